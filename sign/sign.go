@@ -1,0 +1,267 @@
+package sign
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// What Verify says of a link that is not good.
+var (
+	ErrForged  = errors.New("the signature fits no secret")
+	ErrExpired = errors.New("the link has expired")
+)
+
+// What New says of secrets.
+var (
+	ErrNoSecret   = errors.New("no secret is set, so no link can be signed or checked")
+	ErrWeakSecret = errors.New("weak secret")
+)
+
+const (
+	// MinSecret is the shortest secret that New accepts, in bytes.
+	MinSecret = 16
+	// MaxWeeks is the longest life that a link can have, in weeks.
+	MaxWeeks = 52
+
+	early = 10 * time.Minute
+	// expiredWeeks is how far back a link is recognised as expired. Beyond it
+	// a link counts as forged, so that a forged link costs little.
+	expiredWeeks = 8
+)
+
+// wellKnown are secrets that stand in examples, long ones too.
+var wellKnown = []string{"changeme", "change-me", "secret", "password", "example", "imgkeep", "0123456789abcdef", "1234567890123456"}
+
+// Options say what New builds.
+type Options struct {
+	// Secrets are the keys: the first signs, all verify. At least one.
+	Secrets []string
+	// Weeks is how many weeks a link lives, its own counted. 0 means 2.
+	Weeks int
+	// Location is the zone in which weeks begin. nil means UTC.
+	Location *time.Location
+	// Bucketless names the one bucket in which links of the older scheme are
+	// accepted too, whose message has no bucket. Empty: none.
+	Bucketless string
+	// AllowWeak accepts secrets that are short or well known, for tests.
+	AllowWeak bool
+}
+
+// Signer signs links and verifies them. It may be used concurrently.
+type Signer struct {
+	secrets    []string
+	weeks      int
+	location   *time.Location
+	bucketless string
+	keys       atomic.Pointer[keyring]
+}
+
+// New returns a Signer, or an error that wraps ErrNoSecret or ErrWeakSecret or
+// says which option is wrong.
+func New(o Options) (*Signer, error) {
+	if o.Weeks == 0 {
+		o.Weeks = 2
+	}
+	if o.Weeks < 1 || o.Weeks > MaxWeeks {
+		return nil, fmt.Errorf("a link cannot live %d weeks: want 1 to %d", o.Weeks, MaxWeeks)
+	}
+	if o.Location == nil {
+		o.Location = time.UTC
+	}
+	if o.Bucketless != "" && !isName(o.Bucketless) {
+		return nil, fmt.Errorf("bucketless: %q is not the name of a bucket", o.Bucketless)
+	}
+	if len(o.Secrets) == 0 {
+		return nil, ErrNoSecret
+	}
+	for i, s := range o.Secrets {
+		if s == "" {
+			return nil, fmt.Errorf("secret %d of %d is empty: %w", i+1, len(o.Secrets), ErrNoSecret)
+		}
+		if why := weakness(s); why != "" && !o.AllowWeak {
+			return nil, fmt.Errorf("secret %d of %d %s: %w", i+1, len(o.Secrets), why, ErrWeakSecret)
+		}
+	}
+	return &Signer{
+		secrets:    slices.Clone(o.Secrets),
+		weeks:      o.Weeks,
+		location:   o.Location,
+		bucketless: o.Bucketless,
+	}, nil
+}
+
+// weakness says why a secret must not guard anything, or "".
+func weakness(secret string) string {
+	if len(secret) < MinSecret {
+		return fmt.Sprintf("has %d bytes, fewer than %d", len(secret), MinSecret)
+	}
+	if slices.Contains(wellKnown, strings.ToLower(strings.TrimSpace(secret))) {
+		return "is a well-known one"
+	}
+	if strings.Count(secret, secret[:1]) == len(secret) {
+		return "repeats one character"
+	}
+	return ""
+}
+
+// Sign returns the link of url at time at, signed with the first secret. It
+// does not check that bucket and size exist, nor that url is one.
+func (s *Signer) Sign(bucket, size, url string, proxy bool, at time.Time) Link {
+	l := Link{Bucket: bucket, Size: size, ExtURL: EncodeURL(url), Proxy: proxy}
+	k := newKey(s.secrets[0], weekOf(at, s.location))
+	l.Signature = string(k.signature(l.message()))
+	return l
+}
+
+// Verify tells whether a link is good at time now, and if so when it expires:
+// the end of its last week, at which it is no longer good. The error is
+// ErrExpired for a link that was good within the eight weeks before, and
+// ErrForged for any other. Signatures are compared in constant time.
+func (s *Signer) Verify(l Link, now time.Time) (expires time.Time, err error) {
+	ring := s.keyring(now)
+	message := l.message()
+	for _, w := range ring.weeks {
+		if !w.accepts(now) {
+			continue
+		}
+		if s.fits(w, l, message) {
+			return w.expires, nil
+		}
+	}
+	for _, w := range ring.weeks {
+		if !now.Before(w.expires) && s.fits(w, l, message) {
+			return time.Time{}, ErrExpired
+		}
+	}
+	return time.Time{}, ErrForged
+}
+
+// MaxAge is the time that a link made now has at least left: what a browser may
+// keep an answer for without keeping it longer than any link of this week lives.
+// It is a whole number of weeks, and 0 where a link lives for one week only.
+func (s *Signer) MaxAge() time.Duration {
+	return time.Duration(s.weeks-1) * 7 * 24 * time.Hour
+}
+
+func (s *Signer) fits(w ringWeek, l Link, message []byte) bool {
+	for _, k := range w.keys {
+		if k.fits(message, l.Signature) {
+			return true
+		}
+		// The older scheme signs the same message less its bucket.
+		if s.bucketless != "" && l.Bucket == s.bucketless && k.fits(message[len(l.Bucket)+1:], l.Signature) {
+			return true
+		}
+	}
+	return false
+}
+
+// message is what the signature covers.
+func (l Link) message() []byte {
+	b := make([]byte, 0, len(l.Bucket)+1+len(l.ExtURL)+len(proxy))
+	b = append(b, l.Bucket...)
+	b = append(b, '/')
+	b = append(b, l.ExtURL...)
+	return append(b, l.extension()...)
+}
+
+// keyring holds the keys of all weeks that matter in one week: the coming one,
+// those that are good, and those that are recognised as expired. Keys of a week
+// are costly to make and are used for every request, so they are made once.
+type keyring struct {
+	from, until time.Time // serves now in [from, until)
+	weeks       []ringWeek
+}
+
+type ringWeek struct {
+	start   time.Time
+	expires time.Time
+	keys    []*key
+}
+
+// accepts tells whether links of this week are good now.
+func (w ringWeek) accepts(now time.Time) bool {
+	return !now.Before(w.start.Add(-early)) && now.Before(w.expires)
+}
+
+func (s *Signer) keyring(now time.Time) *keyring {
+	if r := s.keys.Load(); r != nil && !now.Before(r.from) && now.Before(r.until) {
+		return r
+	}
+	current := weekOf(now, s.location)
+	r := &keyring{from: current.start, until: current.add(1).start}
+	// The commonest first: this week's links, then last week's, and so on; the
+	// coming week's come before those that have expired.
+	ages := []int{}
+	for age := range s.weeks {
+		ages = append(ages, age)
+	}
+	ages = append(ages, -1)
+	for age := range expiredWeeks {
+		ages = append(ages, s.weeks+age)
+	}
+	for _, age := range ages {
+		w := current.add(-age)
+		rw := ringWeek{start: w.start, expires: w.add(s.weeks).start}
+		for _, secret := range s.secrets {
+			rw.keys = append(rw.keys, newKey(secret, w))
+		}
+		r.weeks = append(r.weeks, rw)
+	}
+	s.keys.Store(r)
+	return r
+}
+
+// key is the key of one secret in one week.
+type key struct {
+	macs sync.Pool // of *mac: an HMAC whose key schedule is done
+}
+
+type mac struct {
+	hash.Hash
+	sum [sha256.Size]byte
+	sig [signatureLen]byte
+}
+
+func newKey(secret string, w week) *key {
+	k := []byte(secret + w.String())
+	return &key{macs: sync.Pool{New: func() any {
+		return &mac{Hash: hmac.New(sha256.New, k)}
+	}}}
+}
+
+func (k *key) signature(message []byte) []byte {
+	m := k.macs.Get().(*mac)
+	defer k.macs.Put(m)
+	return slices.Clone(m.sign(message))
+}
+
+func (k *key) fits(message []byte, signature string) bool {
+	m := k.macs.Get().(*mac)
+	defer k.macs.Put(m)
+	want := m.sign(message)
+	var got [signatureLen]byte
+	if copy(got[:], signature) != len(want) || len(signature) != len(want) {
+		return false
+	}
+	return subtle.ConstantTimeCompare(want, got[:]) == 1
+}
+
+// sign returns the signature of message. It is good until the next call.
+func (m *mac) sign(message []byte) []byte {
+	m.Reset()
+	m.Write(message)
+	sum := m.Sum(m.sum[:0])
+	base64.RawURLEncoding.Encode(m.sig[:], sum[:12])
+	return m.sig[:]
+}
