@@ -1,0 +1,28 @@
+package bucket
+
+import (
+	"encoding/base64"
+	"fmt"
+)
+
+// Digest is the SHA-256 of an image's bytes, and its name for good.
+type Digest [32]byte
+
+const digestLen = 43 // of base64url without padding
+
+// String is the digest as 43 characters of base64url (RFC 4648, section 5).
+func (d Digest) String() string {
+	return base64.RawURLEncoding.EncodeToString(d[:])
+}
+
+// ParseDigest reads what String writes, and nothing else: of the spellings that
+// decode to the same bytes only that one is the name of a file.
+func ParseDigest(s string) (Digest, error) {
+	var d Digest
+	if len(s) == digestLen {
+		if n, err := base64.RawURLEncoding.Strict().Decode(d[:], []byte(s)); err == nil && n == len(d) {
+			return d, nil
+		}
+	}
+	return Digest{}, fmt.Errorf("%q is no digest: want %d characters of base64url", s, digestLen)
+}

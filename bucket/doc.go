@@ -1,0 +1,28 @@
+// Package bucket is the permanent store of images.
+//
+// A store is a folder that holds buckets. An image is fetched from its origin
+// once, when a URL is asked for the first time, and kept for good as an
+// immutable file named by the SHA-256 of its bytes:
+//
+//	{root}/index.db                                what is kept under which URL
+//	{root}/tmp/                                    unfinished work; emptied by Open
+//	{root}/{bucket}/journal/2026-11.ndjson         a line for each URL kept
+//	{root}/{bucket}/{a}/{b}/{digest}.jpg           an original; a and b are the digest's first two characters
+//	{root}/{bucket}/{a}/{b}/{digest}.250x250.jpg   something made from it
+//
+// What it promises: when Keep has answered without an error, the bytes, their
+// name, their line in the journal and their entry in the index have been flushed
+// to disk, in this order, so that a crash at any instant loses nothing that was
+// answered, and leaves at most a file that nothing refers to. A file under its
+// final name is whole. The same bytes under two URLs are one file of a bucket.
+// A URL is fetched by one flight at a time, which the viewer's leaving does not
+// stop; a failure is remembered, and tried again later and later.
+//
+// What it does not do: it knows no routes, no signatures and no sizes. It does
+// not decide whether an image may be fetched, that is [imgkeep/bucket/fetch],
+// nor what is made of one, only where it lies. It does not look at an image's
+// bytes again once it has kept them, except when something is made from them.
+//
+// All of the store must lie on one file system with hard links, and one process
+// at a time has it open.
+package bucket

@@ -1,0 +1,123 @@
+package index
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"imgkeep/bucket/probe"
+)
+
+// Image is what the index knows of an image.
+type Image struct {
+	Digest [32]byte // SHA-256 of its bytes
+	probe.Info
+	Bytes  int64     // size of the file
+	Stored time.Time // when it was first kept, to the second
+}
+
+// Failure is what the index knows of a URL that could not be kept.
+type Failure struct {
+	Class    string    // of the last failure, a word
+	Status   int       // the origin's last answer; 0: none
+	Detail   string    // the last error, for the operator
+	Attempts int       // failures in a row
+	First    time.Time // of the failures in a row, to the second
+	Next     time.Time // when it may be tried again, to the second
+}
+
+// record is an image's entry.
+type record struct {
+	Image
+	refs uint64 // URLs that refer to it
+}
+
+const (
+	maxClass  = 32
+	maxDetail = 300
+)
+
+var errRecord = errors.New("broken entry in the index")
+
+// encode writes the record without its digest, which is its key: unsigned
+// varints, so that an entry takes about 15 bytes.
+func (r record) encode() []byte {
+	b := make([]byte, 0, 32)
+	for _, v := range []uint64{
+		uint64(r.Format), uint64(r.Orientation), uint64(r.Width), uint64(r.Height), uint64(r.Frames),
+		uint64(r.Bytes), uint64(r.Stored.Unix()), r.refs,
+	} {
+		b = binary.AppendUvarint(b, v)
+	}
+	return b
+}
+
+func getRecord(images *bbolt.Bucket, digest []byte) (record, error) {
+	v := images.Get(digest)
+	if v == nil {
+		return record{}, ErrNotFound
+	}
+	var n [8]uint64
+	for i := range n {
+		var size int
+		if n[i], size = binary.Uvarint(v); size <= 0 {
+			return record{}, fmt.Errorf("%w: image %x", errRecord, digest)
+		}
+		v = v[size:]
+	}
+	if len(digest) != 32 {
+		return record{}, fmt.Errorf("%w: digest %x", errRecord, digest)
+	}
+	return record{
+		Image: Image{
+			Digest: [32]byte(digest),
+			Info: probe.Info{
+				Format: probe.Format(n[0]), Orientation: int(n[1]),
+				Width: int(n[2]), Height: int(n[3]), Frames: int(n[4]),
+			},
+			Bytes:  int64(n[5]),
+			Stored: time.Unix(int64(n[6]), 0).UTC(),
+		},
+		refs: n[7],
+	}, nil
+}
+
+func (f Failure) encode() []byte {
+	b := make([]byte, 0, 64)
+	for _, v := range []uint64{uint64(f.Status), uint64(f.Attempts), uint64(f.First.Unix()), uint64(f.Next.Unix())} {
+		b = binary.AppendUvarint(b, v)
+	}
+	for _, s := range []string{f.Class[:min(len(f.Class), maxClass)], f.Detail[:min(len(f.Detail), maxDetail)]} {
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	return b
+}
+
+func decodeFailure(v []byte) (Failure, error) {
+	var n [4]uint64
+	for i := range n {
+		var size int
+		if n[i], size = binary.Uvarint(v); size <= 0 {
+			return Failure{}, fmt.Errorf("%w: failure", errRecord)
+		}
+		v = v[size:]
+	}
+	var s [2]string
+	for i := range s {
+		length, size := binary.Uvarint(v)
+		if size <= 0 || length > uint64(len(v)-size) {
+			return Failure{}, fmt.Errorf("%w: failure", errRecord)
+		}
+		s[i] = string(v[size : size+int(length)])
+		v = v[size+int(length):]
+	}
+	return Failure{
+		Status: int(n[0]), Attempts: int(n[1]),
+		First: time.Unix(int64(n[2]), 0).UTC(), Next: time.Unix(int64(n[3]), 0).UTC(),
+		Class: s[0], Detail: s[1],
+	}, nil
+}

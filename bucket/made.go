@@ -1,0 +1,124 @@
+package bucket
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"imgkeep/bucket/probe"
+)
+
+// Maker makes something from an original, which is n bytes long, and returns
+// its bytes; none mean that the original itself is what was to be made. It must
+// read all of original.
+type Maker func(ctx context.Context, original io.Reader, n int64) ([]byte, error)
+
+// OpenMade opens what was made from an image under a name, as a file of this
+// format. Where it is missing it is made, by one flight for all that ask
+// meanwhile, and kept: it can be made again, so a crash may lose it, but never
+// leaves half of it.
+//
+// The original is checked against its digest while it is read: what was made
+// from other bytes is thrown away, and the original healed as by Open.
+//
+// The name must be safe as part of a file name. Errors are those of maker and of
+// Open.
+func (s *Store) OpenMade(ctx context.Context, image Image, name string, f probe.Format, maker Maker) (*os.File, error) {
+	path := s.Path(image.MadeFile(name, f))
+	file, err := os.Open(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return file, err
+	}
+	_, err = fly(ctx, s, "make\x00"+path, func(ctx context.Context) (struct{}, error) {
+		err := s.make(ctx, image, path, maker)
+		if errors.Is(err, errDamaged) {
+			if err = s.heal(ctx, image); err == nil {
+				err = s.make(ctx, image, path, maker)
+			}
+		}
+		return struct{}{}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return os.Open(path)
+}
+
+func (s *Store) make(ctx context.Context, image Image, path string, maker Maker) error {
+	// An earlier flight may have landed since. A link to an original that is
+	// gone is not enough.
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if err := s.hasRoom(); err != nil {
+		return err
+	}
+	original, err := s.Open(ctx, image)
+	if err != nil {
+		return err
+	}
+	defer original.Close()
+	hash := sha256.New()
+	data, makeErr := maker(ctx, io.TeeReader(original, hash), image.Bytes)
+	// A decoder that fails may have left bytes unread.
+	if _, err := io.Copy(hash, original); err != nil {
+		return fmt.Errorf("read the original: %w", err)
+	}
+	if got := Digest(hash.Sum(nil)); got != image.Digest {
+		return fmt.Errorf("%w: its digest is %s", errDamaged, got)
+	}
+	if makeErr != nil {
+		return makeErr
+	}
+	if len(data) == 0 {
+		return s.linkMade(image, path)
+	}
+	tmp, err := s.temp()
+	if err != nil {
+		return err
+	}
+	defer tmp.Close()
+	if _, err := tmp.Write(data); err != nil {
+		os.Remove(tmp.Name())
+		return fmt.Errorf("store what was made: %w", full(err))
+	}
+	if err := replace(tmp, path); err != nil {
+		return fmt.Errorf("store what was made: %w", full(err))
+	}
+	return nil
+}
+
+// linkMade lets the original stand for what would have been made from it. The
+// link is symbolic, so that it cannot outlive the original.
+func (s *Store) linkMade(image Image, path string) error {
+	err := os.Symlink(filepath.Base(image.File()), path)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("store what was made: %w", full(err))
+	}
+	return nil
+}
+
+// Made lists the names under which something was made from an image, with their
+// formats' extensions ("250x250.jpg"), in no particular order. It reads a folder
+// of the store: milliseconds where that is large.
+func (s *Store) Made(image Image) ([]string, error) {
+	path := s.Path(image.File())
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		name, ok := strings.CutPrefix(e.Name(), image.Digest.String()+".")
+		if ok && e.Name() != filepath.Base(path) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
