@@ -104,7 +104,7 @@ func (c *clock) add(d time.Duration) {
 func openStore(t testing.TB, o Options) *Store {
 	t.Helper()
 	if o.Buckets == nil {
-		o.Buckets = []Bucket{{Name: "i"}, {Name: "f"}}
+		o.Buckets = []Bucket{{Name: "i"}}
 	}
 	s, err := Open(o)
 	if err != nil {
@@ -226,7 +226,7 @@ func TestKeep(t *testing.T) {
 // A bucket has all its folders from the start.
 func TestFolders(t *testing.T) {
 	root := t.TempDir()
-	openStore(t, Options{Root: root, Origin: newOrigin()})
+	openStore(t, Options{Root: root, Origin: newOrigin(), Buckets: []Bucket{{Name: "i"}, {Name: "f"}}})
 	for _, b := range []string{"i", "f"} {
 		found, err := filepath.Glob(filepath.Join(root, b, "?", "?"))
 		if err != nil || len(found) != 64*64 {
@@ -262,7 +262,7 @@ func TestSameBytesAreOneFile(t *testing.T) {
 func TestBucketsAreApart(t *testing.T) {
 	o := newOrigin()
 	o.set(urlA, "a")
-	s := openStore(t, Options{Root: t.TempDir(), Origin: o})
+	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Buckets: []Bucket{{Name: "i"}, {Name: "f"}}})
 	keep(t, s, urlA)
 	if _, err := s.Find("f", urlA); !errors.Is(err, ErrNotKept) {
 		t.Errorf("in another bucket: %v", err)

@@ -1,0 +1,149 @@
+package fetch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"imgkeep/bucket/probe"
+)
+
+const (
+	maxHead = 64      // bytes kept of what was no image
+	maxPage = 4 << 10 // bytes of an HTML page that are searched for a challenge
+)
+
+// buffers are what bodies are read into: one for each fetch that runs.
+var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+// answer is a body, and where it comes from.
+type answer struct {
+	host   string // empty: a local file
+	status int    // 0: a local file
+	length int64  // as announced; negative: unknown
+	body   io.Reader
+	// challenge: the header said that this is a challenge, not the image.
+	challenge bool
+}
+
+func (a *answer) errorf(c Class, format string, args ...any) *Error {
+	e := errorf(c, a.host, format, args...)
+	e.Status = a.status
+	return e
+}
+
+// receive copies the image to dst and returns what it is. Each piece is judged
+// before dst gets it, and nothing is read after the verdict, or beyond the first
+// byte that is too many.
+func (a *answer) receive(ctx context.Context, r Request, dst io.Writer) (probe.Info, int64, error) {
+	if a.length > r.MaxBytes {
+		return probe.Info{}, 0, a.errorf(TooLarge, "%d bytes announced, at most %d are taken", a.length, r.MaxBytes)
+	}
+	buffer := buffers.Get().(*[32 << 10]byte)
+	defer buffers.Put(buffer)
+	scanner := probe.NewScanner(r.Limits)
+	var head []byte
+	var n int64
+	for {
+		// One byte more than allowed, to tell the largest image from a larger one.
+		limit := min(int64(len(buffer)), r.MaxBytes-n+1)
+		m, readErr := a.body.Read(buffer[:limit])
+		piece := buffer[:m]
+		n += int64(m)
+		head = append(head, piece[:min(m, maxHead-len(head))]...)
+		if n > r.MaxBytes {
+			return probe.Info{}, n, a.errorf(TooLarge, "more than %d bytes", r.MaxBytes)
+		}
+		if _, err := scanner.Write(piece); err != nil {
+			return probe.Info{}, n, a.verdict(err, head, buffer[:], m)
+		}
+		if m, err := dst.Write(piece); err != nil {
+			return probe.Info{}, n, fmt.Errorf("fetch: writing: %w", err)
+		} else if m != len(piece) {
+			return probe.Info{}, n, fmt.Errorf("fetch: writing: %w", io.ErrShortWrite)
+		}
+		if readErr == io.EOF {
+			break
+		}
+		if ctx.Err() != nil {
+			return probe.Info{}, n, a.errorf(Timeout, "%w after %d bytes", context.Cause(ctx), n)
+		}
+		if readErr != nil {
+			return probe.Info{}, n, a.cutOff(n, readErr)
+		}
+	}
+	if n == 0 {
+		return probe.Info{}, 0, a.errorf(Failed, "empty body")
+	}
+	info, err := scanner.Close()
+	if err != nil {
+		return probe.Info{}, n, a.verdict(err, head, head, len(head))
+	}
+	return info, n, nil
+}
+
+// cutOff says that a body ended before its end: fewer bytes than Content-Length
+// announces, a chunk or the last one missing, a connection or stream reset.
+func (a *answer) cutOff(n int64, err error) error {
+	if a.length >= 0 {
+		return a.errorf(Broken, "cut off after %d of %d bytes: %w", n, a.length, err)
+	}
+	return a.errorf(Broken, "cut off after %d bytes: %w", n, err)
+}
+
+// verdict says what class a verdict of the scanner is of. buffer holds the last
+// piece, m bytes, and has room for more.
+func (a *answer) verdict(err error, head, buffer []byte, m int) error {
+	switch {
+	case errors.Is(err, probe.ErrPixels):
+		return a.errorf(TooManyPixels, "%w", err)
+	case !errors.Is(err, probe.ErrType):
+		return a.errorf(Broken, "%w", err)
+	}
+	e := a.errorf(NotImage, "%w", err)
+	e.Head = head
+	if a.challenge || markup(head) && challengePage(a.page(buffer, m)) {
+		e.Class, e.Err = Blocked, errors.New("a challenge instead of an image")
+	}
+	return e
+}
+
+// page returns the beginning of a page: the m bytes that are in buffer, filled up
+// with more. What keeps more from being read does not matter: the page is no image
+// in any case.
+func (a *answer) page(buffer []byte, m int) []byte {
+	buffer = buffer[:min(maxPage, len(buffer))]
+	if m < len(buffer) {
+		more, _ := io.ReadFull(a.body, buffer[m:])
+		buffer = buffer[:m+more]
+	}
+	return buffer
+}
+
+// markup reports whether bytes look like the beginning of HTML or XML.
+func markup(head []byte) bool {
+	head = bytes.TrimPrefix(head, []byte("\xef\xbb\xbf"))
+	return bytes.HasPrefix(bytes.TrimLeft(head, " \t\r\n"), []byte("<"))
+}
+
+// challenges are what pages contain, in lower case, that want to see a browser or
+// a person before they show an image, and often come with status 200.
+var challenges = [][]byte{
+	[]byte("/cdn-cgi/challenge-platform/"), []byte("cf_chl_opt"), []byte("cf-browser-verification"),
+	[]byte("<title>just a moment...</title>"), []byte("<title>attention required! | cloudflare</title>"),
+	[]byte("<title>ddos-guard</title>"), []byte("/.well-known/ddos-guard/"),
+	[]byte("_incapsula_resource"), []byte("captcha-delivery.com"), []byte("px-captcha"), []byte("awswafcookiedomainlist"),
+}
+
+func challengePage(page []byte) bool {
+	page = bytes.ToLower(page)
+	for _, c := range challenges {
+		if bytes.Contains(page, c) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,153 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+)
+
+// gate is an origin whose answers wait to be let through. It tells of each request
+// by its path.
+type gate struct {
+	arrived chan string
+	open    chan struct{}
+}
+
+func newGate(t *testing.T) (*gate, string) {
+	g := &gate{arrived: make(chan string, 100), open: make(chan struct{}, 100)}
+	picture := pngOf(t, 2, 2)
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		g.arrived <- r.Host + r.URL.Path
+		select {
+		case <-g.open:
+			w.Write(picture)
+		case <-r.Context().Done():
+		}
+	})
+	return g, s.URL
+}
+
+// TestBusy: the places and the queue are bounded, a place of one fetch that has
+// ended is the next one's, and a full queue says so at once.
+func TestBusy(t *testing.T) {
+	g, origin := newGate(t)
+	port := portIn(t, origin)
+	resolver := resolves("a.example", "127.0.0.1", "b.example", "127.0.0.1", "c.example", "127.0.0.1", "d.example", "127.0.0.1", "www.a.example", "127.0.0.1")
+	f := newFetcher(t, Options{Timeout: time.Hour, HeaderTimeout: time.Hour, Concurrency: 2, PerHost: 1, Queue: 2, Resolver: resolver}, origin)
+	var wg sync.WaitGroup
+	start := func(host string) {
+		wg.Go(func() {
+			_, err := f.Fetch(t.Context(), Request{URL: fmt.Sprintf("http://%s:%d/", host, port), MaxBytes: 1 << 20}, io.Discard)
+			if err != nil {
+				t.Errorf("%s: %v", host, err)
+			}
+		})
+	}
+	waitFor := func(waiting int) {
+		for {
+			f.limit.mu.Lock()
+			n := f.limit.waiting
+			f.limit.mu.Unlock()
+			if n == waiting {
+				return
+			}
+			runtime.Gosched()
+		}
+	}
+	start("a.example")
+	<-g.arrived
+	start("www.a.example") // the same site, so it waits although there is a place
+	waitFor(1)
+	start("b.example")
+	<-g.arrived
+	start("c.example")
+	waitFor(2)
+
+	_, _, err := pull(t, f, fmt.Sprintf("http://d.example:%d/%s", port, secret))
+	if e := wantClass(t, err, Busy, "d.example"); e.Status != 0 {
+		t.Errorf("status %d", e.Status)
+	}
+	for range 4 {
+		g.open <- struct{}{}
+	}
+	<-g.arrived
+	<-g.arrived
+	wg.Wait()
+	if f.limit.running != 0 || len(f.limit.sites) != 0 {
+		t.Errorf("%d places and %d sites left", f.limit.running, len(f.limit.sites))
+	}
+}
+
+// TestWaitingEnds: with the caller, and on its own after Timeout, however long the
+// others take.
+func TestWaitingEnds(t *testing.T) {
+	g, origin := newGate(t)
+	f := newFetcher(t, Options{Timeout: 300 * time.Millisecond, HeaderTimeout: time.Hour, Concurrency: 1}, origin)
+	release, err := f.limit.acquire(t.Context(), "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = pull(t, f, origin+"/"+secret)
+	wantClass(t, err, Busy, "127.0.0.1")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = f.Fetch(ctx, Request{URL: origin, MaxBytes: 1}, io.Discard)
+	if !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	release()
+	g.open <- struct{}{}
+	if _, _, err := pull(t, f, origin); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRedirectCountsWhereItLeads: many hosts that all redirect to one victim do not
+// get more than its share of connections there.
+func TestRedirectCountsWhereItLeads(t *testing.T) {
+	g, victim := newGate(t)
+	port := portIn(t, victim)
+	other := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, fmt.Sprintf("http://victim.example:%d/", port), http.StatusFound)
+	})
+	const n = 8
+	pairs := []string{"victim.example", "127.0.0.1"}
+	for i := range n {
+		pairs = append(pairs, fmt.Sprintf("%d.attacker%d.example", i, i), "127.0.0.1")
+	}
+	f := newFetcher(t, Options{Timeout: time.Hour, HeaderTimeout: time.Hour, MaxRedirects: 1, Concurrency: 2 * n, PerHost: 2, Resolver: resolves(pairs...)}, victim, other.URL)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			url := fmt.Sprintf("http://%d.attacker%d.example:%d/", i, i, portIn(t, other.URL))
+			if _, err := f.Fetch(t.Context(), Request{URL: url, MaxBytes: 1 << 20}, io.Discard); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	<-g.arrived
+	<-g.arrived
+	for { // until all the others wait
+		f.limit.mu.Lock()
+		waiting, running := f.limit.waiting, f.limit.running
+		f.limit.mu.Unlock()
+		if waiting == n-2 && running == 2 {
+			break
+		}
+		runtime.Gosched()
+	}
+	if len(g.arrived) > 0 {
+		t.Errorf("%d requests more than the limit", len(g.arrived))
+	}
+	for range n {
+		g.open <- struct{}{}
+	}
+	wg.Wait()
+}

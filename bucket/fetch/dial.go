@@ -1,0 +1,215 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// Resolver finds the addresses of a name. *net.Resolver is one.
+//
+// What it answers is not trusted: the dialer judges each address.
+type Resolver interface {
+	// LookupNetIP returns the addresses of host. network is "ip".
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
+
+const (
+	// maxAddresses bounds how many addresses of one name are tried, so that a
+	// zone with a thousand addresses cannot make us knock at a thousand doors.
+	maxAddresses = 8
+	// maxAttempt bounds one attempt where there are more addresses to try: long
+	// enough for a SYN to be sent three times.
+	maxAttempt = 5 * time.Second
+)
+
+// dialer connects to origins. It is the only way out: every connection that a
+// Fetcher makes, but the one to the operator's own proxy, passes connect with an
+// address that the guard has seen.
+type dialer struct {
+	guard    guard
+	resolver Resolver
+	timeout  time.Duration // of one dial, all addresses together
+	log      *slog.Logger
+
+	// connect makes a connection to an address that has been judged: directly, or
+	// through a proxy.
+	connect func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
+}
+
+// direct returns the connect of a dialer without a proxy. The address is judged
+// once more here, as the kernel is about to be asked for it: there is nothing
+// between this check and the connection.
+func (g guard) direct() func(context.Context, netip.AddrPort) (net.Conn, error) {
+	d := &net.Dialer{
+		ControlContext: func(_ context.Context, network, address string, _ syscall.RawConn) error {
+			to, err := netip.ParseAddrPort(address)
+			if err != nil || network != "tcp4" && network != "tcp6" {
+				return errorf(Refused, "", "not a TCP address: %s %s", network, address)
+			}
+			if err := g.check(to.Addr()); err != nil {
+				return errorf(Refused, "", "%w", err)
+			}
+			return nil
+		},
+	}
+	return func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+		return d.DialContext(ctx, "tcp", to.String())
+	}
+}
+
+// fetchKey is the key of the context of the fetch that a connection is made for.
+type fetchKey struct{}
+
+// boundDial ends a dial after timeout, and together with the fetch that it is
+// made for. An http.Transport hands on a context's values but not its end, and
+// goes on dialling after the request was given up: a host that drops packets
+// would keep a descriptor of ours for longer than it keeps a place.
+func boundDial(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errHeaderTimeout)
+	fetch, ok := ctx.Value(fetchKey{}).(context.Context)
+	if !ok {
+		return ctx, cancel
+	}
+	stop := context.AfterFunc(fetch, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// DialContext is the DialContext of an http.Transport.
+func (d *dialer) DialContext(ctx context.Context, _, address string) (net.Conn, error) {
+	ctx, cancel := boundDial(ctx, d.timeout)
+	defer cancel()
+	name, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, errorf(Refused, "", "not an address: %w", err)
+	}
+	host, addr, err := parseHost(name)
+	if err != nil {
+		return nil, errorf(Refused, "", "%w", err)
+	}
+	addrs, err := d.resolve(ctx, host, addr)
+	if err != nil {
+		return nil, err
+	}
+	var first error
+	for i, a := range addrs {
+		to, err := netip.ParseAddrPort(net.JoinHostPort(a.String(), port))
+		if err != nil {
+			return nil, errorf(Refused, host, "not a port: %w", err)
+		}
+		conn, err := d.attempt(ctx, to, len(addrs)-i)
+		if err == nil {
+			return conn, nil
+		}
+		if first == nil {
+			first = err
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, dialError(ctx, host, first)
+}
+
+// attempt gives one of left addresses its part of the time.
+func (d *dialer) attempt(ctx context.Context, to netip.AddrPort, left int) (net.Conn, error) {
+	if deadline, ok := ctx.Deadline(); ok && left > 1 {
+		part := min(max(time.Until(deadline)/time.Duration(left), time.Millisecond), maxAttempt)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, part)
+		defer cancel()
+	}
+	return d.connect(ctx, to)
+}
+
+// resolve returns the addresses of host that may be connected to, addr alone if
+// the host is an address. It returns an Error of class Refused if there are only
+// others.
+func (d *dialer) resolve(ctx context.Context, host string, addr netip.Addr) ([]netip.Addr, error) {
+	addrs := []netip.Addr{addr}
+	if !addr.IsValid() {
+		var err error
+		if addrs, err = d.resolver.LookupNetIP(ctx, "ip", host); err != nil {
+			return nil, lookupError(ctx, host, err)
+		}
+	}
+	var permitted []netip.Addr
+	var refused error
+	for _, a := range addrs {
+		a = a.Unmap()
+		if err := d.guard.check(a); err != nil {
+			if refused == nil {
+				refused = err
+			}
+			continue
+		}
+		permitted = append(permitted, a)
+	}
+	switch {
+	case len(permitted) > 0 && refused != nil:
+		d.log.LogAttrs(ctx, slog.LevelInfo, "a name has addresses that are not connected to",
+			slog.String("host", host), slog.String("address", refused.Error()))
+	case refused != nil:
+		return nil, errorf(Refused, host, "network is not permitted: %w", refused)
+	case len(permitted) == 0:
+		return nil, errorf(Failed, host, "the name has no address")
+	}
+	permitted = alternate(permitted)
+	return permitted[:min(len(permitted), maxAddresses)], nil
+}
+
+// alternate orders addresses so that the families take turns, the first one's
+// first (RFC 8305, section 4): where one family leads nowhere, as IPv6 often
+// does, the other is tried next.
+func alternate(addrs []netip.Addr) []netip.Addr {
+	var same, other []netip.Addr
+	for _, a := range addrs {
+		if a.Is4() == addrs[0].Is4() {
+			same = append(same, a)
+		} else {
+			other = append(other, a)
+		}
+	}
+	out := make([]netip.Addr, 0, len(addrs))
+	for i := range max(len(same), len(other)) {
+		if i < len(same) {
+			out = append(out, same[i])
+		}
+		if i < len(other) {
+			out = append(out, other[i])
+		}
+	}
+	return out
+}
+
+func lookupError(ctx context.Context, host string, err error) error {
+	var dns *net.DNSError
+	switch {
+	case ctx.Err() != nil:
+		return errorf(Timeout, host, "looking up the name: %w", context.Cause(ctx))
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return errorf(Failed, host, "no such host")
+	case errors.As(err, &dns) && dns.IsTimeout:
+		return errorf(Timeout, host, "the name server does not answer")
+	}
+	return errorf(Failed, host, "looking up the name: %w", err)
+}
+
+// dialError says what class an error of a connection is of. err is the first
+// address's, which tells more than that of the last one tried.
+func dialError(ctx context.Context, host string, err error) error {
+	var e *Error
+	var timeout net.Error
+	switch {
+	case errors.As(err, &e):
+		e.Host = host
+		return e
+	case ctx.Err() != nil, errors.As(err, &timeout) && timeout.Timeout():
+		return errorf(Timeout, host, "connecting: %w", err)
+	}
+	return errorf(Failed, host, "connecting: %w", err)
+}

@@ -1,0 +1,103 @@
+package fetch
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Class says why a fetch failed, and so what to do about it: whether to ask
+// again, when, and what to tell the viewer.
+type Class string
+
+// The classes.
+const (
+	// Refused: our own policy forbids it: scheme, userinfo, host, port, network.
+	Refused Class = "refused"
+	// Denied: the host is on Options.DenyHosts.
+	Denied Class = "denied"
+	// Gone: the origin says that the image is not there (404, 410).
+	Gone Class = "gone"
+	// Blocked: the origin does not want us, or not now (401, 403, 429, 451, a
+	// challenge page). RetryAfter is set where it said so.
+	Blocked Class = "blocked"
+	// Failed: the origin answered with another error or against the protocol,
+	// or could not be found or reached.
+	Failed Class = "failed"
+	// Timeout: the origin took too long.
+	Timeout Class = "timeout"
+	// TooLarge: more bytes than Request.MaxBytes.
+	TooLarge Class = "too-large"
+	// TooManyPixels: more pixels, or a longer side, than Request.Limits allow.
+	TooManyPixels Class = "too-many-pixels"
+	// NotImage: the bytes are not an image of an accepted format.
+	NotImage Class = "not-image"
+	// Broken: an image, but damaged, or cut off on the way.
+	Broken Class = "broken"
+	// Busy: too much to do here. It says nothing about the origin.
+	Busy Class = "busy"
+)
+
+// Error tells that a fetch failed, and whose fault it was.
+type Error struct {
+	Class      Class
+	Status     int           // the origin's HTTP status; 0: there was none
+	RetryAfter time.Duration // how long the origin asks to be left alone, at most 24 h; 0: it did not say
+	Host       string        // the host that failed, the last one of the redirects; empty: none was named
+	Head       []byte        // the first bytes of what was no image, at most 64, for the operator; nil: none
+	Err        error         // what was wrong; never nil
+}
+
+// maxErrorText bounds the text of an error. Parts of it may be an origin's.
+const maxErrorText = 300
+
+// Error returns one line for the operator's log. It is printable even where it
+// quotes an origin, so that no origin forges a line of the log or controls the
+// operator's terminal.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("fetch")
+	if e.Host != "" {
+		b.WriteString(" " + e.Host)
+	}
+	fmt.Fprintf(&b, ": %s: %v", e.Class, e.Err)
+	return printable(b.String(), maxErrorText)
+}
+
+// Unwrap returns what was wrong.
+func (e *Error) Unwrap() error { return e.Err }
+
+// errorf makes an Error of class c. The format's %w works as in fmt.Errorf.
+func errorf(c Class, host, format string, args ...any) *Error {
+	return &Error{Class: c, Host: host, Err: fmt.Errorf(format, args...)}
+}
+
+// printable cuts s to at most limit bytes and escapes what a terminal or a log
+// would act on.
+func printable(s string, limit int) string {
+	clean := utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+	if !clean {
+		q := strconv.QuoteToASCII(s)
+		s = q[1 : len(q)-1]
+	}
+	if len(s) <= limit {
+		return s
+	}
+	const more = "..."
+	cut := limit - len(more)
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + more
+}
+
+// The causes that end a fetch's context. They are told apart from the caller's
+// own reasons, which are none of the origin's fault.
+var (
+	errTimeout       = errors.New("not complete in time")
+	errHeaderTimeout = errors.New("no answer in time")
+)

@@ -1,0 +1,357 @@
+package fetch
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"imgkeep/bucket/probe"
+)
+
+// DefaultUserAgent is what origins are told where Options.UserAgent is empty.
+// Many answer 403 to an empty one, or to that of a library.
+const DefaultUserAgent = "Mozilla/5.0 (compatible; imgkeep)"
+
+// Options is what an operator decides. The zero value of each field means its
+// default. Negative numbers are refused by New.
+type Options struct {
+	// Timeout bounds a whole fetch, redirects and body included, and once more
+	// the wait for a place before it. 0: 30 s.
+	Timeout time.Duration
+	// HeaderTimeout bounds the time until an origin's header is complete, with
+	// looking up its name, connecting and TLS, for each redirect anew. 0: 10 s.
+	HeaderTimeout time.Duration
+	// MaxRedirects is the number of redirects followed. 0: none.
+	MaxRedirects int
+	// MaxHeaderBytes bounds an answer's header, interim (1xx) ones included, in
+	// bytes. 0: 64 KiB. HTTP/2 counts a little more for each field (RFC 9113,
+	// section 6.5.2).
+	MaxHeaderBytes int
+	// Ports are the only ports that are connected to. Empty: 80 and 443.
+	Ports []int
+	// Networks are the private networks that may be fetched from. Each lies
+	// within a range that private networks are made of: RFC 1918, shared address
+	// space, loopback, unique local, benchmarking, documentation. Empty: none.
+	Networks []netip.Prefix
+	// DenyHosts are patterns of hosts that are never asked, see MatchHost. The names
+	// of this server itself belong on it, or it could be made to fetch from itself.
+	DenyHosts []string
+	// UserAgent is the User-Agent sent. Empty: DefaultUserAgent.
+	UserAgent string
+	// Proxy is the outbound proxy: http://, https:// or socks5://, a host, and
+	// where needed user:password and a port. Empty: none.
+	Proxy string
+	// LocalRoot is the folder that local:///path URLs are read from. Empty: such
+	// URLs are refused.
+	LocalRoot string
+	// Concurrency is the number of simultaneous fetches in all. 0: 64.
+	Concurrency int
+	// PerHost is the number of simultaneous fetches from one site: the hosts of a
+	// registrable domain together. 0: 4. At most Concurrency.
+	PerHost int
+	// Queue is the number of fetches that may wait for a place, in all. 0: 1024.
+	Queue int
+
+	// RootCAs verify the certificates of origins. nil: the system's.
+	RootCAs *x509.CertPool
+	// Resolver finds the addresses of origins. nil: net.DefaultResolver.
+	Resolver Resolver
+	// Now is the clock that dates in Retry-After are compared with. nil: time.Now.
+	Now func() time.Time
+	// Logger gets what an operator should see although nothing failed. nil: nobody.
+	Logger *slog.Logger
+}
+
+// Request is one image to fetch.
+type Request struct {
+	// URL is an absolute http, https or local URL. A fragment is ignored.
+	URL string
+	// Hosts are patterns, see MatchHost; every host on the way must match one.
+	// Empty: any host. A local URL has no host and matches none.
+	Hosts []string
+	// MaxBytes is the size of the largest image accepted, in bytes. At least 1.
+	MaxBytes int64
+	// Limits are what the image must keep to. Formats also become the Accept that
+	// origins are sent.
+	Limits probe.Limits
+}
+
+// Result is what was fetched.
+type Result struct {
+	Info     probe.Info
+	Bytes    int64
+	FinalURL string // after redirects; without a fragment
+}
+
+// Fetcher downloads images. Its methods may be called concurrently.
+type Fetcher struct {
+	o      Options
+	denied *hostSet
+	limit  *limiter
+	dialer *dialer
+	direct *http.Transport // connects by dialer: to the origin, or through a tunnel to it
+	plain  *http.Transport // asks an HTTP proxy for http URLs; nil: direct does those too
+	root   *os.Root        // nil: no local URLs
+}
+
+// New returns a Fetcher. Its errors name the field that is wrong.
+func New(o Options) (*Fetcher, error) {
+	if err := o.complete(); err != nil {
+		return nil, fmt.Errorf("fetch: %w", err)
+	}
+	guard, err := newGuard(o.Networks)
+	if err != nil {
+		return nil, fmt.Errorf("fetch: %w", err)
+	}
+	tlsConfig := &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12}
+	proxy, err := parseProxy(o.Proxy, tlsConfig.Clone())
+	if err != nil {
+		return nil, fmt.Errorf("fetch: %w", err)
+	}
+	f := &Fetcher{
+		o:      o,
+		denied: newHostSet(o.DenyHosts),
+		limit:  newLimiter(o.Concurrency, o.PerHost, o.Queue),
+		dialer: &dialer{guard: guard, resolver: o.Resolver, timeout: o.HeaderTimeout, log: o.Logger, connect: guard.direct()},
+	}
+	if proxy != nil {
+		if f.dialer.connect, err = proxy.tunnel(); err != nil {
+			return nil, fmt.Errorf("fetch: %w", err)
+		}
+	}
+	f.direct = f.transport(tlsConfig)
+	if proxy != nil && proxy.url.Scheme != "socks5" {
+		f.plain = proxy.plain(f.direct, o.HeaderTimeout)
+	}
+	if o.LocalRoot != "" {
+		if f.root, err = os.OpenRoot(o.LocalRoot); err != nil {
+			return nil, fmt.Errorf("fetch: local_root: %w", err)
+		}
+	}
+	return f, nil
+}
+
+// complete checks o and fills in defaults.
+func (o *Options) complete() error {
+	for name, n := range map[string]int64{
+		"timeout": int64(o.Timeout), "header_timeout": int64(o.HeaderTimeout), "max_redirects": int64(o.MaxRedirects),
+		"max_header_bytes": int64(o.MaxHeaderBytes), "concurrency": int64(o.Concurrency), "per_host": int64(o.PerHost), "queue": int64(o.Queue),
+	} {
+		if n < 0 {
+			return fmt.Errorf("%s: must not be negative", name)
+		}
+	}
+	for _, p := range o.Ports {
+		if p < 1 || p > 65535 {
+			return fmt.Errorf("ports: %d is not a port", p)
+		}
+	}
+	for _, p := range o.DenyHosts {
+		if err := CheckPattern(p); err != nil {
+			return fmt.Errorf("deny_hosts: %w", err)
+		}
+	}
+	orDefault(&o.Timeout, 30*time.Second)
+	orDefault(&o.HeaderTimeout, 10*time.Second)
+	orDefault(&o.MaxHeaderBytes, 64<<10)
+	orDefault(&o.UserAgent, DefaultUserAgent)
+	orDefault(&o.Concurrency, 64)
+	orDefault(&o.PerHost, 4)
+	orDefault(&o.Queue, 1024)
+	if o.Ports = slices.Clone(o.Ports); len(o.Ports) == 0 {
+		o.Ports = []int{80, 443}
+	}
+	if !validFieldValue(o.UserAgent) {
+		return errors.New("user_agent: has characters that a header field may not have")
+	}
+	if o.Resolver == nil {
+		o.Resolver = net.DefaultResolver
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+func orDefault[T comparable](v *T, otherwise T) {
+	var zero T
+	if *v == zero {
+		*v = otherwise
+	}
+}
+
+// validFieldValue permits printable ASCII, and spaces inside (RFC 9110, section 5.5).
+func validFieldValue(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return s[0] != ' ' && s[len(s)-1] != ' '
+}
+
+func (f *Fetcher) transport(config *tls.Config) *http.Transport {
+	return &http.Transport{
+		Proxy:                  nil, // never the environment's
+		DialContext:            f.dialer.DialContext,
+		TLSClientConfig:        config,
+		TLSHandshakeTimeout:    f.o.HeaderTimeout,
+		DisableCompression:     true, // or the transport would inflate, and count after us
+		ForceAttemptHTTP2:      true, // which a DialContext switches off otherwise
+		MaxIdleConns:           f.o.Concurrency,
+		MaxIdleConnsPerHost:    f.o.PerHost,
+		IdleConnTimeout:        30 * time.Second,
+		MaxResponseHeaderBytes: int64(f.o.MaxHeaderBytes),
+		// What an origin may send ahead of what we read is our memory. The
+		// default is 4 MiB for each stream.
+		HTTP2: &http.HTTP2Config{
+			MaxReceiveBufferPerStream:     256 << 10,
+			MaxReceiveBufferPerConnection: 1 << 20,
+			SendPingTimeout:               15 * time.Second, // finds dead connections
+			PingTimeout:                   5 * time.Second,
+		},
+	}
+}
+
+// Close closes idle connections and the local folder. Fetches that run are not
+// ended; that is their contexts' part. Afterwards f must not be used.
+func (f *Fetcher) Close() error {
+	f.direct.CloseIdleConnections()
+	if f.plain != nil {
+		f.plain.CloseIdleConnections()
+	}
+	if f.root != nil {
+		return f.root.Close()
+	}
+	return nil
+}
+
+// Fetch downloads the image at r.URL to dst and judges it on the way. dst has
+// seen the whole image if and only if the error is nil; otherwise what it has
+// seen must be thrown away.
+//
+// Errors that tell of the URL or its origin are of type *Error. Others are the
+// caller's own, and say nothing against the origin: dst's error, wrapped; that of
+// ctx, wrapped, once ctx has ended; a request without MaxBytes.
+//
+// Fetch returns soon after ctx ends, unless dst blocks.
+func (f *Fetcher) Fetch(ctx context.Context, r Request, dst io.Writer) (Result, error) {
+	if r.MaxBytes < 1 {
+		return Result{}, errors.New("fetch: request without MaxBytes")
+	}
+	var res Result
+	var err error
+	if isLocal(r.URL) {
+		res, err = f.fetchLocal(ctx, r, dst)
+	} else {
+		res, err = f.fetchRemote(ctx, r, dst)
+	}
+	if err == nil {
+		return res, nil
+	}
+	if ctx.Err() != nil {
+		return Result{}, fmt.Errorf("fetch: %w", context.Cause(ctx))
+	}
+	return Result{}, err
+}
+
+// fetchRemote follows a URL to its end.
+func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (Result, error) {
+	var hosts *hostSet
+	if len(r.Hosts) > 0 {
+		hosts = newHostSet(r.Hosts)
+	}
+	to, err := f.target(nil, r.URL, hosts)
+	if err != nil {
+		return Result{}, err
+	}
+	p := place{limit: f.limit}
+	defer p.release()
+	if err := f.enter(ctx, &p, siteOf(to.host, to.addr), to.host); err != nil {
+		return Result{}, err
+	}
+	// The clock starts with the work. Waiting for a place is not the origin's
+	// fault.
+	ctx, cancel := context.WithTimeoutCause(ctx, f.o.Timeout, errTimeout)
+	defer cancel()
+	seen := map[string]bool{}
+	for {
+		seen[to.url.String()] = true
+		res, location, err := f.visit(ctx, to, r, dst)
+		if err != nil || location == "" {
+			return res, err
+		}
+		// One redirect more than allowed is not followed, nor looked at.
+		if len(seen) > f.o.MaxRedirects {
+			return Result{}, errorf(Failed, to.host, "more than %d redirects", f.o.MaxRedirects)
+		}
+		from := to
+		if to, err = f.target(from.url, location, hosts); err != nil {
+			return Result{}, redirected(from, err)
+		}
+		if seen[to.url.String()] {
+			return Result{}, errorf(Failed, from.host, "redirects in a loop")
+		}
+		// A redirect to another site counts there: a hundred hosts that all lead
+		// to one victim are no way around the limit for that one.
+		if err := f.enter(ctx, &p, siteOf(to.host, to.addr), to.host); err != nil {
+			return Result{}, err
+		}
+	}
+}
+
+// redirected says whose redirect it was that led to what err refuses.
+func redirected(from target, err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		if e.Host == "" {
+			e.Host = from.host
+		}
+		e.Err = fmt.Errorf("redirected from %s: %w", from.host, e.Err)
+	}
+	return err
+}
+
+// place is what a fetch holds of the limiter: nothing, or a place of one site.
+type place struct {
+	limit *limiter
+	site  string
+	give  func()
+}
+
+func (p *place) release() {
+	if p.give != nil {
+		p.give()
+		p.give = nil
+	}
+}
+
+// enter waits for a place for a site. A place of another site is given back
+// before, so that nobody waits with something in his hands.
+func (f *Fetcher) enter(ctx context.Context, p *place, site, host string) error {
+	if p.give != nil && p.site == site {
+		return nil
+	}
+	p.release()
+	ctx, cancel := context.WithTimeoutCause(ctx, f.o.Timeout, errBusy)
+	defer cancel()
+	give, err := p.limit.acquire(ctx, site)
+	if err != nil {
+		return errorf(Busy, host, "%w", err)
+	}
+	p.site, p.give = site, give
+	return nil
+}

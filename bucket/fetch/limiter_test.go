@@ -1,0 +1,229 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+)
+
+// entered returns whether w has a place, was pushed out, or waits.
+func entered(w *waiter) string {
+	select {
+	case err := <-w.ready:
+		if err != nil {
+			return "out"
+		}
+		return "in"
+	default:
+		return "waits"
+	}
+}
+
+func mustEnter(t *testing.T, l *limiter, key, want string) *waiter {
+	t.Helper()
+	w, err := l.enter(key)
+	if err != nil {
+		if want != "busy" {
+			t.Fatalf("%s: %v, want %q", key, err, want)
+		}
+		return nil
+	}
+	if got := entered(w); got != want {
+		t.Fatalf("%s %s, want %q", key, got, want)
+	}
+	return w
+}
+
+func TestLimitInAll(t *testing.T) {
+	l := newLimiter(2, 2, 1)
+	a := mustEnter(t, l, "a", "in")
+	mustEnter(t, l, "b", "in")
+	c := mustEnter(t, l, "c", "waits")
+	mustEnter(t, l, "d", "busy")
+	l.release(a.site)
+	if got := entered(c); got != "in" {
+		t.Errorf("a place became free, but the waiter %s", got)
+	}
+	mustEnter(t, l, "d", "waits")
+	mustEnter(t, l, "e", "busy")
+}
+
+func TestLimitPerSite(t *testing.T) {
+	l := newLimiter(10, 2, 10)
+	first := mustEnter(t, l, "a", "in")
+	mustEnter(t, l, "a", "in")
+	third := mustEnter(t, l, "a", "waits")
+	fourth := mustEnter(t, l, "a", "waits")
+	b := mustEnter(t, l, "b", "in") // is not held up by the others
+	l.release(b.site)
+	if got := entered(third); got != "waits" {
+		t.Errorf("another site's place went over the site's limit: %s", got)
+	}
+	l.release(first.site)
+	if got := entered(third); got != "in" {
+		t.Errorf("the oldest waiter %s", got)
+	}
+	if got := entered(fourth); got != "waits" {
+		t.Errorf("the newest waiter %s", got)
+	}
+}
+
+func TestPerSiteIsAtMostTotal(t *testing.T) {
+	l := newLimiter(1, 4, 1)
+	mustEnter(t, l, "a", "in")
+	mustEnter(t, l, "a", "waits")
+}
+
+// TestTurns: places go round the sites, so that one picture of a small site does
+// not wait for a hundred of a large one.
+func TestTurns(t *testing.T) {
+	l := newLimiter(1, 1, 100)
+	running := mustEnter(t, l, "flood", "in")
+	waiting := map[string][]*waiter{}
+	for _, key := range []string{"flood", "flood", "flood", "small", "other", "flood"} {
+		waiting[key] = append(waiting[key], mustEnter(t, l, key, "waits"))
+	}
+	for i, want := range []string{"flood", "small", "other", "flood", "flood", "flood"} {
+		l.release(running.site)
+		running = nil
+		for key, ws := range waiting {
+			if len(ws) > 0 && entered(ws[0]) == "in" {
+				if key != want {
+					t.Fatalf("turn %d goes to %s, want %s", i, key, want)
+				}
+				running, waiting[key] = ws[0], ws[1:]
+			}
+		}
+		if running == nil {
+			t.Fatalf("turn %d goes to nobody", i)
+		}
+	}
+}
+
+// TestFloodPushesOutItself: when the queue is full of one site, the others still
+// get in, at that site's cost.
+func TestFloodPushesOutItself(t *testing.T) {
+	l := newLimiter(1, 1, 4)
+	mustEnter(t, l, "flood", "in")
+	var flood []*waiter
+	for range 4 {
+		flood = append(flood, mustEnter(t, l, "flood", "waits"))
+	}
+	mustEnter(t, l, "flood", "busy")
+	mustEnter(t, l, "a", "waits")
+	if got := entered(flood[3]); got != "out" {
+		t.Errorf("the newest of the flood %s", got)
+	}
+	mustEnter(t, l, "b", "waits")
+	if got := entered(flood[2]); got != "out" {
+		t.Errorf("the second newest of the flood %s", got)
+	}
+	// Two of the flood, one each of a and b: nobody has more than a newcomer and
+	// one would have.
+	mustEnter(t, l, "flood", "busy")
+	mustEnter(t, l, "a", "busy")
+	mustEnter(t, l, "c", "waits")
+	mustEnter(t, l, "d", "busy")
+	for i, w := range flood[:1] {
+		if got := entered(w); got != "waits" {
+			t.Errorf("waiter %d of the flood %s", i, got)
+		}
+	}
+}
+
+func TestWaitingEndsWithContext(t *testing.T) {
+	l := newLimiter(1, 1, 1)
+	running := mustEnter(t, l, "a", "in")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errTimeout)
+	if _, err := l.acquire(ctx, "a"); !errors.Is(err, errTimeout) {
+		t.Errorf("error is %v", err)
+	}
+	mustEnter(t, l, "a", "waits") // the place in the queue was given back
+	l.release(running.site)
+}
+
+// TestPlaceComesAsTheWaiterLeaves: a place that is given in the moment in which the
+// waiter gives up is not lost.
+func TestPlaceComesAsTheWaiterLeaves(t *testing.T) {
+	l := newLimiter(1, 1, 1)
+	running := mustEnter(t, l, "a", "in")
+	w, err := l.enter("b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.release(running.site) // w is in, but has not noticed
+	l.leave(w)
+	mustEnter(t, l, "c", "in")
+
+	// The same where it was pushed out instead.
+	l = newLimiter(1, 1, 2)
+	running = mustEnter(t, l, "a", "in")
+	mustEnter(t, l, "a", "waits")
+	w, err = l.enter("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.enter("b")
+	l.leave(w)
+	if l.running != 1 || l.waiting != 2 {
+		t.Errorf("%d running, %d waiting", l.running, l.waiting)
+	}
+	l.release(running.site)
+}
+
+func TestReleaseTwiceGivesOnePlace(t *testing.T) {
+	l := newLimiter(1, 1, 2)
+	release, err := l.acquire(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	release()
+	mustEnter(t, l, "a", "in")
+	mustEnter(t, l, "a", "waits")
+}
+
+// TestLimiterKeepsItsLimits runs many at once, gives up at random moments, and
+// looks whether anything is left in the end.
+func TestLimiterKeepsItsLimits(t *testing.T) {
+	const total, perSite, queue = 5, 2, 20
+	l := newLimiter(total, perSite, queue)
+	var mu sync.Mutex
+	running := map[string]int{}
+	all := 0
+	var wg sync.WaitGroup
+	for i := range 64 {
+		key := fmt.Sprint("site ", i%7)
+		wg.Go(func() {
+			for n := range 50 {
+				ctx, cancel := context.WithCancel(t.Context())
+				if n%3 == 0 {
+					go cancel()
+				}
+				release, err := l.acquire(ctx, key)
+				if err == nil {
+					mu.Lock()
+					running[key]++
+					all++
+					if running[key] > perSite || all > total {
+						t.Errorf("%d of %s run, %d in all", running[key], key, all)
+					}
+					mu.Unlock()
+					mu.Lock()
+					running[key]--
+					all--
+					mu.Unlock()
+					release()
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	if l.running != 0 || l.waiting != 0 || len(l.sites) != 0 || l.turns.Len() != 0 {
+		t.Errorf("left behind: %d running, %d waiting, %d sites, %d turns", l.running, l.waiting, len(l.sites), l.turns.Len())
+	}
+}

@@ -1,0 +1,313 @@
+package fetch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"image"
+	"image/color"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"log"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestMain fails if the tests together leave a goroutine or a descriptor behind:
+// every test closes its origins and its Fetcher, so whatever is left was lost.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+		l.Close() // the runtime's own descriptors for waiting are open from here on
+	}
+	goroutines, descriptors := runtime.NumGoroutine(), openDescriptors()
+	code := m.Run()
+	if code == 0 && flag.Lookup("test.fuzz").Value.String() == "" {
+		deadline := time.Now().Add(10 * time.Second) // what is ending needs a moment
+		for runtime.NumGoroutine() > goroutines || openDescriptors() > descriptors {
+			if time.Now().After(deadline) {
+				stacks := make([]byte, 1<<20)
+				fmt.Fprintf(os.Stderr, "left behind: goroutines %d -> %d, descriptors %d -> %d\n%s\n", goroutines, runtime.NumGoroutine(),
+					descriptors, openDescriptors(), stacks[:runtime.Stack(stacks, true)])
+				code = 1
+				break
+			}
+			runtime.Gosched()
+		}
+	}
+	os.Exit(code)
+}
+
+func openDescriptors() int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		panic(err)
+	}
+	return len(entries)
+}
+
+// secret stands in the path of URLs that are fetched in tests. No error may
+// repeat it.
+const secret = "s3cr3t-t0ken"
+
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")}
+
+// names is a Resolver with the names of one test. Each lookup of a name gives its
+// next answer, and the last one from then on.
+type names struct {
+	mu      sync.Mutex
+	answers map[string][]string // name: answers, each a list of addresses with commas; "" is NXDOMAIN
+	asked   []string
+}
+
+func resolves(pairs ...string) *names {
+	n := &names{answers: map[string][]string{}}
+	for i := 0; i < len(pairs); i += 2 {
+		n.answers[pairs[i]] = strings.Split(pairs[i+1], ";")
+	}
+	return n
+}
+
+func (n *names) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asked = append(n.asked, host)
+	answers := n.answers[host]
+	if len(answers) == 0 || answers[0] == "" {
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	answer := answers[0]
+	if len(answers) > 1 {
+		n.answers[host] = answers[1:]
+	}
+	var addrs []netip.Addr
+	for s := range strings.SplitSeq(answer, ",") {
+		addrs = append(addrs, netip.MustParseAddr(s))
+	}
+	return addrs, nil
+}
+
+// newFetcher returns a Fetcher that is closed with the test. Origins on 127.0.0.1
+// and ::1 are permitted unless o says otherwise, on any port of them.
+func newFetcher(t testing.TB, o Options, origins ...string) *Fetcher {
+	t.Helper()
+	if o.Networks == nil {
+		o.Networks = loopback
+	}
+	for _, origin := range origins {
+		o.Ports = append(o.Ports, portIn(t, origin))
+	}
+	f, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+func portIn(t testing.TB, origin string) int {
+	t.Helper()
+	if strings.Contains(origin, "://") {
+		u, err := url.Parse(origin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		origin = u.Host
+	}
+	_, port, err := net.SplitHostPort(origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// serve starts an HTTP origin.
+func serve(t testing.TB, h http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// serveBytes starts an HTTP origin that has one body for every path.
+func serveBytes(t testing.TB, body []byte) *httptest.Server {
+	return serve(t, func(w http.ResponseWriter, r *http.Request) { w.Write(body) })
+}
+
+// rawOrigin starts an origin that speaks as speak does, on every connection. The
+// test's end closes the connections and waits for speak to return.
+func rawOrigin(t testing.TB, speak func(net.Conn)) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var conns []net.Conn
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			conns = append(conns, c)
+			mu.Unlock()
+			wg.Go(func() {
+				defer c.Close()
+				speak(c)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		mu.Lock()
+		for _, c := range conns {
+			c.Close()
+		}
+		mu.Unlock()
+		wg.Wait()
+	})
+	return l.Addr().String()
+}
+
+// answering returns a speaker that reads a request's header, sends parts one
+// after the other, and closes.
+func answering(parts ...string) func(net.Conn) {
+	return func(c net.Conn) {
+		if !readHeader(c) {
+			return
+		}
+		for _, p := range parts {
+			if _, err := io.WriteString(c, p); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// thenHang makes a speaker keep the connection open, silently, until the other
+// side or the test's end closes it.
+func thenHang(speak func(net.Conn)) func(net.Conn) {
+	return func(c net.Conn) {
+		speak(c)
+		io.Copy(io.Discard, c)
+	}
+}
+
+func readHeader(c net.Conn) bool {
+	var header []byte
+	b := make([]byte, 1)
+	for !bytes.HasSuffix(header, []byte("\r\n\r\n")) {
+		if _, err := c.Read(b); err != nil {
+			return false
+		}
+		header = append(header, b...)
+	}
+	return true
+}
+
+// pull fetches a URL with room for everything.
+func pull(t testing.TB, f *Fetcher, rawURL string) ([]byte, Result, error) {
+	t.Helper()
+	return pullRequest(t, f, Request{URL: rawURL})
+}
+
+func pullRequest(t testing.TB, f *Fetcher, r Request) ([]byte, Result, error) {
+	t.Helper()
+	if r.MaxBytes == 0 {
+		r.MaxBytes = 1 << 20
+	}
+	var dst bytes.Buffer
+	res, err := f.Fetch(t.Context(), r, &dst)
+	if err != nil && strings.Contains(err.Error(), secret) {
+		t.Errorf("error repeats the URL: %v", err)
+	}
+	return dst.Bytes(), res, err
+}
+
+// wantClass fails the test unless err is an *Error of class c whose text contains
+// each of texts.
+func wantClass(t testing.TB, err error, c Class, texts ...string) *Error {
+	t.Helper()
+	var e *Error
+	if !errors.As(err, &e) {
+		t.Fatalf("error is %v (%T), want class %q", err, err, c)
+	}
+	if e.Class != c {
+		t.Fatalf("class is %q, want %q: %v", e.Class, c, err)
+	}
+	for _, text := range texts {
+		if !strings.Contains(err.Error(), text) {
+			t.Errorf("error %q does not contain %q", err, text)
+		}
+	}
+	return e
+}
+
+// noise is a picture that does not compress, so that its size in bytes grows with
+// its size in pixels. It is the same at every call.
+func noise(width, height int) *image.NRGBA {
+	m := image.NewNRGBA(image.Rect(0, 0, width, height))
+	r := rand.New(rand.NewPCG(1, 2))
+	for y := range height {
+		for x := range width {
+			m.SetNRGBA(x, y, color.NRGBA{uint8(r.Uint32()), uint8(r.Uint32()), uint8(r.Uint32()), 255})
+		}
+	}
+	return m
+}
+
+func pngOf(t testing.TB, width, height int) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := png.Encode(&b, noise(width, height)); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func jpegOf(t testing.TB, width, height int) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, noise(width, height), nil); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func gifOf(t testing.TB, width, height int) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := gif.Encode(&b, noise(width, height), nil); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// nullLog is for servers whose clients misbehave on purpose.
+func nullLog() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -1,0 +1,172 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"imgkeep/bucket/probe"
+)
+
+// visit asks one origin, once. It returns either an image that is complete, or
+// the location of a redirect, or an error.
+func (f *Fetcher) visit(ctx context.Context, to target, r Request, dst io.Writer) (res Result, location string, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	impatience := time.AfterFunc(f.o.HeaderTimeout, func() { cancel(errHeaderTimeout) })
+	defer impatience.Stop()
+
+	resp, err := f.send(ctx, to, r.Limits.Formats)
+	if err != nil {
+		return Result{}, "", sendError(ctx, to.host, err)
+	}
+	defer resp.Body.Close()
+	if !impatience.Stop() {
+		return Result{}, "", sendError(ctx, to.host, errHeaderTimeout)
+	}
+	if location, err = f.judgeHeader(to.host, resp); err != nil || location != "" {
+		return Result{}, location, err
+	}
+	a := answer{host: to.host, status: resp.StatusCode, length: resp.ContentLength, body: resp.Body, challenge: challenged(resp)}
+	info, n, err := a.receive(ctx, r, dst)
+	if err != nil {
+		return Result{}, "", err
+	}
+	return Result{Info: info, Bytes: n, FinalURL: to.url.String()}, "", nil
+}
+
+// send sends the request. Its header has nothing in it that differs between two
+// viewers of the same bucket.
+func (f *Fetcher) send(ctx context.Context, to target, formats []probe.Format) (*http.Response, error) {
+	req := (&http.Request{
+		Method: http.MethodGet,
+		URL:    to.url,
+		Header: http.Header{
+			"User-Agent": {f.o.UserAgent},
+			"Accept":     {accept(formats)},
+			// Compression gains nothing on images, and would let an origin send a
+			// thousand times the bytes that it seems to.
+			"Accept-Encoding": {"identity"},
+		},
+	}).WithContext(context.WithValue(ctx, fetchKey{}, ctx))
+	if f.plain == nil || to.url.Scheme != "http" {
+		return f.direct.RoundTrip(req)
+	}
+	// Nothing of ours is going to connect to these addresses, the proxy is. This
+	// is all that can be done for a plain http URL, see the package's doc.
+	if _, err := f.dialer.resolve(ctx, to.host, to.addr); err != nil {
+		return nil, err
+	}
+	return f.plain.RoundTrip(req)
+}
+
+// accept returns the Accept header for formats, all if there are none. Anything
+// else is accepted at the lowest weight: servers exist that answer 406 to a list
+// without it, though they have the very image.
+func accept(formats []probe.Format) string {
+	if len(formats) == 0 {
+		formats = []probe.Format{probe.JPEG, probe.PNG, probe.GIF, probe.WebP}
+	}
+	var b strings.Builder
+	for _, f := range formats {
+		b.WriteString(f.ContentType() + ",")
+	}
+	return b.String() + "*/*;q=0.1"
+}
+
+// sendError says what class an error before the end of the header is of.
+func sendError(ctx context.Context, host string, err error) error {
+	if ctx.Err() != nil {
+		// Which includes a name server and an address that did not answer.
+		return errorf(Timeout, host, "%w", context.Cause(ctx))
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return errorf(Timeout, host, "%w", err)
+	}
+	return errorf(Failed, host, "%w", err)
+}
+
+// compressed are the content codings that change the bytes (IANA HTTP Content
+// Coding Registry). Servers put other words there, such as utf-8 or aws-chunked,
+// which change nothing; the bytes tell.
+var compressed = map[string]bool{
+	"gzip": true, "x-gzip": true, "deflate": true, "compress": true, "x-compress": true,
+	"br": true, "zstd": true, "dcb": true, "dcz": true, "exi": true, "pack200-gzip": true,
+}
+
+// judgeHeader returns an error unless an answer has a body to look at (nil), or
+// leads elsewhere (location).
+func (f *Fetcher) judgeHeader(host string, resp *http.Response) (location string, err error) {
+	status := resp.StatusCode
+	fail := func(c Class, format string, args ...any) error {
+		e := errorf(c, host, format, args...)
+		e.Status = status
+		e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), f.o.Now())
+		return e
+	}
+	switch status {
+	case http.StatusOK, http.StatusNonAuthoritativeInfo:
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		if location = resp.Header.Get("Location"); location == "" {
+			return "", fail(Failed, "status %d without a location", status)
+		}
+		return location, nil
+	case http.StatusNotFound, http.StatusGone:
+		return "", fail(Gone, "status %d", status)
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusUnavailableForLegalReasons:
+		return "", fail(Blocked, "status %d", status)
+	default:
+		if challenged(resp) {
+			return "", fail(Blocked, "status %d with a challenge", status)
+		}
+		return "", fail(Failed, "status %d", status)
+	}
+	for _, line := range resp.Header["Content-Encoding"] {
+		for coding := range strings.SplitSeq(line, ",") {
+			if coding = strings.ToLower(strings.TrimSpace(coding)); compressed[coding] {
+				return "", fail(Failed, "body is encoded as %s although identity was asked for", coding)
+			}
+		}
+	}
+	return "", nil
+}
+
+// challenged reports whether an answer says of itself that it is a challenge.
+func challenged(resp *http.Response) bool {
+	return strings.EqualFold(resp.Header.Get("Cf-Mitigated"), "challenge")
+}
+
+// maxRetryAfter bounds what an origin can ask for, so that none makes an image
+// unreachable for good with one answer.
+const maxRetryAfter = 24 * time.Hour
+
+// retryAfter reads a Retry-After field (RFC 9110, section 10.2.3): seconds, or a
+// date. It returns 0 for anything else, and for the past.
+func retryAfter(field string, now time.Time) time.Duration {
+	field = strings.TrimSpace(field)
+	if field == "" {
+		return 0
+	}
+	if strings.Trim(field, "0123456789") == "" {
+		seconds, err := strconv.ParseInt(field, 10, 64)
+		if err != nil || seconds > int64(maxRetryAfter/time.Second) {
+			return maxRetryAfter // too many digits are many seconds
+		}
+		return time.Duration(seconds) * time.Second
+	}
+	at, err := http.ParseTime(field)
+	if err != nil {
+		return 0
+	}
+	return min(max(at.Sub(now), 0), maxRetryAfter)
+}

@@ -1,0 +1,121 @@
+package probe
+
+import "encoding/binary"
+
+// Of EXIF only the orientation matters: tag 0x0112 of the first directory of a
+// TIFF structure (TIFF 6.0; EXIF 2.32, 4.6.5). It is read in passing: forward
+// only, one directory, each offset at most once, never past the segment that
+// holds it. So a directory that points back at itself, a count of 65535 or an
+// offset of 4 GB cost nothing. EXIF never makes an image broken, since viewers
+// ignore what they cannot read of it: whatever is not exactly as the standards
+// say counts as orientation 1.
+
+type tiffState struct {
+	end         int64 // offset behind the segment
+	base        int64 // offset that TIFF counts from: that of the byte order
+	then        step  // what follows the segment
+	order       binary.ByteOrder
+	entries     int // entries of the directory still to read
+	orientation int // what was found, for then to use
+	seen        bool
+}
+
+const (
+	exifPrefix      = "Exif\x00\x00"
+	tiffMagic       = 42
+	tiffShort       = 3
+	tagOrientation  = 0x0112
+	tiffHeaderBytes = 8
+)
+
+// exif reads the TIFF structure that begins here and ends before the offset
+// end, and goes on with then at end. The first of an image counts, found good
+// or not; libvips does the same.
+func (s *Scanner) exif(end int64, then step) error {
+	if s.tiff.seen {
+		return s.skip(end-s.off, then)
+	}
+	s.tiff = tiffState{end: end, then: then, orientation: 1, seen: true}
+	return s.tiffTake(2, tiffOrder)
+}
+
+// tiffTake is take, unless the segment ends before.
+func (s *Scanner) tiffTake(n int, next step) error {
+	if s.off+int64(n) > s.tiff.end {
+		return s.tiffLeave()
+	}
+	return s.take(n, next)
+}
+
+func (s *Scanner) tiffLeave() error {
+	return s.skip(s.tiff.end-s.off, s.tiff.then)
+}
+
+func tiffOrder(s *Scanner, b []byte) error {
+	s.tiff.base = s.start
+	switch string(b) {
+	case "II":
+		s.tiff.order = binary.LittleEndian
+	case "MM":
+		s.tiff.order = binary.BigEndian
+	case exifPrefix[:2]:
+		// JPEG has the prefix before the structure that is read here. In WebP
+		// some writers put it, against the standard, and decoders accept it.
+		if s.info.Format == WebP {
+			return s.tiffTake(len(exifPrefix)-2, tiffPrefix)
+		}
+		return s.tiffLeave()
+	default:
+		return s.tiffLeave()
+	}
+	return s.tiffTake(tiffHeaderBytes-2, tiffHeader)
+}
+
+// tiffPrefix is given the rest of the prefix.
+func tiffPrefix(s *Scanner, b []byte) error {
+	if string(b) != exifPrefix[2:] {
+		return s.tiffLeave()
+	}
+	return s.tiffTake(2, tiffOrder)
+}
+
+func tiffHeader(s *Scanner, b []byte) error {
+	if s.tiff.order.Uint16(b) != tiffMagic {
+		return s.tiffLeave()
+	}
+	directory := s.tiff.base + int64(s.tiff.order.Uint32(b[2:]))
+	if directory < s.off || directory > s.tiff.end {
+		return s.tiffLeave()
+	}
+	return s.skip(directory-s.off, tiffDirectory)
+}
+
+func tiffDirectory(s *Scanner, _ []byte) error {
+	return s.tiffTake(2, tiffCount)
+}
+
+func tiffCount(s *Scanner, b []byte) error {
+	s.tiff.entries = int(s.tiff.order.Uint16(b))
+	return s.tiffNext()
+}
+
+func (s *Scanner) tiffNext() error {
+	if s.tiff.entries == 0 {
+		return s.tiffLeave()
+	}
+	s.tiff.entries--
+	return s.tiffTake(12, tiffEntry)
+}
+
+// tiffEntry is given tag, type, count and value of a field. A SHORT stands in
+// the first two bytes of the value.
+func tiffEntry(s *Scanner, b []byte) error {
+	o := s.tiff.order
+	if o.Uint16(b) != tagOrientation {
+		return s.tiffNext()
+	}
+	if v := o.Uint16(b[8:]); o.Uint16(b[2:]) == tiffShort && o.Uint32(b[4:]) == 1 && v >= 1 && v <= 8 {
+		s.tiff.orientation = int(v)
+	}
+	return s.tiffLeave()
+}

@@ -1,0 +1,191 @@
+package probe
+
+import "encoding/binary"
+
+// JPEG (ITU-T T.81, annex B) is a chain of markers: 0xFF, any number of fill
+// bytes 0xFF, a code. Most begin a segment with a length; behind SOS there is
+// entropy-coded data, in which 0xFF is followed by 0x00 or a restart marker.
+//
+// The search for the next marker is libjpeg's: bytes between segments that are
+// no marker are passed over, since cameras leave padding there and every viewer
+// accepts it. That makes entropy-coded data, which needs no length, the same
+// thing as padding, and several scans the same thing as several segments.
+
+type jpegState struct {
+	marker     byte  // of the current segment
+	end        int64 // offset behind the current segment
+	components int   // of the frame; 0 before it
+	scanned    bool  // a scan has begun
+}
+
+// Marker codes, by their names in the standard.
+const (
+	jpegTEM  = 0x01
+	jpegSOF0 = 0xC0 // baseline
+	jpegSOF1 = 0xC1 // extended sequential
+	jpegSOF2 = 0xC2 // progressive
+	jpegDHT  = 0xC4
+	jpegDAC  = 0xCC
+	jpegSOFF = 0xCF // the last of those that begin a frame
+	jpegRST0 = 0xD0
+	jpegRST7 = 0xD7
+	jpegSOI  = 0xD8
+	jpegEOI  = 0xD9
+	jpegSOS  = 0xDA
+	jpegDHP  = 0xDE
+	jpegEXP  = 0xDF
+	jpegAPP1 = 0xE1
+	jpegJPG0 = 0xF0
+	jpegLS   = 0xF7 // JPG7, which JPEG-LS (T.87) calls SOF55
+	jpegCOM  = 0xFE
+)
+
+// jpegKinds says why the frames other than SOF0 to SOF2 are not accepted.
+var jpegKinds = map[byte]string{
+	0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical lossless",
+	0xC8: "reserved", 0xC9: "arithmetic-coded", 0xCA: "arithmetic-coded", 0xCB: "arithmetic-coded lossless",
+	0xCD: "arithmetic-coded hierarchical", 0xCE: "arithmetic-coded hierarchical", 0xCF: "arithmetic-coded hierarchical",
+	jpegDHP: "hierarchical", jpegEXP: "hierarchical", jpegLS: "JPEG-LS",
+}
+
+// jpegStart is called behind SOI and the 0xFF of the first marker.
+func jpegStart(s *Scanner, _ []byte) error {
+	return s.take(1, jpegMarker)
+}
+
+func jpegNext(s *Scanner, _ []byte) error {
+	return s.find(jpegStart)
+}
+
+// jpegMarker is given the byte behind a 0xFF.
+func jpegMarker(s *Scanner, b []byte) error {
+	j := &s.jpeg
+	m := b[0]
+	switch {
+	case m == 0xFF: // a fill byte
+		return s.take(1, jpegMarker)
+	case m == 0x00, m == jpegTEM, m >= jpegRST0 && m <= jpegRST7:
+		return s.find(jpegStart)
+	case m == jpegEOI:
+		if !j.scanned {
+			return s.broken("it ends before its first scan")
+		}
+		return s.done()
+	case m == jpegSOI:
+		return s.broken("a second SOI marker")
+	case jpegKinds[m] != "":
+		return s.unsupported("%s JPEG (marker 0x%02X), which browsers do not show", jpegKinds[m], m)
+	case m < jpegSOF0, m >= jpegJPG0 && m < jpegCOM:
+		return s.broken("the reserved marker 0x%02X", m)
+	}
+	j.marker = m
+	return s.take(2, jpegSegment)
+}
+
+// jpegSegment is given the length of a segment, which counts itself.
+func jpegSegment(s *Scanner, b []byte) error {
+	j := &s.jpeg
+	n := int(binary.BigEndian.Uint16(b)) - 2
+	if n < 0 {
+		return s.broken("segment 0x%02X with a length of %d, which is less than the length field", j.marker, n+2)
+	}
+	j.end = s.off + int64(n)
+	switch j.marker {
+	case jpegSOF0, jpegSOF1, jpegSOF2:
+		if j.components != 0 {
+			return s.broken("a second frame header")
+		}
+		if n < 6 {
+			return s.broken("a frame header of %d bytes", n)
+		}
+		return s.take(6, jpegFrame)
+	case jpegSOS:
+		if j.components == 0 {
+			return s.broken("a scan before the frame header")
+		}
+		if n < 1 {
+			return s.broken("an empty scan header")
+		}
+		return s.take(1, jpegScan)
+	case jpegAPP1:
+		// Decoders look for EXIF in the header only.
+		if n >= len(exifPrefix) && !j.scanned {
+			return s.take(len(exifPrefix), jpegAPP)
+		}
+	}
+	return s.jpegLeave()
+}
+
+// jpegLeave passes over the rest of the segment.
+func (s *Scanner) jpegLeave() error {
+	return s.skip(s.jpeg.end-s.off, jpegNext)
+}
+
+// jpegFrame is given precision, height, width and the number of components.
+func jpegFrame(s *Scanner, b []byte) error {
+	height := int64(binary.BigEndian.Uint16(b[1:]))
+	width := int64(binary.BigEndian.Uint16(b[3:]))
+	n := int(b[5])
+	if height == 0 && width != 0 {
+		// Its height would come behind the first scan, in a DNL segment.
+		// No common decoder reads it there.
+		return s.unsupported("a height of 0, to be told later (DNL)")
+	}
+	if err := s.size(width, height); err != nil {
+		return err
+	}
+	switch b[0] {
+	case 8:
+	case 12:
+		return s.unsupported("12 bits a sample, which browsers do not show")
+	default:
+		return s.broken("%d bits a sample", b[0])
+	}
+	if n != 1 && n != 3 && n != 4 {
+		return s.unsupported("%d colour components", n)
+	}
+	if s.jpeg.end-s.start != int64(6+3*n) {
+		return s.broken("a frame header of %d bytes for %d components", s.jpeg.end-s.start, n)
+	}
+	s.jpeg.components = n
+	return s.take(3*n, jpegComponents)
+}
+
+// jpegComponents is given identifier, sampling factors and quantisation table
+// of each component.
+func jpegComponents(s *Scanner, b []byte) error {
+	for ; len(b) > 0; b = b[3:] {
+		if h, v := b[1]>>4, b[1]&15; h < 1 || h > 4 || v < 1 || v > 4 {
+			return s.broken("sampling factors %d x %d", h, v)
+		}
+		if b[2] > 3 {
+			return s.broken("quantisation table %d", b[2])
+		}
+	}
+	return jpegNext(s, nil)
+}
+
+// jpegScan is given the number of components in a scan.
+func jpegScan(s *Scanner, b []byte) error {
+	n := int(b[0])
+	if n < 1 || n > s.jpeg.components {
+		return s.broken("a scan of %d components in a frame of %d", n, s.jpeg.components)
+	}
+	if s.jpeg.end-s.start != int64(4+2*n) {
+		return s.broken("a scan header of %d bytes for %d components", s.jpeg.end-s.start, n)
+	}
+	s.jpeg.scanned = true
+	return s.jpegLeave()
+}
+
+func jpegAPP(s *Scanner, b []byte) error {
+	if string(b) != exifPrefix {
+		return s.jpegLeave()
+	}
+	return s.exif(s.jpeg.end, jpegOriented)
+}
+
+func jpegOriented(s *Scanner, _ []byte) error {
+	s.info.Orientation = s.tiff.orientation
+	return jpegNext(s, nil)
+}

@@ -1,0 +1,132 @@
+// Package probe recognises JPEG, PNG, GIF and WebP images by their own bytes,
+// reads their dimensions as early as the bytes allow, and tells a complete
+// image from a cut-off one.
+//
+// It exists for downloads from hosts that nobody trusts: a [Scanner] sits
+// beside the download like a hash, sees every byte once, and refuses what is no
+// image, what is too large, what is broken, and in the end what is not all
+// there. Neither a name nor a declared content type is asked.
+//
+// It promises that any split of the same bytes gives the same answer, that its
+// memory is the same few hundred bytes for every input, that time grows with
+// the bytes and with nothing they claim, and that no input makes it panic.
+//
+// It does not decode: pixel data is walked over, not looked at. An image that
+// passes has a sound structure from its first byte to its end marker; its
+// compressed data may still be damaged, which only a decoder can tell.
+//
+// What follows the end marker of an image is passed over and is no part of the
+// verdict: phones append videos ("motion photos") and further JPEGs (MPF) to
+// their pictures, servers append newlines, and every browser shows them all.
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// The verdicts. Errors of this package wrap exactly one of them, with what was
+// wrong and at which byte.
+var (
+	// ErrType: the bytes are no image of an accepted type, or of a kind
+	// within such a type that browsers do not show.
+	ErrType = errors.New("not an accepted image type")
+	// ErrPixels: the image has more pixels, or a longer side, than Limits allow.
+	ErrPixels = errors.New("too many pixels")
+	// ErrBroken: the bytes contradict their format.
+	ErrBroken = errors.New("broken image")
+	// ErrTruncated: the bytes ended before the image did.
+	ErrTruncated = errors.New("truncated image")
+)
+
+// Format is an image file format. The zero value is Unknown.
+type Format uint8
+
+// The formats.
+const (
+	Unknown Format = iota
+	JPEG
+	PNG
+	GIF
+	WebP
+)
+
+var formats = [...]struct{ name, ext, contentType string }{
+	Unknown: {"unknown", "", "application/octet-stream"},
+	JPEG:    {"jpeg", ".jpg", "image/jpeg"},
+	PNG:     {"png", ".png", "image/png"},
+	GIF:     {"gif", ".gif", "image/gif"},
+	WebP:    {"webp", ".webp", "image/webp"},
+}
+
+// ParseFormat returns the format of a name as String prints it: jpeg, png, gif
+// or webp, in lower case.
+func ParseFormat(name string) (Format, error) {
+	for f := JPEG; f <= WebP; f++ {
+		if formats[f].name == name {
+			return f, nil
+		}
+	}
+	return Unknown, fmt.Errorf("unknown image format %q: use jpeg, png, gif or webp", name)
+}
+
+// known maps values that are no format to Unknown, so that the methods below
+// never panic.
+func (f Format) known() Format {
+	if int(f) < len(formats) {
+		return f
+	}
+	return Unknown
+}
+
+// String returns the format's name: jpeg, png, gif or webp; unknown for others.
+func (f Format) String() string { return formats[f.known()].name }
+
+// Ext returns the format's file extension with its dot; empty for Unknown.
+func (f Format) Ext() string { return formats[f.known()].ext }
+
+// ContentType returns the format's media type; application/octet-stream for
+// Unknown, which no browser shows.
+func (f Format) ContentType() string { return formats[f.known()].contentType }
+
+// Info is what an image says of itself.
+type Info struct {
+	Format Format
+	// Width and Height are in pixels, as stored in the file: before
+	// Orientation is applied.
+	Width, Height int
+	// Orientation is the EXIF orientation, 1 to 8; 1 where the file has none,
+	// or none that can be trusted.
+	Orientation int
+	// Frames is the number of frames found in the file, not the number it
+	// claims. 1 for images that are not animated.
+	Frames int
+}
+
+// Shown returns the dimensions after Orientation is applied, as a viewer sees
+// them.
+func (i Info) Shown() (width, height int) {
+	if i.Orientation >= 5 && i.Orientation <= 8 {
+		return i.Height, i.Width
+	}
+	return i.Width, i.Height
+}
+
+// Limits bound what is accepted. The zero value accepts every format that the
+// package knows, of any size. A value that is exactly at a limit passes.
+type Limits struct {
+	Formats   []Format // accepted formats; empty: all
+	MaxPixels int64    // most pixels of a frame, width*height; 0: no limit
+	MaxSide   int      // longest side, in pixels; 0: no limit
+}
+
+// Read reads r to its end and returns the verdict, as a Scanner would. An error
+// of r itself is returned as it is.
+func Read(r io.Reader, l Limits) (Info, error) {
+	s := NewScanner(l)
+	if _, err := io.Copy(s, r); err != nil && s.err == nil {
+		return s.info, err
+	}
+	return s.Close()
+}

@@ -1,0 +1,270 @@
+package probe
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"slices"
+)
+
+// A Scanner judges an image while its bytes arrive. Bytes go in by Write, the
+// verdict comes out of Close; what is wrong before the end comes out of Write,
+// at the earliest byte that shows it. A Scanner is for one image and one
+// goroutine; make it with NewScanner.
+//
+// Inside it is a small machine that gathers exactly as many bytes as the
+// current step of a format wants, or passes over as many as the step wants
+// skipped, and then calls the step, which names the next one. Steps never see
+// how the input was split, so the verdict cannot depend on it.
+type Scanner struct {
+	limits Limits
+	info   Info
+	err    error // the verdict, once it is not favourable
+	closed bool
+
+	op    op
+	want  int64    // bytes that op still wants; for opTake, of all that it wants
+	step  step     // called when op has what it wants
+	buf   [32]byte // what opTake has so far, where the input was split inside it
+	held  int      // bytes in buf
+	off   int64    // bytes used up by finished and running operations, without buf
+	start int64    // offset of the bytes that the current step was given
+	sum   bool     // bytes used up go into crc
+	crc   uint32
+
+	magic [12]byte // the first bytes, until the format is recognised
+
+	tiff tiffState
+	jpeg jpegState
+	png  pngState
+	gif  gifState
+	webp webpState
+}
+
+// A step looks at the bytes it asked for and asks for the next step. The bytes
+// are valid until it returns. It is given none after a skip or find.
+type step func(s *Scanner, b []byte) error
+
+// An op says how the machine gets to the next step.
+type op uint8
+
+const (
+	opTake op = iota // gather want bytes, in one piece
+	opSkip           // pass over want bytes
+	opFind           // pass over all bytes up to and including the next 0xFF
+	opDone           // the image is complete: pass over the rest
+)
+
+// take makes next be called with the following n bytes, at most len(s.buf).
+func (s *Scanner) take(n int, next step) error {
+	s.op, s.want, s.step = opTake, int64(n), next
+	return nil
+}
+
+// skip makes next be called after the following n bytes, at once if n is 0.
+func (s *Scanner) skip(n int64, next step) error {
+	s.op, s.want, s.step = opSkip, n, next
+	return nil
+}
+
+// find makes next be called behind the next byte 0xFF.
+func (s *Scanner) find(next step) error {
+	s.op, s.step = opFind, next
+	return nil
+}
+
+// done says that the image is complete.
+func (s *Scanner) done() error {
+	s.op = opDone
+	return nil
+}
+
+// NewScanner returns a Scanner that accepts what l allows.
+func NewScanner(l Limits) *Scanner {
+	s := &Scanner{limits: l, info: Info{Orientation: 1, Frames: 1}}
+	s.take(1, sniff)
+	return s
+}
+
+// Write takes the next bytes of the image. It returns an error as soon as the
+// verdict is known not to be favourable, with the number of bytes up to the one
+// that decided it; every later call returns the same error. It never fails
+// behind the end of a complete image.
+func (s *Scanner) Write(p []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	if s.closed {
+		return 0, errors.New("write to a closed image scanner")
+	}
+	total := len(p)
+	for {
+		var b []byte
+		switch s.op {
+		case opTake:
+			want := int(s.want)
+			if s.held == 0 && len(p) >= want {
+				b, p = p[:want], p[want:]
+				break
+			}
+			n := copy(s.buf[s.held:want], p)
+			s.held += n
+			p = p[n:]
+			if s.held < want {
+				return total, nil
+			}
+			b, s.held = s.buf[:want], 0
+		case opSkip:
+			n := min(s.want, int64(len(p)))
+			s.use(p[:n])
+			p = p[n:]
+			s.want -= n
+			if s.want > 0 {
+				return total, nil
+			}
+		case opFind:
+			i := bytes.IndexByte(p, 0xFF)
+			if i < 0 {
+				s.use(p)
+				return total, nil
+			}
+			s.use(p[:i+1])
+			p = p[i+1:]
+		case opDone:
+			s.use(p)
+			return total, nil
+		}
+		s.start = s.off
+		s.use(b)
+		if err := s.step(s, b); err != nil {
+			s.err = err
+			return total - len(p), err
+		}
+	}
+}
+
+// use counts bytes that an operation is finished with.
+func (s *Scanner) use(b []byte) {
+	s.off += int64(len(b))
+	if s.sum {
+		s.crc = crc32.Update(s.crc, crc32.IEEETable, b)
+	}
+}
+
+// Close says that the input has ended, and returns the verdict on it: nil for a
+// complete image within the limits. Info holds what was found before an error,
+// too. Close may be called again, and says the same.
+func (s *Scanner) Close() (Info, error) {
+	if s.err == nil && s.op != opDone {
+		s.err = s.cutOff(s.off + int64(s.held))
+	}
+	s.closed = true
+	return s.info, s.err
+}
+
+// cutOff is the verdict on an image that ended after n bytes.
+func (s *Scanner) cutOff(n int64) error {
+	switch s.info.Format {
+	case JPEG:
+		return fmt.Errorf("%w: jpeg ends after %d bytes, without an EOI marker", ErrTruncated, n)
+	case PNG:
+		return fmt.Errorf("%w: png ends after %d bytes, without an IEND chunk", ErrTruncated, n)
+	case GIF:
+		return fmt.Errorf("%w: gif ends after %d bytes, without a trailer", ErrTruncated, n)
+	case WebP:
+		return fmt.Errorf("%w: webp ends after %d of the %d bytes that its RIFF header announces", ErrTruncated, n, s.webp.end)
+	}
+	if n == 0 {
+		return fmt.Errorf("%w: it is empty", ErrType)
+	}
+	return fmt.Errorf("%w: it ends after %d bytes, too few to tell its type", ErrTruncated, n)
+}
+
+// Info returns what is known so far, and whether the dimensions are. They are
+// final then; Orientation and Frames may still change until Close, because
+// formats put them anywhere.
+func (s *Scanner) Info() (Info, bool) {
+	return s.info, s.info.Width > 0
+}
+
+// magics are the first bytes of the formats, where ? stands for any byte. None
+// is the beginning of another.
+var magics = [...]struct {
+	format Format
+	magic  string
+	first  step
+}{
+	{JPEG, "\xFF\xD8\xFF", jpegStart},
+	{PNG, "\x89PNG\r\n\x1A\n", pngStart},
+	{GIF, "GIF87a", gifStart},
+	{GIF, "GIF89a", gifStart},
+	{WebP, "RIFF????WEBP", webpStart},
+}
+
+// sniff is given the first bytes one by one, so that what is no image is
+// refused at the first byte that says so, often the first of all.
+func sniff(s *Scanner, b []byte) error {
+	s.magic[s.start] = b[0]
+	seen := s.magic[:s.off]
+	for _, m := range magics {
+		if !fits(m.magic, seen) {
+			continue
+		}
+		if len(seen) < len(m.magic) {
+			return s.take(1, sniff)
+		}
+		s.info.Format = m.format
+		if len(s.limits.Formats) > 0 && !slices.Contains(s.limits.Formats, m.format) {
+			return fmt.Errorf("%w: it is %s, which is not allowed here", ErrType, m.format)
+		}
+		return m.first(s, nil)
+	}
+	return fmt.Errorf("%w: no image begins with %q", ErrType, seen)
+}
+
+// fits reports whether b is a beginning of magic.
+func fits(magic string, b []byte) bool {
+	for i, c := range b {
+		if magic[i] != '?' && magic[i] != c {
+			return false
+		}
+	}
+	return true
+}
+
+// size records the dimensions of the image and holds them against the limits.
+func (s *Scanner) size(width, height int64) error {
+	if width <= 0 || height <= 0 {
+		return s.broken("an image of %d x %d pixels", width, height)
+	}
+	s.info.Width, s.info.Height = int(width), int(height)
+	return s.within(width, height)
+}
+
+// within holds dimensions under 2^31 against the limits. A negative limit
+// refuses everything, so that a mistaken configuration does not let all in.
+func (s *Scanner) within(width, height int64) error {
+	if m := s.limits.MaxPixels; m != 0 && width*height > m {
+		return fmt.Errorf("%w: %s of %d x %d has %d pixels, %d are allowed", ErrPixels, s.info.Format, width, height, width*height, m)
+	}
+	if m := int64(s.limits.MaxSide); m != 0 && max(width, height) > m {
+		return fmt.Errorf("%w: %s of %d x %d has a side over %d, the longest allowed", ErrPixels, s.info.Format, width, height, m)
+	}
+	return nil
+}
+
+// broken is the verdict that the bytes given to the current step contradict
+// the format.
+func (s *Scanner) broken(format string, args ...any) error {
+	return s.fault(ErrBroken, format, args...)
+}
+
+// unsupported is the verdict that the image is of a kind that is not accepted.
+func (s *Scanner) unsupported(format string, args ...any) error {
+	return s.fault(ErrType, format, args...)
+}
+
+func (s *Scanner) fault(verdict error, format string, args ...any) error {
+	return fmt.Errorf("%w: %s, byte %d: %s", verdict, s.info.Format, s.start, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,187 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/sign"
+)
+
+func newServeCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "serve",
+		GroupID: groupServe,
+		Short:   "Serve signed links",
+		Long: `Serve answers signed links until it is told to stop (SIGTERM, SIGINT): then it
+takes no more requests, finishes those it has, and ends. A second signal ends it
+at once; nothing that was answered is lost by that.
+
+It starts the decoder processes itself. Under systemd it says when it is ready,
+keeps the watchdog fed, and takes over the sockets that systemd listens on.`,
+		Example: `  imgkeep serve --config /etc/imgkeep/imgkeep.yaml
+  IMGKEEP_SECRET=… imgkeep serve --listen 127.0.0.1:8091 --root ./var`,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, _, err := a.load(cmd)
+			if err != nil {
+				return err
+			}
+			return a.serve(cmd.Context(), c)
+		},
+	}
+	addServerFlags(cmd)
+	return cmd
+}
+
+const (
+	readHeaderTimeout = 10 * time.Second
+	// idleTimeout is longer than nginx keeps its idle connections to us, so
+	// that it is always nginx that closes them.
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 16 << 10
+)
+
+func (a *app) serve(ctx context.Context, c config.Config) (err error) {
+	log := newLogger(a.Stderr, c.Log)
+	parts, err := build(c, log, a.Now)
+	if errors.Is(err, sign.ErrNoSecret) {
+		return usagef("%w: set sign.secrets, sign.secret_files or IMGKEEP_SECRET (a good one: head -c 32 /dev/urandom | base64)", err)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// Shutdown below has drained them already, unless starting failed.
+		err = errors.Join(err, parts.close(context.Background()))
+	}()
+
+	listeners, err := listen(c.Listen)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler:           parts.server,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if parts.hot != nil {
+		go parts.hot.Run(ctx)
+	}
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		log.Info("serving", "address", l.Addr().String(), "root", c.Root, "handoff", c.Handoff)
+		go func() { failed <- server.Serve(l) }()
+	}
+	notify(log, daemon.SdNotifyReady)
+	go feedWatchdog(ctx, log)
+
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	stop() // a second signal ends the process
+	log.Info("stopping", "at most", c.ShutdownTimeout)
+	notify(log, daemon.SdNotifyStopping)
+	drain, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		log.Warn("requests were cut off", "error", err)
+		server.Close()
+	}
+	return parts.close(drain)
+}
+
+// listen opens the configured address, or takes over the sockets that systemd
+// listens on for us, which then are the only ones.
+func listen(address string) ([]net.Listener, error) {
+	inherited, err := inheritedListeners()
+	if err != nil || len(inherited) > 0 {
+		return inherited, err
+	}
+	path, isUnix := cutUnix(address)
+	if !isUnix {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, fmt.Errorf("listen: %w", err)
+		}
+		return []net.Listener{l}, nil
+	}
+	if err := removeStale(path); err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	// Whoever can enter the folder may connect, as nginx must: it is the
+	// signature that opens a link, not the socket.
+	if err := os.Chmod(path, 0o666); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return []net.Listener{l}, nil
+}
+
+// removeStale removes a socket that a killed process has left. One that somebody
+// listens on is an error, and so is a file that is no socket.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	if info.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("listen: %s is there and is no socket", path)
+	}
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		c.Close()
+		return fmt.Errorf("listen: another process listens on %s", path)
+	}
+	return os.Remove(path)
+}
+
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("systemd was not told", "state", state, "error", err)
+	}
+}
+
+// feedWatchdog tells systemd that we live, twice in each of its intervals.
+func feedWatchdog(ctx context.Context, log *slog.Logger) {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || interval == 0 {
+		return
+	}
+	tick := time.NewTicker(interval / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			notify(log, daemon.SdNotifyWatchdog)
+		case <-ctx.Done():
+			// Draining may take longer than an interval.
+			notify(log, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (2*time.Minute).Microseconds()))
+			return
+		}
+	}
+}

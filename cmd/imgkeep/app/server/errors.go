@@ -1,0 +1,144 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"imgkeep/bucket"
+	"imgkeep/bucket/fetch"
+	"imgkeep/nginx"
+	"imgkeep/resize"
+	"imgkeep/sign"
+)
+
+// verdict is what a viewer is told of an error.
+type verdict struct {
+	status int
+	code   string        // in the header X-Imgkeep-Error; stable
+	line   string        // the body
+	retry  time.Duration // Retry-After; 0: none
+	fault  bool          // ours: the log gets it as an error
+}
+
+// soon is when to come back after a shortage that passes by itself.
+const soon = 5 * time.Second
+
+// errMethod is a request that is neither GET nor HEAD.
+var errMethod = errors.New("method not allowed")
+
+// verdicts is the table of errors, first match first. Its lines are for
+// strangers: they name nothing that the link does not show.
+var verdicts = []struct {
+	err error
+	verdict
+}{
+	{errMethod, verdict{status: 405, code: "method", line: "method not allowed: use GET or HEAD"}},
+	{sign.ErrMalformed, verdict{status: 400, code: "malformed", line: "malformed link: want /{bucket}/{size}/{signature}/{base64url of the image's URL}"}},
+	{sign.ErrForged, verdict{status: 403, code: "signature", line: "the signature is wrong"}},
+	{sign.ErrExpired, verdict{status: 410, code: "expired", line: "the link has expired: load the page it was on again"}},
+	{bucket.ErrNoBucket, verdict{status: 404, code: "bucket", line: "no such bucket"}},
+	{errSize, verdict{status: 400, code: "size", line: "no such size: ask for full, info or a listed {height}x{width}"}},
+	{errProxySize, verdict{status: 400, code: "proxy-size", line: "/proxy goes with the size full only"}},
+	{bucket.ErrURL, verdict{status: 400, code: "url", line: "the link holds no URL of an image"}},
+	{bucket.ErrDenied, verdict{status: 451, code: "removed", line: "removed by the operator"}},
+	{bucket.ErrFull, verdict{status: 503, code: "full", line: "the disk is too full to store more: try again later", retry: time.Minute, fault: true}},
+	{bucket.ErrClosed, verdict{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},
+	{bucket.ErrLost, verdict{status: 502, code: "lost", line: "the stored image is damaged, and its origin no longer has it", retry: time.Hour, fault: true}},
+	{resize.ErrBusy, verdict{status: 503, code: "busy", line: "too busy: try again later", retry: soon}},
+	{resize.ErrTimeout, verdict{status: 503, code: "resize-timeout", line: "making this size took too long", retry: time.Minute, fault: true}},
+	{resize.ErrCrashed, verdict{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute, fault: true}},
+	{errNonsense, verdict{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute, fault: true}},
+}
+
+// classes are the verdicts on what fetching said.
+var classes = map[fetch.Class]verdict{
+	fetch.Refused:       {status: 403, code: "refused", line: "images from there are not fetched"},
+	fetch.Denied:        {status: 451, code: "removed", line: "removed by the operator"},
+	fetch.Gone:          {status: 404, code: "gone", line: "the image is gone from its origin"},
+	fetch.Blocked:       {status: 502, code: "blocked", line: "the origin refuses to give the image", retry: soon},
+	fetch.Failed:        {status: 502, code: "origin", line: "the origin failed", retry: soon},
+	fetch.Timeout:       {status: 504, code: "origin-timeout", line: "the origin took too long", retry: soon},
+	fetch.TooLarge:      {status: 413, code: "too-large", line: "the image has too many bytes"},
+	fetch.TooManyPixels: {status: 413, code: "too-many-pixels", line: "the image has too many pixels"},
+	fetch.NotImage:      {status: 415, code: "type", line: "not an image of an accepted type"},
+	fetch.Broken:        {status: 422, code: "broken", line: "the image is broken or cut off"},
+	fetch.Busy:          {status: 503, code: "busy", line: "too busy: try again later", retry: soon},
+}
+
+func verdictOf(err error, now time.Time) verdict {
+	for _, v := range verdicts {
+		if errors.Is(err, v.err) {
+			return v.verdict
+		}
+	}
+	var failure *bucket.Failure
+	if errors.As(err, &failure) {
+		v, ok := classes[failure.Class]
+		if ok && v.retry > 0 {
+			v.retry = max(failure.Next.Sub(now), time.Second)
+		}
+		if ok {
+			return v
+		}
+	}
+	var fetched *fetch.Error
+	if errors.As(err, &fetched) {
+		if v, ok := classes[fetched.Class]; ok {
+			return v
+		}
+	}
+	var broken *resize.ImageError
+	if errors.As(err, &broken) {
+		return verdict{status: 422, code: "broken", line: "the image is broken: no size can be made of it"}
+	}
+	return verdict{status: 500, code: "internal", line: "internal error", fault: true}
+}
+
+// fail answers an error.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil && errors.Is(err, context.Cause(r.Context())) {
+		return // nobody is there to be told
+	}
+	v := verdictOf(err, s.Now())
+	if v.fault {
+		s.Log.Error("request failed", "status", v.status, "code", v.code, "error", err)
+	} else {
+		s.Log.Debug("request refused", "status", v.status, "code", v.code, "error", err)
+	}
+	s.answer(w, v)
+}
+
+func (s *Server) answer(w http.ResponseWriter, v verdict) {
+	h := w.Header()
+	h.Set(nginx.HeaderError, v.code)
+	if v.retry > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(v.retry.Seconds()))))
+	}
+	if v.status == http.StatusMethodNotAllowed {
+		h.Set("Allow", "GET, HEAD")
+	}
+	if s.Placeholder != nil {
+		h.Set("Content-Type", s.Placeholder.contentType)
+		h.Set("Content-Length", strconv.Itoa(len(s.Placeholder.data)))
+		h.Set("Cache-Control", "no-store")
+		w.WriteHeader(v.status)
+		w.Write(s.Placeholder.data)
+		return
+	}
+	plain(w, v.status, v.line)
+}
+
+// plain answers one line of text that nothing may keep.
+func plain(w http.ResponseWriter, status int, line string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(line)+1))
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	fmt.Fprintln(w, line)
+}

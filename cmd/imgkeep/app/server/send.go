@@ -1,0 +1,212 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"imgkeep/bucket"
+	"imgkeep/bucket/probe"
+	"imgkeep/nginx"
+	"imgkeep/sign"
+)
+
+const (
+	contentSecurity = "default-src 'none'; sandbox"
+
+	// A viewer who reads slower than minRate, in bytes a second, after a grace
+	// time is cut off, so that slow ones cannot hold our descriptors.
+	minRate = 4 << 10
+	grace   = 30 * time.Second
+	// Until then a request may take as long as a fetch and a resize do, which
+	// have limits of their own.
+	maxWait = 5 * time.Minute
+
+	// passingAge is how long a browser may keep an image that we do not.
+	passingAge = time.Hour
+)
+
+// harden sets the headers that every answer has, refuses other methods before
+// anything is looked at, and bounds the time of the answer.
+func (s *Server) harden(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Security-Policy", contentSecurity)
+		// A deadline stays on its connection: each request sets its own. It
+		// cannot be set where w is a test's.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxWait))
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			s.fail(w, r, errMethod)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// delivery is a file that is the answer to a link.
+type delivery struct {
+	link    sign.Link
+	expires time.Time // of the link
+	file    *os.File
+	path    string // below the store's root
+	format  probe.Format
+}
+
+// deliver sends a file, or lets nginx send it.
+func (s *Server) deliver(w http.ResponseWriter, r *http.Request, d delivery) error {
+	info, err := d.file.Stat()
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", d.format.ContentType())
+	if s.Handoff && r.Header.Get(nginx.HeaderHandoff) == nginx.HandoffNginx {
+		s.heat(d)
+		h.Set(nginx.HeaderRedirect, nginx.InternalPrefix+filepath.ToSlash(d.path))
+		return nil
+	}
+	h.Set("ETag", etag(info))
+	h.Set("Cache-Control", "private, max-age="+seconds(s.Signer.MaxAge())+", immutable")
+	s.send(w, r, d.file, info)
+	return nil
+}
+
+// heat makes a hot link, so that nginx does not ask again. Without it the link
+// is served all the same, so an error is only logged.
+func (s *Server) heat(d delivery) {
+	if s.Hot == nil {
+		return
+	}
+	if err := s.Hot.Add(d.link.Bucket, d.link.Size, d.link.Signature, d.format.Ext(), s.Store.Path(d.path), d.expires); err != nil {
+		s.Log.Warn("no hot link made", "error", err)
+	}
+}
+
+// sendPassing sends a file under a link with /proxy. It has no ETag: the next
+// answer may be another image.
+func (s *Server) sendPassing(w http.ResponseWriter, r *http.Request, f *os.File, format probe.Format) {
+	h := w.Header()
+	h.Set("Content-Type", format.ContentType())
+	h.Set("Cache-Control", "private, max-age="+seconds(min(passingAge, s.Signer.MaxAge())))
+	info, err := f.Stat()
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.send(w, r, f, unmodified{info})
+}
+
+// unmodified is a file whose time says nothing about its content.
+type unmodified struct{ fs.FileInfo }
+
+func (unmodified) ModTime() time.Time { return time.Time{} }
+
+// send sends a file with ranges and conditions (RFC 9110, sections 13 and 14).
+func (s *Server) send(w http.ResponseWriter, r *http.Request, f *os.File, info fs.FileInfo) {
+	deadline := time.Now().Add(grace + time.Duration(info.Size()/minRate)*time.Second)
+	_ = http.NewResponseController(w).SetWriteDeadline(deadline)
+	out := w
+	if conditional(r) {
+		out = &refusals{ResponseWriter: w, refuse: func(v verdict) { s.answer(w, v) }}
+	}
+	http.ServeContent(out, r, "", info.ModTime(), f)
+}
+
+// etag is the entity tag that nginx gives the same file, so that a browser may
+// ask either.
+func etag(info fs.FileInfo) string {
+	return fmt.Sprintf(`"%x-%x"`, info.ModTime().Unix(), info.Size())
+}
+
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(int64(d/time.Second), 10)
+}
+
+// conditional tells whether a request may be answered with 412 or 416.
+func conditional(r *http.Request) bool {
+	h := r.Header
+	return h["Range"] != nil || h["If-Match"] != nil || h["If-Unmodified-Since"] != nil
+}
+
+// refusals replaces the body of 412 and 416, which net/http writes in its own
+// words, by ours.
+type refusals struct {
+	http.ResponseWriter
+	refuse  func(verdict)
+	refused bool
+}
+
+func (w *refusals) WriteHeader(status int) {
+	for _, page := range nginx.ErrorPages() {
+		if page.Status == status && (status == http.StatusPreconditionFailed || status == http.StatusRequestedRangeNotSatisfiable) {
+			w.refused = true
+			h := w.Header()
+			for _, name := range []string{"ETag", "Last-Modified", "Content-Length"} {
+				h.Del(name)
+			}
+			w.refuse(verdict{status: status, code: page.Code, line: page.Line})
+			return
+		}
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *refusals) Write(b []byte) (int, error) {
+	if w.refused {
+		return len(b), nil
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// ReadFrom keeps the way open for sendfile.
+func (w *refusals) ReadFrom(r io.Reader) (int64, error) {
+	if w.refused {
+		return io.Copy(io.Discard, r)
+	}
+	return io.Copy(w.ResponseWriter, r)
+}
+
+// facts are what size "info" tells. No URL: a viewer has a link, not its target.
+type facts struct {
+	Type   string    `json:"type"`
+	Width  int       `json:"width"` // as shown
+	Height int       `json:"height"`
+	Frames int       `json:"frames"`
+	Bytes  int64     `json:"bytes"`
+	Stored time.Time `json:"stored"`
+	Digest string    `json:"digest"`
+	Sizes  []string  `json:"sizes"` // made so far
+}
+
+func (s *Server) info(w http.ResponseWriter, image bucket.Image) error {
+	made, err := s.Store.Made(image)
+	if err != nil {
+		return err
+	}
+	f := facts{
+		Type: image.Format.ContentType(), Frames: image.Frames, Bytes: image.Bytes,
+		Stored: image.Stored, Digest: image.Digest.String(), Sizes: []string{},
+	}
+	f.Width, f.Height = image.Shown()
+	for _, name := range made {
+		f.Sizes = append(f.Sizes, strings.TrimSuffix(name, filepath.Ext(name)))
+	}
+	body, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)+1))
+	h.Set("Cache-Control", "no-store") // sizes come and go
+	_, err = w.Write(append(body, '\n'))
+	return err
+}

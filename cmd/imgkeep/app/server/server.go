@@ -1,0 +1,224 @@
+// Package server answers requests for links.
+//
+// It ties the packages below together: a link is read and verified by sign,
+// looked up, fetched and kept by bucket, resized by resize, and sent from here or
+// handed to nginx. Every request is decided in this order, the cheapest and
+// surest first: method, form of the link, signature, bucket, size, and only then
+// anything that costs work.
+//
+// What it promises: each error has one status, one stable code and one line of
+// text, all from one table (errors.go); nothing of an origin, its address or the
+// image's URL reaches a viewer; what is sent has the type that its bytes were
+// recognised as, whatever anybody called it.
+//
+// What it does not do: it opens no socket and knows no configuration file; its
+// handler is for an http.Server that bounds headers and idle connections.
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+
+	"imgkeep/bucket"
+	"imgkeep/resize"
+	"imgkeep/sign"
+)
+
+// Resizer makes sizes: a *resize.Pool.
+type Resizer interface {
+	Resize(ctx context.Context, src io.Reader, n int64, j resize.Job) ([]resize.Result, error)
+}
+
+// Hot keeps hot links: a *nginx.Hot.
+type Hot interface {
+	Add(bucket, size, signature, ext, target string, expires time.Time) error
+}
+
+// Options say what New serves.
+type Options struct {
+	Store   *bucket.Store
+	Signer  *sign.Signer
+	Resizer Resizer
+
+	Sizes   []int // lengths in pixels that a side of a size may have
+	Quality int   // of sizes in lossy formats, 1 to 100
+
+	// Handoff lets nginx send the files, when a request says that it came
+	// through nginx. Hot then makes the next request bypass us; nil: none is made.
+	Handoff bool
+	Hot     Hot
+
+	// Placeholder is sent as the body of errors. nil: a line of text.
+	Placeholder *Placeholder
+
+	Now func() time.Time // nil: time.Now
+	Log *slog.Logger     // nil: none
+}
+
+// Server is the handler. It may be used concurrently.
+type Server struct {
+	Options
+	router http.Handler
+}
+
+// New returns a handler, or an error that says which option is wrong.
+func New(o Options) (*Server, error) {
+	if o.Store == nil || o.Signer == nil || o.Resizer == nil {
+		return nil, errors.New("a server needs a store, a signer and a resizer")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	o.Sizes = slices.Clone(o.Sizes)
+	s := &Server{Options: o}
+
+	r := chi.NewRouter()
+	r.Use(s.harden, middleware.GetHead)
+	r.NotFound(s.link) // whatever is no route is no link either, and told so
+	r.MethodNotAllowed(s.link)
+	r.Get("/{bucket}/{size}/{signature}/{ext_url}", s.link)
+	r.Get("/{bucket}/{size}/{signature}/{ext_url}/proxy", s.link)
+	r.Get("/healthz", s.healthz)
+	r.Get("/readyz", s.readyz)
+	s.router = r
+	return s, nil
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.router.ServeHTTP(w, r)
+}
+
+// healthz says that the process lives.
+func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
+	plain(w, http.StatusOK, "ok")
+}
+
+// readyz says whether new images can be kept. What is kept is served either way.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	if err := s.Store.Ready(); err != nil {
+		s.Log.Warn("not ready", "error", err)
+		plain(w, http.StatusServiceUnavailable, "not ready: "+verdictOf(err, s.Now()).line)
+		return
+	}
+	plain(w, http.StatusOK, "ready")
+}
+
+// link answers a link.
+func (s *Server) link(w http.ResponseWriter, r *http.Request) {
+	if err := s.serveLink(w, r); err != nil {
+		s.fail(w, r, err)
+	}
+}
+
+func (s *Server) serveLink(w http.ResponseWriter, r *http.Request) error {
+	l, err := sign.Parse(r.URL.EscapedPath())
+	if err != nil {
+		return err
+	}
+	expires, err := s.Signer.Verify(l, s.Now())
+	if err != nil {
+		return err
+	}
+	if !s.Store.Has(l.Bucket) {
+		return bucket.ErrNoBucket
+	}
+	size, err := s.size(l)
+	if err != nil {
+		return err
+	}
+	raw, err := l.URL()
+	if err != nil {
+		return err
+	}
+	url, err := bucket.Canonical(raw)
+	if err != nil {
+		return err
+	}
+	if l.Proxy {
+		return s.pass(w, r, l.Bucket, url)
+	}
+	image, err := s.Store.Keep(r.Context(), l.Bucket, url)
+	if err != nil {
+		return err
+	}
+	switch l.Size {
+	case sign.SizeInfo:
+		return s.info(w, image)
+	case sign.SizeFull:
+		f, err := s.Store.Open(r.Context(), image)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return s.deliver(w, r, delivery{link: l, expires: expires, file: f, path: image.File(), format: image.Format})
+	}
+	f, err := s.Store.OpenMade(r.Context(), image, l.Size, image.Format, s.maker(image, size))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return s.deliver(w, r, delivery{link: l, expires: expires, file: f, path: image.MadeFile(l.Size, image.Format), format: image.Format})
+}
+
+// Errors of links that are signed well and still ask for what is not there.
+var (
+	errSize      = errors.New("no such size")
+	errProxySize = errors.New("/proxy goes with the size full only")
+)
+
+// size tells whether a link's size is listed. A size with one side that is not
+// is refused whole. The zero Size stands for full and info.
+func (s *Server) size(l sign.Link) (resize.Size, error) {
+	if l.Proxy && l.Size != sign.SizeFull {
+		return resize.Size{}, errProxySize
+	}
+	if l.Size == sign.SizeFull || l.Size == sign.SizeInfo {
+		return resize.Size{}, nil
+	}
+	size, err := resize.ParseSize(l.Size)
+	if err != nil || !s.listed(size.Height) || !s.listed(size.Width) {
+		return resize.Size{}, errSize
+	}
+	return size, nil
+}
+
+func (s *Server) listed(side int) bool {
+	return side == 0 || slices.Contains(s.Sizes, side)
+}
+
+// pass serves an image that is not to be kept: from the store where it is there
+// already, through all the same checks and then thrown away where it is not.
+func (s *Server) pass(w http.ResponseWriter, r *http.Request, name, url string) error {
+	image, err := s.Store.Find(name, url)
+	if errors.Is(err, bucket.ErrNotKept) {
+		passing, err := s.Store.Fetch(r.Context(), name, url)
+		if err != nil {
+			return err
+		}
+		defer passing.Close()
+		s.sendPassing(w, r, passing.File, passing.Format)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	f, err := s.Store.Open(r.Context(), image)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	s.sendPassing(w, r, f, image.Format)
+	return nil
+}
