@@ -123,6 +123,15 @@ func (s *Signer) Sign(bucket, size, url string, proxy bool, at time.Time) Link {
 	return l
 }
 
+// SignBucketless is Sign in the older scheme, whose message has no bucket. It is
+// there for comparing with a site that still signs so; no site should begin to.
+func (s *Signer) SignBucketless(bucket, size, url string, proxy bool, at time.Time) Link {
+	l := Link{Bucket: bucket, Size: size, ExtURL: EncodeURL(url), Proxy: proxy}
+	k := newKey(s.secrets[0], weekOf(at, s.location))
+	l.Signature = string(k.signature(l.bucketlessMessage()))
+	return l
+}
+
 // Verify tells whether a link is good at time now, and if so when it expires:
 // the end of its last week, at which it is no longer good. The error is
 // ErrExpired for a link that was good within the eight weeks before, and
@@ -146,20 +155,22 @@ func (s *Signer) Verify(l Link, now time.Time) (expires time.Time, err error) {
 	return time.Time{}, ErrForged
 }
 
-// MaxAge is the time that a link made now has at least left: what a browser may
-// keep an answer for without keeping it longer than any link of this week lives.
-// It is a whole number of weeks, and 0 where a link lives for one week only.
-func (s *Signer) MaxAge() time.Duration {
-	return time.Duration(s.weeks-1) * 7 * 24 * time.Hour
+// MaxAge is the time that a link of this week has left in any case, where links
+// live for so many weeks: what a browser may keep an answer for. It is a whole
+// number of weeks, and 0 where a link lives for one week only.
+func MaxAge(weeks int) time.Duration {
+	return time.Duration(weeks-1) * 7 * 24 * time.Hour
 }
+
+// MaxAge is that of the Signer's links.
+func (s *Signer) MaxAge() time.Duration { return MaxAge(s.weeks) }
 
 func (s *Signer) fits(w ringWeek, l Link, message []byte) bool {
 	for _, k := range w.keys {
 		if k.fits(message, l.Signature) {
 			return true
 		}
-		// The older scheme signs the same message less its bucket.
-		if s.bucketless != "" && l.Bucket == s.bucketless && k.fits(message[len(l.Bucket)+1:], l.Signature) {
+		if s.bucketless != "" && l.Bucket == s.bucketless && k.fits(l.bucketlessMessage(), l.Signature) {
 			return true
 		}
 	}
@@ -173,6 +184,11 @@ func (l Link) message() []byte {
 	b = append(b, '/')
 	b = append(b, l.ExtURL...)
 	return append(b, l.extension()...)
+}
+
+// bucketlessMessage is what the signature of the older scheme covers.
+func (l Link) bucketlessMessage() []byte {
+	return l.message()[len(l.Bucket)+1:]
 }
 
 // keyring holds the keys of all weeks that matter in one week: the coming one,

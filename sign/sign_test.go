@@ -82,10 +82,39 @@ func TestBucketless(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", tt.name, err, tt.want)
 		}
 	}
-	// The bucketless signature does not serve the new scheme's other links.
 	s := newSigner(t, sign.Options{Secrets: []string{"1234"}, AllowWeak: true, Bucketless: "i"})
+	if made := s.SignBucketless("i", "full", image, false, now); made != l {
+		t.Errorf("signs %s, want %s", made, l)
+	}
+	// The bucketless signature does not serve the new scheme's other links.
 	if _, err := s.Verify(s.Sign("i", "full", image, false, now), now); err != nil {
 		t.Errorf("links of the newer scheme are refused beside the older: %v", err)
+	}
+}
+
+// Both schemes agree on the week, also where a year or a zone's day ends.
+func TestBucketlessWeeks(t *testing.T) {
+	for _, zone := range []string{"UTC", "Europe/Berlin", "America/Los_Angeles", "Pacific/Kiritimati"} {
+		location, err := time.LoadLocation(zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newSigner(t, sign.Options{Location: location, Bucketless: "i"})
+		for _, now := range []string{
+			"2020-12-31T12:00:00Z", "2021-01-03T23:59:59Z", "2021-01-04T00:00:00Z", "2024-12-30T00:00:00Z",
+			"2026-12-28T00:00:00Z", "2027-01-03T23:59:59Z", "2027-01-04T07:59:59Z", "2026-03-29T01:00:00Z",
+		} {
+			for _, proxy := range []bool{false, true} {
+				l := s.SignBucketless("i", "full", image, proxy, at(now))
+				if _, err := s.Verify(l, at(now)); err != nil {
+					t.Errorf("%s, %s, proxy %v: %v", zone, now, proxy, err)
+				}
+				l.Bucket = "f"
+				if _, err := s.Verify(l, at(now)); !errors.Is(err, sign.ErrForged) {
+					t.Errorf("%s, %s, proxy %v, in another bucket: %v", zone, now, proxy, err)
+				}
+			}
+		}
 	}
 }
 
