@@ -1,0 +1,67 @@
+// Package app is imgkeep's command line: the commands, a file each, and what they
+// share. Commands turn the configuration into the parts that do the work, and
+// hold no logic of their own.
+//
+// Run is the whole program, in-process: it reads the arguments and streams that
+// it is given, returns the exit status and ends nothing. Of the process it uses
+// the environment and the file system. It installs no signal handlers; a command
+// that must end in order does so itself, so that the others end at once.
+package app
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"imgkeep/cmd/imgkeep/app/config"
+)
+
+// Env is what a run of the program gets from outside.
+type Env struct {
+	Args           []string // without the program's name
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// Version is that of a release. Empty: what the Go toolchain recorded.
+	Version string
+	// Now is the clock. nil: time.Now.
+	Now func() time.Time
+}
+
+// app is one run of the program. Commands get it when they are made, and use
+// its methods when they run.
+type app struct {
+	Env
+	configFile string
+	started    bool // a command has begun its work: the command line was right
+}
+
+// Run runs the command that the arguments name and returns the exit status: see
+// the constants Exit….
+func Run(ctx context.Context, env Env) int {
+	if env.Now == nil {
+		env.Now = time.Now
+	}
+	a := &app{Env: env}
+	root := newRootCommand(a)
+	root.SetArgs(env.Args)
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	return a.exit(cmd, err)
+}
+
+// load reads the configuration for a command, its flags included, and prints
+// warnings.
+func (a *app) load(cmd *cobra.Command) (config.Config, config.Sources, error) {
+	c, sources, err := config.Load(a.configFile, cmd.Flags())
+	if err != nil {
+		return c, sources, usageError{err}
+	}
+	for _, w := range sources.Warnings {
+		a.complain("warning: " + w)
+	}
+	return c, sources, nil
+}

@@ -1,0 +1,32 @@
+package app
+
+import (
+	"github.com/spf13/cobra"
+
+	"imgkeep/cmd/imgkeep/app/config"
+)
+
+func newConfigCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "config",
+		GroupID: groupOther,
+		Short:   "Check the configuration and print it",
+		Long: `Config prints the settings that would hold, as YAML that can be loaded again,
+and where each that is not the default was set. Secrets and the proxy's password
+are hidden. A configuration that is wrong is not printed: every problem is named
+and the exit status is 2.`,
+		Example: `  imgkeep config --config /etc/imgkeep/imgkeep.yaml
+  IMGKEEP_FETCH_TIMEOUT=10s imgkeep config`,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, sources, err := a.load(cmd)
+			if err != nil {
+				return err
+			}
+			return config.Write(cmd.OutOrStdout(), c, sources)
+		},
+	}
+	addServerFlags(cmd)
+	return cmd
+}

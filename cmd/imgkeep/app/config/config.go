@@ -1,0 +1,225 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"imgkeep/bucket/fetch"
+)
+
+// Config is the whole configuration: plain data, after checks. Paths in it are
+// absolute. It may be read concurrently. The yaml tags are the names of the keys.
+type Config struct {
+	// Listen is host:port or unix:/path.
+	Listen string `yaml:"listen"`
+	// Root is the folder that holds everything kept.
+	Root string `yaml:"root"`
+	// BaseURL is put before the links that `imgkeep sign` prints. It has no
+	// slash at its end. Empty: links are printed as paths.
+	BaseURL string `yaml:"base_url"`
+	// Handoff says who sends files: "direct", the server itself, or "nginx".
+	Handoff string `yaml:"handoff"`
+	// Placeholder is the path of an image that is sent as the body of an
+	// error. Empty: errors are a line of text.
+	Placeholder string `yaml:"placeholder"`
+	// ShutdownTimeout is how long running requests may take to end once the
+	// server has been told to stop.
+	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
+	Sign            Sign          `yaml:"sign"`
+	// Buckets are the buckets that exist, at least one. The first is the one
+	// that `imgkeep sign` takes where none is named.
+	Buckets []Bucket `yaml:"buckets"`
+	// Sizes are the lengths, in pixels, that a side of a size may have.
+	Sizes []int `yaml:"sizes"`
+	// Formats are the formats that are accepted, by their names in bucket/probe.
+	Formats []string `yaml:"formats"`
+	Fetch   Fetch    `yaml:"fetch"`
+	Resize  Resize   `yaml:"resize"`
+	Store   Store    `yaml:"store"`
+	Nginx   Nginx    `yaml:"nginx"`
+	Log     Log      `yaml:"log"`
+}
+
+// Sign is about links and their signatures.
+type Sign struct {
+	// Secrets are all secrets: those of sign.secrets, then those that Load
+	// read from SecretFiles. The first signs, all verify. It may be empty:
+	// not every command needs one.
+	Secrets []Secret `yaml:"secrets"`
+	// SecretFiles are files that hold one secret each. Load has read them.
+	SecretFiles []string `yaml:"secret_files"`
+	// Weeks is how many weeks a link lives, its own counted.
+	Weeks int `yaml:"weeks"`
+	// Timezone is the zone in which weeks begin, by its name in the IANA
+	// database. It is known to load.
+	Timezone string `yaml:"timezone"`
+	// Bucketless names the bucket that also accepts signatures of the older
+	// scheme, which do not cover the bucket. Empty: none.
+	Bucketless string `yaml:"bucketless"`
+	// AllowWeakSecret accepts secrets that are short or well known.
+	AllowWeakSecret bool `yaml:"allow_weak_secret"`
+}
+
+// Bucket is one bucket.
+type Bucket struct {
+	// Name stands in links and on disk.
+	Name string `yaml:"name"`
+	// Hosts are the hosts that images of the bucket may come from, as
+	// "example.com" or "*.example.com" (see fetch.MatchHost). Empty: any.
+	Hosts []string `yaml:"hosts"`
+	// MaxBytes is the largest image. 0: Fetch.MaxBytes.
+	MaxBytes ByteSize `yaml:"max_bytes"`
+}
+
+// Fetch is about downloads from origins.
+type Fetch struct {
+	// Timeout bounds a whole download, redirects and waiting included.
+	Timeout time.Duration `yaml:"timeout"`
+	// HeaderTimeout bounds the wait for the first byte of an answer.
+	HeaderTimeout time.Duration `yaml:"header_timeout"`
+	// MaxBytes is the largest image. A bucket may set its own.
+	MaxBytes ByteSize `yaml:"max_bytes"`
+	// MaxPixels bounds width times height.
+	MaxPixels int64 `yaml:"max_pixels"`
+	// MaxSide bounds width and height, in pixels.
+	MaxSide int `yaml:"max_side"`
+	// MaxRedirects is how many redirects are followed. 0: none.
+	MaxRedirects int `yaml:"max_redirects"`
+	// Ports are the ports that may be connected to.
+	Ports []int `yaml:"ports"`
+	// Networks are the private networks that may be connected to. Empty: none.
+	Networks []netip.Prefix `yaml:"networks"`
+	// DenyHosts are hosts never fetched from, written as Bucket.Hosts.
+	DenyHosts []string `yaml:"deny_hosts"`
+	// UserAgent is what imgkeep calls itself to origins.
+	UserAgent string `yaml:"user_agent"`
+	// Proxy is the URL of an outbound proxy: http, https or socks5. It may
+	// hold a password. Empty: none.
+	Proxy string `yaml:"proxy"`
+	// LocalRoot is the folder that local:///path is read from. Empty: local
+	// URLs are refused.
+	LocalRoot string `yaml:"local_root"`
+	// Concurrency is how many downloads run at once.
+	Concurrency int `yaml:"concurrency"`
+	// PerHost is how many of them run at once from one site: a domain with all
+	// the hosts below it. At most Concurrency.
+	PerHost int `yaml:"per_host"`
+	// Queue is how many more may wait.
+	Queue int `yaml:"queue"`
+}
+
+// Resize is about the decoder processes.
+type Resize struct {
+	// Command is the decoder's program. Empty: imgkeep-resize from the folder
+	// that holds imgkeep, or else from PATH.
+	Command string `yaml:"command"`
+	// Workers is how many decoders run. 0: one a core.
+	Workers int `yaml:"workers"`
+	// Queue is how many images may wait for one.
+	Queue int `yaml:"queue"`
+	// Timeout bounds the work on one image. A decoder that takes longer is ended.
+	Timeout time.Duration `yaml:"timeout"`
+	// Quality is that of lossy formats, 1 to 100.
+	Quality int `yaml:"quality"`
+	// MaxImages is how many images a decoder serves before it is replaced.
+	MaxImages int `yaml:"max_images"`
+	// AnimationPixels bounds width times height times frames of an animation.
+	// Of a larger one, sizes are made of the first frame.
+	AnimationPixels int64 `yaml:"animation_pixels"`
+}
+
+// Store is about the disk.
+type Store struct {
+	// MinFree is the free space below which nothing new is stored. 0: no floor.
+	MinFree ByteSize `yaml:"min_free"`
+	// MinFreeInodes is the same for inodes.
+	MinFreeInodes int64 `yaml:"min_free_inodes"`
+}
+
+// Nginx is about serving through nginx.
+type Nginx struct {
+	// Hot is the folder, on tmpfs, of the symbolic links that nginx serves by.
+	Hot string `yaml:"hot"`
+	// MaxLinks bounds their number.
+	MaxLinks int `yaml:"max_links"`
+	// Listen are the ports or addresses that nginx listens on.
+	Listen []string `yaml:"listen"`
+	// ServerName are the host names that nginx serves. "_": any.
+	ServerName []string `yaml:"server_name"`
+	// Valid is how long nginx may trust what it knows of a file: how late it
+	// notices that a link has expired. Whole seconds.
+	Valid time.Duration `yaml:"valid"`
+	// OpenFiles is how many files nginx remembers and holds open.
+	OpenFiles int `yaml:"open_files"`
+	// AccessLog is the path of nginx's log of requests. Empty: none.
+	AccessLog string `yaml:"access_log"`
+}
+
+// Log is about the log.
+type Log struct {
+	// Level is the least level written: "debug", "info", "warn" or "error".
+	Level string `yaml:"level"`
+	// Format is "text" or "json".
+	Format string `yaml:"format"`
+}
+
+// Default returns the configuration that holds where nothing is set. A server
+// works with it as it is, apart from the secret, which everyone must choose.
+func Default() Config {
+	return Config{
+		Listen:          "127.0.0.1:8091",
+		Root:            "/var/lib/imgkeep",
+		Handoff:         "direct",
+		ShutdownTimeout: 30 * time.Second,
+		Sign:            Sign{Weeks: 2, Timezone: "UTC"},
+		Buckets:         []Bucket{{Name: "i"}},
+		Sizes:           []int{150, 200, 250, 500},
+		Formats:         []string{"jpeg", "png", "gif", "webp"},
+		Fetch: Fetch{
+			Timeout:       30 * time.Second,
+			HeaderTimeout: 10 * time.Second,
+			MaxBytes:      16 * mebibyte,
+			MaxPixels:     50_000_000,
+			MaxSide:       16384,
+			MaxRedirects:  3,
+			Ports:         []int{80, 443},
+			UserAgent:     fetch.DefaultUserAgent,
+			Concurrency:   64,
+			PerHost:       4,
+			Queue:         1024,
+		},
+		Resize: Resize{
+			Queue:           64,
+			Timeout:         10 * time.Second,
+			Quality:         80,
+			MaxImages:       500,
+			AnimationPixels: 50_000_000,
+		},
+		Store: Store{MinFree: gibibyte, MinFreeInodes: 10_000},
+		Nginx: Nginx{
+			Hot:        "/run/imgkeep/hot",
+			MaxLinks:   1_000_000,
+			Listen:     []string{"80", "[::]:80"},
+			ServerName: []string{"_"},
+			Valid:      5 * time.Second,
+			OpenFiles:  10_000,
+			AccessLog:  "/var/log/nginx/imgkeep.log",
+		},
+		Log: Log{Level: "info", Format: "text"},
+	}
+}
+
+// Secret is a key of signatures. It prints as "(hidden)", in text and in JSON, so
+// that no log or error shows it by mistake; string(s) is the secret itself.
+type Secret string
+
+// String returns "(hidden)".
+func (Secret) String() string { return hidden }
+
+// GoString returns "(hidden)".
+func (Secret) GoString() string { return hidden }
+
+// MarshalText returns "(hidden)".
+func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+
+const hidden = "(hidden)"

@@ -1,0 +1,160 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strconv"
+	"time"
+)
+
+// assign converts raw, what viper found for a key, to the type of dst. It is
+// strict: a number is not a text, a single value is not a list. Text may stand for
+// any single value, because the environment and flags have nothing else.
+func (p *problems) assign(key string, dst reflect.Value, raw any) {
+	if dst.Kind() == reflect.Slice {
+		p.assignList(key, dst, raw)
+		return
+	}
+	if isSection(dst.Type()) {
+		p.assignSection(key, dst, raw)
+		return
+	}
+	var err error
+	switch d := dst.Addr().Interface().(type) {
+	case *string:
+		*d, err = toText(raw)
+	case *Secret:
+		s, ok := raw.(string)
+		if !ok {
+			// Without the value: it is a secret.
+			err = fmt.Errorf("it is not text; write it in quotes")
+		}
+		*d = Secret(s)
+	case *bool:
+		*d, err = toBool(raw)
+	case *int:
+		var n int64
+		n, err = toInt(raw, strconv.IntSize)
+		*d = int(n)
+	case *int64:
+		*d, err = toInt(raw, 64)
+	case *time.Duration:
+		*d, err = toDuration(raw)
+	case *ByteSize:
+		*d, err = toByteSize(raw)
+	case *netip.Prefix:
+		*d, err = toPrefix(raw)
+	default:
+		panic(fmt.Sprintf("config: %s has the type %s, for which assign has no case", key, dst.Type()))
+	}
+	if err != nil {
+		p.add(key, err)
+	}
+}
+
+func (p *problems) assignList(key string, dst reflect.Value, raw any) {
+	items, ok := raw.([]any)
+	if !ok {
+		p.addf(key, "it must be a list, as in [a, b]")
+		return
+	}
+	list := reflect.MakeSlice(dst.Type(), len(items), len(items))
+	for i, item := range items {
+		p.assign(fmt.Sprintf("%s[%d]", key, i), list.Index(i), item)
+	}
+	if len(items) == 0 {
+		list = reflect.Zero(dst.Type())
+	}
+	dst.Set(list)
+}
+
+func (p *problems) assignSection(key string, dst reflect.Value, raw any) {
+	values, ok := raw.(map[string]any)
+	if !ok {
+		p.addf(key, "it must hold keys and values, as in {key: value}")
+		return
+	}
+	for i := range dst.NumField() {
+		name := keyOf(dst.Type().Field(i))
+		if value, ok := values[name]; ok {
+			p.assign(join(key, name), dst.Field(i), value)
+		}
+	}
+}
+
+func toText(raw any) (string, error) {
+	s, ok := raw.(string)
+	if !ok {
+		return "", fmt.Errorf("%s is not text; write it in quotes", show(raw))
+	}
+	return s, nil
+}
+
+func toBool(raw any) (bool, error) {
+	switch v := raw.(type) {
+	case bool:
+		return v, nil
+	case string:
+		if b, err := strconv.ParseBool(v); err == nil {
+			return b, nil
+		}
+	}
+	return false, fmt.Errorf("%s is neither true nor false", show(raw))
+}
+
+func toInt(raw any, bits int) (int64, error) {
+	switch v := raw.(type) {
+	case int:
+		return int64(v), nil
+	case string:
+		if n, err := strconv.ParseInt(v, 10, bits); err == nil {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("%s is not a whole number", show(raw))
+}
+
+func toDuration(raw any) (time.Duration, error) {
+	switch v := raw.(type) {
+	case string:
+		if d, err := time.ParseDuration(v); err == nil {
+			return d, nil
+		}
+	case int:
+		if v == 0 {
+			return 0, nil
+		}
+	}
+	return 0, fmt.Errorf("%s is not a duration: want a number with a unit, as in 500ms, 30s, 5m, 1h30m", show(raw))
+}
+
+func toByteSize(raw any) (ByteSize, error) {
+	switch v := raw.(type) {
+	case string:
+		return ParseByteSize(v)
+	case int:
+		return ByteSize(v), nil
+	}
+	return ParseByteSize(fmt.Sprint(raw))
+}
+
+func toPrefix(raw any) (netip.Prefix, error) {
+	s, _ := raw.(string)
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+			return netip.Prefix{}, fmt.Errorf("%q is an address, not a network; did you mean %s/%d?", s, s, a.BitLen())
+		}
+		return netip.Prefix{}, fmt.Errorf("%s is not a network: want an address and a length, as in 10.0.0.0/8 or fd00::/8", show(raw))
+	}
+	return p, nil
+}
+
+// show writes a value for a message: text in quotes, the rest as it is.
+func show(raw any) string {
+	if s, ok := raw.(string); ok {
+		return strconv.Quote(s)
+	}
+	return fmt.Sprint(raw)
+}

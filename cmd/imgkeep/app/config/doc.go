@@ -1,0 +1,35 @@
+// Package config reads imgkeep's configuration.
+//
+// A setting has one name, its key: "listen", "fetch.max_bytes". It is taken
+// from the first of these that has it:
+//
+//  1. a flag of the command that names the key (see AddFlag),
+//  2. the environment: IMGKEEP_ and the key in capitals, with "_" for ".", as
+//     in IMGKEEP_FETCH_MAX_BYTES; an empty variable counts as not set,
+//  3. the YAML file that --config or IMGKEEP_CONFIG names,
+//  4. the default (see Default).
+//
+// In the environment a list is written with commas, and the buckets as JSON:
+// IMGKEEP_BUCKETS='[{"name":"i","hosts":["*.example.com"]}]'. IMGKEEP_SECRET
+// is one secret, taken whole, in the place of sign.secrets.
+//
+// What this package promises: Load returns a Config that is whole and checked,
+// or an error that names every problem that it found, each with its key, its
+// value, what is allowed, and the place where it was set. Nothing is ignored: a
+// key or a variable of the environment that does not exist is an error, because
+// a limit that was misspelt would otherwise not hold. The only variables of the
+// prefix that are passed over are those that Kubernetes and Docker make for a
+// service named imgkeep. Secrets are never part of an error.
+//
+// What it does not do: it opens no file but the configuration and the secret
+// files, makes no folder, resolves no name, and watches nothing. Whether a path
+// exists is for the part that uses it to say.
+//
+// It is the only package that imports viper, which gives the precedence. Viper's
+// leniency is not wanted here (it ignores unknown keys and reads true as 1 and
+// 0123 as 83), so the file is checked against the type Config first, and values
+// are converted strictly. No type of viper leaves the package.
+//
+// It imports sign, bucket/probe and bucket/fetch, so that which secrets are weak,
+// which formats exist and what a pattern of hosts is are said in one place.
+package config

@@ -1,0 +1,139 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"regexp"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxFile is the largest configuration file, in bytes. Beyond it somebody has
+// named the wrong file.
+const maxFile = 1 << 20
+
+// document is a YAML text that has been checked for its shape: which keys there
+// are and where, not what their values are worth.
+type document struct {
+	name  string         // of the file
+	lines map[string]int // line of each key and item, "buckets[1].name"
+	problems
+}
+
+// readFile reads a file of limited size.
+func readFile(path string, limit int64) ([]byte, os.FileInfo, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	if info.IsDir() {
+		return nil, nil, fmt.Errorf("open %s: it is a folder", path)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, nil, fmt.Errorf("read %s: it is larger than %d bytes", path, limit)
+	}
+	return b, info, nil
+}
+
+// checkFile checks the text of a file. The error is that it is not YAML.
+func checkFile(name string, text []byte) (*document, error) {
+	d := &document{name: name, lines: map[string]int{}}
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	var root yaml.Node
+	switch err := dec.Decode(&root); {
+	case errors.Is(err, io.EOF): // nothing, or nothing but comments
+		return d, nil
+	case err != nil:
+		return nil, err
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("it holds more than one YAML document (a line of three dashes begins another)")
+	}
+	d.check(root.Content[0], reflect.TypeFor[Config](), "")
+	return d, nil
+}
+
+// check compares a node with the type that its value is for.
+func (d *document) check(n *yaml.Node, t reflect.Type, path string) {
+	// What an alias stands for is only ever followed down a type, which ends:
+	// no text can make this run long or for ever.
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if path != "" {
+		d.lines[path] = n.Line
+	}
+	null := n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null"
+	switch {
+	case null && isSection(t): // a section whose keys are all commented out
+	case null:
+		d.addf(path, "it has no value; leave the key out to have the default")
+	case isSection(t):
+		d.checkSection(n, t, path)
+	case t.Kind() == reflect.Slice:
+		if n.Kind != yaml.SequenceNode {
+			d.addf(path, "it must be a list, as in [a, b]")
+			return
+		}
+		for i, item := range n.Content {
+			d.check(item, t.Elem(), fmt.Sprintf("%s[%d]", path, i))
+		}
+	case n.Kind != yaml.ScalarNode:
+		d.addf(path, "it must be a single value")
+	case t == reflect.TypeFor[Secret]() && n.ShortTag() != "!!str":
+		d.addf(path, "it is not text; write it in quotes") // and is not shown
+	case t.Kind() == reflect.String && n.ShortTag() != "!!str":
+		d.addf(path, "%s is not text; write it in quotes", n.Value)
+	case leadingZero.MatchString(n.Value) && n.ShortTag() == "!!int":
+		// YAML would read 0443 as the octal of 291.
+		d.addf(path, "%s is ambiguous; write it without the leading zero", n.Value)
+	}
+}
+
+var leadingZero = regexp.MustCompile(`^[-+]?0[0-9_]`)
+
+func (d *document) checkSection(n *yaml.Node, t reflect.Type, path string) {
+	if n.Kind != yaml.MappingNode {
+		if path == "" {
+			d.addf("", "it must hold keys and values, as in listen: 127.0.0.1:8091")
+			return
+		}
+		d.addf(path, "it must hold keys and values, as in {key: value}")
+		return
+	}
+	keys := keysOf(t)
+	for i := 0; i < len(n.Content); i += 2 {
+		key := n.Content[i]
+		at := join(path, key.Value)
+		if key.Kind != yaml.ScalarNode || keys[key.Value] == nil {
+			if _, ok := d.lines[at]; !ok {
+				d.lines[at] = key.Line
+			}
+			d.add(at, unknownKey(path, key.Value, t))
+			continue
+		}
+		d.check(n.Content[i+1], keys[key.Value], at)
+		d.lines[at] = key.Line
+	}
+}
+
+// place says where a key stands in the file; empty for a key that it has not.
+func (d *document) place(key string) string {
+	if line, ok := d.lines[key]; ok {
+		return fmt.Sprintf("%s:%d", d.name, line)
+	}
+	return ""
+}

@@ -1,0 +1,206 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
+)
+
+const (
+	secretsKey     = "sign.secrets"
+	secretFilesKey = "sign.secret_files"
+)
+
+// Sources tells where the settings of a Config come from.
+type Sources struct {
+	keys map[string]string
+	// Warnings are for the operator: what was accepted but is risky.
+	Warnings []string
+}
+
+// Of returns where a key was set: "imgkeep.yaml:12", "IMGKEEP_LISTEN", "flag
+// --listen", or "default".
+func (s Sources) Of(key string) string {
+	if source, ok := s.keys[key]; ok {
+		return source
+	}
+	return "default"
+}
+
+// Load reads the configuration from the flags that AddFlag and BindFlag tied to
+// keys (nil: none), the environment, the file at path, and the defaults. An
+// empty path means the file that IMGKEEP_CONFIG names, or none. The error names
+// every problem found, a line for each. Load may be called concurrently.
+func Load(path string, flags *pflag.FlagSet) (Config, Sources, error) {
+	l := loader{viper: viper.New(), file: &document{}, over: map[string]string{}}
+	if path == "" {
+		path = os.Getenv(fileVariable)
+	}
+	if path != "" {
+		if err := l.readFile(path); err != nil {
+			return Config{}, Sources{}, err
+		}
+	}
+	l.readEnvironment(os.Environ())
+	if flags != nil {
+		l.readFlags(flags)
+	}
+	c := l.decode()
+	var warnings []string
+	if l.public && len(c.Sign.Secrets) > 0 && l.over[secretsKey] == "" {
+		warnings = append(warnings, readable(path))
+	}
+	warnings = append(warnings, c.readSecretFiles(&l.problems)...)
+	c.clean(&l.problems)
+	c.validate(&l.problems)
+	if len(l.problems) > 0 {
+		for i := range l.problems {
+			if p := &l.problems[i]; p.source == "" {
+				p.source = l.source(p.key)
+			}
+		}
+		return Config{}, Sources{}, invalid(l.problems)
+	}
+	sources := Sources{keys: map[string]string{}, Warnings: warnings}
+	for _, f := range fields(&c) {
+		if source := l.source(f.key); source != "" {
+			sources.keys[f.key] = source
+		}
+	}
+	return c, sources, nil
+}
+
+// loader gathers what the sources say. Viper decides which of them holds.
+type loader struct {
+	viper  *viper.Viper
+	file   *document
+	public bool              // every user of the machine can read the file
+	over   map[string]string // where the keys are set that the file does not decide
+	problems
+}
+
+func (l *loader) readFile(path string) error {
+	text, info, err := readFile(path, maxFile)
+	if err != nil {
+		return err
+	}
+	l.public = isPublic(info)
+	return l.readText(path, text)
+}
+
+func (l *loader) readText(path string, text []byte) error {
+	l.viper.SetConfigType("yaml")
+	if err := l.viper.ReadConfig(bytes.NewReader(text)); err != nil {
+		var parse viper.ConfigParseError
+		if errors.As(err, &parse) {
+			err = parse.Unwrap() // the rest of the text says nothing
+		}
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	var err error
+	if l.file, err = checkFile(path, text); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for _, p := range l.file.problems {
+		p.source = l.file.place(p.key)
+		l.problems = append(l.problems, p)
+	}
+	return nil
+}
+
+func (l *loader) readFlags(flags *pflag.FlagSet) {
+	flags.Visit(func(f *pflag.Flag) { // only those that were given
+		for _, key := range f.Annotations[annotation] {
+			l.over[key] = "flag --" + f.Name
+			if key == secretsKey {
+				l.viper.Set(secretsKey, []any{f.Value.String()})
+				l.viper.Set(secretFilesKey, []any{})
+				l.over[secretFilesKey] = l.over[key]
+				continue
+			}
+			if err := l.viper.BindPFlag(key, f); err != nil {
+				panic(err) // only without a flag
+			}
+		}
+	})
+}
+
+// decode builds a Config of what viper found. Where something is wrong with a
+// key the default stays, so that nothing is complained of twice.
+func (l *loader) decode() Config {
+	c := Default()
+	for _, f := range fields(&c) {
+		if l.has(f.key) {
+			continue
+		}
+		raw := l.viper.Get(f.key)
+		if text, ok := raw.(string); ok && f.value.Kind() == reflect.Slice {
+			raw = l.listOf(f, text)
+		}
+		if raw == nil {
+			continue
+		}
+		value := reflect.New(f.value.Type()).Elem()
+		before := len(l.problems)
+		l.assign(f.key, value, raw)
+		if len(l.problems) == before {
+			f.value.Set(value)
+		}
+	}
+	return c
+}
+
+// source says where a key was set, or the list that it is an item of. It is
+// empty for what was not set.
+func (l *loader) source(key string) string {
+	list, _, _ := strings.Cut(key, "[")
+	if source := l.over[list]; source != "" {
+		return source
+	}
+	if place := l.file.place(key); place != "" {
+		return place
+	}
+	return l.file.place(list) // a key that the item does not have
+}
+
+const annotation = "imgkeep_key"
+
+// AddFlag defines a flag that sets the key: its name is the key with "-" for
+// "." and "_", as in --log-level. It panics for a key that does not exist or
+// that is a list.
+func AddFlag(flags *pflag.FlagSet, key, usage string) {
+	c := Default()
+	for _, f := range fields(&c) {
+		if f.key != key {
+			continue
+		}
+		name := strings.NewReplacer(".", "-", "_", "-").Replace(key)
+		switch f.value.Kind() {
+		case reflect.Slice:
+			panic("config: no flag can set the list " + key)
+		case reflect.Bool:
+			flags.Bool(name, f.value.Bool(), usage)
+		default:
+			flags.String(name, fmt.Sprint(f.value.Interface()), usage)
+		}
+		BindFlag(flags.Lookup(name), key)
+		return
+	}
+	panic("config: there is no key " + key)
+}
+
+// BindFlag makes a flag of any name set a key that is not a list. There is one
+// exception: a flag for sign.secrets gives one secret, in the place of all
+// others, those of sign.secret_files included.
+func BindFlag(flag *pflag.Flag, key string) {
+	if flag.Annotations == nil {
+		flag.Annotations = map[string][]string{}
+	}
+	flag.Annotations[annotation] = []string{key}
+}

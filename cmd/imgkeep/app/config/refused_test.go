@@ -1,0 +1,368 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"imgkeep/sign"
+)
+
+// What a file gets wrong, and what is said of it.
+func TestFileRefused(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		// Keys.
+		{"fetch: {max_byte: 1MiB}", "imgkeep.yaml:1: fetch.max_byte: there is no such key; did you mean fetch.max_bytes?"},
+		{"fetch: {max-bytes: 1MiB}", "imgkeep.yaml:1: fetch.max-bytes: there is no such key; did you mean fetch.max_bytes?"},
+		{"Listen: :80", "imgkeep.yaml:1: Listen: there is no such key; did you mean listen?"},
+		{"max_bytes: 1MiB", "imgkeep.yaml:1: max_bytes: there is no such key; did you mean fetch.max_bytes?"},
+		{"fetch.timeout: 1s", "imgkeep.yaml:1: fetch.timeout: there is no such key; write fetch: {timeout: ...}"},
+		{"log: {colour: red}", "imgkeep.yaml:1: log.colour: there is no such key; want one of format, level"},
+		{"buckets: [{name: i, host: [a.com]}]", "imgkeep.yaml:1: buckets[0].host: there is no such key; did you mean buckets[0].hosts?"},
+		{"log: {1: x}", "imgkeep.yaml:1: log.1: there is no such key; want one of format, level"},
+		{"log: {[a]: x}", "imgkeep.yaml: yaml: invalid map key: []interface {}{\"a\"}"},
+		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of base_url, buckets, fetch, formats, handoff, listen, log, nginx, placeholder, resize, root, shutdown_timeout, sign, sizes, store|" +
+			"imgkeep.yaml:2: log.<<: there is no such key; want one of format, level"},
+
+		// Shapes.
+		{"fetch: 5s", "imgkeep.yaml:1: fetch: it must hold keys and values, as in {key: value}"},
+		{"fetch: [1]", "imgkeep.yaml:1: fetch: it must hold keys and values, as in {key: value}"},
+		{"- listen", "imgkeep.yaml: yaml: unmarshal errors:|  line 1: cannot unmarshal !!seq into map[string]interface {}"},
+		{"listen:", "imgkeep.yaml:1: listen: it has no value; leave the key out to have the default"},
+		{"sizes: ~", "imgkeep.yaml:1: sizes: it has no value; leave the key out to have the default"},
+		{"sizes: 150", "imgkeep.yaml:1: sizes: it must be a list, as in [a, b]"},
+		{"sizes: 150,200", "imgkeep.yaml:1: sizes: it must be a list, as in [a, b]"},
+		{"buckets: {i: {}}", "imgkeep.yaml:1: buckets: it must be a list, as in [a, b]"},
+		{"buckets: [i]", "imgkeep.yaml:1: buckets[0]: it must hold keys and values, as in {key: value}"},
+		{"listen: [a]", "imgkeep.yaml:1: listen: it must be a single value"},
+		{"listen: a\nlisten: b", "imgkeep.yaml: yaml: unmarshal errors:|  line 2: mapping key \"listen\" already defined at line 1"},
+		{"listen: a\n---\nlisten: b", "imgkeep.yaml: it holds more than one YAML document (a line of three dashes begins another)"},
+		{"listen: 'a", "imgkeep.yaml: yaml: found unexpected end of stream"},
+		{"\tlisten: a", "imgkeep.yaml: yaml: found character that cannot start any token"},
+		{"sizes: &a [*a]", "imgkeep.yaml: yaml: anchor 'a' value contains itself"},
+
+		// Types.
+		{"root: 12", "imgkeep.yaml:1: root: 12 is not text; write it in quotes"},
+		{"root: 2026-11-01", "imgkeep.yaml:1: root: 2026-11-01 is not text; write it in quotes"},
+		{"buckets: [{name: 0123}]", "imgkeep.yaml:1: buckets[0].name: 0123 is not text; write it in quotes"},
+		{"sign: {secrets: [1234567890123456789]}", "imgkeep.yaml:1: sign.secrets[0]: it is not text; write it in quotes"},
+		{"sign: {weeks: two}", `imgkeep.yaml:1: sign.weeks: "two" is not a whole number`},
+		{"sign: {weeks: 1.5}", "imgkeep.yaml:1: sign.weeks: 1.5 is not a whole number"},
+		{"sign: {weeks: true}", "imgkeep.yaml:1: sign.weeks: true is not a whole number"},
+		{"sign: {weeks: 9223372036854775808}", "imgkeep.yaml:1: sign.weeks: 9223372036854775808 is not a whole number"},
+		{"sign: {allow_weak_secret: 1}", "imgkeep.yaml:1: sign.allow_weak_secret: 1 is neither true nor false"},
+		{"sign: {allow_weak_secret: ja}", `imgkeep.yaml:1: sign.allow_weak_secret: "ja" is neither true nor false`},
+		{"fetch: {ports: [80, 0443]}", "imgkeep.yaml:1: fetch.ports[1]: 0443 is ambiguous; write it without the leading zero"},
+		{"fetch: {timeout: 30}", "imgkeep.yaml:1: fetch.timeout: 30 is not a duration: want a number with a unit, as in 500ms, 30s, 5m, 1h30m"},
+		{"fetch: {timeout: 1d}", `imgkeep.yaml:1: fetch.timeout: "1d" is not a duration: want a number with a unit, as in 500ms, 30s, 5m, 1h30m`},
+		{"fetch: {max_bytes: 16M}", `imgkeep.yaml:1: fetch.max_bytes: "16M" is not a size: want a number of bytes, or a unit as in 512KiB, 16MiB, 1GiB, 10MB`},
+		{"fetch: {max_bytes: -1}", "imgkeep.yaml:1: fetch.max_bytes: -1 is not in the range 1KiB to 1GiB"},
+		{"fetch: {max_bytes: 1.5}", "imgkeep.yaml:1: fetch.max_bytes: 1 is not in the range 1KiB to 1GiB"},
+		{"fetch: {max_bytes: true}", `imgkeep.yaml:1: fetch.max_bytes: "true" is not a size: want a number of bytes, or a unit as in 512KiB, 16MiB, 1GiB, 10MB`},
+		{"fetch: {networks: [10.1.2.3]}", `imgkeep.yaml:1: fetch.networks[0]: "10.1.2.3" is an address, not a network; did you mean 10.1.2.3/32?`},
+		{"fetch: {networks: [fd00::1]}", `imgkeep.yaml:1: fetch.networks[0]: "fd00::1" is an address, not a network; did you mean fd00::1/128?`},
+		{"fetch: {networks: [lan]}", `imgkeep.yaml:1: fetch.networks[0]: "lan" is not a network: want an address and a length, as in 10.0.0.0/8 or fd00::/8`},
+		{"fetch: {networks: [10]}", "imgkeep.yaml:1: fetch.networks[0]: 10 is not a network: want an address and a length, as in 10.0.0.0/8 or fd00::/8"},
+
+		// Values.
+		{"listen: '8091'", `imgkeep.yaml:1: listen: "8091" is neither host:port, as in 127.0.0.1:8091, nor unix:/path`},
+		{"listen: ':http'", `imgkeep.yaml:1: listen: "http" is not a port: want a number from 0 (any free port) to 65535`},
+		{"listen: ':65536'", `imgkeep.yaml:1: listen: "65536" is not a port: want a number from 0 (any free port) to 65535`},
+		{"listen: 'a b:80'", `imgkeep.yaml:1: listen: "a b" is neither an address nor the name of a host`},
+		{"listen: 'unix:'", `imgkeep.yaml:1: listen: the path of a socket must have 1 to 107 bytes, and "" has 0`},
+		{"root: ''", `imgkeep.yaml:1: root: "" cannot be the store: name a folder of its own, as in /var/lib/imgkeep`},
+		{"root: /../", `imgkeep.yaml:1: root: "/" cannot be the store: name a folder of its own, as in /var/lib/imgkeep`},
+		{`root: "/a\nb"`, `imgkeep.yaml:1: root: "/a\nb" holds a control character`},
+		{"handoff: nginx\nnginx: {hot: /var/lib/imgkeep}", "imgkeep.yaml:2: nginx.hot: /var/lib/imgkeep and root, /var/lib/imgkeep, must not be within each other"},
+		{"handoff: nginx\nnginx: {hot: /var/lib/imgkeep/hot}", "imgkeep.yaml:2: nginx.hot: /var/lib/imgkeep/hot and root, /var/lib/imgkeep, must not be within each other"},
+		{"handoff: nginx\nnginx: {hot: /var}", "imgkeep.yaml:2: nginx.hot: /var and root, /var/lib/imgkeep, must not be within each other"},
+		{"nginx: {hot: ''}", `imgkeep.yaml:1: nginx.hot: "" cannot hold the links: name a folder of its own, as in /run/imgkeep/hot`},
+		{"base_url: img.example.com", `imgkeep.yaml:1: base_url: "img.example.com" is not what links can begin with: want http or https and a host, as in https://img.example.com`},
+		{"base_url: ftp://a.example", `imgkeep.yaml:1: base_url: "ftp://a.example" is not what links can begin with: want http or https and a host, as in https://img.example.com`},
+		{"base_url: https://a.example/?x", `imgkeep.yaml:1: base_url: "https://a.example/?x" is not what links can begin with: want http or https and a host, as in https://img.example.com`},
+		{"base_url: https://a.example/#", `imgkeep.yaml:1: base_url: "https://a.example/#" is not what links can begin with: want http or https and a host, as in https://img.example.com`},
+		{"base_url: https://me@a.example", `imgkeep.yaml:1: base_url: "https://me@a.example" is not what links can begin with: want http or https and a host, as in https://img.example.com`},
+		{"base_url: 'https:///a'", `imgkeep.yaml:1: base_url: "https:///a" is not what links can begin with: want http or https and a host, as in https://img.example.com`},
+		{"handoff: Nginx", `imgkeep.yaml:1: handoff: "Nginx" is not one of direct, nginx`},
+		{"log: {level: warning}", `imgkeep.yaml:1: log.level: "warning" is not one of debug, info, warn, error`},
+		{"log: {format: xml}", `imgkeep.yaml:1: log.format: "xml" is not one of text, json`},
+		{"sign: {timezone: Mars/Olympus}", `imgkeep.yaml:1: sign.timezone: "Mars/Olympus" is not known here; want a name, as in UTC or Europe/Berlin`},
+		{"sign: {timezone: ''}", "imgkeep.yaml:1: sign.timezone: it is empty; want a name, as in UTC or Europe/Berlin"},
+		{"sign: {timezone: ../../etc/passwd}", `imgkeep.yaml:1: sign.timezone: "../../etc/passwd" is not known here; want a name, as in UTC or Europe/Berlin`},
+		{"sign: {bucketless: f}", `imgkeep.yaml:1: sign.bucketless: "f" is not a bucket: want one of i`},
+		{"buckets: []", "imgkeep.yaml:1: buckets: it is empty, so that nothing could be kept"},
+		{"buckets: [{hosts: [a.com]}]", `imgkeep.yaml:1: buckets[0].name: "" is not a bucket's name: want 1 to 16 of a-z and 0-9`},
+		{"buckets: [{name: Img}]", `imgkeep.yaml:1: buckets[0].name: "Img" is not a bucket's name: want 1 to 16 of a-z and 0-9`},
+		{"buckets: [{name: ../x}]", `imgkeep.yaml:1: buckets[0].name: "../x" is not a bucket's name: want 1 to 16 of a-z and 0-9`},
+		{"buckets: [{name: abcdefghijklmnopq}]", `imgkeep.yaml:1: buckets[0].name: "abcdefghijklmnopq" is not a bucket's name: want 1 to 16 of a-z and 0-9`},
+		{"buckets: [{name: i}, {name: i}]", `imgkeep.yaml:1: buckets[1].name: "i" stands there twice`},
+		{"buckets: [{name: tmp}]", `imgkeep.yaml:1: buckets[0].name: "tmp" is taken: none of healthz, readyz, metrics, tmp, index.db can be a bucket`},
+		{"buckets: [{name: healthz}]", `imgkeep.yaml:1: buckets[0].name: "healthz" is taken: none of healthz, readyz, metrics, tmp, index.db can be a bucket`},
+		{"buckets: [{name: readyz}]", `imgkeep.yaml:1: buckets[0].name: "readyz" is taken: none of healthz, readyz, metrics, tmp, index.db can be a bucket`},
+		{"buckets: [{name: metrics}]", `imgkeep.yaml:1: buckets[0].name: "metrics" is taken: none of healthz, readyz, metrics, tmp, index.db can be a bucket`},
+		{"buckets: [{name: index.db}]", `imgkeep.yaml:1: buckets[0].name: "index.db" is taken: none of healthz, readyz, metrics, tmp, index.db can be a bucket`},
+		{"sizes: [150, 200, 150]", "imgkeep.yaml:1: sizes[2]: 150 stands there twice"},
+		{"formats: []", "imgkeep.yaml:1: formats: it is empty, so that no image would be accepted"},
+		{"formats: [jpg]", `imgkeep.yaml:1: formats[0]: unknown image format "jpg": use jpeg, png, gif or webp`},
+		{"formats: [svg]", `imgkeep.yaml:1: formats[0]: unknown image format "svg": use jpeg, png, gif or webp`},
+		{"formats: [png, png]", "imgkeep.yaml:1: formats[1]: png stands there twice"},
+		{"fetch: {ports: []}", "imgkeep.yaml:1: fetch.ports: it is empty, so that nothing could be fetched"},
+		{"fetch: {ports: [80, 80]}", "imgkeep.yaml:1: fetch.ports[1]: 80 stands there twice"},
+		{"fetch: {networks: [10.1.2.3/8]}", "imgkeep.yaml:1: fetch.networks[0]: 10.1.2.3/8 is not a network: the network of that length is 10.0.0.0/8"},
+		{"fetch: {networks: ['::ffff:10.0.0.0/104']}", "imgkeep.yaml:1: fetch.networks[0]: ::ffff:10.0.0.0/104 is an IPv4 network in IPv6's spelling; write it as IPv4"},
+		{"fetch: {user_agent: ''}", `imgkeep.yaml:1: fetch.user_agent: "" cannot be sent: want 1 to 256 characters, none of them a control character`},
+		{`fetch: {user_agent: "a\r\nHost: b"}`, `imgkeep.yaml:1: fetch.user_agent: "a\r\nHost: b" cannot be sent: want 1 to 256 characters, none of them a control character`},
+		{"fetch: {proxy: 'localhost:3128'}", "imgkeep.yaml:1: fetch.proxy: it is not a proxy: want http://host:port, https://host:port or socks5://host:port, with user:password@ before the host if need be"},
+		{"fetch: {proxy: 'socks4://a:1'}", "imgkeep.yaml:1: fetch.proxy: it is not a proxy: want http://host:port, https://host:port or socks5://host:port, with user:password@ before the host if need be"},
+		{"fetch: {proxy: 'http://a/path'}", "imgkeep.yaml:1: fetch.proxy: it is not a proxy: want http://host:port, https://host:port or socks5://host:port, with user:password@ before the host if need be"},
+		{"fetch: {proxy: 'http://a:0'}", `imgkeep.yaml:1: fetch.proxy: "0" is not a port: want a number from 1 to 65535`},
+		{"fetch: {proxy: 'http://a:65536'}", `imgkeep.yaml:1: fetch.proxy: "65536" is not a port: want a number from 1 to 65535`},
+		{"fetch: {proxy: 'http://me:xxxxx@a:80'}", `imgkeep.yaml:1: fetch.proxy: the password is "xxxxx", which stands for a hidden one; write the real one`},
+		{"nginx: {valid: 1500ms}", "imgkeep.yaml:1: nginx.valid: 1.5s is not a whole number of seconds"},
+		{"nginx: {listen: []}", `imgkeep.yaml:1: nginx.listen: it is empty; want ports or addresses, as in ["80", "[::]:80"]`},
+		{"nginx: {server_name: []}", "imgkeep.yaml:1: nginx.server_name: it is empty; want host names, or _ for any"},
+
+		// Everything at once, each where it stands.
+		{"listen: nowhere\nsizes:\n  - 150\n  - 0\nbuckets:\n  - name: i\n  - name: I\n    max_bytes: 1\nfetch:\n  timout: 1s\n  ports: [http]\n",
+			"imgkeep.yaml:10: fetch.timout: there is no such key; did you mean fetch.timeout?|" +
+				`imgkeep.yaml:11: fetch.ports[0]: "http" is not a whole number|` +
+				`imgkeep.yaml:1: listen: "nowhere" is neither host:port, as in 127.0.0.1:8091, nor unix:/path|` +
+				`imgkeep.yaml:7: buckets[1].name: "I" is not a bucket's name: want 1 to 16 of a-z and 0-9|` +
+				"imgkeep.yaml:8: buckets[1].max_bytes: 1 is not in the range 1KiB to 1GiB|" +
+				"imgkeep.yaml:4: sizes[1]: 0 is not in the range 1 to 65535"},
+	} {
+		c, _, err := load(t, tt.text)
+		if err == nil {
+			t.Errorf("%s\naccepted: %+v", tt.text, c)
+			continue
+		}
+		if got := strings.Join(messages(err), "|"); got != tt.want {
+			t.Errorf("%s\ngot  %s\nwant %s", tt.text, got, tt.want)
+		}
+	}
+}
+
+// Both sides of every limit.
+func TestRanges(t *testing.T) {
+	for _, tt := range []struct {
+		key                       string
+		below, least, most, above string // below or above may be empty: no such value
+	}{
+		{"shutdown_timeout", "999us", "1ms", "1h", "1h0m1s"},
+		{"sign.weeks", "0", "1", "52", "53"},
+		{"fetch.timeout", "0s", "1ms", "1h", "61m"},
+		{"fetch.header_timeout", "0s", "1ms", "1h", "61m"},
+		{"fetch.max_bytes", "1023", "1KiB", "1GiB", "1073741825"},
+		{"fetch.max_pixels", "0", "1", "10000000000", "10000000001"},
+		{"fetch.max_side", "0", "1", "65535", "65536"},
+		{"fetch.max_redirects", "-1", "0", "20", "21"},
+		{"fetch.concurrency", "0", "1", "10000", "10001"},
+		{"fetch.per_host", "0", "1", "", ""}, // more is brought down to concurrency
+		{"fetch.queue", "0", "1", "1000000", "1000001"},
+		{"fetch.ports", "[0]", "[1]", "[65535]", "[65536]"},
+		{"resize.workers", "-1", "0", "1024", "1025"},
+		{"resize.queue", "0", "1", "1000000", "1000001"},
+		{"resize.timeout", "0s", "1ms", "1h", "61m"},
+		{"resize.quality", "0", "1", "100", "101"},
+		{"resize.max_images", "0", "1", "1000000000", "1000000001"},
+		{"resize.animation_pixels", "0", "1", "10000000000", "10000000001"},
+		{"store.min_free", "-1", "0", "1024TiB", "1125899906842625"},
+		{"store.min_free_inodes", "-1", "0", "1099511627776", "1099511627777"},
+		{"nginx.max_links", "0", "1", "100000000", "100000001"},
+		{"nginx.valid", "0s", "1s", "1m", "61s"},
+		{"nginx.open_files", "0", "1", "1000000", "1000001"},
+		{"sizes", "[0]", "[1]", "[65535]", "[65536]"},
+		{"buckets", "[{name: i, max_bytes: 1023}]", "[{name: i, max_bytes: 1KiB}]", "[{name: i, max_bytes: 1GiB}]", "[{name: i, max_bytes: 1073741825}]"},
+		{"buckets", "[{name: ''}]", "[{name: a}]", "[{name: abcdefghijklmnop}]", "[{name: abcdefghijklmnopq}]"},
+		{"fetch.user_agent", "''", "a", strings.Repeat("a", 256), strings.Repeat("a", 257)},
+		{"listen", "", ":0", ":65535", ":65536"},
+		{"listen", "'unix:'", "unix:/a", "unix:/" + strings.Repeat("a", 106), "unix:/" + strings.Repeat("a", 107)},
+	} {
+		text := func(value string) string {
+			section, key, ok := strings.Cut(tt.key, ".")
+			if !ok {
+				return fmt.Sprintf("%s: %s", tt.key, value)
+			}
+			return fmt.Sprintf("%s: {%s: %s}", section, key, value)
+		}
+		for _, value := range []string{tt.least, tt.most} {
+			if value == "" {
+				continue
+			}
+			if _, _, err := load(t, text(value)); err != nil {
+				t.Errorf("%s, which is allowed: %v", text(value), err)
+			}
+		}
+		for _, value := range []string{tt.below, tt.above} {
+			if value == "" {
+				continue
+			}
+			if _, _, err := load(t, text(value)); err == nil {
+				t.Errorf("%s is accepted", text(value))
+			} else if n := len(messages(err)); n != 1 || !strings.Contains(err.Error(), tt.key) {
+				t.Errorf("%s: %d messages, want one that names the key: %v", text(value), n, err)
+			}
+		}
+	}
+}
+
+// Neighbours are not within each other, and without nginx nothing lies in hot.
+func TestHotBesideRoot(t *testing.T) {
+	for _, text := range []string{
+		"handoff: nginx\nroot: /a\nnginx: {hot: /ab}",
+		"handoff: nginx\nroot: /a/b\nnginx: {hot: /a/..b}",
+		"root: /run",
+	} {
+		if _, _, err := load(t, text); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestHosts(t *testing.T) {
+	for _, good := range []string{"example.com", "*.example.com", "localhost", "192.0.2.1", "under_score.example", "xn--bcher-kva.example"} {
+		if _, _, err := load(t, fmt.Sprintf("buckets: [{name: i, hosts: [%q]}]\nfetch: {deny_hosts: [%q]}", good, good)); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	// None of these would ever match a host.
+	for _, bad := range []string{"", "*", ".example.com", "*example.com", "a.*.com", "https://example.com", "example.com/x", "example.com:80", "a..b", "a b.com", "**.example.com"} {
+		_, _, err := load(t, fmt.Sprintf("buckets: [{name: i, hosts: [a.com, %q]}]", bad))
+		if err == nil || !strings.Contains(err.Error(), "buckets[0].hosts[1]") {
+			t.Errorf("hosts %q: %v", bad, err)
+		}
+		_, _, err = load(t, fmt.Sprintf("fetch: {deny_hosts: [%q]}", bad))
+		if err == nil || !strings.Contains(err.Error(), "fetch.deny_hosts[0]") {
+			t.Errorf("deny_hosts %q: %v", bad, err)
+		}
+	}
+}
+
+func TestFilesThatCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	missing := filepath.Join(dir, "missing.yaml")
+	if _, _, err := Load(missing, nil); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), missing) {
+		t.Errorf("missing: %v", err)
+	}
+	if _, _, err := Load(dir, nil); err == nil || !strings.Contains(err.Error(), "it is a folder") {
+		t.Errorf("a folder: %v", err)
+	}
+	comment := "#" + strings.Repeat("x", maxFile-1)
+	if _, _, err := load(t, comment); err != nil {
+		t.Errorf("as large as allowed: %v", err)
+	}
+	if _, _, err := load(t, comment+"x"); err == nil || !strings.Contains(err.Error(), "larger than 1048576 bytes") {
+		t.Errorf("too large: %v", err)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	for _, tt := range []struct {
+		name, value string
+		get         func(Config) any
+		want        any
+	}{
+		{"IMGKEEP_LISTEN", ":80", func(c Config) any { return c.Listen }, ":80"},
+		{"IMGKEEP_SIGN_WEEKS", "3", func(c Config) any { return c.Sign.Weeks }, 3},
+		{"IMGKEEP_SIGN_ALLOW_WEAK_SECRET", "true", func(c Config) any { return c.Sign.AllowWeakSecret }, true},
+		{"IMGKEEP_FETCH_TIMEOUT", "5s", func(c Config) any { return c.Fetch.Timeout.String() }, "5s"},
+		{"IMGKEEP_FETCH_MAX_BYTES", "2MiB", func(c Config) any { return c.Fetch.MaxBytes }, 2 * mebibyte},
+		{"IMGKEEP_FETCH_MAX_PIXELS", "1000", func(c Config) any { return c.Fetch.MaxPixels }, int64(1000)},
+		{"IMGKEEP_SIZES", "100, 200", func(c Config) any { return fmt.Sprint(c.Sizes) }, "[100 200]"},
+		{"IMGKEEP_FORMATS", "png", func(c Config) any { return fmt.Sprint(c.Formats) }, "[png]"},
+		{"IMGKEEP_FETCH_NETWORKS", "10.0.0.0/8,fd00::/8", func(c Config) any { return fmt.Sprint(c.Fetch.Networks) }, "[10.0.0.0/8 fd00::/8]"},
+		{"IMGKEEP_BUCKETS", `[{"name":"a","hosts":["x.com","*.y.com"],"max_bytes":"1MiB"},{"name":"b"}]`,
+			func(c Config) any { return fmt.Sprint(c.Buckets) }, "[{a [x.com *.y.com] 1MiB} {b [] 0}]"},
+		{"IMGKEEP_SIGN_SECRETS", goodSecret + "," + otherSecret, func(c Config) any { return len(c.Sign.Secrets) }, 2},
+		// Commas are part of the one secret.
+		{"IMGKEEP_SECRET", goodSecret + "," + otherSecret, func(c Config) any { return string(c.Sign.Secrets[0]) }, goodSecret + "," + otherSecret},
+		// Empty is not set.
+		{"IMGKEEP_LISTEN", "", func(c Config) any { return c.Listen }, "127.0.0.1:8091"},
+		{"IMGKEEP_SECRET", "", func(c Config) any { return len(c.Sign.Secrets) }, 0},
+		{"IMGKEEP_NO_SUCH", "", func(c Config) any { return c.Listen }, "127.0.0.1:8091"},
+		// Others' variables.
+		{"IMGKEEP_SERVICE_HOST", "10.0.0.1", func(c Config) any { return c.Listen }, "127.0.0.1:8091"},
+		{"IMGKEEP_SERVICE_PORT_HTTP", "80", func(c Config) any { return c.Listen }, "127.0.0.1:8091"},
+		{"IMGKEEP_PORT", "tcp://10.0.0.1:80", func(c Config) any { return c.Listen }, "127.0.0.1:8091"},
+		{"IMGKEEP_PORT_80_TCP_ADDR", "10.0.0.1", func(c Config) any { return c.Listen }, "127.0.0.1:8091"},
+		{"IMGKEEP_NGINX_PORT_80_TCP", "tcp://10.0.0.1:80", func(c Config) any { return c.Listen }, "127.0.0.1:8091"},
+		{"IMGKEEP_ACTIVE_HELP", "0", func(c Config) any { return c.Listen }, "127.0.0.1:8091"},
+	} {
+		t.Run(tt.name+"="+tt.value, func(t *testing.T) {
+			t.Setenv(tt.name, tt.value)
+			c, _, err := Load("", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := tt.get(c); got != tt.want {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestEnvironmentRefused(t *testing.T) {
+	for _, tt := range []struct{ name, value, want string }{
+		{"IMGKEEP_SIGN_WEEK", "3", "IMGKEEP_SIGN_WEEK: there is no such setting; did you mean IMGKEEP_SIGN_WEEKS?"},
+		{"IMGKEEP_FETCH_PORT", "80", "IMGKEEP_FETCH_PORT: there is no such setting; did you mean IMGKEEP_FETCH_PORTS?"},
+		{"IMGKEEP_FETCH", "{}", "IMGKEEP_FETCH: there is no such setting"},
+		{"IMGKEEP_XYZ", "1", "IMGKEEP_XYZ: there is no such setting"},
+		{"IMGKEEP_SIGN_WEEKS", "x", `IMGKEEP_SIGN_WEEKS: sign.weeks: "x" is not a whole number`},
+		{"IMGKEEP_SIGN_WEEKS", "53", "IMGKEEP_SIGN_WEEKS: sign.weeks: 53 is not in the range 1 to 52"},
+		{"IMGKEEP_SIGN_ALLOW_WEAK_SECRET", "yes", `IMGKEEP_SIGN_ALLOW_WEAK_SECRET: sign.allow_weak_secret: "yes" is neither true nor false`},
+		{"IMGKEEP_SIZES", "100,,200", `IMGKEEP_SIZES: sizes[1]: "" is not a whole number`},
+		{"IMGKEEP_SIZES", "[100]", `IMGKEEP_SIZES: sizes[0]: "[100]" is not a whole number`},
+		{"IMGKEEP_BUCKETS", "i,f", `IMGKEEP_BUCKETS: buckets: it must be JSON, as in [{"name":"i","hosts":["*.example.com"]}]`},
+		{"IMGKEEP_BUCKETS", "[", `IMGKEEP_BUCKETS: buckets: it must be JSON, as in [{"name":"i","hosts":["*.example.com"]}]`},
+		{"IMGKEEP_BUCKETS", "#", `IMGKEEP_BUCKETS: buckets: it must be JSON, as in [{"name":"i","hosts":["*.example.com"]}]`},
+		{"IMGKEEP_BUCKETS", `["i"]`, "IMGKEEP_BUCKETS: buckets[0]: it must hold keys and values, as in {key: value}"},
+		{"IMGKEEP_BUCKETS", `[{"nam":"i"}]`, "IMGKEEP_BUCKETS: buckets[0].nam: there is no such key; did you mean buckets[0].name?"},
+		{"IMGKEEP_BUCKETS", `[{"name":"I"}]`, `IMGKEEP_BUCKETS: buckets[0].name: "I" is not a bucket's name: want 1 to 16 of a-z and 0-9`},
+		{"IMGKEEP_BUCKETS", `[]`, "IMGKEEP_BUCKETS: buckets: it is empty, so that nothing could be kept"},
+		{"IMGKEEP_SECRET", "short", "IMGKEEP_SECRET: sign.secrets: secret 1 of 1 has 5 bytes, fewer than 16: weak secret; sign.allow_weak_secret accepts it, for tests"},
+	} {
+		t.Run(tt.name+"="+tt.value, func(t *testing.T) {
+			t.Setenv(tt.name, tt.value)
+			_, _, err := Load("", nil)
+			if got := strings.Join(messages(err), "|"); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+	t.Run("over the file", func(t *testing.T) {
+		// The item is the variable's, not that of the file's second line.
+		t.Setenv("IMGKEEP_SIZES", "0")
+		_, _, err := load(t, "sizes:\n - 150")
+		if got := messages(err); !slices.Equal(got, []string{"IMGKEEP_SIZES: sizes[0]: 0 is not in the range 1 to 65535"}) {
+			t.Errorf("got %q", got)
+		}
+	})
+	t.Run("two ways to give a secret", func(t *testing.T) {
+		t.Setenv("IMGKEEP_SECRET", goodSecret)
+		t.Setenv("IMGKEEP_SIGN_SECRETS", otherSecret)
+		_, _, err := Load("", nil)
+		if got := messages(err); !slices.Equal(got, []string{"IMGKEEP_SECRET: IMGKEEP_SIGN_SECRETS is set too, and only one of them can hold"}) {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+func TestWeakSecretsAreRefusedBySign(t *testing.T) {
+	_, _, err := load(t, "sign: {secrets: ["+goodSecret+", changeme]}")
+	if !errors.Is(err, sign.ErrWeakSecret) {
+		t.Fatalf("got %v", err)
+	}
+	if strings.Contains(err.Error(), "changeme") || strings.Contains(err.Error(), goodSecret) {
+		t.Errorf("the message shows a secret: %v", err)
+	}
+	if _, _, err := load(t, "sign: {secrets: [changeme], allow_weak_secret: true}"); err != nil {
+		t.Errorf("allowed, and refused: %v", err)
+	}
+	if _, _, err := load(t, "sign: {secrets: [''], allow_weak_secret: true}"); !errors.Is(err, sign.ErrNoSecret) {
+		t.Errorf("an empty secret: %v", err)
+	}
+}

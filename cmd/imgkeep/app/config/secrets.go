@@ -1,0 +1,95 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"imgkeep/sign"
+)
+
+// maxSecret is the longest secret that a file may hold, in bytes.
+const maxSecret = 4096
+
+// readSecretFiles reads Sign.SecretFiles and puts the secrets after those that
+// are set. It returns warnings.
+func (c *Config) readSecretFiles(p *problems) (warnings []string) {
+	for i, path := range c.Sign.SecretFiles {
+		secret, info, err := readSecret(path)
+		if err != nil {
+			p.add(fmt.Sprintf("%s[%d]", secretFilesKey, i), err)
+			continue
+		}
+		// A warning, not an error: containers mount secrets so that every
+		// user of theirs, often the only one, can read them.
+		if isPublic(info) {
+			warnings = append(warnings, readable(path))
+		}
+		c.Sign.Secrets = append(c.Sign.Secrets, secret)
+	}
+	return warnings
+}
+
+func readSecret(path string) (Secret, os.FileInfo, error) {
+	b, info, err := readFile(path, maxSecret)
+	if err != nil {
+		return "", nil, err
+	}
+	if info.Mode().IsRegular() && info.Mode().Perm()&0o002 != 0 {
+		return "", nil, fmt.Errorf("every user of this machine can change %s; run chmod o-w on it", path)
+	}
+	b = bytes.TrimSuffix(b, []byte("\n"))
+	b = bytes.TrimSuffix(b, []byte("\r"))
+	if len(b) == 0 {
+		return "", nil, fmt.Errorf("%s is empty", path)
+	}
+	// Two secrets in one file would be one wrong secret. And bytes that end in
+	// a newline by chance would sign otherwise in programs that keep it.
+	if !utf8.Valid(b) || bytes.ContainsFunc(b, unicode.IsControl) {
+		return "", nil, fmt.Errorf("%s does not hold one line of text; `openssl rand -base64 32` makes a good secret", path)
+	}
+	return Secret(b), info, nil
+}
+
+// isPublic tells whether every user of the machine can read a file.
+func isPublic(info os.FileInfo) bool {
+	return info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0
+}
+
+func readable(path string) string {
+	return fmt.Sprintf("%s holds a secret and every user of this machine can read it; chmod o-r on it ends that", path)
+}
+
+// checkSecrets says which secret is too weak to guard anything.
+func (c *Config) checkSecrets(p *problems) {
+	if len(c.Sign.Secrets) == 0 {
+		return // for the command that needs one to say
+	}
+	secrets := make([]string, 0, len(c.Sign.Secrets))
+	for _, s := range c.Sign.Secrets {
+		secrets = append(secrets, string(s))
+	}
+	_, err := sign.New(sign.Options{Secrets: secrets, AllowWeak: c.Sign.AllowWeakSecret})
+	if errors.Is(err, sign.ErrWeakSecret) {
+		err = fmt.Errorf("%w; sign.allow_weak_secret accepts it, for tests", err)
+	}
+	switch {
+	case err == nil:
+	case len(c.Sign.SecretFiles) == len(c.Sign.Secrets):
+		p.add(secretFilesKey, err)
+	case len(c.Sign.SecretFiles) > 0:
+		p.add(secretsKey, fmt.Errorf("counted with those of %s: %w", secretFilesKey, err))
+	default:
+		p.add(secretsKey, err)
+	}
+}
+
+// controlFree tells whether a text has no control characters, which would break
+// the line or header that it ends up in.
+func controlFree(s string) bool {
+	return !strings.ContainsFunc(s, unicode.IsControl)
+}

@@ -1,0 +1,294 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/probe"
+	"imgkeep/sign"
+)
+
+// clean brings values to the one form that the rest of the program sees.
+func (c *Config) clean(p *problems) {
+	abs := func(key string, path *string) {
+		if *path == "" {
+			return
+		}
+		full, err := filepath.Abs(*path)
+		if err != nil { // there is no working directory
+			p.add(key, err)
+			return
+		}
+		*path = full
+	}
+	abs("root", &c.Root)
+	abs("placeholder", &c.Placeholder)
+	abs("fetch.local_root", &c.Fetch.LocalRoot)
+	abs("nginx.hot", &c.Nginx.Hot)
+	abs("nginx.access_log", &c.Nginx.AccessLog)
+	for i := range c.Sign.SecretFiles {
+		abs(fmt.Sprintf("%s[%d]", secretFilesKey, i), &c.Sign.SecretFiles[i])
+	}
+	if strings.Contains(c.Resize.Command, "/") { // otherwise a name in PATH
+		abs("resize.command", &c.Resize.Command)
+	}
+	if path, ok := strings.CutPrefix(c.Listen, unixPrefix); ok && path != "" {
+		abs("listen", &path)
+		c.Listen = unixPrefix + path
+	}
+	// One site cannot have more places than there are: who lowers the one
+	// need not think of the other.
+	c.Fetch.PerHost = min(c.Fetch.PerHost, max(c.Fetch.Concurrency, 1))
+	c.BaseURL = strings.TrimRight(c.BaseURL, "/")
+}
+
+// validate names every value that cannot hold.
+func (c *Config) validate(p *problems) {
+	c.validateListen(p)
+	c.validatePaths(p)
+	c.validateBaseURL(p)
+	oneOf(p, "handoff", c.Handoff, "direct", "nginx")
+	between(p, "shutdown_timeout", c.ShutdownTimeout, time.Millisecond, time.Hour)
+
+	c.validateBuckets(p)
+	c.validateSign(p)
+
+	for i, n := range c.Sizes {
+		between(p, item("sizes", i), n, 1, maxSide)
+	}
+	unique(p, "sizes", c.Sizes)
+	if len(c.Formats) == 0 {
+		p.addf("formats", "it is empty, so that no image would be accepted")
+	}
+	for i, name := range c.Formats {
+		if _, err := probe.ParseFormat(name); err != nil {
+			p.add(item("formats", i), err)
+		}
+	}
+	unique(p, "formats", c.Formats)
+
+	c.Fetch.validate(p)
+
+	between(p, "resize.workers", c.Resize.Workers, 0, 1024)
+	between(p, "resize.queue", c.Resize.Queue, 1, maxQueue)
+	between(p, "resize.timeout", c.Resize.Timeout, time.Millisecond, time.Hour)
+	between(p, "resize.quality", c.Resize.Quality, 1, 100)
+	between(p, "resize.max_images", c.Resize.MaxImages, 1, 1_000_000_000)
+	between(p, "resize.animation_pixels", c.Resize.AnimationPixels, 1, maxPixels)
+
+	between(p, "store.min_free", c.Store.MinFree, 0, 1024*tebibyte)
+	between(p, "store.min_free_inodes", c.Store.MinFreeInodes, 0, 1<<40)
+	c.Nginx.validate(p)
+	oneOf(p, "log.level", c.Log.Level, "debug", "info", "warn", "error")
+	oneOf(p, "log.format", c.Log.Format, "text", "json")
+}
+
+const (
+	unixPrefix = "unix:"
+	maxSocket  = 107 // bytes of a path in sockaddr_un, less the NUL
+	maxSide    = 65535
+	maxPixels  = 10_000_000_000
+	maxQueue   = 1_000_000
+)
+
+func (c *Config) validateListen(p *problems) {
+	if path, ok := strings.CutPrefix(c.Listen, unixPrefix); ok {
+		if path == "" || len(path) > maxSocket {
+			p.addf("listen", "the path of a socket must have 1 to %d bytes, and %q has %d", maxSocket, path, len(path))
+		}
+		return
+	}
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		p.addf("listen", "%q is neither host:port, as in 127.0.0.1:8091, nor unix:/path", c.Listen)
+		return
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		p.addf("listen", "%q is not a port: want a number from 0 (any free port) to 65535", port)
+	}
+	if strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == '/' || r > '~' }) {
+		p.addf("listen", "%q is neither an address nor the name of a host", host)
+	}
+}
+
+func (c *Config) validatePaths(p *problems) {
+	if c.Root == "" || c.Root == "/" {
+		p.addf("root", "%q cannot be the store: name a folder of its own, as in /var/lib/imgkeep", c.Root)
+	}
+	if c.Nginx.Hot == "" || c.Nginx.Hot == "/" {
+		p.addf("nginx.hot", "%q cannot hold the links: name a folder of its own, as in /run/imgkeep/hot", c.Nginx.Hot)
+	}
+	// Links are removed from the one by age, and nothing ever from the other.
+	if c.Handoff == "nginx" && (within(c.Nginx.Hot, c.Root) || within(c.Root, c.Nginx.Hot)) {
+		p.addf("nginx.hot", "%s and root, %s, must not be within each other", c.Nginx.Hot, c.Root)
+	}
+	for _, path := range []struct{ key, path string }{
+		{"root", c.Root}, {"nginx.hot", c.Nginx.Hot}, {"placeholder", c.Placeholder},
+		{"fetch.local_root", c.Fetch.LocalRoot}, {"nginx.access_log", c.Nginx.AccessLog},
+		{"resize.command", c.Resize.Command}, {"listen", c.Listen},
+	} {
+		if !controlFree(path.path) {
+			p.addf(path.key, "%q holds a control character", path.path)
+		}
+	}
+}
+
+// within tells whether the absolute path is folder or lies in it.
+func within(path, folder string) bool {
+	rel, err := filepath.Rel(folder, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}
+
+func (c *Config) validateBaseURL(p *problems) {
+	if c.BaseURL == "" {
+		return
+	}
+	u, err := url.Parse(c.BaseURL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
+		u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(c.BaseURL, "#") {
+		p.addf("base_url", "%q is not what links can begin with: want http or https and a host, as in https://img.example.com", c.BaseURL)
+	}
+}
+
+var bucketName = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
+
+// reserved are the names that routes and files beside the buckets have.
+var reserved = []string{"healthz", "readyz", "metrics", "tmp", "index.db"}
+
+func (c *Config) validateBuckets(p *problems) {
+	if len(c.Buckets) == 0 {
+		p.addf("buckets", "it is empty, so that nothing could be kept")
+	}
+	names := make([]string, 0, len(c.Buckets))
+	for i, b := range c.Buckets {
+		at := item("buckets", i)
+		switch {
+		case slices.Contains(reserved, b.Name):
+			p.addf(at+".name", "%q is taken: none of %s can be a bucket", b.Name, strings.Join(reserved, ", "))
+		case !bucketName.MatchString(b.Name):
+			p.addf(at+".name", "%q is not a bucket's name: want 1 to 16 of a-z and 0-9", b.Name)
+		case slices.Contains(names, b.Name):
+			p.addf(at+".name", "%q stands there twice", b.Name)
+		}
+		names = append(names, b.Name)
+		checkHosts(p, at+".hosts", b.Hosts)
+		if b.MaxBytes != 0 {
+			between(p, at+".max_bytes", b.MaxBytes, kibibyte, gibibyte)
+		}
+	}
+	if b := c.Sign.Bucketless; b != "" && !slices.Contains(names, b) {
+		p.addf("sign.bucketless", "%q is not a bucket: want one of %s", b, strings.Join(names, ", "))
+	}
+}
+
+func (c *Config) validateSign(p *problems) {
+	between(p, "sign.weeks", c.Sign.Weeks, 1, sign.MaxWeeks)
+	if c.Sign.Timezone == "" { // which would mean UTC to Go
+		p.addf("sign.timezone", `it is empty; want a name, as in UTC or Europe/Berlin`)
+	} else if _, err := time.LoadLocation(c.Sign.Timezone); err != nil {
+		p.addf("sign.timezone", "%q is not known here; want a name, as in UTC or Europe/Berlin", c.Sign.Timezone)
+	}
+	c.checkSecrets(p)
+}
+
+// validate leaves the spelling of addresses and names to package nginx, which
+// knows what means something to nginx.
+func (n *Nginx) validate(p *problems) {
+	between(p, "nginx.max_links", n.MaxLinks, 1, 100_000_000)
+	between(p, "nginx.valid", n.Valid, time.Second, time.Minute)
+	if n.Valid%time.Second != 0 {
+		p.addf("nginx.valid", "%v is not a whole number of seconds", n.Valid)
+	}
+	between(p, "nginx.open_files", n.OpenFiles, 1, 1_000_000)
+	if len(n.Listen) == 0 {
+		p.addf("nginx.listen", `it is empty; want ports or addresses, as in ["80", "[::]:80"]`)
+	}
+	if len(n.ServerName) == 0 {
+		p.addf("nginx.server_name", "it is empty; want host names, or _ for any")
+	}
+}
+
+func (f *Fetch) validate(p *problems) {
+	between(p, "fetch.timeout", f.Timeout, time.Millisecond, time.Hour)
+	between(p, "fetch.header_timeout", f.HeaderTimeout, time.Millisecond, time.Hour)
+	between(p, "fetch.max_bytes", f.MaxBytes, kibibyte, gibibyte)
+	between(p, "fetch.max_pixels", f.MaxPixels, 1, maxPixels)
+	between(p, "fetch.max_side", f.MaxSide, 1, maxSide)
+	between(p, "fetch.max_redirects", f.MaxRedirects, 0, 20)
+	between(p, "fetch.concurrency", f.Concurrency, 1, 10_000)
+	between(p, "fetch.per_host", f.PerHost, 1, 10_000)
+	between(p, "fetch.queue", f.Queue, 1, maxQueue)
+	if len(f.Ports) == 0 {
+		p.addf("fetch.ports", "it is empty, so that nothing could be fetched")
+	}
+	for i, n := range f.Ports {
+		between(p, item("fetch.ports", i), n, 1, 65535)
+	}
+	unique(p, "fetch.ports", f.Ports)
+	for i, n := range f.Networks {
+		if at := item("fetch.networks", i); n.Addr().Is4In6() {
+			p.addf(at, "%s is an IPv4 network in IPv6's spelling; write it as IPv4", n)
+		} else if m := n.Masked(); m != n {
+			// 10.1.2.3/8 may be meant as 10.1.2.3/32 or as 10.0.0.0/8.
+			p.addf(at, "%s is not a network: the network of that length is %s", n, m)
+		}
+	}
+	checkHosts(p, "fetch.deny_hosts", f.DenyHosts)
+	// An empty one is refused by many origins.
+	if strings.TrimSpace(f.UserAgent) == "" || !controlFree(f.UserAgent) || len(f.UserAgent) > 256 {
+		p.addf("fetch.user_agent", "%q cannot be sent: want 1 to 256 characters, none of them a control character", f.UserAgent)
+	}
+	f.validateProxy(p)
+}
+
+func (f *Fetch) validateProxy(p *problems) {
+	if f.Proxy == "" {
+		return
+	}
+	// Messages leave the URL out, because of its password.
+	u, err := url.Parse(f.Proxy)
+	if err != nil || !slices.Contains([]string{"http", "https", "socks5"}, u.Scheme) || u.Hostname() == "" ||
+		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		p.addf("fetch.proxy", "it is not a proxy: want http://host:port, https://host:port or socks5://host:port, with user:password@ before the host if need be")
+		return
+	}
+	if password, _ := u.User.Password(); password == redacted {
+		p.addf("fetch.proxy", "the password is %q, which stands for a hidden one; write the real one", redacted)
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			p.addf("fetch.proxy", "%q is not a port: want a number from 1 to 65535", port)
+		}
+	}
+}
+
+// checkHosts checks patterns of hosts. One that would match nothing is refused,
+// since a host that is denied in vain is a hole.
+func checkHosts(p *problems, key string, hosts []string) {
+	for i, h := range hosts {
+		if err := fetch.CheckPattern(h); err != nil {
+			p.add(item(key, i), err)
+		}
+	}
+	unique(p, key, hosts)
+}
+
+// unique says which value a list holds twice.
+func unique[T cmp.Ordered](p *problems, key string, list []T) {
+	for i, v := range list {
+		if slices.Contains(list[:i], v) {
+			p.addf(item(key, i), "%v stands there twice", v)
+		}
+	}
+}
+
+func item(key string, i int) string { return fmt.Sprintf("%s[%d]", key, i) }

@@ -1,0 +1,101 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"reflect"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// redacted stands for the password of a URL.
+const redacted = "xxxxx"
+
+// Write prints a configuration as YAML that Load reads again, with a comment at
+// each setting that says where it comes from, unless that is the default.
+// Secrets are left out, and the password of the proxy is replaced: what is
+// printed may be shown to others.
+func Write(w io.Writer, c Config, s Sources) error {
+	secrets := len(c.Sign.Secrets)
+	c.Sign.Secrets = nil
+	password := false
+	if u, err := url.Parse(c.Fetch.Proxy); err == nil {
+		_, password = u.User.Password()
+		c.Fetch.Proxy = u.Redacted()
+	}
+	comment := func(key string) string {
+		text := ""
+		switch {
+		case key == secretsKey && secrets == 0:
+			text = "none is set; the server needs one"
+		case key == secretsKey:
+			text = fmt.Sprintf("%d hidden", secrets)
+		case key == "fetch.proxy" && password:
+			text = "password hidden"
+		}
+		if source := s.Of(key); source != "default" {
+			if text != "" {
+				text += "; "
+			}
+			text += source
+		}
+		return text
+	}
+	var out yaml.Node
+	if err := encode(&out, reflect.ValueOf(c), "", comment); err != nil {
+		return err
+	}
+	enc := yaml.NewEncoder(w)
+	enc.SetIndent(2)
+	if err := enc.Encode(&out); err != nil {
+		return err
+	}
+	return enc.Close()
+}
+
+// encode fills a node with a value. Lists, and what is in them, stand on one line.
+func encode(n *yaml.Node, v reflect.Value, key string, comment func(key string) string) error {
+	switch {
+	case isSection(v.Type()):
+		n.Kind = yaml.MappingNode
+		for i := range v.NumField() {
+			name := keyOf(v.Type().Field(i))
+			child := join(key, name)
+			var value yaml.Node
+			if err := encode(&value, v.Field(i), child, comment); err != nil {
+				return err
+			}
+			k := &yaml.Node{Kind: yaml.ScalarNode, Value: name}
+			if text := comment(child); text == "" {
+			} else if value.Style == yaml.FlowStyle || value.Kind == yaml.ScalarNode {
+				value.LineComment = "# " + text
+			} else {
+				k.LineComment = "# " + text
+			}
+			n.Content = append(n.Content, k, &value)
+		}
+	case v.Kind() == reflect.Slice:
+		n.Kind = yaml.SequenceNode
+		if !isSection(v.Type().Elem()) {
+			n.Style = yaml.FlowStyle
+		}
+		for i := range v.Len() {
+			var value yaml.Node
+			none := func(string) string { return "" }
+			if err := encode(&value, v.Index(i), "", none); err != nil {
+				return err
+			}
+			if value.Kind == yaml.MappingNode {
+				value.Style = yaml.FlowStyle
+			}
+			n.Content = append(n.Content, &value)
+		}
+	default:
+		if size, ok := v.Interface().(ByteSize); ok && size == 0 {
+			return n.Encode(0) // as text it would be quoted
+		}
+		return n.Encode(v.Interface())
+	}
+	return nil
+}

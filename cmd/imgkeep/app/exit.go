@@ -1,0 +1,80 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses of the program.
+const (
+	ExitOK      = 0 // all was done
+	ExitFailure = 1 // it could not be done
+	ExitUsage   = 2 // the command line or the configuration is wrong; nothing was done
+	ExitPartial = 3 // of many things some could not be done
+)
+
+const exitHelp = `Exit status:
+  0  all was done
+  1  it could not be done
+  2  the command line or the configuration is wrong; nothing was done
+  3  of many things some could not be done`
+
+// usageError is an error of the command line or configuration that a command
+// found after it had begun.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+// partialError says that of many things some failed. Each has been complained
+// of already.
+type partialError struct {
+	failed, all int
+	what        string // "URLs could not be signed"
+}
+
+func (e partialError) Error() string {
+	return fmt.Sprintf("%d of %d %s", e.failed, e.all, e.what)
+}
+
+// exit prints the error of a command, if any, and chooses the exit status. It is
+// the one place that does either.
+func (a *app) exit(cmd *cobra.Command, err error) int {
+	if err == nil {
+		return ExitOK
+	}
+	a.complain(err.Error())
+	var usage usageError
+	var partial partialError
+	switch {
+	case !a.started: // cobra refused the command line
+		a.complain(fmt.Sprintf("'%s --help' tells how it is used", cmd.CommandPath()))
+		return ExitUsage
+	case errors.As(err, &usage):
+		return ExitUsage
+	case errors.As(err, &partial) && partial.failed < partial.all:
+		return ExitPartial
+	}
+	return ExitFailure
+}
+
+// complain prints a message for the operator, each line under the program's name.
+// What the lines quote may come from strangers: no control character gets through
+// to the terminal.
+func (a *app) complain(message string) {
+	for line := range strings.SplitSeq(message, "\n") {
+		line = strings.Map(func(r rune) rune {
+			if r < ' ' || 0x7f <= r && r < 0xa0 {
+				return '\uFFFD'
+			}
+			return r
+		}, line)
+		fmt.Fprintln(a.Stderr, "imgkeep: "+line)
+	}
+}

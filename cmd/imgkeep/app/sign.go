@@ -1,0 +1,249 @@
+package app
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/resize"
+	"imgkeep/sign"
+)
+
+// maxLine is the longest line read from standard input, in bytes. It is far
+// longer than any URL that fits into a link.
+const maxLine = 64 << 10
+
+func newSignCommand(a *app) *cobra.Command {
+	s := &signCommand{app: a}
+	cmd := &cobra.Command{
+		Use:     "sign [URL...]",
+		GroupID: groupLinks,
+		Short:   "Print signed links of images",
+		Long: `Sign prints a link for each URL, with base_url before it. Without URLs it reads
+them from standard input, one a line; empty lines are passed over.
+
+It needs a secret, from --secret, from IMGKEEP_SECRET, or from the configuration,
+and no server. Other users of the machine can see the command line while it runs:
+prefer the environment.
+
+A URL that cannot be signed is named on standard error, and the others are
+signed; the exit status is then 3, or 1 where none could be.`,
+		Example: `  export IMGKEEP_SECRET="$(cat /etc/imgkeep/secret)"
+  imgkeep sign https://example.com/cat.jpg
+  imgkeep sign --bucket i --size 250x250 <urls >links`,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              s.run,
+	}
+	flags := cmd.Flags()
+	flags.String("secret", "", "sign with `SECRET`, and with none of the configuration's")
+	flags.Bool("allow-weak-secret", false, "accept a secret that is short or well known, for tests")
+	flags.StringVar(&s.bucket, "bucket", "", "`NAME` of the bucket (default the first of the configuration)")
+	flags.StringVar(&s.size, "size", sign.SizeFull, "`SIZE` of the image: full, info, or height x width as in 250x250, 150x, x200")
+	flags.BoolVar(&s.proxy, "proxy", false, "links whose images are served and not stored")
+	flags.StringVar(&s.at, "at", "", "sign as at `TIME`, in RFC 3339 or unix seconds (default now)")
+	flags.BoolVar(&s.bucketless, "bucketless", false, "sign by the older scheme, in the bucket that sign.bucketless names")
+	config.BindFlag(flags.Lookup("secret"), "sign.secrets")
+	config.BindFlag(flags.Lookup("allow-weak-secret"), "sign.allow_weak_secret")
+	for flag, complete := range map[string]cobra.CompletionFunc{
+		"bucket": s.completeBucket,
+		"size":   s.completeSize,
+		"secret": cobra.NoFileCompletions,
+		"at":     cobra.NoFileCompletions,
+	} {
+		must(cmd.RegisterFlagCompletionFunc(flag, complete))
+	}
+	return cmd
+}
+
+type signCommand struct {
+	app *app
+
+	// Flags.
+	bucket, size, at  string
+	proxy, bucketless bool
+
+	// What they and the configuration amount to.
+	base string
+	time time.Time
+	make func(bucket, size, url string, proxy bool, at time.Time) sign.Link
+}
+
+func (s *signCommand) run(cmd *cobra.Command, urls []string) error {
+	c, _, err := s.app.load(cmd)
+	if err != nil {
+		return err
+	}
+	if err := s.prepare(c); err != nil {
+		return usageError{err}
+	}
+	failed, all := 0, 0
+	one := func(where, url string) error {
+		all++
+		link, err := s.sign(url)
+		if err != nil {
+			failed++
+			s.app.complain(where + ": " + err.Error())
+			return cmd.Context().Err()
+		}
+		// A line at a time, so that a program can ask and read in turn.
+		if _, err := fmt.Fprintln(cmd.OutOrStdout(), link); err != nil {
+			return err
+		}
+		return cmd.Context().Err()
+	}
+	for _, url := range urls {
+		if err := one(shorten(url), url); err != nil {
+			return err
+		}
+	}
+	if len(urls) == 0 {
+		lines := bufio.NewScanner(cmd.InOrStdin())
+		lines.Buffer(nil, maxLine)
+		n := 0
+		for lines.Scan() {
+			n++
+			if url := strings.TrimSpace(lines.Text()); url != "" {
+				if err := one(fmt.Sprintf("line %d of standard input", n), url); err != nil {
+					return err
+				}
+			}
+		}
+		if err := lines.Err(); err != nil {
+			return fmt.Errorf("line %d of standard input: %w", n+1, err)
+		}
+	}
+	if failed > 0 {
+		return partialError{failed, all, "URLs could not be signed"}
+	}
+	return nil
+}
+
+// prepare checks everything that is the same for all URLs.
+func (s *signCommand) prepare(c config.Config) error {
+	if s.bucket == "" {
+		s.bucket = c.Buckets[0].Name
+	}
+	if names := bucketNames(c); !slices.Contains(names, s.bucket) {
+		return fmt.Errorf("--bucket: %q is not one of %s", s.bucket, strings.Join(names, ", "))
+	}
+	if err := checkSize(c, s.size); err != nil {
+		return fmt.Errorf("--size: %w", err)
+	}
+	if s.proxy && s.size != sign.SizeFull {
+		return fmt.Errorf("--proxy needs the size %s: what is not stored is not resized", sign.SizeFull)
+	}
+	if s.bucketless && s.bucket != c.Sign.Bucketless {
+		return fmt.Errorf("--bucketless: no server accepts this in bucket %q unless sign.bucketless names it (IMGKEEP_SIGN_BUCKETLESS=%s)", s.bucket, s.bucket)
+	}
+	var err error
+	if s.time, err = parseTime(s.at, s.app.Now); err != nil {
+		return fmt.Errorf("--at: %w", err)
+	}
+	s.base = c.BaseURL
+	signer, err := newSigner(c.Sign)
+	if errors.Is(err, sign.ErrNoSecret) {
+		return errors.New("there is no secret to sign with: set IMGKEEP_SECRET, --secret, or sign.secrets or sign.secret_files in the configuration")
+	}
+	if err != nil {
+		return err
+	}
+	s.make = signer.Sign
+	if s.bucketless {
+		s.make = signer.SignBucketless
+	}
+	return nil
+}
+
+// sign returns the link of a URL as it is to be printed.
+func (s *signCommand) sign(url string) (string, error) {
+	// The URL is signed as it was written, but a link that no server would
+	// serve helps nobody.
+	if _, err := bucket.Canonical(url); err != nil {
+		return "", err
+	}
+	link := s.make(s.bucket, s.size, url, s.proxy, s.time).String()
+	if _, err := sign.Parse(link); err != nil {
+		return "", err
+	}
+	return s.base + link, nil
+}
+
+// shorten cuts a text from outside for a message.
+func shorten(s string) string {
+	const most = 100
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+func bucketNames(c config.Config) []string {
+	names := make([]string, 0, len(c.Buckets))
+	for _, b := range c.Buckets {
+		names = append(names, b.Name)
+	}
+	return names
+}
+
+// checkSize tells whether a size is one that links may ask for.
+func checkSize(c config.Config, s string) error {
+	if s == sign.SizeFull || s == sign.SizeInfo {
+		return nil
+	}
+	size, err := resize.ParseSize(s)
+	if err != nil {
+		return fmt.Errorf("%q is none of %s, %s and height x width, as in 250x250, 150x, x200", s, sign.SizeFull, sign.SizeInfo)
+	}
+	for _, side := range []int{size.Height, size.Width} {
+		if side != 0 && !slices.Contains(c.Sizes, side) {
+			return fmt.Errorf("%d, of %s, is not one of the sizes %v", side, s, c.Sizes)
+		}
+	}
+	return nil
+}
+
+// parseTime reads the time of --at.
+func parseTime(s string, now func() time.Time) (time.Time, error) {
+	if s == "" {
+		return now(), nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if n, numErr := strconv.ParseInt(s, 10, 64); numErr == nil {
+		t, err = time.Unix(n, 0), nil
+	}
+	// The key of a week has four digits for the year.
+	if last := time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC); err != nil || t.Unix() < 0 || !t.Before(last) {
+		return time.Time{}, fmt.Errorf("%q is not a time from 1970 to 9998 in RFC 3339, as in 2026-11-30T12:00:00Z, or in unix seconds", s)
+	}
+	return t, nil
+}
+
+func (s *signCommand) completeBucket(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	c, _, err := config.Load(s.app.configFile, cmd.Flags())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return bucketNames(c), cobra.ShellCompDirectiveNoFileComp
+}
+
+func (s *signCommand) completeSize(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	c, _, err := config.Load(s.app.configFile, cmd.Flags())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	sizes := []string{sign.SizeFull, sign.SizeInfo}
+	for _, n := range c.Sizes {
+		for _, size := range []resize.Size{{Height: n, Width: n}, {Height: n}, {Width: n}} {
+			sizes = append(sizes, size.String())
+		}
+	}
+	return sizes, cobra.ShellCompDirectiveNoFileComp
+}
