@@ -138,7 +138,7 @@ func (g guard) check(a netip.Addr) error {
 	}
 	// The address inside must be global even where Networks lists it, or the outer
 	// one: nobody names a private host in this way, except to get past a filter.
-	if inner, ok := embedded(a); ok && false {
+	if inner, ok := embedded(a); ok {
 		if err := public(inner); err != nil {
 			return fmt.Errorf("%v carries an IPv4 address: %w", a, err)
 		}

@@ -33,6 +33,22 @@ func newGate(t *testing.T) (*gate, string) {
 	return g, s.URL
 }
 
+// waitUntil waits until a limiter has so many that run and that wait.
+func waitUntil(t *testing.T, l *limiter, running, waiting int) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; runtime.Gosched() {
+		l.mu.Lock()
+		r, w := l.running, l.waiting
+		l.mu.Unlock()
+		if r == running && w == waiting {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d run and %d wait, want %d and %d", r, w, running, waiting)
+		}
+	}
+}
+
 // TestBusy: the places and the queue are bounded, a place of one fetch that has
 // ended is the next one's, and a full queue says so at once.
 func TestBusy(t *testing.T) {
@@ -49,25 +65,14 @@ func TestBusy(t *testing.T) {
 			}
 		})
 	}
-	waitFor := func(waiting int) {
-		for {
-			f.limit.mu.Lock()
-			n := f.limit.waiting
-			f.limit.mu.Unlock()
-			if n == waiting {
-				return
-			}
-			runtime.Gosched()
-		}
-	}
 	start("a.example")
 	<-g.arrived
 	start("www.a.example") // the same site, so it waits although there is a place
-	waitFor(1)
+	waitUntil(t, f.limit, 1, 1)
 	start("b.example")
 	<-g.arrived
 	start("c.example")
-	waitFor(2)
+	waitUntil(t, f.limit, 2, 2)
 
 	_, _, err := pull(t, f, fmt.Sprintf("http://d.example:%d/%s", port, secret))
 	if e := wantClass(t, err, Busy, "d.example"); e.Status != 0 {
@@ -87,8 +92,9 @@ func TestBusy(t *testing.T) {
 // TestWaitingEnds: with the caller, and on its own after Timeout, however long the
 // others take.
 func TestWaitingEnds(t *testing.T) {
+	t.Parallel()
 	g, origin := newGate(t)
-	f := newFetcher(t, Options{Timeout: 300 * time.Millisecond, HeaderTimeout: time.Hour, Concurrency: 1}, origin)
+	f := newFetcher(t, Options{Timeout: time.Second, HeaderTimeout: time.Hour, Concurrency: 1}, origin)
 	release, err := f.limit.acquire(t.Context(), "other")
 	if err != nil {
 		t.Fatal(err)
@@ -134,15 +140,7 @@ func TestRedirectCountsWhereItLeads(t *testing.T) {
 	}
 	<-g.arrived
 	<-g.arrived
-	for { // until all the others wait
-		f.limit.mu.Lock()
-		waiting, running := f.limit.waiting, f.limit.running
-		f.limit.mu.Unlock()
-		if waiting == n-2 && running == 2 {
-			break
-		}
-		runtime.Gosched()
-	}
+	waitUntil(t, f.limit, 2, n-2)
 	if len(g.arrived) > 0 {
 		t.Errorf("%d requests more than the limit", len(g.arrived))
 	}

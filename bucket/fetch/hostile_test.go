@@ -368,10 +368,28 @@ func TestSilentAddress(t *testing.T) {
 	_, _, err := pull(t, f, "http://"+hole.String()+"/"+secret)
 	wantClass(t, err, Timeout, "127.0.0.1")
 
-	// The dial ends with its fetch too, when HeaderTimeout is far away.
 	f = newFetcher(t, Options{Timeout: 200 * time.Millisecond, HeaderTimeout: time.Hour}, hole.String())
 	_, _, err = pull(t, f, "http://"+hole.String()+"/"+secret)
 	wantClass(t, err, Timeout, "127.0.0.1")
+}
+
+// TestDialEndsWithItsFetch: a fetch that is over has no connection half made, which
+// an http.Transport would go on with for HeaderTimeout.
+func TestDialEndsWithItsFetch(t *testing.T) {
+	f := newFetcher(t, Options{Timeout: 100 * time.Millisecond, HeaderTimeout: time.Hour, Resolver: resolves("i.example", "93.184.215.14")})
+	over := make(chan struct{})
+	f.dialer.connect = func(ctx context.Context, _ netip.AddrPort) (net.Conn, error) {
+		<-ctx.Done()
+		close(over)
+		return nil, ctx.Err()
+	}
+	_, _, err := pull(t, f, "http://i.example/"+secret)
+	wantClass(t, err, Timeout, "i.example")
+	select {
+	case <-over:
+	case <-time.After(10 * time.Second):
+		t.Error("the connection is still being made")
+	}
 }
 
 // TestNextAddress: a name one of whose addresses is dead still leads to the other,
