@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -56,6 +57,9 @@ const (
 
 func (a *app) serve(ctx context.Context, c config.Config) (err error) {
 	log := newLogger(a.Stderr, c.Log)
+	// net/http complains there of what origins do, whatever it is told.
+	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
+	stdlog.SetFlags(0)
 	parts, err := build(c, log, a.Now)
 	if errors.Is(err, sign.ErrNoSecret) {
 		return usagef("%w: set sign.secrets, sign.secret_files or IMGKEEP_SECRET (a good one: head -c 32 /dev/urandom | base64)", err)
