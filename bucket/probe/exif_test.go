@@ -20,7 +20,7 @@ var carriers = map[string]func(tiff []byte) []byte{
 	},
 }
 
-// oriented reads an image and checks that it has the orientation want.
+// checkOrientation reads an image of 17 x 11 that must be good.
 func checkOrientation(t *testing.T, data []byte, want int) {
 	t.Helper()
 	info, err := probe.Read(bytes.NewReader(data), probe.Limits{})
@@ -141,6 +141,7 @@ func TestOrientationPlaces(t *testing.T) {
 		{"jpeg: behind XMP", jpegFile(segment(0xE1, []byte("http://ns.adobe.com/xap/1.0/\x00<x/>")), app1(oriented(6))), 6},
 		{"jpeg: the first of two", jpegFile(app1(oriented(3)), app1(oriented(6))), 3},
 		{"jpeg: the first, though it is useless", jpegFile(app1([]byte("junk")), app1(oriented(6))), 1},
+		{"jpeg: the first, though it is empty", jpegFile(app1(nil), app1(oriented(6))), 1},
 		{"jpeg: between scans", join(soi, frame, scan, app1(oriented(6)), scan, eoi), 1},
 		{"jpeg: behind the end", join(jpegFile(), app1(oriented(6))), 1},
 		{"jpeg: without prefix", jpegFile(segment(0xE1, oriented(6))), 1},
@@ -154,12 +155,13 @@ func TestOrientationPlaces(t *testing.T) {
 		{"png: before and behind the pixels", join(head, chunk("eXIf", oriented(3)), idat, chunk("eXIf", oriented(6)), iend), 3},
 		{"png: with a wrong CRC", pngFile(wrongCRC(chunk("eXIf", oriented(6)))), 1},
 		{"png: with a wrong CRC, then a right one", pngFile(wrongCRC(chunk("eXIf", oriented(3))), chunk("eXIf", oriented(6))), 6},
+		{"png: the first, though another chunk has a wrong CRC", pngFile(chunk("eXIf", oriented(3)), wrongCRC(chunk("tEXt")), chunk("eXIf", oriented(6))), 3},
 		{"png: with a prefix", pngFile(chunk("eXIf", []byte("Exif\x00\x00"), oriented(6))), 1},
 		{"png: in another chunk", pngFile(chunk("exIf", oriented(6))), 1},
 
 		{"webp: before the image", webp(canvas, riff("EXIF", oriented(6)), image), 6},
 		{"webp: the first of two", webp(canvas, image, riff("EXIF", oriented(3)), riff("EXIF", oriented(6))), 3},
-		{"webp: not announced", webp(vp8x(0, 17, 11), image, riff("EXIF", oriented(6))), 1},
+		{"webp: not announced", webp(vp8x(0xFF&^flagExif&^flagAnim, 17, 11), image, riff("EXIF", oriented(6))), 1},
 		{"webp: without a canvas", webp(image, riff("EXIF", oriented(6))), 1},
 		{"webp: with half a prefix", webp(canvas, image, riff("EXIF", []byte("Exif"))), 1},
 		{"webp: with another prefix", webp(canvas, image, riff("EXIF", []byte("Exif\x00\x01"), oriented(6))), 1},

@@ -18,6 +18,7 @@ func TestGIF(t *testing.T) {
 	}{
 		{"plain", join(head, image, end), nil},
 		{"no colour table", join([]byte("GIF89a"), le16(17), le16(11), []byte{0, 0, 0}, image, end), nil},
+		{"the size of no colour table", join([]byte("GIF89a"), le16(17), le16(11), []byte{0x7F, 0, 0}, image, end), nil},
 		{"the largest colour table", join([]byte("GIF89a"), le16(17), le16(11), []byte{0x87, 0, 0}, make([]byte, 768), image, end), nil},
 		{"a colour table too short", join([]byte("GIF89a"), le16(17), le16(11), []byte{0x87, 0, 0}, make([]byte, 700), image, end), probe.ErrTruncated},
 		{"a colour table of the frame", join(head, image[:9], []byte{0x80}, make([]byte, 6), image[10:], end), nil},

@@ -24,9 +24,6 @@ const (
 	jpegSOF0 = 0xC0 // baseline
 	jpegSOF1 = 0xC1 // extended sequential
 	jpegSOF2 = 0xC2 // progressive
-	jpegDHT  = 0xC4
-	jpegDAC  = 0xCC
-	jpegSOFF = 0xCF // the last of those that begin a frame
 	jpegRST0 = 0xD0
 	jpegRST7 = 0xD7
 	jpegSOI  = 0xD8
@@ -40,7 +37,9 @@ const (
 	jpegCOM  = 0xFE
 )
 
-// jpegKinds says why the frames other than SOF0 to SOF2 are not accepted.
+// jpegKinds names the kinds other than SOF0 to SOF2, by the marker that shows
+// them. libjpeg-turbo 2 decodes none of them but the arithmetic-coded, and those
+// only where it was built for that; in browsers it is not.
 var jpegKinds = map[byte]string{
 	0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical lossless",
 	0xC8: "reserved", 0xC9: "arithmetic-coded", 0xCA: "arithmetic-coded", 0xCB: "arithmetic-coded lossless",
@@ -48,7 +47,7 @@ var jpegKinds = map[byte]string{
 	jpegDHP: "hierarchical", jpegEXP: "hierarchical", jpegLS: "JPEG-LS",
 }
 
-// jpegStart is called behind SOI and the 0xFF of the first marker.
+// jpegStart is called behind a 0xFF; the first time, behind that of the magic.
 func jpegStart(s *Scanner, _ []byte) error {
 	return s.take(1, jpegMarker)
 }
@@ -87,7 +86,7 @@ func jpegSegment(s *Scanner, b []byte) error {
 	j := &s.jpeg
 	n := int(binary.BigEndian.Uint16(b)) - 2
 	if n < 0 {
-		return s.broken("segment 0x%02X with a length of %d, which is less than the length field", j.marker, n+2)
+		return s.broken("segment 0x%02X with a length of %d, less than 2", j.marker, n+2)
 	}
 	j.end = s.off + int64(n)
 	switch j.marker {

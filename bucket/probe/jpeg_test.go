@@ -86,13 +86,13 @@ func TestJPEG(t *testing.T) {
 
 // Every code that may follow 0xFF, in the header and behind a scan.
 func TestJPEGMarkers(t *testing.T) {
-	const ok, segmentLike, broken, kind = 0, 1, 2, 3
+	const bare, long, broken, kind = 0, 1, 2, 3
 	class := func(m byte) int {
 		switch {
 		case m == 0x00, m == 0x01, m == 0xFF, m >= 0xD0 && m <= 0xD7:
-			return ok // no segment
+			return bare // stuffing, fill bytes, restarts: no segment
 		case m == 0xC4, m == 0xCC, m == 0xDB, m == 0xDC, m == 0xDD, m >= 0xE0 && m <= 0xEF, m == 0xFE:
-			return segmentLike
+			return long
 		case m >= 0xC3 && m <= 0xCF, m == 0xDE, m == 0xDF, m == 0xF7:
 			return kind // lossless, hierarchical, arithmetic, JPEG-LS
 		}
@@ -104,19 +104,14 @@ func TestJPEGMarkers(t *testing.T) {
 		if m >= 0xC0 && m <= 0xC2 || m == 0xD9 || m == 0xDA {
 			continue // TestJPEG has them
 		}
-		// 0x00 is a stuffed byte there, or a segment of 2 bytes.
-		bare, whole := []byte{0xFF, m, 1}, segment(m, nil)
-		part, want := bare, error(nil)
+		part, want := segment(m), error(nil)
 		switch class(m) {
-		case segmentLike:
-			part = whole
+		case bare:
+			part = []byte{0xFF, m}
 		case broken:
-			part, want = whole, probe.ErrBroken
+			want = probe.ErrBroken
 		case kind:
-			part, want = whole, probe.ErrType
-		}
-		if m == 0xFF {
-			part = []byte{0xFF, 0xFF}
+			want = probe.ErrType
 		}
 		t.Run(fmt.Sprintf("0x%02X", m), func(t *testing.T) {
 			check(t, join(soi, segment(0xE0), part, frame, scan, eoi), probe.Limits{}, want)

@@ -44,7 +44,11 @@ func TestPNG(t *testing.T) {
 		{"a type in lower case", join(sig, head, idat, chunk("idat"), iend), nil},
 		{"a type with a digit", join(sig, head, chunk("tEX1"), idat, iend), probe.ErrBroken},
 		{"a type with a space", join(sig, head, chunk("tEX "), idat, iend), probe.ErrBroken},
-		{"a type next to the letters", join(sig, head, chunk("t@[`"), idat, iend), probe.ErrBroken},
+		{"a type of the last letter", join(sig, head, chunk("zZZz"), idat, iend), nil},
+		{"a type below A", join(sig, head, chunk("t@Xt"), idat, iend), probe.ErrBroken},
+		{"a type above Z", join(sig, head, chunk("t[Xt"), idat, iend), probe.ErrBroken},
+		{"a type below a", join(sig, head, chunk("t`Xt"), idat, iend), probe.ErrBroken},
+		{"a type above z", join(sig, head, chunk("t{Xt"), idat, iend), probe.ErrBroken},
 		{"a type of zeroes", join(sig, head, make([]byte, 12), idat, iend), probe.ErrBroken},
 		{"a type in 8 bits", join(sig, head, chunk("t\xC5Xt"), idat, iend), probe.ErrBroken},
 

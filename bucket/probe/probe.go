@@ -121,8 +121,8 @@ type Limits struct {
 	MaxSide   int      // longest side, in pixels; 0: no limit
 }
 
-// Read reads r to its end and returns the verdict, as a Scanner would. An error
-// of r itself is returned as it is.
+// Read reads r to its end, or to the byte that decides against it, and returns
+// the verdict. An error of r itself is returned as it is.
 func Read(r io.Reader, l Limits) (Info, error) {
 	s := NewScanner(l)
 	if _, err := io.Copy(s, r); err != nil && s.err == nil {

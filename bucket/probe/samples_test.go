@@ -89,6 +89,7 @@ func samples(tb testing.TB) []sample {
 		{"jpeg by hand", jpegFile(), still(probe.JPEG, 17, 11), 2 + 4 + 6, 0},
 		{"jpeg extended", join(soi, sof(0xC1, 17, 11, 1), sos(1, 1), eoi), still(probe.JPEG, 17, 11), 2 + 4 + 6, 0},
 		{"jpeg cmyk", join(soi, sof(0xC0, 17, 11, 4), sos(4, 1), eoi), still(probe.JPEG, 17, 11), 2 + 4 + 6, 0},
+		{"jpeg smallest", join(soi, sof(0xC0, 1, 1, 1), sos(1, 1), eoi), still(probe.JPEG, 1, 1), 2 + 4 + 6, 0},
 		{"jpeg largest", join(soi, sof(0xC0, 65535, 65535, 3), sos(3, 1), eoi), still(probe.JPEG, 65535, 65535), 2 + 4 + 6, 0},
 		{"jpeg of several scans", join(soi, sof(0xC2, 17, 11, 3), sos(3, 1, 2), segment(0xC4, []byte("table")),
 			sos(1, 3), segment(0xFE, []byte("comment")), sos(1, 4, 5), eoi), still(probe.JPEG, 17, 11), 2 + 4 + 6, 0},

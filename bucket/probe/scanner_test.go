@@ -113,7 +113,7 @@ func TestScannerEarly(t *testing.T) {
 				t.Errorf("after %d bytes: %+v", s.known, info)
 			}
 
-			scanner = probe.NewScanner(probe.Limits{MaxPixels: 1})
+			scanner = probe.NewScanner(probe.Limits{MaxPixels: -1})
 			n, err := scanner.Write(s.data)
 			if !errors.Is(err, probe.ErrPixels) || n > s.known {
 				t.Errorf("refused after %d bytes with %v; want %v after at most %d", n, err, probe.ErrPixels, s.known)
@@ -237,6 +237,10 @@ func TestScannerErrors(t *testing.T) {
 		`broken image: png, byte 33: no chunk type has the letters "\x00\x00\x00\x00"`:                      join([]byte(pngSignature), ihdr(1, 1, 8, 2), make([]byte, 8)),
 		`broken image: gif, byte 25: no block begins with 0x00`:                                             append(screen(1, 1), 0),
 		`not an accepted image type: jpeg, byte 3: lossless JPEG (marker 0xC3), which browsers do not show`: join(soi, sof(0xC3, 1, 1, 1)),
+		`broken image: jpeg, byte 18: the reserved marker 0x02`:                                             join(soi, segment(0xFE, make([]byte, 10)), []byte{1, 0xFF, 2}),
+		`broken image: jpeg, byte 6: 10 bits a sample`:                                                      join(soi, segment(0xC0, []byte{10, 0, 11, 0, 17, 1})),
+		`broken image: jpeg, byte 4: segment 0xFE with a length of 1, less than 2`:                          join(soi, []byte{0xFF, 0xFE, 0, 1}),
+		`broken image: png, byte 16: compression 1, filter 2, interlace 3`:                                  join([]byte(pngSignature), chunk("IHDR", be32(1), be32(1), []byte{8, 2, 1, 2, 3})),
 	} {
 		if _, err := probe.Read(bytes.NewReader(data), probe.Limits{}); err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
