@@ -2,8 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -185,17 +183,24 @@ func newHot(c config.Config, log *slog.Logger, now func() time.Time) (*nginx.Hot
 		return nil, fmt.Errorf("nginx.hot: %w", err)
 	}
 	return nginx.OpenHot(nginx.HotOptions{
-		Dir: c.Nginx.Hot, MaxLinks: c.Nginx.MaxLinks, Epoch: epoch(c.Sign), Now: now, Logger: log,
+		Dir: c.Nginx.Hot, MaxLinks: c.Nginx.MaxLinks, Epoch: epoch(c), Now: now, Logger: log,
 	})
 }
 
-// epoch is what hot links hang on: for each secret, itself and all else that
-// decides which links it makes good, and for how long.
-func epoch(c config.Sign) []string {
-	var all []string
-	for _, secret := range c.Secrets {
-		sum := sha256.Sum256(fmt.Appendf(nil, "%q %d %q %q", string(secret), c.Weeks, c.Timezone, c.Bucketless))
-		all = append(all, hex.EncodeToString(sum[:]))
+// epoch is what hot links hang on: if one of these is gone at the next start, all
+// of them are dropped. For each secret that is itself and all else that decides
+// which links it makes good, and for how long; then what links may ask for; and
+// the hosts that are denied, since an image of one more of them must not be served.
+func epoch(c config.Config) []string {
+	all := []string{fmt.Sprintf("denied %q", c.Fetch.DenyHosts)}
+	for _, secret := range c.Sign.Secrets {
+		all = append(all, fmt.Sprintf("secret %q %d %q %q", string(secret), c.Sign.Weeks, c.Sign.Timezone, c.Sign.Bucketless))
+	}
+	for _, b := range c.Buckets {
+		all = append(all, "bucket "+b.Name)
+	}
+	for _, side := range c.Sizes {
+		all = append(all, fmt.Sprint("side ", side))
 	}
 	return all
 }

@@ -76,8 +76,10 @@ func (a *app) serve(ctx context.Context, c config.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	conns := newConnections()
 	server := &http.Server{
 		Handler:           parts.server,
+		ConnState:         conns.track,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -104,13 +106,12 @@ func (a *app) serve(ctx context.Context, c config.Config) (err error) {
 	stop() // a second signal ends the process
 	log.Info("stopping", "at most", c.ShutdownTimeout)
 	notify(log, daemon.SdNotifyStopping)
-	drain, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
+	deadline, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
 	defer cancel()
-	if err := server.Shutdown(drain); err != nil {
+	if err := drain(deadline, server, listeners, conns); err != nil {
 		log.Warn("requests were cut off", "error", err)
-		server.Close()
 	}
-	return parts.close(drain)
+	return parts.close(deadline)
 }
 
 // listen opens the configured address, or takes over the sockets that systemd

@@ -115,7 +115,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, f *os.File, info f
 	_ = http.NewResponseController(w).SetWriteDeadline(deadline)
 	out := w
 	if conditional(r) {
-		out = &refusals{ResponseWriter: w, refuse: func(v verdict) { s.answer(w, v) }}
+		out = &refusals{ResponseWriter: w, size: info.Size(), refuse: func(v verdict) { s.answer(w, v) }}
 	}
 	http.ServeContent(out, r, "", info.ModTime(), f)
 }
@@ -140,6 +140,7 @@ func conditional(r *http.Request) bool {
 // words, by ours.
 type refusals struct {
 	http.ResponseWriter
+	size    int64 // of the file
 	refuse  func(verdict)
 	refused bool
 }
@@ -151,6 +152,10 @@ func (w *refusals) WriteHeader(status int) {
 			h := w.Header()
 			for _, name := range []string{"ETag", "Last-Modified", "Content-Length"} {
 				h.Del(name)
+			}
+			if status == http.StatusRequestedRangeNotSatisfiable {
+				// net/http leaves it out where the range is malformed.
+				h.Set("Content-Range", fmt.Sprintf("bytes */%d", w.size))
 			}
 			w.refuse(verdict{status: status, code: page.Code, line: page.Line})
 			return
