@@ -1,0 +1,244 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"image"
+	"image/gif"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"imgkeep/resize"
+)
+
+// sources are pictures of every kind of loader and encoding, with content that
+// reaches to their end.
+func sources(t testing.TB, p *resize.Pool) map[string][]byte {
+	t.Helper()
+	m := noise(200, 150)
+	progressive, err := os.ReadFile("testdata/progressive.jpg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	interlaced, err := os.ReadFile("testdata/interlaced.png")
+	if err != nil {
+		t.Fatal(err)
+	}
+	moving := toGIF(t, animation(120, 80, 5, 0, false))
+	return map[string][]byte{
+		"jpeg": toJPEG(t, m), "jpeg progressive": progressive,
+		"png": toPNG(t, m), "png interlaced": interlaced,
+		"gif": toGIF(t, still(m)), "gif animated": moving,
+		"webp":          toWebP(t, p, "png", toPNG(t, m)),
+		"webp animated": one(t, p, "gif", moving, resize.Target{Size: huge, Format: "webp"}).Data,
+	}
+}
+
+// An image that was cut off is never resized: half a picture, gray below, would
+// be stored for good (FINDINGS: bimg does not notice).
+func TestTruncation(t *testing.T) {
+	p := newPool(t, resize.Options{})
+	for name, src := range sources(t, p) {
+		format, _, _ := strings.Cut(name, " ")
+		one(t, p, format, src, resize.Target{Size: size(t, "20x20")})
+		// The last bytes may hold nothing that is seen: the end of a JPEG, the
+		// checksum and IEND of a PNG, the trailer of a GIF.
+		for _, percent := range []int{0, 1, 5, 10, 25, 33, 50, 66, 75, 90, 97} {
+			n := max(1, len(src)*percent/100)
+			if blame := blamed(t, p, format, src[:n]); blame.TooLarge {
+				t.Errorf("%s cut to %d of %d bytes: %v", name, n, len(src), blame)
+			}
+		}
+		for n := 1; n < len(src); n = n*2 + 1 {
+			blamed(t, p, format, src[:n])
+		}
+	}
+}
+
+// The loader is that of the declared format, whatever the bytes look like; and
+// nothing else can be loaded at all.
+func TestDeclaredFormatOnly(t *testing.T) {
+	p := newPool(t, resize.Options{})
+	all := sources(t, p)
+	others := map[string]string{
+		"svg":  `<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>`,
+		"pdf":  "%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n",
+		"ppm":  "P3\n1 1\n255\n255 0 0\n",
+		"bmp":  "BM\x3a\x00\x00\x00\x00\x00\x00\x00\x36\x00\x00\x00\x28\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x18\x00",
+		"tiff": "II*\x00\x08\x00\x00\x00\x00\x00",
+		"text": "hello",
+		"zero": strings.Repeat("\x00", 4096),
+	}
+	for _, declared := range []string{"jpeg", "png", "gif", "webp"} {
+		for name, src := range all {
+			if format, _, _ := strings.Cut(name, " "); format != declared {
+				blamed(t, p, declared, src)
+			}
+		}
+		for _, src := range others {
+			blamed(t, p, declared, []byte(src))
+		}
+	}
+}
+
+// A header is believed only so far. None of these files holds the pixels that
+// it promises, so the answer shows that they were not asked for.
+func TestPixelLimits(t *testing.T) {
+	p := newPool(t, resize.Options{MaxPixels: 10_000})
+	for _, format := range []string{"jpeg", "png", "gif", "webp"} {
+		one(t, p, format, plain(t, p, format, 100, 100), resize.Target{Size: size(t, "20x20")})
+	}
+	q := newPool(t, resize.Options{})
+	for format, src := range map[string][]byte{
+		"jpeg": plain(t, q, "jpeg", 101, 100), "png": plain(t, q, "png", 101, 100),
+		"gif": plain(t, q, "gif", 101, 100), "webp": plain(t, q, "webp", 101, 100),
+	} {
+		if blame := blamed(t, p, format, src); !blame.TooLarge || !strings.Contains(blame.Detail, "101 by 100") {
+			t.Errorf("%s: %v", format, blame)
+		}
+	}
+	start := time.Now()
+	for format, src := range bombs(t, q) {
+		format, _, _ = strings.Cut(format, " ")
+		if blame := blamed(t, q, format, src); !blame.TooLarge {
+			t.Errorf("%s: %v", format, blame)
+		}
+	}
+	if d := time.Since(start); d > 20*time.Second {
+		t.Errorf("refusing bombs took %v", d)
+	}
+}
+
+// bombs are small files that promise large pictures.
+func bombs(t testing.TB, p *resize.Pool) map[string][]byte {
+	t.Helper()
+	giant := func(src []byte, at, bytes int, order binary.ByteOrder, w, h uint32) []byte {
+		src = append([]byte{}, src...)
+		if bytes == 4 {
+			order.PutUint32(src[at:], w)
+			order.PutUint32(src[at+4:], h)
+		} else {
+			order.PutUint16(src[at:], uint16(w))
+			order.PutUint16(src[at+2:], uint16(h))
+		}
+		return src
+	}
+	jpg := plain(t, p, "jpeg", 16, 16)
+	sof := bytes.Index(jpg, []byte{0xff, 0xc0})
+	ihdr := append([]byte("\x89PNG\r\n\x1a\n"), pngChunk("IHDR", giant(make([]byte, 13), 0, 4, binary.BigEndian, 50000, 50000))...)
+	ihdr[8+8+8] = 8
+	copy(ihdr[8+8+13:], pngChunk("IHDR", ihdr[16:29])[8+13:])
+	png := append(append([]byte{}, ihdr...), plain(t, p, "png", 16, 16)[33:]...)
+	ihdr[8+8+12] = 1 // interlaced: libvips would unpack it at once
+	copy(ihdr[8+8+13:], pngChunk("IHDR", ihdr[16:29])[8+13:])
+	interlaced := append(append([]byte{}, ihdr...), plain(t, p, "png", 16, 16)[33:]...)
+	// libvips takes the size of a GIF from its first frame where the screen is
+	// large, so both promise the same.
+	screen := func(src []byte) []byte {
+		src = giant(src, 6, 2, binary.LittleEndian, 65535, 65535)
+		return giant(src, bytes.IndexByte(src[13:], 0x2c)+13+5, 2, binary.LittleEndian, 65535, 65535)
+	}
+	noColours := still(image.NewGray(image.Rect(0, 0, 16, 16)))
+	return map[string][]byte{
+		"jpeg":           giant(jpg, sof+5, 2, binary.BigEndian, 65500, 65500),
+		"png":            png,
+		"png interlaced": interlaced,
+		"gif":            screen(toGIF(t, noColours)),
+		"gif animated":   screen(toGIF(t, animation(16, 16, 2, 0, false))),
+		// 14 bits for each side, in the key frame (RFC 6386, 9.1).
+		"webp": giant(toWebP(t, p, "png", plain(t, p, "png", 16, 16)), 12+8+6, 2, binary.LittleEndian, 16383, 16383),
+	}
+}
+
+// Tens of thousands of tiny frames in a few MB: each costs more than its
+// pixels. And an animation of which libvips would only see the beginning is
+// not cut off there, but a still picture.
+func TestManyFrames(t *testing.T) {
+	base := animation(8, 8, 2, 0, false)
+	of := func(n int) []byte {
+		g := &gif.GIF{}
+		for i := range n {
+			g.Image, g.Delay = append(g.Image, base.Image[i%2]), append(g.Delay, 5+i%2)
+		}
+		return toGIF(t, g)
+	}
+	target := resize.Target{Size: size(t, "4x4")}
+	p := newPool(t, resize.Options{AnimationPixels: 100 * 16_384})
+	for n, want := range map[int]int{100: 100, 101: 1, 40_000: 1} {
+		if r := one(t, p, "gif", of(n), target); r.Frames != want {
+			t.Errorf("of %d frames %d were kept, want %d", n, r.Frames, want)
+		}
+	}
+	p = newPool(t, resize.Options{AnimationPixels: 1 << 40})
+	if r := one(t, p, "gif", of(5000), target); r.Frames != 1 {
+		t.Errorf("of 5000 frames %d were kept", r.Frames)
+	}
+}
+
+// A side that the format asked for cannot have is the image's fault, not the
+// decoder's.
+func TestSidesOfFormats(t *testing.T) {
+	p := newPool(t, resize.Options{})
+	for _, c := range []struct {
+		format string
+		most   int
+	}{{"webp", 16383}, {"gif", 65535}, {"jpeg", 65500}} {
+		for _, width := range []int{c.most, c.most + 1} {
+			src := toPNG(t, image.NewGray(image.Rect(0, 0, width, 2)))
+			_, err := p.Resize(t.Context(), bytes.NewReader(src), int64(len(src)),
+				resize.Job{Format: "png", Targets: []resize.Target{{Size: huge, Format: c.format}}})
+			if (err == nil) != (width <= c.most) || err != nil && !strings.Contains(err.Error(), "too many for "+c.format) {
+				t.Errorf("%s of %d pixels: %v", c.format, width, err)
+			}
+		}
+	}
+}
+
+// Flipped bits in each kind of image: any answer will do, but there is one, and
+// the decoder lives.
+func TestFlippedBits(t *testing.T) {
+	p := newPool(t, resize.Options{Workers: 2})
+	for name, src := range sources(t, p) {
+		format, _, _ := strings.Cut(name, " ")
+		state := uint32(len(src))
+		for range 150 {
+			b := append([]byte{}, src...)
+			for range 3 {
+				state = state*1664525 + 1013904223
+				// Mostly in the header, where it matters.
+				at := int(state>>8) % len(b)
+				if state%3 > 0 {
+					at %= min(len(b), 600)
+				}
+				b[at] ^= 1 << (state >> 5 % 8)
+			}
+			_, err := p.Resize(t.Context(), bytes.NewReader(b), int64(len(b)),
+				resize.Job{Format: format, Targets: []resize.Target{{Size: size(t, "20x20")}, {Size: size(t, "x30")}}})
+			if err != nil && !strings.Contains(err.Error(), "resize: broken image") && !strings.Contains(err.Error(), "resize: image too large") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
+// Random bytes on its input, instead of requests: the program says what is
+// wrong and ends, in no time.
+func TestRandomInput(t *testing.T) {
+	for seed := range 20 {
+		junk := noise(64, 64).Pix[seed*100:]
+		if seed%2 == 1 {
+			// A plausible length in front.
+			junk = append(binary.BigEndian.AppendUint32(nil, uint32(40+seed)), junk...)
+		}
+		cmd := exec.Command(decoder)
+		cmd.Stdin = bytes.NewReader(junk)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		if err := cmd.Run(); cmd.ProcessState.ExitCode() != 1 || !strings.HasPrefix(stderr.String(), "imgkeep-resize: resize: read request") {
+			t.Errorf("seed %d: %v, %q", seed, err, stderr.String())
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"imgkeep/resize"
+)
+
+// decoder is the program under test, as it is installed: built once, and run
+// by the pool that the server uses.
+var decoder string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "imgkeep-resize")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		decoder = filepath.Join(dir, "imgkeep-resize")
+		if out, err := exec.Command("go", "build", "-o", decoder, ".").CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+func newPool(t testing.TB, o resize.Options) *resize.Pool {
+	t.Helper()
+	o.Command = []string{decoder}
+	if o.Workers == 0 {
+		o.Workers = 1
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
+	if o.Timeout == 0 {
+		o.Timeout = time.Minute // the machine may be slow; hangs have their own test
+	}
+	p, err := resize.NewPool(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		if s := p.Stats(); s.Crashed+s.TimedOut+s.Nonsense+s.Failed+s.Abandoned > 0 {
+			t.Errorf("the decoder misbehaved: %+v", s)
+		}
+	})
+	return p
+}
+
+// size parses a size of a test.
+func size(t testing.TB, s string) resize.Size {
+	t.Helper()
+	z, err := resize.ParseSize(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return z
+}
+
+// huge is a size that no source of a test exceeds: the picture keeps its own.
+var huge = resize.Size{Height: 99999, Width: 99999}
+
+func one(t testing.TB, p *resize.Pool, format string, src []byte, target resize.Target) resize.Result {
+	t.Helper()
+	return many(t, p, format, src, target)[0]
+}
+
+func many(t testing.TB, p *resize.Pool, format string, src []byte, targets ...resize.Target) []resize.Result {
+	t.Helper()
+	results, err := p.Resize(context.Background(), bytes.NewReader(src), int64(len(src)), resize.Job{Format: format, Targets: targets})
+	if err != nil {
+		t.Fatalf("%s of %d bytes: %v", format, len(src), err)
+	}
+	return results
+}
+
+// blamed resizes what should be refused, and returns the refusal.
+func blamed(t testing.TB, p *resize.Pool, format string, src []byte) *resize.ImageError {
+	t.Helper()
+	_, err := p.Resize(context.Background(), bytes.NewReader(src), int64(len(src)),
+		resize.Job{Format: format, Targets: []resize.Target{{Size: size(t, "20x20")}}})
+	blame, ok := errors.AsType[*resize.ImageError](err)
+	if !ok {
+		t.Errorf("%s of %d bytes: got %v, want an ImageError", format, len(src), err)
+		return &resize.ImageError{}
+	}
+	return blame
+}
+
+// The program explains itself to whoever runs it by hand, and ends with its
+// input.
+func TestByHand(t *testing.T) {
+	cmd := exec.Command(decoder, "--help")
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != 2 || !bytes.Contains(out, []byte("started by imgkeep")) {
+		t.Errorf("with an argument: %v, %q", err, out)
+	}
+	out, err = exec.Command(decoder).Output()
+	if err != nil || !bytes.Contains(out, []byte(`"protocol":1`)) {
+		t.Errorf("without input: %v, %q", err, out)
+	}
+	cmd = exec.Command(decoder)
+	cmd.Stdin = bytes.NewReader([]byte("GET / HTTP/1.1\r\n\r\n"))
+	if err = cmd.Run(); cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("with nonsense as input: %v", err)
+	}
+}
+
+func TestGreeting(t *testing.T) {
+	p := newPool(t, resize.Options{})
+	if v := p.Version(); len(v) < 5 || v[0] != '8' {
+		t.Errorf("libvips %q", v)
+	}
+	if f := fmt.Sprint(p.Formats()); f != "[jpeg png gif webp]" {
+		t.Errorf("formats %s", f)
+	}
+}

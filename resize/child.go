@@ -1,0 +1,224 @@
+package resize
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// A child is one decoder process, and our ends of its pipes.
+type child struct {
+	cmd      *exec.Cmd
+	in, out  *os.File // to its standard input, from its standard output
+	greeting *greeting
+	images   int
+	said     *excerpt
+
+	// exited is closed once the process is gone and waited for; state is then
+	// how it ended.
+	exited chan struct{}
+	state  string
+}
+
+// launcher starts processes on one thread that lives until it is closed. The
+// kernel takes the end of the starting *thread* for the death of the parent
+// (prctl(2), PR_SET_PDEATHSIG), and Go ends threads when a goroutine locked to
+// one returns; decoders would then be killed for no reason.
+type launcher struct {
+	work chan func()
+	done chan struct{}
+}
+
+func newLauncher() *launcher {
+	l := &launcher{make(chan func()), make(chan struct{})}
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(l.done)
+		for f := range l.work {
+			f()
+		}
+	}()
+	return l
+}
+
+func (l *launcher) start(cmd *exec.Cmd) error {
+	err := make(chan error, 1)
+	l.work <- func() { err <- cmd.Start() }
+	return <-err
+}
+
+func (l *launcher) close() {
+	close(l.work)
+	<-l.done
+}
+
+// startChild starts a decoder and takes its greeting. It gives up after the
+// timeout, or when ctx ends.
+func (p *Pool) startChild(ctx context.Context) (*child, error) {
+	var ours, theirs []*os.File
+	defer func() { closeAll(theirs) }()
+	pipe := func(parentReads bool) (*os.File, *os.File, error) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return nil, nil, err
+		}
+		mine, its := w, r
+		if parentReads {
+			mine, its = r, w
+		}
+		ours, theirs = append(ours, mine), append(theirs, its)
+		return mine, its, nil
+	}
+	// Env is never nil, because nil has exec hand on our own environment.
+	cmd := &exec.Cmd{Path: p.path, Args: p.opts.Command, Env: append([]string{}, p.opts.Env...), Dir: "/", SysProcAttr: procAttr()}
+	c := &child{cmd: cmd, exited: make(chan struct{}), said: newExcerpt()}
+	in, itsIn, err := pipe(false)
+	if err == nil {
+		c.in, cmd.Stdin = in, itsIn
+		c.out, itsIn, err = pipe(true)
+		cmd.Stdout = itsIn
+	}
+	var stderr *os.File
+	if err == nil {
+		stderr, itsIn, err = pipe(true)
+		cmd.Stderr = itsIn
+	}
+	if err == nil {
+		err = p.launcher.start(cmd)
+	}
+	if err != nil {
+		closeAll(ours)
+		return nil, fmt.Errorf("resize: start decoder: %w", err)
+	}
+	widen(c.in)
+	closeAll(theirs)
+	theirs = nil
+	p.wg.Go(func() {
+		_, _ = io.Copy(c.said, stderr)
+		_ = stderr.Close()
+		close(c.said.ended)
+	})
+	p.wg.Go(func() {
+		_ = cmd.Wait()
+		c.state = cmd.ProcessState.String()
+		// Whatever holds its stderr open now is not waited for for ever.
+		_ = stderr.SetReadDeadline(time.Now().Add(drainTime))
+		close(c.exited)
+	})
+
+	_ = c.out.SetReadDeadline(time.Now().Add(p.opts.StartTimeout))
+	stop := context.AfterFunc(ctx, func() { _ = c.out.SetReadDeadline(time.Unix(1, 0)) })
+	c.greeting, err = readGreeting(c.out)
+	stop()
+	if err != nil {
+		c.kill()
+		<-c.exited
+		c.close()
+		return nil, p.startError(c, err)
+	}
+	_ = c.out.SetReadDeadline(time.Time{})
+	return c, nil
+}
+
+// startError says what an operator can do about a decoder that did not greet.
+func (p *Pool) startError(c *child, err error) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("no greeting within %v", p.opts.StartTimeout)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		err = fmt.Errorf("it ended without a greeting (%s)", c.state)
+	}
+	<-c.said.ended
+	if text := c.said.take(); text != "" {
+		err = fmt.Errorf("%w; it printed %s", err, text)
+	}
+	return fmt.Errorf("resize: decoder %s: %w", p.path, err)
+}
+
+func (c *child) kill() { _ = c.cmd.Process.Kill() }
+
+// close gives our ends of the pipes back.
+func (c *child) close() { closeAll([]*os.File{c.in, c.out}) }
+
+func (c *child) gone() bool {
+	select {
+	case <-c.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// retire ends an idle decoder: by the end of its input, or, where it does not
+// heed that, by force.
+func (c *child) retire() {
+	_ = c.in.Close()
+	t := time.NewTimer(graceTime)
+	defer t.Stop()
+	select {
+	case <-c.exited:
+	case <-t.C:
+		c.kill()
+		<-c.exited
+	}
+	c.close()
+}
+
+const (
+	// graceTime is how long a decoder may take to end by itself.
+	graceTime = 2 * time.Second
+	// drainTime bounds how long the last words of a dead one are waited for.
+	drainTime = time.Second
+)
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
+// excerpt keeps the beginning of what a decoder prints, and counts the rest. A
+// broken image may bring hundreds of warnings; a log gets one short line.
+type excerpt struct {
+	mu    sync.Mutex
+	kept  []byte
+	total int64
+
+	ended chan struct{} // closed when there will be no more
+}
+
+const keepText = 400 // bytes
+
+func newExcerpt() *excerpt { return &excerpt{ended: make(chan struct{})} }
+
+func (e *excerpt) Write(p []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.kept = append(e.kept, p[:min(len(p), keepText-len(e.kept))]...)
+	e.total += int64(len(p))
+	return len(p), nil
+}
+
+// take returns what was printed since it was last called, as one line of
+// quoted text, and forgets it. Empty: nothing.
+func (e *excerpt) take() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.total == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%+q", bytes.TrimSpace(e.kept))
+	if more := e.total - int64(len(e.kept)); more > 0 {
+		text += fmt.Sprintf(" and %d more bytes", more)
+	}
+	e.kept, e.total = nil, 0
+	return text
+}

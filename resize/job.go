@@ -1,0 +1,150 @@
+package resize
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+)
+
+// Formats of source and result, as in [Job] and [Target].
+const (
+	formatJPEG = "jpeg"
+	formatPNG  = "png"
+	formatGIF  = "gif"
+	formatWebP = "webp"
+)
+
+const (
+	// MaxTargets is the largest number of targets of one job.
+	MaxTargets = 16
+	// MaxSource is the largest source, in bytes.
+	MaxSource = 256 << 20
+)
+
+// A Job says what is made of one image. All targets are made from one decoding
+// of it.
+type Job struct {
+	// Format of the source: "jpeg", "png", "gif" or "webp". The decoder uses
+	// the loader of this format whatever the bytes look like, so that they
+	// cannot choose their parser.
+	Format string
+	// Targets are from 1 to [MaxTargets].
+	Targets []Target
+}
+
+// A Target is one picture to make.
+type Target struct {
+	// Size that the picture fits into; see [Size.Fit].
+	Size Size `json:"size"`
+	// Format of the picture. Empty: as the source. An animation stays one in
+	// "gif" and "webp", and gives its first frame in the others. What has no
+	// alpha channel there is laid on white.
+	Format string `json:"format,omitempty"`
+	// Quality from 1 to 100 of "jpeg" and "webp"; 0: 80. The others are
+	// lossless, and do not look at it.
+	Quality int `json:"quality,omitempty"`
+}
+
+// A Result is a picture made for the [Target] at the same place. It is in sRGB
+// (or gray), upright, and without metadata.
+type Result struct {
+	// Format of Data.
+	Format string
+	// Width and Height in pixels, of one frame.
+	Width, Height int
+	// Frames is 1, or the number of frames that the encoder of an animation
+	// was given. It may have put equal ones together, and their times too.
+	Frames int
+	// Data is the encoded picture.
+	Data []byte
+}
+
+// A Request is a job as a decoder gets it.
+type Request struct {
+	Format  string   `json:"format"`
+	Targets []Target `json:"targets"`
+	// MaxPixels bounds width times height of a still picture, and of a frame:
+	// beyond it the answer is an [ImageError] that is TooLarge.
+	MaxPixels int64 `json:"max_pixels"`
+	// AnimationPixels bounds width times height times frames of an animation,
+	// as stored, and of all its targets together, with no frame counted for
+	// less than 16,384: beyond it the decoder makes still pictures of the first
+	// frame.
+	AnimationPixels int64 `json:"animation_pixels"`
+}
+
+// check says what is wrong with a request, for both ends.
+func (r *Request) check() error {
+	if !knownFormat(r.Format) {
+		return fmt.Errorf("source format %s is not one of jpeg, png, gif, webp", quote(r.Format))
+	}
+	if len(r.Targets) < 1 || len(r.Targets) > MaxTargets {
+		return fmt.Errorf("%d targets; from 1 to %d can be made at once", len(r.Targets), MaxTargets)
+	}
+	for i, t := range r.Targets {
+		if err := t.Size.check(); err != nil {
+			return fmt.Errorf("target %d: %w", i, err)
+		}
+		if t.Format != "" && !knownFormat(t.Format) {
+			return fmt.Errorf("target %d: format %s is not one of jpeg, png, gif, webp", i, quote(t.Format))
+		}
+		if t.Quality < 0 || t.Quality > 100 {
+			return fmt.Errorf("target %d: quality %d is not from 1 to 100", i, t.Quality)
+		}
+	}
+	if r.MaxPixels < 1 || r.AnimationPixels < 1 {
+		return fmt.Errorf("limits of %d pixels, and %d of an animation, are not above 0", r.MaxPixels, r.AnimationPixels)
+	}
+	return nil
+}
+
+// FormatOf is the format that the target at i asks for.
+func (r *Request) FormatOf(i int) string {
+	if f := r.Targets[i].Format; f != "" {
+		return f
+	}
+	return r.Format
+}
+
+func knownFormat(f string) bool {
+	return slices.Contains([]string{formatJPEG, formatPNG, formatGIF, formatWebP}, f)
+}
+
+// begins says whether data has the first bytes of the format. It stops a
+// decoder from handing out HTML, or an image of a type it was not asked for.
+func begins(format string, data []byte) bool {
+	switch format {
+	case formatJPEG:
+		return bytes.HasPrefix(data, []byte("\xff\xd8\xff"))
+	case formatPNG:
+		return bytes.HasPrefix(data, []byte("\x89PNG\r\n\x1a\n"))
+	case formatGIF:
+		return bytes.HasPrefix(data, []byte("GIF89a")) || bytes.HasPrefix(data, []byte("GIF87a"))
+	case formatWebP:
+		return len(data) >= 12 && string(data[:4]) == "RIFF" && string(data[8:12]) == "WEBP"
+	}
+	return false
+}
+
+// animates says whether the format can hold more than one frame.
+func animates(format string) bool {
+	return format == formatGIF || format == formatWebP
+}
+
+// An ImageError says that nothing can be made of this image, by any decoder.
+type ImageError struct {
+	// TooLarge: it is over a limit on pixels, or on the sides of the format
+	// asked for. Otherwise it is broken, cut off, or not of the format that the
+	// job says.
+	TooLarge bool
+	// Detail for a log: short printable ASCII, the decoder's words. It is not
+	// for viewers.
+	Detail string
+}
+
+func (e *ImageError) Error() string {
+	if e.TooLarge {
+		return "resize: image too large: " + e.Detail
+	}
+	return "resize: broken image: " + e.Detail
+}

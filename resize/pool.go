@@ -1,0 +1,520 @@
+package resize
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Options of a [Pool]. The zero value of each but Command is usable.
+type Options struct {
+	// Command is the decoder program and its arguments. A name without a slash
+	// is looked up in PATH.
+	Command []string
+	// Env is the whole environment of a decoder, as "NAME=value". Nothing is
+	// inherited.
+	Env []string
+	// Workers is the number of decoders. 0: one for each core.
+	Workers int
+	// Queue is how many calls of Resize may wait while all decoders work.
+	// 0: 64; negative: none.
+	Queue int
+	// Timeout is the longest that a decoder may work on an image, reading of
+	// the source and sending of the results included. 0: 10 seconds.
+	Timeout time.Duration
+	// StartTimeout is the longest from a decoder's start to its greeting.
+	// 0: 10 seconds.
+	StartTimeout time.Duration
+	// Backoff is the pause after a decoder has failed to start. It doubles with
+	// each further failure, to 64 times at most. 0: 100 milliseconds.
+	Backoff time.Duration
+	// MaxImages is how many images a decoder works on before it is replaced, so
+	// that neither fragmented memory nor whoever took it over stays. 0: 500.
+	MaxImages int
+	// MaxPixels bounds width times height of an image. 0: 50,000,000.
+	MaxPixels int64
+	// AnimationPixels bounds width times height times frames of an animation,
+	// and of all targets made from it together, with no frame counted for less
+	// than 16,384. Beyond it the targets are still pictures of its first frame.
+	// 0: 50,000,000.
+	AnimationPixels int64
+	// MaxBytes bounds the results of one job together. 0: 64 MiB.
+	MaxBytes int64
+	// Logger gets at most one line for an image, and one for a start that
+	// failed. nil: none.
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if len(o.Command) == 0 || o.Command[0] == "" {
+		return o, errors.New("resize: no decoder command")
+	}
+	if o.Workers < 0 || o.Timeout < 0 || o.StartTimeout < 0 || o.Backoff < 0 || o.MaxImages < 0 ||
+		o.MaxPixels < 0 || o.AnimationPixels < 0 || o.MaxBytes < 0 {
+		return o, errors.New("resize: an option is negative")
+	}
+	o.Workers = cmp.Or(o.Workers, runtime.NumCPU())
+	o.Queue = max(0, cmp.Or(o.Queue, 64))
+	o.Timeout = cmp.Or(o.Timeout, 10*time.Second)
+	o.StartTimeout = cmp.Or(o.StartTimeout, 10*time.Second)
+	o.Backoff = cmp.Or(o.Backoff, 100*time.Millisecond)
+	o.MaxImages = cmp.Or(o.MaxImages, 500)
+	o.MaxPixels = cmp.Or(o.MaxPixels, 50_000_000)
+	o.AnimationPixels = cmp.Or(o.AnimationPixels, 50_000_000)
+	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+// Errors of Resize, to be told apart with errors.Is.
+var (
+	// ErrBusy: as many calls wait as may. Try again later.
+	ErrBusy = errors.New("resize: all decoders are busy, and the queue is full")
+	// ErrTimeout: the decoder did not finish in time, and was killed.
+	ErrTimeout = errors.New("resize: the decoder took too long")
+	// ErrCrashed: the decoder died over the image, or answered nonsense.
+	ErrCrashed = errors.New("resize: the decoder failed")
+	// ErrClosed: the pool is closed.
+	ErrClosed = errors.New("resize: the pool is closed")
+)
+
+// Stats are counts since the pool was made, and its state at one moment.
+type Stats struct {
+	// Workers are all decoders wanted, Ready those that could start on an
+	// image at once, Busy those that work on one.
+	Workers, Ready, Busy int
+	// Waiting are the calls of Resize in the queue.
+	Waiting int
+	// Images that decoders have worked on, Refused the calls that got ErrBusy.
+	Images, Refused uint64
+	// Decoders replaced because they crashed, hung, answered nonsense, had
+	// their number of images, or were left in the middle of a source that could
+	// not be read.
+	Crashed, TimedOut, Nonsense, Worn, Abandoned uint64
+	// Failed are the starts that brought no working decoder.
+	Failed uint64
+}
+
+// A Pool hands images to decoder processes. Its methods may be called
+// concurrently.
+type Pool struct {
+	opts     Options
+	path     string // of the program, absolute
+	greeting *greeting
+	launcher *launcher
+
+	// ctx ends when the pool is closed: nothing is started from then on.
+	ctx  context.Context
+	stop context.CancelFunc
+	// jobs counts the calls of Resize that hold a slot; wg all goroutines but
+	// the launcher's.
+	jobs, wg sync.WaitGroup
+
+	mu      sync.Mutex
+	closed  bool
+	slots   []*slot
+	idle    []*slot // with a living child; the last was used last
+	waiters []chan *slot
+	stats   Stats
+}
+
+// A slot is the place of one decoder. Its child is nil while none lives there.
+// All is guarded by the pool's mutex; but a busy slot's child is used by the
+// call that holds the slot.
+type slot struct {
+	child    *child
+	next     *child // up already, in place of child when the slot is free
+	busy     bool
+	starting bool
+}
+
+// NewPool starts the decoders and waits for the greeting of each. A program
+// that is missing, is no decoder, lacks a library or is of another version is
+// an error here, so that a server that cannot resize does not start.
+func NewPool(opts Options) (*Pool, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	path, err := exec.LookPath(o.Command[0])
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("resize: decoder: %w", err)
+	}
+	p := &Pool{opts: o, path: path, launcher: newLauncher()}
+	p.stats.Workers = o.Workers
+	p.ctx, p.stop = context.WithCancel(context.Background())
+
+	children := make([]*child, o.Workers)
+	errs := make([]error, o.Workers)
+	var starts sync.WaitGroup
+	for i := range children {
+		starts.Go(func() { children[i], errs[i] = p.startChild(p.ctx) })
+	}
+	starts.Wait()
+	p.mu.Lock()
+	for _, c := range children {
+		if c != nil {
+			s := &slot{child: c}
+			p.greeting = c.greeting
+			p.slots, p.idle = append(p.slots, s), append(p.idle, s)
+			p.wg.Go(func() { p.watch(s, c) })
+		}
+	}
+	p.mu.Unlock()
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+		_ = p.Close()
+		return nil, errs[i]
+	}
+	return p, nil
+}
+
+// Version of libvips in the decoders.
+func (p *Pool) Version() string { return p.greeting.Libvips }
+
+// Formats that the decoders read and write.
+func (p *Pool) Formats() []string { return slices.Clone(p.greeting.Formats) }
+
+// Stats may be called at any time, also after Close.
+func (p *Pool) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.stats
+	s.Ready, s.Waiting = len(p.idle), len(p.waiters)
+	return s
+}
+
+// Resize has the targets of j made from the n bytes of src. The results stand
+// in the order of the targets.
+//
+// The end of ctx ends the wait for a decoder, with the context's error. Once
+// one works, it is waited for, at most for Options.Timeout; src is not used
+// after the return. An *[ImageError] says that the image is at fault; see also
+// [ErrBusy], [ErrTimeout], [ErrCrashed] and [ErrClosed].
+func (p *Pool) Resize(ctx context.Context, src io.Reader, n int64, j Job) ([]Result, error) {
+	req := &Request{j.Format, j.Targets, p.opts.MaxPixels, p.opts.AnimationPixels}
+	if err := req.check(); err != nil {
+		return nil, fmt.Errorf("resize: %w", err)
+	}
+	for i := range req.Targets {
+		for _, f := range []string{req.Format, req.FormatOf(i)} {
+			if !slices.Contains(p.greeting.Formats, f) {
+				return nil, fmt.Errorf("resize: libvips %s here has no %s", p.greeting.Libvips, f)
+			}
+		}
+	}
+	if n < 1 || n > MaxSource {
+		return nil, fmt.Errorf("resize: a source of %d bytes is not from 1 to %d", n, MaxSource)
+	}
+	s, err := p.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer p.jobs.Done()
+	c := s.child
+	results, err := p.ask(c, req, src, n)
+	if _, fine := errors.AsType[*ImageError](err); err != nil && !fine {
+		return nil, p.discard(s, c, err)
+	}
+	if text := c.said.take(); text != "" {
+		p.opts.Logger.Warn("resize: decoder printed", "text", text)
+	}
+	p.release(s)
+	return results, err
+}
+
+func (p *Pool) ask(c *child, req *Request, src io.Reader, n int64) ([]Result, error) {
+	deadline := time.Now().Add(p.opts.Timeout)
+	_ = c.in.SetWriteDeadline(deadline)
+	_ = c.out.SetReadDeadline(deadline)
+	if err := writeRequest(c.in, req, src, n); err != nil {
+		return nil, err
+	}
+	return readAnswer(c.out, req, p.opts.MaxBytes)
+}
+
+// acquire takes a decoder, and counts the call in jobs.
+func (p *Pool) acquire(ctx context.Context) (*slot, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, ErrClosed
+	}
+	if i := len(p.idle) - 1; i >= 0 {
+		s := p.idle[i]
+		p.idle = p.idle[:i]
+		p.take(s)
+		p.mu.Unlock()
+		return s, nil
+	}
+	if len(p.waiters) >= p.opts.Queue {
+		p.stats.Refused++
+		p.mu.Unlock()
+		return nil, ErrBusy
+	}
+	turn := make(chan *slot, 1)
+	p.waiters = append(p.waiters, turn)
+	p.mu.Unlock()
+
+	select {
+	case s, ok := <-turn:
+		if !ok {
+			return nil, ErrClosed
+		}
+		return s, nil
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.waiters, turn); i >= 0 {
+		p.waiters = slices.Delete(p.waiters, i, i+1)
+		return nil, ctx.Err()
+	}
+	// The turn came at the same moment; it goes to the next.
+	if s, ok := <-turn; ok {
+		p.stats.Busy--
+		p.free(s)
+		p.jobs.Done()
+	}
+	return nil, ctx.Err()
+}
+
+// take gives a slot with a living child to a call. The mutex is held.
+func (p *Pool) take(s *slot) {
+	s.busy = true
+	p.stats.Busy++
+	p.jobs.Add(1)
+}
+
+// free makes a slot with a child available. The mutex is held.
+func (p *Pool) free(s *slot) {
+	s.busy = false
+	if len(p.waiters) > 0 && !p.closed {
+		turn := p.waiters[0]
+		p.waiters = slices.Delete(p.waiters, 0, 1)
+		p.take(s)
+		turn <- s
+		return
+	}
+	p.idle = append(p.idle, s)
+}
+
+// release gives a slot back whose child did its work. A child that has had its
+// number of images works on until another is up in its place.
+func (p *Pool) release(s *slot) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stats.Busy--
+	p.stats.Images++
+	s.child.images++
+	if p.renew(s) {
+		worn := s.child.images >= p.opts.MaxImages
+		p.free(s)
+		if worn {
+			p.replace(s)
+		}
+	}
+}
+
+// renew puts the next child in, if there is one, or if the present one has died
+// since. It says whether the slot has a child. The mutex is held.
+func (p *Pool) renew(s *slot) bool {
+	old := s.child
+	if s.next == nil && !old.gone() {
+		return true
+	}
+	s.child, s.next = s.next, nil
+	if old != nil {
+		if old.gone() {
+			p.stats.Crashed++
+		}
+		p.wg.Go(old.retire)
+	}
+	if s.child == nil {
+		s.busy = false
+		p.replace(s)
+	}
+	return s.child != nil
+}
+
+// discard ends a child that did not do its work, and has it replaced at once.
+// It returns the error for the caller.
+func (p *Pool) discard(s *slot, c *child, cause error) error {
+	// A crash shows as the end of a pipe a moment before the process is gone.
+	// Then it is not killed yet, so that the log can say what it died of.
+	if !errors.Is(cause, io.ErrUnexpectedEOF) && !errors.Is(cause, syscall.EPIPE) {
+		c.kill()
+	}
+	var blame string
+	p.mu.Lock()
+	p.stats.Busy--
+	p.stats.Images++
+	err := fmt.Errorf("%w: %w", ErrCrashed, cause)
+	src, abandoned := errors.AsType[*errSource](cause)
+	switch {
+	case abandoned:
+		p.stats.Abandoned++
+		err = src
+	case errors.Is(cause, os.ErrDeadlineExceeded):
+		p.stats.TimedOut++
+		blame, err = "took too long", ErrTimeout
+	case errors.Is(cause, errProtocol):
+		p.stats.Nonsense++
+		blame = "answered nonsense"
+	default:
+		p.stats.Crashed++
+		blame = "crashed"
+	}
+	s.child, s.busy = nil, false
+	if s.next != nil {
+		s.child, s.next = s.next, nil
+		p.free(s)
+	} else {
+		p.replace(s)
+	}
+	p.mu.Unlock()
+	p.wg.Go(func() { p.bury(c, blame, cause) })
+	return err
+}
+
+// bury waits for a child that is dead or dying, and logs what it died of.
+func (p *Pool) bury(c *child, blame string, cause error) {
+	t := time.AfterFunc(drainTime, c.kill)
+	<-c.exited
+	t.Stop()
+	<-c.said.ended
+	c.close()
+	if blame != "" {
+		p.opts.Logger.Warn("resize: decoder "+blame, "error", cause, "state", c.state, "images", c.images, "text", c.said.take())
+	}
+}
+
+// watch sees a child die that no call is using.
+func (p *Pool) watch(s *slot, c *child) {
+	<-c.exited
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return
+	case s.next == c:
+		s.next = nil
+	case s.child == c && !s.busy:
+		i := slices.Index(p.idle, s)
+		p.idle = slices.Delete(p.idle, i, i+1)
+		s.child = nil
+		p.replace(s)
+	default:
+		return
+	}
+	p.stats.Crashed++
+	p.wg.Go(func() { p.bury(c, "ended by itself", nil) })
+}
+
+// replace starts another child for the slot, in the background, once. The
+// mutex is held.
+func (p *Pool) replace(s *slot) {
+	if s.starting || p.closed {
+		return
+	}
+	s.starting = true
+	p.wg.Go(func() {
+		pause := p.opts.Backoff
+		for {
+			c, err := p.startChild(p.ctx)
+			if err == nil {
+				p.settle(s, c)
+				return
+			}
+			if p.ctx.Err() != nil {
+				return
+			}
+			p.mu.Lock()
+			p.stats.Failed++
+			p.mu.Unlock()
+			p.opts.Logger.Error("resize: no decoder", "error", err, "again_in", pause)
+			t := time.NewTimer(pause)
+			select {
+			case <-t.C:
+			case <-p.ctx.Done():
+				t.Stop()
+				return
+			}
+			pause = min(2*pause, 64*p.opts.Backoff)
+		}
+	})
+}
+
+// settle puts a child that has just greeted into its slot.
+func (p *Pool) settle(s *slot, c *child) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.starting = false
+	if p.closed {
+		p.wg.Go(c.retire)
+		return
+	}
+	if s.child != nil {
+		p.stats.Worn++
+	}
+	s.next = c
+	p.wg.Go(func() { p.watch(s, c) })
+	if s.busy {
+		return // its call will renew it
+	}
+	fresh := s.child == nil
+	if p.renew(s) && fresh {
+		p.free(s)
+	}
+}
+
+// Close takes no more calls, ends the waiting ones with [ErrClosed], lets the
+// running ones finish, and ends the decoders. When it returns, none is left.
+// It may be called again, and then waits for the same.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	first := !p.closed
+	p.closed = true
+	for _, turn := range p.waiters {
+		close(turn)
+	}
+	p.waiters = nil
+	p.mu.Unlock()
+	p.stop()
+	p.jobs.Wait()
+
+	p.mu.Lock()
+	for _, s := range p.slots {
+		for _, c := range []*child{s.child, s.next} {
+			if c != nil {
+				p.wg.Go(c.retire)
+			}
+		}
+		s.child, s.next = nil, nil
+	}
+	p.idle = nil
+	p.mu.Unlock()
+	p.wg.Wait()
+	if first {
+		p.launcher.close()
+	}
+	return nil
+}

@@ -1,0 +1,732 @@
+package resize
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestPool(t *testing.T) {
+	p := newPool(t, Options{Workers: 2})
+	if p.Version() != "8.14.1 fake" || fmt.Sprint(p.Formats()) != "[jpeg png gif webp]" {
+		t.Errorf("version %q, formats %v", p.Version(), p.Formats())
+	}
+	if s := p.Stats(); s.Workers != 2 || s.Ready != 2 || s.Busy != 0 || s.Waiting != 0 {
+		t.Errorf("at the start: %+v", s)
+	}
+	mustWork(t, p)
+	// A source that goes on behind its length is read so far only.
+	src := strings.NewReader("goodness")
+	r, err := p.Resize(context.Background(), src, 4, Job{"jpeg", []Target{{Size: Size{Height: 1}}, {Size: Size{Width: 2}, Quality: 100}}})
+	if err != nil || len(r) != 2 || src.Len() != 4 {
+		t.Errorf("two targets: %+v, %v; %d bytes left", r, err, src.Len())
+	}
+	if r[0].Format != "jpeg" || r[0].Width != 1 || r[0].Height != 1 || r[0].Frames != 1 {
+		t.Errorf("result %+v", r[0])
+	}
+	if s := p.Stats(); s.Images != 2 || s.Ready != 2 {
+		t.Errorf("after two images: %+v", s)
+	}
+}
+
+// A decoder gets the environment that it is given, no more, and no folder of
+// the server's.
+func TestEnvironment(t *testing.T) {
+	t.Setenv("IMGKEEP_SIGN_SECRET", "not for decoders")
+	for _, c := range []struct {
+		env  []string
+		want string
+	}{{nil, `[]`}, {[]string{}, `[]`}, {[]string{"A=1", "B=2"}, `["A=1" "B=2"]`}} {
+		p, err := NewPool(Options{Command: []string{os.Args[0], "fake-decoder"}, Workers: 1, Env: c.env})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		if got := tell(t, p, "environment"); got != c.want {
+			t.Errorf("given %q it has %s", c.env, got)
+		}
+		if got := tell(t, p, "folder"); got != "/" {
+			t.Errorf("it runs in %s", got)
+		}
+	}
+}
+
+func TestRequestArrives(t *testing.T) {
+	p := newPool(t, Options{MaxPixels: 77, AnimationPixels: 88})
+	_, err := p.Resize(context.Background(), strings.NewReader("request"), 7, Job{"gif", []Target{{Size{150, 0}, "png", 0}, {Size{0, 9}, "", 44}}})
+	if want := "{Format:gif Targets:[{Size:150x Format:png Quality:0} {Size:x9 Format: Quality:44}] MaxPixels:77 AnimationPixels:88}"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestImageErrors(t *testing.T) {
+	log := new(lines)
+	p := newPool(t, Options{Logger: logTo(log)})
+	pid := tell(t, p, "pid")
+	for behaviour, want := range map[string]ImageError{
+		"broken":        {false, "premature end?of ?[31mfile"},
+		"large":         {true, "50000 by 50000"},
+		"head at limit": {false, "padded"},
+	} {
+		_, err := ask(p, behaviour)
+		if blame, ok := errors.AsType[*ImageError](err); !ok || *blame != want {
+			t.Errorf("%s: got %#v, want %+v", behaviour, err, want)
+		}
+	}
+	// That is no reason to replace the decoder, or to write to the log.
+	if tell(t, p, "pid") != pid {
+		t.Error("the decoder was replaced")
+	}
+	if l := log.take(); len(l) > 0 {
+		t.Errorf("logged %q", l)
+	}
+}
+
+// Whatever a decoder does costs the one request, and the decoder.
+func TestMisbehaviour(t *testing.T) {
+	const result = `"width":1,"height":1,"frames":1`
+	head := func(s string) string { return "raw=" + s }
+	one := func(fields string) string { return head(`{"results":[{` + fields + `}]}`) }
+	for _, c := range []struct {
+		behaviour string
+		want      error
+		detail    string
+		count     func(Stats) uint64
+	}{
+		{"exit", ErrCrashed, "exit status 7", crashed},
+		{"segv", ErrCrashed, "SIGSEGV", crashed},
+		{"closed", ErrCrashed, "killed", crashed},
+		{"half head", ErrCrashed, "unexpected EOF", crashed},
+		{"hang", ErrTimeout, "took too long", timedOut},
+		{"slow head", ErrTimeout, "took too long", timedOut},
+		{"nonsense", ErrCrashed, `starts with \"HTTP\"`, nonsense},
+		{"endless", ErrCrashed, `length of a head`, nonsense},
+		{"zero head", ErrCrashed, "length of a head", nonsense},
+		{"huge head", ErrCrashed, `xff\\xff`, nonsense},
+		{head(`{}`), ErrCrashed, "0 results for 1 targets", nonsense},
+		{head(`null`), ErrCrashed, "0 results for 1 targets", nonsense},
+		{head(`[]`), ErrCrashed, "head: ", nonsense},
+		{head(`{"error":{"detail":""}} {}`), ErrCrashed, "more than one value", nonsense},
+		{head(`{"error":{"detail":""},"results":[]}`), ErrCrashed, "with an error and with results", nonsense},
+		{head(`{"cookie":1}`), ErrCrashed, "unknown field", nonsense},
+		{one(`"format":"jpeg",` + result + `,"bytes":5,"url":"x"`), ErrCrashed, "unknown field", nonsense},
+		{one(`"format":"png",` + result + `,"bytes":5`), ErrCrashed, "not jpeg", nonsense},
+		{one(`"format":"html",` + result + `,"bytes":5`), ErrCrashed, "not jpeg", nonsense},
+		{one(`"format":"jpeg","width":0,"height":1,"frames":1,"bytes":5`), ErrCrashed, "outside of 100x100", nonsense},
+		{one(`"format":"jpeg","width":101,"height":1,"frames":1,"bytes":5`), ErrCrashed, "outside of 100x100", nonsense},
+		{one(`"format":"jpeg","width":1,"height":-1,"frames":1,"bytes":5`), ErrCrashed, "outside of 100x100", nonsense},
+		{one(`"format":"jpeg","width":1,"height":1,"frames":0,"bytes":5`), ErrCrashed, "0 frames", nonsense},
+		{one(`"format":"jpeg","width":1,"height":1,"frames":2,"bytes":5`), ErrCrashed, "2 frames", nonsense},
+		{one(`"format":"jpeg",` + result + `,"bytes":0`), ErrCrashed, "0 bytes", nonsense},
+		{one(`"format":"jpeg",` + result + `,"bytes":-1`), ErrCrashed, "-1 bytes", nonsense},
+		{one(`"format":"jpeg",` + result + `,"bytes":9223372036854775807`), ErrCrashed, "9223372036854775807 bytes", nonsense},
+		// One byte less than it says, and then nothing.
+		{one(`"format":"jpeg",` + result + fmt.Sprintf(`,"bytes":%d`, len(jpegData)+1)), ErrTimeout, "took too long", timedOut},
+		{head(`{"results":[{"format":"jpeg",` + result + `,"bytes":1},{"format":"jpeg",` + result + `,"bytes":1}]}`), ErrCrashed, "2 results for 1 targets", nonsense},
+		{"bytes=1001", ErrCrashed, "1001 bytes", nonsense},
+	} {
+		log := new(lines)
+		timeout := 1500 * time.Millisecond
+		if c.want == ErrCrashed {
+			timeout = time.Minute
+		}
+		p := newPool(t, Options{Logger: logTo(log), Timeout: timeout, MaxBytes: 1000})
+		pid := tell(t, p, "pid")
+		r, err := ask(p, c.behaviour)
+		if !errors.Is(err, c.want) || r != nil {
+			t.Errorf("%s: got %v, %v, want %v", c.behaviour, r, err, c.want)
+		}
+		if tell(t, p, "pid") == pid {
+			t.Errorf("%s: the decoder was not replaced", c.behaviour)
+		}
+		mustWork(t, p)
+		if s := p.Stats(); c.count(s) != 1 || crashed(s)+timedOut(s)+nonsense(s) != 1 || s.Worn+s.Failed+s.Abandoned > 0 {
+			t.Errorf("%s: %+v", c.behaviour, s)
+		}
+		_ = p.Close() // all is logged then
+		if l := log.take(); len(l) != 1 || !strings.Contains(l[0], c.detail) || len(l[0]) > 2000 {
+			t.Errorf("%s: logged %q, want one line with %q", c.behaviour, l, c.detail)
+		}
+	}
+	p := newPool(t, Options{MaxBytes: 1000})
+	if r, err := ask(p, "bytes=1000"); err != nil || len(r[0].Data) != 1000 {
+		t.Errorf("results at the limit: %v", err)
+	}
+}
+
+func crashed(s Stats) uint64  { return s.Crashed }
+func timedOut(s Stats) uint64 { return s.TimedOut }
+func nonsense(s Stats) uint64 { return s.Nonsense }
+
+// The limit on the results is on all of one job.
+func TestMaxBytesTogether(t *testing.T) {
+	p := newPool(t, Options{MaxBytes: 1000})
+	two := Job{"jpeg", []Target{{Size: Size{Height: 1}}, {Size: Size{Height: 1}}}}
+	if _, err := p.Resize(context.Background(), strings.NewReader("bytes=500"), 9, two); err != nil {
+		t.Errorf("two of 500: %v", err)
+	}
+	if _, err := p.Resize(context.Background(), strings.NewReader("bytes=501"), 9, two); !errors.Is(err, ErrCrashed) {
+		t.Errorf("two of 501: %v", err)
+	}
+}
+
+// A source larger than a pipe, and a decoder that does not read it.
+func TestDecoderDoesNotRead(t *testing.T) {
+	p := newPool(t, Options{Timeout: 2 * time.Second})
+	// It hangs over the first image with the second one in its pipe.
+	if _, err := ask(p, "hang"); !errors.Is(err, ErrTimeout) {
+		t.Errorf("got %v", err)
+	}
+	big := bytes.Repeat([]byte(" "), 4<<20)
+	copy(big, "good")
+	if _, err := p.Resize(context.Background(), bytes.NewReader(big), int64(len(big)), someJob); err != nil {
+		t.Errorf("4 MiB: %v", err)
+	}
+	// One that is stopped reads nothing at all.
+	pid, _ := strconv.Atoi(tell(t, p, "pid"))
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Resize(context.Background(), bytes.NewReader(big), int64(len(big)), someJob); !errors.Is(err, ErrTimeout) {
+		t.Errorf("4 MiB to a stopped decoder: %v", err)
+	}
+	mustWork(t, p)
+}
+
+// A thousand warnings make one line.
+func TestDecoderPrints(t *testing.T) {
+	log := new(lines)
+	p := newPool(t, Options{Logger: logTo(log)})
+	if _, err := ask(p, "chatty"); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		mustWork(t, p)
+	}
+	_ = p.Close()
+	// What arrives after the answer is told with the next image.
+	l := log.take()
+	if len(l) < 1 || len(l) > 4 || !strings.Contains(l[0], "warning 0") {
+		t.Errorf("logged %d lines: %.300q", len(l), l)
+	}
+	for _, line := range l {
+		if len(line) > 1500 {
+			t.Errorf("a line of %d bytes", len(line))
+		}
+	}
+}
+
+type failingReader struct{ after io.Reader }
+
+var errDisk = errors.New("disk on fire")
+
+func (f failingReader) Read(p []byte) (int, error) {
+	if n, err := f.after.Read(p); err == nil {
+		return n, nil
+	}
+	return 0, errDisk
+}
+
+// A source that cannot be read is not the decoder's fault, nor the image's.
+func TestSourceFails(t *testing.T) {
+	log := new(lines)
+	p := newPool(t, Options{Logger: logTo(log)})
+	for _, c := range []struct {
+		src  io.Reader
+		want error
+	}{
+		{failingReader{strings.NewReader("go")}, errDisk},
+		{failingReader{strings.NewReader("")}, errDisk},
+		{strings.NewReader("goo"), io.ErrUnexpectedEOF},
+	} {
+		_, err := p.Resize(context.Background(), c.src, 4, someJob)
+		_, blamed := errors.AsType[*ImageError](err)
+		if !errors.Is(err, c.want) || blamed || errors.Is(err, ErrCrashed) {
+			t.Errorf("got %v, want %v", err, c.want)
+		}
+		mustWork(t, p)
+	}
+	if s := p.Stats(); s.Abandoned != 3 || s.Crashed+s.Nonsense+s.TimedOut > 0 {
+		t.Errorf("%+v", s)
+	}
+	_ = p.Close()
+	if l := log.take(); len(l) > 0 {
+		t.Errorf("logged %q", l)
+	}
+}
+
+func TestJobIsChecked(t *testing.T) {
+	p := newPool(t, Options{}, "jpeg")
+	fine := Target{Size: Size{Height: 1}}
+	for _, c := range []struct {
+		job  Job
+		n    int64
+		want string
+	}{
+		{Job{"tiff", []Target{fine}}, 4, `source format "tiff"`},
+		{Job{"", []Target{fine}}, 4, "source format"},
+		{Job{"png", []Target{fine}}, 4, "libvips 8.14.1 fake here has no png"},
+		{Job{"jpeg", []Target{{Size: Size{Height: 1}, Format: "webp"}}}, 4, "has no webp"},
+		{Job{"jpeg", nil}, 4, "0 targets"},
+		{Job{"jpeg", make([]Target, 17)}, 4, "17 targets"},
+		{Job{"jpeg", []Target{fine, {}}}, 4, "target 1: resize: size of height 0 and width 0"},
+		{Job{"jpeg", []Target{{Size: Size{Height: 100000}}}}, 4, "height 100000"},
+		{Job{"jpeg", []Target{{Size: Size{Height: -1, Width: 5}}}}, 4, "height -1"},
+		{Job{"jpeg", []Target{{Size: Size{Height: 1}, Format: "svg"}}}, 4, `format "svg"`},
+		{Job{"jpeg", []Target{{Size: Size{Height: 1}, Quality: 101}}}, 4, "quality 101"},
+		{Job{"jpeg", []Target{{Size: Size{Height: 1}, Quality: -1}}}, 4, "quality -1"},
+		{Job{"jpeg", []Target{fine}}, 0, "a source of 0 bytes"},
+		{Job{"jpeg", []Target{fine}}, -1, "a source of -1 bytes"},
+		{Job{"jpeg", []Target{fine}}, MaxSource + 1, "a source of 268435457 bytes"},
+	} {
+		_, err := p.Resize(context.Background(), strings.NewReader("good"), c.n, c.job)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: got %v, want %q", c.job, err, c.want)
+		}
+	}
+	if s := p.Stats(); s.Images != 0 {
+		t.Errorf("decoders were asked: %+v", s)
+	}
+	most := Job{"jpeg", make([]Target, 16)}
+	for i := range most.Targets {
+		most.Targets[i] = Target{Size{99999, 99999}, "jpeg", 100}
+	}
+	if r, err := p.Resize(context.Background(), strings.NewReader("good"), 4, most); err != nil || len(r) != 16 {
+		t.Errorf("16 targets: %v", err)
+	}
+}
+
+// hold occupies a decoder until the returned function is called, which waits
+// for the end of the call and returns its error.
+func hold(t testing.TB, p *Pool) func() error {
+	t.Helper()
+	r, w := io.Pipe()
+	busy := p.Stats().Busy
+	err := make(chan error, 1)
+	go func() {
+		_, e := p.Resize(context.Background(), r, 4, someJob)
+		err <- e
+	}()
+	until(t, p, "busy", func(s Stats) bool { return s.Busy == busy+1 })
+	return func() error {
+		_, _ = w.Write([]byte("good"))
+		return <-err
+	}
+}
+
+// As many may wait as the queue is long; one more is told to come back.
+func TestQueue(t *testing.T) {
+	for _, c := range []struct{ queue, wait int }{{-1, 0}, {1, 1}, {3, 3}} {
+		p := newPool(t, Options{Workers: 2, Queue: c.queue})
+		free := []func() error{hold(t, p), hold(t, p)}
+		done := make(chan error, c.wait)
+		for i := range c.wait {
+			go func() {
+				_, err := ask(p, "good")
+				done <- err
+			}()
+			until(t, p, "waiting", func(s Stats) bool { return s.Waiting == i+1 })
+		}
+		if _, err := ask(p, "good"); !errors.Is(err, ErrBusy) {
+			t.Errorf("queue of %d, %d waiting: got %v, want ErrBusy", c.queue, c.wait, err)
+		}
+		if s := p.Stats(); s.Refused != 1 || s.Busy != 2 || s.Ready != 0 || s.Waiting != c.wait {
+			t.Errorf("%+v", s)
+		}
+		for _, f := range free {
+			if err := f(); err != nil {
+				t.Error(err)
+			}
+		}
+		for range c.wait {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		mustWork(t, p)
+		if s := p.Stats(); s.Busy != 0 || s.Ready != 2 || s.Waiting != 0 {
+			t.Errorf("afterwards: %+v", s)
+		}
+	}
+}
+
+// The first to wait is the first to be served.
+func TestQueueIsFair(t *testing.T) {
+	p := newPool(t, Options{})
+	free := hold(t, p)
+	turns := make(chan int, 5)
+	for i := range 5 {
+		go func() {
+			_, _ = p.Resize(context.Background(), readerFunc(func(b []byte) (int, error) {
+				turns <- i
+				return copy(b, "good"), nil
+			}), 4, someJob)
+		}()
+		until(t, p, "waiting", func(s Stats) bool { return s.Waiting == i+1 })
+	}
+	if err := free(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		if got := <-turns; got != i {
+			t.Errorf("turn %d went to %d", i, got)
+		}
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// The end of a context ends the wait, and gives the place in the queue back.
+func TestContextEndsWaiting(t *testing.T) {
+	p := newPool(t, Options{Queue: 1})
+	free := hold(t, p)
+	for range 3 {
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error)
+		go func() {
+			_, err := p.Resize(ctx, strings.NewReader("good"), 4, someJob)
+			done <- err
+		}()
+		until(t, p, "waiting", func(s Stats) bool { return s.Waiting == 1 })
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		if s := p.Stats(); s.Waiting != 0 {
+			t.Errorf("%+v", s)
+		}
+	}
+	if err := free(); err != nil {
+		t.Fatal(err)
+	}
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := p.Resize(over, strings.NewReader("good"), 4, someJob); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that has ended: %v", err)
+	}
+	// Cancelled and served at the same moment: the decoder is not lost.
+	for range 200 {
+		free := hold(t, p)
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error)
+		go func() {
+			_, err := p.Resize(ctx, strings.NewReader("good"), 4, someJob)
+			done <- err
+		}()
+		until(t, p, "waiting", func(s Stats) bool { return s.Waiting == 1 })
+		go cancel()
+		if err := free(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		until(t, p, "free", func(s Stats) bool { return s.Ready == 1 && s.Busy == 0 && s.Waiting == 0 })
+	}
+}
+
+// A decoder is replaced after its number of images, and none waits for that.
+func TestMaxImages(t *testing.T) {
+	p := newPool(t, Options{MaxImages: 3})
+	pid := tell(t, p, "pid")
+	for n := 2; n <= 3; n++ {
+		if s := p.Stats(); s.Worn > 0 {
+			t.Fatalf("replaced after %d images: %+v", n-1, s)
+		}
+		if got := tell(t, p, "pid"); got != pid {
+			t.Fatalf("image %d went to %s, the first to %s", n, got, pid)
+		}
+	}
+	for generation := range 3 {
+		until(t, p, "replaced", func(s Stats) bool { return s.Worn == uint64(generation+1) })
+		next := tell(t, p, "pid")
+		if next == pid {
+			t.Fatalf("the old decoder still works: %+v", p.Stats())
+		}
+		pid = next
+		mustWork(t, p)
+		mustWork(t, p)
+	}
+	until(t, p, "replaced", func(s Stats) bool { return s.Worn == 4 })
+	// The old ones end, without being waited for.
+	eventually(t, func() bool { return len(children(t)) == 1 }, func() string { return fmt.Sprint("processes ", children(t)) })
+	if s := p.Stats(); s.Crashed+s.Failed > 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// While its decoder is being replaced, an image is handled by the old one.
+func TestMaxImagesDoNotDelay(t *testing.T) {
+	gate := filepath.Join(t.TempDir(), "gate")
+	write(t, gate)
+	p := newPool(t, Options{MaxImages: 2, Backoff: time.Millisecond}, "gate="+gate)
+	pid := tell(t, p, "pid")
+	remove(t, gate)
+	for range 10 {
+		if tell(t, p, "pid") != pid {
+			t.Fatal("another decoder, though none can start")
+		}
+	}
+	until(t, p, "failing", func(s Stats) bool { return s.Failed >= 3 })
+	write(t, gate)
+	until(t, p, "replaced", func(s Stats) bool { return s.Worn == 1 })
+	if tell(t, p, "pid") == pid {
+		t.Error("the old decoder still works")
+	}
+}
+
+func write(t testing.TB, name string) {
+	t.Helper()
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func remove(t testing.TB, name string) {
+	t.Helper()
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A decoder that dies while it has nothing to do is replaced before an image
+// meets it.
+func TestIdleDeath(t *testing.T) {
+	log := new(lines)
+	p := newPool(t, Options{Logger: logTo(log)})
+	for n := range 3 {
+		pid, _ := strconv.Atoi(tell(t, p, "pid"))
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		until(t, p, "replaced", func(s Stats) bool { return s.Crashed == uint64(n+1) && s.Ready == 1 })
+		mustWork(t, p)
+	}
+	_ = p.Close()
+	if l := log.take(); len(l) != 3 || !strings.Contains(l[0], "ended by itself") || !strings.Contains(l[0], "signal: killed") {
+		t.Errorf("logged %q", l)
+	}
+}
+
+// Starts that fail are tried again, more and more slowly, for as long as it
+// takes; calls wait in the queue.
+func TestStartsFail(t *testing.T) {
+	gate := filepath.Join(t.TempDir(), "gate")
+	write(t, gate)
+	log := new(lines)
+	p := newPool(t, Options{Backoff: time.Millisecond, Logger: logTo(log), Queue: 1}, "gate="+gate)
+	remove(t, gate)
+	if _, err := ask(p, "exit"); !errors.Is(err, ErrCrashed) {
+		t.Errorf("got %v", err)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := ask(p, "good")
+		done <- err
+	}()
+	until(t, p, "failing", func(s Stats) bool { return s.Failed >= 5 && s.Waiting == 1 })
+	if s := p.Stats(); s.Ready != 0 || s.Busy != 0 {
+		t.Errorf("%+v", s)
+	}
+	if _, err := ask(p, "good"); !errors.Is(err, ErrBusy) {
+		t.Errorf("behind a full queue: %v", err)
+	}
+	write(t, gate)
+	if err := <-done; err != nil {
+		t.Errorf("when a decoder was back: %v", err)
+	}
+	_ = p.Close()
+	pauses := 0
+	for _, l := range log.take() {
+		if strings.Contains(l, "no gate") {
+			if want := fmt.Sprintf("again_in=%v", time.Millisecond<<min(pauses, 6)); !strings.Contains(l, want+"\n") {
+				t.Errorf("failure %d is tried %q, want %s", pauses, l, want)
+			}
+			pauses++
+		}
+	}
+	if pauses < 5 {
+		t.Errorf("%d failures logged", pauses)
+	}
+}
+
+// Close lets running work finish and turns waiting calls away.
+func TestClose(t *testing.T) {
+	before := holdings(t)
+	p := newPool(t, Options{Workers: 2})
+	free := []func() error{hold(t, p), hold(t, p)}
+	waiting := make(chan error, 2)
+	for i := range 2 {
+		go func() {
+			_, err := ask(p, "good")
+			waiting <- err
+		}()
+		until(t, p, "waiting", func(s Stats) bool { return s.Waiting == i+1 })
+	}
+	closed := make(chan error, 2)
+	for range 2 {
+		go func() { closed <- p.Close() }()
+	}
+	for range 2 {
+		if err := <-waiting; !errors.Is(err, ErrClosed) {
+			t.Errorf("a waiting call: %v", err)
+		}
+	}
+	if _, err := ask(p, "good"); !errors.Is(err, ErrClosed) {
+		t.Errorf("a new call: %v", err)
+	}
+	select {
+	case <-closed:
+		t.Error("Close did not wait for running work")
+	default:
+	}
+	for _, f := range free {
+		if err := f(); err != nil {
+			t.Errorf("running work: %v", err)
+		}
+	}
+	for range 2 {
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+	}
+	nothingLeft(t, before)
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := ask(p, "good"); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	if s := p.Stats(); s.Ready+s.Busy+s.Waiting > 0 {
+		t.Errorf("after Close: %+v", s)
+	}
+}
+
+// A decoder that does not end with its input is killed; one that starts is not
+// waited for.
+func TestCloseIsFirm(t *testing.T) {
+	p := newPool(t, Options{}, "stays")
+	mustWork(t, p)
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	gate := filepath.Join(t.TempDir(), "gate")
+	write(t, gate)
+	p = newPool(t, Options{Backoff: time.Hour}, "gate="+gate)
+	remove(t, gate)
+	_, _ = ask(p, "exit")
+	until(t, p, "failing", func(s Stats) bool { return s.Failed == 1 })
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Everything at once, with decoders that fail in each way.
+func TestUnderLoad(t *testing.T) {
+	p := newPool(t, Options{Workers: 3, Queue: 8, MaxImages: 5, Timeout: 5 * time.Second, Backoff: time.Millisecond})
+	behaviours := []string{"good", "good", "good", "good", "exit", "broken", "nonsense", "good", "segv", "bytes=100000"}
+	var calls sync.WaitGroup
+	var mu sync.Mutex
+	count := map[string]int{}
+	for g := range 16 {
+		calls.Go(func() {
+			for i := range 12 {
+				b := behaviours[(g*7+i*3)%len(behaviours)]
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				r, err := p.Resize(ctx, strings.NewReader(b), int64(len(b)), someJob)
+				cancel()
+				_, image := errors.AsType[*ImageError](err)
+				kind := "other"
+				switch {
+				case errors.Is(err, ErrBusy):
+					kind = "busy"
+				case err == nil && (b == "good" || b == "bytes=100000"), image && b == "broken", errors.Is(err, ErrCrashed) && (b == "exit" || b == "nonsense" || b == "segv"):
+					kind = "right"
+				default:
+					t.Errorf("%s: %v, %v", b, r, err)
+				}
+				mu.Lock()
+				count[kind]++
+				mu.Unlock()
+			}
+		})
+	}
+	calls.Wait()
+	s := p.Stats()
+	if count["right"] == 0 || int(s.Images) != count["right"] || int(s.Refused) != count["busy"] {
+		t.Errorf("calls: %v, pool: %+v", count, s)
+	}
+	t.Logf("calls: %v, pool: %+v", count, s)
+	until(t, p, "well again", func(s Stats) bool { return s.Ready == 3 && s.Busy == 0 })
+}
+
+// Close in the middle of that.
+func TestCloseUnderLoad(t *testing.T) {
+	for range 5 {
+		p := newPool(t, Options{Workers: 3, Queue: 8, MaxImages: 2, Backoff: time.Millisecond})
+		var calls sync.WaitGroup
+		started := make(chan struct{}, 100)
+		for g := range 8 {
+			calls.Go(func() {
+				for {
+					_, err := ask(p, []string{"good", "exit", "good", "nonsense"}[g%4])
+					select {
+					case started <- struct{}{}:
+					default:
+					}
+					if errors.Is(err, ErrClosed) {
+						return
+					}
+				}
+			})
+		}
+		for range 30 {
+			<-started
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		calls.Wait()
+	}
+}
+
+// The decoder of a server that is killed in the middle of an image dies too.
+func TestServerDies(t *testing.T) {
+	server := exec.Command(os.Args[0], "fake-server")
+	out, err := server.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	pid, bad := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil || bad != nil {
+		t.Fatalf("the server said %q, %v", line, err)
+	}
+	// The decoder hangs as soon as it has read the image; whether it is that
+	// far or not, it must not survive.
+	if err := server.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = server.Wait()
+	eventually(t, func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		return err != nil || bytes.Contains(stat, []byte(") Z "))
+	}, func() string { return "the decoder lives on" })
+}

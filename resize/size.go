@@ -1,0 +1,145 @@
+package resize
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"strconv"
+	"strings"
+)
+
+// maxSide bounds each side of a Size. It has sizeDigits digits.
+const (
+	maxSide    = 99999
+	sizeDigits = 5
+)
+
+// Size is a limit on the height and the width of a picture, in pixels. A side
+// that is 0 is free. A Size with both sides free is no limit at all, and not
+// valid in a [Job].
+type Size struct {
+	Height, Width int
+}
+
+var errSize = errors.New("a size is height, x, width: 250x250, 150x or x200")
+
+// ParseSize reads the canonical spelling of a size, height first: "250x250",
+// "150x" (width free), "x200" (height free). Each size has one spelling only,
+// so that no second path leads to the same picture: signs, leading zeros, an
+// upper-case X, and sides above 99999 are refused.
+func ParseSize(s string) (Size, error) {
+	h, w, ok := strings.Cut(s, "x")
+	if !ok || h == "" && w == "" {
+		return Size{}, fmt.Errorf("resize: size %s: %w", quote(s), errSize)
+	}
+	var z Size
+	var err error
+	if z.Height, err = parseSide(h); err == nil {
+		z.Width, err = parseSide(w)
+	}
+	if err != nil {
+		return Size{}, fmt.Errorf("resize: size %s: %w", quote(s), err)
+	}
+	return z, nil
+}
+
+func parseSide(s string) (int, error) {
+	if s == "" {
+		return 0, nil
+	}
+	if len(s) > sizeDigits {
+		return 0, fmt.Errorf("a side has at most %d digits", sizeDigits)
+	}
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, errSize
+		}
+	}
+	if s[0] == '0' {
+		return 0, errors.New("a side has no leading zero")
+	}
+	return strconv.Atoi(s)
+}
+
+// String is the canonical spelling, which [ParseSize] reads back. That of the
+// zero Size is "x", which it refuses.
+func (z Size) String() string {
+	var h, w string
+	if z.Height != 0 {
+		h = strconv.Itoa(z.Height)
+	}
+	if z.Width != 0 {
+		w = strconv.Itoa(z.Width)
+	}
+	return h + "x" + w
+}
+
+// MarshalText is String, with an error where ParseSize would refuse it.
+func (z Size) MarshalText() ([]byte, error) {
+	if err := z.check(); err != nil {
+		return nil, err
+	}
+	return []byte(z.String()), nil
+}
+
+// UnmarshalText is ParseSize.
+func (z *Size) UnmarshalText(text []byte) error {
+	var err error
+	*z, err = ParseSize(string(text))
+	return err
+}
+
+func (z Size) check() error {
+	if z.Height < 0 || z.Width < 0 || z.Height > maxSide || z.Width > maxSide || z == (Size{}) {
+		return fmt.Errorf("resize: size of height %d and width %d: one side is from 1 to %d, the other too or 0", z.Height, z.Width, maxSide)
+	}
+	return nil
+}
+
+// Fit gives the exact size of the picture that is made for this limit from one
+// of width by height pixels, as shown (after its EXIF orientation).
+//
+// Both limits are kept, and so is the ratio of the sides, but for the rounding:
+// the side whose limit binds is that limit, the other is computed from it with
+// whole numbers and rounded once, half up. No side is ever 0 or larger than
+// the source's. Sides below 1 are taken as 1.
+func (z Size) Fit(width, height int) (w, h int) {
+	width, height = max(width, 1), max(height, 1)
+	limW, limH := width, height
+	if z.Width > 0 {
+		limW = min(limW, z.Width)
+	}
+	if z.Height > 0 {
+		limH = min(limH, z.Height)
+	}
+	// The smaller of limH/height and limW/width binds.
+	if less(limH, width, limW, height) {
+		return max(1, scale(width, limH, height)), limH
+	}
+	return limW, max(1, scale(height, limW, width))
+}
+
+// less says whether a*b < c*d, all being positive, in 128 bits: a header may
+// claim any sides.
+func less(a, b, c, d int) bool {
+	h1, l1 := bits.Mul64(uint64(a), uint64(b))
+	h2, l2 := bits.Mul64(uint64(c), uint64(d))
+	return h1 < h2 || h1 == h2 && l1 < l2
+}
+
+// scale is side*num/den, rounded half up, for num <= den.
+func scale(side, num, den int) int {
+	hi, lo := bits.Mul64(uint64(side), uint64(num))
+	lo, carry := bits.Add64(lo, uint64(den)/2, 0)
+	q, _ := bits.Div64(hi+carry, lo, uint64(den))
+	return int(q)
+}
+
+// quote makes hostile text fit for an error or a log line: quoted, and short.
+func quote(s string) string {
+	const most = 40
+	if len(s) > most {
+		return strconv.QuoteToASCII(s[:most]) + "..."
+	}
+	return strconv.QuoteToASCII(s)
+}

@@ -1,0 +1,226 @@
+// Package vips decodes and resizes images with libvips, for the decoder
+// process and no other.
+//
+// It starts libvips through bimg, which also answers for its formats and its
+// cache. The work itself goes through a small C file beside this one, for what
+// bimg does not do: it makes all sizes from one decoding, keeps animations,
+// fails on an image that is cut off, opens an image with the loader of its
+// declared format only, and computes no size itself but makes the exact one
+// that it is told.
+//
+// The package knows no limits but those in the request, and does not confine
+// the process. An image may crash it: that is why this is a process of its own.
+package vips
+
+/*
+#cgo pkg-config: vips
+#cgo CFLAGS: -O3
+#cgo LDFLAGS: -lm
+#include <string.h>
+#include <vips/vips.h>
+#include "thumb.h"
+*/
+import "C"
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"unsafe"
+
+	"github.com/h2non/bimg"
+
+	"imgkeep/resize"
+)
+
+// formats are all that can be loaded and saved.
+var formats = map[string]struct {
+	thumb C.int
+	bimg  bimg.ImageType
+	side  int // most pixels of a side that its encoder takes
+}{
+	"jpeg": {C.THUMB_JPEG, bimg.JPEG, 65500},
+	"png":  {C.THUMB_PNG, bimg.PNG, maxSide},
+	"gif":  {C.THUMB_GIF, bimg.GIF, 65535},
+	"webp": {C.THUMB_WEBP, bimg.WEBP, 16383},
+}
+
+// maxSide bounds the sides of an image. Only a PNG can have longer ones; with
+// them, single rows would take much memory in many places.
+const maxSide = 1_000_000
+
+// leastFrame is how many pixels a frame counts for at least in the budget of an
+// animation: resizing nothing takes as long as resizing so many.
+const leastFrame = 128 * 128
+
+// defaultQuality is that of a target that asks for none.
+const defaultQuality = 80
+
+// A Decoder is libvips, started and narrowed down to what is needed. It is not
+// for concurrent use.
+type Decoder struct {
+	formats []string
+}
+
+// Start sets libvips up, for the whole process. It is called once. From then on
+// no image can be loaded but a JPEG, PNG, GIF or WebP in memory, also not
+// through bimg.
+func Start() (*Decoder, error) {
+	C.thumb_start()
+	// Nothing is ever asked for twice.
+	bimg.VipsCacheSetMax(0)
+	bimg.VipsCacheSetMaxMem(0)
+	// No machine code is written while running; see resample.c.
+	bimg.VipsVectorSetEnabled(false)
+	d := new(Decoder)
+	for _, name := range []string{"jpeg", "png", "gif", "webp"} {
+		t := formats[name].bimg
+		if bimg.VipsIsTypeSupported(t) && bimg.VipsIsTypeSupportedSave(t) {
+			d.formats = append(d.formats, name)
+		}
+	}
+	if len(d.formats) == 0 {
+		return nil, fmt.Errorf("vips: libvips %s reads and writes none of jpeg, png, gif, webp", d.Version())
+	}
+	return d, nil
+}
+
+// Version of the libvips that runs, which may differ from the headers that
+// this was built with.
+func (d *Decoder) Version() string { return C.GoString(C.vips_version_string()) }
+
+// Formats that libvips can both read and write, as it was built.
+func (d *Decoder) Formats() []string { return d.formats }
+
+// Resize implements [resize.Decoder].
+func (d *Decoder) Resize(src []byte, r *resize.Request) ([]resize.Result, error) {
+	// libvips keeps some state for each thread.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer C.thumb_tidy()
+
+	in, ok := formats[r.Format]
+	if !ok || len(src) == 0 {
+		return nil, fmt.Errorf("vips: %d bytes of format %q", len(src), r.Format)
+	}
+	data, size := unsafe.Pointer(unsafe.SliceData(src)), C.size_t(len(src))
+	var info C.thumb_info
+	if rc := C.thumb_read(data, size, in.thumb, &info); rc != 0 {
+		return nil, failure(rc)
+	}
+	if r.Format == "gif" {
+		n, err := gifFrames(src)
+		if err != nil {
+			return nil, &resize.ImageError{Detail: err.Error()}
+		}
+		if n != int(info.frames) {
+			info.frames = 1 // better one frame than an animation that breaks off
+		}
+	}
+	targets, frames, err := plan(r, &info)
+	if err != nil {
+		return nil, err
+	}
+	if rc := C.thumb_make(data, size, in.thumb, &info, frames, &targets[0], C.int(len(targets))); rc != 0 {
+		return nil, failure(rc)
+	}
+	results := make([]resize.Result, len(targets))
+	for i, t := range targets {
+		format, data, count := r.FormatOf(i), C.GoBytes(t.data, C.int(t.size)), 1
+		C.thumb_free(t.data)
+		if animates(format) {
+			count = int(frames)
+		}
+		if format == "webp" {
+			data = stripWebP(data)
+		}
+		results[i] = resize.Result{Format: format, Width: int(t.width), Height: int(t.height), Frames: count, Data: data}
+	}
+	return results, nil
+}
+
+// plan checks what the header says against the limits, before any pixel is
+// decoded, and computes the targets. frames is how many are wanted.
+func plan(r *resize.Request, info *C.thumb_info) (targets []C.thumb_target, frames C.int, err error) {
+	w, h := int(info.width), int(info.height)
+	if w < 1 || h < 1 || info.frames < 1 {
+		return nil, 0, &resize.ImageError{Detail: fmt.Sprintf("it has %d frames of %d by %d pixels", info.frames, w, h)}
+	}
+	pixels := int64(w) * int64(h)
+	if pixels > r.MaxPixels || max(w, h) > maxSide {
+		return nil, 0, &resize.ImageError{TooLarge: true, Detail: fmt.Sprintf("%d by %d pixels are over %d, or a side over %d", w, h, r.MaxPixels, maxSide)}
+	}
+	if info.orientation >= 5 {
+		w, h = h, w
+	}
+	targets = make([]C.thumb_target, len(r.Targets))
+	var moving int64 // pixels of a frame of all animated targets
+	for i, t := range r.Targets {
+		out := formats[r.FormatOf(i)]
+		tw, th := t.Size.Fit(w, h)
+		if max(tw, th) > out.side {
+			return nil, 0, &resize.ImageError{TooLarge: true, Detail: fmt.Sprintf("%d by %d pixels are too many for %s", tw, th, r.FormatOf(i))}
+		}
+		q := t.Quality
+		if q == 0 {
+			q = defaultQuality
+		}
+		targets[i] = C.thumb_target{width: C.int(tw), height: C.int(th), format: out.thumb, quality: C.int(q)}
+		if animates(r.FormatOf(i)) {
+			moving += int64(tw) * int64(th)
+		}
+	}
+	frames = 1
+	if moving > 0 && int64(info.frames) <= r.AnimationPixels/max(pixels, moving, leastFrame) {
+		frames = info.frames
+	}
+	return targets, frames, nil
+}
+
+func animates(format string) bool { return format == "gif" || format == "webp" }
+
+// stripWebP removes the metadata that libvips 8.14 puts into every WebP, also
+// when it is told not to: an EXIF block that says nothing, and the extended
+// header that it then needs. data is libvips' own, a RIFF file of chunks (see
+// the WebP Container Specification); it is changed.
+func stripWebP(data []byte) []byte {
+	const header, chunkHeader = 12, 8
+	if len(data) < header {
+		return data
+	}
+	out := data[:header]
+	for rest := data[header:]; len(rest) >= chunkHeader; {
+		n := chunkHeader + int64(binary.LittleEndian.Uint32(rest[4:]))
+		n = min(n+n%2, int64(len(rest)))
+		chunk := rest[:n]
+		rest = rest[n:]
+		switch string(chunk[:4]) {
+		case "EXIF", "XMP ", "ICCP":
+			continue
+		case "VP8X":
+			if n > chunkHeader {
+				const animated, alpha = 0x02, 0x10
+				if chunk[chunkHeader] &= animated | alpha; chunk[chunkHeader] == 0 {
+					continue
+				}
+			}
+		}
+		out = append(out, chunk...)
+	}
+	binary.LittleEndian.PutUint32(out[4:], uint32(len(out)-chunkHeader))
+	return out
+}
+
+// failure turns libvips' error buffer into an error that blames the image or
+// the decoder.
+func failure(rc C.int) error {
+	text := C.GoBytes(unsafe.Pointer(C.vips_error_buffer()), C.int(C.strlen(C.vips_error_buffer())))
+	C.vips_error_clear()
+	line, _, _ := bytes.Cut(bytes.TrimSpace(text), []byte("\n"))
+	if rc == C.THUMB_IMAGE {
+		return &resize.ImageError{Detail: string(line)}
+	}
+	return errors.New("vips: " + string(line))
+}

@@ -1,0 +1,320 @@
+package vips
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+	"math"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/h2non/bimg"
+
+	"imgkeep/resize"
+)
+
+var decoder *Decoder
+
+func TestMain(m *testing.M) {
+	var err error
+	if decoder, err = Start(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func request(format string, targets ...resize.Target) *resize.Request {
+	return &resize.Request{Format: format, Targets: targets, MaxPixels: 1e9, AnimationPixels: 1e9}
+}
+
+// scene looks enough like a photo: smooth parts, edges at all angles, texture.
+func scene(w, h int) *image.NRGBA {
+	m := image.NewNRGBA(image.Rect(0, 0, w, h))
+	state := uint32(7)
+	for y := range h {
+		for x := range w {
+			state = state*1664525 + 1013904223
+			u, v := float64(x)/float64(w), float64(y)/float64(h)
+			wave := math.Sin(40*u*u+25*v) * math.Cos(30*v*v-11*u)
+			edge := math.Copysign(40, math.Sin(3+9*u+17*v))
+			grain := float64(state>>24)/16 - 8
+			c := func(base float64) uint8 { return uint8(min(max(base+60*wave+edge+grain, 0), 255)) }
+			m.SetNRGBA(x, y, color.NRGBA{c(90 + 80*u), c(120), c(90 + 80*v), 255})
+		}
+	}
+	return m
+}
+
+func toPNG(t testing.TB, m image.Image) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := (&png.Encoder{CompressionLevel: png.BestSpeed}).Encode(&b, m); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func toJPEG(t testing.TB, m image.Image) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, m, &jpeg.Options{Quality: 92}); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func decode(t testing.TB, data []byte) image.Image {
+	t.Helper()
+	m, _, err := image.Decode(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// All sizes from one decoding look as if each had been made from the whole
+// picture by the best filter, with floating point: by structural similarity
+// (SSIM, Wang et al. 2004), 1 being the same picture. A JPEG is decoded at half
+// its size here, by a filter that is not ours.
+func TestLikeness(t *testing.T) {
+	m := scene(1900, 1267)
+	for format, least := range map[string]float64{"png": 0.998, "jpeg": 0.985} {
+		src := toPNG(t, m)
+		if format == "jpeg" {
+			src = toJPEG(t, m)
+		}
+		full := decode(t, src)
+		var targets []resize.Target
+		for _, height := range []int{500, 450, 250, 150, 60} {
+			targets = append(targets, resize.Target{Size: resize.Size{Height: height}, Format: "png"})
+		}
+		results, err := decoder.Resize(src, request(format, targets...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range results {
+			if s := ssim(luma(decode(t, r.Data)), lanczos(luma(full), r.Width, r.Height)); s < least {
+				t.Errorf("%s at %d by %d: SSIM %.4f", format, r.Width, r.Height, s)
+			} else {
+				t.Logf("%s at %d by %d: SSIM %.4f", format, r.Width, r.Height, s)
+			}
+		}
+	}
+}
+
+type plane struct {
+	w, h int
+	v    []float64
+}
+
+func luma(m image.Image) plane {
+	b := m.Bounds()
+	p := plane{b.Dx(), b.Dy(), make([]float64, b.Dx()*b.Dy())}
+	for i := range p.v {
+		r, g, bl, _ := m.At(b.Min.X+i%p.w, b.Min.Y+i/p.w).RGBA()
+		p.v[i] = (0.299*float64(r) + 0.587*float64(g) + 0.114*float64(bl)) / 257
+	}
+	return p
+}
+
+// lanczos resizes with a window of three lobes.
+func lanczos(p plane, w, h int) plane {
+	turn := func(p plane, w int) plane { // to width w, and turned on its side
+		out := plane{p.h, w, make([]float64, p.h*w)}
+		scale := float64(p.w) / float64(w)
+		for x := range w {
+			centre := (float64(x)+0.5)*scale - 0.5
+			from, to := int(math.Ceil(centre-3*scale)), int(math.Floor(centre+3*scale))
+			weights, sum := make([]float64, to-from+1), 0.0
+			for i := range weights {
+				d := (float64(from+i) - centre) / scale
+				weights[i] = sinc(d) * sinc(d/3)
+				sum += weights[i]
+			}
+			for y := range p.h {
+				v := 0.0
+				for i, weight := range weights {
+					v += weight * p.v[y*p.w+min(max(from+i, 0), p.w-1)]
+				}
+				out.v[x*p.h+y] = v / sum
+			}
+		}
+		return out
+	}
+	return turn(turn(p, w), h)
+}
+
+func sinc(x float64) float64 {
+	if x == 0 {
+		return 1
+	}
+	return math.Sin(math.Pi*x) / (math.Pi * x)
+}
+
+// ssim is the mean over windows of 8 by 8, every fourth pixel.
+func ssim(a, b plane) float64 {
+	const n, c1, c2 = 64, 6.5025, 58.5225
+	total, count := 0.0, 0
+	for y := 0; y+8 <= a.h; y += 4 {
+		for x := 0; x+8 <= a.w; x += 4 {
+			var sa, sb, aa, bb, ab float64
+			for i := range n {
+				u, v := a.v[(y+i/8)*a.w+x+i%8], b.v[(y+i/8)*b.w+x+i%8]
+				sa, sb, aa, bb, ab = sa+u, sb+v, aa+u*u, bb+v*v, ab+u*v
+			}
+			sa, sb = sa/n, sb/n
+			va, vb, cov := aa/n-sa*sa, bb/n-sb*sb, ab/n-sa*sb
+			total += (2*sa*sb + c1) * (2*cov + c2) / ((sa*sa + sb*sb + c1) * (va + vb + c2))
+			count++
+		}
+	}
+	return total / float64(count)
+}
+
+// Nothing is shifted, by whatever the box filter has to cut at the edge: the
+// halves of a picture meet in the middle, at every size.
+func TestNothingShifts(t *testing.T) {
+	for _, w := range []int{1000, 1001, 1002, 1003, 1007, 1013, 1999} {
+		m := image.NewGray(image.Rect(0, 0, w, w))
+		for i := range w * w {
+			if i%w >= (w+1)/2 || w%2 == 1 && i%w == w/2 {
+				m.Pix[i] = 255
+			}
+		}
+		for _, to := range []int{500, 334, 250, 200, 150, 99, 40, 10} {
+			r, err := decoder.Resize(toPNG(t, m), request("png", resize.Target{Size: resize.Size{Height: to}}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := decode(t, r[0].Data)
+			sum := 0.0
+			for x := range to {
+				v, _, _, _ := got.At(x, to/2).RGBA()
+				sum += float64(v) / 0xffff
+			}
+			// The white part, in pixels of the source.
+			if have, want := sum*float64(w)/float64(to), float64(w-w/2); math.Abs(have-want) > 0.4*float64(w)/float64(to) {
+				t.Errorf("%d to %d: %.1f pixels are white, want %.1f", w, to, have, want)
+			}
+		}
+	}
+}
+
+// libvips' own list of loaders ends with ours, for bimg too.
+func TestLoadersAreBlocked(t *testing.T) {
+	for name, src := range map[string]string{
+		"svg":  `<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>`,
+		"ppm":  "P3\n1 1\n255\n255 0 0\n",
+		"pdf":  "%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n",
+		"tiff": "II*\x00\x08\x00\x00\x00\x00\x00",
+	} {
+		if _, err := bimg.NewImage([]byte(src)).Resize(1, 1); err == nil {
+			t.Errorf("%s was loaded", name)
+		}
+		for _, declared := range decoder.Formats() {
+			_, err := decoder.Resize([]byte(src), request(declared, resize.Target{Size: resize.Size{Height: 1}}))
+			if _, ok := errors.AsType[*resize.ImageError](err); !ok {
+				t.Errorf("%s as %s: %v", name, declared, err)
+			}
+		}
+	}
+	if _, err := bimg.NewImage(toPNG(t, scene(20, 20))).Resize(10, 10); err != nil {
+		t.Errorf("png: %v", err)
+	}
+}
+
+// A request that the pool would not send is our own error, not the image's.
+func TestBadRequest(t *testing.T) {
+	for _, src := range []string{"", "x"} {
+		_, err := decoder.Resize([]byte(src), request("svg", resize.Target{Size: resize.Size{Height: 1}}))
+		if _, ok := errors.AsType[*resize.ImageError](err); ok || err == nil {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// No image leaves memory behind.
+func TestNoLeak(t *testing.T) {
+	good, bad := toJPEG(t, scene(400, 300)), toJPEG(t, scene(400, 300))[:5000]
+	targets := []resize.Target{{Size: resize.Size{Height: 100}}, {Size: resize.Size{Height: 50}, Format: "webp"}, {Size: resize.Size{Height: 30}, Format: "gif"}, {Size: resize.Size{Height: 20}, Format: "png"}}
+	run := func(n int) {
+		for range n {
+			if _, err := decoder.Resize(good, request("jpeg", targets...)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := decoder.Resize(bad, request("jpeg", targets...)); err == nil || !strings.Contains(err.Error(), "broken") {
+				t.Fatal(err)
+			}
+		}
+	}
+	run(5)
+	before := bimg.VipsMemory()
+	run(20)
+	if after := bimg.VipsMemory(); after.Memory != before.Memory || after.Allocations != before.Allocations {
+		t.Errorf("libvips held %+v, and holds %+v", before, after)
+	}
+}
+
+func TestGIFFrames(t *testing.T) {
+	const (
+		screen = "GIF89a\x02\x00\x02\x00\x00\x00\x00"
+		colour = "GIF89a\x02\x00\x02\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff"
+		frame  = "\x2c\x00\x00\x00\x00\x02\x00\x02\x00\x00\x02\x02\x44\x01\x00"
+		local  = "\x2c\x00\x00\x00\x00\x02\x00\x02\x00\x80\x00\x00\x00\xff\xff\xff\x02\x02\x44\x01\x00"
+		delay  = "\x21\xf9\x04\x00\x0a\x00\x00\x00"
+		loop   = "\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
+	)
+	for src, want := range map[string]int{
+		screen + ";":         0,
+		colour + frame + ";": 1,
+		colour + loop + delay + frame + delay + frame + ";":              2,
+		screen + local + frame + local + ";trailing":                     3,
+		screen + "\x21\xfe\x02;;\x00" + frame + ";":                      1,
+		screen + frame + "\x21\xf9\x00" + strings.Repeat(frame, 9) + ";": 10,
+	} {
+		if n, err := gifFrames([]byte(src)); n != want || err != nil {
+			t.Errorf("%q: %d frames, %v, want %d", src, n, err, want)
+		}
+		for i := range strings.IndexByte(src+";", ';') {
+			if _, err := gifFrames([]byte(src[:i])); err == nil {
+				t.Errorf("%q is taken for whole", src[:i])
+			}
+		}
+	}
+	if _, err := gifFrames([]byte(screen + "\x00;")); err == nil {
+		t.Error("a block that begins with 0 is taken for one")
+	}
+}
+
+func FuzzGIFFrames(f *testing.F) {
+	f.Add([]byte("GIF89a\x02\x00\x02\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff\x21\xf9\x04\x00\x0a\x00\x00\x00\x2c\x00\x00\x00\x00\x02\x00\x02\x00\x00\x02\x02\x44\x01\x00;"))
+	f.Fuzz(func(t *testing.T, src []byte) {
+		n, err := gifFrames(src)
+		if err != nil && n != 0 || n < 0 || n > len(src) {
+			t.Errorf("%d frames, %v", n, err)
+		}
+	})
+}
+
+func FuzzStripWebP(f *testing.F) {
+	r, err := decoder.Resize(toPNG(f, scene(20, 20)), request("png", resize.Target{Size: resize.Size{Height: 10}, Format: "webp"}))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(r[0].Data)
+	f.Add([]byte("RIFF\x00\x00\x00\x00WEBPVP8X\x00\x00\x00\x00EXIF\x03\x00\x00\x00abc\x00ALPH\x01\x00\x00\x00a"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		n := len(data)
+		if out := stripWebP(data); len(out) > n {
+			t.Errorf("%d bytes became %d", n, len(out))
+		} else if again := stripWebP(bytes.Clone(out)); !bytes.Equal(out, again) {
+			t.Errorf("%q becomes %q when stripped again", out, again)
+		}
+	})
+}
