@@ -1,0 +1,156 @@
+package nginx_test
+
+import (
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"imgkeep/nginx"
+)
+
+// Without imgkeep hot links are served, and everything else is one line that says
+// to try again.
+func TestImgkeepDown(t *testing.T) {
+	w := newWorld(t, nginx.HotOptions{}, nil)
+	w.app.set("i", sigA, image{expires: time.Now().Add(time.Hour), files: map[string]string{"full": w.store(t, "i", "d.jpg", 100)}})
+	w.heat(t, "i", "full", sigA)
+	w.stop()
+	url := w.URL + "/i/full/" + sigA + "/" + extURL
+	for range 3 {
+		if a := ask(t, w.client, "GET", url, nil); a.Status != 200 || len(a.Body) != 100 {
+			t.Errorf("hot: %d, want 200", a.Status)
+		}
+		a := ask(t, w.client, "GET", w.URL+"/i/150x/"+sigA+"/"+extURL, nil)
+		if a.Status != 502 || a.Header["X-Imgkeep-Error"] != "unavailable" || a.Header["Retry-After"] == "" || a.Header["Cache-Control"] != "no-store" ||
+			strings.Count(string(a.Body), "\n") != 1 || strings.Contains(string(a.Body), "<") {
+			t.Errorf("not hot: %d %v %q", a.Status, a.Header, a.Body)
+		}
+	}
+	if a := ask(t, w.client, "GET", url, http.Header{"Range": {"bytes=100-"}}); a.Status != 416 || a.Header["X-Imgkeep-Error"] != "range" || a.Header["Content-Range"] != "bytes */100" {
+		t.Errorf("range: %d %v", a.Status, a.Header)
+	}
+	// A file that has vanished now cannot be explained.
+	if err := os.Remove(filepath.Join(w.app.root, "i/a/b/d.jpg")); err != nil {
+		t.Fatal(err)
+	}
+	w.within(t, "a vanished file is 502", func() bool { return ask(t, w.client, "GET", url, nil).Status == 502 })
+}
+
+// imgkeep is too slow: nginx says so.
+func TestImgkeepHangs(t *testing.T) {
+	w := newWorld(t, nginx.HotOptions{}, func(s *nginx.Site, _ *app) { s.Timeout = time.Second })
+	w.stop()
+	socket := strings.TrimPrefix(w.site.Upstream, "unix:")
+	os.Remove(socket)
+	silent, err := net.Listen("unix", socket) // accepts, in its backlog, and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	if err := os.Chmod(socket, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	a := ask(t, w.client, "GET", w.URL+"/x", nil)
+	if a.Status != 504 || a.Header["X-Imgkeep-Error"] != "timeout" || a.Header["Retry-After"] == "" || strings.Contains(string(a.Body), "<") {
+		t.Errorf("%d %v %q", a.Status, a.Header, a.Body)
+	}
+}
+
+// A restart with the socket held open, as systemd holds it, loses no request: the
+// earlier process finishes what it has begun, the next takes what waits.
+func TestRestartUnderLoad(t *testing.T) {
+	w := newWorld(t, nginx.HotOptions{}, func(_ *nginx.Site, a *app) { a.hot = nil })
+	w.app.set("i", sigA, image{expires: time.Now().Add(time.Hour), files: map[string]string{"full": w.store(t, "i", "d.jpg", 18_000)}})
+	w.stop()
+	socket := strings.TrimPrefix(w.site.Upstream, "unix:")
+	os.Remove(socket)
+	held, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if err := os.Chmod(socket, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	start := func() *http.Server {
+		file, err := held.(*net.UnixListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		listener, err := net.FileListener(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		listener.(*net.UnixListener).SetUnlinkOnClose(false)
+		s := &http.Server{Handler: w.app}
+		go s.Serve(listener)
+		return s
+	}
+
+	var served, lost atomic.Int64
+	var wait sync.WaitGroup
+	done := make(chan bool)
+	for range 8 {
+		client := w.Client()
+		wait.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				resp, err := client.Get(w.URL + "/i/full/" + sigA + "/" + extURL)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				resp.Body.Close()
+				if resp.StatusCode == 200 {
+					served.Add(1)
+				} else {
+					lost.Add(1)
+				}
+			}
+		})
+	}
+	server := start()
+	for range 10 {
+		for next := served.Load() + 200; served.Load() < next && lost.Load() == 0; {
+			<-time.After(time.Millisecond)
+		}
+		if err := server.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		server = start()
+	}
+	close(done)
+	wait.Wait()
+	server.Close()
+	if lost.Load() > 0 {
+		t.Errorf("%d of %d requests were lost", lost.Load(), lost.Load()+served.Load())
+	}
+}
+
+// Other local users find no signature: they may follow a link whose name they
+// know, and not list a folder.
+func TestUnlistable(t *testing.T) {
+	w := newWorld(t, nginx.HotOptions{}, nil)
+	w.app.set("i", sigA, image{expires: time.Now().Add(time.Hour), files: map[string]string{"full": w.store(t, "i", "d.jpg", 100)}})
+	w.heat(t, "i", "full", sigA)
+	for folder := filepath.Join(w.site.Hot, "i/full/g/n"); folder != filepath.Dir(w.site.Hot); folder = filepath.Dir(folder) {
+		if info, err := os.Stat(folder); err != nil || info.Mode().Perm()&0o066 != 0 {
+			t.Errorf("%s: %v, %v", folder, info.Mode(), err)
+		}
+	}
+	// Started by root, nginx' workers are nobody, and served that link.
+	if a := ask(t, w.client, "GET", w.URL+"/i/full/"+sigA+"/"+extURL, nil); a.Status != 200 || len(w.app.take()) > 0 {
+		t.Errorf("%d, want 200 from nginx alone", a.Status)
+	}
+}

@@ -1,0 +1,239 @@
+package nginx
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// What server and site agree on. The server hands a file over by answering 200
+// with HeaderRedirect and no body, no Cache-Control and no conditional handling
+// of its own: nginx sees to ranges, ETag and 304.
+const (
+	// InternalPrefix is where the site shows Site.Root to X-Accel-Redirect, and
+	// to nothing else: the header's value is InternalPrefix and the path below
+	// the root.
+	InternalPrefix = "/_imgkeep/"
+	// HeaderRedirect carries that path.
+	HeaderRedirect = "X-Accel-Redirect"
+	// HeaderHandoff is set by the site on every request that it passes on, so a
+	// client's own never arrives. It is HandoffNginx or HandoffDirect.
+	HeaderHandoff = "X-Imgkeep-Handoff"
+	// HandoffNginx asks for X-Accel-Redirect.
+	HandoffNginx = "nginx"
+	// HandoffDirect asks the server to send the file itself, or to say why it
+	// can't: nginx has just failed to open the file that it was pointed at.
+	HandoffDirect = "direct"
+	// HeaderError carries the stable code of an error.
+	HeaderError = "X-Imgkeep-Error"
+)
+
+// Site is the configuration of one nginx site. Default has the values that
+// README and units assume. Every field must be set unless it says otherwise.
+type Site struct {
+	// Listen are the values of listen directives: a port, an address with port
+	// ("127.0.0.1:8080", "[::]:80"), or "unix:/path".
+	Listen []string
+	// ServerName are the host names served; "_" means none in particular.
+	ServerName []string
+	// Upstream is where the server listens: "unix:/path" or "host:port".
+	Upstream string
+	// Root is the absolute path of the store's folder.
+	Root string
+	// Hot is the absolute path of the tree of hot links (Hot.Dir).
+	Hot string
+	// Buckets are the buckets that exist. At most 32 bytes each of lower-case
+	// letters, digits, "-" and "_".
+	Buckets []string
+	// Extensions are the names tried for a hot link, in this order, from
+	// ".jpg", ".png", ".webp" and ".gif". Each further name costs a look-up, so
+	// the commonest comes first: see Extensions.
+	Extensions []string
+	// MaxAge is what Cache-Control grants: the time that a link has left in any
+	// case, (weeks-1) * 7 days. Whole seconds; 0 is allowed.
+	MaxAge time.Duration
+	// Valid is how long nginx may trust what it knows of a file or of its
+	// absence: the bound on how late it notices that a link has expired or an
+	// image was removed. Whole seconds, 1 to 60.
+	Valid time.Duration
+	// OpenFiles is how many names nginx remembers, absent ones included, and so
+	// at most how many files a worker holds open besides its connections. A
+	// worker that reaches its limit of open files (worker_rlimit_nofile) can
+	// neither open nor accept anything, so this must lie well below. 512 is safe
+	// with the usual limit of 1,024; 10,000 serves a larger set of popular images
+	// faster.
+	OpenFiles int
+	// Timeout is how long nginx waits for the server: longer than a download
+	// and a resize may take. Whole seconds, at least 1.
+	Timeout time.Duration
+	// AccessLog is the absolute path of the access log. Empty: none is kept.
+	AccessLog string
+}
+
+// Default returns the site of a default configuration, as in imgkeep.conf.
+func Default() Site {
+	return Site{
+		Listen:     []string{"80", "[::]:80"},
+		ServerName: []string{"_"},
+		Upstream:   "unix:/run/imgkeep/http.sock",
+		Root:       "/var/lib/imgkeep",
+		Hot:        "/run/imgkeep/hot",
+		Buckets:    []string{"i"},
+		Extensions: slices.Clone(extensions),
+		MaxAge:     7 * 24 * time.Hour,
+		Valid:      5 * time.Second,
+		OpenFiles:  512,
+		Timeout:    time.Minute,
+		AccessLog:  "/var/log/nginx/imgkeep.log",
+	}
+}
+
+// extensions are those that a stored file can have, the commonest first.
+var extensions = []string{".jpg", ".png", ".webp", ".gif"}
+
+// contentTypes are written out: older lists of nginx lack image/webp, and a
+// distribution's list would make other files of other types possible.
+var contentTypes = map[string]string{
+	".jpg":  "image/jpeg",
+	".png":  "image/png",
+	".webp": "image/webp",
+	".gif":  "image/gif",
+}
+
+// Extensions orders extensions as Site wants them, the commonest first, each
+// once. Those that are unknown come last, where Validate finds them.
+func Extensions(exts ...string) []string {
+	rank := func(ext string) int {
+		if i := slices.Index(extensions, ext); i >= 0 {
+			return i
+		}
+		return len(extensions)
+	}
+	sorted := slices.Clone(exts)
+	slices.SortStableFunc(sorted, func(a, b string) int { return rank(a) - rank(b) })
+	return slices.Compact(sorted)
+}
+
+// Validate says everything that is wrong with the site, or nil. Since values end
+// up in a configuration, only characters that mean nothing to nginx are accepted.
+func (s Site) Validate() error {
+	var errs []error
+	refuse := func(field, value, want string) {
+		errs = append(errs, fmt.Errorf("nginx site: %s %q: want %s", field, value, want))
+	}
+	if len(s.Listen) == 0 {
+		refuse("Listen", "", "at least one address")
+	}
+	for _, l := range s.Listen {
+		if !isEndpoint(l) && !isEndpoint("0.0.0.0:"+l) {
+			refuse("Listen", l, `a port, "address:port" or "unix:/path"`)
+		}
+	}
+	if len(s.ServerName) == 0 {
+		refuse("ServerName", "", `host names, or "_"`)
+	}
+	for _, n := range s.ServerName {
+		if !serverName.MatchString(n) {
+			refuse("ServerName", n, `a host name, "*.example.com" or "_"`)
+		}
+	}
+	if !isEndpoint(s.Upstream) {
+		refuse("Upstream", s.Upstream, `"unix:/path" or "host:port"`)
+	}
+	for _, p := range []struct{ field, path string }{{"Root", s.Root}, {"Hot", s.Hot}, {"AccessLog", s.AccessLog}} {
+		if !isPath(p.path) && (p.path != "" || p.field != "AccessLog") {
+			refuse(p.field, p.path, "a clean absolute path of letters, digits and ./_@+-")
+		}
+	}
+	if s.Root != "" && (s.Hot == s.Root || strings.HasPrefix(s.Root, s.Hot+"/")) {
+		refuse("Hot", s.Hot, "a folder that does not hold Root "+s.Root)
+	}
+	if len(s.Buckets) == 0 {
+		refuse("Buckets", "", "at least one bucket")
+	}
+	for i, b := range s.Buckets {
+		switch {
+		case !isName(b):
+			refuse("Buckets", b, "1 to 32 of a-z, 0-9, - and _")
+		case "/"+b+"/" == InternalPrefix:
+			refuse("Buckets", b, "another name: the hand-off uses this one")
+		case slices.Contains(s.Buckets[:i], b):
+			refuse("Buckets", b, "each bucket once")
+		}
+	}
+	if n := len(strings.Join(s.Buckets, "|")); n > maxBuckets {
+		refuse("Buckets", fmt.Sprintf("of %d bytes", n), fmt.Sprintf("names of at most %d bytes together: nginx reads no longer words", maxBuckets))
+	}
+	if len(s.Extensions) == 0 {
+		refuse("Extensions", "", "at least one extension")
+	}
+	for i, e := range s.Extensions {
+		if contentTypes[e] == "" || slices.Contains(s.Extensions[:i], e) {
+			refuse("Extensions", e, "each of "+strings.Join(extensions, " ")+" at most once")
+		}
+	}
+	for _, d := range []struct {
+		field      string
+		value      time.Duration
+		least, max time.Duration
+	}{
+		{"MaxAge", s.MaxAge, 0, 10 * 366 * 24 * time.Hour},
+		{"Valid", s.Valid, time.Second, time.Minute},
+		{"Timeout", s.Timeout, time.Second, time.Hour},
+	} {
+		if d.value < d.least || d.value > d.max || d.value%time.Second != 0 {
+			refuse(d.field, d.value.String(), fmt.Sprintf("whole seconds from %v to %v", d.least, d.max))
+		}
+	}
+	if s.OpenFiles < 1 || s.OpenFiles > 1_000_000 {
+		refuse("OpenFiles", strconv.Itoa(s.OpenFiles), "1 to 1000000")
+	}
+	return errors.Join(errs...)
+}
+
+var (
+	path       = regexp.MustCompile(`^/[A-Za-z0-9._@+/-]*$`)
+	host       = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+	serverName = regexp.MustCompile(`^(_|(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)$`)
+)
+
+// isPath wants what nginx takes literally everywhere: no space, quote, brace,
+// semicolon, dollar sign or line break.
+func isPath(p string) bool {
+	return p != "/" && path.MatchString(p) && filepath.Clean(p) == p
+}
+
+func isEndpoint(s string) bool {
+	if p, ok := strings.CutPrefix(s, "unix:"); ok {
+		return isPath(p)
+	}
+	h, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 || port != strconv.FormatUint(n, 10) {
+		return false
+	}
+	if strings.HasPrefix(s, "[") {
+		ip := net.ParseIP(h) // refuses zones, which nginx does not know
+		return ip != nil && ip.To4() == nil
+	}
+	return host.MatchString(h)
+}
+
+// maxBuckets keeps the expressions that list the buckets within 4,096 bytes.
+const maxBuckets = 3500
+
+// isName is the grammar of buckets and sizes in links.
+func isName(s string) bool {
+	return len(s) <= 32 && name.MatchString(s)
+}
+
+var name = regexp.MustCompile(`^[a-z0-9_-]+$`)
