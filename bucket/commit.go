@@ -67,7 +67,7 @@ func (s *Store) commitGroup(group []pending) error {
 			return fmt.Errorf("write the journal of bucket %s: %w", name, full(err))
 		}
 	}
-	if err := s.index.Apply(changes); err != nil {
+	if err := s.disk.Commit(s.index, changes); err != nil {
 		return fmt.Errorf("write the index: %w", full(err))
 	}
 	return nil

@@ -1,8 +1,9 @@
 package bucket
 
 import (
+	"bytes"
 	"errors"
-	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -27,15 +28,33 @@ const (
 )
 
 // prepare makes the root and its tmp folder.
-func prepare(root string) error {
-	if err := os.MkdirAll(root, dirMode); err != nil {
+func prepare(d disk, root string) error {
+	if err := makeRoot(d, root); err != nil {
 		return err
 	}
-	return mkdir(filepath.Join(root, tmpDir), privateDir)
+	if err := d.Mkdir(filepath.Join(root, tmpDir), privateDir); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }
 
-func mkdir(path string, mode fs.FileMode) error {
-	if err := os.Mkdir(path, mode); !errors.Is(err, fs.ErrExist) {
+// makeRoot makes a folder and those above it, where they are missing. Each is
+// made when the name of the one above is flushed, and its own name is flushed
+// also where it was there: whoever made it may have died before that.
+func makeRoot(d disk, root string) error {
+	above := filepath.Dir(root)
+	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
+		if err := makeRoot(d, above); err != nil {
+			return err
+		}
+		if err := d.Mkdir(root, dirMode); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	// Where we may not read the folder above, we have made nothing in it.
+	if err := d.SyncDir(above); !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
 	return nil
@@ -43,14 +62,14 @@ func mkdir(path string, mode fs.FileMode) error {
 
 // sweep removes what an earlier process left unfinished. Nothing in tmp was ever
 // acknowledged.
-func sweep(root string) error {
+func sweep(d disk, root string) error {
 	tmp := filepath.Join(root, tmpDir)
 	entries, err := os.ReadDir(tmp)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(tmp, e.Name())); err != nil {
+		if err := d.RemoveAll(filepath.Join(tmp, e.Name())); err != nil {
 			return err
 		}
 	}
@@ -59,62 +78,60 @@ func sweep(root string) error {
 
 // makeBucket makes a bucket with its folders, all 4,096 of them, or does nothing
 // where it is there. The folders are made aside and appear at once, so a crash
-// leaves a whole bucket or none.
-func makeBucket(root, name string) error {
+// leaves a whole bucket or none. Its own name in the root is the caller's to
+// flush.
+func makeBucket(d disk, root, name string) error {
 	path := filepath.Join(root, name)
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	tmp := filepath.Join(root, tmpDir, name)
-	if err := os.RemoveAll(tmp); err != nil {
+	if err := d.RemoveAll(tmp); err != nil {
 		return err
 	}
-	if err := os.Mkdir(tmp, dirMode); err != nil {
+	if err := d.Mkdir(tmp, dirMode); err != nil {
 		return err
 	}
-	if err := os.Mkdir(filepath.Join(tmp, journalDir), privateDir); err != nil {
+	if err := d.Mkdir(filepath.Join(tmp, journalDir), privateDir); err != nil {
 		return err
 	}
 	for i := range shards {
 		a := filepath.Join(tmp, shards[i:i+1])
-		if err := os.Mkdir(a, dirMode); err != nil {
+		if err := d.Mkdir(a, dirMode); err != nil {
 			return err
 		}
 		for j := range shards {
-			if err := os.Mkdir(filepath.Join(a, shards[j:j+1]), dirMode); err != nil {
+			if err := d.Mkdir(filepath.Join(a, shards[j:j+1]), dirMode); err != nil {
 				return err
 			}
 		}
-		if err := syncDir(a); err != nil {
+		if err := d.SyncDir(a); err != nil {
 			return err
 		}
 	}
-	if err := syncDir(tmp); err != nil {
+	if err := d.SyncDir(tmp); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	return syncDir(root)
+	return d.Rename(tmp, path)
 }
 
 // place gives a finished temporary file its final name. It flushes the bytes
 // before the name appears and the name before it returns, so that what is there
 // is whole, and what was answered stays. Where the name is taken by a file of
-// the same length it is that file, since names are digests; a file of another
-// length is damaged, and replaced.
+// the same bytes it is that file, since names are digests; a file of other bytes
+// is damaged, and replaced.
 //
 // The temporary name is gone afterwards, also after an error.
-func place(tmp *os.File, final string) error {
-	defer os.Remove(tmp.Name())
-	if err := seal(tmp); err != nil {
+func place(d disk, tmp *os.File, final string) error {
+	defer d.RemoveAll(tmp.Name())
+	if err := seal(d, tmp); err != nil {
 		return err
 	}
-	err := os.Link(tmp.Name(), final)
+	err := d.Link(tmp.Name(), final)
 	if errors.Is(err, fs.ErrExist) {
-		var same bool
-		if same, err = sameLength(tmp, final); err == nil && !same {
-			err = os.Rename(tmp.Name(), final)
+		err = nil
+		if !sameBytes(tmp, final) {
+			err = d.Rename(tmp.Name(), final)
 		}
 	}
 	if err != nil {
@@ -122,57 +139,56 @@ func place(tmp *os.File, final string) error {
 	}
 	// Also where the file was there: whoever made it may not have come to this
 	// line yet, and the caller is about to acknowledge it.
-	return syncDir(filepath.Dir(final))
+	return d.SyncDir(filepath.Dir(final))
 }
 
-// replace is place for a file that can be made again, or whose old bytes are
-// known to be wrong: it takes the name over, and leaves it to the file system
-// when the name reaches the disk.
-func replace(tmp *os.File, final string) error {
-	defer os.Remove(tmp.Name())
-	if err := seal(tmp); err != nil {
+// replace is place for a file that can be made again: it takes the name over,
+// and leaves it to the file system when the name reaches the disk. Its bytes are
+// flushed, lest a power cut leave a name without them.
+func replace(d disk, tmp *os.File, final string) error {
+	defer d.RemoveAll(tmp.Name())
+	if err := seal(d, tmp); err != nil {
 		return err
 	}
-	return os.Rename(tmp.Name(), final)
+	return d.Rename(tmp.Name(), final)
 }
 
 // seal makes a finished file immutable and flushes it.
-func seal(f *os.File) error {
-	if err := f.Chmod(imageMode); err != nil {
+func seal(d disk, f *os.File) error {
+	if err := d.Chmod(f, imageMode); err != nil {
 		return err
 	}
-	return f.Sync()
+	return d.Sync(f)
 }
 
-func sameLength(a *os.File, path string) (bool, error) {
-	x, err := a.Stat()
+// sameBytes tells whether the file at path is a regular one with the bytes of f.
+// One that cannot be read is not.
+func sameBytes(f *os.File, path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	other, err := os.Open(path)
 	if err != nil {
-		return false, err
+		return false
 	}
-	y, err := os.Stat(path)
-	if err != nil {
-		return false, err
+	defer other.Close()
+	mine, err := f.Stat()
+	if err != nil || mine.Size() != info.Size() {
+		return false
 	}
-	return y.Mode().IsRegular() && x.Size() == y.Size(), nil
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
+	a, b := io.NewSectionReader(f, 0, mine.Size()), io.LimitReader(other, mine.Size())
+	x, y := make([]byte, 32<<10), make([]byte, 32<<10)
+	for {
+		n, end := io.ReadFull(a, x)
+		m, err := io.ReadFull(b, y)
+		if err != end || !bytes.Equal(x[:n], y[:m]) {
+			return false
+		}
+		if end != nil {
+			return end == io.EOF || end == io.ErrUnexpectedEOF
+		}
 	}
-	defer d.Close()
-	return d.Sync()
-}
-
-// room tells how many bytes and inodes are free for an unprivileged process.
-// Inodes are 0, with ok false, on file systems that do not count them.
-func room(path string) (bytes, inodes uint64, countsInodes bool, err error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(path, &st); err != nil {
-		return 0, 0, false, fmt.Errorf("statfs %s: %w", path, err)
-	}
-	return st.Bavail * uint64(st.Bsize), st.Ffree, st.Files > 0, nil
 }
 
 // noRoom tells whether an error means that the disk, or the quota, is full.

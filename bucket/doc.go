@@ -14,14 +14,17 @@
 // name, their line in the journal and their entry in the index have been flushed
 // to disk, in this order, so that a crash at any instant loses nothing that was
 // answered, and leaves at most a file that nothing refers to. A file under its
-// final name is whole. The same bytes under two URLs are one file of a bucket.
-// A URL is fetched by one flight at a time, which the viewer's leaving does not
-// stop; a failure is remembered, and tried again later and later.
+// final name is whole. A flush that failed is not asked again: what it may have
+// lost is written anew, or not answered. The same bytes under two URLs are one
+// file of a bucket. A URL is fetched by one flight at a time, which the viewer's
+// leaving does not stop; a failure is remembered, and tried again later and
+// later.
 //
 // What it does not do: it knows no routes, no signatures and no sizes. It does
 // not decide whether an image may be fetched, that is [imgkeep/bucket/fetch],
 // nor what is made of one, only where it lies. It does not look at an image's
-// bytes again once it has kept them, except when something is made from them.
+// bytes again once it has kept them, except when something is made from them,
+// and when the same bytes come again under another URL.
 //
 // All of the store must lie on one file system with hard links, and one process
 // at a time has it open.

@@ -3,14 +3,16 @@ package bucket
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
+
+const journalExt = ".ndjson"
 
 // event is a line of a bucket's journal: JSON, one object a line (NDJSON).
 type event struct {
@@ -45,14 +47,43 @@ func keepEvent(i Image) *event {
 // journal appends to the files of one bucket, one a month. It is not for
 // concurrent use.
 type journal struct {
-	dir   string
+	disk disk
+	log  *slog.Logger
+	dir  string
+
 	month string
-	file  *os.File
+	file  *os.File // nil: to be opened
+	// whole is the length of the month's file up to which it holds whole lines
+	// that are flushed; what is behind, after an error, was never acknowledged.
+	// unknown before the file is opened for the first time.
+	whole int64
 }
 
-// append writes the events and flushes them. After an error the file is closed
-// and opened anew by the next call: what a failed flush left in memory is not
-// known to be on disk, whatever a second flush says.
+const unknown = -1
+
+// recover opens the newest file and mends it, so that a line that a crash tore
+// does not stay torn until the next image comes. Where that fails the next
+// append tries again: a store on a full disk has still much to serve.
+func (j *journal) recover() {
+	files, err := os.ReadDir(j.dir)
+	newest := ""
+	for _, f := range files {
+		if month, ok := strings.CutSuffix(f.Name(), journalExt); ok {
+			newest = max(newest, month)
+		}
+	}
+	if err == nil && newest != "" {
+		err = j.open(newest)
+	}
+	if err != nil {
+		j.close()
+		j.log.Error("the journal cannot be opened", "folder", j.dir, "error", err)
+	}
+}
+
+// append writes the events and flushes them: when it returns without an error
+// all are on disk. After an error none counts, and what was written of them is
+// cut off again before anything is appended.
 func (j *journal) append(events []*event) error {
 	var b bytes.Buffer
 	month := ""
@@ -77,49 +108,95 @@ func (j *journal) write(month string, lines []byte) (err error) {
 	if len(lines) == 0 {
 		return nil
 	}
+	// What a failed write or flush left is not known to be on disk, whatever a
+	// second flush says. So the file is opened anew, and cut to what is known.
 	defer func() {
 		if err != nil {
 			j.close()
 		}
 	}()
 	if j.file == nil || j.month != month {
-		j.close()
 		if err := j.open(month); err != nil {
 			return err
 		}
 	}
-	if _, err := j.file.Write(lines); err != nil {
+	if _, err := j.disk.Write(j.file, lines); err != nil {
 		return err
 	}
-	return j.file.Sync()
+	if err := j.disk.Sync(j.file); err != nil {
+		return err
+	}
+	j.whole += int64(len(lines))
+	return nil
 }
 
-// open opens a month's file. A crash may have torn its last line: that line was
-// never acknowledged, and is closed so that it spoils none of ours.
+// open opens a month's file so that it ends with a whole line.
 func (j *journal) open(month string) error {
-	path := filepath.Join(j.dir, month+".ndjson")
-	_, err := os.Stat(path)
-	isNew := errors.Is(err, fs.ErrNotExist)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, privateFile)
+	j.close()
+	if j.month != month {
+		j.month, j.whole = month, unknown
+	}
+	f, err := j.disk.OpenAppend(filepath.Join(j.dir, month+journalExt), privateFile)
 	if err != nil {
 		return err
 	}
-	j.file, j.month = f, month
-	if isNew {
-		return syncDir(j.dir)
-	}
-	end, err := f.Seek(0, io.SeekEnd)
-	if err != nil || end == 0 {
+	j.file = f
+	// Also where the file was there: whoever made it may not have come to this
+	// line, and lines in a file without a name are lost.
+	if err := j.disk.SyncDir(j.dir); err != nil {
 		return err
 	}
-	last := make([]byte, 1)
-	if _, err := f.ReadAt(last, end-1); err != nil {
-		return fmt.Errorf("read the end of %s: %w", path, err)
+	info, err := f.Stat()
+	if err != nil {
+		return err
 	}
-	if last[0] != '\n' {
-		_, err = f.Write([]byte("\n"))
+	if j.whole == unknown || j.whole > info.Size() {
+		return j.mend(info.Size())
 	}
-	return err
+	if j.whole < info.Size() {
+		return j.disk.Truncate(f, j.whole)
+	}
+	return nil
+}
+
+// mend finds where the whole lines of a file that an earlier process wrote end,
+// and cuts off a last line that a crash has torn. That was never acknowledged;
+// left there it would look like damage for ever.
+func (j *journal) mend(size int64) error {
+	tail, err := lastLine(j.file, size)
+	if err != nil {
+		return fmt.Errorf("read the end of %s: %w", j.file.Name(), err)
+	}
+	j.whole = size
+	switch {
+	case len(tail) == 0:
+		return nil
+	case json.Valid(tail): // only its end is missing: an editor does that
+		if _, err := j.disk.Write(j.file, []byte("\n")); err != nil {
+			j.whole = unknown
+			return err
+		}
+		j.whole++
+		return nil
+	}
+	j.log.Warn("the journal's last line was torn by a crash, and is cut off", "file", j.file.Name(), "line", string(tail[:min(len(tail), 200)]))
+	j.whole -= int64(len(tail))
+	return j.disk.Truncate(j.file, j.whole)
+}
+
+// lastLine returns what follows the last newline of a file of that size.
+func lastLine(f io.ReaderAt, size int64) ([]byte, error) {
+	const step = 8 << 10
+	for n := int64(step); ; n *= 2 {
+		n = min(n, size)
+		tail := make([]byte, n)
+		if _, err := f.ReadAt(tail, size-n); err != nil {
+			return nil, err
+		}
+		if i := bytes.LastIndexByte(tail, '\n'); i >= 0 || n == size {
+			return tail[i+1:], nil
+		}
+	}
 }
 
 func (j *journal) close() error {

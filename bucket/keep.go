@@ -46,7 +46,7 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url string) (Image, er
 		return Image{}, err
 	}
 	defer tmp.Close()
-	if err := place(tmp, s.Path(image.File())); err != nil {
+	if err := place(s.disk, tmp, s.Path(image.File())); err != nil {
 		return Image{}, fmt.Errorf("store the image: %w", full(err))
 	}
 	if err := s.commit(index.Change{Bucket: bucket, URL: url, Keep: image.entry()}, keepEvent(image)); err != nil {
@@ -58,20 +58,20 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url string) (Image, er
 // download fetches an image to a file in tmp, which is the caller's to close and
 // remove. A failure that says something about the image is remembered.
 func (s *Store) download(ctx context.Context, bucket, url string) (_ *os.File, _ Image, err error) {
-	tmp, err := s.temp()
+	tmp, err := s.temp("image-*")
 	if err != nil {
 		return nil, Image{}, err
 	}
 	defer func() {
 		if err != nil {
-			discard(tmp)
+			s.discard(tmp)
 		}
 	}()
 	b := s.buckets[bucket]
 	hash := sha256.New()
 	result, err := s.origin.Fetch(ctx, fetch.Request{
 		URL: url, Hosts: b.Hosts, MaxBytes: b.MaxBytes, Limits: s.limits,
-	}, io.MultiWriter(tmp, hash))
+	}, io.MultiWriter(diskWriter{s.disk, tmp}, hash))
 	if err != nil {
 		return nil, Image{}, s.fetchFailed(ctx, bucket, url, err)
 	}
@@ -147,6 +147,9 @@ func (s *Store) heal(ctx context.Context, image Image) error {
 }
 
 func (s *Store) fetchAndHeal(ctx context.Context, image Image) error {
+	if s.intact(image) {
+		return nil // an earlier flight may have landed since
+	}
 	s.log.Error("an original is damaged: fetching it again", "bucket", image.Bucket, "digest", image.Digest, "host", hostOf(image.URL))
 	if f, err := s.recall(image.Bucket, image.URL); err != nil || f != nil {
 		return errors.Join(ErrLost, err, orNil(f))
@@ -164,15 +167,27 @@ func (s *Store) fetchAndHeal(ctx context.Context, image Image) error {
 	}
 	defer tmp.Close()
 	if got.Digest != image.Digest {
-		os.Remove(tmp.Name())
+		s.discard(tmp)
 		cause := &fetch.Error{Class: classLost, Host: hostOf(image.URL), Err: fmt.Errorf("the origin has other bytes now: %s", got.Digest)}
 		f, err := s.remember(image.Bucket, image.URL, cause)
 		return errors.Join(ErrLost, err, orNil(f))
 	}
-	if err := replace(tmp, s.Path(image.File())); err != nil {
+	if err := place(s.disk, tmp, s.Path(image.File())); err != nil {
 		return fmt.Errorf("store the image: %w", full(err))
 	}
 	return s.commit(index.Change{Bucket: image.Bucket, URL: image.URL, Keep: image.entry()}, nil)
+}
+
+// intact tells whether an original has the bytes that it is named by.
+func (s *Store) intact(image Image) bool {
+	f, err := s.openOriginal(image)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	hash := sha256.New()
+	_, err = io.Copy(hash, f)
+	return err == nil && Digest(hash.Sum(nil)) == image.Digest
 }
 
 // orNil keeps a nil *Failure from becoming an error that is not nil.
@@ -211,19 +226,19 @@ func (s *Store) Fetch(ctx context.Context, bucket, url string) (*Passing, error)
 	if err != nil {
 		return nil, err
 	}
-	os.Remove(tmp.Name())
+	s.disk.RemoveAll(tmp.Name())
 	return &Passing{File: tmp, Info: image.Info, Bytes: image.Bytes}, nil
 }
 
-func (s *Store) temp() (*os.File, error) {
-	f, err := os.CreateTemp(filepath.Join(s.root, tmpDir), "image-*")
+func (s *Store) temp(pattern string) (*os.File, error) {
+	f, err := s.disk.CreateTemp(filepath.Join(s.root, tmpDir), pattern)
 	if err != nil {
 		return nil, fmt.Errorf("store the image: %w", full(err))
 	}
 	return f, nil
 }
 
-func discard(tmp *os.File) {
+func (s *Store) discard(tmp *os.File) {
 	tmp.Close()
-	os.Remove(tmp.Name())
+	s.disk.RemoveAll(tmp.Name())
 }

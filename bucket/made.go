@@ -79,16 +79,16 @@ func (s *Store) make(ctx context.Context, image Image, path string, maker Maker)
 	if len(data) == 0 {
 		return s.linkMade(image, path)
 	}
-	tmp, err := s.temp()
+	tmp, err := s.temp("made-*")
 	if err != nil {
 		return err
 	}
 	defer tmp.Close()
-	if _, err := tmp.Write(data); err != nil {
-		os.Remove(tmp.Name())
+	if _, err := s.disk.Write(tmp, data); err != nil {
+		s.disk.RemoveAll(tmp.Name())
 		return fmt.Errorf("store what was made: %w", full(err))
 	}
-	if err := replace(tmp, path); err != nil {
+	if err := replace(s.disk, tmp, path); err != nil {
 		return fmt.Errorf("store what was made: %w", full(err))
 	}
 	return nil
@@ -97,7 +97,7 @@ func (s *Store) make(ctx context.Context, image Image, path string, maker Maker)
 // linkMade lets the original stand for what would have been made from it. The
 // link is symbolic, so that it cannot outlive the original.
 func (s *Store) linkMade(image Image, path string) error {
-	err := os.Symlink(filepath.Base(image.File()), path)
+	err := s.disk.Symlink(filepath.Base(image.File()), path)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("store what was made: %w", full(err))
 	}

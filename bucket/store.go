@@ -46,6 +46,8 @@ type Options struct {
 
 	Now func() time.Time // nil: time.Now
 	Log *slog.Logger     // nil: none
+
+	disk disk // nil: the real one
 }
 
 // Store is an open store. It may be used concurrently.
@@ -60,6 +62,7 @@ type Store struct {
 	now       func() time.Time
 	log       *slog.Logger
 
+	disk    disk
 	index   *index.DB
 	flights singleflight.Group
 
@@ -93,8 +96,11 @@ func Open(o Options) (_ *Store, err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.disk == nil {
+		o.disk = osDisk{}
+	}
 	s := &Store{
-		root: o.Root, origin: o.Origin, limits: o.Limits, denyHosts: o.DenyHosts,
+		disk: o.disk, root: o.Root, origin: o.Origin, limits: o.Limits, denyHosts: o.DenyHosts,
 		minFree: uint64(max(o.MinFree, 0)), minInodes: uint64(max(o.MinFreeInodes, 0)),
 		now: o.Now, log: o.Log,
 		buckets:   map[string]*openBucket{},
@@ -110,12 +116,14 @@ func Open(o Options) (_ *Store, err error) {
 			b.MaxBytes = o.MaxBytes
 		}
 		names = append(names, b.Name)
-		s.buckets[b.Name] = &openBucket{Bucket: b, journal: journal{dir: filepath.Join(o.Root, b.Name, journalDir)}}
+		s.buckets[b.Name] = &openBucket{Bucket: b, journal: journal{
+			disk: o.disk, log: o.Log, dir: filepath.Join(o.Root, b.Name, journalDir),
+		}}
 	}
 	if len(names) == 0 {
 		return nil, errors.New("a store needs a bucket")
 	}
-	if err := prepare(o.Root); err != nil {
+	if err := prepare(s.disk, o.Root); err != nil {
 		return nil, fmt.Errorf("prepare the store: %w", err)
 	}
 	// The index is locked for one process, and what is behind the lock may
@@ -128,13 +136,21 @@ func Open(o Options) (_ *Store, err error) {
 			s.index.Close()
 		}
 	}()
-	if err := sweep(o.Root); err != nil {
+	if err := sweep(s.disk, o.Root); err != nil {
 		return nil, fmt.Errorf("empty the store's tmp folder: %w", err)
 	}
 	for _, name := range names {
-		if err := makeBucket(o.Root, name); err != nil {
+		if err := makeBucket(s.disk, o.Root, name); err != nil {
 			return nil, fmt.Errorf("make bucket %s: %w", name, err)
 		}
+	}
+	// The names of buckets and index: also of those that were there, since
+	// whoever made them may have died before this line.
+	if err := s.disk.SyncDir(o.Root); err != nil {
+		return nil, fmt.Errorf("flush the store's folder: %w", err)
+	}
+	for _, name := range names {
+		s.buckets[name].journal.recover()
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	go s.committer()
@@ -191,10 +207,16 @@ func (s *Store) Find(bucket, url string) (Image, error) {
 	if err == nil {
 		return imageFrom(bucket, url, i), nil
 	}
-	if !errors.Is(err, index.ErrNotFound) {
-		return Image{}, err
+	if errors.Is(err, index.ErrNotFound) {
+		err = nil
 	}
-	f, err := s.recall(bucket, url)
+	var f *Failure
+	if err == nil {
+		f, err = s.recall(bucket, url)
+	}
+	if err != nil && s.isClosed() {
+		return Image{}, ErrClosed // and with us the index
+	}
 	if err != nil {
 		return Image{}, err
 	}
@@ -206,27 +228,30 @@ func (s *Store) Find(bucket, url string) (Image, error) {
 
 // Ready tells whether the store can keep images: nil, ErrFull, or ErrClosed.
 func (s *Store) Ready() error {
-	s.mu.Lock()
-	closed := s.closed
-	s.mu.Unlock()
-	if closed {
+	if s.isClosed() {
 		return ErrClosed
 	}
 	return s.hasRoom()
 }
 
 func (s *Store) hasRoom() error {
-	bytes, inodes, countsInodes, err := room(s.root)
+	free, err := s.disk.Room(s.root)
 	if err != nil {
 		return err
 	}
-	if bytes < s.minFree {
-		return fmt.Errorf("%w: %d bytes are free, store.min_free is %d", ErrFull, bytes, s.minFree)
+	if free.bytes < s.minFree {
+		return fmt.Errorf("%w: %d bytes are free, store.min_free is %d", ErrFull, free.bytes, s.minFree)
 	}
-	if countsInodes && inodes < s.minInodes {
-		return fmt.Errorf("%w: %d inodes are free, store.min_free_inodes is %d", ErrFull, inodes, s.minInodes)
+	if free.countsInodes && free.inodes < s.minInodes {
+		return fmt.Errorf("%w: %d inodes are free, store.min_free_inodes is %d", ErrFull, free.inodes, s.minInodes)
 	}
 	return nil
+}
+
+func (s *Store) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
 }
 
 // begin announces work that Close must wait for, since it may end in a commit.

@@ -1,7 +1,6 @@
 package bucket
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -124,6 +122,15 @@ func openStore(t testing.TB, o Options) *Store {
 // it.
 func checkTree(t testing.TB, root string) {
 	t.Helper()
+	if orphans := checkFiles(t, root); len(orphans) > 0 {
+		t.Errorf("not in the journal: %v", orphans)
+	}
+}
+
+// checkFiles is checkTree for a store that has crashed: it may have originals
+// that are not in the journal, and returns them.
+func checkFiles(t testing.TB, root string) (orphans []string) {
+	t.Helper()
 	journaled := map[string]bool{}
 	for _, b := range []string{"i", "f"} {
 		for _, e := range readJournal(t, root, b) {
@@ -152,7 +159,7 @@ func checkTree(t testing.TB, root string) {
 				t.Errorf("%s has mode %v", rel, info.Mode())
 			}
 			if !journaled[parts[0]+digest] {
-				t.Errorf("%s is not in the journal", rel)
+				orphans = append(orphans, rel)
 			}
 		}
 		return nil
@@ -160,6 +167,7 @@ func checkTree(t testing.TB, root string) {
 	if err != nil {
 		t.Error(err)
 	}
+	return orphans
 }
 
 const (
@@ -377,77 +385,6 @@ func TestCloseBreaksOffWork(t *testing.T) {
 	}
 }
 
-// Failures are remembered, and tried again after 1, 2, 4 … minutes, at most a
-// day; also by the next process.
-func TestBackoff(t *testing.T) {
-	o, c, root := newOrigin(), newClock(), t.TempDir()
-	options := Options{Root: root, Origin: o, Now: c.Now}
-	s := openStore(t, options)
-	pause := time.Minute
-	for n := 1; n <= 15; n++ {
-		var f *Failure
-		_, err := s.Keep(t.Context(), "i", urlA)
-		if !errors.As(err, &f) || f.Class != fetch.Gone || f.Attempts != n || f.Status != 404 {
-			t.Fatalf("failure %d: %v", n, err)
-		}
-		if got := f.Next.Sub(c.Now()); got != pause {
-			t.Errorf("failure %d: the pause is %v, want %v", n, got, pause)
-		}
-		c.add(pause - time.Second)
-		if n%4 == 0 { // a restart does not forget
-			if err := s.Close(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			s = openStore(t, options)
-		}
-		if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &f) {
-			t.Errorf("a second before its time: %v", err)
-		}
-		if got := o.count(urlA); got != n {
-			t.Errorf("fetched %d times before pause %d was over", got, n)
-		}
-		c.add(time.Second)
-		pause = min(2*pause, 24*time.Hour)
-	}
-	o.set(urlA, "a")
-	keep(t, s, urlA)
-	if _, err := s.index.Failure("i", urlA); !errors.Is(err, index.ErrNotFound) {
-		t.Errorf("a success does not end the row of failures: %v", err)
-	}
-}
-
-func TestRetryAfterIsHonoured(t *testing.T) {
-	c := newClock()
-	for asked, want := range map[time.Duration]time.Duration{
-		0:                time.Minute,
-		30 * time.Second: time.Minute,
-		time.Hour:        time.Hour,
-		48 * time.Hour:   24 * time.Hour,
-	} {
-		o := newOrigin()
-		o.fail(urlA, &fetch.Error{Class: fetch.Blocked, Status: 429, RetryAfter: asked, Err: errors.New("too many requests")})
-		s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now})
-		var f *Failure
-		if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &f) || f.Next.Sub(c.Now()) != want {
-			t.Errorf("asked for %v: %v, want a pause of %v", asked, err, want)
-		}
-	}
-}
-
-// What says nothing about the image is not held against it.
-func TestNotRemembered(t *testing.T) {
-	for _, class := range []fetch.Class{fetch.Busy, fetch.Refused, fetch.Denied} {
-		o := newOrigin()
-		s := openStore(t, Options{Root: t.TempDir(), Origin: o})
-		o.fail(urlA, &fetch.Error{Class: class, Err: errors.New("no")})
-		if _, err := s.Keep(t.Context(), "i", urlA); err == nil {
-			t.Errorf("%s: kept", class)
-		}
-		o.set(urlA, "a")
-		keep(t, s, urlA)
-	}
-}
-
 func TestDeniedHosts(t *testing.T) {
 	o, root := newOrigin(), t.TempDir()
 	o.set(urlA, "a")
@@ -494,51 +431,6 @@ func TestFetchKeepsNothing(t *testing.T) {
 	}
 	if _, err := s.Fetch(t.Context(), "i", urlB); !errors.As(err, &f) || o.count(urlB) != 1 {
 		t.Errorf("its backoff: %v, asked %d times", err, o.count(urlB))
-	}
-}
-
-// A vanished or cut original is fetched again, if its origin still has it.
-func TestHeal(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		damage func(path string) error
-	}{
-		{"vanished", os.Remove},
-		{"cut off", func(path string) error { return os.Truncate(path, 3) }},
-		{"emptied", func(path string) error { return os.Truncate(path, 0) }},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			o, c := newOrigin(), newClock()
-			o.set(urlA, "the bytes of a")
-			s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now})
-			image := keep(t, s, urlA)
-			path := s.Path(image.File())
-			if err := tt.damage(path); err != nil {
-				t.Fatal(err)
-			}
-			if got := content(t, s, image); got != "the bytes of a" || o.count(urlA) != 2 {
-				t.Errorf("healed to %q by %d fetches", got, o.count(urlA))
-			}
-			// Once more, and now the origin has something else.
-			if err := tt.damage(path); err != nil {
-				t.Fatal(err)
-			}
-			o.set(urlA, "something else")
-			for range 3 {
-				if _, err := s.Open(t.Context(), image); !errors.Is(err, ErrLost) {
-					t.Errorf("got %v, want ErrLost", err)
-				}
-			}
-			if o.count(urlA) != 3 {
-				t.Errorf("the origin was asked %d times: a lost image needs a backoff too", o.count(urlA))
-			}
-			// It comes back when the origin does.
-			o.set(urlA, "the bytes of a")
-			c.add(time.Minute)
-			if got := content(t, s, image); got != "the bytes of a" {
-				t.Errorf("healed to %q", got)
-			}
-		})
 	}
 }
 
@@ -665,133 +557,4 @@ func TestKeepConcurrently(t *testing.T) {
 	if len(urls) != 160 {
 		t.Errorf("%d URLs in the journal, want 160", len(urls))
 	}
-}
-
-func TestMade(t *testing.T) {
-	o, root := newOrigin(), t.TempDir()
-	o.set(urlA, "the bytes of a")
-	s := openStore(t, Options{Root: root, Origin: o})
-	image := keep(t, s, urlA)
-	var calls int
-	maker := func(data string, err error) Maker {
-		return func(_ context.Context, r io.Reader, n int64) ([]byte, error) {
-			calls++
-			b, readErr := io.ReadAll(r)
-			if readErr != nil || string(b) != "the bytes of a" || n != int64(len(b)) {
-				t.Errorf("the maker reads %q, %v; n is %d", b, readErr, n)
-			}
-			return []byte(data), err
-		}
-	}
-	read := func(name string, m Maker) (string, error) {
-		f, err := s.OpenMade(t.Context(), image, name, probe.PNG, m)
-		if err != nil {
-			return "", err
-		}
-		defer f.Close()
-		b, err := io.ReadAll(f)
-		return string(b), err
-	}
-	broken := errors.New("broken")
-	if _, err := read("150x150", maker("", broken)); !errors.Is(err, broken) {
-		t.Errorf("a maker's error: %v", err)
-	}
-	for range 2 {
-		if got, err := read("150x150", maker("small", nil)); err != nil || got != "small" {
-			t.Errorf("got %q, %v", got, err)
-		}
-	}
-	if calls != 2 {
-		t.Errorf("made %d times", calls)
-	}
-	if got, err := read("250x", maker("", nil)); err != nil || got != "the bytes of a" {
-		t.Errorf("the original itself: %q, %v", got, err)
-	}
-	names, err := s.Made(image)
-	slices.Sort(names)
-	if err != nil || !slices.Equal(names, []string{"150x150.png", "250x.png"}) {
-		t.Errorf("made: %v, %v", names, err)
-	}
-	// A size that was dropped is made again.
-	if err := os.Remove(s.Path(image.MadeFile("150x150", probe.PNG))); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := read("150x150", maker("small", nil)); err != nil || got != "small" {
-		t.Errorf("again: %q, %v", got, err)
-	}
-}
-
-// Damage that does not show in the length is found when the original is read:
-// nothing that was made from wrong bytes is kept.
-func TestMadeFromDamaged(t *testing.T) {
-	o := newOrigin()
-	o.set(urlA, "the bytes of a")
-	s := openStore(t, Options{Root: t.TempDir(), Origin: o})
-	image := keep(t, s, urlA)
-	damage := func() {
-		path := s.Path(image.File())
-		if err := os.Remove(path); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte("the bytes of ä"[:14]), imageMode); err != nil {
-			t.Fatal(err)
-		}
-	}
-	upper := func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
-		b, err := io.ReadAll(r)
-		return bytes.ToUpper(b), err
-	}
-	damage()
-	f, err := s.OpenMade(t.Context(), image, "150x150", probe.PNG, upper)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if b, err := io.ReadAll(f); err != nil || string(b) != "THE BYTES OF A" {
-		t.Errorf("made %q, %v", b, err)
-	}
-	damage()
-	o.set(urlA, "something else")
-	if _, err := s.OpenMade(t.Context(), image, "200x200", probe.PNG, upper); !errors.Is(err, ErrLost) {
-		t.Errorf("from bytes that are lost: %v", err)
-	}
-	if _, err := os.Stat(s.Path(image.MadeFile("200x200", probe.PNG))); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("it was kept: %v", err)
-	}
-	o.set(urlA, "the bytes of a") // for checkTree
-	os.Remove(s.Path(image.File()))
-}
-
-// BenchmarkKeep keeps images of 20 KB, durably.
-func BenchmarkKeep(b *testing.B) {
-	for _, clients := range []int{1, 16, 64} {
-		b.Run(fmt.Sprint(clients), func(b *testing.B) {
-			s := openStore(b, Options{Root: b.TempDir(), Origin: bulk{}})
-			var wg sync.WaitGroup
-			jobs := make(chan int)
-			for range clients {
-				wg.Go(func() {
-					for i := range jobs {
-						keep(b, s, fmt.Sprintf("https://example.com/%d.png", i))
-					}
-				})
-			}
-			i := 0
-			for b.Loop() {
-				jobs <- i
-				i++
-			}
-			close(jobs)
-			wg.Wait()
-		})
-	}
-}
-
-// bulk is an origin with an image of 20 KB under every URL.
-type bulk struct{}
-
-func (bulk) Fetch(_ context.Context, r fetch.Request, dst io.Writer) (fetch.Result, error) {
-	body := append(bytes.Repeat([]byte("x"), 20<<10), r.URL...)
-	_, err := dst.Write(body)
-	return fetch.Result{Info: probe.Info{Format: probe.PNG, Width: 3, Height: 2, Orientation: 1, Frames: 1}, Bytes: int64(len(body))}, err
 }

@@ -2,13 +2,14 @@
 //
 // It is a bbolt file of three tables for each bucket of images:
 //
-//	{bucket}/urls      first 16 bytes of SHA-256 of the canonical URL -> digest
+//	{bucket}/urls      first 16 bytes of SHA-256 of the canonical URL -> first 16 bytes of digest
 //	{bucket}/images    digest -> facts about the image, number of URLs that refer to it
 //	{bucket}/failures  as urls -> what went wrong, how often, when to try again
 //
 // and one, meta, that holds the version of this layout. Keys are hashes so that
 // an entry takes the same room whatever the length of its URL; the URLs
-// themselves stand in the journal of the bucket.
+// themselves stand in the journal of the bucket. Half a SHA-256 tells apart what
+// was not made to collide; two images that were are not both kept (ErrCollision).
 //
 // What it promises: a change that Apply has answered is on disk, whole, or not
 // at all. What it does not promise: to be the only copy. An index can be lost
@@ -20,21 +21,14 @@ package index
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
-)
-
-// schema is the version of the layout that this package reads and writes.
-const schema = 1
-
-var (
-	metaTable = []byte("meta")
-	schemaKey = []byte("schema")
 )
 
 // What Open and the look-ups say.
@@ -42,6 +36,8 @@ var (
 	ErrNotFound = errors.New("not in the index")
 	ErrLocked   = errors.New("the index is in use by another process")
 	ErrSchema   = errors.New("the index was written by a newer imgkeep")
+	// ErrCollision: somebody has made two images whose digests begin alike.
+	ErrCollision = errors.New("its digest collides with that of another image")
 )
 
 // Options say how Open opens.
@@ -49,13 +45,33 @@ type Options struct {
 	// Timeout is how long Open waits for another process to let go of the
 	// file. 0 means a second. (bbolt's own zero waits for ever.)
 	Timeout time.Duration
+
+	// The layout, where a test has its own.
+	schema     uint64
+	migrations map[uint64]migration
+}
+
+func (o Options) withDefaults() Options {
+	if o.Timeout == 0 {
+		o.Timeout = time.Second
+	}
+	if o.schema == 0 {
+		o.schema, o.migrations = schema, migrations
+	}
+	return o
 }
 
 // DB is an open index. It may be used concurrently: look-ups do not wait for
 // each other nor for Apply.
 type DB struct {
-	bolt    *bbolt.DB
+	path    string
 	buckets map[string]tables
+
+	// change is held by what changes the index, and swap by what uses the file,
+	// which Compact replaces: both in this order.
+	change sync.Mutex
+	swap   sync.RWMutex
+	bolt   *bbolt.DB
 }
 
 // tables are the names of a bucket's tables, made once.
@@ -67,68 +83,91 @@ type tables struct {
 // the tables of the buckets named. It returns an error that wraps ErrLocked or
 // ErrSchema, or says what is wrong with the file.
 func Open(path string, buckets []string, o Options) (*DB, error) {
-	if o.Timeout == 0 {
-		o.Timeout = time.Second
-	}
-	bolt, err := bbolt.Open(path, 0o640, &bbolt.Options{
-		Timeout: o.Timeout,
-		// The list of free pages is written at each commit otherwise, which
-		// grows with the file; it is found again at start by a scan.
-		NoFreelistSync: true,
-		FreelistType:   bbolt.FreelistMapType,
-	})
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("open %s: %w", path, ErrLocked)
-	case err != nil:
+	o = o.withDefaults()
+	bolt, err := openBolt(path, o)
+	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	db := &DB{bolt: bolt, buckets: map[string]tables{}}
+	db := &DB{path: path, bolt: bolt, buckets: map[string]tables{}}
 	for _, name := range buckets {
-		db.buckets[name] = tables{
-			urls:     []byte(name + "/urls"),
-			images:   []byte(name + "/images"),
-			failures: []byte(name + "/failures"),
-		}
+		db.buckets[name] = tablesOf(name)
 	}
-	if err := bolt.Update(db.prepare); err != nil {
+	if err := bolt.Update(func(tx *bbolt.Tx) error { return db.prepare(tx, o) }); err != nil {
 		bolt.Close()
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return db, nil
 }
 
-// prepare checks the schema and makes the tables that are missing.
-func (db *DB) prepare(tx *bbolt.Tx) error {
-	meta, err := tx.CreateBucketIfNotExists(metaTable)
+func tablesOf(bucket string) tables {
+	return tables{
+		urls:     []byte(bucket + "/urls"),
+		images:   []byte(bucket + "/images"),
+		failures: []byte(bucket + "/failures"),
+	}
+}
+
+// openBolt opens the file, and makes sure that it is the one that lies at path
+// when it is ours: whoever compacts or rebuilds an index puts a new file in its
+// place while we wait, and what we then locked would be a file without a name.
+func openBolt(path string, o Options) (*bbolt.DB, error) {
+	for range 10 {
+		var file *os.File
+		bolt, err := bbolt.Open(path, fileMode, &bbolt.Options{
+			Timeout: o.Timeout,
+			// The list of free pages is written at each commit otherwise, which
+			// grows with the file; it is found again at start by a scan.
+			NoFreelistSync: true,
+			FreelistType:   bbolt.FreelistMapType,
+			OpenFile: func(path string, flag int, mode os.FileMode) (*os.File, error) {
+				f, err := os.OpenFile(path, flag, mode)
+				file = f
+				return f, err
+			},
+		})
+		if errors.Is(err, bolterrors.ErrTimeout) {
+			return nil, ErrLocked
+		}
+		if err != nil {
+			return nil, err
+		}
+		if isAt(file, path) {
+			return bolt, nil
+		}
+		bolt.Close()
+	}
+	return nil, fmt.Errorf("%w: it is replaced all the time", ErrLocked)
+}
+
+// isAt tells whether an open file is the one at path.
+func isAt(f *os.File, path string) bool {
+	a, err := f.Stat()
 	if err != nil {
-		return err
+		return false
 	}
-	switch v := meta.Get(schemaKey); {
-	case v == nil:
-		if err := meta.Put(schemaKey, binary.AppendUvarint(nil, schema)); err != nil {
-			return err
-		}
-	default:
-		if n, ok := binary.Uvarint(v); ok <= 0 || n == 0 {
-			return fmt.Errorf("its schema version is unreadable: %x", v)
-		} else if n > schema {
-			return fmt.Errorf("%w: its schema is %d, this program reads up to %d", ErrSchema, n, schema)
-		}
-	}
-	for _, t := range db.buckets {
-		for _, name := range [][]byte{t.urls, t.images, t.failures} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	b, err := os.Stat(path)
+	return err == nil && os.SameFile(a, b)
 }
 
 // Close closes the index. It waits for look-ups under way.
 func (db *DB) Close() error {
+	db.swap.RLock()
+	defer db.swap.RUnlock()
 	return db.bolt.Close()
+}
+
+func (db *DB) view(read func(*bbolt.Tx) error) error {
+	db.swap.RLock()
+	defer db.swap.RUnlock()
+	return db.bolt.View(read)
+}
+
+func (db *DB) update(write func(*bbolt.Tx) error) error {
+	db.change.Lock()
+	defer db.change.Unlock()
+	db.swap.RLock()
+	defer db.swap.RUnlock()
+	return db.bolt.Update(write)
 }
 
 // Image returns what is kept under a URL, or ErrNotFound.
@@ -138,13 +177,13 @@ func (db *DB) Image(bucket, url string) (Image, error) {
 		return Image{}, err
 	}
 	var image Image
-	err = db.bolt.View(func(tx *bbolt.Tx) error {
-		k := keyOf(url)
-		digest := tx.Bucket(t.urls).Get(k[:])
-		if digest == nil {
+	err = db.view(func(tx *bbolt.Tx) error {
+		k := KeyOf(url)
+		ref := tx.Bucket(t.urls).Get(k[:])
+		if ref == nil {
 			return ErrNotFound
 		}
-		r, err := getRecord(tx.Bucket(t.images), digest)
+		r, err := findRecord(tx.Bucket(t.images), ref)
 		image = r.Image
 		return err
 	})
@@ -158,8 +197,8 @@ func (db *DB) Failure(bucket, url string) (Failure, error) {
 		return Failure{}, err
 	}
 	var f Failure
-	err = db.bolt.View(func(tx *bbolt.Tx) error {
-		k := keyOf(url)
+	err = db.view(func(tx *bbolt.Tx) error {
+		k := KeyOf(url)
 		v := tx.Bucket(t.failures).Get(k[:])
 		if v == nil {
 			return ErrNotFound
@@ -184,13 +223,13 @@ type Change struct {
 // Apply makes all changes, in their order, in one transaction: after an error
 // none has been made.
 func (db *DB) Apply(changes []Change) error {
-	return db.bolt.Update(func(tx *bbolt.Tx) error {
+	return db.update(func(tx *bbolt.Tx) error {
 		for _, c := range changes {
 			t, err := db.tables(c.Bucket)
 			if err != nil {
 				return err
 			}
-			k := keyOf(c.URL)
+			k := KeyOf(c.URL)
 			if c.Fail != nil {
 				if err := tx.Bucket(t.failures).Put(k[:], c.Fail.encode()); err != nil {
 					return err
@@ -210,18 +249,21 @@ func keep(tx *bbolt.Tx, t tables, key []byte, image Image) error {
 		return err
 	}
 	urls, images := tx.Bucket(t.urls), tx.Bucket(t.images)
-	r, err := getRecord(images, image.Digest[:])
+	ref := refOf(image.Digest)
+	r, err := findRecord(images, ref[:])
 	switch {
 	case errors.Is(err, ErrNotFound):
 		r.Image = image
 	case err != nil:
 		return err
+	case r.Digest != image.Digest:
+		return fmt.Errorf("%w: %x and %x", ErrCollision, image.Digest, r.Digest)
 	}
 	old := urls.Get(key)
-	if string(old) == string(image.Digest[:]) && r.refs > 0 {
+	if string(old) == string(ref[:]) && r.refs > 0 {
 		return nil // known already
 	}
-	if old != nil {
+	if old != nil && string(old) != string(ref[:]) {
 		if err := release(images, old); err != nil {
 			return err
 		}
@@ -230,13 +272,13 @@ func keep(tx *bbolt.Tx, t tables, key []byte, image Image) error {
 	if err := images.Put(image.Digest[:], r.encode()); err != nil {
 		return err
 	}
-	return urls.Put(key, image.Digest[:])
+	return urls.Put(key, ref[:])
 }
 
 // release notes that one URL fewer refers to an image. The entry stays at zero:
 // its file is there still, and scrubbing finds both.
-func release(images *bbolt.Bucket, digest []byte) error {
-	r, err := getRecord(images, digest)
+func release(images *bbolt.Bucket, ref []byte) error {
+	r, err := findRecord(images, ref)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
@@ -262,7 +304,7 @@ func (db *DB) Stats(bucket string) (Stats, error) {
 		return Stats{}, err
 	}
 	var s Stats
-	err = db.bolt.View(func(tx *bbolt.Tx) error {
+	err = db.view(func(tx *bbolt.Tx) error {
 		s.URLs = tx.Bucket(t.urls).Stats().KeyN
 		s.Images = tx.Bucket(t.images).Stats().KeyN
 		s.Failures = tx.Bucket(t.failures).Stats().KeyN
@@ -273,7 +315,7 @@ func (db *DB) Stats(bucket string) (Stats, error) {
 
 // Check verifies the file's inner consistency (slow: it reads all pages).
 func (db *DB) Check() error {
-	return db.bolt.View(func(tx *bbolt.Tx) error {
+	return db.view(func(tx *bbolt.Tx) error {
 		var errs []error
 		for err := range tx.Check() {
 			errs = append(errs, err)
@@ -290,7 +332,17 @@ func (db *DB) tables(bucket string) (tables, error) {
 	return t, nil
 }
 
-func keyOf(url string) [16]byte {
+// Key is what stands for a URL in the index.
+type Key [16]byte
+
+// Ref is what stands for an image where a URL refers to it: the first half of its
+// digest.
+type Ref [16]byte
+
+func refOf(digest [32]byte) Ref { return Ref(digest[:16]) }
+
+// KeyOf returns the first half of the SHA-256 of a canonical URL.
+func KeyOf(url string) Key {
 	sum := sha256.Sum256([]byte(url))
-	return [16]byte(sum[:16])
+	return Key(sum[:16])
 }

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -60,6 +61,22 @@ func getRecord(images *bbolt.Bucket, digest []byte) (record, error) {
 	if v == nil {
 		return record{}, ErrNotFound
 	}
+	return decodeRecord(digest, v)
+}
+
+// findRecord is getRecord by the beginning of a digest.
+func findRecord(images *bbolt.Bucket, ref []byte) (record, error) {
+	k, v := images.Cursor().Seek(ref)
+	if k == nil || !bytes.HasPrefix(k, ref) {
+		return record{}, ErrNotFound
+	}
+	return decodeRecord(k, v)
+}
+
+func decodeRecord(digest, v []byte) (record, error) {
+	if len(digest) != 32 {
+		return record{}, fmt.Errorf("%w: digest %x", errRecord, digest)
+	}
 	var n [8]uint64
 	for i := range n {
 		var size int
@@ -67,9 +84,6 @@ func getRecord(images *bbolt.Bucket, digest []byte) (record, error) {
 			return record{}, fmt.Errorf("%w: image %x", errRecord, digest)
 		}
 		v = v[size:]
-	}
-	if len(digest) != 32 {
-		return record{}, fmt.Errorf("%w: digest %x", errRecord, digest)
 	}
 	return record{
 		Image: Image{

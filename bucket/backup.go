@@ -1,0 +1,389 @@
+package bucket
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"imgkeep/bucket/index"
+)
+
+// ErrNotBackup: a folder is neither empty nor a backup.
+var ErrNotBackup = errors.New("it is neither empty nor a backup of imgkeep")
+
+const (
+	manifestFile     = "backup.json"
+	backupUnfinished = "backup.unfinished"
+	// restoreUnfinished marks a root in which a restore has not ended.
+	restoreUnfinished = "restore.unfinished"
+)
+
+// manifest makes a folder a backup.
+type manifest struct {
+	Version int       `json:"version"` // of the layout: 1
+	Ended   time.Time `json:"ended"`   // the last backup to it that was whole
+	Images  int       `json:"images"`
+	Bytes   int64     `json:"bytes"`
+}
+
+// BackupOptions say what Backup and Restore do.
+type BackupOptions struct {
+	Root string // of the store
+	Dir  string // of the backup
+	// Link makes hard links in the place of copies where both are on one file
+	// system: quick and without room, and no help against a failing disk.
+	Link     bool
+	Found    func(Finding)  // told of each finding; nil: nobody
+	Progress func(Progress) // told now and then; nil: nobody
+	Now      func() time.Time
+}
+
+// BackupReport says what Backup or Restore has done.
+type BackupReport struct {
+	Images  int          `json:"images"` // that the journals name
+	Copied  int          `json:"copied"` // of them, now
+	Bytes   int64        `json:"bytes"`  // copied now
+	Found   map[Kind]int `json:"found"`
+	Seconds float64      `json:"seconds"`
+}
+
+// Backup copies what is kept in the store at Root to a folder, in which it is a
+// store without an index: journals, and the originals that they name. It may run
+// while the store is in use, asks nobody, and changes nothing in it: lines are
+// only ever added to a journal, and a line is written after its file, so that
+// the journals as they are when it begins, and the files that they name, are a
+// store at one moment.
+//
+// It copies what the folder does not have yet. Files come first, are flushed,
+// read back and compared with their digests, and then the journals: whenever it
+// is broken off, the folder holds all that the journals in it name, and the next
+// Backup goes on. An original that is missing or damaged is a finding; a good
+// copy that an earlier backup made of it stays. Nothing is ever removed from the
+// backup.
+//
+// What is not copied: the index and the sizes, which are made again, the
+// quarantine, and the memory of which URLs failed lately.
+func Backup(ctx context.Context, o BackupOptions) (_ BackupReport, err error) {
+	from, to, err := apart(o.Root, o.Dir)
+	if err != nil {
+		return BackupReport{}, err
+	}
+	if err := os.MkdirAll(to, privateDir); err != nil {
+		return BackupReport{}, err
+	}
+	if err := isBackup(to); err != nil {
+		return BackupReport{}, err
+	}
+	t, err := newTransfer(o, from, to, backupUnfinished)
+	if err != nil {
+		return BackupReport{}, err
+	}
+	defer func() { err = errors.Join(err, t.unlock(err == nil)) }()
+	if err := t.run(ctx); err != nil {
+		return t.report, err
+	}
+	return t.report, t.writeManifest()
+}
+
+// Restore makes a store at Root, which must be empty, of the backup in Dir, and
+// its index. It reads every file and compares it with its digest. Broken off, it
+// goes on when it is called again; until it has ended the root is marked, and
+// must not be served from.
+func Restore(ctx context.Context, o BackupOptions) (_ BackupReport, _ ReindexReport, err error) {
+	var indexed ReindexReport
+	to, from, err := apart(o.Root, o.Dir)
+	if err != nil {
+		return BackupReport{}, indexed, err
+	}
+	if _, err := os.Stat(filepath.Join(from, manifestFile)); err != nil {
+		return BackupReport{}, indexed, fmt.Errorf("%s is no backup: %w", from, err)
+	}
+	if err := os.MkdirAll(to, dirMode); err != nil {
+		return BackupReport{}, indexed, err
+	}
+	if !RestoreUnfinished(to) {
+		if err := isEmpty(to); err != nil {
+			return BackupReport{}, indexed, err
+		}
+	}
+	t, err := newTransfer(o, from, to, restoreUnfinished)
+	if err != nil {
+		return BackupReport{}, indexed, err
+	}
+	defer func() { err = errors.Join(err, t.unlock(err == nil)) }()
+	if err := t.run(ctx); err != nil {
+		return t.report, indexed, err
+	}
+	indexed, err = Reindex(ctx, ReindexOptions{Root: to, Progress: o.Progress})
+	return t.report, indexed, err
+}
+
+// RestoreUnfinished tells whether a restore to a root has begun and not ended.
+func RestoreUnfinished(root string) bool {
+	_, err := os.Lstat(filepath.Join(root, restoreUnfinished))
+	return err == nil
+}
+
+// apart makes sure that neither folder lies in the other.
+func apart(root, dir string) (string, string, error) {
+	r, err := filepath.Abs(root)
+	if err != nil {
+		return "", "", err
+	}
+	d, err := filepath.Abs(dir)
+	if err != nil {
+		return "", "", err
+	}
+	in := func(path, folder string) bool { return path == folder || strings.HasPrefix(path, folder+"/") }
+	if in(r, d) || in(d, r) {
+		return "", "", fmt.Errorf("the store in %s and the backup in %s must not lie in each other", r, d)
+	}
+	return r, d, nil
+}
+
+// isEmpty refuses a folder that holds anything but what file systems put there.
+func isEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() != "lost+found" {
+			return fmt.Errorf("%s is not empty: it holds %s", dir, e.Name())
+		}
+	}
+	return nil
+}
+
+func isBackup(dir string) error {
+	for _, name := range []string{manifestFile, backupUnfinished} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			return nil
+		}
+	}
+	if isEmpty(dir) != nil {
+		return fmt.Errorf("%s: %w", dir, ErrNotBackup)
+	}
+	return nil
+}
+
+// transfer copies a store from one folder to another.
+type transfer struct {
+	BackupOptions
+	from, to string
+	marker   *os.File
+	resumed  bool // an earlier one was broken off: trust nothing of its
+	report   BackupReport
+	done     int64
+	bytes    int64 // of all that is wanted
+	begun    time.Time
+}
+
+// newTransfer marks the target as unfinished, and locks it.
+func newTransfer(o BackupOptions, from, to, marker string) (*transfer, error) {
+	path := filepath.Join(to, marker)
+	_, err := os.Lstat(path)
+	resumed := err == nil
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, privateFile)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another process works on %s: %w", to, err)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &transfer{
+		BackupOptions: o, from: from, to: to, marker: f, resumed: resumed, begun: time.Now(),
+		report: BackupReport{Found: map[Kind]int{}},
+	}, nil
+}
+
+func (t *transfer) unlock(whole bool) error {
+	var err error
+	if whole {
+		err = errors.Join(os.Remove(t.marker.Name()), osDisk{}.SyncDir(t.to))
+	}
+	return errors.Join(err, t.marker.Close())
+}
+
+func (t *transfer) found(f Finding) {
+	t.report.Found[f.Kind]++
+	if t.Found != nil {
+		t.Found(f)
+	}
+}
+
+func (t *transfer) writeManifest() error {
+	t.report.Seconds = time.Since(t.begun).Seconds()
+	text, err := json.MarshalIndent(manifest{1, t.Now().UTC().Truncate(time.Second), t.report.Images, t.bytes}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeWhole(filepath.Join(t.to, manifestFile), append(text, '\n'))
+}
+
+// writeWhole replaces a small file, durably.
+func writeWhole(path string, text []byte) error {
+	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, privateFile)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	return osDisk{}.SyncDir(filepath.Dir(path))
+}
+
+// plan is what is to be copied of one bucket: its journals as they are now, and
+// the originals that they name.
+type plan struct {
+	bucket   string
+	journals map[string]int64 // lengths
+	files    []Image          // in the order of their digests
+}
+
+func (t *transfer) run(ctx context.Context) error {
+	names, err := bucketsOnDisk(t.from)
+	if err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		return fmt.Errorf("there is no bucket in %s", t.from)
+	}
+	var plans []plan
+	for _, name := range names {
+		p, err := t.plan(ctx, name)
+		if err != nil {
+			return err
+		}
+		for file, length := range p.journals {
+			if err := t.continues(file, length); err != nil {
+				return err
+			}
+		}
+		plans = append(plans, p)
+		t.report.Images += len(p.files)
+		for _, i := range p.files {
+			t.bytes += i.Bytes
+		}
+	}
+	tmp := filepath.Join(t.to, tmpDir)
+	if err := os.RemoveAll(tmp); err != nil {
+		return err
+	}
+	if err := os.Mkdir(tmp, privateDir); err != nil {
+		return err
+	}
+	for _, p := range plans {
+		if err := t.copyFiles(ctx, p); err != nil {
+			return fmt.Errorf("bucket %s: %w", p.bucket, full(err))
+		}
+	}
+	// The names too, before a journal says that they are there.
+	if err := syncAll(t.to); err != nil {
+		return err
+	}
+	for _, p := range plans {
+		for _, file := range slices.Sorted(keys(p.journals)) {
+			if err := t.copyJournal(file, p.journals[file]); err != nil {
+				return fmt.Errorf("copy %s: %w", file, full(err))
+			}
+		}
+	}
+	t.report.Seconds = time.Since(t.begun).Seconds()
+	return syncAll(t.to)
+}
+
+func keys(m map[string]int64) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+func (t *transfer) plan(ctx context.Context, name string) (plan, error) {
+	p := plan{bucket: name, journals: map[string]int64{}}
+	known := map[index.Ref]bool{}
+	n := 0
+	for line, err := range readJournalLines(t.from, name) {
+		if err != nil {
+			return p, err
+		}
+		if n++; n%8192 == 0 {
+			if err := ctx.Err(); err != nil {
+				return p, err
+			}
+			if t.Progress != nil {
+				t.Progress(Progress{Stage: "journals", Done: int64(n)})
+			}
+		}
+		if line.torn {
+			continue
+		}
+		p.journals[line.file] = line.end
+		if line.broken != nil {
+			t.found(Finding{Kind: BrokenLine, Path: line.place(), Detail: line.broken.Error()})
+			continue
+		}
+		if ref := refOf(line.image.Digest); !known[ref] {
+			known[ref] = true
+			line.image.URL = ""
+			p.files = append(p.files, line.image)
+		}
+	}
+	slices.SortFunc(p.files, func(a, b Image) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
+	return p, nil
+}
+
+// continues makes sure that a journal of the source is that of the target, with
+// more lines or as many. If not, one of the two is damaged, or they are of
+// different stores, and neither must be written over.
+func (t *transfer) continues(file string, length int64) error {
+	old, err := os.Open(filepath.Join(t.to, file))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	info, err := old.Stat()
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(filepath.Join(t.from, file))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	same := info.Size() <= length
+	if same {
+		if same, err = equal(old, f, info.Size()); err != nil {
+			return err
+		}
+	}
+	if !same {
+		return fmt.Errorf("%s in %s does not continue the one in %s: they are not of one store, or one is damaged; use a new folder", file, t.from, t.to)
+	}
+	return nil
+}

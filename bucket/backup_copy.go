@@ -1,0 +1,270 @@
+package bucket
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// A batch of files is flushed together: a flush for each would take most of the
+// time.
+const (
+	batchFiles = 2048
+	batchBytes = 256 << 20
+)
+
+// batch are files that are written, and neither flushed nor named.
+type batch struct {
+	images []Image
+	bytes  int64
+}
+
+// copyFiles copies the originals of a bucket that the target does not have.
+func (t *transfer) copyFiles(ctx context.Context, p plan) error {
+	if err := os.MkdirAll(filepath.Join(t.to, p.bucket), dirMode); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(t.to, p.bucket, journalDir), privateDir); err != nil {
+		return err
+	}
+	var b batch
+	files := p.files
+	for x, y := range folders {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		folder := filepath.Join(t.to, p.bucket, x, y)
+		has := map[string]int64{}
+		entries, err := os.ReadDir(folder)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = os.MkdirAll(folder, dirMode)
+		}
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+				has[e.Name()] = info.Size()
+			}
+		}
+		last := folderOf(folderDigest(x, y))
+		for ; len(files) > 0 && folderOf(files[0].Digest) <= last; files = files[1:] {
+			image := files[0]
+			t.done++
+			if size, ok := has[filepath.Base(image.File())]; ok && size == image.Bytes && (!t.resumed || t.good(image)) {
+				continue
+			}
+			if err := t.copyFile(ctx, &b, image); err != nil {
+				return err
+			}
+			if len(b.images) >= batchFiles || b.bytes >= batchBytes {
+				if err := t.flush(ctx, &b); err != nil {
+					return err
+				}
+			}
+		}
+		if t.Progress != nil {
+			t.Progress(Progress{Stage: "images", Done: t.done, Total: int64(t.report.Images)})
+		}
+	}
+	return t.flush(ctx, &b)
+}
+
+// good tells whether the target's file, which an earlier run has left, is whole.
+func (t *transfer) good(image Image) bool {
+	digest, _, err := hashFile(filepath.Join(t.to, image.File()), false)
+	return err == nil && digest == image.Digest
+}
+
+func (t *transfer) temp(n int) string {
+	return filepath.Join(t.to, tmpDir, strconv.Itoa(n))
+}
+
+// copyFile copies an original to a temporary file. One that is not what its name
+// says is a finding, and not copied.
+func (t *transfer) copyFile(ctx context.Context, b *batch, image Image) error {
+	path := filepath.Join(t.from, image.File())
+	src, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		t.found(Finding{Kind: Missing, Path: image.File(), Detail: "the journal names it, and there is no such file"})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	tmp := t.temp(len(b.images))
+	hash := sha256.New()
+	var n int64
+	linked := false
+	if t.Link {
+		err := os.Link(path, tmp)
+		if linked = err == nil; !linked && !errors.Is(err, unix.EXDEV) && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EMLINK) {
+			return err
+		}
+	}
+	if linked {
+		n, err = io.Copy(hash, src)
+	} else {
+		var dst *os.File
+		if dst, err = os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, privateFile); err != nil {
+			return err
+		}
+		in := &source{r: src}
+		n, err = io.Copy(io.MultiWriter(dst, hash), in)
+		if err == nil {
+			err = dst.Chmod(imageMode)
+		}
+		if closeErr := dst.Close(); err == nil {
+			err = closeErr
+		}
+		if err != nil && in.err == nil { // of the target
+			return errors.Join(err, os.Remove(tmp))
+		}
+	}
+	detail := ""
+	switch got := Digest(hash.Sum(nil)); {
+	case err != nil:
+		detail = "it cannot be read: " + err.Error()
+	case n != image.Bytes:
+		detail = fmt.Sprintf("it has %d bytes, and had %d", n, image.Bytes)
+	case got != image.Digest:
+		detail = "its digest is " + got.String()
+	}
+	if detail != "" {
+		t.found(Finding{Kind: Corrupt, Path: image.File(), Detail: detail})
+		return os.Remove(tmp)
+	}
+	b.images = append(b.images, image)
+	b.bytes += n
+	return ctx.Err()
+}
+
+// source tells an error of reading from one of writing.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+// flush brings a batch to the disk, reads it back from there, and names it.
+func (t *transfer) flush(ctx context.Context, b *batch) error {
+	if len(b.images) == 0 {
+		return nil
+	}
+	if err := syncAll(t.to); err != nil {
+		return err
+	}
+	for n, image := range b.images {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		digest, _, err := hashFile(t.temp(n), true)
+		if err == nil && digest != image.Digest {
+			err = fmt.Errorf("what was written to %s is read back as something else: its disk cannot be trusted", t.to)
+		}
+		if err != nil {
+			return err
+		}
+		if err := os.Rename(t.temp(n), filepath.Join(t.to, image.File())); err != nil {
+			return err
+		}
+		t.report.Copied++
+		t.report.Bytes += image.Bytes
+	}
+	*b = batch{}
+	return nil
+}
+
+// hashFile reads a file, from the disk rather than from memory where cold is set
+// and the system obliges.
+func hashFile(path string, cold bool) (Digest, int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Digest{}, 0, err
+	}
+	defer f.Close()
+	if cold {
+		unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) // a hint
+	}
+	hash := sha256.New()
+	n, err := io.Copy(hash, f)
+	return Digest(hash.Sum(nil)), n, err
+}
+
+// syncAll flushes the whole file system that a folder is on.
+func syncAll(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := unix.Syncfs(int(d.Fd())); err != nil {
+		return fmt.Errorf("flush %s: %w", dir, err)
+	}
+	return nil
+}
+
+// copyJournal copies the beginning of a journal, unless the target has it.
+func (t *transfer) copyJournal(file string, length int64) error {
+	target := filepath.Join(t.to, file)
+	if info, err := os.Stat(target); err == nil && info.Size() == length {
+		return nil // continues has compared them
+	}
+	if err := os.MkdirAll(filepath.Dir(target), privateDir); err != nil {
+		return err
+	}
+	src, err := os.Open(filepath.Join(t.from, file))
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	tmp := filepath.Join(t.to, tmpDir, "journal")
+	dst, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, privateFile)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyN(dst, src, length)
+	if err = errors.Join(err, dst.Sync(), dst.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, target); err != nil {
+		return err
+	}
+	return osDisk{}.SyncDir(filepath.Dir(target))
+}
+
+// equal compares the first n bytes of two files.
+func equal(a, b io.Reader, n int64) (bool, error) {
+	x, y := make([]byte, 64<<10), make([]byte, 64<<10)
+	for n > 0 {
+		size := min(n, int64(len(x)))
+		if _, err := io.ReadFull(a, x[:size]); err != nil {
+			return false, err
+		}
+		if _, err := io.ReadFull(b, y[:size]); err != nil {
+			return false, err
+		}
+		if !bytes.Equal(x[:size], y[:size]) {
+			return false, nil
+		}
+		n -= size
+	}
+	return true, nil
+}

@@ -1,0 +1,318 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func backup(t *testing.T, root, dir string) (BackupReport, *found) {
+	t.Helper()
+	var f found
+	r, err := Backup(t.Context(), BackupOptions{Root: root, Dir: dir, Found: f.add, Progress: func(Progress) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, &f
+}
+
+func restore(t *testing.T, dir, root string) (BackupReport, *found) {
+	t.Helper()
+	var f found
+	r, _, err := Restore(t.Context(), BackupOptions{Root: root, Dir: dir, Found: f.add})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, &f
+}
+
+// tree maps the paths of all regular files below a folder to their bytes.
+func tree(t *testing.T, root string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, _ := filepath.Rel(root, path)
+		text, err := os.ReadFile(path)
+		files[rel] = string(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// What was backed up and restored answers as before, for all URLs and buckets,
+// and is a store in which more can be kept.
+func TestBackupAndRestore(t *testing.T) {
+	root, urls := varied(t)
+	both := []Bucket{{Name: "i"}, {Name: "f"}}
+	s := openStore(t, Options{Root: root, Origin: newOrigin(), Buckets: both})
+	before := answers(t, s)
+	dir, again := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "a", "b")
+	r, f := backup(t, root, dir) // while the store is open
+	f.want(t)
+	if r.Images != 20+15 || r.Copied != r.Images || r.Bytes == 0 {
+		t.Errorf("first backup: %+v", r)
+	}
+	if r, f = backup(t, root, dir); r.Copied != 0 || r.Images != 20+15 {
+		t.Errorf("second backup: %+v", r)
+	}
+	f.want(t)
+	if _, f := restore(t, dir, again); len(f.all) != 0 {
+		t.Errorf("found %v", f.short())
+	}
+	o := newOrigin()
+	o.set(urlA, "a")
+	s2 := openStore(t, Options{Root: again, Origin: o, Buckets: both})
+	for k, v := range before {
+		if got := answers(t, s2)[k]; got != v {
+			t.Errorf("%s: %+v, was %+v", k, got, v)
+		}
+	}
+	for _, url := range urls {
+		a, err := s2.Find("i", url)
+		if err != nil || content(t, s2, a) == "" {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+	keep(t, s2, urlA)
+	for _, path := range []string{"i/A/A", "f/-/_"} {
+		if info, err := os.Stat(filepath.Join(again, path)); err != nil || info.Mode().Perm() != dirMode {
+			t.Errorf("%s: %v, %v", path, info, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, indexFile)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the backup has an index: %v", err)
+	}
+}
+
+// A backup while images are kept holds all that its journals name, whatever the
+// moment.
+func TestBackupWhileKeeping(t *testing.T) {
+	o, root, dir := newOrigin(), t.TempDir(), filepath.Join(t.TempDir(), "backup")
+	s := openStore(t, Options{Root: root, Origin: o})
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	begun := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for n := 0; ; n++ {
+			if n == 1 {
+				close(begun)
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			url := fmt.Sprintf("https://example.com/%d.png", n)
+			o.set(url, fmt.Sprint("bytes ", n))
+			if _, err := s.Keep(context.Background(), "i", url); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	<-begun
+	for range 3 {
+		_, f := backup(t, root, dir)
+		f.want(t)
+		whole(t, dir)
+	}
+	close(stop)
+	<-stopped
+}
+
+// whole holds for every backup: each line is whole, and its file is there.
+func whole(t *testing.T, dir string) {
+	t.Helper()
+	files := tree(t, dir)
+	for _, e := range readJournal(t, dir, "i") {
+		if files[filepath.Join("i", e.Digest[:1], e.Digest[1:2], e.Digest+".png")] == "" {
+			t.Errorf("the backup lacks %s", e.URL)
+		}
+	}
+}
+
+// Broken off after any number of images, a backup is good, and goes on.
+func TestBackupBrokenOff(t *testing.T) {
+	root, _ := varied(t)
+	dir := filepath.Join(t.TempDir(), "backup")
+	for _, after := range []int64{0, 1, 5, 20, 30} {
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := Backup(ctx, BackupOptions{Root: root, Dir: dir, Progress: func(p Progress) {
+			if p.Stage == "images" && p.Done >= after {
+				cancel()
+			}
+		}})
+		cancel()
+		if !errors.Is(err, context.Canceled) {
+			t.Fatalf("after %d images: %v", after, err)
+		}
+		whole(t, dir)
+	}
+	// What a power cut has made of a file is not trusted.
+	var victim string
+	for path := range tree(t, dir) {
+		if strings.HasSuffix(path, ".png") {
+			victim = filepath.Join(dir, path)
+		}
+	}
+	if victim != "" {
+		info, err := os.Stat(victim)
+		if err != nil {
+			t.Fatal(err)
+		}
+		os.Remove(victim)
+		if err := os.WriteFile(victim, make([]byte, info.Size()), 0o444); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, f := backup(t, root, dir)
+	f.want(t)
+	again := filepath.Join(t.TempDir(), "again")
+	if r, f := restore(t, dir, again); len(f.all) != 0 || r.Copied != 35 {
+		t.Errorf("restore: %+v, %v", r, f.short())
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*unfinished*")); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// A restore that was broken off is marked, and goes on.
+func TestRestoreBrokenOff(t *testing.T) {
+	root, _ := varied(t)
+	dir, again := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "again")
+	backup(t, root, dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, _, err := Restore(ctx, BackupOptions{Root: again, Dir: dir, Progress: func(p Progress) {
+		if p.Stage == "images" && p.Done > 10 {
+			cancel()
+		}
+	}})
+	if !errors.Is(err, context.Canceled) || !RestoreUnfinished(again) {
+		t.Errorf("broken off: %v, marked: %v", err, RestoreUnfinished(again))
+	}
+	_, f := restore(t, dir, again)
+	f.want(t)
+	if RestoreUnfinished(again) {
+		t.Error("still marked")
+	}
+	if _, _, err := Restore(t.Context(), BackupOptions{Root: again, Dir: dir}); err == nil || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("once more: %v", err)
+	}
+}
+
+// Damage in the store does not reach the backup, and damage in the backup not the
+// store.
+func TestBackupOfDamage(t *testing.T) {
+	o, root := newOrigin(), t.TempDir()
+	o.set(urlA, "the bytes of a")
+	o.set(urlB, "the bytes of b")
+	o.set(urlD, "the bytes of d")
+	s := openStore(t, Options{Root: root, Origin: o})
+	a, b, d := keep(t, s, urlA), keep(t, s, urlB), keep(t, s, urlD)
+	s.Close(t.Context())
+	dir := filepath.Join(t.TempDir(), "backup")
+	backup(t, root, dir)
+	damage := func(root string, i Image, text string) {
+		t.Helper()
+		os.Remove(filepath.Join(root, i.File()))
+		if text != "" {
+			if err := os.WriteFile(filepath.Join(root, i.File()), []byte(text), 0o444); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	damage(root, a, "the bytes of A")
+	damage(root, b, "")
+	_, f := backup(t, root, dir) // it has both
+	f.want(t)
+	if got := tree(t, dir)[a.File()]; got != "the bytes of a" {
+		t.Errorf("the backup has %q", got)
+	}
+	fresh := filepath.Join(t.TempDir(), "fresh") // it has neither
+	_, f = backup(t, root, fresh)
+	f.want(t, "corrupt "+a.File(), "missing "+b.File())
+	if _, ok := tree(t, fresh)[a.File()]; ok {
+		t.Error("wrong bytes were backed up")
+	}
+	damage(dir, d, "the bytes of D")
+	again := filepath.Join(t.TempDir(), "again")
+	_, f = restore(t, dir, again)
+	f.want(t, "corrupt "+d.File())
+	if files := tree(t, again); files[a.File()] != "the bytes of a" || files[d.File()] != "" {
+		t.Errorf("restored: %q, %q", files[a.File()], files[d.File()])
+	}
+	damage(root, a, "the bytes of a") // for checkTree
+}
+
+func TestBackupLinks(t *testing.T) {
+	o, root := newOrigin(), t.TempDir()
+	o.set(urlA, "a")
+	s := openStore(t, Options{Root: root, Origin: o})
+	a := keep(t, s, urlA)
+	dir := filepath.Join(t.TempDir(), "backup")
+	if _, err := Backup(t.Context(), BackupOptions{Root: root, Dir: dir, Link: true}); err != nil {
+		t.Fatal(err)
+	}
+	x, err := os.Stat(filepath.Join(root, a.File()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if y, err := os.Stat(filepath.Join(dir, a.File())); err != nil || !os.SameFile(x, y) {
+		t.Errorf("it is no link: %v", err)
+	}
+}
+
+func TestBackupRefused(t *testing.T) {
+	o, root := newOrigin(), t.TempDir()
+	o.set(urlA, "a")
+	s := openStore(t, Options{Root: root, Origin: o})
+	keep(t, s, urlA)
+	other := t.TempDir()
+	o.set(urlB, "b")
+	s2 := openStore(t, Options{Root: other, Origin: o, Now: newClock().Now})
+	s2.Keep(t.Context(), "i", urlB)
+	s3root := t.TempDir()
+	s3 := openStore(t, Options{Root: s3root, Origin: o, Now: newClock().Now})
+	s3.Keep(t.Context(), "i", urlA)
+	dir := filepath.Join(t.TempDir(), "backup")
+	backup(t, other, dir)
+	full := t.TempDir()
+	if err := os.WriteFile(filepath.Join(full, "thesis.txt"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := tree(t, dir)
+	for name, tt := range map[string]struct{ root, dir, want string }{
+		"another store's backup": {s3root, dir, "they are not of one store"},
+		"a folder in use":        {root, full, ErrNotBackup.Error()},
+		"the store itself":       {root, root, "must not lie in each other"},
+		"within the store":       {root, filepath.Join(root, "backup"), "must not lie in each other"},
+		"around the store":       {root, filepath.Dir(root), "must not lie in each other"},
+		"no store":               {t.TempDir(), filepath.Join(t.TempDir(), "x"), "there is no bucket"},
+	} {
+		if _, err := Backup(t.Context(), BackupOptions{Root: tt.root, Dir: tt.dir}); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+	}
+	after := tree(t, dir)
+	delete(after, backupUnfinished)
+	if fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("a refused backup changed the other's")
+	}
+	if _, _, err := Restore(t.Context(), BackupOptions{Root: filepath.Join(t.TempDir(), "x"), Dir: full}); err == nil || !strings.Contains(err.Error(), "no backup") {
+		t.Errorf("restore of no backup: %v", err)
+	}
+	if _, _, err := Restore(t.Context(), BackupOptions{Root: full, Dir: dir}); err == nil || !strings.Contains(err.Error(), "not empty: it holds thesis.txt") {
+		t.Errorf("restore over something: %v", err)
+	}
+}

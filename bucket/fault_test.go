@@ -1,0 +1,394 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/probe"
+)
+
+// bench is a store on a disk that can be told to fail, and what the scenarios
+// need.
+type bench struct {
+	*testing.T
+	store  *Store
+	origin *origin
+	clock  *clock
+	fault  *fault
+	fresh  int // for names that were never used
+}
+
+func newBench(t *testing.T) *bench {
+	b := &bench{T: t, origin: newOrigin(), clock: newClock(), fault: &fault{}}
+	b.store = openStore(t, Options{Root: t.TempDir(), Origin: b.origin, Now: b.clock.Now, disk: newStepDisk(b.fault.hook)})
+	return b
+}
+
+// url is a URL under which the origin has this body; "": nothing.
+func (b *bench) url(body string) string {
+	b.fresh++
+	url := fmt.Sprintf("https://example.com/%d.png", b.fresh)
+	if body != "" {
+		b.origin.set(url, body)
+	}
+	return url
+}
+
+// body is a body that no image had before.
+func (b *bench) body() string {
+	b.fresh++
+	return fmt.Sprintf("the bytes of image %d", b.fresh)
+}
+
+// overwrite puts other bytes of the same length in the place of an original.
+func (b *bench) overwrite(i Image) {
+	b.Helper()
+	path := b.store.Path(i.File())
+	if err := os.Remove(path); err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Repeat("?", int(i.Bytes))), imageMode); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bench) keeps(url, body string) func() error {
+	return func() error {
+		i, err := b.store.Keep(b.Context(), "i", url)
+		if err != nil {
+			return err
+		}
+		return b.opens(i, body)()
+	}
+}
+
+func (b *bench) opens(i Image, body string) func() error {
+	return func() error {
+		f, err := b.store.Open(b.Context(), i)
+		return b.has(f, err, body)
+	}
+}
+
+func (b *bench) makes(i Image, made, want string) func() error {
+	return func() error {
+		f, err := b.store.OpenMade(b.Context(), i, "250x250", probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
+			_, err := io.Copy(io.Discard, r)
+			return []byte(made), err
+		})
+		return b.has(f, err, want)
+	}
+}
+
+// has tells of bytes that are not those wanted: wrong bytes are never served as
+// right, whatever the disk does.
+func (b *bench) has(f *os.File, err error, want string) error {
+	b.Helper()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	got, err := io.ReadAll(f)
+	if err == nil && string(got) != want {
+		b.Errorf("got %q, want %q", got, want)
+	}
+	return err
+}
+
+// scenarios are all that the store does to a disk when it serves. Each prepares
+// something new, and returns the call that is to be disturbed.
+var scenarios = []struct {
+	name    string
+	prepare func(*bench) func() error
+}{
+	{"keep", func(b *bench) func() error {
+		body := b.body()
+		return b.keeps(b.url(body), body)
+	}},
+	{"keep the first of a month", func(b *bench) func() error {
+		b.clock.add(31 * 24 * time.Hour)
+		body := b.body()
+		return b.keeps(b.url(body), body)
+	}},
+	{"keep bytes that are there", func(b *bench) func() error {
+		body := b.body()
+		keep(b, b.store, b.url(body))
+		return b.keeps(b.url(body), body)
+	}},
+	{"keep bytes that are there damaged", func(b *bench) func() error {
+		body := b.body()
+		b.overwrite(keep(b, b.store, b.url(body)))
+		return b.keeps(b.url(body), body)
+	}},
+	{"remember a failure", func(b *bench) func() error {
+		url := b.url("")
+		return func() error {
+			_, err := b.store.Keep(b.Context(), "i", url)
+			var f *Failure
+			if errors.As(err, &f) {
+				if f.Class != fetch.Gone || f.Attempts != 1 {
+					b.Errorf("got %+v", f)
+				}
+				return nil
+			}
+			return err
+		}
+	}},
+	{"fetch without keeping", func(b *bench) func() error {
+		body := b.body()
+		url := b.url(body)
+		return func() error {
+			p, err := b.store.Fetch(b.Context(), "i", url)
+			if err != nil {
+				return err
+			}
+			if _, err := p.Seek(0, io.SeekStart); err != nil {
+				return err
+			}
+			return b.has(p.File, nil, body)
+		}
+	}},
+	{"make", func(b *bench) func() error {
+		i := keep(b, b.store, b.url(b.body()))
+		return b.makes(i, "small", "small")
+	}},
+	{"let the original stand for a size", func(b *bench) func() error {
+		body := b.body()
+		i := keep(b, b.store, b.url(body))
+		return b.makes(i, "", body)
+	}},
+	{"heal a vanished original", func(b *bench) func() error {
+		body := b.body()
+		i := keep(b, b.store, b.url(body))
+		if err := os.Remove(b.store.Path(i.File())); err != nil {
+			b.Fatal(err)
+		}
+		return b.opens(i, body)
+	}},
+	{"heal a damaged original, and make", func(b *bench) func() error {
+		i := keep(b, b.store, b.url(b.body()))
+		b.overwrite(i)
+		return b.makes(i, "small", "small")
+	}},
+}
+
+// Each step of each scenario fails, in each way: the caller is told, nothing is
+// left half done, and the same call succeeds when the disk is well again.
+func TestFaults(t *testing.T) {
+	for _, sc := range scenarios {
+		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO} {
+				for _, done := range []bool{false, true} {
+					for n := 1; b.disturb(sc.prepare(b), n, errno, done); n++ {
+						if n > 100 {
+							t.Fatal("a hundred steps")
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// disturb runs a call whose n-th step fails, and then once more. It returns false
+// where the call has no n-th step.
+func (b *bench) disturb(call func() error, n int, errno syscall.Errno, done bool) bool {
+	b.Helper()
+	b.fault.arm(n, errno, done, false)
+	err := call()
+	hit := b.fault.disarm()
+	what := fmt.Sprintf("step %d, %+v, fails with %v (done: %v)", n, hit, errno, done)
+	switch {
+	case hit == nil:
+		if err != nil {
+			b.Errorf("without a fault: %v", err)
+		}
+		return false
+	case hit.op == "RemoveAll":
+		// A temporary file that cannot be removed costs a name in tmp, which
+		// the next start sweeps; the image is kept.
+		if err != nil {
+			b.Errorf("%s: %v", what, err)
+		}
+		if !done {
+			b.sweep()
+		}
+	case !errors.Is(err, errno):
+		b.Errorf("%s: the caller is told %v", what, err)
+	case errors.Is(err, ErrFull) != (errno != syscall.EIO) && hit.op != "Room":
+		b.Errorf("%s: full or not: %v", what, err)
+	case errors.Is(err, ErrLost):
+		b.Errorf("%s: the origin is blamed: %v", what, err)
+	}
+	b.nothingHalfDone(what)
+	if err := call(); err != nil {
+		b.Errorf("%s: afterwards: %v", what, err)
+	}
+	b.nothingHalfDone(what + ", afterwards")
+	return true
+}
+
+func (b *bench) sweep() {
+	b.Helper()
+	if err := sweep(osDisk{}, b.store.Root()); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// nothingHalfDone: tmp is empty, and what the index knows can be read.
+func (b *bench) nothingHalfDone(what string) {
+	b.Helper()
+	if left, err := os.ReadDir(filepath.Join(b.store.Root(), tmpDir)); err != nil || len(left) > 0 {
+		b.Errorf("%s: left in tmp: %v, %v", what, left, err)
+	}
+	for url, a := range b.origin.answers {
+		i, err := b.store.Find("i", url)
+		if err != nil {
+			continue
+		}
+		if info, err := os.Stat(b.store.Path(i.File())); err == nil && info.Size() != int64(len(a.body)) {
+			b.Errorf("%s: %s has %d bytes", what, url, info.Size())
+		}
+	}
+}
+
+// A disk that is gone from some step on, and comes back: as above, but for tmp,
+// which cannot be emptied while it is gone.
+func TestDiskGone(t *testing.T) {
+	b := newBench(t)
+	for _, sc := range scenarios {
+		for n := 1; ; n++ {
+			call := sc.prepare(b)
+			b.fault.arm(n, syscall.EIO, false, true)
+			err := call()
+			hit := b.fault.disarm()
+			if hit == nil {
+				break
+			}
+			if hit.op != "RemoveAll" && !errors.Is(err, syscall.EIO) {
+				t.Errorf("%s, gone from step %d, %+v: %v", sc.name, n, hit, err)
+			}
+			b.sweep()
+			if err := call(); err != nil {
+				t.Errorf("%s, gone from step %d, %+v: afterwards: %v", sc.name, n, hit, err)
+			}
+			b.nothingHalfDone(sc.name)
+		}
+	}
+}
+
+// Opening a store fails at each step that is not one of the thousands that make
+// a bucket's folders, and at some of those: the next Open makes all of it.
+func TestOpenFaults(t *testing.T) {
+	f := &fault{}
+	attempt := func(n int) (*Options, *step, error) {
+		o := &Options{
+			Root: filepath.Join(t.TempDir(), "a/b"), Origin: newOrigin(),
+			Buckets: []Bucket{{Name: "i"}}, disk: newStepDisk(f.hook),
+		}
+		f.arm(n, syscall.EIO, false, false)
+		s, err := Open(*o)
+		if err == nil {
+			s.Close(t.Context())
+		}
+		return o, f.disarm(), err
+	}
+	if _, hit, err := attempt(1 << 30); hit != nil || err != nil {
+		t.Fatal(hit, err)
+	}
+	last := len(f.steps())
+	for n := 1; n <= last; n++ {
+		if 10 < n && n < last-5 && n%1500 != 0 {
+			continue
+		}
+		o, hit, err := attempt(n)
+		if !errors.Is(err, syscall.EIO) {
+			t.Fatalf("step %d, %+v: %v", n, hit, err)
+		}
+		s, err := Open(*o)
+		if err != nil {
+			t.Fatalf("step %d, %+v: afterwards: %v", n, hit, err)
+		}
+		s.Close(t.Context())
+		if found, err := filepath.Glob(filepath.Join(o.Root, "i/?/?")); err != nil || len(found) != 64*64 {
+			t.Errorf("step %d, %+v: %d folders, %v", n, hit, len(found), err)
+		}
+	}
+}
+
+// A group whose lines did not all reach the disk: none of it counts, and none of
+// it is left to spoil the lines that follow. A flush that failed is not asked
+// again: the file is opened anew and what it may have lost is written again.
+func TestJournalFaults(t *testing.T) {
+	at := time.Date(2026, 11, 18, 12, 0, 0, 0, time.UTC)
+	group := func(urls ...string) (g []*event) {
+		for _, u := range urls {
+			g = append(g, &event{Time: at, URL: u})
+		}
+		return g
+	}
+	for _, tt := range []struct {
+		op     string
+		errors int // calls that fail
+	}{
+		{"Write", 1}, {"Sync", 1}, {"Truncate", 2},
+	} {
+		t.Run(tt.op, func(t *testing.T) {
+			var trace []string
+			failing := false
+			dir := t.TempDir()
+			j := journal{dir: dir, log: slog.New(slog.DiscardHandler), whole: unknown}
+			j.disk = newStepDisk(func(s step, do func() error) error {
+				trace = append(trace, s.op)
+				if failing && (s.op == tt.op || tt.op == "Truncate" && s.op == "Sync") {
+					return syscall.EIO
+				}
+				return do()
+			})
+			if err := j.append(group("1", "2")); err != nil {
+				t.Fatal(err)
+			}
+			failing = true
+			for i := range tt.errors {
+				if err := j.append(group("3", "4", "5")); !errors.Is(err, syscall.EIO) {
+					t.Errorf("failure %d: %v", i, err)
+				}
+			}
+			failing, trace = false, nil
+			if err := j.append(group("6")); err != nil {
+				t.Fatal(err)
+			}
+			if want := []string{"OpenAppend", "SyncDir", "Truncate", "Write", "Sync"}; !slices.Equal(trace, want) {
+				t.Errorf("afterwards: %v, want %v", trace, want)
+			}
+			if err := j.append(group("7")); err != nil {
+				t.Fatal(err)
+			}
+			j.close()
+			data, err := os.ReadFile(filepath.Join(dir, "2026-11.ndjson"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var urls []string
+			for line := range strings.Lines(string(data)) {
+				_, rest, _ := strings.Cut(line, `"url":"`)
+				urls = append(urls, rest[:1])
+			}
+			if got := strings.Join(urls, ""); got != "1267" {
+				t.Errorf("the journal has the lines %s: %s", got, data)
+			}
+		})
+	}
+}

@@ -1,0 +1,193 @@
+package index
+
+import (
+	"bytes"
+	"errors"
+	"iter"
+
+	"go.etcd.io/bbolt"
+)
+
+// Entry is an image with the number of URLs that refer to it.
+type Entry struct {
+	Image
+	Refs uint64
+}
+
+// Entry returns the entry of a digest, or ErrNotFound.
+func (db *DB) Entry(bucket string, digest [32]byte) (Entry, error) {
+	t, err := db.tables(bucket)
+	if err != nil {
+		return Entry{}, err
+	}
+	var e Entry
+	err = db.view(func(tx *bbolt.Tx) error {
+		r, err := getRecord(tx.Bucket(t.images), digest[:])
+		e = Entry{Image: r.Image, Refs: r.refs}
+		return err
+	})
+	return e, err
+}
+
+// RefOf returns what a URL's key refers to, or ErrNotFound.
+func (db *DB) RefOf(bucket string, key Key) (Ref, error) {
+	t, err := db.tables(bucket)
+	if err != nil {
+		return Ref{}, err
+	}
+	var ref Ref
+	err = db.view(func(tx *bbolt.Tx) error {
+		v := tx.Bucket(t.urls).Get(key[:])
+		if v == nil {
+			return ErrNotFound
+		}
+		if len(v) != len(ref) {
+			return errRecord
+		}
+		copy(ref[:], v)
+		return nil
+	})
+	return ref, err
+}
+
+// Images goes through the images of a bucket in the order of their digests. An
+// entry that cannot be read comes with its digest and an error, and does not end
+// it.
+//
+// Images and URLs hold no transaction between two entries, since one that is
+// open for hours would keep the file from using its free pages again: they read
+// some entries ahead, and what changes meanwhile may show or not.
+func (db *DB) Images(bucket string) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		t, err := db.tables(bucket)
+		if err != nil {
+			yield(Entry{}, err)
+			return
+		}
+		for pair, err := range db.walk(t.images) {
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			r, err := decodeRecord(pair.key, pair.value)
+			if errors.Is(err, errRecord) {
+				copy(r.Digest[:], pair.key)
+			}
+			if !yield(Entry{Image: r.Image, Refs: r.refs}, err) {
+				return
+			}
+		}
+	}
+}
+
+// Link is what a URL refers to.
+type Link struct {
+	Key Key
+	Ref Ref
+}
+
+// URLs goes through the URLs of a bucket in the order of their keys; see Images.
+func (db *DB) URLs(bucket string) iter.Seq2[Link, error] {
+	return func(yield func(Link, error) bool) {
+		t, err := db.tables(bucket)
+		if err != nil {
+			yield(Link{}, err)
+			return
+		}
+		for pair, err := range db.walk(t.urls) {
+			if err != nil {
+				yield(Link{}, err)
+				return
+			}
+			var l Link
+			copy(l.Key[:], pair.key)
+			copy(l.Ref[:], pair.value)
+			if len(pair.key) != len(l.Key) || len(pair.value) != len(l.Ref) {
+				err = errRecord
+			}
+			if !yield(l, err) {
+				return
+			}
+		}
+	}
+}
+
+// ahead is how many entries walk reads in one transaction.
+const ahead = 512
+
+type pair struct{ key, value []byte }
+
+// walk goes through a table. An error ends it.
+func (db *DB) walk(table []byte) iter.Seq2[pair, error] {
+	return func(yield func(pair, error) bool) {
+		var last []byte
+		for {
+			var pairs []pair
+			err := db.view(func(tx *bbolt.Tx) error {
+				c := tx.Bucket(table).Cursor()
+				k, v := c.First()
+				if last != nil {
+					if k, v = c.Seek(last); bytes.Equal(k, last) {
+						k, v = c.Next()
+					}
+				}
+				for ; k != nil && len(pairs) < ahead; k, v = c.Next() {
+					pairs = append(pairs, pair{bytes.Clone(k), bytes.Clone(v)})
+				}
+				return nil
+			})
+			if err != nil {
+				yield(pair{}, err)
+				return
+			}
+			for _, p := range pairs {
+				if !yield(p, nil) {
+					return
+				}
+			}
+			if len(pairs) < ahead {
+				return
+			}
+			last = pairs[len(pairs)-1].key
+		}
+	}
+}
+
+// Recount counts the URLs that refer to these images, and corrects what the
+// entries say. It goes through all URLs of the bucket in one transaction: a
+// second for a million.
+func (db *DB) Recount(bucket string, digests [][32]byte) error {
+	t, err := db.tables(bucket)
+	if err != nil {
+		return err
+	}
+	counts := map[Ref]uint64{}
+	for _, d := range digests {
+		counts[refOf(d)] = 0
+	}
+	return db.update(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(t.urls).Cursor()
+		for k, v := c.First(); k != nil; k, v = c.Next() {
+			if len(v) == len(Ref{}) {
+				if n, ok := counts[Ref(v)]; ok {
+					counts[Ref(v)] = n + 1
+				}
+			}
+		}
+		images := tx.Bucket(t.images)
+		for ref, n := range counts {
+			r, err := findRecord(images, ref[:])
+			if errors.Is(err, ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			r.refs = n
+			if err := images.Put(r.Digest[:], r.encode()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,331 @@
+package bucket
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"imgkeep/bucket/index"
+	"imgkeep/bucket/probe"
+)
+
+// Kind is what is wrong with something in a store.
+type Kind string
+
+// Kinds of findings.
+const (
+	Missing      Kind = "missing"      // an original that is not there
+	Corrupt      Kind = "corrupt"      // an original whose bytes are not those of its name
+	Orphan       Kind = "orphan"       // an original that nothing knows the URL of
+	Unreferenced Kind = "unreferenced" // an original that no URL refers to any more
+	Unindexed    Kind = "unindexed"    // a line of the journal that the index does not have
+	Unjournaled  Kind = "unjournaled"  // an entry of the index that the journal does not have
+	Disagreement Kind = "disagreement" // index and journal name different images, or facts
+	References   Kind = "references"   // the index counts the URLs of an image wrongly
+	LooseSize    Kind = "loose-size"   // something made from an original that is not there
+	Dangling     Kind = "dangling"     // a link in the place of a size that leads nowhere
+	Leftover     Kind = "leftover"     // unfinished work of long ago
+	Foreign      Kind = "foreign"      // a file that is none of the store's
+	BrokenLine   Kind = "broken-line"  // a line of the journal that cannot be read
+)
+
+// Finding is something in a store that is not as it should be.
+type Finding struct {
+	Kind   Kind   `json:"kind"`
+	Path   string `json:"path"` // below the root; of a journal with the line: "i/journal/2026-11.ndjson:12"
+	URL    string `json:"url,omitempty"`
+	Detail string `json:"detail,omitempty"`
+	Repair string `json:"repair,omitempty"` // what was done about it, or tried
+	// Repaired tells that nothing remains to be done.
+	Repaired bool `json:"repaired,omitempty"`
+}
+
+// Progress tells how far some work is.
+type Progress struct {
+	Stage string `json:"stage"` // "journals", "originals" …
+	Done  int64  `json:"done"`
+	Total int64  `json:"total"` // 0: not known
+	Bytes bool   `json:"bytes"` // Done and Total are bytes
+}
+
+// ReindexOptions say what Reindex does.
+type ReindexOptions struct {
+	Root     string
+	Found    func(Finding)  // told of each finding; nil: nobody
+	Progress func(Progress) // told now and then; nil: nobody
+}
+
+// ReindexReport says what Reindex has done.
+type ReindexReport struct {
+	Buckets []string     `json:"buckets"`
+	Lines   int          `json:"lines"`  // of journals, read
+	URLs    int          `json:"urls"`   // in the new index
+	Images  int          `json:"images"` // in the new index
+	Found   map[Kind]int `json:"found"`
+	Bytes   int64        `json:"bytes"`   // of the new index
+	Seconds float64      `json:"seconds"` // that it took
+}
+
+// Reindex makes the index of a store anew, from its journals and files alone,
+// and puts it in the place of the old one, if any, when it is whole. The store
+// must not be open: index.ErrLocked. All buckets that have a journal are in it,
+// configured or not. What it cannot know is which URLs failed lately: these are
+// tried again when they are asked for.
+//
+// A last line that a crash has torn is passed over. Findings are broken lines,
+// which are skipped, originals that are missing, whose URLs are not indexed and
+// so are fetched anew when asked for, and orphans. A line with an operation that
+// this version does not know ends it.
+//
+// It takes about 250 bytes of memory for each URL.
+func Reindex(ctx context.Context, o ReindexOptions) (_ ReindexReport, err error) {
+	start := time.Now()
+	r := reindexing{ReindexOptions: o, report: ReindexReport{Found: map[Kind]int{}}}
+	if r.report.Buckets, err = bucketsOnDisk(o.Root); err != nil {
+		return r.report, err
+	}
+	path := filepath.Join(o.Root, indexFile)
+	rebuilding, err := index.Rebuild(path)
+	if err != nil {
+		return r.report, err
+	}
+	defer func() { err = errors.Join(err, rebuilding.Close()) }()
+	tmp := filepath.Join(o.Root, tmpDir)
+	if err := os.Mkdir(tmp, privateDir); err != nil && !errors.Is(err, fs.ErrExist) {
+		return r.report, err
+	}
+	var contents []index.Content
+	for _, name := range r.report.Buckets {
+		c, err := r.bucket(ctx, name)
+		if err != nil {
+			return r.report, err
+		}
+		contents = append(contents, c)
+	}
+	r.progress("index", 0, 0, false)
+	if err := rebuilding.Replace(filepath.Join(tmp, indexFile), contents); err != nil {
+		return r.report, fmt.Errorf("write the new index: %w", full(err))
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return r.report, err
+	}
+	r.report.Bytes, r.report.Seconds = info.Size(), time.Since(start).Seconds()
+	return r.report, nil
+}
+
+type reindexing struct {
+	ReindexOptions
+	report ReindexReport
+}
+
+func (r *reindexing) found(f Finding) {
+	r.report.Found[f.Kind]++
+	if r.Found != nil {
+		r.Found(f)
+	}
+}
+
+func (r *reindexing) progress(stage string, done, total int64, bytes bool) {
+	if r.Progress != nil {
+		r.Progress(Progress{stage, done, total, bytes})
+	}
+}
+
+// journaled is what the journal of a bucket says, in little memory.
+type journaled struct {
+	images []journaledImage
+	number map[index.Ref]uint32 // of an image in images
+	urls   []journaledURL
+}
+
+type journaledImage struct {
+	digest        Digest
+	stored, bytes int64
+	width, height int32
+	frames        int32
+	refs          uint32
+	format        probe.Format
+	orientation   uint8
+	present       bool
+}
+
+type journaledURL struct {
+	key    index.Key
+	image  uint32
+	number uint32 // of its line: the last one holds
+}
+
+func refOf(d Digest) index.Ref { return index.Ref(d[:16]) }
+
+func (i *journaledImage) info() probe.Info {
+	return probe.Info{Format: i.format, Width: int(i.width), Height: int(i.height), Orientation: int(i.orientation), Frames: int(i.frames)}
+}
+
+// add notes a line. The first line of some bytes dates them, as in the index.
+func (j *journaled) add(image Image) error {
+	n, ok := j.number[refOf(image.Digest)]
+	if !ok {
+		n = uint32(len(j.images))
+		j.number[refOf(image.Digest)] = n
+		j.images = append(j.images, journaledImage{
+			digest: image.Digest, stored: image.Stored.Unix(), bytes: image.Bytes,
+			width: int32(image.Width), height: int32(image.Height), frames: int32(image.Frames),
+			format: image.Format, orientation: uint8(image.Orientation),
+		})
+	} else if j.images[n].digest != image.Digest {
+		return index.ErrCollision
+	}
+	j.urls = append(j.urls, journaledURL{index.KeyOf(image.URL), n, uint32(len(j.urls))})
+	return nil
+}
+
+// settle keeps of each URL the last line, in the order of their keys.
+func (j *journaled) settle() {
+	slices.SortFunc(j.urls, func(a, b journaledURL) int {
+		if c := bytes.Compare(a.key[:], b.key[:]); c != 0 {
+			return c
+		}
+		return -cmp.Compare(a.number, b.number)
+	})
+	j.urls = slices.CompactFunc(j.urls, func(a, b journaledURL) bool { return a.key == b.key })
+}
+
+func (r *reindexing) bucket(ctx context.Context, name string) (index.Content, error) {
+	j, err := r.read(ctx, name)
+	if err != nil {
+		return index.Content{}, err
+	}
+	for _, u := range j.urls {
+		j.images[u.image].refs++
+	}
+	if err := r.look(ctx, name, j); err != nil {
+		return index.Content{}, err
+	}
+	urls := j.urls[:0]
+	for _, u := range j.urls {
+		if j.images[u.image].present {
+			urls = append(urls, u)
+		}
+	}
+	order := make([]uint32, 0, len(j.images))
+	for n := range j.images {
+		if j.images[n].present {
+			order = append(order, uint32(n))
+		}
+	}
+	slices.SortFunc(order, func(a, b uint32) int {
+		return bytes.Compare(j.images[a].digest[:], j.images[b].digest[:])
+	})
+	r.report.URLs += len(urls)
+	r.report.Images += len(order)
+	return index.Content{
+		Bucket: name,
+		Images: func(yield func(index.Entry) bool) {
+			for _, n := range order {
+				i := &j.images[n]
+				image := index.Image{Digest: i.digest, Info: i.info(), Bytes: i.bytes, Stored: time.Unix(i.stored, 0)}
+				if !yield(index.Entry{Image: image, Refs: uint64(i.refs)}) {
+					return
+				}
+			}
+		},
+		URLs: func(yield func(index.Link) bool) {
+			for _, u := range urls {
+				if !yield(index.Link{Key: u.key, Ref: refOf(j.images[u.image].digest)}) {
+					return
+				}
+			}
+		},
+	}, nil
+}
+
+// read reads the journal of a bucket.
+func (r *reindexing) read(ctx context.Context, name string) (*journaled, error) {
+	var total, before int64
+	files, err := journalFiles(r.Root, name)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if info, err := os.Stat(filepath.Join(r.Root, f)); err == nil {
+			total += info.Size()
+		}
+	}
+	j := &journaled{number: map[index.Ref]uint32{}}
+	file, end := "", int64(0)
+	for line, err := range readJournalLines(r.Root, name) {
+		if err != nil {
+			return nil, err
+		}
+		if line.file != file {
+			file, before = line.file, before+end
+		}
+		end = line.end
+		r.report.Lines++
+		if r.report.Lines%8192 == 0 {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			r.progress("journals", before+end, total, true)
+		}
+		err := line.broken
+		if err == nil {
+			err = j.add(line.image)
+		}
+		switch {
+		case line.torn:
+		case errors.Is(err, errOperation):
+			return nil, fmt.Errorf("%s: %w: use the version that wrote it", line.place(), err)
+		case err != nil:
+			r.found(Finding{Kind: BrokenLine, Path: line.place(), Detail: err.Error()})
+		}
+	}
+	j.settle()
+	return j, nil
+}
+
+// look finds which originals are there.
+func (r *reindexing) look(ctx context.Context, name string, j *journaled) error {
+	n := 0
+	for a, b := range folders {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if n++; n%64 == 0 {
+			r.progress("folders", int64(n), int64(len(shards)*len(shards)), false)
+		}
+		folder := filepath.Join(name, a, b)
+		entries, err := os.ReadDir(filepath.Join(r.Root, folder))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range entries {
+			f, ok := parseFile(a, b, e.Name())
+			if !ok || f.size != "" || !e.Type().IsRegular() {
+				continue // for scrub
+			}
+			k, known := j.number[refOf(f.digest)]
+			if !known || j.images[k].digest != f.digest || j.images[k].format != f.format {
+				r.found(Finding{Kind: Orphan, Path: filepath.Join(folder, e.Name()), Detail: "no line of the journal names it: its URL is not known"})
+				continue
+			}
+			j.images[k].present = true
+		}
+	}
+	for k := range j.images {
+		i := &j.images[k]
+		if !i.present && i.refs > 0 {
+			image := Image{Bucket: name, Digest: i.digest, Info: i.info()}
+			r.found(Finding{Kind: Missing, Path: image.File(), Detail: "the journal names it; its URLs are not indexed"})
+		}
+	}
+	return nil
+}

@@ -1,0 +1,230 @@
+package bucket
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"imgkeep/bucket/probe"
+)
+
+// maxLine is the longest line of a journal that is read, in bytes: a URL of
+// maxURL, each byte of it escaped, and the rest.
+const maxLine = 32 << 10
+
+// journalLine is a line of a journal, as it is read back.
+type journalLine struct {
+	file   string // below the store's root
+	number int    // from 1
+	end    int64  // where the line ends in its file, its newline counted
+	image  Image
+	// broken says why it cannot be read; torn that it is the last one and has
+	// no end, as a crash leaves it: it was never acknowledged.
+	broken error
+	torn   bool
+}
+
+func (l journalLine) place() string { return fmt.Sprintf("%s:%d", l.file, l.number) }
+
+// errOperation: to pass over what a newer program has written, such as that an
+// image was removed, would bring the image back.
+var errOperation = errors.New("an operation that this version does not know")
+
+// journalFiles lists the files of a bucket's journal, the oldest first, below
+// root.
+func journalFiles(root, bucket string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(root, bucket, journalDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, e := range entries {
+		if e.Type().IsRegular() && strings.HasSuffix(e.Name(), ".ndjson") {
+			files = append(files, filepath.Join(bucket, journalDir, e.Name()))
+		}
+	}
+	slices.Sort(files)
+	return files, nil
+}
+
+// readJournalLines reads all of a bucket's journal in the order in which it was
+// written. An error of the disk ends it; a line that is broken does not.
+func readJournalLines(root, bucket string) iter.Seq2[journalLine, error] {
+	return func(yield func(journalLine, error) bool) {
+		files, err := journalFiles(root, bucket)
+		if err != nil {
+			yield(journalLine{}, fmt.Errorf("read the journal of bucket %s: %w", bucket, err))
+			return
+		}
+		for _, name := range files {
+			for line, err := range readJournalFile(root, bucket, name) {
+				if !yield(line, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+func readJournalFile(root, bucket, name string) iter.Seq2[journalLine, error] {
+	return func(yield func(journalLine, error) bool) {
+		f, err := os.Open(filepath.Join(root, name))
+		if err != nil {
+			yield(journalLine{}, err)
+			return
+		}
+		defer f.Close()
+		in := bufio.NewReaderSize(f, maxLine)
+		line := journalLine{file: name}
+		for {
+			line.number++
+			text, err := in.ReadSlice('\n')
+			line.end += int64(len(text))
+			tooLong := false
+			for errors.Is(err, bufio.ErrBufferFull) {
+				tooLong = true
+				var rest []byte
+				rest, err = in.ReadSlice('\n')
+				line.end += int64(len(rest))
+			}
+			if err != nil && err != io.EOF {
+				yield(line, fmt.Errorf("read %s: %w", name, err))
+				return
+			}
+			if err == io.EOF && len(text) == 0 {
+				return
+			}
+			if tooLong {
+				line.image, line.broken = Image{}, fmt.Errorf("it is longer than %d bytes", maxLine)
+			} else {
+				line.image, line.broken = parseLine(bucket, text)
+			}
+			line.torn = err == io.EOF && line.broken != nil
+			if !yield(line, nil) || err == io.EOF {
+				return
+			}
+		}
+	}
+}
+
+// parseLine reads what keepEvent has made.
+func parseLine(bucket string, text []byte) (Image, error) {
+	var e event
+	dec := json.NewDecoder(bytes.NewReader(text))
+	if err := dec.Decode(&e); err != nil {
+		return Image{}, errors.New("it is not JSON")
+	}
+	if rest, _ := io.ReadAll(dec.Buffered()); len(bytes.TrimSpace(rest)) > 0 {
+		return Image{}, errors.New("there is more than one value on it")
+	}
+	if e.Op != "keep" {
+		return Image{}, fmt.Errorf("%w: %q", errOperation, e.Op)
+	}
+	digest, err := ParseDigest(e.Digest)
+	if err != nil {
+		return Image{}, err
+	}
+	format, err := probe.ParseFormat(e.Type)
+	if err != nil {
+		return Image{}, err
+	}
+	image := Image{Bucket: bucket, URL: e.URL, Digest: digest, Bytes: e.Bytes, Stored: e.Time.UTC()}
+	image.Info = probe.Info{
+		Format: format, Width: e.Width, Height: e.Height,
+		Orientation: max(e.Orientation, 1), Frames: max(e.Frames, 1),
+	}
+	// The journal has them as shown; turned again they are as stored.
+	image.Width, image.Height = image.Shown()
+	switch {
+	case e.URL == "" || len(e.URL) > maxURL:
+		return Image{}, fmt.Errorf("its URL has %d bytes", len(e.URL))
+	case e.Bytes <= 0 || e.Width <= 0 || e.Height <= 0 || e.Orientation < 0 || e.Orientation > 8 || e.Frames < 0:
+		return Image{}, errors.New("its numbers cannot be an image's")
+	case e.Time.IsZero():
+		return Image{}, errors.New("it has no time")
+	}
+	return image, nil
+}
+
+// bucketsOnDisk are the folders of a root that hold a journal: also those of
+// buckets that are not configured now, which must not be forgotten.
+func bucketsOnDisk(root string) ([]string, error) {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if !e.IsDir() || e.Name() == tmpDir || e.Name() == quarantineDir {
+			continue
+		}
+		info, err := os.Stat(filepath.Join(root, e.Name(), journalDir))
+		if err == nil && info.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// quarantineDir holds, below the root, what scrubbing has taken out of the store.
+const quarantineDir = "quarantine"
+
+// storeFile is what the name of a file in a bucket says.
+type storeFile struct {
+	digest Digest
+	format probe.Format
+	size   string // under which it was made; empty: it is the original
+}
+
+var formats = []probe.Format{probe.JPEG, probe.PNG, probe.GIF, probe.WebP}
+
+// parseFile reads the name of a file in the folder a/b of a bucket.
+func parseFile(a, b, name string) (storeFile, bool) {
+	if len(name) <= digestLen || name[digestLen] != '.' || name[:1] != a || name[1:2] != b {
+		return storeFile{}, false
+	}
+	digest, err := ParseDigest(name[:digestLen])
+	if err != nil {
+		return storeFile{}, false
+	}
+	rest := name[digestLen:]
+	ext := filepath.Ext(rest)
+	for _, f := range formats {
+		if f.Ext() != ext {
+			continue
+		}
+		size := strings.TrimPrefix(strings.TrimSuffix(rest, ext), ".")
+		if size == "" && rest != ext || strings.Contains(size, ".") {
+			return storeFile{}, false
+		}
+		return storeFile{digest: digest, format: f, size: size}, true
+	}
+	return storeFile{}, false
+}
+
+// folders goes through the 64 times 64 folders of a bucket in the order of the
+// digests whose files they hold.
+func folders(yield func(a, b string) bool) {
+	for i := range shards {
+		for j := range shards {
+			if !yield(shards[i:i+1], shards[j:j+1]) {
+				return
+			}
+		}
+	}
+}
+
+// folderOf is the number of a digest's folder in that order.
+func folderOf(d Digest) int { return int(d[0])<<4 | int(d[1])>>4 }

@@ -1,0 +1,475 @@
+package bucket
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"imgkeep/bucket/index"
+)
+
+// ScrubOptions say what Scrub does.
+type ScrubOptions struct {
+	Rate   int64 // bytes of originals read in a second; 0: as fast as it goes
+	Repair bool
+	// Alone says that nobody else uses the store, as in a command that has
+	// opened it for this: what another could be about to name may then be
+	// moved too.
+	Alone    bool
+	Found    func(Finding)  // told of each finding; nil: nobody
+	Progress func(Progress) // told now and then; nil: nobody
+
+	pace pace // a test's own
+}
+
+// ScrubReport says what Scrub has found.
+type ScrubReport struct {
+	Images  int          `json:"images"` // in the index
+	Bytes   int64        `json:"bytes"`  // of originals, read
+	Files   int          `json:"files"`  // looked at
+	Found   map[Kind]int `json:"found"`
+	Remain  int          `json:"remain"` // findings that have not been repaired
+	Seconds float64      `json:"seconds"`
+}
+
+const (
+	// fresh is how old a file must be that nothing refers to before it is
+	// called an orphan in a store that is in use: it may be about to be named.
+	fresh = time.Hour
+	// staleWork is how old unfinished work must be: no fetch takes so long.
+	staleWork = 24 * time.Hour
+)
+
+// Scrub goes through all of the store: it reads every original and compares it
+// with its digest, and compares files, index and journal with each other. The
+// store may be in use meanwhile; what changes while it is looked at is not
+// reported. It takes about 100 bytes of memory for each URL.
+//
+// With Repair it fetches a missing or corrupt original again, where the origin
+// still gives the same bytes; indexes what the journal has and the index lacks;
+// drops what can be made again; and moves the rest to {root}/quarantine, under a
+// folder of this run. Bytes of an original are never deleted. An original that
+// cannot be fetched again stays in the index: its links answer ErrLost, and it
+// comes back when the origin does. What was made from it is kept, and served.
+func (s *Store) Scrub(ctx context.Context, o ScrubOptions) (_ ScrubReport, err error) {
+	done, err := s.begin()
+	if err != nil {
+		return ScrubReport{}, err
+	}
+	defer done()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(s.life, func() { cancel(ErrClosed) })()
+
+	start := time.Now()
+	c := scrubbing{ScrubOptions: o, s: s, begun: s.now(), report: ScrubReport{Found: map[Kind]int{}}}
+	c.pace.rate = o.Rate
+	c.quarantine = filepath.Join(quarantineDir, c.begun.UTC().Format("20060102T150405Z"))
+	names := s.bucketNames()
+	for _, name := range names {
+		for e, err := range s.index.Images(name) {
+			if err == nil {
+				c.images++
+				c.bytes += e.Bytes
+			}
+		}
+	}
+	c.report.Images = c.images
+	for _, name := range names {
+		if err := c.bucket(ctx, name); err != nil {
+			return c.report, errors.Join(err, context.Cause(ctx))
+		}
+	}
+	if err := c.leftovers(); err != nil {
+		return c.report, err
+	}
+	c.report.Seconds = time.Since(start).Seconds()
+	return c.report, nil
+}
+
+func (s *Store) bucketNames() []string {
+	var names []string
+	for name := range s.buckets {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// scrubbing is one run of Scrub.
+type scrubbing struct {
+	ScrubOptions
+	s          *Store
+	begun      time.Time
+	quarantine string // below the root
+	images     int    // in all buckets, when it began
+	bytes      int64
+	report     ScrubReport
+}
+
+// scrubbed is what a run knows of the bucket that it is at.
+type scrubbed struct {
+	name      string
+	unindexed map[Digest]bool // in the journal, and not in the index
+	damaged   []damaged       // originals to be fetched again
+	miscount  []Digest
+	counts    map[index.Ref]uint64
+}
+
+// damaged is an original that is missing or corrupt.
+type damaged struct {
+	Finding
+	entry index.Entry
+}
+
+func (c *scrubbing) found(f Finding) {
+	c.report.Found[f.Kind]++
+	if !f.Repaired {
+		c.report.Remain++
+	}
+	if c.Found != nil {
+		c.Found(f)
+	}
+}
+
+func (c *scrubbing) bucket(ctx context.Context, name string) error {
+	b := &scrubbed{name: name, unindexed: map[Digest]bool{}}
+	if err := c.compare(ctx, b); err != nil {
+		return err
+	}
+	next, stop := iter.Pull2(c.s.index.Images(name))
+	defer stop()
+	e, err, more := next()
+	// This order is that of the digests, so that index and folders are gone
+	// through side by side.
+	for x, y := range folders {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var entries []index.Entry
+		for more && (err != nil || folderOf(e.Digest) <= folderOf(folderDigest(x, y))) {
+			switch {
+			case err == nil:
+				entries = append(entries, e)
+			case e.Digest == [32]byte{}:
+				return fmt.Errorf("read the index: %w", err)
+			default:
+				c.found(Finding{Kind: Disagreement, Path: name + "/" + Digest(e.Digest).String(), Detail: err.Error()})
+			}
+			e, err, more = next()
+		}
+		if err := c.folder(ctx, b, x, y, entries); err != nil {
+			return err
+		}
+	}
+	if err := c.foreigners(b); err != nil {
+		return err
+	}
+	if err := c.recount(b); err != nil {
+		return err
+	}
+	return c.mend(ctx, b)
+}
+
+// folderDigest is a digest of the folder a/b.
+func folderDigest(a, b string) Digest {
+	n := strings.Index(shards, a)<<6 | strings.Index(shards, b)
+	return Digest{byte(n >> 4), byte(n << 4)}
+}
+
+// folder looks at one of the 4,096 folders. The entries were read before, so
+// that a file of theirs must be there.
+func (c *scrubbing) folder(ctx context.Context, b *scrubbed, x, y string, entries []index.Entry) error {
+	path := filepath.Join(b.name, x, y)
+	files, err := os.ReadDir(c.s.Path(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		f := Finding{Kind: Missing, Path: path, Detail: "the folder is not there: nothing can be kept in it"}
+		if c.Repair {
+			err := os.MkdirAll(c.s.Path(path), dirMode)
+			f.done("made anew", err)
+		}
+		c.found(f)
+	} else if err != nil {
+		return err
+	}
+	originals := map[string]fs.DirEntry{}
+	for _, f := range files {
+		c.report.Files++
+		if p, ok := parseFile(x, y, f.Name()); ok && p.size == "" {
+			originals[f.Name()] = f
+		}
+	}
+	known := map[string]bool{}
+	for _, e := range entries {
+		image := imageFrom(b.name, "", e.Image)
+		name := filepath.Base(image.File())
+		known[name] = true
+		if err := c.original(ctx, b, e, image, originals[name]); err != nil {
+			return err
+		}
+		if n := b.counts[refOf(image.Digest)]; n != e.Refs {
+			b.miscount = append(b.miscount, image.Digest)
+		}
+	}
+	for _, f := range files {
+		p, ok := parseFile(x, y, f.Name())
+		file := filepath.Join(path, f.Name())
+		switch {
+		case !ok:
+			c.foreign(file, "no name of the store's")
+		case p.size != "":
+			c.size(b, file, p, f, known)
+		case !known[f.Name()]:
+			if err := c.orphan(b, file, p, f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// original looks at the original of an entry; file is nil where there is none.
+func (c *scrubbing) original(ctx context.Context, b *scrubbed, e index.Entry, image Image, file fs.DirEntry) error {
+	f := Finding{Kind: Missing, Path: image.File()}
+	if e.Refs == 0 {
+		if file != nil && c.Alone { // in use, somebody may be about to refer to it
+			u := Finding{Kind: Unreferenced, Path: image.File(), Detail: "no URL refers to it"}
+			c.isolate(&u)
+			c.found(u)
+		}
+		return nil
+	}
+	switch {
+	case file == nil:
+		f.Detail = "the index has it, and there is no such file"
+	case !file.Type().IsRegular():
+		f.Kind, f.Detail = Corrupt, "it is no regular file"
+	default:
+		detail, err := c.check(ctx, image)
+		if err != nil {
+			return err
+		}
+		if detail == "" {
+			return nil
+		}
+		f.Kind, f.Detail = Corrupt, detail
+	}
+	b.damaged = append(b.damaged, damaged{f, e})
+	return nil
+}
+
+// check reads an original and returns what is wrong with it.
+func (c *scrubbing) check(ctx context.Context, image Image) (detail string, err error) {
+	f, err := os.Open(c.s.Path(image.File()))
+	if errors.Is(err, fs.ErrPermission) {
+		return "", err // says nothing about the image
+	}
+	if err != nil {
+		return err.Error(), nil
+	}
+	defer f.Close()
+	hash := sha256.New()
+	n, err := io.CopyBuffer(struct{ io.Writer }{hash}, struct{ io.Reader }{paced{ctx, &c.pace, f}}, make([]byte, 128<<10))
+	c.report.Bytes += n
+	if c.Progress != nil {
+		c.Progress(Progress{"originals", c.report.Bytes, max(c.bytes, c.report.Bytes), true})
+	}
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	switch got := Digest(hash.Sum(nil)); {
+	case err != nil:
+		return "it cannot be read: " + err.Error(), nil
+	case n != image.Bytes:
+		return fmt.Sprintf("it has %d bytes, and had %d", n, image.Bytes), nil
+	case got != image.Digest:
+		return "its digest is " + got.String(), nil
+	}
+	return "", nil
+}
+
+// orphan looks at an original that the index does not have.
+func (c *scrubbing) orphan(b *scrubbed, file string, p storeFile, f fs.DirEntry) error {
+	if b.unindexed[p.digest] {
+		return nil // reported by its line of the journal
+	}
+	if _, err := c.s.index.Entry(b.name, p.digest); !errors.Is(err, index.ErrNotFound) {
+		return err // it has come meanwhile, or with another format
+	}
+	info, err := f.Info()
+	if err != nil || !c.Alone && c.s.now().Sub(info.ModTime()) < fresh {
+		return nil // gone meanwhile, or about to be named
+	}
+	found := Finding{Kind: Orphan, Path: file, Detail: "neither index nor journal has it: its URL is not known"}
+	c.isolate(&found)
+	c.found(found)
+	return nil
+}
+
+// size looks at something made from an original.
+func (c *scrubbing) size(b *scrubbed, file string, p storeFile, f fs.DirEntry, known map[string]bool) {
+	original := p.digest.String() + p.format.Ext()
+	isLink := f.Type()&fs.ModeSymlink != 0
+	found := Finding{Path: file}
+	switch {
+	case !isLink && !f.Type().IsRegular():
+		c.foreign(file, "it is neither a file nor a link")
+		return
+	case isLink:
+		target, err := os.Readlink(c.s.Path(file))
+		if errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+		if target != original {
+			found.Kind, found.Detail = Foreign, fmt.Sprintf("it leads to %q, not to its original", target)
+		} else if _, err := os.Lstat(c.s.Path(filepath.Join(filepath.Dir(file), original))); errors.Is(err, fs.ErrNotExist) {
+			found.Kind, found.Detail = Dangling, "its original is not there"
+		} else {
+			return
+		}
+	default:
+		info, err := f.Info()
+		switch _, entryErr := c.s.index.Entry(b.name, p.digest); {
+		case err != nil:
+			return
+		case info.Size() == 0:
+			found.Kind, found.Detail = Corrupt, "a size without bytes"
+		case !known[original] && errors.Is(entryErr, index.ErrNotFound) && !b.unindexed[p.digest]:
+			found.Kind, found.Detail = LooseSize, "the index does not have its original"
+			if _, err := os.Lstat(c.s.Path(filepath.Join(filepath.Dir(file), original))); err == nil {
+				return // an orphan: reported as that, and both stay together
+			}
+			if c.Repair {
+				c.move(&found)
+			}
+			c.found(found)
+			return
+		default:
+			return
+		}
+	}
+	if c.Repair { // it holds no bytes, and is made again when it is asked for
+		found.done("removed", os.Remove(c.s.Path(file)))
+	}
+	c.found(found)
+}
+
+func (c *scrubbing) foreign(file, detail string) {
+	f := Finding{Kind: Foreign, Path: file, Detail: detail}
+	if c.Repair {
+		c.move(&f)
+	}
+	c.found(f)
+}
+
+// foreigners looks at what lies in a bucket beside its folders.
+func (c *scrubbing) foreigners(b *scrubbed) error {
+	isShard := func(e fs.DirEntry) bool { return e.IsDir() && len(e.Name()) == 1 && strings.Contains(shards, e.Name()) }
+	top, err := os.ReadDir(c.s.Path(b.name))
+	if err != nil {
+		return err
+	}
+	for _, e := range top {
+		path := filepath.Join(b.name, e.Name())
+		if !isShard(e) {
+			if e.Name() != journalDir {
+				c.foreign(path, "no name of the store's")
+			}
+			continue
+		}
+		inside, err := os.ReadDir(c.s.Path(path))
+		if err != nil {
+			return err
+		}
+		for _, e := range inside {
+			if !isShard(e) {
+				c.foreign(filepath.Join(path, e.Name()), "no name of the store's")
+			}
+		}
+	}
+	return nil
+}
+
+// leftovers looks at unfinished work. What is young may be under way.
+func (c *scrubbing) leftovers() error {
+	entries, err := os.ReadDir(c.s.Path(tmpDir))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || c.s.now().Sub(info.ModTime()) < staleWork {
+			continue
+		}
+		f := Finding{Kind: Leftover, Path: filepath.Join(tmpDir, e.Name()), Detail: "unfinished since " + info.ModTime().UTC().Format(time.RFC3339)}
+		if c.Repair {
+			f.done("removed", os.RemoveAll(c.s.Path(f.Path)))
+		}
+		c.found(f)
+	}
+	return nil
+}
+
+// pace keeps reading to so many bytes a second.
+type pace struct {
+	rate  int64
+	now   func() time.Time                           // nil: time.Now
+	sleep func(context.Context, time.Duration) error // nil: a timer's
+	due   time.Time
+}
+
+// took waits until n bytes that were just read were not too many. Time that the
+// disk or a pause has lost is not caught up with.
+func (p *pace) took(ctx context.Context, n int) error {
+	if p.rate <= 0 {
+		return ctx.Err()
+	}
+	if p.now == nil {
+		p.now, p.sleep = time.Now, sleep
+	}
+	now := p.now()
+	if p.due.Before(now) {
+		p.due = now
+	}
+	p.due = p.due.Add(time.Duration(float64(n) / float64(p.rate) * float64(time.Second)))
+	// Pauses of less than this cost more than they are worth.
+	if wait := p.due.Sub(now); wait > 20*time.Millisecond {
+		return p.sleep(ctx, wait)
+	}
+	return ctx.Err()
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// paced is a reader with a pace.
+type paced struct {
+	ctx  context.Context
+	pace *pace
+	r    io.Reader
+}
+
+func (p paced) Read(b []byte) (int, error) {
+	n, err := p.r.Read(b)
+	if waitErr := p.pace.took(p.ctx, n); waitErr != nil {
+		return n, waitErr
+	}
+	return n, err
+}

@@ -1,0 +1,501 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"imgkeep/bucket/index"
+	"imgkeep/bucket/probe"
+)
+
+// scrubbable is a store with three images, of which b has two URLs and a size,
+// and c a size that is the original itself. Everything in it is two hours old.
+type scrubbable struct {
+	*Store
+	t       *testing.T
+	o       *origin
+	c       *clock
+	a, b, d Image
+}
+
+const (
+	urlB2 = "https://example.com/b2.png"
+	urlD  = "https://example.com/d.png"
+)
+
+func newScrubbable(t *testing.T) *scrubbable {
+	t.Helper()
+	x := &scrubbable{t: t, o: newOrigin(), c: newClock()}
+	x.c.now = time.Now().UTC().Truncate(time.Second).Add(-2 * time.Hour)
+	for url, body := range map[string]string{urlA: "the bytes of a", urlB: "the bytes of b", urlB2: "the bytes of b", urlD: "the bytes of d"} {
+		x.o.set(url, body)
+	}
+	s, err := Open(Options{Root: t.TempDir(), Origin: x.o, Now: x.c.Now, Buckets: []Bucket{{Name: "i"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(context.Background()) })
+	x.Store = s
+	x.a, x.b, x.d = keep(t, s, urlA), keep(t, s, urlB), keep(t, s, urlD)
+	keep(t, s, urlB2)
+	x.write(x.b.MadeFile("150x150", probe.PNG), "small b")
+	x.must(os.Symlink(filepath.Base(x.d.File()), s.Path(x.d.MadeFile("150x150", probe.PNG))))
+	old := x.c.Now()
+	x.must(filepath.WalkDir(s.Root(), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || d.Type()&fs.ModeSymlink != 0 {
+			return err
+		}
+		return os.Chtimes(path, old, old)
+	}))
+	x.c.add(2 * time.Hour)
+	return x
+}
+
+func (x *scrubbable) must(err error) {
+	x.t.Helper()
+	if err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+// write puts a file into the store, in the place of another.
+func (x *scrubbable) write(file, text string) {
+	x.t.Helper()
+	os.Remove(x.Path(file))
+	x.must(os.WriteFile(x.Path(file), []byte(text), 0o644))
+	x.must(os.Chtimes(x.Path(file), x.c.Now().Add(-2*time.Hour), x.c.Now().Add(-2*time.Hour)))
+}
+
+func (x *scrubbable) scrub(o ScrubOptions) (ScrubReport, *found) {
+	x.t.Helper()
+	var f found
+	o.Found = f.add
+	r, err := x.Scrub(x.t.Context(), o)
+	x.must(err)
+	return r, &f
+}
+
+func (x *scrubbable) wantClean() {
+	x.t.Helper()
+	r, f := x.scrub(ScrubOptions{Alone: true})
+	f.want(x.t)
+	if r.Remain != 0 {
+		x.t.Errorf("report: %+v", r)
+	}
+}
+
+// quarantined lists what lies in the quarantine, below the folder of the run.
+func (x *scrubbable) quarantined() map[string]string {
+	x.t.Helper()
+	files := map[string]string{}
+	root := x.Path(quarantineDir)
+	filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			rel, _ := filepath.Rel(root, path)
+			_, rel, _ = strings.Cut(rel, "/")
+			text, _ := os.ReadFile(path)
+			files[rel] = string(text)
+		}
+		return nil
+	})
+	return files
+}
+
+func (x *scrubbable) exists(file string) bool {
+	_, err := os.Lstat(x.Path(file))
+	return err == nil
+}
+
+func TestScrubClean(t *testing.T) {
+	x := newScrubbable(t)
+	var stages []string
+	var f found
+	r, err := x.Scrub(t.Context(), ScrubOptions{Found: f.add, Progress: func(p Progress) { stages = append(stages, p.Stage) }})
+	x.must(err)
+	f.want(t)
+	if r.Images != 3 || r.Bytes != 3*14 || r.Files != 5 || r.Remain != 0 {
+		t.Errorf("report: %+v", r)
+	}
+	if len(stages) == 0 {
+		t.Error("no progress")
+	}
+	x.scrub(ScrubOptions{Repair: true, Alone: true})
+	if len(x.quarantined()) != 0 {
+		t.Errorf("repairing a clean store moved %v", x.quarantined())
+	}
+	x.wantClean()
+}
+
+// Each kind of damage is found, under its name, and nothing else is. Looking
+// changes nothing; repairing does what the table says, and leaves a clean store
+// where all was repaired.
+func TestScrubFinds(t *testing.T) {
+	const stray = "i/Z/z/note.txt"
+	orphan := Image{Bucket: "i", Digest: Digest{9}, Info: probe.Info{Format: probe.PNG}}
+	for name, tt := range map[string]struct {
+		damage  func(x *scrubbable)
+		kind    Kind
+		path    func(x *scrubbable) string
+		remains bool // what cannot be repaired
+		check   func(x *scrubbable)
+	}{
+		"a missing original": {
+			damage: func(x *scrubbable) { x.must(os.Remove(x.Path(x.a.File()))) },
+			kind:   Missing, path: func(x *scrubbable) string { return x.a.File() },
+		},
+		"a missing original, its origin gone": {
+			damage: func(x *scrubbable) {
+				x.must(os.Remove(x.Path(x.b.File())))
+				delete(x.o.answers, urlB)
+				delete(x.o.answers, urlB2)
+			},
+			kind: Missing, path: func(x *scrubbable) string { return x.b.File() }, remains: true,
+			check: func(x *scrubbable) {
+				if !x.exists(x.b.MadeFile("150x150", probe.PNG)) {
+					x.t.Error("the size, all that is left of it, is gone")
+				}
+			},
+		},
+		"a missing original, the first of its origins gone": {
+			damage: func(x *scrubbable) { x.must(os.Remove(x.Path(x.b.File()))); delete(x.o.answers, urlB) },
+			kind:   Missing, path: func(x *scrubbable) string { return x.b.File() },
+		},
+		"a corrupt original": {
+			damage: func(x *scrubbable) { x.write(x.a.File(), "the bytes of A") },
+			kind:   Corrupt, path: func(x *scrubbable) string { return x.a.File() },
+			check: func(x *scrubbable) {
+				if got := x.quarantined()[x.a.File()]; got != "the bytes of A" {
+					x.t.Errorf("its bytes in the quarantine: %q", got)
+				}
+				if got := content(x.t, x.Store, x.a); got != "the bytes of a" {
+					x.t.Errorf("now it is %q", got)
+				}
+			},
+		},
+		"a corrupt original, other bytes at its origin": {
+			damage: func(x *scrubbable) { x.write(x.a.File(), "the bytes of A"); x.o.set(urlA, "new") },
+			kind:   Corrupt, path: func(x *scrubbable) string { return x.a.File() }, remains: true,
+			check: func(x *scrubbable) {
+				if got := x.quarantined()[x.a.File()]; got != "the bytes of A" {
+					x.t.Errorf("its bytes in the quarantine: %q", got)
+				}
+				if _, err := x.Open(x.t.Context(), x.a); !errors.Is(err, ErrLost) {
+					x.t.Errorf("wrong bytes may be served: %v", err)
+				}
+				x.o.set(urlA, "the bytes of a") // it comes back
+				x.c.add(24 * time.Hour)
+				if got := content(x.t, x.Store, x.a); got != "the bytes of a" {
+					x.t.Errorf("then it is %q", got)
+				}
+			},
+		},
+		"a truncated original": {
+			damage: func(x *scrubbable) { x.write(x.a.File(), "the") },
+			kind:   Corrupt, path: func(x *scrubbable) string { return x.a.File() },
+		},
+		"a folder in the place of an original": {
+			damage: func(x *scrubbable) {
+				x.must(os.Remove(x.Path(x.a.File())))
+				x.must(os.Mkdir(x.Path(x.a.File()), 0o755))
+			},
+			kind: Corrupt, path: func(x *scrubbable) string { return x.a.File() },
+		},
+		"an orphan": {
+			damage: func(x *scrubbable) { x.write(orphan.File(), "of no URL") },
+			kind:   Orphan, path: func(*scrubbable) string { return orphan.File() },
+			check: func(x *scrubbable) {
+				if got := x.quarantined()[orphan.File()]; got != "of no URL" {
+					x.t.Errorf("in the quarantine: %q", got)
+				}
+			},
+		},
+		"an original that no URL refers to": {
+			damage: func(x *scrubbable) {
+				image := x.a
+				image.Digest, image.Bytes, image.Stored = x.b.Digest, x.b.Bytes, x.c.Now()
+				x.must(x.commit(index.Change{Bucket: "i", URL: urlA, Keep: image.entry()}, keepEvent(image)))
+			},
+			kind: Unreferenced, path: func(x *scrubbable) string { return x.a.File() },
+			check: func(x *scrubbable) {
+				if got := x.quarantined()[x.a.File()]; got != "the bytes of a" {
+					x.t.Errorf("in the quarantine: %q", got)
+				}
+			},
+		},
+		"a line that the index lacks": {
+			damage: func(x *scrubbable) {
+				image := x.a
+				image.URL = "https://example.com/a2.png"
+				x.must(x.buckets["i"].journal.append([]*event{keepEvent(image)}))
+			},
+			kind: Unindexed, path: func(x *scrubbable) string { return x.journalLine(5) },
+			check: func(x *scrubbable) {
+				if got, err := x.Find("i", "https://example.com/a2.png"); err != nil || got.Digest != x.a.Digest {
+					x.t.Errorf("found: %+v, %v", got, err)
+				}
+			},
+		},
+		"a line that the index contradicts": {
+			damage: func(x *scrubbable) {
+				image := x.a
+				image.URL = urlD
+				x.must(x.buckets["i"].journal.append([]*event{keepEvent(image)}))
+				x.must(os.Remove(x.Path(x.d.MadeFile("150x150", probe.PNG))))
+				x.must(x.commit(index.Change{Bucket: "i", URL: "https://example.com/d2.png", Keep: x.d.entry()}, &event{
+					Time: x.d.Stored, Op: "keep", URL: "https://example.com/d2.png", Digest: x.d.Digest.String(), Type: "png", Bytes: 14, Width: 3, Height: 2,
+				}))
+			},
+			kind: Disagreement, path: func(x *scrubbable) string { return x.journalLine(5) },
+			check: func(x *scrubbable) {
+				if got, err := x.Find("i", urlD); err != nil || got.Digest != x.a.Digest {
+					x.t.Errorf("found: %+v, %v", got, err)
+				}
+			},
+		},
+		"an entry that the journal lacks": {
+			damage: func(x *scrubbable) {
+				x.must(x.commit(index.Change{Bucket: "i", URL: "https://example.com/no-line", Keep: x.a.entry()}, nil))
+			},
+			kind: Unjournaled,
+			path: func(*scrubbable) string {
+				return fmt.Sprintf("index.db:%x", index.KeyOf("https://example.com/no-line"))
+			},
+			remains: true,
+		},
+		"a broken line": {
+			damage: func(x *scrubbable) {
+				appendTo(x.t, x.Path(x.journalFile()), "garbage\n")
+			},
+			kind: BrokenLine, path: func(x *scrubbable) string { return x.journalLine(5) }, remains: true,
+		},
+		"a size without an original": {
+			damage: func(x *scrubbable) { x.write(orphan.MadeFile("150x", probe.PNG), "small") },
+			kind:   LooseSize, path: func(*scrubbable) string { return orphan.MadeFile("150x", probe.PNG) },
+			check: func(x *scrubbable) {
+				if got := x.quarantined()[orphan.MadeFile("150x", probe.PNG)]; got != "small" {
+					x.t.Errorf("in the quarantine: %q", got)
+				}
+			},
+		},
+		"a size without bytes": {
+			damage: func(x *scrubbable) { x.write(x.b.MadeFile("150x150", probe.PNG), "") },
+			kind:   Corrupt, path: func(x *scrubbable) string { return x.b.MadeFile("150x150", probe.PNG) },
+		},
+		"a dangling link": {
+			damage: func(x *scrubbable) {
+				x.must(os.Symlink(filepath.Base(orphan.File()), x.Path(orphan.MadeFile("150x", probe.PNG))))
+			},
+			kind: Dangling, path: func(*scrubbable) string { return orphan.MadeFile("150x", probe.PNG) },
+		},
+		"a link out of the store": {
+			damage: func(x *scrubbable) {
+				x.must(os.Symlink("/etc/passwd", x.Path(x.a.MadeFile("150x", probe.PNG))))
+			},
+			kind: Foreign, path: func(x *scrubbable) string { return x.a.MadeFile("150x", probe.PNG) },
+		},
+		"a file of somebody's": {
+			damage: func(x *scrubbable) { x.write(stray, "remember the milk") },
+			kind:   Foreign, path: func(*scrubbable) string { return stray },
+			check: func(x *scrubbable) {
+				if got := x.quarantined()[stray]; got != "remember the milk" {
+					x.t.Errorf("in the quarantine: %q", got)
+				}
+			},
+		},
+		"a folder of somebody's": {
+			damage: func(x *scrubbable) { x.must(os.Mkdir(x.Path("i/photos"), 0o755)) },
+			kind:   Foreign, path: func(*scrubbable) string { return "i/photos" },
+		},
+		"a missing folder": {
+			damage: func(x *scrubbable) { x.must(os.Remove(x.Path("i/Z/z"))) },
+			kind:   Missing, path: func(*scrubbable) string { return "i/Z/z" },
+		},
+		"old unfinished work": {
+			damage: func(x *scrubbable) {
+				x.write("tmp/image-1", "half")
+				old := x.c.Now().Add(-staleWork)
+				x.must(os.Chtimes(x.Path("tmp/image-1"), old, old))
+			},
+			kind: Leftover, path: func(*scrubbable) string { return "tmp/image-1" },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := newScrubbable(t)
+			tt.damage(x)
+			want := string(tt.kind) + " " + tt.path(x)
+			for range 2 { // looking changes nothing
+				r, f := x.scrub(ScrubOptions{Alone: true})
+				f.want(t, want)
+				if r.Remain != 1 || r.Found[tt.kind] != 1 {
+					t.Errorf("report: %+v", r)
+				}
+			}
+			if len(x.quarantined()) != 0 {
+				t.Errorf("looking moved %v", x.quarantined())
+			}
+			r, f := x.scrub(ScrubOptions{Repair: true, Alone: true})
+			f.want(t, want)
+			if len(f.all) == 1 && f.all[0].Repaired == tt.remains || (r.Remain == 1) != tt.remains {
+				t.Errorf("repairing: %+v, remain %d", f.all, r.Remain)
+			}
+			if tt.check != nil {
+				tt.check(x)
+			}
+			if !tt.remains {
+				x.wantClean()
+			}
+		})
+	}
+}
+
+func (x *scrubbable) journalFile() string {
+	x.t.Helper()
+	files, err := journalFiles(x.Root(), "i")
+	x.must(err)
+	return files[len(files)-1]
+}
+
+func (x *scrubbable) journalLine(n int) string { return fmt.Sprintf("%s:%d", x.journalFile(), n) }
+
+// The index counts the URLs of an image wrongly, as a defect would have it.
+func TestScrubReferences(t *testing.T) {
+	x := newScrubbable(t)
+	root := x.Root()
+	x.must(x.Close(t.Context()))
+	entry := func(i Image, refs uint64) index.Entry { return index.Entry{Image: *i.entry(), Refs: refs} }
+	r, err := index.Rebuild(filepath.Join(root, indexFile))
+	x.must(err)
+	link := func(url string, i Image) index.Link { return index.Link{Key: index.KeyOf(url), Ref: refOf(i.Digest)} }
+	x.must(r.Replace(filepath.Join(root, "aside"), []index.Content{{
+		Bucket: "i",
+		Images: func(yield func(index.Entry) bool) {
+			_ = yield(entry(x.a, 1)) && yield(entry(x.b, 7)) && yield(entry(x.d, 1))
+		},
+		URLs: func(yield func(index.Link) bool) {
+			_ = yield(link(urlA, x.a)) && yield(link(urlB, x.b)) && yield(link(urlB2, x.b)) && yield(link(urlD, x.d))
+		},
+	}}))
+	x.must(r.Close())
+	x.Store, err = Open(Options{Root: root, Origin: x.o, Now: x.c.Now, Buckets: []Bucket{{Name: "i"}}})
+	x.must(err)
+	t.Cleanup(func() { x.Close(context.Background()) })
+	_, f := x.scrub(ScrubOptions{})
+	f.want(t, "references i/"+x.b.Digest.String())
+	x.scrub(ScrubOptions{Repair: true})
+	x.wantClean()
+	if e, err := x.index.Entry("i", x.b.Digest); err != nil || e.Refs != 2 {
+		t.Errorf("%d refer to it, %v", e.Refs, err)
+	}
+}
+
+// In a store that is in use nothing is moved that could be about to be named,
+// and what is young is not reported.
+func TestScrubInUse(t *testing.T) {
+	x := newScrubbable(t)
+	young := Image{Bucket: "i", Digest: Digest{8}, Info: probe.Info{Format: probe.PNG}}
+	old := Image{Bucket: "i", Digest: Digest{9}, Info: probe.Info{Format: probe.PNG}}
+	for _, i := range []Image{young, old} {
+		x.write(i.File(), "x")
+	}
+	x.must(os.Chtimes(x.Path(young.File()), x.c.Now(), x.c.Now()))
+	x.write("tmp/image-1", "under way")
+	image := x.a
+	image.URL, image.Stored = "https://example.com/just-now", x.c.Now()
+	x.must(x.buckets["i"].journal.append([]*event{keepEvent(image)}))
+	_, f := x.scrub(ScrubOptions{Repair: true})
+	f.want(t, "orphan "+old.File())
+	if f.all[0].Repaired || len(x.quarantined()) != 0 {
+		t.Errorf("%+v, moved %v", f.all, x.quarantined())
+	}
+	for _, file := range []string{young.File(), old.File(), "tmp/image-1"} {
+		if !x.exists(file) {
+			t.Errorf("%s is gone", file)
+		}
+	}
+}
+
+// Images that are kept while it runs are not reported.
+func TestScrubWhileKeeping(t *testing.T) {
+	x := newScrubbable(t)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			url := fmt.Sprintf("https://example.com/new/%d.png", n)
+			x.o.set(url, fmt.Sprint("new ", n/2))
+			if _, err := x.Keep(context.Background(), "i", url); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	for range 3 {
+		_, f := x.scrub(ScrubOptions{Repair: true})
+		f.want(t)
+	}
+	close(stop)
+	<-stopped
+	x.wantClean()
+}
+
+func TestScrubStops(t *testing.T) {
+	x := newScrubbable(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := x.Scrub(ctx, ScrubOptions{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	x.must(x.Close(t.Context()))
+	if _, err := x.Scrub(t.Context(), ScrubOptions{}); !errors.Is(err, ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
+}
+
+// The rate holds, to the second, however the reads are cut; lost time is not
+// caught up with.
+func TestPace(t *testing.T) {
+	now := time.Unix(0, 0)
+	var slept time.Duration
+	p := pace{rate: 1000, now: func() time.Time { return now }, sleep: func(_ context.Context, d time.Duration) error {
+		slept += d
+		now = now.Add(d)
+		return nil
+	}}
+	took := func(reads, n int) {
+		for range reads {
+			if err := p.took(t.Context(), n); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	near := func(what string, want time.Duration) {
+		t.Helper()
+		if d := slept - want; d < -50*time.Millisecond || d > 50*time.Millisecond {
+			t.Errorf("%s: slept %v, want %v", what, slept, want)
+		}
+		slept = 0
+	}
+	took(1, 10_000)
+	near("one read", 10*time.Second)
+	took(10_000, 1)
+	near("many reads", 10*time.Second)
+	now = now.Add(time.Hour)
+	took(5, 1000)
+	near("after an hour's pause", 5*time.Second)
+	p.rate = 0
+	took(1000, 1<<20)
+	near("no limit", 0)
+}
