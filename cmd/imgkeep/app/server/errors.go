@@ -48,6 +48,7 @@ var verdicts = []struct {
 	{bucket.ErrDenied, verdict{status: 451, code: "removed", line: "removed by the operator"}},
 	{bucket.ErrFull, verdict{status: 503, code: "full", line: "the disk is too full to store more: try again later", retry: time.Minute, fault: true}},
 	{bucket.ErrClosed, verdict{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},
+	{resize.ErrClosed, verdict{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},
 	{bucket.ErrLost, verdict{status: 502, code: "lost", line: "the stored image is damaged, and its origin no longer has it", retry: time.Hour, fault: true}},
 	{resize.ErrBusy, verdict{status: 503, code: "busy", line: "too busy: try again later", retry: soon}},
 	{resize.ErrTimeout, verdict{status: 503, code: "resize-timeout", line: "making this size took too long", retry: time.Minute, fault: true}},
@@ -94,6 +95,9 @@ func verdictOf(err error, now time.Time) verdict {
 	}
 	var broken *resize.ImageError
 	if errors.As(err, &broken) {
+		if broken.TooLarge {
+			return classes[fetch.TooManyPixels]
+		}
 		return verdict{status: 422, code: "broken", line: "the image is broken: no size can be made of it"}
 	}
 	return verdict{status: 500, code: "internal", line: "internal error", fault: true}
@@ -123,6 +127,7 @@ func (s *Server) answer(w http.ResponseWriter, v verdict) {
 		h.Set("Allow", "GET, HEAD")
 	}
 	if s.Placeholder != nil {
+		hurry(w, int64(len(s.Placeholder.data)))
 		h.Set("Content-Type", s.Placeholder.contentType)
 		h.Set("Content-Length", strconv.Itoa(len(s.Placeholder.data)))
 		h.Set("Cache-Control", "no-store")
@@ -135,6 +140,7 @@ func (s *Server) answer(w http.ResponseWriter, v verdict) {
 
 // plain answers one line of text that nothing may keep.
 func plain(w http.ResponseWriter, status int, line string) {
+	hurry(w, int64(len(line)))
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(line)+1))

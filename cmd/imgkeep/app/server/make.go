@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"imgkeep/bucket"
@@ -21,7 +22,7 @@ func (s *Server) maker(image bucket.Image, size resize.Size) bucket.Maker {
 		if err != nil {
 			return nil, err
 		}
-		if err := check(results, size, image.Format); err != nil {
+		if err := check(results, size, image); err != nil {
 			return nil, err
 		}
 		if fits(image, results[0]) && int64(len(results[0].Data)) >= image.Bytes {
@@ -36,21 +37,35 @@ var errNonsense = errors.New("the decoder answered nonsense")
 
 // check trusts no decoder: it has read an enemy's bytes, and may be the enemy
 // by now. What it sends must at least be the image that was asked for.
-func check(results []resize.Result, size resize.Size, f probe.Format) error {
+func check(results []resize.Result, size resize.Size, image bucket.Image) error {
 	if len(results) != 1 {
-		return errNonsense
+		return fmt.Errorf("%w: %d results", errNonsense, len(results))
 	}
 	r := results[0]
-	info, err := probe.Read(bytes.NewReader(r.Data), probe.Limits{Formats: []probe.Format{f}})
-	switch {
-	case err != nil:
-		return errors.Join(errNonsense, err)
-	case info.Width != r.Width || info.Height != r.Height,
-		size.Width > 0 && info.Width > size.Width,
-		size.Height > 0 && info.Height > size.Height:
-		return errNonsense
+	info, err := probe.Read(bytes.NewReader(r.Data), probe.Limits{Formats: []probe.Format{image.Format}})
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNonsense, err)
+	}
+	if info.Width != r.Width || info.Height != r.Height || !expected(info.Width, info.Height, size, image) {
+		return fmt.Errorf("%w: %d x %d", errNonsense, info.Width, info.Height)
 	}
 	return nil
+}
+
+// expected tells whether an image can have these sides at a size. A decoder may
+// read an orientation that we call broken, and so turn the image; and libvips takes
+// some GIFs to be as large as their first frame, not as their screen.
+func expected(width, height int, size resize.Size, image bucket.Image) bool {
+	w, h := image.Shown()
+	if image.Format == probe.GIF {
+		return width <= w && height <= h && (size.Width == 0 || width <= size.Width) && (size.Height == 0 || height <= size.Height)
+	}
+	for _, shown := range [][2]int{{w, h}, {h, w}} {
+		if fw, fh := size.Fit(shown[0], shown[1]); width == fw && height == fh {
+			return true
+		}
+	}
+	return false
 }
 
 // fits tells whether the original is shown exactly as the result is.

@@ -25,24 +25,26 @@ const (
 	// time is cut off, so that slow ones cannot hold our descriptors.
 	minRate = 4 << 10
 	grace   = 30 * time.Second
-	// Until then a request may take as long as a fetch and a resize do, which
-	// have limits of their own.
-	maxWait = 5 * time.Minute
+	// bodyTime is how long the body of a request is waited for, to be thrown away.
+	bodyTime = 5 * time.Second
 
 	// passingAge is how long a browser may keep an image that we do not.
 	passingAge = time.Hour
 )
 
-// harden sets the headers that every answer has, refuses other methods before
-// anything is looked at, and bounds the time of the answer.
+// harden sets the headers that every answer has, and refuses other methods before
+// anything is looked at.
 func (s *Server) harden(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Content-Security-Policy", contentSecurity)
-		// A deadline stays on its connection: each request sets its own. It
-		// cannot be set where w is a test's.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxWait))
+		if r.ContentLength != 0 {
+			// Nobody has a body to send. net/http would wait for it before it
+			// answers, or after that, for as long as it takes.
+			h.Set("Connection", "close")
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			s.fail(w, r, errMethod)
 			return
@@ -70,6 +72,7 @@ func (s *Server) deliver(w http.ResponseWriter, r *http.Request, d delivery) err
 	h.Set("Content-Type", d.format.ContentType())
 	if s.Handoff && r.Header.Get(nginx.HeaderHandoff) == nginx.HandoffNginx {
 		s.heat(d)
+		hurry(w, 0)
 		h.Set(nginx.HeaderRedirect, nginx.InternalPrefix+filepath.ToSlash(d.path))
 		return nil
 	}
@@ -111,13 +114,20 @@ func (unmodified) ModTime() time.Time { return time.Time{} }
 
 // send sends a file with ranges and conditions (RFC 9110, sections 13 and 14).
 func (s *Server) send(w http.ResponseWriter, r *http.Request, f *os.File, info fs.FileInfo) {
-	deadline := time.Now().Add(grace + time.Duration(info.Size()/minRate)*time.Second)
-	_ = http.NewResponseController(w).SetWriteDeadline(deadline)
+	hurry(w, info.Size())
 	out := w
 	if conditional(r) {
 		out = &refusals{ResponseWriter: w, size: info.Size(), refuse: func(v verdict) { s.answer(w, v) }}
 	}
 	http.ServeContent(out, r, "", info.ModTime(), f)
+}
+
+// hurry gives the viewer time to read an answer of n bytes, and no longer. The
+// deadline stays on the connection, so every answer sets its own before its first
+// byte; the wait for a fetch or a resize, which have limits of their own, does not
+// count. It cannot be set where w is a test's.
+func hurry(w http.ResponseWriter, n int64) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(grace + time.Duration(n/minRate)*time.Second))
 }
 
 // etag is the entity tag that nginx gives the same file, so that a browser may
@@ -208,6 +218,7 @@ func (s *Server) info(w http.ResponseWriter, image bucket.Image) error {
 	if err != nil {
 		return err
 	}
+	hurry(w, int64(len(body)))
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)+1))

@@ -1,0 +1,135 @@
+package server_test
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+
+	"imgkeep/resize"
+)
+
+// What a decoder is asked for: the source's format, the listed size, the
+// configured quality.
+func TestJob(t *testing.T) {
+	s := newSite(t, nil)
+	source := toPNG(t, 40, 30)
+	url := s.origin.put("cat", source)
+	small := toPNG(t, 13, 10)
+	s.decoder.answer = func(got []byte, j resize.Job) ([]resize.Result, error) {
+		if !bytes.Equal(got, source) {
+			t.Errorf("the decoder got %d bytes, not the original", len(got))
+		}
+		return []resize.Result{result(t, small)}, nil
+	}
+	w := s.get(s.link("10x20", url))
+	if w.Code != 200 || !bytes.Equal(w.Body.Bytes(), small) || w.Header().Get("Content-Type") != "image/png" {
+		t.Errorf("status %d, %s, %d bytes", w.Code, w.Header().Get("Content-Type"), w.Body.Len())
+	}
+	if len(s.decoder.jobs) != 1 {
+		t.Fatalf("%d jobs", len(s.decoder.jobs))
+	}
+	j := s.decoder.jobs[0]
+	want := resize.Target{Size: resize.Size{Height: 10, Width: 20}, Quality: 70}
+	if j.Format != "png" || len(j.Targets) != 1 || j.Targets[0] != want {
+		t.Errorf("job %+v", j)
+	}
+}
+
+// A decoder has read an enemy's bytes, and may be the enemy's by now. What it
+// sends is not served or stored unless it is the picture that was asked for.
+func TestNonsense(t *testing.T) {
+	html := []byte("<html><script>alert(1)</script>")
+	jpeg := toJPEG(t, 13, 10)
+	r := result(t, jpeg)
+	with := func(change func(*resize.Result)) resize.Result {
+		c := r
+		change(&c)
+		return c
+	}
+	s := newSite(t, nil)
+	for name, answer := range map[string][]resize.Result{
+		"nothing":                {},
+		"two results":            {r, r},
+		"no data":                {with(func(r *resize.Result) { r.Data = nil })},
+		"HTML":                   {with(func(r *resize.Result) { r.Data = html })},
+		"HTML in a comment":      {with(func(r *resize.Result) { r.Data = append([]byte("\xff\xd8"), html...) })},
+		"cut off":                {with(func(r *resize.Result) { r.Data = jpeg[:len(jpeg)-2] })},
+		"another format":         {result(t, toPNG(t, 13, 10))},
+		"another format, hidden": {with(func(r *resize.Result) { r.Data = toPNG(t, 13, 10) })},
+		"wrong width":            {with(func(r *resize.Result) { r.Width++ })},
+		"wrong height":           {with(func(r *resize.Result) { r.Height-- })},
+		"too wide":               {result(t, toJPEG(t, 21, 10))},
+		"too high":               {result(t, toJPEG(t, 13, 11))},
+		"the original":           {result(t, toJPEG(t, 40, 30))},
+		"too small":              {result(t, toJPEG(t, 12, 9))},
+		"out of shape":           {result(t, toJPEG(t, 20, 10))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			// The same bytes would be the same image, and made by now.
+			url := s.origin.put(name, append(toJPEG(t, 40, 30), name...))
+			s.decoder.answer = results(answer...)
+			path := s.link("10x20", url)
+			s.log.Reset()
+			checkError(t, name, s.get(path), 503, "resize-crashed")
+			if !strings.Contains(s.log.String(), "level=ERROR") {
+				t.Errorf("the operator is not told: %s", s.log)
+			}
+			s.decoder.answer = results(r)
+			if w := s.get(path); w.Code != 200 || !bytes.Equal(w.Body.Bytes(), jpeg) {
+				t.Errorf("afterwards: status %d, %d bytes", w.Code, w.Body.Len())
+			}
+		})
+	}
+}
+
+// Where the original looks just as the result does and is not larger, it is sent.
+func TestSmallerOriginal(t *testing.T) {
+	s := newSite(t, nil)
+	for name, test := range map[string]struct {
+		source, made []byte
+		original     bool // is sent
+	}{
+		"made is larger":                {toJPEG(t, 9, 9), append(toJPEG(t, 9, 9), "more"...), true},
+		"made is as large":              {toJPEG(t, 9, 9), toJPEG(t, 9, 9), true},
+		"made is smaller":               {append(toJPEG(t, 9, 9), "more"...), toJPEG(t, 9, 9), false},
+		"made is larger, of other size": {toGIF(t, 100, 100, 1), append(toGIF(t, 10, 10, 1), make([]byte, 1000)...), false},
+		"made has fewer frames":         {toGIF(t, 9, 9, 3), append(toGIF(t, 9, 9, 1), make([]byte, 1000)...), false},
+		"the original is to be turned":  {turned(toJPEG(t, 9, 9)), append(toJPEG(t, 9, 9), make([]byte, 1000)...), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			// The same bytes would be the same image, and made by now.
+			source := append(bytes.Clone(test.source), name...)
+			made := append(bytes.Clone(test.made), name...)
+			url := s.origin.put(name, source)
+			s.decoder.jobs, s.decoder.answer = nil, results(result(t, made))
+			want := made
+			if test.original {
+				want = source
+			}
+			for range 2 {
+				w := s.get(s.link("10x10", url))
+				if w.Code != 200 || !bytes.Equal(w.Body.Bytes(), want) {
+					t.Errorf("status %d, %d bytes, want %d", w.Code, w.Body.Len(), len(want))
+				}
+			}
+			if n := len(s.decoder.jobs); n != 1 {
+				t.Errorf("made %d times, want once", n)
+			}
+			image, err := s.store.Find("i", url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			info, err := os.Lstat(s.store.Path(image.MadeFile("10x10", image.Format)))
+			if err != nil || info.Mode().IsRegular() == test.original {
+				t.Errorf("stored: %v, %v", info, err)
+			}
+		})
+	}
+}
+
+// turned is a JPEG whose EXIF says that it is to be turned to the right.
+func turned(jpeg []byte) []byte {
+	const exif = "\xff\xe1\x00\x22Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
+	return append(append([]byte("\xff\xd8"), exif...), jpeg[2:]...)
+}

@@ -1,0 +1,236 @@
+package server_test
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"imgkeep/bucket"
+	"imgkeep/bucket/fetch"
+	"imgkeep/cmd/imgkeep/app/server"
+	"imgkeep/resize"
+)
+
+// minute is the Retry-After of a first failure that is remembered.
+const minute = "60"
+
+// verdict is what a viewer is told.
+type verdict struct {
+	status      int
+	code, retry string
+}
+
+// classes are the verdicts on what a fetch can say.
+var classes = map[fetch.Class]verdict{
+	fetch.Refused:       {403, "refused", ""},
+	fetch.Denied:        {451, "removed", ""},
+	fetch.Gone:          {404, "gone", ""},
+	fetch.Blocked:       {502, "blocked", minute},
+	fetch.Failed:        {502, "origin", minute},
+	fetch.Timeout:       {504, "origin-timeout", minute},
+	fetch.TooLarge:      {413, "too-large", ""},
+	fetch.TooManyPixels: {413, "too-many-pixels", ""},
+	fetch.NotImage:      {415, "type", ""},
+	fetch.Broken:        {422, "broken", ""},
+	fetch.Busy:          {503, "busy", "5"},
+}
+
+func TestVerdictsOnFetches(t *testing.T) {
+	s := newSite(t, nil)
+	for class, want := range classes {
+		err := &fetch.Error{Class: class, Status: 418, Host: private, Head: []byte(private), Err: errors.New(private)}
+		url := s.origin.put(string(class), err)
+		for about, path := range map[string]string{
+			"full":      s.link("full", url),
+			"again":     s.link("full", url), // remembered or not, it is told the same
+			"size":      s.link("10x10", url),
+			"info":      s.link("info", url),
+			"not kept":  s.proxyLink("full", url),
+			"not kept2": s.proxyLink("full", s.origin.put(string(class)+"2", err)),
+		} {
+			w := s.get(path)
+			checkError(t, string(class)+", "+about, w, want.status, want.code)
+			if got := w.Header().Get("Retry-After"); got != want.retry {
+				t.Errorf("%s, %s: Retry-After is %q, want %q", class, about, got, want.retry)
+			}
+		}
+	}
+}
+
+// A class that somebody adds has to have a verdict.
+func TestEveryClassHasAVerdict(t *testing.T) {
+	path := filepath.Join("..", "..", "..", "..", "bucket", "fetch", "error.go")
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		if kind, ok := spec.Type.(*ast.Ident); !ok || kind.Name != "Class" {
+			return true
+		}
+		for _, v := range spec.Values {
+			name, err := strconv.Unquote(v.(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found++
+			if _, ok := classes[fetch.Class(name)]; !ok {
+				t.Errorf("class %q is not in the table of this test", name)
+			}
+		}
+		return true
+	})
+	if found != len(classes) {
+		t.Errorf("%d classes in %s, %d in the table", found, path, len(classes))
+	}
+}
+
+// Retry-After is the time until the next attempt, by the clock.
+func TestRetryAfter(t *testing.T) {
+	s := newSite(t, nil)
+	url := s.origin.put("cat", &fetch.Error{Class: fetch.Failed, Err: errors.New(private)})
+	slow := s.origin.put("slow", &fetch.Error{Class: fetch.Blocked, RetryAfter: time.Hour, Err: errors.New(private)})
+	for _, test := range []struct {
+		after time.Duration
+		url   string
+		want  string
+	}{
+		{0, url, "60"},
+		{0, slow, "3600"},
+		{15*time.Second + 500*time.Millisecond, url, "45"}, // rounded up: not too early
+		{44 * time.Second, url, "1"},
+		{time.Second, url, "120"}, // it was tried again, and the pause doubles
+	} {
+		s.clock.add(test.after)
+		if got := s.get(s.link("full", test.url)).Header().Get("Retry-After"); got != test.want {
+			t.Errorf("after %v: %s, want %s", test.after, got, test.want)
+		}
+	}
+}
+
+func TestVerdictsOnDecoders(t *testing.T) {
+	s := newSite(t, nil)
+	for name, test := range map[string]struct {
+		err  error
+		want verdict
+	}{
+		"busy":      {resize.ErrBusy, verdict{503, "busy", "5"}},
+		"timeout":   {fmt.Errorf("%w: %s", resize.ErrTimeout, private), verdict{503, "resize-timeout", "60"}},
+		"crashed":   {fmt.Errorf("%w: %s", resize.ErrCrashed, private), verdict{503, "resize-crashed", "60"}},
+		"broken":    {&resize.ImageError{Detail: private}, verdict{422, "broken", ""}},
+		"too large": {&resize.ImageError{TooLarge: true, Detail: private}, verdict{413, "too-many-pixels", ""}},
+		"closed":    {resize.ErrClosed, verdict{503, "stopping", "5"}},
+		"unknown":   {errors.New(private), verdict{500, "internal", ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.decoder.answer = func([]byte, resize.Job) ([]resize.Result, error) { return nil, test.err }
+			url := s.origin.put(name, toJPEG(t, 30, 30))
+			w := s.get(s.link("10x10", url))
+			checkError(t, name, w, test.want.status, test.want.code)
+			if got := w.Header().Get("Retry-After"); got != test.want.retry {
+				t.Errorf("Retry-After is %q, want %q", got, test.want.retry)
+			}
+			// The image itself is served all the same.
+			if w := s.get(s.link("full", url)); w.Code != 200 {
+				t.Errorf("full: status %d", w.Code)
+			}
+		})
+	}
+}
+
+// What the store says by itself.
+func TestVerdictsOnTheStore(t *testing.T) {
+	t.Run("denied", func(t *testing.T) {
+		s := newSite(t, nil)
+		checkError(t, "denied", s.get(s.link("full", "http://denied.example/cat")), 451, "removed")
+	})
+	t.Run("no bucket", func(t *testing.T) {
+		s := newSite(t, nil)
+		l := s.signer.Sign("zz", "full", host, false, s.clock.Now()).String()
+		checkError(t, "no bucket", s.get(l), 404, "bucket")
+	})
+	t.Run("no URL", func(t *testing.T) {
+		s := newSite(t, nil)
+		for _, url := range []string{"x", "ftp://x/", "http://", "http://u:p@x/", "\n", "http://x/\x00", "local://x/y", "data:image/png;base64,AA"} {
+			checkError(t, url, s.get(s.link("full", url)), 400, "url")
+		}
+	})
+	t.Run("full", func(t *testing.T) {
+		s := newSite(t, func(o *bucket.Options, _ *server.Options) { o.MinFree = 1 << 62 })
+		url := s.origin.put("cat", toJPEG(t, 30, 30))
+		for _, path := range []string{s.link("full", url), s.proxyLink("full", url)} {
+			w := s.get(path)
+			checkError(t, "full", w, 503, "full")
+			if got := w.Header().Get("Retry-After"); got != "60" {
+				t.Errorf("Retry-After is %q", got)
+			}
+		}
+		if !strings.Contains(s.log.String(), "level=ERROR") {
+			t.Errorf("the operator is not told: %s", s.log)
+		}
+		if w := s.get("/readyz"); w.Code != 503 || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("readyz: %d %v", w.Code, w.Header())
+		}
+		if w := s.get("/healthz"); w.Code != 200 {
+			t.Errorf("healthz: %d", w.Code)
+		}
+	})
+	t.Run("stopping", func(t *testing.T) {
+		s := newSite(t, nil)
+		l := s.link("full", s.origin.put("cat", toJPEG(t, 30, 30)))
+		kept := s.link("full", s.origin.put("kept", toJPEG(t, 30, 30)))
+		s.get(kept)
+		s.close()
+		for _, path := range []string{l, kept, s.proxyLink("full", host+"cat")} {
+			w := s.get(path)
+			checkError(t, "stopping", w, 503, "stopping")
+			if got := w.Header().Get("Retry-After"); got != "5" {
+				t.Errorf("Retry-After is %q", got)
+			}
+		}
+		if w := s.get("/readyz"); w.Code != 503 {
+			t.Errorf("readyz: %d", w.Code)
+		}
+	})
+	t.Run("lost", func(t *testing.T) {
+		s := newSite(t, nil)
+		url := s.origin.put("cat", toJPEG(t, 30, 30))
+		s.get(s.link("full", url))
+		image, err := s.store.Find("i", url)
+		if err == nil {
+			err = os.Remove(s.store.Path(image.File()))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.origin.put("cat", toJPEG(t, 31, 31))
+		for range 2 {
+			checkError(t, "lost", s.get(s.link("full", url)), 502, "lost")
+			checkError(t, "lost", s.get(s.link("10x10", url)), 502, "lost")
+		}
+		if n := s.origin.fetches[url]; n != 2 {
+			t.Errorf("%d fetches, want 2", n)
+		}
+	})
+	t.Run("disk", func(t *testing.T) {
+		s := newSite(t, nil)
+		url := s.origin.put("cat", fmt.Errorf("write tmp: %s", private)) // no *fetch.Error: ours
+		checkError(t, "disk", s.get(s.link("full", url)), 500, "internal")
+		if !strings.Contains(s.log.String(), private) {
+			t.Errorf("the operator is not told: %s", s.log)
+		}
+	})
+}
