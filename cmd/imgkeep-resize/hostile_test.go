@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/zlib"
 	"encoding/binary"
 	"image"
 	"image/gif"
@@ -241,4 +242,47 @@ func TestRandomInput(t *testing.T) {
 			t.Errorf("seed %d: %v, %q", seed, err, stderr.String())
 		}
 	}
+}
+
+// libvips unpacks large pictures into temporary files, unless it is told not
+// to, and reads them from top to bottom only. Here it could not make one.
+func TestNoTemporaryFile(t *testing.T) {
+	p := newPool(t, resize.Options{Env: []string{"TMPDIR=/nonexistent"}})
+	for _, interlaced := range []bool{false, true} {
+		if r := one(t, p, "png", large(t, interlaced), resize.Target{Size: size(t, "20x20")}); r.Width != 20 {
+			t.Errorf("interlaced %v: %+v", interlaced, r)
+		}
+	}
+}
+
+// large is a PNG of 110 MB, when unpacked.
+func large(t testing.TB, interlaced bool) []byte {
+	t.Helper()
+	const side = 3700 // times side, times 8 bytes
+	passes := [][4]int{{0, 0, 1, 1}}
+	header := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, side), side)
+	header = append(header, 16, 6, 0, 0, 0) // 16 bits, colour and alpha
+	if interlaced {
+		header[12] = 1 // Adam7
+		passes = [][4]int{{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4}, {0, 2, 2, 4}, {1, 0, 2, 2}, {0, 1, 1, 2}}
+	}
+	var data bytes.Buffer
+	z, err := zlib.NewWriterLevel(&data, zlib.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pass := range passes {
+		w, h := (side-pass[0]+pass[2]-1)/pass[2], (side-pass[1]+pass[3]-1)/pass[3]
+		for range h {
+			if _, err := z.Write(make([]byte, 1+8*w)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	src := append([]byte("\x89PNG\r\n\x1a\n"), pngChunk("IHDR", header)...)
+	src = append(src, pngChunk("IDAT", data.Bytes())...)
+	return append(src, pngChunk("IEND", nil)...)
 }

@@ -28,8 +28,8 @@
  *
  * VIPSHOME leads nowhere, so that libvips finds no modules: its loaders through
  * ImageMagick, poppler, libheif, OpenSlide and JPEG XL are not even mapped
- * into the process. VIPS_DISC_THRESHOLD is out of reach, because libvips
- * would unpack an interlaced PNG of over 100 MB to a temporary file.
+ * into the process. VIPS_DISC_THRESHOLD is out of reach: above it, libvips
+ * unpacks what it cannot read from top to bottom into a temporary file.
  */
 __attribute__((constructor)) static void
 environment(void)
@@ -100,7 +100,7 @@ load(const void *src, size_t len, int format, int frames, int shrink, double sca
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
 		break;
 	case THUMB_PNG:
-		vips_pngload_buffer(buf, len, &out, "memory", TRUE,
+		vips_pngload_buffer(buf, len, &out,
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
 		break;
 	case THUMB_GIF:

@@ -136,6 +136,9 @@ func newStore(c config.Config, origin bucket.Origin, limits probe.Limits, log *s
 	for _, b := range c.Buckets {
 		o.Buckets = append(o.Buckets, bucket.Bucket{Name: b.Name, Hosts: b.Hosts, MaxBytes: int64(b.MaxBytes)})
 	}
+	if err := ready(context.Background(), c.Root, log); err != nil {
+		return nil, fmt.Errorf("open the store in %s: %w", c.Root, err)
+	}
 	s, err := bucket.Open(o)
 	if err != nil {
 		return nil, fmt.Errorf("open the store in %s: %w", c.Root, err)

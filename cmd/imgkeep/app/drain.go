@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -60,10 +61,14 @@ const silence = 2 * time.Second
 
 // drain stops a server: it accepts no more, answers all that has been asked, and
 // what is asked on connections that it has accepted already. It gives up when ctx
-// ends, and the error says so.
-func drain(ctx context.Context, server *http.Server, listeners []net.Listener, c *connections) error {
+// ends, and the error says so. served gets a value when Serve returns, for each of
+// the listeners.
+func drain(ctx context.Context, server *http.Server, listeners []net.Listener, served <-chan error, c *connections) error {
 	for _, l := range listeners {
 		l.Close() // of a socket that systemd holds, only our end
+	}
+	for range listeners {
+		<-served // now c knows the last connection that was accepted
 	}
 	// Closes the idle ones, and each other one after its next answer. A web
 	// server that asks on an idle one just then asks again on another.
@@ -80,5 +85,8 @@ func drain(ctx context.Context, server *http.Server, listeners []net.Listener, c
 			return ctx.Err()
 		}
 	}
-	return server.Shutdown(ctx)
+	if err := server.Shutdown(ctx); !errors.Is(err, net.ErrClosed) { // which the listeners are
+		return err
+	}
+	return nil
 }

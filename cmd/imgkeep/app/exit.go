@@ -13,14 +13,14 @@ const (
 	ExitOK      = 0 // all was done
 	ExitFailure = 1 // it could not be done
 	ExitUsage   = 2 // the command line or the configuration is wrong; nothing was done
-	ExitPartial = 3 // of many things some could not be done
+	ExitPartial = 3 // of many things some could not be done, or are not as they should be
 )
 
 const exitHelp = `Exit status:
   0  all was done
   1  it could not be done
   2  the command line or the configuration is wrong; nothing was done
-  3  of many things some could not be done`
+  3  of many things some could not be done, or are not as they should be`
 
 // usageError is an error of the command line or configuration that a command
 // found after it had begun.
@@ -52,13 +52,14 @@ func (a *app) exit(cmd *cobra.Command, err error) int {
 	a.complain(err.Error())
 	var usage usageError
 	var partial partialError
+	var remain remainError
 	switch {
 	case !a.started: // cobra refused the command line
 		a.complain(fmt.Sprintf("'%s --help' tells how it is used", cmd.CommandPath()))
 		return ExitUsage
 	case errors.As(err, &usage):
 		return ExitUsage
-	case errors.As(err, &partial) && partial.failed < partial.all:
+	case errors.As(err, &remain), errors.As(err, &partial) && partial.failed < partial.all:
 		return ExitPartial
 	}
 	return ExitFailure

@@ -13,6 +13,7 @@ import (
 const (
 	groupServe = "serve"
 	groupLinks = "links"
+	groupStore = "store"
 	groupOther = "other"
 )
 
@@ -42,6 +43,7 @@ defaults, in this order. 'imgkeep config' prints what results.
 	root.AddGroup(
 		&cobra.Group{ID: groupServe, Title: "Serving:"},
 		&cobra.Group{ID: groupLinks, Title: "Links:"},
+		&cobra.Group{ID: groupStore, Title: "The store:"},
 		&cobra.Group{ID: groupOther, Title: "Configuration and help:"},
 	)
 	root.AddCommand(
@@ -49,6 +51,12 @@ defaults, in this order. 'imgkeep config' prints what results.
 		newNginxCommand(a),
 
 		newSignCommand(a),
+
+		newScrubCommand(a),
+		newReindexCommand(a),
+		newBackupCommand(a),
+		newRestoreCommand(a),
+		newCompactCommand(a),
 
 		newConfigCommand(a),
 		newVersionCommand(a),

@@ -90,25 +90,31 @@ func (a *app) serve(ctx context.Context, c config.Config) (err error) {
 	if parts.hot != nil {
 		go parts.hot.Run(ctx)
 	}
-	failed := make(chan error, len(listeners))
+	stopCare, err := care(ctx, c, parts.store, log)
+	if err != nil {
+		return err
+	}
+	defer stopCare()
+	served := make(chan error, len(listeners))
 	for _, l := range listeners {
 		log.Info("serving", "address", l.Addr().String(), "root", c.Root, "handoff", c.Handoff)
-		go func() { failed <- server.Serve(l) }()
+		go func() { served <- server.Serve(l) }()
 	}
 	notify(log, daemon.SdNotifyReady)
 	go feedWatchdog(ctx, log)
 
 	select {
-	case err := <-failed:
+	case err := <-served:
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
 	stop() // a second signal ends the process
 	log.Info("stopping", "at most", c.ShutdownTimeout)
+	stopCare()
 	notify(log, daemon.SdNotifyStopping)
 	deadline, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
 	defer cancel()
-	if err := drain(deadline, server, listeners, conns); err != nil {
+	if err := drain(deadline, server, listeners, served, conns); err != nil {
 		log.Warn("requests were cut off", "error", err)
 	}
 	return parts.close(deadline)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"path/filepath"
 	"time"
 
 	"imgkeep/bucket/fetch"
@@ -14,6 +15,9 @@ type Config struct {
 	Listen string `yaml:"listen"`
 	// Root is the folder that holds everything kept.
 	Root string `yaml:"root"`
+	// Admin is the path of the socket by which commands reach the server.
+	// Empty: AdminSocket names it.
+	Admin string `yaml:"admin"`
 	// BaseURL is put before the links that `imgkeep sign` prints. It has no
 	// slash at its end. Empty: links are printed as paths.
 	BaseURL string `yaml:"base_url"`
@@ -134,6 +138,12 @@ type Store struct {
 	MinFree ByteSize `yaml:"min_free"`
 	// MinFreeInodes is the same for inodes.
 	MinFreeInodes int64 `yaml:"min_free_inodes"`
+	// ScrubInterval is how long the server waits from the end of one scrub to
+	// the beginning of the next. 0: it does not scrub of itself.
+	ScrubInterval time.Duration `yaml:"scrub_interval"`
+	// ScrubRate is how many bytes of originals such a scrub reads in a second.
+	// 0: as fast as it goes.
+	ScrubRate ByteSize `yaml:"scrub_rate"`
 }
 
 // Nginx is about serving through nginx.
@@ -195,18 +205,26 @@ func Default() Config {
 			MaxImages:       500,
 			AnimationPixels: 50_000_000,
 		},
-		Store: Store{MinFree: gibibyte, MinFreeInodes: 10_000},
+		Store: Store{MinFree: gibibyte, MinFreeInodes: 10_000, ScrubInterval: 30 * 24 * time.Hour, ScrubRate: 8 * mebibyte},
 		Nginx: Nginx{
 			Hot:        "/run/imgkeep/hot",
 			MaxLinks:   1_000_000,
 			Listen:     []string{"80", "[::]:80"},
 			ServerName: []string{"_"},
 			Valid:      5 * time.Second,
-			OpenFiles:  10_000,
+			OpenFiles:  512,
 			AccessLog:  "/var/log/nginx/imgkeep.log",
 		},
 		Log: Log{Level: "info", Format: "text"},
 	}
+}
+
+// AdminSocket is the path of the admin socket: Admin, or admin.sock in the root.
+func (c Config) AdminSocket() string {
+	if c.Admin != "" {
+		return c.Admin
+	}
+	return filepath.Join(c.Root, "admin.sock")
 }
 
 // Secret is a key of signatures. It prints as "(hidden)", in text and in JSON, so

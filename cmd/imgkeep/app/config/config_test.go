@@ -139,6 +139,7 @@ func TestWholeFile(t *testing.T) {
 	c, s := mustLoad(t, `
 listen: unix:/run/imgkeep/http.sock
 root: /srv/images
+admin: /run/imgkeep/admin.sock
 base_url: https://img.example.com/pictures/
 handoff: nginx
 placeholder: /srv/missing.png
@@ -166,7 +167,7 @@ fetch:
   per_host: 2
   queue: 3
 resize: {command: /opt/resize, workers: 3, queue: 4, timeout: 1s, quality: 70, max_images: 10, animation_pixels: 1000}
-store: {min_free: 0, min_free_inodes: 0}
+store: {min_free: 0, min_free_inodes: 0, scrub_interval: 24h, scrub_rate: 1MiB}
 nginx: {hot: /dev/shm/hot, max_links: 10, listen: ["8080"], server_name: [a.example, b.example], valid: 1s, open_files: 5, access_log: ""}
 log: {level: debug, format: json}
 `)
@@ -205,6 +206,7 @@ func TestRelativePathsBecomeAbsolute(t *testing.T) {
 	c, _ := mustLoad(t, `
 listen: unix:http.sock
 root: store
+admin: admin.sock
 placeholder: ../missing.png
 sign: {secret_files: [secret]}
 fetch: {local_root: ./local/}
@@ -214,6 +216,7 @@ nginx: {hot: hot, access_log: log}
 	want := map[string]string{
 		"unix:" + dir + "/http.sock":       c.Listen,
 		dir + "/store":                     c.Root,
+		dir + "/admin.sock":                c.Admin,
 		filepath.Dir(dir) + "/missing.png": c.Placeholder,
 		dir + "/secret":                    c.Sign.SecretFiles[0],
 		dir + "/local":                     c.Fetch.LocalRoot,
@@ -228,6 +231,27 @@ nginx: {hot: hot, access_log: log}
 	}
 	if c, _ := mustLoad(t, "resize: {command: my-resize}"); c.Resize.Command != "my-resize" {
 		t.Errorf("a name in PATH became %q", c.Resize.Command)
+	}
+}
+
+func TestAdminSocket(t *testing.T) {
+	for text, want := range map[string]string{
+		"root: /srv/images": "/srv/images/admin.sock",
+		"root: /srv/images\nadmin: /run/imgkeep/admin.sock": "/run/imgkeep/admin.sock",
+	} {
+		if c, _ := mustLoad(t, text); c.AdminSocket() != want {
+			t.Errorf("%q: got %q, want %q", text, c.AdminSocket(), want)
+		}
+	}
+	// A socket's path is short, also where it follows from the root.
+	long := "/" + strings.Repeat("x", maxSocket-len("/admin.sock")-1)
+	for root, good := range map[string]bool{long: true, long + "x": false} {
+		if _, _, err := load(t, "root: "+root); (err == nil) != good {
+			t.Errorf("%d bytes: %v", len(root), err)
+		}
+	}
+	if _, _, err := load(t, "root: "+long+"x\nadmin: /run/a.sock"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -25,7 +25,7 @@ func TestFileRefused(t *testing.T) {
 		{"buckets: [{name: i, host: [a.com]}]", "imgkeep.yaml:1: buckets[0].host: there is no such key; did you mean buckets[0].hosts?"},
 		{"log: {1: x}", "imgkeep.yaml:1: log.1: there is no such key; want one of format, level"},
 		{"log: {[a]: x}", "imgkeep.yaml: yaml: invalid map key: []interface {}{\"a\"}"},
-		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of base_url, buckets, fetch, formats, handoff, listen, log, nginx, placeholder, resize, root, shutdown_timeout, sign, sizes, store|" +
+		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of admin, base_url, buckets, fetch, formats, handoff, listen, log, nginx, placeholder, resize, root, shutdown_timeout, sign, sizes, store|" +
 			"imgkeep.yaml:2: log.<<: there is no such key; want one of format, level"},
 
 		// Shapes.
@@ -100,11 +100,11 @@ func TestFileRefused(t *testing.T) {
 		{"buckets: [{name: ../x}]", `imgkeep.yaml:1: buckets[0].name: "../x" is not a bucket's name: want 1 to 16 of a-z and 0-9`},
 		{"buckets: [{name: abcdefghijklmnopq}]", `imgkeep.yaml:1: buckets[0].name: "abcdefghijklmnopq" is not a bucket's name: want 1 to 16 of a-z and 0-9`},
 		{"buckets: [{name: i}, {name: i}]", `imgkeep.yaml:1: buckets[1].name: "i" stands there twice`},
-		{"buckets: [{name: tmp}]", `imgkeep.yaml:1: buckets[0].name: "tmp" is taken: none of healthz, readyz, metrics, tmp, index.db can be a bucket`},
-		{"buckets: [{name: healthz}]", `imgkeep.yaml:1: buckets[0].name: "healthz" is taken: none of healthz, readyz, metrics, tmp, index.db can be a bucket`},
-		{"buckets: [{name: readyz}]", `imgkeep.yaml:1: buckets[0].name: "readyz" is taken: none of healthz, readyz, metrics, tmp, index.db can be a bucket`},
-		{"buckets: [{name: metrics}]", `imgkeep.yaml:1: buckets[0].name: "metrics" is taken: none of healthz, readyz, metrics, tmp, index.db can be a bucket`},
-		{"buckets: [{name: index.db}]", `imgkeep.yaml:1: buckets[0].name: "index.db" is taken: none of healthz, readyz, metrics, tmp, index.db can be a bucket`},
+		{"buckets: [{name: tmp}]", `imgkeep.yaml:1: buckets[0].name: "tmp" is taken: none of healthz, readyz, metrics, tmp, quarantine, index.db can be a bucket`},
+		{"buckets: [{name: healthz}]", `imgkeep.yaml:1: buckets[0].name: "healthz" is taken: none of healthz, readyz, metrics, tmp, quarantine, index.db can be a bucket`},
+		{"buckets: [{name: readyz}]", `imgkeep.yaml:1: buckets[0].name: "readyz" is taken: none of healthz, readyz, metrics, tmp, quarantine, index.db can be a bucket`},
+		{"buckets: [{name: metrics}]", `imgkeep.yaml:1: buckets[0].name: "metrics" is taken: none of healthz, readyz, metrics, tmp, quarantine, index.db can be a bucket`},
+		{"buckets: [{name: index.db}]", `imgkeep.yaml:1: buckets[0].name: "index.db" is taken: none of healthz, readyz, metrics, tmp, quarantine, index.db can be a bucket`},
 		{"sizes: [150, 200, 150]", "imgkeep.yaml:1: sizes[2]: 150 stands there twice"},
 		{"formats: []", "imgkeep.yaml:1: formats: it is empty, so that no image would be accepted"},
 		{"formats: [jpg]", `imgkeep.yaml:1: formats[0]: unknown image format "jpg": use jpeg, png, gif or webp`},

@@ -31,6 +31,7 @@ func (c *Config) clean(p *problems) {
 		*path = full
 	}
 	abs("root", &c.Root)
+	abs("admin", &c.Admin)
 	abs("placeholder", &c.Placeholder)
 	abs("fetch.local_root", &c.Fetch.LocalRoot)
 	abs("nginx.hot", &c.Nginx.Hot)
@@ -87,6 +88,8 @@ func (c *Config) validate(p *problems) {
 
 	between(p, "store.min_free", c.Store.MinFree, 0, 1024*tebibyte)
 	between(p, "store.min_free_inodes", c.Store.MinFreeInodes, 0, 1<<40)
+	between(p, "store.scrub_interval", c.Store.ScrubInterval, 0, 10*365*24*time.Hour)
+	between(p, "store.scrub_rate", c.Store.ScrubRate, 0, tebibyte)
 	c.Nginx.validate(p)
 	oneOf(p, "log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf(p, "log.format", c.Log.Format, "text", "json")
@@ -127,12 +130,15 @@ func (c *Config) validatePaths(p *problems) {
 	if c.Nginx.Hot == "" || c.Nginx.Hot == "/" {
 		p.addf("nginx.hot", "%q cannot hold the links: name a folder of its own, as in /run/imgkeep/hot", c.Nginx.Hot)
 	}
+	if path := c.AdminSocket(); len(path) > maxSocket {
+		p.addf("admin", "the path of a socket must have 1 to %d bytes, and %q has %d: set a shorter one", maxSocket, path, len(path))
+	}
 	// Links are removed from the one by age, and nothing ever from the other.
 	if c.Handoff == "nginx" && (within(c.Nginx.Hot, c.Root) || within(c.Root, c.Nginx.Hot)) {
 		p.addf("nginx.hot", "%s and root, %s, must not be within each other", c.Nginx.Hot, c.Root)
 	}
 	for _, path := range []struct{ key, path string }{
-		{"root", c.Root}, {"nginx.hot", c.Nginx.Hot}, {"placeholder", c.Placeholder},
+		{"root", c.Root}, {"admin", c.Admin}, {"nginx.hot", c.Nginx.Hot}, {"placeholder", c.Placeholder},
 		{"fetch.local_root", c.Fetch.LocalRoot}, {"nginx.access_log", c.Nginx.AccessLog},
 		{"resize.command", c.Resize.Command}, {"listen", c.Listen},
 	} {
@@ -162,7 +168,7 @@ func (c *Config) validateBaseURL(p *problems) {
 var bucketName = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
 
 // reserved are the names that routes and files beside the buckets have.
-var reserved = []string{"healthz", "readyz", "metrics", "tmp", "index.db"}
+var reserved = []string{"healthz", "readyz", "metrics", "tmp", "quarantine", "index.db"}
 
 func (c *Config) validateBuckets(p *problems) {
 	if len(c.Buckets) == 0 {

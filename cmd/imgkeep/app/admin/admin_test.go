@@ -1,0 +1,234 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"imgkeep/bucket"
+)
+
+// store is a test's: it does what its fields say.
+type store struct {
+	scrub   func(context.Context, bucket.ScrubOptions) (bucket.ScrubReport, error)
+	compact error
+}
+
+func (s store) Scrub(ctx context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
+	return s.scrub(ctx, o)
+}
+
+func (s store) Compact() (bucket.Figures, bucket.Figures, error) {
+	return bucket.Figures{Bytes: 2}, bucket.Figures{Bytes: 1}, s.compact
+}
+
+func (s store) Figures() (bucket.Figures, error) { return bucket.Figures{Bytes: 3, Schema: 2}, nil }
+
+// serve starts a server, and returns its client and what stops it.
+func serve(t *testing.T, s Store) (*Client, func()) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- NewServer(s, nil).Serve(ctx, l) }()
+	stopped := false
+	stop := func() {
+		if cancel(); !stopped {
+			stopped = true
+			if err := <-done; err != nil {
+				t.Errorf("serve: %v", err)
+			}
+		}
+	}
+	t.Cleanup(stop)
+	c, err := Dial(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, stop
+}
+
+func TestScrub(t *testing.T) {
+	want := bucket.ScrubReport{Images: 7, Bytes: 9, Files: 8, Found: map[bucket.Kind]int{bucket.Corrupt: 1}, Remain: 1, Seconds: 1.5}
+	finding := bucket.Finding{Kind: bucket.Corrupt, Path: "i/a/b/c.png", URL: "https://example.com/<&>", Detail: "x\ny", Repair: "r", Repaired: true}
+	c, _ := serve(t, store{scrub: func(_ context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
+		if o.Rate != 5 || !o.Repair || o.Alone {
+			t.Errorf("options: %+v", o)
+		}
+		o.Progress(bucket.Progress{Stage: "originals", Done: 1, Total: 2, Bytes: true})
+		o.Found(finding)
+		return want, nil
+	}})
+	var findings []bucket.Finding
+	var progress []bucket.Progress
+	got, err := c.Scrub(t.Context(), ScrubRequest{Rate: 5, Repair: true},
+		func(f bucket.Finding) { findings = append(findings, f) },
+		func(p bucket.Progress) { progress = append(progress, p) })
+	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+	if len(findings) != 1 || findings[0] != finding || len(progress) != 1 || progress[0].Total != 2 {
+		t.Errorf("findings %+v, progress %+v", findings, progress)
+	}
+	if _, err := c.Scrub(t.Context(), ScrubRequest{Rate: 5, Repair: true}, nil, nil); err != nil {
+		t.Errorf("without listeners: %v", err)
+	}
+}
+
+func TestErrorsArrive(t *testing.T) {
+	c, _ := serve(t, store{
+		scrub: func(context.Context, bucket.ScrubOptions) (bucket.ScrubReport, error) {
+			return bucket.ScrubReport{}, errors.New("the disk is on fire")
+		},
+		compact: errors.New("no room"),
+	})
+	if _, err := c.Scrub(t.Context(), ScrubRequest{}, nil, nil); err == nil || err.Error() != "the disk is on fire" {
+		t.Errorf("scrub: %v", err)
+	}
+	if _, err := c.Compact(t.Context()); err == nil || err.Error() != "no room" {
+		t.Errorf("compact: %v", err)
+	}
+	if f, err := c.Status(t.Context()); err != nil || f.Bytes != 3 || f.Schema != 2 {
+		t.Errorf("status: %+v, %v", f, err)
+	}
+}
+
+// One at a time; and whoever leaves ends what he has asked for.
+func TestBusyAndLeaving(t *testing.T) {
+	begun, ended := make(chan struct{}), make(chan struct{})
+	c, stop := serve(t, store{scrub: func(ctx context.Context, _ bucket.ScrubOptions) (bucket.ScrubReport, error) {
+		begun <- struct{}{}
+		<-ctx.Done()
+		ended <- struct{}{}
+		return bucket.ScrubReport{}, ctx.Err()
+	}})
+	result := make(chan error)
+	scrub := func(ctx context.Context) {
+		go func() {
+			_, err := c.Scrub(ctx, ScrubRequest{}, nil, nil)
+			result <- err
+		}()
+		<-begun
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	scrub(ctx)
+	if _, err := c.Scrub(t.Context(), ScrubRequest{}, nil, nil); err == nil || !strings.Contains(err.Error(), "already") {
+		t.Errorf("a second scrub: %v", err)
+	}
+	if _, err := c.Compact(t.Context()); err == nil || !strings.Contains(err.Error(), "already") {
+		t.Errorf("compact meanwhile: %v", err)
+	}
+	leave()
+	if err := <-result; !errors.Is(err, context.Canceled) {
+		t.Errorf("the one who left: %v", err)
+	}
+	<-ended
+	// The server stops: that ends the work too, and the client is told.
+	scrub(t.Context())
+	go stop()
+	<-ended
+	if err := <-result; err == nil {
+		t.Error("a scrub that was broken off looks like success")
+	}
+	stop()
+}
+
+// Whoever is neither root nor the server's user gets nothing done.
+func TestPeers(t *testing.T) {
+	s := NewServer(store{}, nil)
+	s.uid = 1000
+	for peer, want := range map[any]int{0: http.StatusOK, 1000: http.StatusOK, 1001: http.StatusForbidden, -1: http.StatusForbidden, nil: http.StatusForbidden} {
+		r := httptest.NewRequest(http.MethodGet, "/status", nil)
+		r = r.WithContext(context.WithValue(r.Context(), peerKey{}, peer))
+		w := httptest.NewRecorder()
+		s.guard(http.HandlerFunc(s.status)).ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("user %v: status %d, want %d", peer, w.Code, want)
+		}
+	}
+	// The kernel tells who connects.
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	peer, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	if uid := withPeer(t.Context(), peer).Value(peerKey{}); uid != os.Getuid() {
+		t.Errorf("the peer is user %v, want %d", uid, os.Getuid())
+	}
+	a, b := net.Pipe()
+	defer a.Close()
+	defer b.Close()
+	if uid := withPeer(t.Context(), a).Value(peerKey{}); uid != -1 {
+		t.Errorf("the peer of a pipe is user %v", uid)
+	}
+}
+
+func TestRequestsRefused(t *testing.T) {
+	s := NewServer(store{scrub: func(context.Context, bucket.ScrubOptions) (bucket.ScrubReport, error) {
+		t.Error("it scrubs")
+		return bucket.ScrubReport{}, nil
+	}}, nil)
+	for _, body := range []string{"", "{", "[]", `{"rate":"fast"}`, `{"raet":1}`, `{"rate":1,"x":"` + strings.Repeat("x", maxRequest) + `"}`} {
+		r := httptest.NewRequest(http.MethodPost, "/scrub", strings.NewReader(body))
+		r = r.WithContext(context.WithValue(r.Context(), peerKey{}, 0))
+		w := httptest.NewRecorder()
+		s.guard(http.HandlerFunc(s.scrub)).ServeHTTP(w, r)
+		if w.Code != http.StatusBadRequest || !strings.HasPrefix(w.Body.String(), `{"error":"`) {
+			t.Errorf("%.20q: status %d, %s", body, w.Code, w.Body)
+		}
+	}
+}
+
+func TestListen(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "admin.sock")
+	if _, err := Dial(t.Context(), path); !errors.Is(err, ErrNoServer) {
+		t.Errorf("no socket: %v", err)
+	}
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "another process listens") {
+		t.Errorf("a second one: %v", err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // as if it were killed
+	l.Close()
+	if _, err := Dial(t.Context(), path); !errors.Is(err, ErrNoServer) {
+		t.Errorf("a socket without a server: %v", err)
+	}
+	if l, err = Listen(path); err != nil {
+		t.Errorf("after a killed server: %v", err)
+	} else {
+		l.Close()
+	}
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(file); err == nil || !strings.Contains(err.Error(), "no socket") {
+		t.Errorf("a file: %v", err)
+	}
+}

@@ -1,0 +1,121 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"syscall"
+
+	"imgkeep/bucket"
+)
+
+// Client asks a server.
+type Client struct {
+	http *http.Client
+	path string
+}
+
+// Dial returns a client of the server that listens on a socket, after having
+// asked it for a sign of life: ErrNoServer where there is none.
+func Dial(ctx context.Context, path string) (*Client, error) {
+	var d net.Dialer
+	c := &Client{path: path, http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) },
+	}}}
+	_, err := c.Status(ctx)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, fmt.Errorf("%w at %s", ErrNoServer, path)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%s: a server runs, and you may not talk to it: be root, or the user that it runs as", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Status returns the figures of the server's index.
+func (c *Client) Status(ctx context.Context) (bucket.Figures, error) {
+	m, err := c.ask(ctx, http.MethodGet, "/status", nil, nil)
+	if err != nil || m.Status == nil {
+		return bucket.Figures{}, cutOff(err)
+	}
+	return *m.Status, nil
+}
+
+// Scrub has the store scrubbed. It calls found and progress, which may be nil,
+// as the messages come.
+func (c *Client) Scrub(ctx context.Context, q ScrubRequest, found func(bucket.Finding), progress func(bucket.Progress)) (bucket.ScrubReport, error) {
+	m, err := c.ask(ctx, http.MethodPost, "/scrub", q, func(m message) {
+		switch {
+		case m.Finding != nil && found != nil:
+			found(*m.Finding)
+		case m.Progress != nil && progress != nil:
+			progress(*m.Progress)
+		}
+	})
+	if err != nil || m.Scrubbed == nil {
+		return bucket.ScrubReport{}, cutOff(err)
+	}
+	return *m.Scrubbed, nil
+}
+
+// Compact has the index compacted.
+func (c *Client) Compact(ctx context.Context) (Compacted, error) {
+	m, err := c.ask(ctx, http.MethodPost, "/compact", struct{}{}, nil)
+	if err != nil || m.Compacted == nil {
+		return Compacted{}, cutOff(err)
+	}
+	return *m.Compacted, nil
+}
+
+// cutOff makes an error of an answer that ended without a result.
+func cutOff(err error) error {
+	if err != nil {
+		return err
+	}
+	return errors.New("the server has ended before it was done")
+}
+
+// ask returns the last message of an answer.
+func (c *Client) ask(ctx context.Context, method, path string, request any, each func(message)) (message, error) {
+	var last message
+	body, err := json.Marshal(request)
+	if err != nil {
+		return last, err
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://imgkeep"+path, bytes.NewReader(body))
+	if err != nil {
+		return last, err
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return last, fmt.Errorf("ask the server at %s: %w", c.path, errors.Unwrap(err))
+	}
+	defer answer.Body.Close()
+	dec := json.NewDecoder(answer.Body)
+	for {
+		last = message{}
+		if err := dec.Decode(&last); err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+			return last, cutOff(ctx.Err())
+		} else if err != nil {
+			return last, fmt.Errorf("ask the server at %s: %w", c.path, err)
+		}
+		if last.Error != "" {
+			return last, errors.New(last.Error)
+		}
+		if last.Finding == nil && last.Progress == nil {
+			return last, nil
+		}
+		if each != nil {
+			each(last)
+		}
+	}
+}

@@ -1,0 +1,194 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"imgkeep/bucket"
+)
+
+// Store is what the server works on: a *bucket.Store.
+type Store interface {
+	Scrub(context.Context, bucket.ScrubOptions) (bucket.ScrubReport, error)
+	Compact() (before, after bucket.Figures, err error)
+	Figures() (bucket.Figures, error)
+}
+
+const (
+	maxRequest = 64 << 10
+	// every is how often progress is told, at most.
+	every = 200 * time.Millisecond
+)
+
+// Server answers requests on a store.
+type Server struct {
+	store Store
+	log   *slog.Logger
+	uid   int // besides root, who is answered
+	work  sync.Mutex
+}
+
+// NewServer returns a server for a store. log may be nil.
+func NewServer(store Store, log *slog.Logger) *Server {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{store: store, log: log, uid: os.Geteuid()}
+}
+
+// Serve answers until ctx ends, and then breaks off what is under way and
+// returns nil. It closes the listener, which removes its socket.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /scrub", s.scrub)
+	mux.HandleFunc("POST /compact", s.compact)
+	mux.HandleFunc("GET /status", s.status)
+	server := &http.Server{
+		Handler:           s.guard(mux),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       time.Minute,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       withPeer,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.Serve(l); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// Scrub scrubs the store as a request does, unless other work is under way:
+// errBusy.
+func (s *Server) Scrub(ctx context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
+	if !s.work.TryLock() {
+		return bucket.ScrubReport{}, errBusy
+	}
+	defer s.work.Unlock()
+	return s.store.Scrub(ctx, o)
+}
+
+var errBusy = fmt.Errorf("the server is at a scrub or at compacting already: try again when that is done")
+
+type peerKey struct{}
+
+// withPeer notes who connects.
+func withPeer(ctx context.Context, c net.Conn) context.Context {
+	uid := -1
+	if u, ok := c.(*net.UnixConn); ok {
+		if raw, err := u.SyscallConn(); err == nil {
+			raw.Control(func(fd uintptr) {
+				if cred, err := syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED); err == nil {
+					uid = int(cred.Uid)
+				}
+			})
+		}
+	}
+	return context.WithValue(ctx, peerKey{}, uid)
+}
+
+// guard refuses everyone but root and the server's own user.
+func (s *Server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		uid, ok := r.Context().Value(peerKey{}).(int)
+		if !ok || uid != 0 && uid != s.uid {
+			s.log.Warn("admin socket: refused", "uid", uid)
+			fail(w, http.StatusForbidden, fmt.Errorf("user %d may not: only root and user %d", uid, s.uid))
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+		next.ServeHTTP(w, r)
+	})
+}
+
+func fail(w http.ResponseWriter, status int, err error) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(message{Error: err.Error()})
+}
+
+// answers writes messages, of which progress only now and then.
+type answers struct {
+	w    http.ResponseWriter
+	enc  *json.Encoder
+	mu   sync.Mutex
+	last time.Time
+}
+
+func newAnswers(w http.ResponseWriter) *answers {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	return &answers{w: w, enc: json.NewEncoder(w)}
+}
+
+func (a *answers) send(m message) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if m.Progress != nil {
+		if time.Since(a.last) < every {
+			return
+		}
+		a.last = time.Now()
+	}
+	// A client that has left ends the work by the request's context.
+	if a.enc.Encode(m) == nil {
+		http.NewResponseController(a.w).Flush()
+	}
+}
+
+func (a *answers) end(m message, err error) {
+	if err != nil {
+		m.Error = err.Error()
+	}
+	a.send(m)
+}
+
+func (s *Server) scrub(w http.ResponseWriter, r *http.Request) {
+	var q ScrubRequest
+	if err := decode(r, &q); err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return
+	}
+	s.log.Info("scrub begins", "rate", q.Rate, "repair", q.Repair)
+	a := newAnswers(w)
+	report, err := s.Scrub(r.Context(), bucket.ScrubOptions{
+		Rate: q.Rate, Repair: q.Repair,
+		Found:    func(f bucket.Finding) { a.send(message{Finding: &f}) },
+		Progress: func(p bucket.Progress) { a.send(message{Progress: &p}) },
+	})
+	s.log.Info("scrub ends", "found", report.Found, "remain", report.Remain, "error", err)
+	a.end(message{Scrubbed: &report}, err)
+}
+
+func (s *Server) compact(w http.ResponseWriter, r *http.Request) {
+	if !s.work.TryLock() {
+		fail(w, http.StatusConflict, errBusy)
+		return
+	}
+	defer s.work.Unlock()
+	before, after, err := s.store.Compact()
+	s.log.Info("index compacted", "before", before.Bytes, "after", after.Bytes, "error", err)
+	newAnswers(w).end(message{Compacted: &Compacted{before, after}}, err)
+}
+
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	f, err := s.store.Figures()
+	newAnswers(w).end(message{Status: &f}, err)
+}
+
+func decode(r *http.Request, v any) error {
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return fmt.Errorf("the request is not understood: %w", err)
+	}
+	return nil
+}

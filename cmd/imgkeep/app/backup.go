@@ -1,0 +1,102 @@
+package app
+
+import (
+	"fmt"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"imgkeep/bucket"
+)
+
+func newBackupCommand(a *app) *cobra.Command {
+	var link, quiet bool
+	cmd := &cobra.Command{
+		Use:     "backup DIR",
+		GroupID: groupStore,
+		Short:   "Copy what is kept to a folder",
+		Long: `Backup copies journals and originals to a folder, in which 'imgkeep restore' finds
+a store. It works while the server runs and without it, reads the store's files
+itself, and needs to be allowed to: be root, or the user that the server runs as.
+
+The first backup copies everything, later ones what is new. Files are flushed, read
+back and compared with their digests before the journals name them, so that the
+folder is a good backup at any time, also of a backup that was broken off; run it
+again and it goes on. Nothing is removed from it. A folder that holds anything else,
+or the backup of another store, is refused.
+
+An original that is missing or damaged is named and not copied; the copy that an
+earlier backup made stays. Not copied are the index and the sizes, which are made
+again, and the quarantine.
+
+Other tools can do it as well, in this order, because a journal is written after
+the files that it names: first a copy of the journals ({root}/*/journal), then the
+images. With rsync:
+
+  rsync -a '--include=/*/' '--include=/*/journal/***' '--exclude=*' ROOT/ DIR.new/
+  rsync -a --exclude=/index.db --exclude=/tmp --exclude='/*/journal' ROOT/ DIR/
+  rsync -a DIR.new/ DIR/
+
+With restic: the journals in one snapshot first, then all but index.db and tmp in a
+second one; to restore, take the images from the second and the journals from the
+first. A snapshot of a file system or volume, taken at one instant, is good as it
+is; leave index.db out or let 'imgkeep reindex' make it again.
+
+Exit status: 0 if everything was copied; 3 if some originals were missing or
+damaged, or lines of the journal broken; 1 if the backup could not be made.`,
+		Example: `  imgkeep backup --config /etc/imgkeep/imgkeep.yaml /mnt/backup/imgkeep`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, _, err := a.load(cmd)
+			if err != nil {
+				return err
+			}
+			if err := isStore(c.Root); err != nil {
+				return err
+			}
+			p := newProgress(cmd.ErrOrStderr(), a.Now)
+			out := &scrubOutput{w: cmd.OutOrStdout(), before: p.clear}
+			o := bucket.BackupOptions{Root: c.Root, Dir: args[0], Link: link, Found: out.found, Now: a.Now}
+			if !quiet {
+				o.Progress = p.show
+			}
+			r, err := bucket.Backup(cmd.Context(), o)
+			p.clear()
+			if err != nil {
+				return fmt.Errorf("backup: %w", err)
+			}
+			return out.endBackup(r)
+		},
+		ValidArgsFunction: folderArg,
+	}
+	addStoreFlags(cmd)
+	cmd.Flags().BoolVar(&link, "link", false, "make hard links where the folder is on the store's file system: quick and small, and no help against a failing disk")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show no progress")
+	return cmd
+}
+
+// folderArg completes the one argument of a command with folders.
+func folderArg(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return nil, cobra.ShellCompDirectiveFilterDirs
+}
+
+func (o *scrubOutput) endBackup(r bucket.BackupReport) error {
+	if o.err == nil {
+		_, o.err = fmt.Fprintf(o.w, "%s images, of which %s copied now (%s) in %s: %s\n",
+			humanize.Comma(int64(r.Images)), humanize.Comma(int64(r.Copied)), humanize.IBytes(uint64(r.Bytes)), seconds(r.Seconds), tally(r.Found, "all good"))
+	}
+	if o.err != nil {
+		return o.err
+	}
+	n := 0
+	for _, k := range r.Found {
+		n += k
+	}
+	if n > 0 {
+		return remainError{n}
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package app
+
+import (
+	"fmt"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/admin"
+)
+
+func newCompactCommand(a *app) *cobra.Command {
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:     "compact",
+		GroupID: groupStore,
+		Short:   "Make the index as small as it can be",
+		Long: `Compact writes index.db anew without the pages in it that are not in use, and
+puts the new file in the place of the old one. It works while the server runs:
+what is kept is served meanwhile, and what is kept anew waits, about a second for
+a million images. It needs as much room as the index has.
+
+The index reuses its free pages, and never becomes smaller of itself; to compact
+it helps after much was removed. It prints the figures before and after.`,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, _, err := a.load(cmd)
+			if err != nil {
+				return err
+			}
+			var done admin.Compacted
+			err = a.withStore(cmd.Context(), c,
+				func(client *admin.Client) (err error) {
+					if dryRun {
+						done.Before, err = client.Status(cmd.Context())
+						return err
+					}
+					done, err = client.Compact(cmd.Context())
+					return err
+				},
+				func(store *bucket.Store) (err error) {
+					if dryRun {
+						done.Before, err = store.Figures()
+						return err
+					}
+					done.Before, done.After, err = store.Compact()
+					return err
+				})
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintln(cmd.OutOrStdout(), "before: "+figures(done.Before)); err != nil || dryRun {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "after:  "+figures(done.After))
+			return err
+		},
+	}
+	addStoreFlags(cmd)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the figures and change nothing")
+	return cmd
+}
+
+func figures(f bucket.Figures) string {
+	return fmt.Sprintf("%s, of which %s in %s free pages; schema %d",
+		humanize.IBytes(uint64(f.Bytes)), humanize.IBytes(uint64(f.FreePages)*uint64(f.PageSize)), humanize.Comma(int64(f.FreePages)), f.Schema)
+}

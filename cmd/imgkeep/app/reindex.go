@@ -1,0 +1,85 @@
+package app
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"imgkeep/bucket"
+)
+
+func newReindexCommand(a *app) *cobra.Command {
+	var asJSON, quiet bool
+	cmd := &cobra.Command{
+		Use:     "reindex",
+		GroupID: groupStore,
+		Short:   "Make the index again from journals and files",
+		Long: `Reindex makes index.db anew from the journals and the files of the store alone,
+and puts it in the place of the old one when it is whole: after an index was lost
+or damaged, or when files were copied into a store. The server must not run.
+
+All buckets on disk are indexed, configured or not. A last line of a journal that
+a crash has torn is passed over. What is found is named on standard output, and
+skipped: broken lines, originals that are missing (they are fetched anew when they
+are asked for), and originals that no line names. Which URLs failed lately is
+forgotten.
+
+Exit status: 0 if all was as it should be; 3 if the index was made and something
+was found; 1 if it was not made: the old one is then in its place.`,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, _, err := a.load(cmd)
+			if err != nil {
+				return err
+			}
+			if err := isStore(c.Root); err != nil {
+				return err
+			}
+			p := newProgress(cmd.ErrOrStderr(), a.Now)
+			out := &scrubOutput{w: cmd.OutOrStdout(), json: asJSON, before: p.clear}
+			o := bucket.ReindexOptions{Root: c.Root, Found: out.found}
+			if !quiet {
+				o.Progress = p.show
+			}
+			r, err := bucket.Reindex(cmd.Context(), o)
+			p.clear()
+			if err != nil {
+				return inUse(c, err)
+			}
+			if asJSON {
+				enc := json.NewEncoder(out.w)
+				enc.SetIndent("", "  ")
+				findings := out.findings
+				if findings == nil {
+					findings = []bucket.Finding{}
+				}
+				out.err = enc.Encode(struct {
+					Findings []bucket.Finding `json:"findings"`
+					bucket.ReindexReport
+				}{findings, r})
+			} else if out.err == nil {
+				_, out.err = fmt.Fprintf(out.w, "%s URLs of %s images from %s lines in %s, index of %s: %s\n",
+					humanize.Comma(int64(r.URLs)), humanize.Comma(int64(r.Images)), humanize.Comma(int64(r.Lines)),
+					seconds(r.Seconds), humanize.IBytes(uint64(r.Bytes)), tally(r.Found, "nothing found"))
+			}
+			if out.err != nil {
+				return out.err
+			}
+			n := 0
+			for _, k := range r.Found {
+				n += k
+			}
+			if n > 0 {
+				return remainError{n}
+			}
+			return nil
+		},
+	}
+	addStoreFlags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "report as JSON")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show no progress")
+	return cmd
+}

@@ -1,0 +1,106 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/admin"
+	"imgkeep/cmd/imgkeep/app/config"
+)
+
+// withStore has work done on the store: by the server, where one runs, and by
+// this process otherwise.
+func (a *app) withStore(ctx context.Context, c config.Config, ask func(*admin.Client) error, do func(*bucket.Store) error) (err error) {
+	client, err := admin.Dial(ctx, c.AdminSocket())
+	if err == nil {
+		return ask(client)
+	}
+	if !errors.Is(err, admin.ErrNoServer) {
+		return err
+	}
+	if err := isStore(c.Root); err != nil {
+		return err
+	}
+	store, err := a.openStore(c)
+	if err != nil {
+		return inUse(c, err)
+	}
+	defer func() { err = errors.Join(err, store.Close(context.Background())) }()
+	return do(store)
+}
+
+// openStore opens the store for a command: it logs what goes wrong, and can
+// fetch.
+func (a *app) openStore(c config.Config) (*bucket.Store, error) {
+	if c.Log.Level == "info" {
+		c.Log.Level = "warn" // the command itself says what it does
+	}
+	log := newLogger(a.Stderr, c.Log)
+	limits, err := newLimits(c)
+	if err != nil {
+		return nil, err
+	}
+	fetcher, err := newFetcher(c.Fetch, log, a.Now)
+	if err != nil {
+		return nil, err
+	}
+	return newStore(c, fetcher, limits, log, a.Now)
+}
+
+// isStore tells a store from a misspelt path, in which opening would make one.
+func isStore(root string) error {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return usagef("there is no store: %w", err)
+	}
+	for _, e := range entries {
+		if e.Name() == "index.db" {
+			return nil
+		}
+		if _, err := os.Stat(filepath.Join(root, e.Name(), "journal")); err == nil {
+			return nil
+		}
+	}
+	return usagef("there is no store in %s: set root", root)
+}
+
+// inUse says what to do where another process has the store open.
+func inUse(c config.Config, err error) error {
+	if errors.Is(err, bucket.ErrInUse) {
+		return fmt.Errorf("%w; it does not answer at %s: if it is a server, its setting of admin is another, and if it is a command, wait for its end", err, c.AdminSocket())
+	}
+	return err
+}
+
+// ready makes sure that the store in a root can be opened: what a restore has
+// left unfinished is refused, and an index that is missing, where there are
+// journals, is made again. To open the store without would make an empty one,
+// and fetch everything anew.
+func ready(ctx context.Context, root string, log *slog.Logger) error {
+	if bucket.RestoreUnfinished(root) {
+		return fmt.Errorf("a restore to %s has begun and not ended: run 'imgkeep restore' again", root)
+	}
+	info, err := os.Stat(filepath.Join(root, "index.db"))
+	if err == nil && info.Size() > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil // opening says what is wrong
+	}
+	journals, err := filepath.Glob(filepath.Join(root, "*", "journal", "*.ndjson"))
+	if err != nil || len(journals) == 0 {
+		return nil
+	}
+	log.Warn("the index is missing: making it again from the journals", "root", root)
+	report, err := bucket.Reindex(ctx, bucket.ReindexOptions{Root: root, Found: func(f bucket.Finding) {
+		log.Warn("reindex found", "kind", f.Kind, "path", f.Path, "detail", f.Detail)
+	}})
+	if err != nil {
+		return fmt.Errorf("the index is missing, and cannot be made again: %w", err)
+	}
+	log.Info("the index was made again", "urls", report.URLs, "images", report.Images, "seconds", report.Seconds)
+	return nil
+}

@@ -1,0 +1,241 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// rule is what a package may import besides the standard library. Packages of
+// ours are written without the module's name, others by a path that theirs begin
+// with; "C" is cgo.
+type rule struct {
+	imports []string // of the package
+	tests   []string // besides, of its tests; they may always import the package itself
+}
+
+// rules are the arrows of the architecture. They go one way:
+//
+//	app -> server, admin -> bucket, sign, resize, nginx
+//
+// A package that is not here does not exist: think of where it belongs, and write
+// that down.
+var rules = map[string]rule{
+	"cmd/imgkeep": {
+		imports: []string{"cmd/imgkeep/app"},
+		tests:   []string{"bucket/probe", "nginx", "nginx/nginxtest", "golang.org/x/sys/unix"},
+	},
+	// The commands. Only here is cobra.
+	"cmd/imgkeep/app": {
+		imports: []string{
+			"cmd/imgkeep/app/admin", "cmd/imgkeep/app/config", "cmd/imgkeep/app/server",
+			"bucket", "bucket/fetch", "bucket/probe", "nginx", "resize", "sign",
+			"github.com/coreos/go-systemd/v22", "github.com/dustin/go-humanize",
+			"github.com/schollz/progressbar/v3", "github.com/spf13/cobra",
+		},
+		tests: []string{"github.com/rogpeppe/go-internal/testscript"},
+	},
+	"cmd/imgkeep/app/admin": {
+		imports: []string{"bucket"},
+	},
+	// Only here are viper and YAML.
+	"cmd/imgkeep/app/config": {
+		imports: []string{
+			"bucket/fetch", "bucket/probe", "sign", // which know what is valid
+			"github.com/dustin/go-humanize", "github.com/spf13/pflag", "github.com/spf13/viper", "go.yaml.in/yaml/v3",
+		},
+	},
+	// Only here is chi.
+	"cmd/imgkeep/app/server": {
+		imports: []string{"bucket", "bucket/fetch", "bucket/probe", "nginx", "resize", "sign", "github.com/go-chi/chi/v5"},
+	},
+	"cmd/imgkeep-resize": {
+		imports: []string{"resize", "resize/vips"},
+	},
+	"bucket": {
+		imports: []string{"bucket/fetch", "bucket/index", "bucket/probe", "golang.org/x/net/idna", "golang.org/x/sync/singleflight", "golang.org/x/sys/unix"},
+	},
+	// Only here is bbolt.
+	"bucket/index": {
+		imports: []string{"bucket/probe", "go.etcd.io/bbolt", "golang.org/x/sys/unix"},
+	},
+	"bucket/fetch": {
+		imports: []string{"bucket/probe", "golang.org/x/net"},
+	},
+	"bucket/probe": {},
+	"nginx": {
+		imports: []string{"golang.org/x/sys/unix"},
+		tests:   []string{"nginx/nginxtest", "golang.org/x/net/http2"}, // which nginx may speak
+	},
+	"nginx/nginxtest": { // for tests
+		imports: []string{"nginx"},
+	},
+	"resize": {},
+	// Only here are cgo and bimg.
+	"resize/vips": {
+		imports: []string{"resize", "C", "github.com/h2non/bimg"},
+	},
+	"sign": {},
+	// Files for other programs; tests try them.
+	"contrib/systemd": {
+		tests: []string{"nginx"},
+	},
+}
+
+const module = "imgkeep"
+
+// listed is a package as `go list -json` tells of it.
+type listed struct {
+	ImportPath, Dir, Name, Doc         string
+	Standard                           bool
+	GoFiles, CgoFiles                  []string
+	Imports, TestImports, XTestImports []string
+	Deps                               []string
+}
+
+// goList lists packages as the go command sees them, with cgo.
+func goList(t *testing.T, args ...string) []listed {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json"}, args...)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+	cmd.Dir = filepath.Join("..", "..") // the module's root
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, &errs)
+	}
+	var all []listed
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := dec.Decode(&p); err == io.EOF {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// violations are what is wrong with a package.
+func violations(p listed) []string {
+	path := strings.TrimPrefix(p.ImportPath, module+"/")
+	r, ok := rules[path]
+	if !ok {
+		return []string{path + " is not in the table of the architecture"}
+	}
+	var all []string
+	check := func(imports, allowed []string, who string) {
+		for _, i := range imports {
+			if !permitted(i, allowed) {
+				all = append(all, fmt.Sprintf("%s must not import %s", who, i))
+			}
+		}
+	}
+	check(p.Imports, r.imports, path)
+	tests := slices.Concat(r.imports, r.tests, []string{path})
+	check(p.TestImports, tests, "tests of "+path)
+	check(p.XTestImports, tests, "tests of "+path)
+	if len(p.CgoFiles) > 0 && !slices.Contains(r.imports, "C") {
+		all = append(all, fmt.Sprintf("%s must not use cgo: %v", path, p.CgoFiles))
+	}
+	want := "Package " + p.Name + " "
+	if p.Name == "main" {
+		want = "Command " + filepath.Base(path) + " "
+	}
+	if len(p.GoFiles) > 0 && !strings.HasPrefix(p.Doc, want) {
+		all = append(all, fmt.Sprintf("%s has no doc that begins with %q", path, want))
+	}
+	return all
+}
+
+func permitted(path string, allowed []string) bool {
+	if ours, ok := strings.CutPrefix(path, module+"/"); ok {
+		return slices.Contains(allowed, ours) // not what is below
+	}
+	first, _, _ := strings.Cut(path, "/")
+	if path != "C" && !strings.Contains(first, ".") {
+		return true // the standard library
+	}
+	return slices.ContainsFunc(allowed, func(a string) bool {
+		return path == a || strings.HasPrefix(path, a+"/")
+	})
+}
+
+func TestArchitecture(t *testing.T) {
+	t.Parallel()
+	found := map[string]bool{}
+	for _, p := range goList(t, "./...") {
+		found[strings.TrimPrefix(p.ImportPath, module+"/")] = true
+		for _, v := range violations(p) {
+			t.Error(v)
+		}
+		// The go command remembers that this test has passed until a file changes
+		// that it has opened. It does not know what `go list` and `go build` read.
+		if _, err := os.ReadDir(p.Dir); err != nil {
+			t.Error(err)
+		}
+	}
+	for path := range rules {
+		if !found[path] {
+			t.Errorf("%s is in the table of the architecture, and there is no such package", path)
+		}
+	}
+}
+
+// The check finds what it is there for.
+func TestArchitectureFinds(t *testing.T) {
+	t.Parallel()
+	for want, p := range map[string]listed{
+		"new is not in the table of the architecture":                   {ImportPath: "imgkeep/new"},
+		"sign must not import imgkeep/bucket":                           {ImportPath: "imgkeep/sign", Imports: []string{"fmt", "imgkeep/bucket"}},
+		"sign must not import golang.org/x/crypto/hkdf":                 {ImportPath: "imgkeep/sign", Imports: []string{"golang.org/x/crypto/hkdf"}},
+		"resize must not import imgkeep/resize/vips":                    {ImportPath: "imgkeep/resize", Imports: []string{"imgkeep/resize/vips"}},
+		"bucket must not import go.etcd.io/bbolt":                       {ImportPath: "imgkeep/bucket", Imports: []string{"go.etcd.io/bbolt"}},
+		"bucket must not import github.com/spf13/viper":                 {ImportPath: "imgkeep/bucket", Imports: []string{"github.com/spf13/viper"}},
+		"cmd/imgkeep/app must not import github.com/go-chi/chi/v5":      {ImportPath: "imgkeep/cmd/imgkeep/app", Imports: []string{"github.com/go-chi/chi/v5"}},
+		"cmd/imgkeep/app/server must not import imgkeep/bucket/index":   {ImportPath: "imgkeep/cmd/imgkeep/app/server", Imports: []string{"imgkeep/bucket/index"}},
+		"cmd/imgkeep/app/server must not import github.com/spf13/cobra": {ImportPath: "imgkeep/cmd/imgkeep/app/server", Imports: []string{"github.com/spf13/cobra"}},
+		"cmd/imgkeep/app must not import imgkeep/nginx/nginxtest":       {ImportPath: "imgkeep/cmd/imgkeep/app", Imports: []string{"imgkeep/nginx/nginxtest"}},
+		"tests of sign must not import imgkeep/bucket/fetch":            {ImportPath: "imgkeep/sign", XTestImports: []string{"imgkeep/sign", "imgkeep/bucket/fetch"}},
+		"tests of nginx must not import imgkeep/bucket":                 {ImportPath: "imgkeep/nginx", TestImports: []string{"imgkeep/nginx/nginxtest", "imgkeep/bucket"}},
+		"bucket must not import C":                                      {ImportPath: "imgkeep/bucket", Imports: []string{"C"}},
+		"bucket/probe must not use cgo: [a.go]":                         {ImportPath: "imgkeep/bucket/probe", CgoFiles: []string{"a.go"}},
+		`resize has no doc that begins with "Package resize "`:          {ImportPath: "imgkeep/resize", Name: "resize", GoFiles: []string{"a.go"}},
+		`cmd/imgkeep has no doc that begins with "Command imgkeep "`:    {ImportPath: "imgkeep/cmd/imgkeep", Name: "main", GoFiles: []string{"main.go"}, Doc: "Package main is a program."},
+	} {
+		if got := violations(p); !slices.Equal(got, []string{want}) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	good := listed{
+		ImportPath: "imgkeep/bucket", Name: "bucket", Doc: "Package bucket is a store.", GoFiles: []string{"a.go"},
+		Imports: []string{"net/netip", "imgkeep/bucket/index", "golang.org/x/sys/unix"}, TestImports: []string{"testing"}, XTestImports: []string{"imgkeep/bucket"},
+	}
+	if got := violations(good); len(got) != 0 {
+		t.Errorf("a good package: %q", got)
+	}
+}
+
+// A newcomer sees the architecture in the list of folders.
+func TestFolders(t *testing.T) {
+	t.Parallel()
+	entries, err := os.ReadDir(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := []string{"bucket", "cmd", "contrib", "nginx", "resize", "scripts", "sign"}
+	built := []string{"bin", "var"} // by scripts/run; git ignores them
+	for _, e := range entries {
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") && !slices.Contains(allowed, e.Name()) && !slices.Contains(built, e.Name()) {
+			t.Errorf("there is a folder %s; want only %v", e.Name(), allowed)
+		}
+	}
+}

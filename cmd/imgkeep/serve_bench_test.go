@@ -1,0 +1,399 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"imgkeep/nginx"
+	"imgkeep/nginx/nginxtest"
+)
+
+// BenchmarkServing compares ways of sending the same 4,096 images of 18 KB over
+// loopback, by wrk, with one nginx worker in every row. The rows alternate, and
+// medians of the rounds are printed as a table of Markdown. It is what
+// `scripts/bench serve` runs.
+//
+// IMGKEEP_BENCH_SECONDS is the length of a measurement, IMGKEEP_BENCH_ROUNDS
+// their number; 3 and 5 if not set.
+func BenchmarkServing(b *testing.B) {
+	wrk, err := exec.LookPath("wrk")
+	if err != nil {
+		b.Fatal("wrk is not installed: on Debian, apt-get install wrk")
+	}
+	const images = 4096
+	seconds, rounds := number(b, "IMGKEEP_BENCH_SECONDS", 3), number(b, "IMGKEEP_BENCH_ROUNDS", 5)
+	w, site := newFronted(b, settings{"log.level": "info", "nginx.valid": "5s"})
+	site.Valid = 5 * time.Second
+	site.AccessLog = ""
+	urls, kinds := w.benchImages(b, images)
+	s := w.start()
+
+	// What nginx would ask for: it makes the file known, and its hot link.
+	header := http.Header{nginx.HeaderHandoff: {nginx.HandoffNginx}}
+	hot, warm, files := make([]string, images), make([]string, images), make([]string, images)
+	each(b, images, func(i int) error {
+		hot[i] = link("i", "full", urls[i])
+		warm[i] = link("i", "full", urls[i]+"#warm") // gets no link: see below
+		a, err := s.request(b.Context(), http.MethodGet, hot[i], header)
+		files[i] = "/" + strings.TrimPrefix(a.header.Get(nginx.HeaderRedirect), nginx.InternalPrefix)
+		if err == nil && a.status != http.StatusOK {
+			err = fmt.Errorf("%s: status %d: %s", a.about, a.status, a.body)
+		}
+		return err
+	})
+	var jpegs, mix []string
+	for i, kind := range kinds {
+		if kind == "jpeg" {
+			jpegs = append(jpegs, hot[i])
+		}
+		mix = append(mix, hot[i])
+	}
+
+	// X-Accel-Redirect for ever: an nginx that looks for links where there are none.
+	cold := site
+	cold.Hot = filepath.Join(w.dir, "nothing")
+	front, coldFront := nginxtest.Start(b, site), nginxtest.Start(b, cold)
+	static := startStatic(b, w.root())
+	fileServer := httptest.NewServer(http.FileServer(http.Dir(w.root())))
+	b.Cleanup(fileServer.Close)
+	// A TCP door to the server itself, as a viewer's browser would use it.
+	direct := newDirect(b, w)
+
+	secured := make([]string, images)
+	for i, file := range files {
+		sum := md5.Sum([]byte("/secure" + file + " secret"))
+		secured[i] = "/secure" + file + "?md5=" + base64.RawURLEncoding.EncodeToString(sum[:])
+	}
+	rows := []*row{
+		{name: "nginx static", base: static.url, paths: files, nginx: static.pid},
+		{name: "nginx secure_link", base: static.url, paths: secured, nginx: static.pid},
+		{name: "imgkeep hot, JPEG", base: front.URL, paths: jpegs, nginx: front.PID(), imgkeep: s.cmd.Process.Pid},
+		{name: "imgkeep hot, mix 70/20/5/5", base: front.URL, paths: mix, nginx: front.PID(), imgkeep: s.cmd.Process.Pid},
+		{name: "imgkeep X-Accel-Redirect", base: coldFront.URL, paths: warm, nginx: coldFront.PID(), imgkeep: s.cmd.Process.Pid},
+		{name: "imgkeep direct", base: direct.base, paths: hot, imgkeep: direct.cmd.Process.Pid},
+		{name: "Go http.FileServer", base: fileServer.URL, paths: files},
+	}
+	for _, r := range rows {
+		r.script(b, w.dir)
+		r.run(b, wrk, 1) // warms caches up
+		r.results = nil
+	}
+	for range b.N {
+		for range rounds {
+			for _, r := range rows {
+				r.run(b, wrk, seconds)
+			}
+		}
+	}
+	baseline := rows[0].median(func(m measurement) float64 { return m.rate })
+	var out strings.Builder
+	fmt.Fprintf(&out, "\n| %d images of 18 KB, medians of %d rounds of %d s | requests/s | of static | p50 | p99 | CPU s of nginx, per 100,000 | of imgkeep |\n| --- | --- | --- | --- | --- | --- | --- |\n",
+		images, rounds, seconds)
+	for _, r := range rows {
+		rate := r.median(func(m measurement) float64 { return m.rate })
+		per := func(cpu func(measurement) float64) string {
+			return fmt.Sprintf("%.2f", r.median(func(m measurement) float64 { return cpu(m) / m.requests * 100_000 }))
+		}
+		ms := func(d func(measurement) time.Duration) string {
+			return time.Duration(r.median(func(m measurement) float64 { return float64(d(m)) })).Round(10 * time.Microsecond).String()
+		}
+		fmt.Fprintf(&out, "| %s | %.0f | %.2f | %s | %s | %s | %s |\n", r.name, rate, rate/baseline,
+			ms(func(m measurement) time.Duration { return m.p50 }), ms(func(m measurement) time.Duration { return m.p99 }),
+			per(func(m measurement) float64 { return m.nginx }), per(func(m measurement) float64 { return m.imgkeep }))
+		b.ReportMetric(rate/baseline, strings.ReplaceAll(r.name, " ", "-")+"-of-static")
+	}
+	direct.stop()
+	fmt.Fprintf(&out, "\nimgkeep direct is %.2f of Go's http.FileServer.\n", rows[5].median(func(m measurement) float64 { return m.rate })/rows[6].median(func(m measurement) float64 { return m.rate }))
+	b.Log(out.String())
+	s.stop()
+}
+
+// number is a whole number from the environment.
+func number(b *testing.B, name string, otherwise int) int {
+	b.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		b.Fatalf("%s=%s: want a number above 0", name, text)
+	}
+	return n
+}
+
+// benchImages has the origin serve images of 18 KB each, 70% JPEG, 20% PNG, 5%
+// WebP and 5% GIF: small pictures with bytes behind their ends, which browsers
+// pass over, and which make each one different.
+func (w *world) benchImages(b *testing.B, n int) (urls, kinds []string) {
+	pictures := map[string][]byte{
+		"jpeg": toJPEG(b, corners(200, 150)), "png": toPNG(b, corners(200, 150)),
+		"webp": testdata(b, "still.webp"), "gif": toGIF(b, corners(200, 150)),
+	}
+	random := rand.NewChaCha8([32]byte{})
+	for i := range n {
+		kind := "jpeg"
+		switch i % 20 {
+		case 0, 5, 10, 15:
+			kind = "png"
+		case 1:
+			kind = "webp"
+		case 2:
+			kind = "gif"
+		}
+		image := make([]byte, 18_000)
+		random.Read(image[copy(image, pictures[kind]):])
+		kinds = append(kinds, kind)
+		urls = append(urls, w.origin.serve(fmt.Sprintf("/pictures/%d", i), image))
+	}
+	return urls, kinds
+}
+
+// each does something for every number below n, some at a time.
+func each(b *testing.B, n int, do func(int) error) {
+	b.Helper()
+	var wg sync.WaitGroup
+	errs := make([]error, n)
+	places := make(chan struct{}, 4) // fetch.per_host
+	for i := range n {
+		places <- struct{}{}
+		wg.Go(func() {
+			errs[i] = do(i)
+			<-places
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// newDirect is a second server, in direct mode, over TCP, on a copy of the store.
+func newDirect(b *testing.B, w *world) *server {
+	b.Helper()
+	direct := newWorld(b, settings{"log.level": "info"})
+	direct.origin.off()
+	direct.set("listen", "127.0.0.1:0")
+	if out, err := exec.Command("cp", "-a", w.root(), direct.root()).CombinedOutput(); err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
+	return direct.start()
+}
+
+// startStatic is an nginx that serves the same files by itself, with the settings
+// that the site has, also behind secure_link.
+type staticServer struct {
+	url string
+	pid int
+}
+
+func startStatic(b *testing.B, root string) staticServer {
+	b.Helper()
+	dir := b.TempDir()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	user := ""
+	if os.Getuid() == 0 {
+		user = "user root;"
+	}
+	conf := fmt.Sprintf(`
+daemon off; pid %[1]s/pid; error_log %[1]s/error.log; worker_processes 1; worker_rlimit_nofile 65536; %[4]s
+events { worker_connections 4096; }
+http {
+    access_log off; sendfile on; tcp_nopush on; keepalive_requests 10000; etag on; server_tokens off;
+    client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
+    open_file_cache max=10000 inactive=60s; open_file_cache_valid 5s; open_file_cache_errors on;
+    types { image/jpeg jpg; image/png png; image/webp webp; image/gif gif; }
+    server {
+        listen %[2]s;
+        root %[3]s;
+        add_header Cache-Control "private, max-age=604800, immutable";
+        add_header X-Content-Type-Options "nosniff";
+        add_header Content-Security-Policy "default-src 'none'; sandbox";
+        location /secure/ {
+            secure_link $arg_md5;
+            secure_link_md5 "$uri secret";
+            if ($secure_link != "1") { return 403; }
+            alias %[3]s/;
+        }
+    }
+}`, dir, address, root, user)
+	path := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.Command(nginxtest.Binary(b), "-p", dir, "-c", path, "-e", filepath.Join(dir, "error.log"))
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+	})
+	for end := time.Now().Add(patience); ; {
+		if c, err := net.Dial("tcp4", address); err == nil {
+			c.Close()
+			break
+		}
+		if time.Now().After(end) {
+			b.Fatal("nginx does not start")
+		}
+	}
+	return staticServer{"http://" + address, cmd.Process.Pid}
+}
+
+// row is a row of the table.
+type row struct {
+	name, base     string
+	paths          []string
+	nginx, imgkeep int // processes whose children's CPU counts too; 0: none
+	lua            string
+	results        []measurement
+}
+
+type measurement struct {
+	rate, requests float64
+	nginx, imgkeep float64 // seconds of CPU
+	p50, p99       time.Duration
+}
+
+// script writes what wrk asks for: the paths in an order of chance.
+func (r *row) script(b *testing.B, dir string) {
+	b.Helper()
+	list := filepath.Join(dir, fmt.Sprintf("paths-%d.txt", rand.Uint32()))
+	if err := os.WriteFile(list, []byte(strings.Join(r.paths, "\n")), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	r.lua = list + ".lua"
+	text := fmt.Sprintf(`
+local requests, n, i = {}, 0, 0
+init = function(args)
+  for line in io.lines(%q) do requests[#requests + 1] = wrk.format("GET", line) end
+  n, i = #requests, math.random(1, 1000000)
+end
+request = function()
+  i = (i * 1103 + 12345) %% 1000003
+  return requests[i %% n + 1]
+end
+done = function(summary, latency)
+  local e = summary.errors
+  io.write(string.format("RESULT %%d %%d %%d %%f %%f\n", summary.requests, summary.duration,
+    e.connect + e.read + e.write + e.status + e.timeout, latency:percentile(50), latency:percentile(99)))
+end`, list)
+	if err := os.WriteFile(r.lua, []byte(text), 0o600); err != nil {
+		b.Fatal(err)
+	}
+}
+
+var result = regexp.MustCompile(`RESULT (\d+) (\d+) (\d+) ([\d.]+) ([\d.]+)`)
+
+func (r *row) run(b *testing.B, wrk string, seconds int) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), patience+time.Duration(seconds)*time.Second)
+	defer cancel()
+	before := [2]float64{cpu(b, r.nginx), cpu(b, r.imgkeep)}
+	out, err := exec.CommandContext(ctx, wrk, "-t", "1", "-c", "32", "-d", fmt.Sprint(seconds, "s"), "-s", r.lua, r.base).CombinedOutput()
+	after := [2]float64{cpu(b, r.nginx), cpu(b, r.imgkeep)}
+	m := result.FindSubmatch(out)
+	if err != nil || m == nil {
+		b.Fatalf("%s: wrk: %v\n%s", r.name, err, out)
+	}
+	field := func(i int) float64 {
+		f, err := strconv.ParseFloat(string(m[i]), 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return f
+	}
+	if field(3) != 0 {
+		b.Fatalf("%s: %v requests failed\n%s", r.name, field(3), out)
+	}
+	r.results = append(r.results, measurement{
+		rate: field(1) / (field(2) / 1e6), requests: field(1),
+		nginx: after[0] - before[0], imgkeep: after[1] - before[1],
+		p50: time.Duration(field(4)) * time.Microsecond, p99: time.Duration(field(5)) * time.Microsecond,
+	})
+}
+
+func (r *row) median(of func(measurement) float64) float64 {
+	var all []float64
+	for _, m := range r.results {
+		all = append(all, of(m))
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+// cpu is what a process and its living children have used, in seconds.
+func cpu(b *testing.B, pid int) float64 {
+	b.Helper()
+	if pid == 0 {
+		return 0
+	}
+	total := ticks(b, pid)
+	children, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, path := range children {
+		list, err := os.ReadFile(path)
+		if err != nil {
+			continue // a thread that has ended
+		}
+		for child := range strings.FieldsSeq(string(list)) {
+			n, err := strconv.Atoi(child)
+			if err != nil {
+				b.Fatal(err)
+			}
+			total += ticks(b, n)
+		}
+	}
+	return total / 100 // USER_HZ, which is 100 on every Linux (proc(5))
+}
+
+func ticks(b *testing.B, pid int) float64 {
+	b.Helper()
+	f, err := os.Open(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	stat, err := io.ReadAll(f)
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := bytes.Cut(stat, []byte(") "))
+	fields := strings.Fields(string(rest))
+	var sum float64
+	for _, field := range fields[11:13] {
+		n, err := strconv.ParseFloat(field, 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sum += n
+	}
+	return sum
+}
