@@ -26,8 +26,10 @@ type HotOptions struct {
 	// follow a link whose name it has been told, while other local users can't
 	// list signatures. Its parent must exist and let nginx through.
 	Dir string
-	// MaxLinks is how many links may exist. 0: any number. A link takes about
-	// one kilobyte of the kernel's memory.
+	// MaxLinks is how many links may exist. 0: any number. A link takes about 1.1
+	// KB of the kernel's memory and an inode of the tmpfs, of which systemd gives
+	// /run 800,000. When those run out, links make room for each other as if this
+	// limit had been reached.
 	MaxLinks int
 	// Epoch are the facts that links hang on, one string for each: for every
 	// secret that verifies, a digest of it and of everything else that decides
@@ -153,8 +155,10 @@ func (h *Hot) Add(bucket, size, signature, ext, target string, expires time.Time
 		return nil
 	}
 	err = h.place(folder, path, target, expires)
-	if errors.Is(err, fs.ErrNotExist) && h.isCurrent() { // somebody had removed the tree
-		err = h.place(folder, path, target, expires)
+	if errors.Is(err, fs.ErrNotExist) { // somebody has removed the tree
+		if _, err = h.isCurrent(); err == nil {
+			err = h.place(folder, path, target, expires)
+		}
 	}
 	// tmpfs bounds the number of inodes too. One shard may free fewer than a link
 	// and its folders need.
@@ -162,17 +166,18 @@ func (h *Hot) Add(bucket, size, signature, ext, target string, expires time.Time
 		err = h.place(folder, path, target, expires)
 	}
 	if err != nil {
-		return fmt.Errorf("hot links: cannot make one in %s: %w", h.dir, bare(err))
+		return h.failed(err)
 	}
 	// Whoever sweeps at the end of the week, or drops all because secrets have
 	// changed, may have passed this folder before the link was in it. But then
 	// the clock, or the epoch, has changed by now.
-	if !expires.After(h.now()) || !h.isCurrent() {
+	current, err := h.isCurrent()
+	if !current || !expires.After(h.now()) {
 		os.Remove(path)
 		if exists {
 			h.count--
 		}
-		return nil
+		return h.failed(err)
 	}
 	if !exists {
 		h.count++
@@ -183,6 +188,13 @@ func (h *Hot) Add(bucket, size, signature, ext, target string, expires time.Time
 		h.rouse()
 	}
 	return nil
+}
+
+func (h *Hot) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("hot links: cannot make one in %s: %w", h.dir, bare(err))
 }
 
 // place makes the link under a temporary name, dates it, and only then gives it
@@ -374,6 +386,8 @@ const (
 	// recheck is how often everything is looked at though nothing is known to
 	// expire: for links that another process made, and to count anew.
 	recheck = 10 * time.Minute
+	// retry is how soon it is tried again to remove what could not be removed.
+	retry = time.Minute
 )
 
 // Run removes links at the instant at which they expire, until ctx ends. It

@@ -141,17 +141,16 @@ func (h *Hot) makeRoot() error {
 }
 
 // isCurrent tells whether the epoch in place lets our links live, with mu held.
-func (h *Hot) isCurrent() bool {
+func (h *Hot) isCurrent() (bool, error) {
 	info, err := os.Lstat(h.epochPath())
 	if err == nil && h.current != nil && os.SameFile(info, h.current) && info.ModTime().Equal(h.current.ModTime()) {
-		return true
+		return true, nil
 	}
 	// Another process has opened the tree, or somebody has removed it.
 	if err := h.establish(false); err != nil {
-		h.log.Error("hot links: folder is unusable", "folder", h.dir, "error", err)
-		return false
+		return false, err
 	}
-	return !h.superseded
+	return !h.superseded, nil
 }
 
 // writeEpoch replaces the epoch in one step.

@@ -427,6 +427,30 @@ func TestErrorsNameNoSignature(t *testing.T) {
 	}
 }
 
+// What somebody has put into the tree stays there, and does not keep links from
+// being swept.
+func TestSweepLeavesStrangers(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "hot")
+	now := time.Now()
+	h := openHot(t, nginx.HotOptions{Dir: dir, Now: func() time.Time { return now }})
+	add(t, h, "i", "full", sigA, ".jpg", "/a.jpg", now.Add(time.Hour))
+	strangers := []string{"README", "i/README", "i/full/g/n/README"}
+	for _, name := range strangers {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now = now.Add(time.Hour)
+	if n, err := h.Sweep(); n != 1 || err != nil {
+		t.Errorf("removed %d, %v; want 1", n, err)
+	}
+	for _, name := range strangers {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestOpenHotRefuses(t *testing.T) {
 	tmp := t.TempDir()
 	file := filepath.Join(tmp, "file")

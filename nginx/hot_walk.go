@@ -48,7 +48,7 @@ func (h *Hot) Sweep() (int, error) {
 	w.walk(filepath.Join(h.dir, tmpDir))
 	purge(filepath.Join(h.dir, droppedDir), &w)
 	if w.err != nil {
-		next = now.Add(poll)
+		next = now.Add(retry)
 	}
 
 	h.mu.Lock()
@@ -185,6 +185,9 @@ func (w *walker) walk(path string) (gone bool) {
 	}
 	defer f.Close()
 	entries, err := f.ReadDir(-1)
+	if errors.Is(err, syscall.ENOTDIR) {
+		return false // not ours
+	}
 	if err != nil {
 		return w.failed(err)
 	}

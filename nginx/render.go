@@ -26,12 +26,6 @@ func (s Site) Render(w io.Writer) error {
 	return render(w, s)
 }
 
-func (s Site) text() (string, error) {
-	var b strings.Builder
-	err := s.Render(&b)
-	return b.String(), err
-}
-
 // Main is a complete nginx.conf around one Site, for an nginx that serves
 // nothing else: everything it writes lies below Prefix. It runs in the
 // foreground.

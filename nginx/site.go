@@ -28,7 +28,7 @@ const (
 	// HandoffNginx asks for X-Accel-Redirect.
 	HandoffNginx = "nginx"
 	// HandoffDirect asks the server to send the file itself, or to say why it
-	// can't: nginx has just failed to open the file that it was pointed at.
+	// can't: nginx has just failed to open the file, or to find the range in it.
 	HandoffDirect = "direct"
 	// HeaderError carries the stable code of an error.
 	HeaderError = "X-Imgkeep-Error"

@@ -434,7 +434,7 @@ func TestWeekEnds(t *testing.T) {
 	url := w.origin.serve("/pictures/cat", photo(t, 80, 60))
 	end := time.Date(2027, 1, 18, 0, 0, 0, 0, time.UTC)
 	// Long enough for what comes before on a busy machine.
-	offset := end.Add(-8 * time.Second).Sub(time.Now())
+	offset := time.Until(end.Add(-8 * time.Second))
 	clock := func() time.Time { return time.Now().Add(offset) }
 
 	w.set("resize.command", filepath.Join(w.bin(), "imgkeep-resize"))

@@ -377,6 +377,9 @@ func TestOrderOfChecks(t *testing.T) {
 		{"GET", "/zz/11x/" + forged + "/" + ext, 403, "signature"},
 		{"GET", signed("zz", "11x"), 404, "bucket"},
 		{"GET", signed("i", "11x"), 400, "size"},
+		{"GET", s.proxyLink("10x", "ftp://x"), 400, "proxy-size"},
+		{"GET", s.proxyLink("info", "ftp://x"), 400, "proxy-size"},
+		{"GET", s.proxyLink("full", "ftp://x"), 400, "url"},
 		{"GET", signed("i", "10x"), 400, "url"},
 		{"GET", signed("i", "full"), 400, "url"},
 	} {

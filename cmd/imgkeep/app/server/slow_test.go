@@ -81,7 +81,7 @@ func request(t *testing.T, c net.Conn, path string) *bufio.Reader {
 func TestSlowReaderIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c := newPipeSite(t)
-		data := toJPEG(t, 300, 300)
+		data := toJPEG(t, 600, 600)
 		path := s.link("full", s.origin.put("cat", data))
 		began := time.Now()
 		r := request(t, c, path)
@@ -101,7 +101,7 @@ func TestSlowReaderIsCutOff(t *testing.T) {
 func TestPatientReaderIsServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c := newPipeSite(t)
-		data := toJPEG(t, 300, 300)
+		data := toJPEG(t, 600, 600)
 		path := s.link("full", s.origin.put("cat", data))
 		r := bufio.NewReaderSize(slow{request(t, c, path)}, 16)
 		resp, err := http.ReadResponse(r, nil)
