@@ -6,8 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,82 +75,6 @@ func TestRateLimit(t *testing.T) {
 	a := ask(t, w.client, "GET", url, nil)
 	if a.Status != 429 || a.Header["X-Imgkeep-Error"] != "rate" || a.Header["Retry-After"] == "" || strings.Contains(string(a.Body), "<") {
 		t.Errorf("the second: %d %v %q", a.Status, a.Header, a.Body)
-	}
-}
-
-// A restart with the socket held open, as systemd holds it, loses no request: the
-// earlier process finishes what it has begun, the next takes what waits.
-func TestRestartUnderLoad(t *testing.T) {
-	w := newWorld(t, nginx.HotOptions{}, func(_ *nginx.Site, a *app) { a.hot = nil })
-	w.app.set("i", sigA, image{expires: time.Now().Add(time.Hour), files: map[string]string{"full": w.store(t, "i", "d.jpg", 18_000)}})
-	w.stop()
-	socket := strings.TrimPrefix(w.site.Upstream, "unix:")
-	os.Remove(socket)
-	held, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer held.Close()
-	if err := os.Chmod(socket, 0o666); err != nil {
-		t.Fatal(err)
-	}
-	start := func() *http.Server {
-		file, err := held.(*net.UnixListener).File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer file.Close()
-		listener, err := net.FileListener(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		listener.(*net.UnixListener).SetUnlinkOnClose(false)
-		s := &http.Server{Handler: w.app}
-		go s.Serve(listener)
-		return s
-	}
-
-	var served, lost atomic.Int64
-	var wait sync.WaitGroup
-	done := make(chan bool)
-	for range 8 {
-		client := w.Client()
-		wait.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				resp, err := client.Get(w.URL + "/i/full/" + sigA + "/" + extURL)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				resp.Body.Close()
-				if resp.StatusCode == 200 {
-					served.Add(1)
-				} else {
-					lost.Add(1)
-				}
-			}
-		})
-	}
-	server := start()
-	for range 10 {
-		for next := served.Load() + 200; served.Load() < next && lost.Load() == 0; {
-			<-time.After(time.Millisecond)
-		}
-		if err := server.Shutdown(t.Context()); err != nil {
-			t.Error(err)
-		}
-		server = start()
-	}
-	close(done)
-	wait.Wait()
-	server.Close()
-	if lost.Load() > 0 {
-		t.Errorf("%d of %d requests were lost", lost.Load(), lost.Load()+served.Load())
 	}
 }
 

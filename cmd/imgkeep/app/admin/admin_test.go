@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"imgkeep/bucket"
@@ -42,14 +43,14 @@ func serve(t *testing.T, s Store) (*Client, func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- NewServer(s, nil).Serve(ctx, l) }()
-	stopped := false
+	var once sync.Once
 	stop := func() {
-		if cancel(); !stopped {
-			stopped = true
+		cancel()
+		once.Do(func() {
 			if err := <-done; err != nil {
 				t.Errorf("serve: %v", err)
 			}
-		}
+		})
 	}
 	t.Cleanup(stop)
 	c, err := Dial(t.Context(), path)
