@@ -205,6 +205,19 @@ func TestDecoderDoesNotRead(t *testing.T) {
 	mustWork(t, p)
 }
 
+// A Ctrl-C goes to a whole process group. The server lets running work finish
+// then, so decoders are not in its group.
+func TestProcessGroup(t *testing.T) {
+	p := newPool(t, Options{})
+	pid, err := strconv.Atoi(tell(t, p, "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if group, err := syscall.Getpgid(pid); err != nil || group != pid {
+		t.Errorf("decoder %d is in group %d, %v; this process in %d", pid, group, err, syscall.Getpgrp())
+	}
+}
+
 // A thousand warnings make one line.
 func TestDecoderPrints(t *testing.T) {
 	log := new(lines)

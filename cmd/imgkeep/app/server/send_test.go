@@ -296,6 +296,14 @@ func TestPassing(t *testing.T) {
 	if _, err := s.store.Find("i", host+"cat"); !errors.Is(err, bucket.ErrNotKept) {
 		t.Errorf("it is kept: %v", err)
 	}
+	// What is kept is not fetched for it, and has no tag either.
+	s.get(s.link("full", host+"cat"))
+	if w := s.get(path); w.Code != 200 || !bytes.Equal(w.Body.Bytes(), data) || w.Header().Get("ETag") != "" {
+		t.Errorf("from the store: status %d, %d bytes, %v", w.Code, w.Body.Len(), w.Header())
+	}
+	if n := s.origin.fetches[host+"cat"]; n != 3 {
+		t.Errorf("%d fetches, want one for each view and one to keep it", n)
+	}
 	// A failure is remembered, as for what is stored.
 	gone := s.proxyLink("full", s.origin.put("gone", &fetch.Error{Class: fetch.Gone, Err: errors.New("gone")}))
 	for range 2 {

@@ -179,11 +179,14 @@ func TestBodyThatNeverComes(t *testing.T) {
 				if err := c.SetReadDeadline(time.Now().Add(5 * time.Minute)); err != nil {
 					t.Fatal(err)
 				}
-				r := bufio.NewReader(c)
+				began, r := time.Now(), bufio.NewReader(c)
 				if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != test.status {
 					t.Fatalf("after five minutes there is no answer %d: %v", test.status, err)
 				} else if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 					t.Fatal(err)
+				}
+				if took := time.Since(began); took > time.Second {
+					t.Errorf("the answer took %v", took)
 				}
 				if _, err := r.ReadByte(); err != io.EOF {
 					t.Errorf("after five minutes the connection is open: %v", err)
