@@ -117,21 +117,36 @@ func (s *Store) Open(ctx context.Context, image Image) (*os.File, error) {
 	return s.openOriginal(image)
 }
 
+// Ensure is Open for whoever has the original sent by somebody else: it sees to
+// it that the file is there, and does not open it.
+func (s *Store) Ensure(ctx context.Context, image Image) error {
+	info, err := os.Stat(s.Path(image.File()))
+	if err = damage(image, info, err); errors.Is(err, errDamaged) {
+		return s.heal(ctx, image)
+	}
+	return err
+}
+
 var errDamaged = errors.New("the original is damaged")
 
-func (s *Store) openOriginal(image Image) (*os.File, error) {
-	f, err := os.Open(s.Path(image.File()))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+// damage tells what is wrong with an original of which this is known.
+func damage(image Image, info fs.FileInfo, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %w", errDamaged, err)
+	case err == nil && info.Size() != image.Bytes:
+		return fmt.Errorf("%w: %s has %d bytes, and had %d", errDamaged, image.File(), info.Size(), image.Bytes)
 	}
+	return err
+}
+
+func (s *Store) openOriginal(image Image) (*os.File, error) {
+	f, err := openFile(s.Path(image.File()))
 	if err != nil {
-		return nil, err
+		return nil, damage(image, nil, err)
 	}
 	info, err := f.Stat()
-	if err == nil && info.Size() != image.Bytes {
-		err = fmt.Errorf("%w: %s has %d bytes, and had %d", errDamaged, image.File(), info.Size(), image.Bytes)
-	}
-	if err != nil {
+	if err = damage(image, info, err); err != nil {
 		f.Close()
 		return nil, err
 	}

@@ -31,11 +31,30 @@ type Maker func(ctx context.Context, original io.Reader, n int64) ([]byte, error
 // Open.
 func (s *Store) OpenMade(ctx context.Context, image Image, name string, f probe.Format, maker Maker) (*os.File, error) {
 	path := s.Path(image.MadeFile(name, f))
-	file, err := os.Open(path)
+	file, err := openFile(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return file, err
 	}
-	_, err = fly(ctx, s, "make\x00"+path, func(ctx context.Context) (struct{}, error) {
+	if err := s.makeOnce(ctx, image, path, maker); err != nil {
+		return nil, err
+	}
+	return openFile(path)
+}
+
+// EnsureMade is OpenMade for whoever has the file sent by somebody else: it sees
+// to it that the file is there, and does not open it.
+func (s *Store) EnsureMade(ctx context.Context, image Image, name string, f probe.Format, maker Maker) error {
+	path := s.Path(image.MadeFile(name, f))
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s.makeOnce(ctx, image, path, maker)
+	}
+	return err
+}
+
+// makeOnce makes what lies at path, in one flight for all that ask meanwhile.
+func (s *Store) makeOnce(ctx context.Context, image Image, path string, maker Maker) error {
+	_, err := fly(ctx, s, "make\x00"+path, func(ctx context.Context) (struct{}, error) {
 		err := s.make(ctx, image, path, maker)
 		if errors.Is(err, errDamaged) {
 			if err = s.heal(ctx, image); err == nil {
@@ -44,10 +63,7 @@ func (s *Store) OpenMade(ctx context.Context, image Image, name string, f probe.
 		}
 		return struct{}{}, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return os.Open(path)
+	return err
 }
 
 func (s *Store) make(ctx context.Context, image Image, path string, maker Maker) error {

@@ -56,7 +56,7 @@ type Store struct {
 	buckets   map[string]*openBucket
 	origin    Origin
 	limits    probe.Limits
-	denyHosts []string
+	denied    func(host string) bool // nil: none is
 	minFree   uint64
 	minInodes uint64
 	now       func() time.Time
@@ -100,12 +100,15 @@ func Open(o Options) (_ *Store, err error) {
 		o.disk = osDisk{}
 	}
 	s := &Store{
-		disk: o.disk, root: o.Root, origin: o.Origin, limits: o.Limits, denyHosts: o.DenyHosts,
+		disk: o.disk, root: o.Root, origin: o.Origin, limits: o.Limits,
 		minFree: uint64(max(o.MinFree, 0)), minInodes: uint64(max(o.MinFreeInodes, 0)),
 		now: o.Now, log: o.Log,
 		buckets:   map[string]*openBucket{},
 		commits:   make(chan pending, maxGroup),
 		committed: make(chan struct{}),
+	}
+	if len(o.DenyHosts) > 0 {
+		s.denied = fetch.HostMatcher(o.DenyHosts)
 	}
 	var names []string
 	for _, b := range o.Buckets {
@@ -200,7 +203,7 @@ func (s *Store) Find(bucket, url string) (Image, error) {
 	if s.buckets[bucket] == nil {
 		return Image{}, ErrNoBucket
 	}
-	if len(s.denyHosts) > 0 && fetch.MatchHost(s.denyHosts, hostOf(url)) {
+	if s.denied != nil && s.denied(hostOf(url)) {
 		return Image{}, ErrDenied
 	}
 	i, err := s.index.Image(bucket, url)

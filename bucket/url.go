@@ -37,6 +37,14 @@ func Canonical(raw string) (string, error) {
 	if len(raw) > maxURL {
 		return "", urlError("longer than %d bytes", maxURL)
 	}
+	if isPlain(raw) {
+		return raw, nil
+	}
+	return canonicalize(raw)
+}
+
+// canonicalize is Canonical of what is not too long.
+func canonicalize(raw string) (string, error) {
 	clean, err := encode(strings.Trim(raw, " \t\r\n"))
 	if err != nil {
 		return "", err

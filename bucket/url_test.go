@@ -112,12 +112,38 @@ func TestHostOf(t *testing.T) {
 	}
 }
 
+// The short cut takes what most links hold, and nothing that the long way would
+// change or refuse.
+func TestPlain(t *testing.T) {
+	for _, url := range []string{
+		"http://a/", "https://images.example.com/2026/11/a-picture.jpg?w=100&h=5", "https://my_cdn.example/a", "http://192.0.2.1/a",
+		"http://example.com:8080/a", "https://example.com:80/a", "http://example.com:443/a", "http://a:65535/", "https://example.com/a?",
+		"https://example.com/~a/b;c=(1),d!$'*+@:?q=/?", "https://a/b.c/.d/..e/f.", "https://a/x//y",
+	} {
+		if got, err := canonicalize(url); !isPlain(url) || err != nil || got != url {
+			t.Errorf("%q: plain %v; the long way %q, %v", url, isPlain(url), got, err)
+		}
+	}
+	for _, url := range []string{
+		"", "http://", "http:///a", "ftp://a/", "HTTP://a/", "http://a", "http://a?b", "http://A/", "http://a./", "http://.a/", "http://a..b/",
+		"http://xn--bcher-kva.example/", "http://-a/", "http://a-/", "http://a--b/", "http://ä/", "http://[::1]/", "http://u@a/",
+		"http://" + strings.Repeat("a", 64) + "/", "http://" + strings.Repeat("a.", 127) + "a/",
+		"http://a:/", "http://a:80/", "https://a:443/", "http://a:0/", "http://a:08/", "http://a:65536/", "http://a:123456/", "http://a:x/",
+		"http://a/b#c", "http://a/./b", "http://a/../b", "http://a/.", "http://a/b/..", "http://a/?b&amp;c",
+		"http://a/b c", "http://a/%41", "http://a/\"", "http://a/<", "http://a/[", "http://a/ä", "http://a/\x00", "http://a/b\n",
+	} {
+		if isPlain(url) {
+			t.Errorf("%q is taken as plain", url)
+		}
+	}
+}
+
 // A canonical URL is its own canonical spelling, or one image would be kept
 // under two keys.
 func FuzzCanonical(f *testing.F) {
 	for _, s := range []string{
 		"https://Example.com:443/a b?c=ä&amp;amp;d#e", "http://[::FFFF:1.2.3.4]:80/", "local:///../x", "https://bücher.example./%zz",
-		"https://a/%2e%2e/b", "http://０.example/", "https://example.com//..//x", "https://a?/#",
+		"https://a/%2e%2e/b", "http://０.example/", "https://example.com//..//x", "https://a?/#", "http://a-b.example:8080/c?d=/../e",
 	} {
 		f.Add(s)
 	}
@@ -129,6 +155,9 @@ func FuzzCanonical(f *testing.F) {
 		twice, err := Canonical(once)
 		if err != nil || twice != once {
 			t.Fatalf("%q: once %q, twice %q, %v", raw, once, twice, err)
+		}
+		if slow, err := canonicalize(raw); err != nil || slow != once {
+			t.Fatalf("%q: %q, and the long way %q, %v", raw, once, slow, err)
 		}
 		for i := range len(once) {
 			if once[i] <= ' ' || once[i] >= 0x7f {

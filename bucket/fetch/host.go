@@ -122,8 +122,17 @@ func numeric(label string) bool {
 // side. What is no host matches nothing, a pattern that [CheckPattern] refuses
 // is passed over, and no patterns match nothing.
 func MatchHost(patterns []string, host string) bool {
-	h, _, err := parseHost(host)
-	return err == nil && newHostSet(patterns).has(h)
+	return HostMatcher(patterns)(host)
+}
+
+// HostMatcher returns [MatchHost] for these patterns, made ready for many hosts.
+// It may be called concurrently.
+func HostMatcher(patterns []string) func(host string) bool {
+	set := newHostSet(patterns)
+	return func(host string) bool {
+		h, _, err := parseHost(host)
+		return err == nil && set.has(h)
+	}
 }
 
 // hostSet is a list of patterns, made ready so that a long list costs no more to

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/probe"
 	"imgkeep/nginx"
+	"imgkeep/resize"
 	"imgkeep/sign"
 )
 
@@ -53,32 +55,70 @@ func (s *Server) harden(next http.Handler) http.Handler {
 	})
 }
 
-// delivery is a file that is the answer to a link.
+// delivery is an image, or a size of it, that is the answer to a link.
 type delivery struct {
 	link    sign.Link
-	expires time.Time // of the link
-	file    *os.File
-	path    string // below the store's root
-	format  probe.Format
+	size    resize.Size // zero: the original
+	expires time.Time   // of the link
+	image   bucket.Image
+}
+
+// path is where the file is, below the store's root.
+func (d delivery) path() string {
+	if d.link.Size == sign.SizeFull {
+		return d.image.File()
+	}
+	return d.image.MadeFile(d.link.Size, d.image.Format)
 }
 
 // deliver sends a file, or lets nginx send it.
 func (s *Server) deliver(w http.ResponseWriter, r *http.Request, d delivery) error {
-	info, err := d.file.Stat()
+	if s.Handoff && r.Header.Get(nginx.HeaderHandoff) == nginx.HandoffNginx {
+		return s.handOver(w, r, d)
+	}
+	f, err := s.open(r.Context(), d)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	h := w.Header()
-	h.Set("Content-Type", d.format.ContentType())
-	if s.Handoff && r.Header.Get(nginx.HeaderHandoff) == nginx.HandoffNginx {
-		s.heat(d)
-		hurry(w, 0)
-		h.Set(nginx.HeaderRedirect, nginx.InternalPrefix+filepath.ToSlash(d.path))
-		return nil
-	}
+	h.Set("Content-Type", d.image.Format.ContentType())
 	h.Set("ETag", etag(info))
 	h.Set("Cache-Control", "private, max-age="+seconds(s.Signer.MaxAge())+", immutable")
-	s.send(w, r, d.file, info)
+	s.send(w, r, f, info)
+	return nil
+}
+
+func (s *Server) open(ctx context.Context, d delivery) (*os.File, error) {
+	if d.link.Size == sign.SizeFull {
+		return s.Store.Open(ctx, d.image)
+	}
+	return s.Store.OpenMade(ctx, d.image, d.link.Size, d.image.Format, s.maker(d.image, d.size))
+}
+
+func (s *Server) ensure(ctx context.Context, d delivery) error {
+	if d.link.Size == sign.SizeFull {
+		return s.Store.Ensure(ctx, d.image)
+	}
+	return s.Store.EnsureMade(ctx, d.image, d.link.Size, d.image.Format, s.maker(d.image, d.size))
+}
+
+// handOver has nginx send the file, now and, by a hot link, from now on.
+func (s *Server) handOver(w http.ResponseWriter, r *http.Request, d delivery) error {
+	if err := s.ensure(r.Context(), d); err != nil {
+		return err
+	}
+	s.heat(d)
+	hurry(w, 0)
+	h := w.Header()
+	h.Del("X-Content-Type-Options") // nginx drops them here, and sends its own
+	h.Del("Content-Security-Policy")
+	h.Set("Content-Type", d.image.Format.ContentType())
+	h.Set(nginx.HeaderRedirect, nginx.InternalPrefix+filepath.ToSlash(d.path()))
 	return nil
 }
 
@@ -88,7 +128,7 @@ func (s *Server) heat(d delivery) {
 	if s.Hot == nil {
 		return
 	}
-	if err := s.Hot.Add(d.link.Bucket, d.link.Size, d.link.Signature, d.format.Ext(), s.Store.Path(d.path), d.expires); err != nil {
+	if err := s.Hot.Add(d.link.Bucket, d.link.Size, d.link.Signature, d.image.Format.Ext(), s.Store.Path(d.path()), d.expires); err != nil {
 		s.Log.Warn("no hot link made", "error", err)
 	}
 }
@@ -100,6 +140,9 @@ func (s *Server) sendPassing(w http.ResponseWriter, r *http.Request, f *os.File,
 	h.Set("Content-Type", format.ContentType())
 	h.Set("Cache-Control", "private, max-age="+seconds(min(passingAge, s.Signer.MaxAge())))
 	info, err := f.Stat()
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart) // it may have been written just now
+	}
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -112,14 +155,35 @@ type unmodified struct{ fs.FileInfo }
 
 func (unmodified) ModTime() time.Time { return time.Time{} }
 
-// send sends a file with ranges and conditions (RFC 9110, sections 13 and 14).
+// send sends a file, from which nothing has been read, with ranges and conditions (RFC 9110, sections 13 and 14).
 func (s *Server) send(w http.ResponseWriter, r *http.Request, f *os.File, info fs.FileInfo) {
 	hurry(w, info.Size())
 	out := w
 	if conditional(r) {
 		out = &refusals{ResponseWriter: w, size: info.Size(), refuse: func(v verdict) { s.answer(w, v) }}
 	}
-	http.ServeContent(out, r, "", info.ModTime(), f)
+	http.ServeContent(out, r, "", info.ModTime(), &content{File: f, size: info.Size()})
+}
+
+// content is a file at its beginning, whose size is known, so that net/http's
+// question for it, a seek to the end and back, needs no call of the kernel.
+type content struct {
+	*os.File
+	size  int64
+	moved bool
+}
+
+func (c *content) Seek(offset int64, whence int) (int64, error) {
+	if !c.moved && offset == 0 {
+		switch whence {
+		case io.SeekEnd:
+			return c.size, nil
+		case io.SeekStart:
+			return 0, nil
+		}
+	}
+	c.moved = true
+	return c.File.Seek(offset, whence)
 }
 
 // hurry gives the viewer time to read an answer of n bytes, and no longer. The
@@ -133,7 +197,9 @@ func hurry(w http.ResponseWriter, n int64) {
 // etag is the entity tag that nginx gives the same file, so that a browser may
 // ask either.
 func etag(info fs.FileInfo) string {
-	return fmt.Sprintf(`"%x-%x"`, info.ModTime().Unix(), info.Size())
+	b := append(make([]byte, 0, 32), '"')
+	b = append(strconv.AppendInt(b, info.ModTime().Unix(), 16), '-')
+	return string(append(strconv.AppendInt(b, info.Size(), 16), '"'))
 }
 
 func seconds(d time.Duration) string {

@@ -153,23 +153,10 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	switch l.Size {
-	case sign.SizeInfo:
+	if l.Size == sign.SizeInfo {
 		return s.info(w, image)
-	case sign.SizeFull:
-		f, err := s.Store.Open(r.Context(), image)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		return s.deliver(w, r, delivery{link: l, expires: expires, file: f, path: image.File(), format: image.Format})
 	}
-	f, err := s.Store.OpenMade(r.Context(), image, l.Size, image.Format, s.maker(image, size))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return s.deliver(w, r, delivery{link: l, expires: expires, file: f, path: image.MadeFile(l.Size, image.Format), format: image.Format})
+	return s.deliver(w, r, delivery{link: l, size: size, expires: expires, image: image})
 }
 
 // Errors of links that are signed well and still ask for what is not there.
