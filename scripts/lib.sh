@@ -41,6 +41,16 @@ need_nginx() {
 	as_root systemctl disable --now nginx >/dev/null 2>&1 || as_root service nginx stop >/dev/null 2>&1 || true
 }
 
+# on_tmpfs puts temporary files into memory where there is room, until we end.
+on_tmpfs() {
+	if [ -z "${TMPDIR:-}" ] && [ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1 || echo 0)" -gt 4000000 ]; then
+		TMPDIR=$(mktemp -d /dev/shm/imgkeep.XXXXXX)
+		chmod 755 "$TMPDIR" # nginx' workers are somebody else
+		export TMPDIR
+		trap 'rm -rf "$TMPDIR"' EXIT
+	fi
+}
+
 need_go() {
 	command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
 	command -v go >/dev/null || die "Go is missing: install it (https://go.dev/doc/install), version $(awk '$1 == "go" {print $2}' go.mod) or later"

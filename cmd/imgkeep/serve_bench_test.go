@@ -43,7 +43,6 @@ func BenchmarkServing(b *testing.B) {
 	seconds, rounds := number(b, "IMGKEEP_BENCH_SECONDS", 1), number(b, "IMGKEEP_BENCH_ROUNDS", 15)
 	w, site := newFronted(b, settings{"log.level": "info", "nginx.valid": "5s"})
 	site.Valid = 5 * time.Second
-	site.AccessLog = ""
 	site.OpenFiles = 10_000 // as the plain nginx below has; the default fits a worker's 1,024 files
 	urls, kinds := w.benchImages(b, images)
 	s := w.start()
@@ -72,10 +71,10 @@ func BenchmarkServing(b *testing.B) {
 	// X-Accel-Redirect for ever: an nginx that looks for links where there are none.
 	cold := site
 	cold.Hot = filepath.Join(w.dir, "nothing")
-	front, coldFront := nginxtest.Start(b, site), nginxtest.Start(b, cold)
+	front, coldFront := nginxtest.Start(b, site, quiet), nginxtest.Start(b, cold, quiet)
 	reference := cold
 	reference.Upstream = "unix:" + redirecter(b, w.dir, warm, files)
-	referenceFront := nginxtest.Start(b, reference)
+	referenceFront := nginxtest.Start(b, reference, quiet)
 	static := startStatic(b, w.root())
 	fileServer := httptest.NewServer(http.FileServer(http.Dir(w.root())))
 	b.Cleanup(fileServer.Close)
@@ -126,6 +125,13 @@ func BenchmarkServing(b *testing.B) {
 		b.ReportMetric(r.ratio(rows[0]), strings.ReplaceAll(r.name, " ", "-")+"-of-static")
 	}
 	direct.stop()
+	if path := os.Getenv("IMGKEEP_BENCH_PLOT"); path != "" {
+		var bars []bar
+		for _, r := range rows {
+			bars = append(bars, bar{r.name, r.ratio(rows[0])})
+		}
+		plot(b, path, "Requests a second, nginx serving static files being 1", bars)
+	}
 	of := func(a, b string) float64 {
 		named := func(name string) *row {
 			return rows[slices.IndexFunc(rows, func(r *row) bool { return r.name == name })]
@@ -136,6 +142,129 @@ func BenchmarkServing(b *testing.B) {
 		of("imgkeep direct", "Go http.FileServer"), of("imgkeep X-Accel-Redirect", "Go's shortest handler, X-Accel-Redirect"))
 	b.Log(out.String())
 	s.stop()
+}
+
+// BenchmarkHotLinks makes 500,000 hot links to 4,096 files, has nginx serve them in
+// an order of chance, and has them expire. It is part of `scripts/bench serve`, and
+// wants TMPDIR to be on tmpfs.
+func BenchmarkHotLinks(b *testing.B) {
+	wrk, err := exec.LookPath("wrk")
+	if err != nil {
+		b.Fatal("wrk is not installed: on Debian, apt-get install wrk")
+	}
+	const links, files = 500_000, 4096
+	seconds, rounds := number(b, "IMGKEEP_BENCH_SECONDS", 1), number(b, "IMGKEEP_BENCH_ROUNDS", 15)
+	dir, err := os.MkdirTemp("", "hotlinks")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		b.Fatal(err)
+	}
+	site := nginx.Default()
+	site.Root, site.Hot, site.Upstream = filepath.Join(dir, "root"), filepath.Join(dir, "hot"), "unix:"+filepath.Join(dir, "none.sock")
+	site.Valid, site.OpenFiles = 5*time.Second, 10_000
+	random := rand.NewChaCha8([32]byte{})
+	var paths []string
+	for i := range files {
+		path := filepath.Join(site.Root, "i", strconv.Itoa(i%64), fmt.Sprintf("%d.jpg", i))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			b.Fatal(err)
+		}
+		image := make([]byte, 18_000)
+		random.Read(image)
+		if err := os.WriteFile(path, image, 0o644); err != nil {
+			b.Fatal(err)
+		}
+		paths = append(paths, path)
+	}
+	now := time.Now()
+	expires := now.Add(time.Hour)
+	hot, err := nginx.OpenHot(nginx.HotOptions{Dir: site.Hot, Now: func() time.Time { return now }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	front, static := nginxtest.Start(b, site, quiet), startStatic(b, site.Root)
+	for range b.N {
+		all := make([]string, links)
+		before, began, used := kernelMemory(b), time.Now(), ticks(b, os.Getpid())
+		for i := range all {
+			signature := make([]byte, 12)
+			random.Read(signature)
+			text := base64.RawURLEncoding.EncodeToString(signature)
+			if err := hot.Add("i", "full", text, ".jpg", paths[i%files], expires); err != nil {
+				b.Fatal(err)
+			}
+			all[i] = "/i/full/" + text + "/aHR0cHM6Ly9leGFtcGxlLm9yZy9hLmpwZw"
+		}
+		making, makingCPU, memory := time.Since(began), (ticks(b, os.Getpid())-used)/100, kernelMemory(b)-before
+		began = time.Now()
+		if gone, err := hot.Sweep(); gone != 0 || err != nil {
+			b.Fatal(gone, err)
+		}
+		sweep := time.Since(began)
+
+		few := &row{name: "4,096 of them", base: front.URL, paths: all[:files], nginx: front.PID()}
+		many := &row{name: "all 500,000, by chance", base: front.URL, paths: all, nginx: front.PID()}
+		var relative []string
+		for _, path := range paths {
+			relative = append(relative, strings.TrimPrefix(path, site.Root))
+		}
+		files := &row{name: "nginx static, the 4,096 files", base: static.url, paths: relative, nginx: static.pid}
+		rows := []*row{files, few, many}
+		for _, r := range rows {
+			r.script(b, dir)
+			r.run(b, wrk, 1)
+			r.results = nil
+		}
+		for range rounds {
+			for _, r := range rows {
+				r.run(b, wrk, seconds)
+			}
+		}
+		now = expires
+		began = time.Now()
+		gone, err := hot.Sweep()
+		expiring := time.Since(began)
+		if gone != links || err != nil {
+			b.Fatal(gone, err)
+		}
+		var out strings.Builder
+		fmt.Fprintf(&out, "\n| %d hot links | |\n| --- | --- |\n", links)
+		fmt.Fprintf(&out, "| making, one after the other | %.1f s, %.1f s of CPU, %.1f us each |\n", making.Seconds(), makingCPU, making.Seconds()/links*1e6)
+		fmt.Fprintf(&out, "| memory of the kernel | %.0f MB, %.0f bytes each |\n", memory/1e6, memory/links)
+		fmt.Fprintf(&out, "| looking at all, none expired | %.1f s |\n| removing all, expired | %.1f s |\n", sweep.Seconds(), expiring.Seconds())
+		for _, r := range rows {
+			fmt.Fprintf(&out, "| serving %s | %.0f requests/s, %.2f of static |\n", r.name, r.median(func(m measurement) float64 { return m.rate }), r.ratio(files))
+		}
+		b.Log(out.String())
+		b.ReportMetric(memory/links, "B/link")
+		b.ReportMetric(making.Seconds()/links*1e6, "us/made")
+		b.ReportMetric(expiring.Seconds(), "s-expiring")
+	}
+}
+
+// kernelMemory is what the kernel uses itself and for tmpfs, in bytes (proc(5),
+// /proc/meminfo).
+func kernelMemory(b *testing.B) float64 {
+	b.Helper()
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		b.Fatal(err)
+	}
+	sum := 0.0
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if name := fields[0]; name == "Slab:" || name == "Shmem:" {
+			n, err := strconv.ParseFloat(fields[1], 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			sum += n * 1024
+		}
+	}
+	return sum
 }
 
 // number is a whole number from the environment.
@@ -209,6 +338,13 @@ func newDirect(b *testing.B, w *world) *server {
 	}
 	return direct.start()
 }
+
+// quiet is a site without an access log, as the plain nginx has none.
+func quiet(conf string) string {
+	return accessLog.ReplaceAllString(conf, "access_log off;")
+}
+
+var accessLog = regexp.MustCompile(`(?m)access_log [^;]*;`)
 
 // redirecter is the least that a Go program can do to have nginx send a file: what
 // handing over costs by itself. It returns its socket.
@@ -424,6 +560,7 @@ func cpu(b *testing.B, pid int) float64 {
 	return total / 100 // USER_HZ, which is 100 on every Linux (proc(5))
 }
 
+// ticks is what a process has used, in hundredths of a second.
 func ticks(b *testing.B, pid int) float64 {
 	b.Helper()
 	f, err := os.Open(fmt.Sprintf("/proc/%d/stat", pid))

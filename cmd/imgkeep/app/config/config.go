@@ -208,7 +208,7 @@ func Default() Config {
 		Store: Store{MinFree: gibibyte, MinFreeInodes: 10_000, ScrubInterval: 30 * 24 * time.Hour, ScrubRate: 8 * mebibyte},
 		Nginx: Nginx{
 			Hot:        "/run/imgkeep/hot",
-			MaxLinks:   1_000_000,
+			MaxLinks:   250_000,
 			Listen:     []string{"80", "[::]:80"},
 			ServerName: []string{"_"},
 			Valid:      5 * time.Second,

@@ -162,7 +162,23 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, f *os.File, info f
 	if conditional(r) {
 		out = &refusals{ResponseWriter: w, size: info.Size(), refuse: func(v verdict) { s.answer(w, v) }}
 	}
+	likeNginx(r, info.ModTime())
 	http.ServeContent(out, r, "", info.ModTime(), &content{File: f, size: info.Size()})
+}
+
+// likeNginx has a request with both If-None-Match and If-Modified-Since answered
+// as nginx does: with 304 only if both allow it. (RFC 9110, section 13.1.3, has the
+// second ignored, and a whole answer is right in either case.) An image that is
+// hot must not be told apart from one that is not.
+func likeNginx(r *http.Request, modified time.Time) {
+	since := r.Header.Get("If-Modified-Since")
+	if since == "" || r.Header.Get("If-None-Match") == "" {
+		return
+	}
+	if t, err := http.ParseTime(since); err != nil || t.Before(modified.Truncate(time.Second)) {
+		r.Header.Del("If-None-Match")
+		r.Header.Del("If-Modified-Since")
+	}
 }
 
 // content is a file at its beginning, whose size is known, so that net/http's

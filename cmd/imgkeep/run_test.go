@@ -1,0 +1,110 @@
+package main_test
+
+import (
+	"bufio"
+	"image/jpeg"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// scripts/run prints links that work, with and without nginx, and takes up again
+// what it had.
+func TestScriptsRun(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, listen string
+		args         []string
+	}{
+		{"direct", "IMGKEEP_LISTEN", nil},
+		{"nginx", "IMGKEEP_NGINX_LISTEN", []string{"--nginx"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir, err := os.MkdirTemp("", "run") // nginx' workers may be somebody else
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.RemoveAll(dir) })
+			if err := os.Chmod(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			env := []string{"IMGKEEP_VAR=" + filepath.Join(dir, "var"), "IMGKEEP_NGINX_HOT=" + filepath.Join(dir, "hot"), test.listen + "=" + freeAddress(t)}
+			first := runScript(t, env, test.args)
+			if len(first) != 4 {
+				t.Fatalf("links printed: %q", first)
+			}
+			if again := runScript(t, env, test.args); strings.Join(again, " ") != strings.Join(first, " ") {
+				t.Errorf("the second start printed %q, the first %q", again, first)
+			}
+		})
+	}
+}
+
+// runScript starts scripts/run, looks at the links that it prints, in full, at 250,
+// 150 high and as facts, and stops it as Ctrl-C does.
+func runScript(t *testing.T, env, args []string) (links []string) {
+	t.Helper()
+	cmd := exec.Command("../../scripts/run", args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	hang := time.AfterFunc(patience, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+	defer hang.Stop()
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() && !strings.HasPrefix(lines.Text(), "Ctrl-C") {
+		if i := strings.Index(lines.Text(), "http://127.0.0.1:"); i >= 0 && strings.Contains(lines.Text(), "/i/") {
+			links = append(links, lines.Text()[i:])
+		}
+	}
+	heights := map[string]int{"250x250": 156, "150x": 150, "full": 0}
+	for _, link := range links {
+		resp, err := http.Get(link)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, &errs)
+		}
+		defer resp.Body.Close()
+		height, isImage := heights[strings.Split(link, "/")[4]]
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: status %d", link, resp.StatusCode)
+		}
+		if !isImage {
+			continue
+		}
+		if image, err := jpeg.DecodeConfig(resp.Body); err != nil || height != 0 && image.Height != height {
+			t.Errorf("%s: %v, %v", link, image, err)
+		}
+	}
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGINT)
+	for lines.Scan() {
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 130 {
+		t.Errorf("after Ctrl-C: %v\n%s", err, &errs)
+	}
+	return links
+}
+
+// freeAddress is one on which nobody listens just now.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
