@@ -140,7 +140,7 @@ func BenchmarkServing(b *testing.B) {
 	}
 	fmt.Fprintf(&out, "\nimgkeep direct is %.2f of Go's http.FileServer, and X-Accel-Redirect %.2f of Go's shortest handler.\n",
 		of("imgkeep direct", "Go http.FileServer"), of("imgkeep X-Accel-Redirect", "Go's shortest handler, X-Accel-Redirect"))
-	b.Log(out.String())
+	fmt.Println(out.String())
 	s.stop()
 }
 
@@ -238,7 +238,7 @@ func BenchmarkHotLinks(b *testing.B) {
 		for _, r := range rows {
 			fmt.Fprintf(&out, "| serving %s | %.0f requests/s, %.2f of static |\n", r.name, r.median(func(m measurement) float64 { return m.rate }), r.ratio(files))
 		}
-		b.Log(out.String())
+		fmt.Println(out.String())
 		b.ReportMetric(memory/links, "B/link")
 		b.ReportMetric(making.Seconds()/links*1e6, "us/made")
 		b.ReportMetric(expiring.Seconds(), "s-expiring")
