@@ -57,8 +57,8 @@ func (t *transfer) copyFiles(ctx context.Context, p plan) error {
 			}
 		}
 		last := folderOf(folderDigest(x, y))
-		for ; len(files) > 0 && folderOf(files[0].Digest) <= last; files = files[1:] {
-			image := files[0]
+		for ; len(files) > 0 && folderOf(files[0].digest) <= last; files = files[1:] {
+			image := files[0].image(p.bucket)
 			t.done++
 			if size, ok := has[filepath.Base(image.File())]; ok && size == image.Bytes && (!t.resumed || t.good(image)) {
 				continue
