@@ -76,8 +76,29 @@ func BenchmarkPhotos(b *testing.B) {
 		fmt.Fprintf(&out, "| %s | %d | %d sizes, %d answers too large | %.0f | %.1f |\n", ext, len(urls[ext]), made, refused, spent/n*1000, n/took.Seconds())
 		total, elapsed = total+spent, elapsed+took
 	}
+	fmt.Fprintf(&out, "\nMost memory: the server %d MB, its decoders %d MB each at most.\n", peak(b, s.cmd.Process.Pid), peak(b, children(b, s.cmd.Process.Pid)...))
 	fmt.Println(out.String())
 	b.ReportMetric(total/float64(count)*1000, "cpu-ms/image")
 	b.ReportMetric(float64(count)/elapsed.Seconds(), "images/s")
 	s.stop()
+}
+
+// peak is the most memory that one of these processes has had, in MB (proc(5),
+// VmHWM).
+func peak(b *testing.B, pids ...int) int {
+	b.Helper()
+	most := 0
+	for _, pid := range pids {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(text), "VmHWM:")
+		var kilobytes int
+		if _, err := fmt.Sscan(rest, &kilobytes); err != nil {
+			b.Fatal(err)
+		}
+		most = max(most, kilobytes>>10)
+	}
+	return most
 }

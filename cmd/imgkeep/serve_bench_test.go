@@ -546,11 +546,20 @@ func cpu(b *testing.B, pid int) float64 {
 		return 0
 	}
 	total := ticks(b, pid)
-	children, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, child := range children(b, pid) {
+		total += ticks(b, child)
+	}
+	return total / 100 // USER_HZ, which is 100 on every Linux (proc(5))
+}
+
+// children are the processes that a process has started and that live.
+func children(b *testing.B, pid int) (pids []int) {
+	b.Helper()
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, path := range children {
+	for _, path := range lists {
 		list, err := os.ReadFile(path)
 		if err != nil {
 			continue // a thread that has ended
@@ -560,10 +569,10 @@ func cpu(b *testing.B, pid int) float64 {
 			if err != nil {
 				b.Fatal(err)
 			}
-			total += ticks(b, n)
+			pids = append(pids, n)
 		}
 	}
-	return total / 100 // USER_HZ, which is 100 on every Linux (proc(5))
+	return pids
 }
 
 // ticks is what a process has used, in hundredths of a second.
