@@ -77,8 +77,8 @@ func (p *Pool) startChild(ctx context.Context) (*child, error) {
 		ours, theirs = append(ours, mine), append(theirs, its)
 		return mine, its, nil
 	}
-	// Env is never nil, because nil has exec hand on our own environment.
-	cmd := &exec.Cmd{Path: p.path, Args: p.opts.Command, Env: append([]string{}, p.opts.Env...), Dir: "/", SysProcAttr: procAttr()}
+	// Env is never empty, because nil has exec hand on our own environment.
+	cmd := &exec.Cmd{Path: p.path, Args: p.opts.Command, Env: append(p.opts.confinement().environ(), p.opts.Env...), Dir: "/", SysProcAttr: procAttr()}
 	c := &child{cmd: cmd, exited: make(chan struct{}), said: newExcerpt()}
 	in, itsIn, err := pipe(false)
 	if err == nil {
@@ -118,6 +118,9 @@ func (p *Pool) startChild(ctx context.Context) (*child, error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.out.SetReadDeadline(time.Unix(1, 0)) })
 	c.greeting, err = readGreeting(c.out)
 	stop()
+	if err == nil {
+		err = p.opts.Sandbox.satisfied(Layers{c.greeting.Held, c.greeting.Missing})
+	}
 	if err != nil {
 		c.kill()
 		<-c.exited

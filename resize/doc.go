@@ -15,7 +15,9 @@
 // of the results have to be those that were asked for.
 //
 // A decoder gets its work through pipes and needs to open no file. It gets the
-// environment in [Options] and nothing of the pool's own. It ends when its
+// environment in [Options] and what it is to hold itself to ([Confinement]), and
+// nothing of the pool's own. Its greeting says which layers of a sandbox hold it;
+// where [SandboxRequire] is set, none is used that lacks one. It ends when its
 // standard input does, and is killed when the pool's process dies.
 //
 // # What it does not do
@@ -23,7 +25,8 @@
 // It does not recognise formats: [Job] says what the source is, and a decoder
 // uses the loader of that format alone. It knows no URL, bucket or file name,
 // keeps no results, and does not retry. It does not confine the decoder; that
-// is for the program in [Options] to do to itself before its first image.
+// is for the program in [Options] to do to itself before its first image, as
+// package sandbox below does.
 //
 // A decoder that an image has taken over may give wrong pictures for later
 // images until it is replaced, within the checks above. [Options] MaxImages
@@ -35,7 +38,7 @@
 // head and raw bytes: the length of the head (4 bytes, big-endian, at most 64
 // KiB), the head as a JSON object in which unknown fields are refused, and then
 // as many bytes as the head says. At its start a decoder sends its greeting:
-// protocol version, version of libvips, formats. After that each request (the
+// protocol version, version of libvips, formats, layers of its sandbox. After that each request (the
 // job, followed by the source) gets one answer (the results, followed by their
 // bytes; or what is wrong with the image). The end of the input, between two
 // requests, ends the decoder.

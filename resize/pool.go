@@ -51,6 +51,11 @@ type Options struct {
 	AnimationPixels int64
 	// MaxBytes bounds the results of one job together. 0: 64 MiB.
 	MaxBytes int64
+	// Sandbox is the confinement asked of decoders. Empty: SandboxAuto.
+	Sandbox Sandbox
+	// MaxMemory bounds the address space that a decoder takes for its images, in
+	// bytes, where it confines itself. 0: no bound.
+	MaxMemory int64
 	// Logger gets at most one line for an image, and one for a start that
 	// failed. nil: none.
 	Logger *slog.Logger
@@ -61,7 +66,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("resize: no decoder command")
 	}
 	if o.Workers < 0 || o.Timeout < 0 || o.StartTimeout < 0 || o.Backoff < 0 || o.MaxImages < 0 ||
-		o.MaxPixels < 0 || o.AnimationPixels < 0 || o.MaxBytes < 0 {
+		o.MaxPixels < 0 || o.AnimationPixels < 0 || o.MaxBytes < 0 || o.MaxMemory < 0 {
 		return o, errors.New("resize: an option is negative")
 	}
 	o.Workers = cmp.Or(o.Workers, runtime.NumCPU())
@@ -73,6 +78,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.MaxPixels = cmp.Or(o.MaxPixels, 50_000_000)
 	o.AnimationPixels = cmp.Or(o.AnimationPixels, 50_000_000)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
+	if o.Sandbox = cmp.Or(o.Sandbox, SandboxAuto); o.Sandbox.check() != nil {
+		return o, o.Sandbox.check()
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -189,6 +197,12 @@ func (p *Pool) Version() string { return p.greeting.Libvips }
 
 // Formats that the decoders read and write.
 func (p *Pool) Formats() []string { return slices.Clone(p.greeting.Formats) }
+
+// Layers are those that confine a decoder: of the first one, since all of them
+// ask the same kernel.
+func (p *Pool) Layers() Layers {
+	return Layers{slices.Clone(p.greeting.Held), slices.Clone(p.greeting.Missing)}
+}
 
 // Stats may be called at any time, also after Close.
 func (p *Pool) Stats() Stats {

@@ -41,15 +41,16 @@ func TestPool(t *testing.T) {
 	}
 }
 
-// A decoder gets the environment that it is given, no more, and no folder of
+// A decoder gets the environment that it is given, its confinement, no more, and no folder of
 // the server's.
 func TestEnvironment(t *testing.T) {
 	t.Setenv("IMGKEEP_SIGN_SECRET", "not for decoders")
+	const told = `"IMGKEEP_DECODER_SANDBOX=on" "IMGKEEP_DECODER_MEMORY=1234" "IMGKEEP_DECODER_CPU=2m40s"`
 	for _, c := range []struct {
 		env  []string
 		want string
-	}{{nil, `[]`}, {[]string{}, `[]`}, {[]string{"A=1", "B=2"}, `["A=1" "B=2"]`}} {
-		p, err := NewPool(Options{Command: []string{os.Args[0], "fake-decoder"}, Workers: 1, Env: c.env})
+	}{{nil, `[` + told + `]`}, {[]string{}, `[` + told + `]`}, {[]string{"A=1", "B=2"}, `[` + told + ` "A=1" "B=2"]`}} {
+		p, err := NewPool(Options{Command: []string{os.Args[0], "fake-decoder"}, Workers: 1, Env: c.env, MaxMemory: 1234, Timeout: time.Second, MaxImages: 20})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,11 +22,11 @@ type Decoder interface {
 // keepBuffer is the largest source whose memory is kept for the next, in bytes.
 const keepBuffer = 16 << 20
 
-// Serve is the loop of a decoder process: it greets, and answers requests from
-// in on out, until in ends between two requests. It then returns nil. Any
+// Serve is the loop of a decoder process, which these layers confine: it greets,
+// and answers requests from in on out, until in ends between two requests. It then returns nil. Any
 // error it returns should end the process, and be the last that is heard of it.
-func Serve(in io.Reader, out io.Writer, d Decoder) error {
-	if err := writeHead(out, greeting{protocol, d.Version(), d.Formats()}); err != nil {
+func Serve(in io.Reader, out io.Writer, d Decoder, l Layers) error {
+	if err := writeHead(out, greeting{protocol, d.Version(), d.Formats(), l.Held, l.Missing}); err != nil {
 		return fmt.Errorf("resize: greet: %w", err)
 	}
 	var buf []byte

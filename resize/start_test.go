@@ -31,12 +31,13 @@ func TestUnusableDecoder(t *testing.T) {
 		{"a missing library", greet("exit"), "ended without a greeting (exit status 127); it printed \"libvips.so.42: cannot open"},
 		{"silent", greet("silent"), "no greeting within 300ms"},
 		{"half a greeting", greet("half"), "no greeting within 300ms"},
-		{"another version", raw(`{"protocol":2,"libvips":"8.18","formats":["jpeg"]}`), "it speaks protocol 2, this program 1: install both from the same build"},
+		{"another version", raw(`{"protocol":1,"libvips":"8.18","formats":["jpeg"]}`), "it speaks protocol 1, this program 2: install both from the same build"},
 		{"no version", raw(`{"libvips":"8.18","formats":["jpeg"]}`), "it speaks protocol 0"},
-		{"no formats", raw(`{"protocol":1,"libvips":"8.18","formats":[]}`), "it decodes 0 formats"},
-		{"too many formats", raw(`{"protocol":1,"libvips":"8.18","formats":["jpeg"` + strings.Repeat(`,"jpeg"`, 16) + `]}`), "it decodes 17 formats"},
-		{"another format", raw(`{"protocol":1,"libvips":"8.18","formats":["svg"]}`), `it decodes "svg"`},
-		{"another field", raw(`{"protocol":1,"libvips":"8.18","formats":["jpeg"],"x":1}`), "unknown field"},
+		{"no formats", raw(`{"protocol":2,"libvips":"8.18","formats":[]}`), "it decodes 0 formats"},
+		{"too many formats", raw(`{"protocol":2,"libvips":"8.18","formats":["jpeg"` + strings.Repeat(`,"jpeg"`, 16) + `]}`), "it decodes 17 formats"},
+		{"another format", raw(`{"protocol":2,"libvips":"8.18","formats":["svg"]}`), `it decodes "svg"`},
+		{"another field", raw(`{"protocol":2,"libvips":"8.18","formats":["jpeg"],"x":1}`), "unknown field"},
+		{"too many layers", raw(`{"protocol":2,"libvips":"8.18","formats":["jpeg"],"held":["a"` + strings.Repeat(`,"a"`, 9) + `],"missing":["b"` + strings.Repeat(`,"b"`, 6) + `]}`), "its sandbox has 17 layers"},
 		{"another type", raw(`{"protocol":"1"}`), "cannot unmarshal"},
 		{"no JSON", raw(`hello`), "invalid character"},
 	} {
@@ -56,9 +57,9 @@ func TestUnusableDecoder(t *testing.T) {
 	}
 }
 
-func TestNegativeOptions(t *testing.T) {
+func TestRefusedOptions(t *testing.T) {
 	command := []string{os.Args[0], "fake-decoder"}
-	for _, o := range []Options{{Workers: -1}, {Timeout: -1}, {StartTimeout: -1}, {Backoff: -1}, {MaxImages: -1}, {MaxPixels: -1}, {AnimationPixels: -1}, {MaxBytes: -1}} {
+	for _, o := range []Options{{Workers: -1}, {Timeout: -1}, {StartTimeout: -1}, {Backoff: -1}, {MaxImages: -1}, {MaxPixels: -1}, {AnimationPixels: -1}, {MaxBytes: -1}, {MaxMemory: -1}, {Sandbox: "required"}} {
 		o.Command = command
 		if p, err := NewPool(o); err == nil {
 			_ = p.Close()

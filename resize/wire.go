@@ -12,11 +12,13 @@ import (
 // The messages between pool and decoder; see the package doc.
 
 const (
-	protocol = 1
+	protocol = 2
 	// maxHead bounds a head, in bytes, at both ends.
 	maxHead = 64 << 10
 	// maxCoord bounds the sides of a result: libvips' own limit.
 	maxCoord = 10_000_000
+	// maxLayers bounds the layers of a sandbox.
+	maxLayers = 16
 	// maxDetail bounds the text in an ImageError, in bytes.
 	maxDetail = 200
 )
@@ -32,6 +34,9 @@ type greeting struct {
 	Protocol int      `json:"protocol"`
 	Libvips  string   `json:"libvips"`
 	Formats  []string `json:"formats"`
+	// Held and Missing are those of [Layers].
+	Held    []string `json:"held,omitempty"`
+	Missing []string `json:"missing,omitempty"`
 }
 
 type requestHead struct {
@@ -169,6 +174,14 @@ func readGreeting(r io.Reader) (*greeting, error) {
 	for _, f := range g.Formats {
 		if !knownFormat(f) {
 			return nil, broken("it decodes %s, which is not one of jpeg, png, gif, webp", quote(f))
+		}
+	}
+	if len(g.Held)+len(g.Missing) > maxLayers {
+		return nil, broken("its sandbox has %d layers", len(g.Held)+len(g.Missing))
+	}
+	for _, texts := range [][]string{g.Held, g.Missing} {
+		for i := range texts {
+			texts[i] = printable(texts[i])
 		}
 	}
 	g.Libvips = printable(g.Libvips)

@@ -42,10 +42,10 @@ func TestServe(t *testing.T) {
 			return nil, &ImageError{Detail: "cut off"}
 		}
 		return echo(src, r)
-	}})
+	}}, Layers{Held: []string{"seccomp"}})
 	must(t, err)
 	g, err := readGreeting(&out)
-	if err != nil || g.Libvips != "8.x" || g.Protocol != protocol || len(g.Formats) != 2 {
+	if err != nil || g.Libvips != "8.x" || g.Protocol != protocol || len(g.Formats) != 2 || len(g.Held) != 1 || g.Missing != nil {
 		t.Fatalf("greeting %+v, %v", g, err)
 	}
 	r, err := readAnswer(&out, someRequest, 1<<20)
@@ -67,18 +67,18 @@ func TestServeEnds(t *testing.T) {
 	var whole bytes.Buffer
 	request(t, &whole, someRequest, "\xff\xd8\xff")
 	for n := range whole.Len() {
-		err := Serve(bytes.NewReader(whole.Bytes()[:n]), io.Discard, stub{echo})
+		err := Serve(bytes.NewReader(whole.Bytes()[:n]), io.Discard, stub{echo}, Layers{})
 		if n == 0 && err != nil || n > 0 && !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("input of %d bytes: %v", n, err)
 		}
 	}
 	own := errors.New("out of memory")
-	if err := Serve(bytes.NewReader(whole.Bytes()), io.Discard, stub{func([]byte, *Request) ([]Result, error) { return nil, own }}); !errors.Is(err, own) {
+	if err := Serve(bytes.NewReader(whole.Bytes()), io.Discard, stub{func([]byte, *Request) ([]Result, error) { return nil, own }}, Layers{}); !errors.Is(err, own) {
 		t.Errorf("a failure of its own: %v", err)
 	}
 	r, w := io.Pipe()
 	_ = r.Close()
-	if err := Serve(bytes.NewReader(whole.Bytes()), w, stub{echo}); err == nil {
+	if err := Serve(bytes.NewReader(whole.Bytes()), w, stub{echo}, Layers{}); err == nil {
 		t.Error("nobody listens, and no error")
 	}
 }
@@ -247,7 +247,7 @@ func FuzzAnswer(f *testing.F) {
 
 func FuzzGreeting(f *testing.F) {
 	var b bytes.Buffer
-	must(f, writeHead(&b, greeting{protocol, "8.14.1", []string{"jpeg", "png"}}))
+	must(f, writeHead(&b, greeting{Protocol: protocol, Libvips: "8.14.1", Formats: []string{"jpeg", "png"}, Held: []string{"seccomp"}, Missing: []string{"landlock: none"}}))
 	f.Add(b.Bytes())
 	f.Fuzz(func(t *testing.T, in []byte) {
 		g, err := readGreeting(bytes.NewReader(in))

@@ -1,7 +1,14 @@
+// The Go runtime is not to watch how many processors the machine gives it: it
+// would hold files of it open.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command imgkeep-resize decodes and resizes images for imgkeep, which starts
 // it. It reads requests on its standard input and answers on its standard
-// output, as package resize describes, and ends with the input. It opens no
-// file and no connection.
+// output, as package resize describes, and ends with the input. Once libvips is
+// up, and before it reads anything, it takes from itself the right to open
+// files and connections, to start programs, and more: see package sandbox.
 //
 // Exit codes: 0 at the end of the input, 1 after an error, told on standard
 // error.
@@ -14,6 +21,7 @@ import (
 	"syscall"
 
 	"imgkeep/resize"
+	"imgkeep/resize/sandbox"
 	"imgkeep/resize/vips"
 )
 
@@ -31,9 +39,23 @@ func main() {
 }
 
 func run() error {
+	c, err := resize.ReadConfinement(os.Getenv)
+	if err != nil {
+		return err
+	}
 	d, err := vips.Start()
 	if err != nil {
 		return err
 	}
-	return resize.Serve(os.Stdin, os.Stdout, d)
+	var layers resize.Layers
+	if c.Off {
+		layers.Missing = []string{"all: the sandbox is off"}
+	} else {
+		held, missing := sandbox.Enter(sandbox.Layers(sandbox.Limits{Memory: c.Memory, CPU: c.CPU}))
+		layers.Held = held
+		for _, err := range missing {
+			layers.Missing = append(layers.Missing, err.Error())
+		}
+	}
+	return resize.Serve(os.Stdin, os.Stdout, d, layers)
 }

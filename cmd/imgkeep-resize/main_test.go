@@ -16,8 +16,9 @@ import (
 )
 
 // decoder is the program under test, as it is installed: built once, and run
-// by the pool that the server uses.
-var decoder string
+// by the pool that the server uses. attacker is one that an image has taken
+// over.
+var decoder, attacker string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -27,10 +28,12 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
-		decoder = filepath.Join(dir, "imgkeep-resize")
-		if out, err := exec.Command("go", "build", "-o", decoder, ".").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
-			return 1
+		decoder, attacker = filepath.Join(dir, "imgkeep-resize"), filepath.Join(dir, "attacker")
+		for program, source := range map[string]string{decoder: ".", attacker: "./testdata/attacker"} {
+			if out, err := exec.Command("go", "build", "-o", program, source).CombinedOutput(); err != nil {
+				fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+				return 1
+			}
 		}
 		return m.Run()
 	}())
@@ -44,6 +47,9 @@ func newPool(t testing.TB, o resize.Options) *resize.Pool {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
+	if o.Sandbox == "" {
+		o.Sandbox = resize.SandboxRequire
 	}
 	if o.Timeout == 0 {
 		o.Timeout = time.Minute // the machine may be slow; hangs have their own test
@@ -112,7 +118,7 @@ func TestByHand(t *testing.T) {
 		t.Errorf("with an argument: %v, %q", err, out)
 	}
 	out, err = exec.Command(decoder).Output()
-	if err != nil || !bytes.Contains(out, []byte(`"protocol":1`)) {
+	if err != nil || !bytes.Contains(out, []byte(`"protocol":2`)) {
 		t.Errorf("without input: %v, %q", err, out)
 	}
 	cmd = exec.Command(decoder)

@@ -57,7 +57,7 @@ var rules = map[string]rule{
 		imports: []string{"bucket", "bucket/fetch", "bucket/probe", "nginx", "resize", "sign", "github.com/go-chi/chi/v5"},
 	},
 	"cmd/imgkeep-resize": {
-		imports: []string{"resize", "resize/vips"},
+		imports: []string{"resize", "resize/sandbox", "resize/vips"},
 	},
 	"bucket": {
 		imports: []string{"bucket/fetch", "bucket/index", "bucket/probe", "golang.org/x/net/idna", "golang.org/x/sync/singleflight", "golang.org/x/sys/unix"},
@@ -78,6 +78,10 @@ var rules = map[string]rule{
 		imports: []string{"nginx"},
 	},
 	"resize": {},
+	// Only here is what a process gives its rights away with.
+	"resize/sandbox": {
+		imports: []string{"github.com/elastic/go-seccomp-bpf", "github.com/landlock-lsm/go-landlock/landlock", "golang.org/x/sys/unix"},
+	},
 	// Only here are cgo and bimg.
 	"resize/vips": {
 		imports: []string{"resize", "C", "github.com/h2non/bimg"},

@@ -151,12 +151,25 @@ func newPool(c config.Config, log *slog.Logger) (*resize.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return resize.NewPool(resize.Options{
+	pool, err := resize.NewPool(resize.Options{
 		Command: []string{command}, Workers: c.Resize.Workers, Queue: c.Resize.Queue,
 		Timeout: c.Resize.Timeout, MaxImages: c.Resize.MaxImages,
 		MaxPixels: c.Fetch.MaxPixels, AnimationPixels: c.Resize.AnimationPixels,
+		Sandbox: resize.Sandbox(c.Resize.Sandbox), MaxMemory: int64(c.Resize.MaxMemory),
 		Logger: log,
 	})
+	if err != nil {
+		return nil, err
+	}
+	switch l := pool.Layers(); {
+	case len(l.Missing) > 0:
+		log.Warn("decoders are not wholly confined", "held", l.Held, "missing", l.Missing)
+	case len(l.Held) > 0:
+		log.Info("decoders are confined", "held", l.Held)
+	default:
+		log.Warn("decoders are not confined: resize.command is a program that does not say so")
+	}
+	return pool, nil
 }
 
 const decoderName = "imgkeep-resize"

@@ -130,6 +130,11 @@ type Resize struct {
 	// AnimationPixels bounds width times height times frames of an animation.
 	// Of a larger one, sizes are made of the first frame.
 	AnimationPixels int64 `yaml:"animation_pixels"`
+	// Sandbox is how far decoders must confine themselves: "auto", as far as the
+	// kernel lets them; "require", wholly, or the server does not start; "off".
+	Sandbox string `yaml:"sandbox"`
+	// MaxMemory bounds the address space that a decoder takes for its images.
+	MaxMemory ByteSize `yaml:"max_memory"`
 }
 
 // Store is about the disk.
@@ -204,6 +209,8 @@ func Default() Config {
 			Quality:         80,
 			MaxImages:       500,
 			AnimationPixels: 50_000_000,
+			Sandbox:         "auto",
+			MaxMemory:       2 * gibibyte,
 		},
 		Store: Store{MinFree: gibibyte, MinFreeInodes: 10_000, ScrubInterval: 30 * 24 * time.Hour, ScrubRate: 8 * mebibyte},
 		Nginx: Nginx{

@@ -166,7 +166,7 @@ fetch:
   concurrency: 8
   per_host: 2
   queue: 3
-resize: {command: /opt/resize, workers: 3, queue: 4, timeout: 1s, quality: 70, max_images: 10, animation_pixels: 1000}
+resize: {command: /opt/resize, workers: 3, queue: 4, timeout: 1s, quality: 70, max_images: 10, animation_pixels: 1000, sandbox: off, max_memory: 1GiB}
 store: {min_free: 0, min_free_inodes: 0, scrub_interval: 24h, scrub_rate: 1MiB}
 nginx: {hot: /dev/shm/hot, max_links: 10, listen: ["8080"], server_name: [a.example, b.example], valid: 1s, open_files: 5, access_log: ""}
 log: {level: debug, format: json}

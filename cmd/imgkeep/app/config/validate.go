@@ -85,6 +85,8 @@ func (c *Config) validate(p *problems) {
 	between(p, "resize.quality", c.Resize.Quality, 1, 100)
 	between(p, "resize.max_images", c.Resize.MaxImages, 1, 1_000_000_000)
 	between(p, "resize.animation_pixels", c.Resize.AnimationPixels, 1, maxPixels)
+	oneOf(p, "resize.sandbox", c.Resize.Sandbox, "auto", "require", "off")
+	between(p, "resize.max_memory", c.Resize.MaxMemory, 256*mebibyte, tebibyte)
 
 	between(p, "store.min_free", c.Store.MinFree, 0, 1024*tebibyte)
 	between(p, "store.min_free_inodes", c.Store.MinFreeInodes, 0, 1<<40)
