@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,6 +21,7 @@ type child struct {
 	greeting *greeting
 	images   int
 	said     *excerpt
+	killed   atomic.Bool // by us
 
 	// exited is closed once the process is gone and waited for; state is then
 	// how it ended.
@@ -146,7 +148,10 @@ func (p *Pool) startError(c *child, err error) error {
 	return fmt.Errorf("resize: decoder %s: %w", p.path, err)
 }
 
-func (c *child) kill() { _ = c.cmd.Process.Kill() }
+func (c *child) kill() {
+	c.killed.Store(true)
+	_ = c.cmd.Process.Kill()
+}
 
 // close gives our ends of the pipes back.
 func (c *child) close() { closeAll([]*os.File{c.in, c.out}) }

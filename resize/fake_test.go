@@ -127,6 +127,10 @@ func behave(req *Request, behaviour string) {
 	case "segv":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSEGV)
 		pause()
+	case "signal": // as from outside
+		n, _ := strconv.Atoi(value)
+		_ = syscall.Kill(os.Getpid(), syscall.Signal(n))
+		pause()
 	case "closed": // its output, and lives on
 		_ = os.Stdout.Close()
 		pause()
@@ -190,9 +194,9 @@ func fakeServer() {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	_, err = p.Resize(context.Background(), strings.NewReader("tell=pid"), 8, Job{"jpeg", []Target{{Size: Size{Height: 1}}}})
+	_, err = p.Resize(context.Background(), strings.NewReader("tell=pid"), 8, Job{Format: "jpeg", Targets: []Target{{Size: Size{Height: 1}}}})
 	fmt.Println(strings.TrimPrefix(err.Error(), "resize: broken image: "))
-	_, _ = p.Resize(context.Background(), strings.NewReader("hang"), 4, Job{"jpeg", []Target{{Size: Size{Height: 1}}}})
+	_, _ = p.Resize(context.Background(), strings.NewReader("hang"), 4, Job{Format: "jpeg", Targets: []Target{{Size: Size{Height: 1}}}})
 }
 
 // newPool makes a pool of fake decoders, and checks when the test ends that
@@ -297,7 +301,7 @@ func until(t testing.TB, p *Pool, what string, ok func(Stats) bool) {
 	eventually(t, func() bool { return ok(p.Stats()) }, func() string { return fmt.Sprintf("never %s: %+v", what, p.Stats()) })
 }
 
-var someJob = Job{"jpeg", []Target{{Size: Size{Height: 100, Width: 100}}}}
+var someJob = Job{Format: "jpeg", Targets: []Target{{Size: Size{Height: 100, Width: 100}}}}
 
 func ask(p *Pool, behaviour string) ([]Result, error) {
 	return p.Resize(context.Background(), strings.NewReader(behaviour), int64(len(behaviour)), someJob)

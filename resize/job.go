@@ -30,6 +30,11 @@ type Job struct {
 	Format string
 	// Targets are from 1 to [MaxTargets].
 	Targets []Target
+	// Check says what is wrong with results that no decoder can have come to by
+	// honest means. They then count as nonsense, its error is in the one of
+	// Resize, and the decoder is replaced. nil: nothing else is checked than what
+	// the pool checks by itself.
+	Check func([]Result) error
 }
 
 // A Target is one picture to make.

@@ -27,6 +27,10 @@ type Options struct {
 	Env []string
 	// Workers is the number of decoders. 0: one for each core.
 	Workers int
+	// Spares is how many decoders more are kept ready, to take the place of one
+	// that has ended at once. 0: none; it is then missing until another has
+	// started.
+	Spares int
 	// Queue is how many calls of Resize may wait while all decoders work.
 	// 0: 64; negative: none.
 	Queue int
@@ -65,7 +69,7 @@ func (o Options) withDefaults() (Options, error) {
 	if len(o.Command) == 0 || o.Command[0] == "" {
 		return o, errors.New("resize: no decoder command")
 	}
-	if o.Workers < 0 || o.Timeout < 0 || o.StartTimeout < 0 || o.Backoff < 0 || o.MaxImages < 0 ||
+	if o.Workers < 0 || o.Spares < 0 || o.Timeout < 0 || o.StartTimeout < 0 || o.Backoff < 0 || o.MaxImages < 0 ||
 		o.MaxPixels < 0 || o.AnimationPixels < 0 || o.MaxBytes < 0 || o.MaxMemory < 0 {
 		return o, errors.New("resize: an option is negative")
 	}
@@ -104,6 +108,8 @@ type Stats struct {
 	// Workers are all decoders wanted, Ready those that could start on an
 	// image at once, Busy those that work on one.
 	Workers, Ready, Busy int
+	// Spares are the decoders ready besides.
+	Spares int
 	// Waiting are the calls of Resize in the queue.
 	Waiting int
 	// Images that decoders have worked on, Refused the calls that got ErrBusy.
@@ -135,6 +141,8 @@ type Pool struct {
 	closed  bool
 	slots   []*slot
 	idle    []*slot // with a living child; the last was used last
+	spares  []*child
+	making  int // spares that are being started
 	waiters []chan *slot
 	stats   Stats
 }
@@ -189,6 +197,9 @@ func NewPool(opts Options) (*Pool, error) {
 		_ = p.Close()
 		return nil, errs[i]
 	}
+	p.mu.Lock()
+	p.makeSpares()
+	p.mu.Unlock()
 	return p, nil
 }
 
@@ -209,7 +220,7 @@ func (p *Pool) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.stats
-	s.Ready, s.Waiting = len(p.idle), len(p.waiters)
+	s.Ready, s.Waiting, s.Spares = len(p.idle), len(p.waiters), len(p.spares)
 	return s
 }
 
@@ -219,7 +230,7 @@ func (p *Pool) Stats() Stats {
 // The end of ctx ends the wait for a decoder, with the context's error. Once
 // one works, it is waited for, at most for Options.Timeout; src is not used
 // after the return. An *[ImageError] says that the image is at fault; see also
-// [ErrBusy], [ErrTimeout], [ErrCrashed] and [ErrClosed].
+// [ErrBusy], [ErrTimeout], [ErrCrashed], [ErrDeadly] and [ErrClosed].
 func (p *Pool) Resize(ctx context.Context, src io.Reader, n int64, j Job) ([]Result, error) {
 	req := &Request{j.Format, j.Targets, p.opts.MaxPixels, p.opts.AnimationPixels}
 	if err := req.check(); err != nil {
@@ -241,9 +252,16 @@ func (p *Pool) Resize(ctx context.Context, src io.Reader, n int64, j Job) ([]Res
 	}
 	defer p.jobs.Done()
 	c := s.child
+	began, _ := processorTime(c.cmd.Process.Pid)
 	results, err := p.ask(c, req, src, n)
+	if err == nil && j.Check != nil {
+		if wrong := j.Check(results); wrong != nil {
+			err = fmt.Errorf("%w: %w", errProtocol, wrong)
+		}
+	}
 	if _, fine := errors.AsType[*ImageError](err); err != nil && !fine {
-		return nil, p.discard(s, c, err)
+		hung := errors.Is(err, os.ErrDeadlineExceeded) && c.hangs(began, p.opts.Timeout)
+		return nil, p.discard(s, c, err, hung)
 	}
 	if text := c.said.take(); text != "" {
 		p.opts.Logger.Warn("resize: decoder printed", "text", text)
@@ -355,23 +373,20 @@ func (p *Pool) renew(s *slot) bool {
 	if s.next == nil && !old.gone() {
 		return true
 	}
-	s.child, s.next = s.next, nil
 	if old != nil {
 		if old.gone() {
 			p.stats.Crashed++
 		}
 		p.wg.Go(old.retire)
 	}
-	if s.child == nil {
-		s.busy = false
-		p.replace(s)
-	}
+	s.busy = p.refill(s) && s.busy
 	return s.child != nil
 }
 
 // discard ends a child that did not do its work, and has it replaced at once.
-// It returns the error for the caller.
-func (p *Pool) discard(s *slot, c *child, cause error) error {
+// It returns the error for the caller. hung says of one that took too long that
+// it was not kept from its work.
+func (p *Pool) discard(s *slot, c *child, cause error, hung bool) error {
 	// A crash shows as the end of a pipe a moment before the process is gone.
 	// Then it is not killed yet, so that the log can say what it died of.
 	if !errors.Is(cause, io.ErrUnexpectedEOF) && !errors.Is(cause, syscall.EPIPE) {
@@ -397,15 +412,15 @@ func (p *Pool) discard(s *slot, c *child, cause error) error {
 		p.stats.Crashed++
 		blame = "crashed"
 	}
-	s.child, s.busy = nil, false
-	if s.next != nil {
-		s.child, s.next = s.next, nil
+	s.busy = false
+	if p.refill(s) {
 		p.free(s)
-	} else {
-		p.replace(s)
 	}
 	p.mu.Unlock()
 	p.wg.Go(func() { p.bury(c, blame, cause) })
+	if !abandoned && p.blames(c, cause, hung) {
+		err = deadly(err)
+	}
 	return err
 }
 
@@ -434,8 +449,9 @@ func (p *Pool) watch(s *slot, c *child) {
 	case s.child == c && !s.busy:
 		i := slices.Index(p.idle, s)
 		p.idle = slices.Delete(p.idle, i, i+1)
-		s.child = nil
-		p.replace(s)
+		if p.refill(s) {
+			p.free(s)
+		}
 	default:
 		return
 	}
@@ -451,28 +467,8 @@ func (p *Pool) replace(s *slot) {
 	}
 	s.starting = true
 	p.wg.Go(func() {
-		pause := p.opts.Backoff
-		for {
-			c, err := p.startChild(p.ctx)
-			if err == nil {
-				p.settle(s, c)
-				return
-			}
-			if p.ctx.Err() != nil {
-				return
-			}
-			p.mu.Lock()
-			p.stats.Failed++
-			p.mu.Unlock()
-			p.opts.Logger.Error("resize: no decoder", "error", err, "again_in", pause)
-			t := time.NewTimer(pause)
-			select {
-			case <-t.C:
-			case <-p.ctx.Done():
-				t.Stop()
-				return
-			}
-			pause = min(2*pause, 64*p.opts.Backoff)
+		if c := p.startUntil(); c != nil {
+			p.settle(s, c)
 		}
 	})
 }
@@ -524,7 +520,10 @@ func (p *Pool) Close() error {
 		}
 		s.child, s.next = nil, nil
 	}
-	p.idle = nil
+	for _, c := range p.spares {
+		p.wg.Go(c.retire)
+	}
+	p.idle, p.spares = nil, nil
 	p.mu.Unlock()
 	p.wg.Wait()
 	if first {

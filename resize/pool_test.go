@@ -29,7 +29,7 @@ func TestPool(t *testing.T) {
 	mustWork(t, p)
 	// A source that goes on behind its length is read so far only.
 	src := strings.NewReader("goodness")
-	r, err := p.Resize(context.Background(), src, 4, Job{"jpeg", []Target{{Size: Size{Height: 1}}, {Size: Size{Width: 2}, Quality: 100}}})
+	r, err := p.Resize(context.Background(), src, 4, Job{Format: "jpeg", Targets: []Target{{Size: Size{Height: 1}}, {Size: Size{Width: 2}, Quality: 100}}})
 	if err != nil || len(r) != 2 || src.Len() != 4 {
 		t.Errorf("two targets: %+v, %v; %d bytes left", r, err, src.Len())
 	}
@@ -66,7 +66,7 @@ func TestEnvironment(t *testing.T) {
 
 func TestRequestArrives(t *testing.T) {
 	p := newPool(t, Options{MaxPixels: 77, AnimationPixels: 88})
-	_, err := p.Resize(context.Background(), strings.NewReader("request"), 7, Job{"gif", []Target{{Size{150, 0}, "png", 0}, {Size{0, 9}, "", 44}}})
+	_, err := p.Resize(context.Background(), strings.NewReader("request"), 7, Job{Format: "gif", Targets: []Target{{Size{150, 0}, "png", 0}, {Size{0, 9}, "", 44}}})
 	if want := "{Format:gif Targets:[{Size:150x Format:png Quality:0} {Size:x9 Format: Quality:44}] MaxPixels:77 AnimationPixels:88}"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -174,7 +174,7 @@ func nonsense(s Stats) uint64 { return s.Nonsense }
 // The limit on the results is on all of one job.
 func TestMaxBytesTogether(t *testing.T) {
 	p := newPool(t, Options{MaxBytes: 1000})
-	two := Job{"jpeg", []Target{{Size: Size{Height: 1}}, {Size: Size{Height: 1}}}}
+	two := Job{Format: "jpeg", Targets: []Target{{Size: Size{Height: 1}}, {Size: Size{Height: 1}}}}
 	if _, err := p.Resize(context.Background(), strings.NewReader("bytes=500"), 9, two); err != nil {
 		t.Errorf("two of 500: %v", err)
 	}
@@ -289,21 +289,21 @@ func TestJobIsChecked(t *testing.T) {
 		n    int64
 		want string
 	}{
-		{Job{"tiff", []Target{fine}}, 4, `source format "tiff"`},
-		{Job{"", []Target{fine}}, 4, "source format"},
-		{Job{"png", []Target{fine}}, 4, "libvips 8.14.1 fake here has no png"},
-		{Job{"jpeg", []Target{{Size: Size{Height: 1}, Format: "webp"}}}, 4, "has no webp"},
-		{Job{"jpeg", nil}, 4, "0 targets"},
-		{Job{"jpeg", make([]Target, 17)}, 4, "17 targets"},
-		{Job{"jpeg", []Target{fine, {}}}, 4, "target 1: resize: size of height 0 and width 0"},
-		{Job{"jpeg", []Target{{Size: Size{Height: 100000}}}}, 4, "height 100000"},
-		{Job{"jpeg", []Target{{Size: Size{Height: -1, Width: 5}}}}, 4, "height -1"},
-		{Job{"jpeg", []Target{{Size: Size{Height: 1}, Format: "svg"}}}, 4, `format "svg"`},
-		{Job{"jpeg", []Target{{Size: Size{Height: 1}, Quality: 101}}}, 4, "quality 101"},
-		{Job{"jpeg", []Target{{Size: Size{Height: 1}, Quality: -1}}}, 4, "quality -1"},
-		{Job{"jpeg", []Target{fine}}, 0, "a source of 0 bytes"},
-		{Job{"jpeg", []Target{fine}}, -1, "a source of -1 bytes"},
-		{Job{"jpeg", []Target{fine}}, MaxSource + 1, "a source of 268435457 bytes"},
+		{Job{Format: "tiff", Targets: []Target{fine}}, 4, `source format "tiff"`},
+		{Job{Format: "", Targets: []Target{fine}}, 4, "source format"},
+		{Job{Format: "png", Targets: []Target{fine}}, 4, "libvips 8.14.1 fake here has no png"},
+		{Job{Format: "jpeg", Targets: []Target{{Size: Size{Height: 1}, Format: "webp"}}}, 4, "has no webp"},
+		{Job{Format: "jpeg", Targets: nil}, 4, "0 targets"},
+		{Job{Format: "jpeg", Targets: make([]Target, 17)}, 4, "17 targets"},
+		{Job{Format: "jpeg", Targets: []Target{fine, {}}}, 4, "target 1: resize: size of height 0 and width 0"},
+		{Job{Format: "jpeg", Targets: []Target{{Size: Size{Height: 100000}}}}, 4, "height 100000"},
+		{Job{Format: "jpeg", Targets: []Target{{Size: Size{Height: -1, Width: 5}}}}, 4, "height -1"},
+		{Job{Format: "jpeg", Targets: []Target{{Size: Size{Height: 1}, Format: "svg"}}}, 4, `format "svg"`},
+		{Job{Format: "jpeg", Targets: []Target{{Size: Size{Height: 1}, Quality: 101}}}, 4, "quality 101"},
+		{Job{Format: "jpeg", Targets: []Target{{Size: Size{Height: 1}, Quality: -1}}}, 4, "quality -1"},
+		{Job{Format: "jpeg", Targets: []Target{fine}}, 0, "a source of 0 bytes"},
+		{Job{Format: "jpeg", Targets: []Target{fine}}, -1, "a source of -1 bytes"},
+		{Job{Format: "jpeg", Targets: []Target{fine}}, MaxSource + 1, "a source of 268435457 bytes"},
 	} {
 		_, err := p.Resize(context.Background(), strings.NewReader("good"), c.n, c.job)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -313,7 +313,7 @@ func TestJobIsChecked(t *testing.T) {
 	if s := p.Stats(); s.Images != 0 {
 		t.Errorf("decoders were asked: %+v", s)
 	}
-	most := Job{"jpeg", make([]Target, 16)}
+	most := Job{Format: "jpeg", Targets: make([]Target, 16)}
 	for i := range most.Targets {
 		most.Targets[i] = Target{Size{99999, 99999}, "jpeg", 100}
 	}

@@ -1,8 +1,13 @@
 package resize
 
 import (
+	"bytes"
+	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
+	"time"
+	"unsafe"
 )
 
 // procAttr has the kernel kill a decoder when the thread that started it ends
@@ -22,4 +27,36 @@ func widen(pipe *os.File) {
 			_, _, _ = syscall.Syscall(syscall.SYS_FCNTL, fd, setPipeSize, 512<<10)
 		})
 	}
+}
+
+// processorTime is what a process has used, all its threads together
+// (clock_getcpuclockid(3)).
+func processorTime(pid int) (time.Duration, error) {
+	const scheduled = 2 // CPUCLOCK_SCHED, of a process
+	var t syscall.Timespec
+	clock := uintptr(^pid<<3 | scheduled)
+	if _, _, no := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, clock, uintptr(unsafe.Pointer(&t)), 0); no != 0 {
+		return 0, no
+	}
+	return time.Duration(t.Nano()), nil
+}
+
+// sleeps says whether every thread of a process sleeps, as in a deadlock: none
+// runs or would like to, waits for the disk, or was stopped.
+func sleeps(pid int) bool {
+	names, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(names) == 0 {
+		return false
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // a thread that has ended since
+		}
+		// The state follows the name, which is in parentheses, whatever it holds.
+		if i := bytes.LastIndexByte(text, ')'); i < 0 || !bytes.HasPrefix(text[i+1:], []byte(" S")) {
+			return false
+		}
+	}
+	return true
 }

@@ -3,8 +3,10 @@
 package resize
 
 import (
+	"errors"
 	"os"
 	"syscall"
+	"time"
 )
 
 // procAttr: elsewhere a decoder ends at the end of its input, when the pool's
@@ -12,3 +14,7 @@ import (
 func procAttr() *syscall.SysProcAttr { return nil }
 
 func widen(*os.File) {}
+
+func processorTime(int) (time.Duration, error) { return 0, errors.ErrUnsupported }
+
+func sleeps(int) bool { return false }

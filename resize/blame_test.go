@@ -1,0 +1,198 @@
+package resize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The image is to blame for what a decoder brings upon itself, and not for what
+// is done to it from outside.
+func TestBlame(t *testing.T) {
+	signal := func(s syscall.Signal) string { return fmt.Sprintf("signal=%d", s) }
+	for _, c := range []struct {
+		behaviour string
+		want      error
+		deadly    bool
+	}{
+		{"exit", ErrCrashed, true},
+		{"segv", ErrCrashed, true},
+		{"closed", ErrCrashed, true},
+		{"half head", ErrCrashed, true},
+		{"nonsense", ErrCrashed, true},
+		{signal(syscall.SIGABRT), ErrCrashed, true},
+		{signal(syscall.SIGBUS), ErrCrashed, true},
+		{"hang", ErrTimeout, true},
+		// The kernel, when memory is short, and the end of a service.
+		{signal(syscall.SIGKILL), ErrCrashed, false},
+		{signal(syscall.SIGTERM), ErrCrashed, false},
+		// Somebody looks at it with a debugger, or the machine is frozen.
+		{signal(syscall.SIGSTOP), ErrTimeout, false},
+	} {
+		o := Options{Timeout: time.Minute}
+		if c.want == ErrTimeout {
+			o.Timeout = 1500 * time.Millisecond
+		}
+		t.Run(c.behaviour, func(t *testing.T) {
+			_, err := ask(newPool(t, o), c.behaviour)
+			if !errors.Is(err, c.want) || errors.Is(err, ErrDeadly) != c.deadly {
+				t.Errorf("%v; deadly should be %v", err, c.deadly)
+			}
+		})
+	}
+	p := newPool(t, Options{})
+	for _, fine := range []string{"good", "broken", "large"} {
+		if _, err := ask(p, fine); errors.Is(err, ErrDeadly) {
+			t.Errorf("%s: %v", fine, err)
+		}
+	}
+	_, err := p.Resize(context.Background(), strings.NewReader("goo"), 4, someJob)
+	if err == nil || errors.Is(err, ErrDeadly) {
+		t.Errorf("a source that is too short: %v", err)
+	}
+}
+
+// Who is late is to blame with half of the time on a processor, or asleep.
+func TestHangs(t *testing.T) {
+	c := &child{cmd: exec.Command(os.Args[0], "fake-decoder", "silent")}
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer c.cmd.Wait()
+	defer c.kill()
+	pid := c.cmd.Process.Pid
+	eventually(t, func() bool { return sleeps(pid) }, func() string { return "it does not sleep" })
+	used, err := processorTime(pid)
+	if err != nil || used <= 0 || used > time.Minute {
+		t.Fatalf("it has used %v, %v", used, err)
+	}
+	if !c.hangs(used, time.Hour) {
+		t.Error("one that sleeps is not to blame")
+	}
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return !sleeps(pid) }, func() string { return "it is not stopped" })
+	used, _ = processorTime(pid)
+	for _, x := range []struct {
+		began, timeout time.Duration
+		want           bool
+	}{
+		{0, used, true},
+		{0, 4 * used, false},
+		{used / 2, 2 * used, false},
+	} {
+		if got := c.hangs(x.began, x.timeout); got != x.want {
+			t.Errorf("with %v used since %v, of a time of %v: %v", used, x.began, x.timeout, got)
+		}
+	}
+	// It is this process that uses this much.
+	before, err := processorTime(os.Getpid())
+	for now := before; err == nil && now < before+10*time.Millisecond; {
+		now, err = processorTime(os.Getpid())
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	if _, err := processorTime(5_000_000); err == nil {
+		t.Error("the time of a process that there is not")
+	}
+	if sleeps(5_000_000) {
+		t.Error("a process that there is not sleeps")
+	}
+}
+
+// Results that the caller knows to be wrong are nonsense.
+func TestCheckOfJob(t *testing.T) {
+	p := newPool(t, Options{})
+	pid := tell(t, p, "pid")
+	wrong := errors.New("that is no cat")
+	j := someJob
+	j.Check = func(r []Result) error {
+		if len(r) != 1 || r[0].Format != "jpeg" {
+			t.Errorf("asked about %+v", r)
+		}
+		return wrong
+	}
+	_, err := p.Resize(context.Background(), strings.NewReader("good"), 4, j)
+	if !errors.Is(err, ErrCrashed) || !errors.Is(err, ErrDeadly) || !errors.Is(err, wrong) {
+		t.Errorf("got %v", err)
+	}
+	if tell(t, p, "pid") == pid {
+		t.Error("the decoder was not replaced")
+	}
+	if s := p.Stats(); s.Nonsense != 1 {
+		t.Errorf("%+v", s)
+	}
+	j.Check = func([]Result) error { return nil }
+	if _, err := p.Resize(context.Background(), strings.NewReader("good"), 4, j); err != nil {
+		t.Error(err)
+	}
+	j.Check = func([]Result) error { t.Error("asked about nothing"); return nil }
+	if _, err := p.Resize(context.Background(), strings.NewReader("broken"), 6, j); err == nil || errors.Is(err, ErrDeadly) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A spare takes the place of a dead decoder without anything being started
+// first: here, nothing could be.
+func TestSpare(t *testing.T) {
+	gate := t.TempDir() + "/gate"
+	write(t, gate)
+	p := newPool(t, Options{Spares: 1}, "gate="+gate)
+	spare := func(n int) {
+		t.Helper()
+		eventually(t, func() bool { return p.Stats().Spares == n }, func() string { return fmt.Sprintf("%+v", p.Stats()) })
+	}
+	spare(1)
+	for round := range 3 {
+		if err := os.Remove(gate); err != nil {
+			t.Fatal(err)
+		}
+		before := tell(t, p, "pid")
+		switch round {
+		case 0: // over an image
+			if _, err := ask(p, "segv"); !errors.Is(err, ErrDeadly) {
+				t.Errorf("got %v", err)
+			}
+		case 1: // between images
+			pid, _ := strconv.Atoi(before)
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			spare(0)
+		case 2:
+			if _, err := ask(p, "nonsense"); !errors.Is(err, ErrDeadly) {
+				t.Errorf("got %v", err)
+			}
+		}
+		if after := tell(t, p, "pid"); after == before {
+			t.Errorf("round %d: still %s", round, after)
+		}
+		write(t, gate)
+		spare(1)
+	}
+	// A spare that dies is replaced, and is not the next decoder.
+	inUse := tell(t, p, "pid")
+	for _, pid := range children(t) {
+		if strconv.Itoa(pid) != inUse {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, func() bool { return p.Stats().Crashed == 3 }, func() string { return fmt.Sprintf("%+v", p.Stats()) })
+			break
+		}
+	}
+	spare(1)
+	if _, err := ask(p, "exit"); !errors.Is(err, ErrDeadly) {
+		t.Errorf("got %v", err)
+	}
+	mustWork(t, p)
+}
