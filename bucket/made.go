@@ -16,7 +16,7 @@ import (
 
 // Maker makes something from an original, which is n bytes long, and returns
 // its bytes; none mean that the original itself is what was to be made. It must
-// read all of original.
+// read all of original. An error that wraps ErrDeadly is remembered.
 type Maker func(ctx context.Context, original io.Reader, n int64) ([]byte, error)
 
 // OpenMade opens what was made from an image under a name, as a file of this
@@ -28,7 +28,8 @@ type Maker func(ctx context.Context, original io.Reader, n int64) ([]byte, error
 // from other bytes is thrown away, and the original healed as by Open.
 //
 // The name must be safe as part of a file name. Errors are those of maker and of
-// Open.
+// Open, and ErrDeadly and ErrUndecodable where earlier makers have died of the
+// image.
 func (s *Store) OpenMade(ctx context.Context, image Image, name string, f probe.Format, maker Maker) (*os.File, error) {
 	path := s.Path(image.MadeFile(name, f))
 	file, err := openFile(path)
@@ -72,6 +73,10 @@ func (s *Store) make(ctx context.Context, image Image, path string, maker Maker)
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
+	kills, err := s.decodable(image)
+	if err != nil {
+		return err
+	}
 	if err := s.hasRoom(); err != nil {
 		return err
 	}
@@ -89,8 +94,14 @@ func (s *Store) make(ctx context.Context, image Image, path string, maker Maker)
 	if got := Digest(hash.Sum(nil)); got != image.Digest {
 		return fmt.Errorf("%w: its digest is %s", errDamaged, got)
 	}
+	if errors.Is(makeErr, ErrDeadly) {
+		return s.blame(image, makeErr)
+	}
 	if makeErr != nil {
 		return makeErr
+	}
+	if kills > 0 {
+		s.acquit(image)
 	}
 	if len(data) == 0 {
 		return s.linkMade(image, path)

@@ -76,8 +76,9 @@ type ReindexReport struct {
 // Reindex makes the index of a store anew, from its journals and files alone,
 // and puts it in the place of the old one, if any, when it is whole. The store
 // must not be open: index.ErrLocked. All buckets that have a journal are in it,
-// configured or not. What it cannot know is which URLs failed lately: these are
-// tried again when they are asked for.
+// configured or not. What it cannot know is which URLs failed lately, and which
+// images have ended decoders: these are tried again when they are asked for, and
+// may end two more.
 //
 // A last line that a crash has torn is passed over. Findings are broken lines,
 // which are skipped, originals that are missing, whose URLs are not indexed and

@@ -66,6 +66,8 @@ type Store struct {
 	index   *index.DB
 	flights singleflight.Group
 
+	blaming sync.Mutex // of images, for ending decoders
+
 	commits   chan pending
 	committed chan struct{} // closed when the committer has ended
 

@@ -1,10 +1,11 @@
 // Package index answers, in microseconds, what is kept under a URL.
 //
-// It is a bbolt file of three tables for each bucket of images:
+// It is a bbolt file of four tables for each bucket of images:
 //
 //	{bucket}/urls      first 16 bytes of SHA-256 of the canonical URL -> first 16 bytes of digest
 //	{bucket}/images    digest -> facts about the image, number of URLs that refer to it
 //	{bucket}/failures  as urls -> what went wrong, how often, when to try again
+//	{bucket}/deadly    first 16 bytes of digest -> how many decoders the image has ended, when
 //
 // and one, meta, that holds the version of this layout. Keys are hashes so that
 // an entry takes the same room whatever the length of its URL; the URLs
@@ -76,7 +77,7 @@ type DB struct {
 
 // tables are the names of a bucket's tables, made once.
 type tables struct {
-	urls, images, failures []byte
+	urls, images, failures, deadly []byte
 }
 
 // Open opens the index at path, which it makes where there is none, and makes
@@ -104,6 +105,7 @@ func tablesOf(bucket string) tables {
 		urls:     []byte(bucket + "/urls"),
 		images:   []byte(bucket + "/images"),
 		failures: []byte(bucket + "/failures"),
+		deadly:   []byte(bucket + "/deadly"),
 	}
 }
 
@@ -210,14 +212,17 @@ func (db *DB) Failure(bucket, url string) (Failure, error) {
 	return f, err
 }
 
-// Change is one change of the index: exactly one of Keep and Fail is set.
+// Change is one change of the index: exactly one of Keep, Fail and Deadly is set.
 type Change struct {
 	Bucket, URL string
 	// Keep says that this image is what is kept under URL, instead of what was,
 	// and that nothing is wrong with it.
 	Keep *Image
-	// Fail says what went wrong with URL.
+	// Fail says what went wrong with URL. With no Attempts: nothing any more.
 	Fail *Failure
+	// Deadly says that an image has ended a decoder; it is no matter under which
+	// URL.
+	Deadly *Deadly
 }
 
 // Apply makes all changes, in their order, in one transaction: after an error
@@ -230,6 +235,18 @@ func (db *DB) Apply(changes []Change) error {
 				return err
 			}
 			k := KeyOf(c.URL)
+			if c.Deadly != nil {
+				if err := note(tx, t, *c.Deadly); err != nil {
+					return err
+				}
+				continue
+			}
+			if c.Fail != nil && c.Fail.Attempts == 0 {
+				if err := tx.Bucket(t.failures).Delete(k[:]); err != nil {
+					return err
+				}
+				continue
+			}
 			if c.Fail != nil {
 				if err := tx.Bucket(t.failures).Put(k[:], c.Fail.encode()); err != nil {
 					return err

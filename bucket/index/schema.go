@@ -9,7 +9,9 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// schema is the version of the layout that this package reads and writes.
+// schema is the version of the layout that this package reads and writes. A table
+// more, which a program that does not know it may pass over, is no new version:
+// deadly came with 2, and an index that is older just has none.
 const schema = 2
 
 var (
@@ -54,7 +56,7 @@ func (db *DB) prepare(tx *bbolt.Tx, o Options) error {
 		return err
 	}
 	for _, t := range db.buckets {
-		for _, name := range [][]byte{t.urls, t.images, t.failures} {
+		for _, name := range [][]byte{t.urls, t.images, t.failures, t.deadly} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}

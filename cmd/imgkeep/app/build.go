@@ -152,7 +152,7 @@ func newPool(c config.Config, log *slog.Logger) (*resize.Pool, error) {
 		return nil, err
 	}
 	pool, err := resize.NewPool(resize.Options{
-		Command: []string{command}, Workers: c.Resize.Workers, Queue: c.Resize.Queue,
+		Command: []string{command}, Workers: c.Resize.Workers, Spares: 1, Queue: c.Resize.Queue,
 		Timeout: c.Resize.Timeout, MaxImages: c.Resize.MaxImages,
 		MaxPixels: c.Fetch.MaxPixels, AnimationPixels: c.Resize.AnimationPixels,
 		Sandbox: resize.Sandbox(c.Resize.Sandbox), MaxMemory: int64(c.Resize.MaxMemory),

@@ -57,6 +57,7 @@ defaults, in this order. 'imgkeep config' prints what results.
 		newBackupCommand(a),
 		newRestoreCommand(a),
 		newCompactCommand(a),
+		newRetryCommand(a),
 
 		newConfigCommand(a),
 		newVersionCommand(a),

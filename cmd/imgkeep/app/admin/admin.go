@@ -7,6 +7,7 @@
 //
 //	POST /scrub    {"rate":N,"repair":B}   finding and progress messages, then the report
 //	POST /compact  {}                      the figures of the index before and after
+//	POST /retry    {"what":S}              what was forgotten of a URL or digest
 //	GET  /status                           the figures of the index
 //
 // Whoever leaves ends the work that he has asked for. One scrub or compact runs
@@ -38,6 +39,11 @@ type ScrubRequest struct {
 	Repair bool  `json:"repair"`
 }
 
+// retryRequest asks to forget what stands against an image.
+type retryRequest struct {
+	What string `json:"what"` // as bucket.Store.Retry
+}
+
 // Compacted is what compacting has done.
 type Compacted struct {
 	Before bucket.Figures `json:"before"`
@@ -50,6 +56,7 @@ type message struct {
 	Progress  *bucket.Progress    `json:"progress,omitempty"`
 	Scrubbed  *bucket.ScrubReport `json:"scrubbed,omitempty"`
 	Compacted *Compacted          `json:"compacted,omitempty"`
+	Retried   *bucket.Retried     `json:"retried,omitempty"`
 	Status    *bucket.Figures     `json:"status,omitempty"`
 	Error     string              `json:"error,omitempty"`
 }

@@ -30,6 +30,13 @@ func (s store) Compact() (bucket.Figures, bucket.Figures, error) {
 	return bucket.Figures{Bytes: 2}, bucket.Figures{Bytes: 1}, s.compact
 }
 
+func (s store) Retry(what string) (bucket.Retried, error) {
+	if what == "" {
+		return bucket.Retried{}, errors.New("no such image")
+	}
+	return bucket.Retried{Failures: len(what), Undecodable: 1}, nil
+}
+
 func (s store) Figures() (bucket.Figures, error) { return bucket.Figures{Bytes: 3, Schema: 2}, nil }
 
 // serve starts a server, and returns its client and what stops it.
@@ -231,5 +238,15 @@ func TestListen(t *testing.T) {
 	}
 	if _, err := Listen(file); err == nil || !strings.Contains(err.Error(), "no socket") {
 		t.Errorf("a file: %v", err)
+	}
+}
+
+func TestRetry(t *testing.T) {
+	c, _ := serve(t, store{})
+	if got, err := c.Retry(t.Context(), "https://e.g/"); err != nil || got != (bucket.Retried{Failures: 12, Undecodable: 1}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := c.Retry(t.Context(), ""); err == nil || err.Error() != "no such image" {
+		t.Errorf("an error: %v", err)
 	}
 }

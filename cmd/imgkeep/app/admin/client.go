@@ -76,6 +76,15 @@ func (c *Client) Compact(ctx context.Context) (Compacted, error) {
 	return *m.Compacted, nil
 }
 
+// Retry has the store forget what stands against an image.
+func (c *Client) Retry(ctx context.Context, what string) (bucket.Retried, error) {
+	m, err := c.ask(ctx, http.MethodPost, "/retry", retryRequest{what}, nil)
+	if err != nil || m.Retried == nil {
+		return bucket.Retried{}, cutOff(err)
+	}
+	return *m.Retried, nil
+}
+
 // cutOff makes an error of an answer that ended without a result.
 func cutOff(err error) error {
 	if err != nil {

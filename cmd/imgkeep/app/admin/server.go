@@ -20,6 +20,7 @@ type Store interface {
 	Scrub(context.Context, bucket.ScrubOptions) (bucket.ScrubReport, error)
 	Compact() (before, after bucket.Figures, err error)
 	Figures() (bucket.Figures, error)
+	Retry(what string) (bucket.Retried, error)
 }
 
 const (
@@ -50,6 +51,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /scrub", s.scrub)
 	mux.HandleFunc("POST /compact", s.compact)
+	mux.HandleFunc("POST /retry", s.retry)
 	mux.HandleFunc("GET /status", s.status)
 	server := &http.Server{
 		Handler:           s.guard(mux),
@@ -177,6 +179,17 @@ func (s *Server) compact(w http.ResponseWriter, r *http.Request) {
 	before, after, err := s.store.Compact()
 	s.log.Info("index compacted", "before", before.Bytes, "after", after.Bytes, "error", err)
 	newAnswers(w).end(message{Compacted: &Compacted{before, after}}, err)
+}
+
+func (s *Server) retry(w http.ResponseWriter, r *http.Request) {
+	var q retryRequest
+	if err := decode(r, &q); err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return
+	}
+	done, err := s.store.Retry(q.What)
+	s.log.Info("retry", "what", q.What, "failures", done.Failures, "undecodable", done.Undecodable, "error", err)
+	newAnswers(w).end(message{Retried: &done}, err)
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {

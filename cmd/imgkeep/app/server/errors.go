@@ -50,10 +50,12 @@ var verdicts = []struct {
 	{bucket.ErrClosed, verdict{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},
 	{resize.ErrClosed, verdict{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},
 	{bucket.ErrLost, verdict{status: 502, code: "lost", line: "the stored image is damaged, and its origin no longer has it", retry: time.Hour, fault: true}},
+	{bucket.ErrUndecodable, verdict{status: 422, code: "undecodable", line: "no size can be made of this image: ask for full"}},
 	{resize.ErrBusy, verdict{status: 503, code: "busy", line: "too busy: try again later", retry: soon}},
 	{resize.ErrTimeout, verdict{status: 503, code: "resize-timeout", line: "making this size took too long", retry: time.Minute, fault: true}},
 	{resize.ErrCrashed, verdict{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute, fault: true}},
-	{errNonsense, verdict{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute, fault: true}},
+	// Known from before, and told the operator then.
+	{bucket.ErrDeadly, verdict{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute}},
 }
 
 // classes are the verdicts on what fetching said.

@@ -18,11 +18,12 @@ func (s *Server) maker(image bucket.Image, size resize.Size) bucket.Maker {
 		results, err := s.Resizer.Resize(ctx, original, n, resize.Job{
 			Format:  image.Format.String(),
 			Targets: []resize.Target{{Size: size, Quality: s.Quality}},
+			Check:   func(r []resize.Result) error { return check(r, size, image) },
 		})
-		if err != nil {
-			return nil, err
+		if errors.Is(err, resize.ErrDeadly) {
+			return nil, fmt.Errorf("%w: %w", bucket.ErrDeadly, err)
 		}
-		if err := check(results, size, image); err != nil {
+		if err != nil {
 			return nil, err
 		}
 		if fits(image, results[0]) && int64(len(results[0].Data)) >= image.Bytes {
@@ -32,22 +33,19 @@ func (s *Server) maker(image bucket.Image, size resize.Size) bucket.Maker {
 	}
 }
 
-// errNonsense is a decoder's answer that cannot be.
-var errNonsense = errors.New("the decoder answered nonsense")
-
 // check trusts no decoder: it has read an enemy's bytes, and may be the enemy
 // by now. What it sends must at least be the image that was asked for.
 func check(results []resize.Result, size resize.Size, image bucket.Image) error {
 	if len(results) != 1 {
-		return fmt.Errorf("%w: %d results", errNonsense, len(results))
+		return fmt.Errorf("%d results", len(results))
 	}
 	r := results[0]
 	info, err := probe.Read(bytes.NewReader(r.Data), probe.Limits{Formats: []probe.Format{image.Format}})
 	if err != nil {
-		return fmt.Errorf("%w: %w", errNonsense, err)
+		return err
 	}
 	if info.Width != r.Width || info.Height != r.Height || !expected(info.Width, info.Height, size, image) {
-		return fmt.Errorf("%w: %d x %d", errNonsense, info.Width, info.Height)
+		return fmt.Errorf("%d x %d", info.Width, info.Height)
 	}
 	return nil
 }

@@ -2,9 +2,11 @@ package server_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"imgkeep/resize"
 )
@@ -76,6 +78,8 @@ func TestNonsense(t *testing.T) {
 				t.Errorf("the operator is not told: %s", s.log)
 			}
 			s.decoder.answer = results(r)
+			checkError(t, name+", at once", s.get(path), 503, "resize-crashed")
+			s.clock.add(time.Minute)
 			if w := s.get(path); w.Code != 200 || !bytes.Equal(w.Body.Bytes(), jpeg) {
 				t.Errorf("afterwards: status %d, %d bytes", w.Code, w.Body.Len())
 			}
@@ -132,4 +136,48 @@ func TestSmallerOriginal(t *testing.T) {
 func turned(jpeg []byte) []byte {
 	const exif = "\xff\xe1\x00\x22Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
 	return append(append([]byte("\xff\xd8"), exif...), jpeg[2:]...)
+}
+
+// An image that ends decoders costs its own requests: 503 at first, then 422,
+// and its original is served all along.
+func TestDeadlyImage(t *testing.T) {
+	s := newSite(t, nil)
+	source := toPNG(t, 40, 30)
+	url := s.origin.put("deadly", source)
+	path := s.link("10x20", url)
+	for _, c := range []struct {
+		err    error
+		status int
+		code   string
+	}{
+		{resize.ErrCrashed, 503, "resize-crashed"}, // whoever killed it
+		{fmt.Errorf("%w: %w", resize.ErrTimeout, resize.ErrDeadly), 503, "resize-timeout"},
+		{nil, 503, "resize-crashed"}, // not tried
+	} {
+		s.decoder.answer = func([]byte, resize.Job) ([]resize.Result, error) { return nil, c.err }
+		w := s.get(path)
+		checkError(t, "first", w, c.status, c.code)
+		if w.Header().Get("Retry-After") != minute {
+			t.Errorf("Retry-After is %q", w.Header().Get("Retry-After"))
+		}
+	}
+	if n := len(s.decoder.jobs); n != 2 {
+		t.Errorf("%d jobs", n)
+	}
+	s.clock.add(time.Minute)
+	s.decoder.answer = func([]byte, resize.Job) ([]resize.Result, error) {
+		return nil, fmt.Errorf("%w: %w", resize.ErrCrashed, resize.ErrDeadly)
+	}
+	checkError(t, "second", s.get(path), 422, "undecodable")
+	s.decoder.answer = nil
+	for _, p := range []string{path, s.link("x10", url)} {
+		w := s.get(p)
+		checkError(t, "afterwards", w, 422, "undecodable")
+		if w.Header().Get("Retry-After") != "" {
+			t.Error("it asks to be asked again")
+		}
+	}
+	if w := s.get(s.link("full", url)); w.Code != 200 || !bytes.Equal(w.Body.Bytes(), source) {
+		t.Errorf("in full: %d", w.Code)
+	}
 }

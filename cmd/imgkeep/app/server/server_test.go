@@ -189,7 +189,13 @@ func (d *decoder) Resize(_ context.Context, src io.Reader, n int64, j resize.Job
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.jobs = append(d.jobs, j)
-	return d.answer(source, j)
+	results, err := d.answer(source, j)
+	if err == nil {
+		if wrong := j.Check(results); wrong != nil {
+			return nil, fmt.Errorf("%w: %w: %w", resize.ErrCrashed, resize.ErrDeadly, wrong)
+		}
+	}
+	return results, err
 }
 
 // hot is a test's tree of hot links.

@@ -1,0 +1,136 @@
+package bucket
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"imgkeep/bucket/index"
+)
+
+var (
+	// ErrDeadly is for the errors of a Maker to wrap, where the original has
+	// ended what was to decode it. From OpenMade it says that this was not long
+	// ago, and that nothing is made of the image before a minute has passed.
+	ErrDeadly = errors.New("the image ends what decodes it")
+	// ErrUndecodable: the image has done so twice. Nothing is made of it, until
+	// Retry; its original is served.
+	ErrUndecodable = errors.New("the image has ended what decodes it twice, and is not decoded any more")
+)
+
+const (
+	// maxKills is what an image may do before it is given up. Once may be
+	// anybody's fault.
+	maxKills = 2
+	// killPause is from a first attempt that has failed so to the second: what
+	// is wrong with the machine rather than with the image has time to pass, and
+	// an image that is asked for all the time does not end all decoders at once.
+	killPause = time.Minute
+)
+
+// decodable tells whether something may be made of an image now. kills is how
+// many decoders it has ended since it was last decoded.
+func (s *Store) decodable(image Image) (kills int, err error) {
+	d, err := s.index.Deadly(image.Bucket, image.Digest)
+	switch {
+	case errors.Is(err, index.ErrNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	case d.Kills >= maxKills:
+		return d.Kills, fmt.Errorf("%w: %s", ErrUndecodable, d.Detail)
+	case s.now().Before(d.Last.Add(killPause)):
+		return d.Kills, fmt.Errorf("%w: %s", ErrDeadly, d.Detail)
+	}
+	return d.Kills, nil
+}
+
+// blame notes that an image has ended a decoder, and returns what to tell of it.
+// Several sizes may have been in the making; that counts once.
+func (s *Store) blame(image Image, cause error) error {
+	s.blaming.Lock()
+	defer s.blaming.Unlock()
+	now := s.now().Truncate(time.Second)
+	d, err := s.index.Deadly(image.Bucket, image.Digest)
+	if err != nil && !errors.Is(err, index.ErrNotFound) {
+		return errors.Join(cause, err)
+	}
+	if err == nil && now.Before(d.Last.Add(killPause)) {
+		return cause
+	}
+	d = index.Deadly{Digest: image.Digest, Kills: d.Kills + 1, Last: now, Detail: cause.Error()}
+	if err := s.commit(index.Change{Bucket: image.Bucket, Deadly: &d}, nil); err != nil {
+		return errors.Join(cause, err)
+	}
+	if d.Kills < maxKills {
+		return cause
+	}
+	s.log.Error("an image has ended two decoders: no sizes are made of it until 'imgkeep retry'", "bucket", image.Bucket, "digest", image.Digest, "host", hostOf(image.URL), "error", cause)
+	return fmt.Errorf("%w: %w", ErrUndecodable, cause)
+}
+
+// acquit forgets what an image has done: it was decoded since.
+func (s *Store) acquit(image Image) {
+	d := index.Deadly{Digest: image.Digest}
+	if err := s.commit(index.Change{Bucket: image.Bucket, Deadly: &d}, nil); err != nil {
+		s.log.Error("an image that was decoded is remembered as one that ends decoders", "digest", image.Digest, "error", err)
+	}
+}
+
+// Retried says what Retry has forgotten.
+type Retried struct {
+	Failures    int `json:"failures"`    // of fetching
+	Undecodable int `json:"undecodable"` // images that have ended decoders
+}
+
+// Retry forgets, in all buckets, what stands against an image that is named by
+// its digest or by a URL: that it has ended decoders, and that fetching it has
+// failed. The next request tries again. It tries nothing itself. An error that
+// wraps ErrURL says that what is neither.
+func (s *Store) Retry(what string) (Retried, error) {
+	var r Retried
+	done, err := s.begin()
+	if err != nil {
+		return r, err
+	}
+	defer done()
+	digest, digestErr := ParseDigest(what)
+	var url string
+	if digestErr != nil {
+		if url, err = Canonical(what); err != nil {
+			return r, err
+		}
+	}
+	for name := range s.buckets {
+		if digestErr != nil {
+			if _, err := s.index.Failure(name, url); err == nil {
+				if err := s.commit(index.Change{Bucket: name, URL: url, Fail: &index.Failure{}}, nil); err != nil {
+					return r, err
+				}
+				r.Failures++
+			} else if !errors.Is(err, index.ErrNotFound) {
+				return r, err
+			}
+			image, err := s.index.Image(name, url)
+			if errors.Is(err, index.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return r, err
+			}
+			digest = image.Digest
+		}
+		_, err := s.index.Deadly(name, digest)
+		if errors.Is(err, index.ErrNotFound) {
+			continue
+		}
+		if err == nil {
+			err = s.commit(index.Change{Bucket: name, Deadly: &index.Deadly{Digest: digest}}, nil)
+		}
+		if err != nil {
+			return r, err
+		}
+		r.Undecodable++
+	}
+	return r, nil
+}

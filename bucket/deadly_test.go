@@ -1,0 +1,243 @@
+package bucket
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/probe"
+)
+
+// deadly is a store with an image, and a maker that dies of it.
+type deadly struct {
+	*testing.T
+	root  string
+	clock *clock
+	log   *bytes.Buffer
+	store *Store
+	image Image
+	calls int
+	err   error // of the maker
+}
+
+var errDied = fmt.Errorf("%w: signal: segmentation fault", ErrDeadly)
+
+func newDeadly(t *testing.T) *deadly {
+	d := &deadly{T: t, root: t.TempDir(), clock: newClock(), log: new(bytes.Buffer), err: errDied}
+	d.open()
+	d.image = keep(t, d.store, urlA)
+	return d
+}
+
+func (d *deadly) open() {
+	o := newOrigin()
+	o.set(urlA, "the bytes of a")
+	o.set(urlB, "the bytes of a")
+	d.store = openStore(d.T, Options{
+		Root: d.root, Origin: o, Now: d.clock.Now, Log: slog.New(slog.NewTextHandler(d.log, nil)),
+		Buckets: []Bucket{{Name: "i"}, {Name: "f"}},
+	})
+}
+
+func (d *deadly) make(name string) error {
+	f, err := d.store.OpenMade(d.Context(), d.image, name, probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
+		d.calls++
+		return []byte("made"), d.err
+	})
+	if err == nil {
+		f.Close()
+	}
+	return err
+}
+
+// want has something made, and wants an error, and a number of makers in all.
+func (d *deadly) want(about string, err error, calls int) {
+	d.Helper()
+	if got := d.make("150x150"); !errors.Is(got, err) || (err != nil) != (got != nil) || d.calls != calls {
+		d.Errorf("%s: %v after %d calls; want %v after %d", about, got, d.calls, err, calls)
+	}
+}
+
+// An image may end one decoder; a minute later a second. Then it is given up,
+// across restarts, and served in full, until it is to be tried again.
+func TestDeadlyImage(t *testing.T) {
+	d := newDeadly(t)
+	d.want("the first time", ErrDeadly, 1)
+	if d.clock.add(59 * time.Second); errors.Is(d.make("150x150"), ErrUndecodable) {
+		t.Error("given up after one")
+	}
+	d.want("within a minute", ErrDeadly, 1)
+	if err := d.store.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.open()
+	d.want("within a minute, after a restart", ErrDeadly, 1)
+	d.clock.add(time.Second)
+	d.log.Reset()
+	d.want("after a minute", ErrUndecodable, 2)
+	if log := d.log.String(); !strings.Contains(log, "imgkeep retry") || !strings.Contains(log, d.image.Digest.String()) || !strings.Contains(log, "segmentation fault") {
+		t.Errorf("the operator is told: %s", log)
+	}
+	d.clock.add(10 * 365 * 24 * time.Hour)
+	d.err = nil
+	d.want("for good", ErrUndecodable, 2)
+	if err := d.make("99x"); !errors.Is(err, ErrUndecodable) || !strings.Contains(err.Error(), "segmentation fault") {
+		t.Errorf("another size: %v", err)
+	}
+	if err := d.store.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.open()
+	d.want("after a restart", ErrUndecodable, 2)
+	if got := content(t, d.store, keep(t, d.store, urlA)); got != "the bytes of a" {
+		t.Errorf("in full: %q", got)
+	}
+	if r, err := d.store.Retry(urlA); err != nil || r != (Retried{Undecodable: 1}) {
+		t.Errorf("retry: %+v, %v", r, err)
+	}
+	d.want("tried again", nil, 3)
+	// It begins with nothing against it.
+	d.err = errDied
+	if err := d.make("200x"); !errors.Is(err, ErrDeadly) || errors.Is(err, ErrUndecodable) {
+		t.Errorf("again: %v", err)
+	}
+}
+
+// What is made keeps being served: only what would be decoded is not.
+func TestDeadlyImageMadeBefore(t *testing.T) {
+	d := newDeadly(t)
+	d.err = nil
+	d.want("made", nil, 1)
+	d.err = errDied
+	for range 2 {
+		d.make("200x")
+		d.clock.add(time.Minute)
+	}
+	if err := d.make("200x"); !errors.Is(err, ErrUndecodable) {
+		t.Error(err)
+	}
+	d.want("made before", nil, 3)
+}
+
+// Only what dies counts, and only twice in a row.
+func TestNotDeadly(t *testing.T) {
+	d := newDeadly(t)
+	broken := errors.New("broken")
+	d.err = broken
+	for n := range 3 {
+		d.want("another error", broken, n+1)
+		d.clock.add(time.Minute)
+	}
+	for range 3 {
+		d.err = errDied
+		if err := d.make("a"); !errors.Is(err, ErrDeadly) || errors.Is(err, ErrUndecodable) {
+			t.Error(err)
+		}
+		d.clock.add(time.Minute)
+		d.err = nil
+		if err := d.make(fmt.Sprint("b", d.calls)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Two sizes in the making are ended by the same trouble of the machine: that is
+// once.
+func TestDeadlyAtOnce(t *testing.T) {
+	d := newDeadly(t)
+	var both, wg sync.WaitGroup
+	both.Add(2)
+	for _, name := range []string{"1x", "2x"} {
+		wg.Go(func() {
+			_, err := d.store.OpenMade(t.Context(), d.image, name, probe.PNG, func(context.Context, io.Reader, int64) ([]byte, error) {
+				both.Done()
+				both.Wait()
+				return nil, errDied
+			})
+			if !errors.Is(err, ErrDeadly) || errors.Is(err, ErrUndecodable) {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	wg.Wait()
+	d.want("at once", ErrDeadly, 0)
+	d.clock.add(time.Minute)
+	d.want("after a minute", ErrUndecodable, 1)
+}
+
+// The image is not to blame where it was not its bytes that were decoded.
+func TestDeadlyDamage(t *testing.T) {
+	d := newDeadly(t)
+	damageBytes(t, d.store, d.image)
+	d.want("healed, and then to blame", ErrDeadly, 2)
+	if got, err := d.store.index.Deadly("i", d.image.Digest); err != nil || got.Kills != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestRetry(t *testing.T) {
+	d := newDeadly(t)
+	for what, want := range map[string]error{"": ErrURL, "cat.jpg": ErrURL, d.image.Digest.String()[:42]: ErrURL} {
+		if _, err := d.store.Retry(what); !errors.Is(err, want) {
+			t.Errorf("%q: %v, want %v", what, err, want)
+		}
+	}
+	nothing := func(what string) {
+		t.Helper()
+		if r, err := d.store.Retry(what); err != nil || r != (Retried{}) {
+			t.Errorf("%s: %+v, %v", what, r, err)
+		}
+	}
+	nothing(urlA)
+	nothing(d.image.Digest.String())
+	nothing("https://example.com/never-seen.png")
+
+	// By its digest, by its URL, and by another URL of the same bytes; in all
+	// buckets.
+	keep(t, d.store, urlB)
+	other, err := d.store.Keep(t.Context(), "f", urlA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range []string{d.image.Digest.String(), urlA, urlB} {
+		want := 1
+		d.make("x")
+		if what != urlB { // which bucket f does not have
+			want = 2
+			_ = d.store.blame(other, errDied)
+		}
+		if r, err := d.store.Retry(what); err != nil || r != (Retried{Undecodable: want}) {
+			t.Errorf("%s: %+v, %v", what, r, err)
+		}
+		nothing(what)
+	}
+	// A failure to fetch is forgotten too.
+	o := d.store.origin.(*origin)
+	const gone = "https://example.com/gone.png"
+	o.fail(gone, &fetch.Error{Class: fetch.Gone, Err: errors.New("404")})
+	if _, err := d.store.Keep(t.Context(), "i", gone); err == nil {
+		t.Fatal("it is not gone")
+	}
+	o.set(gone, "back again")
+	if _, err := d.store.Keep(t.Context(), "i", gone); err == nil {
+		t.Fatal("it was tried again at once")
+	}
+	if r, err := d.store.Retry(gone); err != nil || r != (Retried{Failures: 1}) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	keep(t, d.store, gone)
+	if err := d.store.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.store.Retry(urlA); !errors.Is(err, ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
+}

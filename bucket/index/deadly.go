@@ -1,0 +1,65 @@
+package index
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// Deadly is what the index knows of an image that has ended a decoder.
+type Deadly struct {
+	Digest [32]byte  // of the image
+	Kills  int       // decoders ended; 0: nothing is known against it any more
+	Last   time.Time // when it ended the last one, to the second
+	Detail string    // what that one died of, for the operator
+}
+
+// Deadly returns what is known of an image, or ErrNotFound.
+func (db *DB) Deadly(bucket string, digest [32]byte) (Deadly, error) {
+	t, err := db.tables(bucket)
+	if err != nil {
+		return Deadly{}, err
+	}
+	var d Deadly
+	err = db.view(func(tx *bbolt.Tx) error {
+		ref := refOf(digest)
+		v := tx.Bucket(t.deadly).Get(ref[:])
+		if v == nil {
+			return ErrNotFound
+		}
+		var err error
+		d, err = decodeDeadly(v)
+		d.Digest = digest
+		return err
+	})
+	return d, err
+}
+
+func note(tx *bbolt.Tx, t tables, d Deadly) error {
+	ref := refOf(d.Digest)
+	if d.Kills == 0 {
+		return tx.Bucket(t.deadly).Delete(ref[:])
+	}
+	return tx.Bucket(t.deadly).Put(ref[:], d.encode())
+}
+
+// encode writes it without its digest, of which the first half is its key.
+func (d Deadly) encode() []byte {
+	b := binary.AppendUvarint(nil, uint64(d.Kills))
+	b = binary.AppendUvarint(b, uint64(d.Last.Unix()))
+	return append(b, d.Detail[:min(len(d.Detail), maxDetail)]...)
+}
+
+func decodeDeadly(v []byte) (Deadly, error) {
+	var n [2]uint64
+	for i := range n {
+		var size int
+		if n[i], size = binary.Uvarint(v); size <= 0 {
+			return Deadly{}, fmt.Errorf("%w: deadly image", errRecord)
+		}
+		v = v[size:]
+	}
+	return Deadly{Kills: int(n[0]), Last: time.Unix(int64(n[1]), 0).UTC(), Detail: string(v)}, nil
+}

@@ -1,0 +1,87 @@
+package index
+
+import (
+	"crypto/sha256"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+func TestDeadly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index.db")
+	db := open(t, path)
+	want := Deadly{Digest: sha256.Sum256([]byte("a")), Kills: 2, Last: time.Unix(1000, 0).UTC(), Detail: "SIGSEGV"}
+	apply(t, db, Change{Bucket: "i", Deadly: &want})
+	if got, err := db.Deadly("i", want.Digest); err != nil || got != want {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+	for bucket, digest := range map[string][32]byte{"i": sha256.Sum256([]byte("b")), "f": want.Digest, "none": want.Digest} {
+		if got, err := db.Deadly(bucket, digest); !errors.Is(err, ErrNotFound) {
+			t.Errorf("in %s: %+v, %v", bucket, got, err)
+		}
+	}
+	for n, length := range map[string]int{"at the limit": maxDetail, "above": maxDetail + 1} {
+		long := want
+		long.Detail = strings.Repeat("x", length)
+		apply(t, db, Change{Bucket: "i", Deadly: &long})
+		if got, err := db.Deadly("i", want.Digest); err != nil || got.Detail != strings.Repeat("x", maxDetail) {
+			t.Errorf("a detail %s: %d bytes, %v", n, len(got.Detail), err)
+		}
+	}
+	// It goes along into a compacted file, and through a restart.
+	if _, _, err := db.Compact(path + ".new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db = open(t, path)
+	if got, err := db.Deadly("i", want.Digest); err != nil || got.Kills != 2 {
+		t.Errorf("after all that: %+v, %v", got, err)
+	}
+	apply(t, db, Change{Bucket: "i", Deadly: &Deadly{Digest: want.Digest}})
+	if got, err := db.Deadly("i", want.Digest); !errors.Is(err, ErrNotFound) {
+		t.Errorf("forgotten: %+v, %v", got, err)
+	}
+	for _, broken := range []string{"", "\x80", "\x01", "\x01\x80"} {
+		if d, err := decodeDeadly([]byte(broken)); !errors.Is(err, errRecord) {
+			t.Errorf("%q: %+v, %v", broken, d, err)
+		}
+	}
+}
+
+// An index of schema 2 from before there was the table, and one that a program
+// without it has written in since, are opened as they are.
+func TestDeadlyTableMissing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index.db")
+	db := open(t, path)
+	image := imageOf("a")
+	apply(t, db, Change{Bucket: "i", URL: "1", Keep: &image})
+	err := db.bolt.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte("i/deadly")) })
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	db = open(t, path)
+	if got, err := db.Image("i", "1"); err != nil || got != image {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, err := db.Deadly("i", image.Digest); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+}
+
+func TestFailureForgotten(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "index.db"))
+	apply(t, db, Change{Bucket: "i", URL: "1", Fail: &Failure{Class: "gone", Attempts: 1}}, Change{Bucket: "i", URL: "2", Fail: &Failure{Class: "gone", Attempts: 1}})
+	apply(t, db, Change{Bucket: "i", URL: "1", Fail: &Failure{}})
+	if f, err := db.Failure("i", "1"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("%+v, %v", f, err)
+	}
+	if _, err := db.Failure("i", "2"); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,73 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/admin"
+)
+
+func newRetryCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "retry URL|DIGEST",
+		GroupID: groupStore,
+		Short:   "Forget what stands against an image",
+		Long: `Retry has an image tried again that was given up, or that is waiting for its next
+try. It is named by the URL that it comes from, or by its digest: the 43
+characters of its file's name. It works while the server runs, and without it.
+
+An image that has ended two decoders (it crashed or hung them, took too much
+memory, or made them answer nonsense) is served in full, and its sizes are
+answered with 422 and the code undecodable, until this command, after an upgrade
+of libvips say. An image that could not be fetched is tried again after a while;
+with this command, when it is next asked for.
+
+It tries nothing itself, and prints what it has forgotten.`,
+		Example: `  imgkeep retry https://example.com/cat.jpg
+  imgkeep retry --config /etc/imgkeep/imgkeep.yaml XUFAKrxLKna5cZ2REBfFkg5zSRXFGYpdtIHHq8cNsvo`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, _, err := a.load(cmd)
+			if err != nil {
+				return err
+			}
+			if _, err := bucket.ParseDigest(args[0]); err != nil {
+				if _, err := bucket.Canonical(args[0]); err != nil {
+					return usagef("%q is neither a digest nor the URL of an image: %w", args[0], err)
+				}
+			}
+			var r bucket.Retried
+			err = a.withStore(cmd.Context(), c,
+				func(client *admin.Client) (err error) {
+					r, err = client.Retry(cmd.Context(), args[0])
+					return err
+				},
+				func(store *bucket.Store) (err error) {
+					r, err = store.Retry(args[0])
+					return err
+				})
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			if r == (bucket.Retried{}) {
+				_, err = fmt.Fprintln(out, "nothing stood against it")
+				return err
+			}
+			if r.Undecodable > 0 {
+				_, err = fmt.Fprintln(out, "forgotten: it has ended decoders")
+			}
+			if r.Failures > 0 {
+				_, more := fmt.Fprintln(out, "forgotten: it could not be fetched")
+				err = errors.Join(err, more)
+			}
+			return err
+		},
+	}
+	addStoreFlags(cmd)
+	return cmd
+}
