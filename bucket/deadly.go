@@ -3,6 +3,7 @@ package bucket
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"imgkeep/bucket/index"
@@ -58,7 +59,7 @@ func (s *Store) blame(image Image, cause error) error {
 	if err == nil && now.Before(d.Last.Add(killPause)) {
 		return cause
 	}
-	d = index.Deadly{Digest: image.Digest, Kills: d.Kills + 1, Last: now, Detail: cause.Error()}
+	d = index.Deadly{Digest: image.Digest, Kills: d.Kills + 1, Last: now, Detail: strings.TrimPrefix(cause.Error(), ErrDeadly.Error()+": ")}
 	if err := s.commit(index.Change{Bucket: image.Bucket, Deadly: &d}, nil); err != nil {
 		return errors.Join(cause, err)
 	}

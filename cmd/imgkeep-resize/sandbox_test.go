@@ -280,23 +280,36 @@ func TestConfined(t *testing.T) {
 }
 
 // child is the process of the one pool that is open.
-func child(t *testing.T) int {
+func child(t testing.TB) int {
 	t.Helper()
-	var all []string
-	lists, err := filepath.Glob("/proc/self/task/*/children")
-	for _, name := range lists {
-		if text, err := os.ReadFile(name); err == nil {
-			all = append(all, strings.Fields(string(text))...)
-		}
-	}
+	all := children(t)
 	if len(all) != 1 {
-		t.Fatalf("children %q, %v", all, err)
+		t.Fatalf("children %v", all)
 	}
-	pid, err := strconv.Atoi(all[0])
+	return all[0]
+}
+
+// children are the processes that this one has started.
+func children(t testing.TB) (pids []int) {
+	t.Helper()
+	lists, err := filepath.Glob("/proc/self/task/*/children")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pid
+	for _, name := range lists {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // a thread that has ended
+		}
+		for _, field := range strings.Fields(string(text)) {
+			pid, err := strconv.Atoi(field)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // With as many threads as libvips cares to start, and all layers, every kind of

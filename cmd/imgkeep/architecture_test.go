@@ -58,6 +58,7 @@ var rules = map[string]rule{
 	},
 	"cmd/imgkeep-resize": {
 		imports: []string{"resize", "resize/sandbox", "resize/vips"},
+		tests:   []string{"golang.org/x/sys/unix"},
 	},
 	"bucket": {
 		imports: []string{"bucket/fetch", "bucket/index", "bucket/probe", "golang.org/x/net/idna", "golang.org/x/sync/singleflight", "golang.org/x/sys/unix"},

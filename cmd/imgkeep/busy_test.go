@@ -108,11 +108,11 @@ func testDecodersBusy(t *testing.T) *world {
 // A decoder that dies or hangs costs the image that it worked on, and no other.
 func testDecoderFails(t *testing.T) *world {
 	w := newWorld(t, settings{"resize.timeout": "2s"})
-	w.addGate(func(n int) string {
+	gate := w.addGate(func(n int) string {
 		switch n {
-		case 1, 2:
+		case 1:
 			return crash
-		case 3:
+		case 2:
 			return "" // hang
 		}
 		return goOn
@@ -127,8 +127,16 @@ func testDecoderFails(t *testing.T) *world {
 			s.sameHead(a)
 		}
 		s.get(link("i", "full", url)).isImage("image/jpeg")
+		// It is not given to another decoder at once, unless the operator says so.
+		s.get(link("i", "20x20", url)).isError(http.StatusServiceUnavailable, "resize-crashed")
+		if stdout, stderr, status := w.imgkeep("retry", url); status != 0 || stdout != "forgotten: it has ended decoders\n" {
+			t.Errorf("retry: %q, %q, status %d", stdout, stderr, status)
+		}
 	}
 	s.get(link("i", "10x10", url)).isImage("image/jpeg")
+	if n := gate.count(); n != 3 {
+		t.Errorf("%d images reached decoders, want 3", n)
+	}
 	return w
 }
 
