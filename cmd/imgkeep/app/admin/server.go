@@ -188,7 +188,8 @@ func (s *Server) retry(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	done, err := s.store.Retry(q.What)
-	s.log.Info("retry", "what", q.What, "failures", done.Failures, "undecodable", done.Undecodable, "error", err)
+	// Not of what: no log holds URLs.
+	s.log.Info("retry", "failures", done.Failures, "undecodable", done.Undecodable, "error", err)
 	newAnswers(w).end(message{Retried: &done}, err)
 }
 
