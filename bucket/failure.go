@@ -31,20 +31,47 @@ var (
 // other bytes now.
 const classLost fetch.Class = "lost"
 
+// backoff is how long a URL is left alone after failures: at first, and at most.
+// The pause doubles with each failure in a row.
+type backoff struct{ first, longest time.Duration }
+
 const (
-	firstBackoff = time.Minute
-	maxBackoff   = 24 * time.Hour
+	day  = 24 * time.Hour
+	week = 7 * day
 )
 
+// backoffs are those of the classes. A pause that is too short hammers origins,
+// and one that has no end gives up on an image that has come back.
+var backoffs = map[fetch.Class]backoff{
+	// Gone. Seldom comes back; but a page may be shown before an upload is there.
+	fetch.Gone: {10 * time.Minute, week},
+	// Blocked. Who asks too often is blocked for longer.
+	fetch.Blocked: {5 * time.Minute, day},
+	// Transient.
+	fetch.Failed:  {time.Minute, 6 * time.Hour},
+	fetch.Timeout: {time.Minute, 6 * time.Hour},
+	// Bad content. One that was cut off may arrive whole the next time.
+	fetch.Broken:        {time.Minute, day},
+	fetch.NotImage:      {time.Hour, week},
+	fetch.TooLarge:      {time.Hour, week},
+	fetch.TooManyPixels: {time.Hour, week},
+	// Other bytes in the place of an original.
+	classLost: {time.Minute, day},
+}
+
 // Failure is a fetch that went wrong, just now or earlier: a URL that failed is
-// not tried again before Next. The backoff starts at a minute and doubles with
-// each failure in a row, up to a day; it outlives a restart.
+// not tried again before Next. The pause is that of the class of the last
+// failure, and longer with each failure in a row, whatever their classes; it
+// outlives a restart.
 type Failure struct {
 	Class    fetch.Class
 	Status   int       // the origin's answer; 0: none
 	Detail   string    // for the operator, not for viewers
 	Attempts int       // failures in a row
+	First    time.Time // of the failures in a row
 	Next     time.Time // when it is tried again, if it is asked for
+	Host     string    // that failed, after redirects; empty: none
+	Head     []byte    // the first bytes of what came instead of an image, as fetch.Excerpt shows them; nil: none
 }
 
 func (f *Failure) Error() string {
@@ -84,7 +111,8 @@ func (s *Store) remember(bucket, url string, cause *fetch.Error) (*Failure, erro
 	}
 	f.Attempts++
 	f.Class, f.Status, f.Detail = string(cause.Class), cause.Status, cause.Error()
-	f.Next = now.Add(max(backoff(f.Attempts), min(cause.RetryAfter, maxBackoff)))
+	f.Host, f.Head = cause.Host, string(cause.Head)
+	f.Next = now.Add(max(backoffs[cause.Class].pause(f.Attempts), min(cause.RetryAfter, maxRetryAfter)))
 	if err := s.commit(index.Change{Bucket: bucket, URL: url, Fail: &f}, nil); err != nil {
 		return nil, err
 	}
@@ -92,15 +120,30 @@ func (s *Store) remember(bucket, url string, cause *fetch.Error) (*Failure, erro
 }
 
 func failureFrom(f index.Failure) *Failure {
-	return &Failure{Class: fetch.Class(f.Class), Status: f.Status, Detail: f.Detail, Attempts: f.Attempts, Next: f.Next}
+	failure := &Failure{
+		Class: fetch.Class(f.Class), Status: f.Status, Detail: f.Detail, Attempts: f.Attempts,
+		First: f.First, Next: f.Next, Host: f.Host,
+	}
+	if f.Head != "" {
+		failure.Head = []byte(f.Head)
+	}
+	return failure
 }
 
-// backoff is the pause after so many failures in a row.
-func backoff(attempts int) time.Duration {
-	d := firstBackoff
+// maxRetryAfter is the longest pause that an origin can ask for: none makes an
+// image unreachable for good with one answer.
+const maxRetryAfter = day
+
+// pause is the pause after so many failures in a row. That of a class without a
+// backoff of its own is a minute at first and a day at most.
+func (b backoff) pause(attempts int) time.Duration {
+	if b.first == 0 {
+		b = backoff{time.Minute, day}
+	}
+	d := b.first
 	for range attempts - 1 {
-		if d *= 2; d >= maxBackoff {
-			return maxBackoff
+		if d *= 2; d >= b.longest {
+			return b.longest
 		}
 	}
 	return d

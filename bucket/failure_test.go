@@ -1,7 +1,16 @@
 package bucket
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"log/slog"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,52 +18,135 @@ import (
 	"imgkeep/bucket/index"
 )
 
-// Failures are remembered, and tried again after 1, 2, 4 … minutes, at most a
-// day; also by the next process.
-func TestBackoff(t *testing.T) {
-	o, c, root := newOrigin(), newClock(), t.TempDir()
-	options := Options{Root: root, Origin: o, Now: c.Now}
-	s := openStore(t, options)
-	pause := time.Minute
-	for n := 1; n <= 15; n++ {
-		var f *Failure
-		_, err := s.Keep(t.Context(), "i", urlA)
-		if !errors.As(err, &f) || f.Class != fetch.Gone || f.Attempts != n || f.Status != 404 {
-			t.Fatalf("failure %d: %v", n, err)
+// Every class that is remembered is tried again after a pause of its own, which
+// doubles up to a longest one; also by the next process.
+func TestBackoffs(t *testing.T) {
+	for _, tt := range []struct {
+		class   fetch.Class
+		pauses  []time.Duration // the first ones
+		longest time.Duration
+	}{
+		{fetch.Gone, []time.Duration{10 * time.Minute, 20 * time.Minute, 40 * time.Minute}, 7 * 24 * time.Hour},
+		{fetch.Blocked, []time.Duration{5 * time.Minute, 10 * time.Minute}, 24 * time.Hour},
+		{fetch.Failed, []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute}, 6 * time.Hour},
+		{fetch.Timeout, []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute}, 6 * time.Hour},
+		{fetch.Broken, []time.Duration{time.Minute, 2 * time.Minute}, 24 * time.Hour},
+		{fetch.NotImage, []time.Duration{time.Hour, 2 * time.Hour}, 7 * 24 * time.Hour},
+		{fetch.TooLarge, []time.Duration{time.Hour, 2 * time.Hour}, 7 * 24 * time.Hour},
+		{fetch.TooManyPixels, []time.Duration{time.Hour, 2 * time.Hour}, 7 * 24 * time.Hour},
+	} {
+		t.Run(string(tt.class), func(t *testing.T) {
+			o, c, root := newOrigin(), newClock(), t.TempDir()
+			o.fail(urlA, &fetch.Error{Class: tt.class, Status: 418, Err: errors.New("no")})
+			options := Options{Root: root, Origin: o, Now: c.Now}
+			s := openStore(t, options)
+			pause := tt.pauses[0]
+			for n := 1; n <= 16; n++ {
+				var f *Failure
+				_, err := s.Keep(t.Context(), "i", urlA)
+				if !errors.As(err, &f) || f.Class != tt.class || f.Attempts != n || f.Status != 418 {
+					t.Fatalf("failure %d: %v", n, err)
+				}
+				if n <= len(tt.pauses) {
+					pause = tt.pauses[n-1]
+				}
+				if got := f.Next.Sub(c.Now()); got != pause {
+					t.Errorf("failure %d: the pause is %v, want %v", n, got, pause)
+				}
+				c.add(pause - time.Second)
+				if n%4 == 0 { // a restart does not forget
+					if err := s.Close(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					s = openStore(t, options)
+				}
+				if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &f) || f.Attempts != n {
+					t.Errorf("a second before its time: %v", err)
+				}
+				if got := o.count(urlA); got != n {
+					t.Errorf("fetched %d times before pause %d was over", got, n)
+				}
+				c.add(time.Second)
+				pause = min(2*pause, tt.longest)
+			}
+			if pause != tt.longest {
+				t.Errorf("the longest pause, %v, was not reached", tt.longest)
+			}
+			o.set(urlA, "a")
+			keep(t, s, urlA)
+			if _, err := s.index.Failure("i", urlA); !errors.Is(err, index.ErrNotFound) {
+				t.Errorf("a success does not end the row of failures: %v", err)
+			}
+		})
+	}
+}
+
+// A class that somebody adds is either not remembered or has a backoff.
+func TestEveryClassHasABackoff(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("fetch", "error.go"), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
 		}
-		if got := f.Next.Sub(c.Now()); got != pause {
-			t.Errorf("failure %d: the pause is %v, want %v", n, got, pause)
+		if kind, ok := spec.Type.(*ast.Ident); !ok || kind.Name != "Class" {
+			return true
 		}
-		c.add(pause - time.Second)
-		if n%4 == 0 { // a restart does not forget
-			if err := s.Close(t.Context()); err != nil {
+		for _, v := range spec.Values {
+			name, err := strconv.Unquote(v.(*ast.BasicLit).Value)
+			if err != nil {
 				t.Fatal(err)
 			}
-			s = openStore(t, options)
+			found++
+			b, has := backoffs[fetch.Class(name)]
+			if has == transient(fetch.Class(name)) || has && (b.first < time.Minute || b.longest < b.first) {
+				t.Errorf("class %q: backoff %+v", name, b)
+			}
 		}
-		if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &f) {
-			t.Errorf("a second before its time: %v", err)
-		}
-		if got := o.count(urlA); got != n {
-			t.Errorf("fetched %d times before pause %d was over", got, n)
-		}
-		c.add(time.Second)
-		pause = min(2*pause, 24*time.Hour)
+		return true
+	})
+	if found == 0 {
+		t.Error("no classes found")
 	}
-	o.set(urlA, "a")
-	keep(t, s, urlA)
-	if _, err := s.index.Failure("i", urlA); !errors.Is(err, index.ErrNotFound) {
-		t.Errorf("a success does not end the row of failures: %v", err)
+}
+
+// A row of failures goes on when their class changes: an origin that errs in turns
+// is not asked more often than one that errs always alike.
+func TestBackoffOfMixedClasses(t *testing.T) {
+	o, c := newOrigin(), newClock()
+	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now})
+	for n, tt := range []struct {
+		class fetch.Class
+		want  time.Duration
+	}{
+		{fetch.Failed, time.Minute}, {fetch.Timeout, 2 * time.Minute}, {fetch.Blocked, 20 * time.Minute}, {fetch.Failed, 8 * time.Minute},
+	} {
+		o.fail(urlA, &fetch.Error{Class: tt.class, Err: errors.New("no")})
+		var f *Failure
+		if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &f) || f.Next.Sub(c.Now()) != tt.want {
+			t.Fatalf("failure %d: %v, want a pause of %v", n+1, err, tt.want)
+		}
+		c.add(tt.want)
 	}
 }
 
 func TestRetryAfterIsHonoured(t *testing.T) {
 	c := newClock()
 	for asked, want := range map[time.Duration]time.Duration{
-		0:                time.Minute,
-		30 * time.Second: time.Minute,
-		time.Hour:        time.Hour,
-		48 * time.Hour:   24 * time.Hour,
+		0:                         5 * time.Minute,
+		5*time.Minute - 1:         5 * time.Minute,
+		5*time.Minute + 1*1e9:     5*time.Minute + time.Second,
+		time.Hour:                 time.Hour,
+		24 * time.Hour:            24 * time.Hour,
+		24*time.Hour + 1*1e9:      24 * time.Hour,
+		365 * 24 * time.Hour:      24 * time.Hour,
+		time.Duration(1<<63 - 1):  24 * time.Hour,
+		-1 * time.Second:          5 * time.Minute,
+		time.Duration(-(1 << 62)): 5 * time.Minute,
 	} {
 		o := newOrigin()
 		o.fail(urlA, &fetch.Error{Class: fetch.Blocked, Status: 429, RetryAfter: asked, Err: errors.New("too many requests")})
@@ -77,5 +169,32 @@ func TestNotRemembered(t *testing.T) {
 		}
 		o.set(urlA, "a")
 		keep(t, s, urlA)
+	}
+}
+
+// The operator finds what came instead of an image, and from where, also after a
+// restart; in the log on one line, with nothing that a terminal obeys.
+func TestEvidence(t *testing.T) {
+	o, c, root := newOrigin(), newClock(), t.TempDir()
+	var log bytes.Buffer
+	head := "<html>\x1b[2J\r\nlevel=ERROR \u202eforged" + strings.Repeat("x", 1000)
+	head = head[:fetch.MaxHead]
+	o.fail(urlA, &fetch.Error{Class: fetch.NotImage, Status: 200, Host: "final.example", Head: []byte(head), Err: errors.New("no image")})
+	options := Options{Root: root, Origin: o, Now: c.Now, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	s := openStore(t, options)
+	for range 2 {
+		var f *Failure
+		_, err := s.Keep(t.Context(), "i", urlA)
+		if !errors.As(err, &f) || f.Status != 200 || f.Host != "final.example" || string(f.Head) != head || !f.First.Equal(c.Now()) {
+			t.Errorf("the failure is %+v", f)
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s = openStore(t, options)
+	}
+	if got := log.String(); strings.Count(got, "\n") != 1 || strings.ContainsAny(got, "\x1b\r\u202e") ||
+		!strings.Contains(got, "final=final.example") || !strings.Contains(got, fmt.Sprintf("%q", `<html>\x1b[2J\r\n`)[1:15]) {
+		t.Errorf("logged %q", got)
 	}
 }

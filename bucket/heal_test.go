@@ -292,7 +292,7 @@ func TestHealFails(t *testing.T) {
 				t.Errorf("the image is forgotten: %+v, %v", again, err)
 			}
 			o.set(urlA, "the bytes of a")
-			c.add(time.Minute)
+			c.add(time.Hour)
 			if got := madeContent(t, s, image, "250x250", asItIs); got != "the bytes of a" {
 				t.Errorf("healed to %q", got)
 			}

@@ -94,11 +94,12 @@ func (s *Store) fetchFailed(ctx context.Context, bucket, url string, err error) 
 	case transient(e.Class):
 		return err
 	}
-	s.log.Info("fetch failed", "bucket", bucket, "host", hostOf(url), "class", e.Class, "status", e.Status, "error", e)
 	f, err := s.remember(bucket, url, e)
 	if err != nil {
 		return err
 	}
+	s.log.Info("fetch failed", "bucket", bucket, "host", hostOf(url), "class", f.Class, "status", f.Status,
+		"final", f.Host, "head", fetch.Excerpt(f.Head), "attempts", f.Attempts, "next", f.Next, "error", e)
 	return f
 }
 

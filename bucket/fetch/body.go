@@ -11,10 +11,8 @@ import (
 	"imgkeep/bucket/probe"
 )
 
-const (
-	maxHead = 64      // bytes kept of what was no image
-	maxPage = 4 << 10 // bytes of an HTML page that are searched for a challenge
-)
+// maxPage is how many bytes of a page are searched for a challenge.
+const maxPage = 4 << 10
 
 // buffers are what bodies are read into: one for each fetch that runs.
 var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
@@ -53,7 +51,7 @@ func (a *answer) receive(ctx context.Context, r Request, dst io.Writer) (probe.I
 		m, readErr := a.body.Read(buffer[:limit])
 		piece := buffer[:m]
 		n += int64(m)
-		head = append(head, piece[:min(m, maxHead-len(head))]...)
+		head = append(head, piece[:min(m, MaxHead-len(head))]...)
 		if n > r.MaxBytes {
 			return probe.Info{}, n, a.errorf(TooLarge, "more than %d bytes", r.MaxBytes)
 		}

@@ -23,7 +23,7 @@ const (
 	// Gone: the origin says that the image is not there (404, 410).
 	Gone Class = "gone"
 	// Blocked: the origin does not want us, or not now (401, 403, 429, 451, a
-	// challenge page). RetryAfter is set where it said so.
+	// challenge page with any status). RetryAfter is set where it said so.
 	Blocked Class = "blocked"
 	// Failed: the origin answered with another error or against the protocol,
 	// or could not be found or reached.
@@ -48,8 +48,17 @@ type Error struct {
 	Status     int           // the origin's HTTP status; 0: there was none
 	RetryAfter time.Duration // how long the origin asks to be left alone, at most 24 h; 0: it did not say
 	Host       string        // the host that failed, the last one of the redirects; empty: none was named
-	Head       []byte        // the first bytes of what was no image, at most 64, for the operator; nil: none
+	Head       []byte        // the first bytes of what came instead of an image, at most MaxHead, see Excerpt; nil: none
 	Err        error         // what was wrong; never nil
+}
+
+// MaxHead bounds Error.Head, in bytes.
+const MaxHead = 256
+
+// Excerpt returns an origin's bytes as one line for the operator: cut to MaxHead
+// bytes, with everything escaped that a terminal or a log would act on.
+func Excerpt(head []byte) string {
+	return printable(string(head[:min(len(head), MaxHead)]), 4*MaxHead)
 }
 
 // maxErrorText bounds the text of an error. Parts of it may be an origin's.

@@ -41,6 +41,13 @@ func hostSpellings(t testing.TB, v4 netip.Addr) map[string]string {
 	return hosts
 }
 
+// dotted writes the last four bytes of an IPv6 address as IPv4 is written.
+func dotted(a netip.Addr) string {
+	b := a.As16()
+	full := a.StringExpanded()
+	return fmt.Sprintf("%s:%d.%d.%d.%d", full[:len("0000:0000:0000:0000:0000:0000")], b[12], b[13], b[14], b[15])
+}
+
 // trap is a dialer's connect that connects to nothing: each attempt is a hole in
 // the guard.
 type trap struct{ attempts atomic.Int32 }
@@ -60,6 +67,7 @@ func (tr *trap) connect(_ context.Context, to netip.AddrPort) (net.Conn, error) 
 func TestNoSpecialAddressIsReached(t *testing.T) {
 	var to atomic.Value // where the origin redirects to
 	origin := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close") // so that each request looks its name up
 		w.Header().Set("Location", to.Load().(string))
 		w.WriteHeader(http.StatusFound)
 	})
@@ -98,11 +106,23 @@ func TestNoSpecialAddressIsReached(t *testing.T) {
 				}
 				answers = spellings(a)
 			} else {
-				try(r.prefix, "http://["+a.String()+"]/"+secret)
+				for _, host := range []string{a.String(), a.StringExpanded(), strings.ToUpper(a.String()), dotted(a), a.String() + "%25eth0"} {
+					try(r.prefix, "http://["+host+"]/"+secret)
+				}
 			}
 			for form, answer := range answers {
 				resolver.answers["inside.example"] = []string{answer.String()}
 				try(form+" by DNS", "http://inside.example/"+secret)
+				// Rebinding (CVE-2024-39687): the public address first, for the
+				// request that is redirected to the same name.
+				resolver.answers["inside.example"] = []string{"127.0.0.1", answer.String()}
+				again := fmt.Sprintf("http://inside.example:%d/", portIn(t, origin.URL))
+				to.Store(again + "again")
+				_, _, err := pull(t, f, again+secret)
+				wantClass(t, err, Refused, "inside.example")
+				if n := tr.attempts.Swap(0); n > 0 {
+					t.Errorf("%s by rebinding: %v was connected to", form, answer)
+				}
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -29,8 +30,13 @@ func (f *Fetcher) visit(ctx context.Context, to target, r Request, dst io.Writer
 	if !impatience.Stop() {
 		return Result{}, "", sendError(ctx, to.host, errHeaderTimeout)
 	}
-	if location, err = f.judgeHeader(to.host, resp); err != nil || location != "" {
-		return Result{}, location, err
+	if location, err = f.judgeHeader(to.host, resp); err != nil {
+		patience := time.AfterFunc(pageTime, func() { cancel(errHeaderTimeout) })
+		defer patience.Stop()
+		return Result{}, "", explain(err, resp)
+	}
+	if location != "" {
+		return Result{}, location, nil
 	}
 	a := answer{host: to.host, status: resp.StatusCode, length: resp.ContentLength, body: resp.Body, challenge: challenged(resp)}
 	info, n, err := a.receive(ctx, r, dst)
@@ -139,6 +145,30 @@ func (f *Fetcher) judgeHeader(host string, resp *http.Response) (location string
 		}
 	}
 	return "", nil
+}
+
+// pageTime bounds the wait for the page that comes with an error's status. The
+// verdict stands without it, so an origin gains nothing by being slow here.
+const pageTime = 2 * time.Second
+
+// explain adds to an error what the page of the answer tells: its first bytes for
+// the operator, and whether it is a challenge, which some send with 503.
+func explain(err error, resp *http.Response) error {
+	var e *Error
+	// The body of other statuses is something else, as that of 101: a connection.
+	if !errors.As(err, &e) || e.Status < 400 {
+		return err
+	}
+	page := make([]byte, maxPage)
+	n, _ := io.ReadFull(resp.Body, page)
+	page = page[:n]
+	if n > 0 {
+		e.Head = page[:min(n, MaxHead):min(n, MaxHead)]
+	}
+	if e.Class == Failed && markup(page) && challengePage(page) {
+		e.Class, e.Err = Blocked, fmt.Errorf("status %d with a challenge", e.Status)
+	}
+	return e
 }
 
 // challenged reports whether an answer says of itself that it is a challenge.

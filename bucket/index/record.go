@@ -28,6 +28,8 @@ type Failure struct {
 	Attempts int       // failures in a row
 	First    time.Time // of the failures in a row, to the second
 	Next     time.Time // when it may be tried again, to the second
+	Host     string    // that failed, after redirects; empty: none, or not known
+	Head     string    // the first bytes of what came instead of an image; empty: none
 }
 
 // record is an image's entry.
@@ -39,6 +41,8 @@ type record struct {
 const (
 	maxClass  = 32
 	maxDetail = 300
+	maxHost   = 255
+	maxHead   = 256
 )
 
 var errRecord = errors.New("broken entry in the index")
@@ -99,12 +103,19 @@ func decodeRecord(digest, v []byte) (record, error) {
 	}, nil
 }
 
+// encode writes the numbers as unsigned varints and the texts with their lengths
+// before them. Host and Head came later and stand last: an entry may end before
+// either, and a program that does not know them reads what it knows. So this
+// takes no new version of the layout.
 func (f Failure) encode() []byte {
-	b := make([]byte, 0, 64)
+	b := make([]byte, 0, 128)
 	for _, v := range []uint64{uint64(f.Status), uint64(f.Attempts), uint64(f.First.Unix()), uint64(f.Next.Unix())} {
 		b = binary.AppendUvarint(b, v)
 	}
-	for _, s := range []string{f.Class[:min(len(f.Class), maxClass)], f.Detail[:min(len(f.Detail), maxDetail)]} {
+	for _, s := range []string{
+		f.Class[:min(len(f.Class), maxClass)], f.Detail[:min(len(f.Detail), maxDetail)],
+		f.Host[:min(len(f.Host), maxHost)], f.Head[:min(len(f.Head), maxHead)],
+	} {
 		b = binary.AppendUvarint(b, uint64(len(s)))
 		b = append(b, s...)
 	}
@@ -120,8 +131,11 @@ func decodeFailure(v []byte) (Failure, error) {
 		}
 		v = v[size:]
 	}
-	var s [2]string
+	var s [4]string
 	for i := range s {
+		if i >= 2 && len(v) == 0 {
+			break // written before there was more
+		}
 		length, size := binary.Uvarint(v)
 		if size <= 0 || length > uint64(len(v)-size) {
 			return Failure{}, fmt.Errorf("%w: failure", errRecord)
@@ -132,6 +146,6 @@ func decodeFailure(v []byte) (Failure, error) {
 	return Failure{
 		Status: int(n[0]), Attempts: int(n[1]),
 		First: time.Unix(int64(n[2]), 0).UTC(), Next: time.Unix(int64(n[3]), 0).UTC(),
-		Class: s[0], Detail: s[1],
+		Class: s[0], Detail: s[1], Host: s[2], Head: s[3],
 	}, nil
 }

@@ -19,7 +19,7 @@ import (
 	"imgkeep/resize"
 )
 
-// minute is the Retry-After of a first failure that is remembered.
+// minute is the Retry-After of a first failure that passes by itself.
 const minute = "60"
 
 // verdict is what a viewer is told.
@@ -33,7 +33,7 @@ var classes = map[fetch.Class]verdict{
 	fetch.Refused:       {403, "refused", ""},
 	fetch.Denied:        {451, "removed", ""},
 	fetch.Gone:          {404, "gone", ""},
-	fetch.Blocked:       {502, "blocked", minute},
+	fetch.Blocked:       {502, "blocked", "300"},
 	fetch.Failed:        {502, "origin", minute},
 	fetch.Timeout:       {504, "origin-timeout", minute},
 	fetch.TooLarge:      {413, "too-large", ""},

@@ -1,0 +1,64 @@
+package index
+
+import (
+	"encoding/hex"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// oldFailure is an entry as it was written before entries had a host and first
+// bytes: 404 "gone", 3 in a row.
+const oldFailure = "940303c0a6f6d706c0d2f8d70604676f6e651c746865206f726967696e2073617973203430342c2061732065766572"
+
+// An entry of an earlier version is read, is there still after a new one was
+// written beside it, and is continued by a new one.
+func TestOldFailureIsRead(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "index.db"))
+	value, err := hex.DecodeString(oldFailure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const url = "https://example.com/gone"
+	k := KeyOf(url)
+	if err := db.bolt.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte("i/failures")).Put(k[:], value) }); err != nil {
+		t.Fatal(err)
+	}
+	want := Failure{
+		Class: "gone", Status: 404, Detail: "the origin says 404, as ever", Attempts: 3,
+		First: time.Date(2026, 11, 18, 12, 0, 0, 0, time.UTC), Next: time.Date(2026, 11, 18, 22, 40, 0, 0, time.UTC),
+	}
+	if got, err := db.Failure("i", url); err != nil || got != want {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+	want.Host, want.Head, want.Attempts = "final.example", "<html>\x00\xff", 4
+	apply(t, db, Change{Bucket: "i", URL: url, Fail: &want})
+	if got, err := db.Failure("i", url); err != nil || got != want {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+}
+
+// What an entry holds is bounded, whatever an origin sends; and an entry that is
+// cut anywhere but between its parts is an error, not a guess.
+func TestFailureEntry(t *testing.T) {
+	at := time.Date(2026, 11, 18, 12, 0, 0, 0, time.UTC)
+	long := strings.Repeat("x", 1000)
+	f := Failure{Class: long, Detail: long, Host: long, Head: long, Attempts: 1, First: at, Next: at}
+	got, err := decodeFailure(f.encode())
+	if err != nil || len(got.Class) != maxClass || len(got.Detail) != maxDetail || len(got.Host) != maxHost || len(got.Head) != maxHead {
+		t.Errorf("%d, %d, %d and %d bytes, %v", len(got.Class), len(got.Detail), len(got.Host), len(got.Head), err)
+	}
+	f = Failure{Class: "gone", Detail: "no", Host: "h.example", Head: "<html>", Attempts: 1, First: at, Next: at}
+	whole := f.encode()
+	between := map[int]bool{len(whole): true, len(whole) - 7: true, len(whole) - 17: true}
+	for n := range len(whole) + 1 {
+		got, err := decodeFailure(whole[:n])
+		if between[n] != (err == nil) || err != nil && !errors.Is(err, errRecord) {
+			t.Errorf("%d of %d bytes: %+v, %v", n, len(whole), got, err)
+		}
+	}
+}
