@@ -95,7 +95,7 @@ func TestWaitingEnds(t *testing.T) {
 	t.Parallel()
 	g, origin := newGate(t)
 	f := newFetcher(t, Options{Timeout: time.Second, HeaderTimeout: time.Hour, Concurrency: 1}, origin)
-	release, err := f.limit.acquire(t.Context(), "other")
+	release, err := f.limit.acquire(t.Context(), "other", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"time"
@@ -43,14 +44,23 @@ type Options struct {
 	// within a range that private networks are made of: RFC 1918, shared address
 	// space, loopback, unique local, benchmarking, documentation. Empty: none.
 	Networks []netip.Prefix
-	// DenyHosts are patterns of hosts that are never asked, see MatchHost. The names
-	// of this server itself belong on it, or it could be made to fetch from itself.
+	// DenyHosts are patterns of hosts that are never asked, see MatchHost.
 	DenyHosts []string
 	// UserAgent is the User-Agent sent. Empty: DefaultUserAgent.
 	UserAgent string
 	// Proxy is the outbound proxy: http://, https:// or socks5://, a host, and
 	// where needed user:password and a port. Empty: none.
 	Proxy string
+	// Profiles say how some hosts are asked otherwise. The first that names a host
+	// holds for it.
+	Profiles []Profile
+	// Removed are marks of pictures that say that an image was removed. They are
+	// Gone, and the URLs among them are not even asked.
+	Removed []Removed
+	// Own tells whether a URL leads back to this server, which is Refused, also as
+	// the aim of a redirect: or it could be made to fetch from itself. The URL is
+	// one that has passed all other rules. nil: none does.
+	Own func(*url.URL) bool
 	// LocalRoot is the folder that local:///path URLs are read from. Empty: such
 	// URLs are refused.
 	LocalRoot string
@@ -84,6 +94,9 @@ type Request struct {
 	// Limits are what the image must keep to. Formats also become the Accept that
 	// origins are sent.
 	Limits probe.Limits
+	// Digest returns the SHA-256 of what dst has been given, for Options.Removed.
+	// nil: those are not compared by their digests.
+	Digest func() [32]byte
 }
 
 // Result is what was fetched.
@@ -95,13 +108,16 @@ type Result struct {
 
 // Fetcher downloads images. Its methods may be called concurrently.
 type Fetcher struct {
-	o      Options
-	denied *hostSet
-	limit  *limiter
-	dialer *dialer
-	direct *http.Transport // connects by dialer: to the origin, or through a tunnel to it
-	plain  *http.Transport // asks an HTTP proxy for http URLs; nil: direct does those too
-	root   *os.Root        // nil: no local URLs
+	o         Options
+	guard     guard
+	tlsConfig *tls.Config
+	denied    *hostSet
+	removed   *removals
+	limit     *limiter
+	routes    map[string]*route // by the URL of the proxy; empty: none
+	usual     profile           // of the hosts that no other profile names
+	profiles  []profile
+	root      *os.Root // nil: no local URLs
 }
 
 // New returns a Fetcher. Its errors name the field that is wrong.
@@ -113,25 +129,24 @@ func New(o Options) (*Fetcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
-	tlsConfig := &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12}
-	proxy, err := parseProxy(o.Proxy, tlsConfig.Clone())
+	removed, err := newRemovals(o.Removed)
 	if err != nil {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
 	f := &Fetcher{
-		o:      o,
-		denied: newHostSet(o.DenyHosts),
-		limit:  newLimiter(o.Concurrency, o.PerHost, o.Queue),
-		dialer: &dialer{guard: guard, resolver: o.Resolver, timeout: o.HeaderTimeout, log: o.Logger, connect: guard.direct()},
+		o: o, guard: guard, tlsConfig: &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
+		denied: newHostSet(o.DenyHosts), removed: removed,
+		limit: newLimiter(o.Concurrency, o.PerHost, o.Queue), routes: map[string]*route{},
 	}
-	if proxy != nil {
-		if f.dialer.connect, err = proxy.tunnel(); err != nil {
-			return nil, fmt.Errorf("fetch: %w", err)
+	usual, err := f.route(o.Proxy)
+	if err != nil {
+		return nil, fmt.Errorf("fetch: %w", err)
+	}
+	f.usual = profile{userAgent: o.UserAgent, route: usual}
+	for i, p := range o.Profiles {
+		if err := f.addProfile(p); err != nil {
+			return nil, fmt.Errorf("fetch: profiles[%d]: %w", i, err)
 		}
-	}
-	f.direct = f.transport(tlsConfig)
-	if proxy != nil && proxy.url.Scheme != "socks5" {
-		f.plain = proxy.plain(f.direct, o.HeaderTimeout)
 	}
 	if o.LocalRoot != "" {
 		if f.root, err = os.OpenRoot(o.LocalRoot); err != nil {
@@ -203,10 +218,10 @@ func validFieldValue(s string) bool {
 	return s[0] != ' ' && s[len(s)-1] != ' '
 }
 
-func (f *Fetcher) transport(config *tls.Config) *http.Transport {
+func (f *Fetcher) transport(d *dialer, config *tls.Config) *http.Transport {
 	return &http.Transport{
 		Proxy:                  nil, // never the environment's
-		DialContext:            f.dialer.DialContext,
+		DialContext:            d.DialContext,
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    f.o.HeaderTimeout,
 		DisableCompression:     true, // or the transport would inflate, and count after us
@@ -229,9 +244,8 @@ func (f *Fetcher) transport(config *tls.Config) *http.Transport {
 // Close closes idle connections and the local folder. Fetches that run are not
 // ended; that is their contexts' part. Afterwards f must not be used.
 func (f *Fetcher) Close() error {
-	f.direct.CloseIdleConnections()
-	if f.plain != nil {
-		f.plain.CloseIdleConnections()
+	for _, r := range f.routes {
+		r.closeIdle()
 	}
 	if f.root != nil {
 		return f.root.Close()
@@ -280,7 +294,7 @@ func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (Re
 	}
 	p := place{limit: f.limit}
 	defer p.release()
-	if err := f.enter(ctx, &p, siteOf(to.host, to.addr), to.host); err != nil {
+	if err := f.enterSite(ctx, &p, to); err != nil {
 		return Result{}, err
 	}
 	// The clock starts with the work. Waiting for a place is not the origin's
@@ -307,7 +321,7 @@ func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (Re
 		}
 		// A redirect to another site counts there: a hundred hosts that all lead
 		// to one victim are no way around the limit for that one.
-		if err := f.enter(ctx, &p, siteOf(to.host, to.addr), to.host); err != nil {
+		if err := f.enterSite(ctx, &p, to); err != nil {
 			return Result{}, err
 		}
 	}
@@ -339,16 +353,21 @@ func (p *place) release() {
 	}
 }
 
-// enter waits for a place for a site. A place of another site is given back
+// enterSite waits for a place for the site of a target.
+func (f *Fetcher) enterSite(ctx context.Context, p *place, to target) error {
+	return f.enter(ctx, p, siteOf(to.host, to.addr), to.host, f.profileOf(to.host).perHost)
+}
+
+// enter waits for a place for a site, which has perSite of them (0: as usual). A place of another site is given back
 // before, so that nobody waits with something in his hands.
-func (f *Fetcher) enter(ctx context.Context, p *place, site, host string) error {
+func (f *Fetcher) enter(ctx context.Context, p *place, site, host string, perSite int) error {
 	if p.give != nil && p.site == site {
 		return nil
 	}
 	p.release()
 	ctx, cancel := context.WithTimeoutCause(ctx, f.o.Timeout, errBusy)
 	defer cancel()
-	give, err := p.limit.acquire(ctx, site)
+	give, err := p.limit.acquire(ctx, site, perSite)
 	if err != nil {
 		return errorf(Busy, host, "%w", err)
 	}

@@ -378,7 +378,7 @@ func TestSilentAddress(t *testing.T) {
 func TestDialEndsWithItsFetch(t *testing.T) {
 	f := newFetcher(t, Options{Timeout: 100 * time.Millisecond, HeaderTimeout: time.Hour, Resolver: resolves("i.example", "93.184.215.14")})
 	over := make(chan struct{})
-	f.dialer.connect = func(ctx context.Context, _ netip.AddrPort) (net.Conn, error) {
+	f.usual.dialer.connect = func(ctx context.Context, _ netip.AddrPort) (net.Conn, error) {
 		<-ctx.Done()
 		close(over)
 		return nil, ctx.Err()

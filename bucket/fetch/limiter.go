@@ -8,7 +8,8 @@ import (
 )
 
 // limiter shares places out among sites: at most total in all and perSite for
-// one, and at most queue that wait.
+// one, unless whoever comes brings another limit for its site, and at most queue
+// that wait.
 //
 // Places that become free go round the sites, not to the oldest waiter, so that
 // a hundred waiters of one site do not come before the one of another. When the
@@ -36,6 +37,7 @@ type site struct {
 // waiter is somebody who has a place, or waits for one.
 type waiter struct {
 	site  *site
+	limit int           // on the places of the site, with which this one may run
 	elem  *list.Element // in site.waiters; nil: not waiting any more
 	ready chan error    // gets one value: nil for a place, errBusy when pushed out
 }
@@ -46,11 +48,12 @@ func newLimiter(total, perSite, queue int) *limiter {
 	return &limiter{total: total, perSite: min(perSite, total), queue: queue, sites: map[string]*site{}, turns: list.New()}
 }
 
-// acquire waits for a place for a fetch from key, and ends with ctx. It returns
+// acquire waits for a place for a fetch from key, of which then at most limit run
+// (0: perSite), and ends with ctx. It returns
 // errBusy where there is not even a place to wait. The place is given back with
 // release.
-func (l *limiter) acquire(ctx context.Context, key string) (release func(), err error) {
-	w, err := l.enter(key)
+func (l *limiter) acquire(ctx context.Context, key string, limit int) (release func(), err error) {
+	w, err := l.enter(key, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -67,17 +70,20 @@ func (l *limiter) acquire(ctx context.Context, key string) (release func(), err 
 }
 
 // enter takes a place, or one in the queue.
-func (l *limiter) enter(key string) (*waiter, error) {
+func (l *limiter) enter(key string, limit int) (*waiter, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.sites[key]
 	if s == nil {
 		s = &site{key: key, waiters: list.New()}
 	}
-	w := &waiter{site: s, ready: make(chan error, 1)}
+	if limit == 0 {
+		limit = l.perSite
+	}
+	w := &waiter{site: s, limit: limit, ready: make(chan error, 1)}
 	// Nobody of this site waits while there is a place for it: dispatch sees to
-	// that. So whoever finds one overtakes nobody.
-	if l.running < l.total && s.running < l.perSite {
+	// that. Only one with a lower limit may, and is not overtaken either.
+	if l.running < l.total && s.running < limit && s.waiters.Len() == 0 {
 		l.sites[key] = s
 		l.take(w)
 		return w, nil
@@ -117,6 +123,7 @@ func (l *limiter) leave(w *waiter) {
 	l.mu.Lock()
 	if w.elem != nil {
 		l.unqueue(w)
+		l.dispatch() // it may have been in the way of one with a higher limit
 		l.mu.Unlock()
 		return
 	}
@@ -135,24 +142,28 @@ func (l *limiter) release(s *site) {
 	l.dispatch()
 }
 
-// dispatch gives the place that became free to the waiter whose turn it is. There
-// is at most one such place: either all places were taken, or every site that
-// waits was at its own limit, and one of them no longer is.
+// dispatch gives the places that are free to the waiters whose turn it is. That is
+// one, unless hosts of the same site have different limits: then one more may
+// follow the waiter that was in its way.
 func (l *limiter) dispatch() {
-	if l.running >= l.total {
-		return
+	for l.running < l.total && l.next() {
 	}
+}
+
+// next gives one place, if there is a waiter for it.
+func (l *limiter) next() bool {
 	for e := l.turns.Front(); e != nil; e = e.Next() {
 		s := e.Value.(*site)
-		if s.running >= l.perSite {
+		w := s.waiters.Front().Value.(*waiter)
+		if s.running >= w.limit {
 			continue
 		}
-		w := s.waiters.Front().Value.(*waiter)
 		l.turns.MoveToBack(e)
 		l.take(w)
 		l.unqueue(w)
-		return
+		return true
 	}
+	return false
 }
 
 func (l *limiter) take(w *waiter) {

@@ -23,7 +23,7 @@ func entered(w *waiter) string {
 
 func mustEnter(t *testing.T, l *limiter, key, want string) *waiter {
 	t.Helper()
-	w, err := l.enter(key)
+	w, err := l.enter(key, 0)
 	if err != nil {
 		if want != "busy" {
 			t.Fatalf("%s: %v, want %q", key, err, want)
@@ -74,6 +74,46 @@ func TestPerSiteIsAtMostTotal(t *testing.T) {
 	l := newLimiter(1, 4, 1)
 	mustEnter(t, l, "a", "in")
 	mustEnter(t, l, "a", "waits")
+}
+
+// TestOwnLimit: a host with a limit of its own keeps to it among the others of its
+// site, is not overtaken by them, and does not keep them from their places.
+func TestOwnLimit(t *testing.T) {
+	enter := func(l *limiter, limit int, want string) *waiter {
+		t.Helper()
+		w, err := l.enter("a", limit)
+		if err != nil || entered(w) != want {
+			t.Fatalf("limit %d: %v, want %q", limit, err, want)
+		}
+		return w
+	}
+	l := newLimiter(10, 2, 10)
+	for range 2 {
+		enter(l, 3, "in")
+	}
+	third := enter(l, 3, "in")
+	enter(l, 3, "waits")
+	l.release(third.site)
+
+	l = newLimiter(10, 3, 10)
+	first, second := enter(l, 0, "in"), enter(l, 0, "in")
+	low, high := enter(l, 1, "waits"), enter(l, 0, "waits")
+	l.release(first.site)
+	if got := entered(low) + " " + entered(high); got != "waits waits" {
+		t.Errorf("at one running: %s", got)
+	}
+	l.release(second.site)
+	if got := entered(low) + " " + entered(high); got != "in in" {
+		t.Errorf("at none running: %s", got)
+	}
+
+	l = newLimiter(10, 3, 10)
+	enter(l, 0, "in")
+	low, high = enter(l, 1, "waits"), enter(l, 0, "waits")
+	l.leave(low)
+	if got := entered(high); got != "in" {
+		t.Errorf("when the one before it has left: %s", got)
+	}
 }
 
 // TestTurns: places go round the sites, so that one picture of a small site does
@@ -138,7 +178,7 @@ func TestWaitingEndsWithContext(t *testing.T) {
 	running := mustEnter(t, l, "a", "in")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errTimeout)
-	if _, err := l.acquire(ctx, "a"); !errors.Is(err, errTimeout) {
+	if _, err := l.acquire(ctx, "a", 0); !errors.Is(err, errTimeout) {
 		t.Errorf("error is %v", err)
 	}
 	mustEnter(t, l, "a", "waits") // the place in the queue was given back
@@ -150,7 +190,7 @@ func TestWaitingEndsWithContext(t *testing.T) {
 func TestPlaceComesAsTheWaiterLeaves(t *testing.T) {
 	l := newLimiter(1, 1, 1)
 	running := mustEnter(t, l, "a", "in")
-	w, err := l.enter("b")
+	w, err := l.enter("b", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,11 +202,11 @@ func TestPlaceComesAsTheWaiterLeaves(t *testing.T) {
 	l = newLimiter(1, 1, 2)
 	running = mustEnter(t, l, "a", "in")
 	mustEnter(t, l, "a", "waits")
-	w, err = l.enter("a")
+	w, err = l.enter("a", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.enter("b")
+	l.enter("b", 0)
 	l.leave(w)
 	if l.running != 1 || l.waiting != 2 {
 		t.Errorf("%d running, %d waiting", l.running, l.waiting)
@@ -176,7 +216,7 @@ func TestPlaceComesAsTheWaiterLeaves(t *testing.T) {
 
 func TestReleaseTwiceGivesOnePlace(t *testing.T) {
 	l := newLimiter(1, 1, 2)
-	release, err := l.acquire(t.Context(), "a")
+	release, err := l.acquire(t.Context(), "a", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +243,7 @@ func TestLimiterKeepsItsLimits(t *testing.T) {
 				if n%3 == 0 {
 					go cancel()
 				}
-				release, err := l.acquire(ctx, key)
+				release, err := l.acquire(ctx, key, n%2*perSite) // in both ways to say it
 				if err == nil {
 					mu.Lock()
 					running[key]++

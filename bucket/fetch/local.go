@@ -35,7 +35,7 @@ func (f *Fetcher) fetchLocal(ctx context.Context, r Request, dst io.Writer) (Res
 	}
 	p := place{limit: f.limit}
 	defer p.release()
-	if err := f.enter(ctx, &p, localScheme, ""); err != nil {
+	if err := f.enter(ctx, &p, localScheme, "", f.usual.perHost); err != nil {
 		return Result{}, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, f.o.Timeout, errTimeout)

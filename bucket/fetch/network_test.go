@@ -74,8 +74,8 @@ func TestNoSpecialAddressIsReached(t *testing.T) {
 	resolver := resolves()
 	f := newFetcher(t, Options{MaxRedirects: 1, Ports: []int{80}, Resolver: resolver}, origin.URL)
 	var tr trap
-	guarded := f.dialer.connect
-	f.dialer.connect = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	guarded := f.usual.dialer.connect
+	f.usual.dialer.connect = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 		if to.String() == strings.TrimPrefix(origin.URL, "http://") {
 			return guarded(ctx, to)
 		}
@@ -144,7 +144,7 @@ func TestNoSpecialAddressIsReached(t *testing.T) {
 func TestPublicAddressIsAskedFor(t *testing.T) {
 	var asked []string
 	f := newFetcher(t, Options{Networks: []netip.Prefix{}, Resolver: resolves("i.example", "93.184.215.14,2606:2800:21f:cb07::1", "mixed.example", "10.0.0.1,::1,93.184.215.14")})
-	f.dialer.connect = func(_ context.Context, to netip.AddrPort) (net.Conn, error) {
+	f.usual.dialer.connect = func(_ context.Context, to netip.AddrPort) (net.Conn, error) {
 		asked = append(asked, to.String())
 		return nil, fmt.Errorf("not on this network")
 	}
@@ -171,7 +171,7 @@ func TestManyAddressesAreNotAllTried(t *testing.T) {
 		many[i] = fmt.Sprintf("93.184.%d.%d", i/256, i%256)
 	}
 	f := newFetcher(t, Options{Resolver: resolves("i.example", strings.Join(many, ","))})
-	f.dialer.connect = func(context.Context, netip.AddrPort) (net.Conn, error) {
+	f.usual.dialer.connect = func(context.Context, netip.AddrPort) (net.Conn, error) {
 		asked.Add(1)
 		return nil, fmt.Errorf("no")
 	}
@@ -293,7 +293,7 @@ func TestRedirectInside(t *testing.T) {
 		wantClass(t, err, Refused, "127.0.0.2 is loopback")
 	}
 	to := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), uint16(port))
-	conn, err := f.dialer.guard.direct()(t.Context(), to)
+	conn, err := f.usual.dialer.guard.direct()(t.Context(), to)
 	if err == nil {
 		conn.Close()
 	}

@@ -43,32 +43,39 @@ func (f *Fetcher) visit(ctx context.Context, to target, r Request, dst io.Writer
 	if err != nil {
 		return Result{}, "", err
 	}
+	if f.removed.isDigest(r.Digest) {
+		return Result{}, "", a.errorf(Gone, "its bytes are those of a picture that says that it was removed")
+	}
 	return Result{Info: info, Bytes: n, FinalURL: to.url.String()}, "", nil
 }
 
 // send sends the request. Its header has nothing in it that differs between two
-// viewers of the same bucket.
+// viewers of the same bucket, and what a profile adds goes to its own hosts only.
 func (f *Fetcher) send(ctx context.Context, to target, formats []probe.Format) (*http.Response, error) {
+	p := f.profileOf(to.host)
 	req := (&http.Request{
 		Method: http.MethodGet,
 		URL:    to.url,
 		Header: http.Header{
-			"User-Agent": {f.o.UserAgent},
+			"User-Agent": {p.userAgent},
 			"Accept":     {accept(formats)},
 			// Compression gains nothing on images, and would let an origin send a
 			// thousand times the bytes that it seems to.
 			"Accept-Encoding": {"identity"},
 		},
 	}).WithContext(context.WithValue(ctx, fetchKey{}, ctx))
-	if f.plain == nil || to.url.Scheme != "http" {
-		return f.direct.RoundTrip(req)
+	if p.referer != "" {
+		req.Header.Set("Referer", p.referer)
+	}
+	if p.plain == nil || to.url.Scheme != "http" {
+		return p.direct.RoundTrip(req)
 	}
 	// Nothing of ours is going to connect to these addresses, the proxy is. This
 	// is all that can be done for a plain http URL, see the package's doc.
-	if _, err := f.dialer.resolve(ctx, to.host, to.addr); err != nil {
+	if _, err := p.dialer.resolve(ctx, to.host, to.addr); err != nil {
 		return nil, err
 	}
-	return f.plain.RoundTrip(req)
+	return p.plain.RoundTrip(req)
 }
 
 // accept returns the Accept header for formats, all if there are none. Anything
@@ -136,6 +143,9 @@ func (f *Fetcher) judgeHeader(host string, resp *http.Response) (location string
 			return "", fail(Blocked, "status %d with a challenge", status)
 		}
 		return "", fail(Failed, "status %d", status)
+	}
+	if f.removed.isETag(resp.Header.Get("ETag")) {
+		return "", fail(Gone, "its ETag is that of a picture that says that it was removed")
 	}
 	for _, line := range resp.Header["Content-Encoding"] {
 		for coding := range strings.SplitSeq(line, ",") {
