@@ -31,6 +31,14 @@ var (
 // other bytes now.
 const classLost fetch.Class = "lost"
 
+// Classes of failures that are not the origin's.
+const (
+	// Rejected: the operator's check says that the image must not be kept.
+	Rejected fetch.Class = "rejected"
+	// Unchecked: the operator's check gives no answer.
+	Unchecked fetch.Class = "unchecked"
+)
+
 // backoff is how long a URL is left alone after failures: at first, and at most.
 // The pause doubles with each failure in a row.
 type backoff struct{ first, longest time.Duration }
@@ -55,6 +63,11 @@ var backoffs = map[fetch.Class]backoff{
 	fetch.NotImage:      {time.Hour, week},
 	fetch.TooLarge:      {time.Hour, week},
 	fetch.TooManyPixels: {time.Hour, week},
+	// A verdict; a scanner may learn, so it is asked again some time.
+	Rejected: {30 * day, 30 * day},
+	// Passes with the scanner's trouble. Without a pause each view would fetch the
+	// image again for nothing.
+	Unchecked: {30 * time.Second, 10 * time.Minute},
 	// Other bytes in the place of an original.
 	classLost: {time.Minute, day},
 }

@@ -3,7 +3,6 @@ package bucket
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -172,12 +171,12 @@ func TestNotRemembered(t *testing.T) {
 	}
 }
 
-// The operator finds what came instead of an image, and from where, also after a
-// restart; in the log on one line, with nothing that a terminal obeys.
+// What came instead of an image, and from where, is there for the operator, also
+// after a restart. The log has the host, and no byte that an origin chose.
 func TestEvidence(t *testing.T) {
 	o, c, root := newOrigin(), newClock(), t.TempDir()
 	var log bytes.Buffer
-	head := "<html>\x1b[2J\r\nlevel=ERROR \u202eforged" + strings.Repeat("x", 1000)
+	head := "<html>\x1b[2J\r\nlevel=ERROR forged" + strings.Repeat("x", 1000)
 	head = head[:fetch.MaxHead]
 	o.fail(urlA, &fetch.Error{Class: fetch.NotImage, Status: 200, Host: "final.example", Head: []byte(head), Err: errors.New("no image")})
 	options := Options{Root: root, Origin: o, Now: c.Now, Log: slog.New(slog.NewTextHandler(&log, nil))}
@@ -193,8 +192,7 @@ func TestEvidence(t *testing.T) {
 		}
 		s = openStore(t, options)
 	}
-	if got := log.String(); strings.Count(got, "\n") != 1 || strings.ContainsAny(got, "\x1b\r\u202e") ||
-		!strings.Contains(got, "final=final.example") || !strings.Contains(got, fmt.Sprintf("%q", `<html>\x1b[2J\r\n`)[1:15]) {
+	if got := log.String(); strings.Count(got, "\n") != 1 || strings.Contains(got, "forged") || !strings.Contains(got, "final=final.example") {
 		t.Errorf("logged %q", got)
 	}
 }

@@ -27,6 +27,9 @@ type event struct {
 	Height      int `json:"height"`
 	Orientation int `json:"orientation,omitempty"` // EXIF, where not 1
 	Frames      int `json:"frames,omitempty"`      // where not 1
+	// From is where the bytes came from, where that is not URL: a fallback. It is
+	// for the operator; no index holds it, and no viewer sees it.
+	From string `json:"from,omitempty"`
 }
 
 func keepEvent(i Image) *event {

@@ -9,8 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"imgkeep/bucket/approve"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
@@ -21,7 +23,7 @@ import (
 // The end of ctx ends the waiting, not the fetch.
 //
 // Errors are ErrNoBucket, ErrDenied, ErrFull, ErrClosed, a *Failure that is
-// remembered, a *fetch.Error that is not (refused, denied, busy), the end of
+// remembered (the origin's, or that of the operator's check), a *fetch.Error that is not (refused, denied, busy), the end of
 // ctx, or an error of the disk.
 func (s *Store) Keep(ctx context.Context, bucket, url string) (Image, error) {
 	image, err := s.Find(bucket, url)
@@ -41,50 +43,137 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url string) (Image, er
 	if err := s.hasRoom(); err != nil {
 		return Image{}, err
 	}
-	tmp, image, err := s.download(ctx, bucket, url)
+	d, err := s.downloadApproved(ctx, bucket, url)
 	if err != nil {
 		return Image{}, err
 	}
-	defer tmp.Close()
-	if err := place(s.disk, tmp, s.Path(image.File())); err != nil {
+	defer d.tmp.Close()
+	image := d.image
+	if err := place(s.disk, d.tmp, s.Path(image.File())); err != nil {
 		return Image{}, fmt.Errorf("store the image: %w", full(err))
 	}
-	if err := s.commit(index.Change{Bucket: bucket, URL: url, Keep: image.entry()}, keepEvent(image)); err != nil {
+	line := keepEvent(image)
+	if d.from != url {
+		line.From = d.from
+	}
+	if err := s.commit(index.Change{Bucket: bucket, URL: url, Keep: image.entry()}, line); err != nil {
 		return Image{}, err
 	}
 	return image, nil
 }
 
-// download fetches an image to a file in tmp, which is the caller's to close and
-// remove. A failure that says something about the image is remembered.
-func (s *Store) download(ctx context.Context, bucket, url string) (_ *os.File, _ Image, err error) {
+// download is an image in a file in tmp, which is its holder's to close and remove.
+type download struct {
+	tmp   *os.File
+	image Image
+	from  string // the URL at which it was found
+}
+
+// downloadApproved is download for an image that nobody has approved of yet.
+func (s *Store) downloadApproved(ctx context.Context, bucket, url string) (download, error) {
+	d, err := s.download(ctx, bucket, url)
+	if err != nil {
+		return download{}, err
+	}
+	if err := s.approve(ctx, d); err != nil {
+		s.discard(d.tmp)
+		return download{}, err
+	}
+	return d, nil
+}
+
+// download fetches an image: from its origin or, where that says that it is gone,
+// from the first fallback that has it. A failure that says something about the
+// image is remembered, and it is the origin's.
+func (s *Store) download(ctx context.Context, bucket, url string) (download, error) {
+	hosts := s.buckets[bucket].Hosts
+	d, err := s.fetch(ctx, bucket, url, url, hosts)
+	var gone *fetch.Error
+	if !errors.As(err, &gone) || gone.Class != fetch.Gone || strings.HasPrefix(url, localURL) {
+		return d, s.fetchFailed(ctx, bucket, url, err)
+	}
+	for _, f := range s.fallbacks {
+		d, err := s.fetch(ctx, bucket, url, f.Around(url), hostsOf(f, hosts))
+		if err == nil {
+			s.log.Info("found elsewhere what is gone from its origin", "bucket", bucket, "host", hostOf(url), "at", f.Host())
+			return d, nil
+		}
+		var e *fetch.Error
+		if !errors.As(err, &e) || e.Class == fetch.Busy {
+			return download{}, s.fetchFailed(ctx, bucket, url, err) // ours, and soon over
+		}
+		s.log.Info("a fallback has not got it either", "bucket", bucket, "host", hostOf(url), "at", f.Host(), "class", e.Class, "status", e.Status, "error", e)
+	}
+	return download{}, s.fetchFailed(ctx, bucket, url, gone)
+}
+
+// hostsOf are those that a bucket that is restricted to some lets a fallback lead
+// to: the operator has named the fallback's own. nil: all.
+func hostsOf(f fetch.Fallback, bucket []string) []string {
+	if len(bucket) == 0 {
+		return nil
+	}
+	return append([]string{f.Host()}, bucket...)
+}
+
+// localURL begins the URLs of local files, which are nowhere else.
+const localURL = "local:"
+
+// fetch fetches the image of a URL from where it is looked for.
+func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []string) (_ download, err error) {
 	tmp, err := s.temp("image-*")
 	if err != nil {
-		return nil, Image{}, err
+		return download{}, err
 	}
 	defer func() {
 		if err != nil {
 			s.discard(tmp)
 		}
 	}()
-	b := s.buckets[bucket]
 	hash := sha256.New()
 	result, err := s.origin.Fetch(ctx, fetch.Request{
-		URL: url, Hosts: b.Hosts, MaxBytes: b.MaxBytes, Limits: s.limits,
+		URL: from, Hosts: hosts, MaxBytes: s.buckets[bucket].MaxBytes, Limits: s.limits,
+		Digest: func() [32]byte { return [32]byte(hash.Sum(nil)) },
 	}, io.MultiWriter(diskWriter{s.disk, tmp}, hash))
 	if err != nil {
-		return nil, Image{}, s.fetchFailed(ctx, bucket, url, err)
+		return download{}, err
 	}
-	return tmp, Image{
+	return download{tmp: tmp, from: from, image: Image{
 		Bucket: bucket, URL: url, Digest: Digest(hash.Sum(nil)), Info: result.Info,
 		Bytes: result.Bytes, Stored: s.now().UTC().Truncate(time.Second),
-	}, nil
+	}}, nil
+}
+
+// approve asks whether an image may be kept. Nothing of it is visible yet.
+func (s *Store) approve(ctx context.Context, d download) error {
+	if s.approver == nil {
+		return nil
+	}
+	i := d.image
+	err := s.approver.Ask(ctx, approve.Question{
+		Bucket: i.Bucket, URL: i.URL, Type: i.Format.ContentType(), Digest: i.Digest.String(), Bytes: i.Bytes,
+	}, d.tmp)
+	class := Unchecked
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ErrClosed
+	case errors.Is(err, approve.ErrRejected):
+		class = Rejected
+	case s.open:
+		s.log.Warn("kept without the operator's check", "bucket", i.Bucket, "host", hostOf(i.URL), "digest", i.Digest, "error", err)
+		return nil
+	}
+	return s.fetchFailed(ctx, i.Bucket, i.URL, &fetch.Error{Class: class, Host: hostOf(i.URL), Err: err})
 }
 
 // fetchFailed decides what a failed fetch is to the caller.
 func (s *Store) fetchFailed(ctx context.Context, bucket, url string, err error) error {
 	var e *fetch.Error
 	switch {
+	case err == nil:
+		return nil
 	case ctx.Err() != nil:
 		return ErrClosed // ours, not the origin's
 	case !errors.As(err, &e):
@@ -99,7 +188,7 @@ func (s *Store) fetchFailed(ctx context.Context, bucket, url string, err error) 
 		return err
 	}
 	s.log.Info("fetch failed", "bucket", bucket, "host", hostOf(url), "class", f.Class, "status", f.Status,
-		"final", f.Host, "head", fetch.Excerpt(f.Head), "attempts", f.Attempts, "next", f.Next, "error", e)
+		"final", f.Host, "attempts", f.Attempts, "next", f.Next, "error", e)
 	return f
 }
 
@@ -173,7 +262,8 @@ func (s *Store) fetchAndHeal(ctx context.Context, image Image) error {
 	if err := s.hasRoom(); err != nil {
 		return err
 	}
-	tmp, got, err := s.download(ctx, image.Bucket, image.URL)
+	// Without a question: these bytes have been approved of, or are thrown away.
+	d, err := s.download(ctx, image.Bucket, image.URL)
 	var f *Failure
 	if errors.As(err, &f) {
 		return fmt.Errorf("%w: %w", ErrLost, err)
@@ -181,14 +271,14 @@ func (s *Store) fetchAndHeal(ctx context.Context, image Image) error {
 	if err != nil {
 		return err
 	}
-	defer tmp.Close()
-	if got.Digest != image.Digest {
-		s.discard(tmp)
-		cause := &fetch.Error{Class: classLost, Host: hostOf(image.URL), Err: fmt.Errorf("the origin has other bytes now: %s", got.Digest)}
+	defer d.tmp.Close()
+	if d.image.Digest != image.Digest {
+		s.discard(d.tmp)
+		cause := &fetch.Error{Class: classLost, Host: hostOf(image.URL), Err: fmt.Errorf("the origin has other bytes now: %s", d.image.Digest)}
 		f, err := s.remember(image.Bucket, image.URL, cause)
 		return errors.Join(ErrLost, err, orNil(f))
 	}
-	if err := place(s.disk, tmp, s.Path(image.File())); err != nil {
+	if err := place(s.disk, d.tmp, s.Path(image.File())); err != nil {
 		return fmt.Errorf("store the image: %w", full(err))
 	}
 	return s.commit(index.Change{Bucket: image.Bucket, URL: image.URL, Keep: image.entry()}, nil)
@@ -238,12 +328,12 @@ func (s *Store) Fetch(ctx context.Context, bucket, url string) (*Passing, error)
 	if err := s.hasRoom(); err != nil {
 		return nil, err
 	}
-	tmp, image, err := s.download(ctx, bucket, url)
+	d, err := s.downloadApproved(ctx, bucket, url)
 	if err != nil {
 		return nil, err
 	}
-	s.disk.RemoveAll(tmp.Name())
-	return &Passing{File: tmp, Info: image.Info, Bytes: image.Bytes}, nil
+	s.disk.RemoveAll(d.tmp.Name())
+	return &Passing{File: d.tmp, Info: d.image.Info, Bytes: d.image.Bytes}, nil
 }
 
 func (s *Store) temp(pattern string) (*os.File, error) {

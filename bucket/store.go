@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"imgkeep/bucket/approve"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
@@ -20,6 +21,13 @@ import (
 // Origin is where images come from: a [fetch.Fetcher], or a test's own.
 type Origin interface {
 	Fetch(ctx context.Context, r fetch.Request, dst io.Writer) (fetch.Result, error)
+}
+
+// Approver says whether an image may be kept: an [approve.Client], or a test's own.
+type Approver interface {
+	// Ask returns nil for yes, an error that wraps approve.ErrRejected for no, and
+	// any other where there is no answer.
+	Ask(ctx context.Context, q approve.Question, image io.ReaderAt) error
 }
 
 // Bucket is the configuration of one bucket.
@@ -39,6 +47,15 @@ type Options struct {
 	Limits    probe.Limits // of an image
 	DenyHosts []string     // hosts whose images are neither fetched nor served, as fetch.MatchHost reads them
 
+	// Fallbacks are URLs with {url} in them, see fetch.ParseFallback, that are tried one
+	// after the other when an origin says that an image is gone, and only then.
+	Fallbacks []string
+	// Approver is asked before an image is kept or passed on. nil: nobody is.
+	Approver Approver
+	// ApproveOpen keeps an image when Approver gives no answer. Without it that is
+	// a failure of class Unchecked.
+	ApproveOpen bool
+
 	// MinFree and MinFreeInodes are floors: with less left on the file system
 	// nothing new is kept. 0: no floor.
 	MinFree       int64
@@ -57,6 +74,9 @@ type Store struct {
 	origin    Origin
 	limits    probe.Limits
 	denied    func(host string) bool // nil: none is
+	fallbacks []fetch.Fallback
+	approver  Approver
+	open      bool // keeps what the approver says nothing of
 	minFree   uint64
 	minInodes uint64
 	now       func() time.Time
@@ -111,6 +131,14 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	if len(o.DenyHosts) > 0 {
 		s.denied = fetch.HostMatcher(o.DenyHosts)
+	}
+	s.approver, s.open = o.Approver, o.ApproveOpen
+	for i, template := range o.Fallbacks {
+		f, err := fetch.ParseFallback(template)
+		if err != nil {
+			return nil, fmt.Errorf("fallbacks[%d]: %w", i, err)
+		}
+		s.fallbacks = append(s.fallbacks, f)
 	}
 	var names []string
 	for _, b := range o.Buckets {

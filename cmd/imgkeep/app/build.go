@@ -16,6 +16,7 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/approve"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
 	"imgkeep/cmd/imgkeep/app/config"
@@ -44,7 +45,8 @@ func build(c config.Config, log *slog.Logger, now func() time.Time) (_ *parts, e
 	if err != nil {
 		return nil, err
 	}
-	fetcher, err := newFetcher(c.Fetch, log, now)
+	mine := newOwn(c, signer, now)
+	fetcher, err := newFetcher(c.Fetch, mine, log, now)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +69,7 @@ func build(c config.Config, log *slog.Logger, now func() time.Time) (_ *parts, e
 		return nil, err
 	}
 	options := server.Options{
-		Store: p.store, Signer: signer, Resizer: p.pool,
+		Store: p.store, Signer: signer, Resizer: p.pool, Unwrap: mine.unwrap,
 		Sizes: c.Sizes, Quality: c.Resize.Quality,
 		Handoff:     c.Handoff == "nginx",
 		Placeholder: placeholder, Now: now, Log: log,
@@ -112,14 +114,22 @@ func newLimits(c config.Config) (probe.Limits, error) {
 	return l, nil
 }
 
-func newFetcher(c config.Fetch, log *slog.Logger, now func() time.Time) (*fetch.Fetcher, error) {
-	f, err := fetch.New(fetch.Options{
+func newFetcher(c config.Fetch, mine *own, log *slog.Logger, now func() time.Time) (*fetch.Fetcher, error) {
+	o := fetch.Options{
 		Timeout: c.Timeout, HeaderTimeout: c.HeaderTimeout, MaxRedirects: c.MaxRedirects,
 		Ports: c.Ports, Networks: c.Networks, DenyHosts: c.DenyHosts,
 		UserAgent: c.UserAgent, Proxy: c.Proxy, LocalRoot: c.LocalRoot,
 		Concurrency: c.Concurrency, PerHost: c.PerHost, Queue: c.Queue,
+		Own: mine.is,
 		Now: now, Logger: log,
-	})
+	}
+	for _, p := range c.Profiles {
+		o.Profiles = append(o.Profiles, fetch.Profile(p))
+	}
+	for _, r := range c.Removed {
+		o.Removed = append(o.Removed, fetch.Removed(r))
+	}
+	f, err := fetch.New(o)
 	if err != nil {
 		return nil, usagef("%w", err)
 	}
@@ -129,9 +139,16 @@ func newFetcher(c config.Fetch, log *slog.Logger, now func() time.Time) (*fetch.
 func newStore(c config.Config, origin bucket.Origin, limits probe.Limits, log *slog.Logger, now func() time.Time) (*bucket.Store, error) {
 	o := bucket.Options{
 		Root: c.Root, Origin: origin, MaxBytes: int64(c.Fetch.MaxBytes), Limits: limits,
-		DenyHosts: c.Fetch.DenyHosts,
-		MinFree:   int64(c.Store.MinFree), MinFreeInodes: c.Store.MinFreeInodes,
+		DenyHosts: c.Fetch.DenyHosts, Fallbacks: c.Fetch.Fallbacks,
+		MinFree: int64(c.Store.MinFree), MinFreeInodes: c.Store.MinFreeInodes,
 		Now: now, Log: log,
+	}
+	if c.Approve.URL != "" {
+		client, err := approve.New(approve.Options{URL: c.Approve.URL, Timeout: c.Approve.Timeout, Concurrency: c.Approve.Concurrency})
+		if err != nil {
+			return nil, usagef("%w", err)
+		}
+		o.Approver, o.ApproveOpen = client, c.Approve.Fail == "open"
 	}
 	for _, b := range c.Buckets {
 		o.Buckets = append(o.Buckets, bucket.Bucket{Name: b.Name, Hosts: b.Hosts, MaxBytes: int64(b.MaxBytes)})

@@ -38,6 +38,7 @@ type Config struct {
 	// Formats are the formats that are accepted, by their names in bucket/probe.
 	Formats []string `yaml:"formats"`
 	Fetch   Fetch    `yaml:"fetch"`
+	Approve Approve  `yaml:"approve"`
 	Resize  Resize   `yaml:"resize"`
 	Store   Store    `yaml:"store"`
 	Nginx   Nginx    `yaml:"nginx"`
@@ -100,6 +101,17 @@ type Fetch struct {
 	// Proxy is the URL of an outbound proxy: http, https or socks5. It may
 	// hold a password. Empty: none.
 	Proxy string `yaml:"proxy"`
+	// Profiles say how some hosts are asked otherwise. The first that names a
+	// host holds for it.
+	Profiles []Profile `yaml:"profiles"`
+	// Removed are marks of pictures that say that an image was removed.
+	Removed []Removed `yaml:"removed"`
+	// Fallbacks are URLs with {url} in them at which is looked for what is gone
+	// from its origin. Empty: nowhere.
+	Fallbacks []string `yaml:"fallbacks"`
+	// OwnHosts are names of this server besides that of BaseURL, written as
+	// Bucket.Hosts.
+	OwnHosts []string `yaml:"own_hosts"`
 	// LocalRoot is the folder that local:///path is read from. Empty: local
 	// URLs are refused.
 	LocalRoot string `yaml:"local_root"`
@@ -110,6 +122,40 @@ type Fetch struct {
 	PerHost int `yaml:"per_host"`
 	// Queue is how many more may wait.
 	Queue int `yaml:"queue"`
+}
+
+// Profile is how some hosts are asked.
+type Profile struct {
+	// Hosts are written as Bucket.Hosts. At least one.
+	Hosts []string `yaml:"hosts"`
+	// UserAgent is sent to them. Empty: Fetch.UserAgent.
+	UserAgent string `yaml:"user_agent"`
+	// Referer is sent to them, a URL. Empty: none.
+	Referer string `yaml:"referer"`
+	// Proxy is as Fetch.Proxy; fetch.NoProxy: none. Empty: Fetch.Proxy.
+	Proxy string `yaml:"proxy"`
+	// PerHost is as Fetch.PerHost. 0: that.
+	PerHost int `yaml:"per_host"`
+}
+
+// Removed is the mark of a picture that says that an image was removed, as
+// fetch.Removed describes it: one of its fields is set.
+type Removed struct {
+	URL    string `yaml:"url"`
+	ETag   string `yaml:"etag"`
+	Digest string `yaml:"digest"`
+}
+
+// Approve is about the operator's check of images before they are kept.
+type Approve struct {
+	// URL is asked about each image. Empty: nobody is.
+	URL string `yaml:"url"`
+	// Timeout bounds one question, the wait for its turn included.
+	Timeout time.Duration `yaml:"timeout"`
+	// Concurrency is how many questions are under way at once.
+	Concurrency int `yaml:"concurrency"`
+	// Fail is "closed", so that nothing is kept without an answer, or "open".
+	Fail string `yaml:"fail"`
 }
 
 // Resize is about the decoder processes.
@@ -202,7 +248,15 @@ func Default() Config {
 			Concurrency:   64,
 			PerHost:       4,
 			Queue:         1024,
+			Removed: []Removed{
+				{URL: "https://i.imgur.com/removed.png"},
+				{ETag: "d835884373f4d6c8f24742ceabe74946"},
+				{Digest: "9b5936f4006146e4e1e9025b474c02863c0b5614132ad40db4b925a10e8bfbb9"},
+				{URL: "https://s.yimg.com/pw/images/en-us/photo_unavailable.png"},
+				{URL: "https://s.yimg.com/pw/images/en-us/photo_unavailable_l.png"},
+			},
 		},
+		Approve: Approve{Timeout: 10 * time.Second, Concurrency: 8, Fail: "closed"},
 		Resize: Resize{
 			Queue:           64,
 			Timeout:         10 * time.Second,

@@ -162,10 +162,15 @@ fetch:
   deny_hosts: ["*.evil.example"]
   user_agent: Bot/2
   proxy: socks5://user:pass@proxy.example:1080
+  profiles: [{hosts: [a.example], user_agent: Bot/3, referer: "https://a.example/", proxy: direct, per_host: 1}]
+  removed: [{etag: 5c4fb843-ece}]
+  fallbacks: ["https://archive.example/{url}"]
+  own_hosts: [own.example]
   local_root: /srv/local
   concurrency: 8
   per_host: 2
   queue: 3
+approve: {url: "http://10.0.0.1:8100/?a=b", timeout: 1s, concurrency: 2, fail: open}
 resize: {command: /opt/resize, workers: 3, queue: 4, timeout: 1s, quality: 70, max_images: 10, animation_pixels: 1000, sandbox: off, max_memory: 1GiB}
 store: {min_free: 0, min_free_inodes: 0, scrub_interval: 24h, scrub_rate: 1MiB}
 nginx: {hot: /dev/shm/hot, max_links: 10, listen: ["8080"], server_name: [a.example, b.example], valid: 1s, open_files: 5, access_log: ""}

@@ -40,6 +40,8 @@ func FuzzFile(f *testing.F) {
 		"buckets: [{name: i, hosts: ['*.example.com']}, {name: f, max_bytes: 1MiB}]", "buckets: &b [{name: i}]\nsizes: *b",
 		"fetch: {networks: [10.0.0.0/8, 'fd00::/8'], ports: [80], proxy: 'http://a:b@c:80'}", "listen: unix:/a", "listen: '[::1]:80'",
 		"sign: {secrets: [a long enough secret], bucketless: i}", "fetch: 1", "sizes: {a: b}", "? [a]\n: b", "root: !!binary aGVsbG8=", "root: |\n  /a\n",
+		"fetch: {profiles: [{hosts: [a.example], proxy: direct}], removed: [{url: 'https://a.example/b'}], fallbacks: ['https://a.example/{url}'], own_hosts: []}",
+		"approve: {url: 'http://127.0.0.1:1/', fail: open}", "fetch: {removed: [{}]}",
 		"---\na: b\n---\n", "%YAML 1.2\n---\nroot: /a", "sizes: [0x10, 0o17, 1_000]", "fetch: {timeout: .inf}", "root: \"\\x00\"", "\xff\xfer\x00",
 		"buckets: [{name: i, hosts: [bücher.example]}]", "nginx: {listen: ['80'], server_name: [_]}", "a: 2026-11-01", "FETCH: {Timeout: 1s}",
 	} {
@@ -55,6 +57,14 @@ func FuzzFile(f *testing.F) {
 		}
 		if u, err := url.Parse(c.Fetch.Proxy); err == nil && u.User != nil {
 			return // its password is hidden
+		}
+		for _, p := range c.Fetch.Profiles {
+			if u, err := url.Parse(p.Proxy); err == nil && u.User != nil {
+				return
+			}
+		}
+		if strings.Contains(c.Approve.URL, "?") {
+			return // its query is hidden
 		}
 		var out bytes.Buffer
 		if err := Write(&out, c, Sources{}); err != nil {

@@ -25,7 +25,7 @@ func TestFileRefused(t *testing.T) {
 		{"buckets: [{name: i, host: [a.com]}]", "imgkeep.yaml:1: buckets[0].host: there is no such key; did you mean buckets[0].hosts?"},
 		{"log: {1: x}", "imgkeep.yaml:1: log.1: there is no such key; want one of format, level"},
 		{"log: {[a]: x}", "imgkeep.yaml: yaml: invalid map key: []interface {}{\"a\"}"},
-		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of admin, base_url, buckets, fetch, formats, handoff, listen, log, nginx, placeholder, resize, root, shutdown_timeout, sign, sizes, store|" +
+		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of admin, approve, base_url, buckets, fetch, formats, handoff, listen, log, nginx, placeholder, resize, root, shutdown_timeout, sign, sizes, store|" +
 			"imgkeep.yaml:2: log.<<: there is no such key; want one of format, level"},
 
 		// Shapes.
@@ -117,6 +117,19 @@ func TestFileRefused(t *testing.T) {
 		{"fetch: {networks: ['::ffff:10.0.0.0/104']}", "imgkeep.yaml:1: fetch.networks[0]: ::ffff:10.0.0.0/104 is an IPv4 network in IPv6's spelling; write it as IPv4"},
 		{"fetch: {user_agent: ''}", `imgkeep.yaml:1: fetch.user_agent: "" cannot be sent: want 1 to 256 characters, none of them a control character`},
 		{`fetch: {user_agent: "a\r\nHost: b"}`, `imgkeep.yaml:1: fetch.user_agent: "a\r\nHost: b" cannot be sent: want 1 to 256 characters, none of them a control character`},
+		{"fetch: {profiles: [{host: [a.example]}]}", "imgkeep.yaml:1: fetch.profiles[0].host: there is no such key; did you mean fetch.profiles[0].hosts?"},
+		{"fetch: {profiles: [{user_agent: a}]}", "imgkeep.yaml:1: fetch.profiles[0].hosts: it is empty, so that the profile would be nobody's"},
+		{"fetch: {profiles: [{hosts: ['*']}]}", `imgkeep.yaml:1: fetch.profiles[0].hosts[0]: host pattern "*": host has a character that no host name has: '*'; use example.com, *.example.com or an IP address`},
+		{"fetch: {profiles: [{hosts: [a.example], referer: a.example}]}", `imgkeep.yaml:1: fetch.profiles[0].referer: "a.example": want an http or https URL without a user name, as in https://www.example.com/`},
+		{"fetch: {profiles: [{hosts: [a.example], proxy: none}]}", "imgkeep.yaml:1: fetch.profiles[0].proxy: it is not a proxy: want http://host:port, https://host:port or socks5://host:port, with user:password@ before the host if need be"},
+		{`fetch: {profiles: [{hosts: [a.example], user_agent: "a\r\nb"}]}`, `imgkeep.yaml:1: fetch.profiles[0].user_agent: "a\r\nb" cannot be sent: want 1 to 256 characters, none of them a control character`},
+		{"fetch: {removed: [{}]}", "imgkeep.yaml:1: fetch.removed[0]: want exactly one of url, etag and digest"},
+		{"fetch: {removed: [{url: a, etag: b}]}", "imgkeep.yaml:1: fetch.removed[0]: want exactly one of url, etag and digest"},
+		{"fetch: {fallbacks: ['https://a.example/']}", `imgkeep.yaml:1: fetch.fallbacks[0]: "https://a.example/": want an http or https URL with {url} in its path or query, as in https://web.archive.org/web/0im_/{url}`},
+		{"fetch: {own_hosts: ['https://a.example']}", `imgkeep.yaml:1: fetch.own_hosts[0]: host pattern "https://a.example": host is not an IPv6 address; use example.com, *.example.com or an IP address`},
+		{"approve: {url: '127.0.0.1:8100'}", "imgkeep.yaml:1: approve.url: want http or https and a host, without a user name, as in http://127.0.0.1:8100/check"},
+		{"approve: {url: 'http://u:p@a.example/'}", "imgkeep.yaml:1: approve.url: want http or https and a host, without a user name, as in http://127.0.0.1:8100/check"},
+		{"approve: {fail: shut}", `imgkeep.yaml:1: approve.fail: "shut" is not one of closed, open`},
 		{"fetch: {proxy: 'localhost:3128'}", "imgkeep.yaml:1: fetch.proxy: it is not a proxy: want http://host:port, https://host:port or socks5://host:port, with user:password@ before the host if need be"},
 		{"fetch: {proxy: 'socks4://a:1'}", "imgkeep.yaml:1: fetch.proxy: it is not a proxy: want http://host:port, https://host:port or socks5://host:port, with user:password@ before the host if need be"},
 		{"fetch: {proxy: 'http://a/path'}", "imgkeep.yaml:1: fetch.proxy: it is not a proxy: want http://host:port, https://host:port or socks5://host:port, with user:password@ before the host if need be"},
@@ -164,6 +177,11 @@ func TestRanges(t *testing.T) {
 		{"fetch.concurrency", "0", "1", "10000", "10001"},
 		{"fetch.per_host", "0", "1", "", ""}, // more is brought down to concurrency
 		{"fetch.queue", "0", "1", "1000000", "1000001"},
+		{"fetch.profiles", "[{hosts: [a.example], per_host: -1}]", "[{hosts: [a.example], per_host: 0}]", "[{hosts: [a.example], per_host: 10000}]", "[{hosts: [a.example], per_host: 10001}]"},
+		{"fetch.profiles", "[{hosts: []}]", "[{hosts: [a.example]}]", "[{hosts: [a.example], user_agent: " + strings.Repeat("a", 256) + "}]", "[{hosts: [a.example], user_agent: " + strings.Repeat("a", 257) + "}]"},
+		{"fetch.removed", "[{etag: '1234567'}]", "[{etag: '12345678'}]", "[{digest: " + strings.Repeat("ab", 32) + "}]", "[{digest: " + strings.Repeat("ab", 33) + "}]"},
+		{"approve.timeout", "0s", "1ms", "1h", "61m"},
+		{"approve.concurrency", "0", "1", "1000", "1001"},
 		{"fetch.ports", "[0]", "[1]", "[65535]", "[65536]"},
 		{"resize.workers", "-1", "0", "1024", "1025"},
 		{"resize.queue", "0", "1", "1000000", "1000001"},

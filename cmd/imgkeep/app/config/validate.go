@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"imgkeep/bucket/approve"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
 	"imgkeep/sign"
@@ -78,6 +79,7 @@ func (c *Config) validate(p *problems) {
 	unique(p, "formats", c.Formats)
 
 	c.Fetch.validate(p)
+	c.Approve.validate(p)
 
 	between(p, "resize.workers", c.Resize.Workers, 0, 1024)
 	between(p, "resize.queue", c.Resize.Queue, 1, maxQueue)
@@ -251,30 +253,81 @@ func (f *Fetch) validate(p *problems) {
 		}
 	}
 	checkHosts(p, "fetch.deny_hosts", f.DenyHosts)
-	// An empty one is refused by many origins.
-	if strings.TrimSpace(f.UserAgent) == "" || !controlFree(f.UserAgent) || len(f.UserAgent) > 256 {
-		p.addf("fetch.user_agent", "%q cannot be sent: want 1 to 256 characters, none of them a control character", f.UserAgent)
+	validateUserAgent(p, "fetch.user_agent", f.UserAgent) // an empty one is refused by many origins
+	validateProxy(p, "fetch.proxy", f.Proxy)
+	f.validateProfiles(p)
+	for i, r := range f.Removed {
+		if err := fetch.Removed(r).Check(); err != nil {
+			p.add(item("fetch.removed", i), err)
+		}
 	}
-	f.validateProxy(p)
+	for i, s := range f.Fallbacks {
+		if _, err := fetch.ParseFallback(s); err != nil {
+			p.add(item("fetch.fallbacks", i), err)
+		}
+	}
+	unique(p, "fetch.fallbacks", f.Fallbacks)
+	checkHosts(p, "fetch.own_hosts", f.OwnHosts)
 }
 
-func (f *Fetch) validateProxy(p *problems) {
-	if f.Proxy == "" {
+func (f *Fetch) validateProfiles(p *problems) {
+	for i, profile := range f.Profiles {
+		at := item("fetch.profiles", i)
+		if len(profile.Hosts) == 0 {
+			p.addf(at+".hosts", "it is empty, so that the profile would be nobody's")
+		}
+		checkHosts(p, at+".hosts", profile.Hosts)
+		if profile.UserAgent != "" {
+			validateUserAgent(p, at+".user_agent", profile.UserAgent)
+		}
+		if err := fetch.CheckReferer(profile.Referer); err != nil {
+			p.addf(at+".referer", "%q: %w", profile.Referer, err)
+		}
+		if profile.Proxy != fetch.NoProxy {
+			validateProxy(p, at+".proxy", profile.Proxy)
+		}
+		between(p, at+".per_host", profile.PerHost, 0, 10_000)
+	}
+}
+
+func (a *Approve) validate(p *problems) {
+	if a.URL != "" {
+		// Without the URL, which may hold a token.
+		if err := approve.CheckURL(a.URL); err != nil {
+			p.add("approve.url", err)
+		} else if _, query, _ := strings.Cut(a.URL, "?"); query == redacted {
+			p.addf("approve.url", "the query is %q, which stands for a hidden one; write the real one", redacted)
+		}
+	}
+	between(p, "approve.timeout", a.Timeout, time.Millisecond, time.Hour)
+	between(p, "approve.concurrency", a.Concurrency, 1, 1000)
+	oneOf(p, "approve.fail", a.Fail, "closed", "open")
+}
+
+// validateUserAgent refuses what net/http would not send.
+func validateUserAgent(p *problems, key, s string) {
+	if strings.TrimSpace(s) == "" || !controlFree(s) || len(s) > 256 {
+		p.addf(key, "%q cannot be sent: want 1 to 256 characters, none of them a control character", s)
+	}
+}
+
+func validateProxy(p *problems, key, proxy string) {
+	if proxy == "" {
 		return
 	}
 	// Messages leave the URL out, because of its password.
-	u, err := url.Parse(f.Proxy)
+	u, err := url.Parse(proxy)
 	if err != nil || !slices.Contains([]string{"http", "https", "socks5"}, u.Scheme) || u.Hostname() == "" ||
 		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		p.addf("fetch.proxy", "it is not a proxy: want http://host:port, https://host:port or socks5://host:port, with user:password@ before the host if need be")
+		p.addf(key, "it is not a proxy: want http://host:port, https://host:port or socks5://host:port, with user:password@ before the host if need be")
 		return
 	}
 	if password, _ := u.User.Password(); password == redacted {
-		p.addf("fetch.proxy", "the password is %q, which stands for a hidden one; write the real one", redacted)
+		p.addf(key, "the password is %q, which stands for a hidden one; write the real one", redacted)
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			p.addf("fetch.proxy", "%q is not a port: want a number from 1 to 65535", port)
+			p.addf(key, "%q is not a port: want a number from 1 to 65535", port)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/url"
 	"reflect"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -14,15 +15,21 @@ const redacted = "xxxxx"
 
 // Write prints a configuration as YAML that Load reads again, with a comment at
 // each setting that says where it comes from, unless that is the default.
-// Secrets are left out, and the password of the proxy is replaced: what is
-// printed may be shown to others.
+// Secrets are left out, and passwords of proxies and the query of approve.url
+// are replaced: what is printed may be shown to others.
 func Write(w io.Writer, c Config, s Sources) error {
 	secrets := len(c.Sign.Secrets)
 	c.Sign.Secrets = nil
-	password := false
-	if u, err := url.Parse(c.Fetch.Proxy); err == nil {
-		_, password = u.User.Password()
-		c.Fetch.Proxy = u.Redacted()
+	var password, inProfile, token bool
+	c.Fetch.Proxy, password = withoutPassword(c.Fetch.Proxy)
+	c.Fetch.Profiles = slices.Clone(c.Fetch.Profiles)
+	for i := range c.Fetch.Profiles {
+		p, hidden := withoutPassword(c.Fetch.Profiles[i].Proxy)
+		c.Fetch.Profiles[i].Proxy, inProfile = p, inProfile || hidden
+	}
+	if u, err := url.Parse(c.Approve.URL); err == nil && u.RawQuery != "" {
+		u.RawQuery, token = redacted, true
+		c.Approve.URL = u.String()
 	}
 	comment := func(key string) string {
 		text := ""
@@ -31,8 +38,10 @@ func Write(w io.Writer, c Config, s Sources) error {
 			text = "none is set; the server needs one"
 		case key == secretsKey:
 			text = fmt.Sprintf("%d hidden", secrets)
-		case key == "fetch.proxy" && password:
+		case key == "fetch.proxy" && password, key == "fetch.profiles" && inProfile:
 			text = "password hidden"
+		case key == "approve.url" && token:
+			text = "query hidden"
 		}
 		if source := s.Of(key); source != "default" {
 			if text != "" {
@@ -52,6 +61,18 @@ func Write(w io.Writer, c Config, s Sources) error {
 		return err
 	}
 	return enc.Close()
+}
+
+// withoutPassword replaces the password of a URL, and tells whether it had one.
+func withoutPassword(s string) (string, bool) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return s, false
+	}
+	if _, has := u.User.Password(); !has {
+		return s, false
+	}
+	return u.Redacted(), true
 }
 
 // encode fills a node with a value. Lists, and what is in them, stand on one line.
@@ -77,7 +98,7 @@ func encode(n *yaml.Node, v reflect.Value, key string, comment func(key string) 
 		}
 	case v.Kind() == reflect.Slice:
 		n.Kind = yaml.SequenceNode
-		if !isSection(v.Type().Elem()) {
+		if !isSection(v.Type().Elem()) || v.Len() == 0 {
 			n.Style = yaml.FlowStyle
 		}
 		for i := range v.Len() {

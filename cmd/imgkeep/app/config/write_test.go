@@ -24,6 +24,8 @@ func TestWriteIsLoadable(t *testing.T) {
 		"root: '/srv/a b/ #c: d'\nplaceholder: '/tmp/\"x\"'\nfetch: {user_agent: 'Bot: [1] # \"2\"', networks: [10.0.0.0/8]}\nsizes: []",
 		"base_url: https://a.example\nshutdown_timeout: 90s\nfetch: {max_bytes: 10000001}\nstore: {min_free: 0}\nnginx: {listen: ['80', '[::]:80']}",
 		"fetch: {proxy: 'socks5://me@proxy.example:1080'}",
+		"fetch: {profiles: [{hosts: [a.example, '*.b.example'], referer: 'https://a.example/?x=1'}, {hosts: [c.example], proxy: direct}], removed: [], fallbacks: ['https://a.example/?u={url}'], own_hosts: [o.example]}",
+		"fetch: {removed: [{url: 'https://a.example/gone.png'}, {etag: '\"12345678\"'}]}\napprove: {url: 'http://127.0.0.1:1/check', fail: open}",
 	} {
 		c, s := mustLoad(t, text)
 		out := written(t, c, s)
@@ -41,9 +43,11 @@ func TestWriteIsLoadable(t *testing.T) {
 func TestWriteHides(t *testing.T) {
 	t.Setenv("IMGKEEP_SECRET", goodSecret)
 	file := write(t, "secret", otherSecret, 0o600)
-	c, s := mustLoad(t, "sign: {secret_files: ["+file+"]}\nfetch: {proxy: 'http://me:hunter2@proxy.example:3128'}")
+	c, s := mustLoad(t, "sign: {secret_files: ["+file+"]}\n"+
+		"fetch: {proxy: 'http://me:hunter2@proxy.example:3128', profiles: [{hosts: [a.example], proxy: 'socks5://me:hunter3@p.example'}]}\n"+
+		"approve: {url: 'http://127.0.0.1:1/check?token=hunter4'}")
 	out := written(t, c, s)
-	for _, secret := range []string{goodSecret, otherSecret, "hunter2"} {
+	for _, secret := range []string{goodSecret, otherSecret, "hunter2", "hunter3", "hunter4"} {
 		if strings.Contains(out, secret) {
 			t.Errorf("it shows %q:\n%s", secret, out)
 		}
@@ -52,6 +56,9 @@ func TestWriteHides(t *testing.T) {
 		"  secrets: [] # 2 hidden; IMGKEEP_SECRET\n",
 		"  secret_files: [" + file + "] # ",
 		"  proxy: http://me:xxxxx@proxy.example:3128 # password hidden; ",
+		"proxy: 'socks5://me:xxxxx@p.example'",
+		"  profiles: # password hidden; ",
+		"  url: http://127.0.0.1:1/check?xxxxx # query hidden; ",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("it lacks %q:\n%s", want, out)
@@ -59,11 +66,14 @@ func TestWriteHides(t *testing.T) {
 	}
 	// Loaded as it is, it would use a wrong password: that is refused.
 	t.Setenv("IMGKEEP_SECRET", "")
-	if _, _, err := load(t, out); err == nil || !strings.Contains(err.Error(), "fetch.proxy: the password is") {
-		t.Errorf("the hidden password is taken: %v", err)
+	_, _, err := load(t, out)
+	for _, key := range []string{"fetch.proxy: the password is", "fetch.profiles[0].proxy: the password is", "approve.url: the query is"} {
+		if err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("what is hidden is taken (%s): %v", key, err)
+		}
 	}
 	// The configuration itself is left alone.
-	if len(c.Sign.Secrets) != 2 || !strings.Contains(c.Fetch.Proxy, "hunter2") {
+	if len(c.Sign.Secrets) != 2 || !strings.Contains(c.Fetch.Proxy, "hunter2") || !strings.Contains(c.Fetch.Profiles[0].Proxy, "hunter3") {
 		t.Error("Write changes what it writes")
 	}
 }

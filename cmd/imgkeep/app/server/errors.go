@@ -70,6 +70,8 @@ var classes = map[fetch.Class]verdict{
 	fetch.TooManyPixels: {status: 413, code: "too-many-pixels", line: "the image has too many pixels"},
 	fetch.NotImage:      {status: 415, code: "type", line: "not an image of an accepted type"},
 	fetch.Broken:        {status: 422, code: "broken", line: "the image is broken or cut off"},
+	bucket.Rejected:     {status: 451, code: "rejected", line: "rejected by the operator's check"},
+	bucket.Unchecked:    {status: 503, code: "unchecked", line: "the operator's check gives no answer: try again later", retry: soon},
 	fetch.Busy:          {status: 503, code: "busy", line: "too busy: try again later", retry: soon},
 }
 

@@ -48,6 +48,11 @@ type Options struct {
 	Signer  *sign.Signer
 	Resizer Resizer
 
+	// Unwrap returns the URL that is meant by a canonical one: another one where
+	// that is a link of this server itself. Its error is the viewer's. nil: each URL
+	// means itself.
+	Unwrap func(url string) (string, error)
+
 	Sizes   []int // lengths in pixels that a side of a size may have
 	Quality int   // of sizes in lossy formats, 1 to 100
 
@@ -145,6 +150,11 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request) error {
 	url, err := bucket.Canonical(raw)
 	if err != nil {
 		return err
+	}
+	if s.Unwrap != nil {
+		if url, err = s.Unwrap(url); err != nil {
+			return err
+		}
 	}
 	if l.Proxy {
 		return s.pass(w, r, l.Bucket, url)

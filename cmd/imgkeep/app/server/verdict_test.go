@@ -1,11 +1,13 @@
 package server_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/approve"
 	"imgkeep/bucket/fetch"
 	"imgkeep/cmd/imgkeep/app/server"
 	"imgkeep/resize"
@@ -119,6 +122,59 @@ func TestRetryAfter(t *testing.T) {
 			t.Errorf("after %v: %s, want %s", test.after, got, test.want)
 		}
 	}
+}
+
+// check is an operator's check with one answer.
+type check struct{ err error }
+
+func (c check) Ask(context.Context, approve.Question, io.ReaderAt) error { return c.err }
+
+func TestVerdictsOfTheCheck(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  error
+		want verdict
+	}{
+		"no":        {fmt.Errorf("%w: %s", approve.ErrRejected, private), verdict{451, "rejected", ""}},
+		"no answer": {fmt.Errorf("%w: %s", approve.ErrNoAnswer, private), verdict{503, "unchecked", "30"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, func(o *bucket.Options, _ *server.Options) { o.Approver = check{test.err} })
+			url := s.origin.put("cat", toJPEG(t, 30, 30))
+			for _, path := range []string{
+				s.link("full", url), s.link("full", url), s.link("10x10", url), s.link("info", url), s.proxyLink("full", url),
+				s.proxyLink("full", s.origin.put("dog", toJPEG(t, 30, 30))),
+			} {
+				w := s.get(path)
+				checkError(t, path, w, test.want.status, test.want.code)
+				if got := w.Header().Get("Retry-After"); got != test.want.retry {
+					t.Errorf("Retry-After is %q, want %q", got, test.want.retry)
+				}
+			}
+		})
+	}
+}
+
+// What a link is unwrapped to is what is kept, and a refusal is the viewer's.
+func TestUnwrap(t *testing.T) {
+	s := newSite(t, func(_ *bucket.Options, o *server.Options) {
+		o.Unwrap = func(url string) (string, error) {
+			if strings.Contains(url, "forged") {
+				return "", &fetch.Error{Class: fetch.Refused, Err: errors.New(private)}
+			}
+			return strings.Replace(url, "outer.example/", "origin.example/", 1), nil
+		}
+	})
+	url := s.origin.put("cat", toJPEG(t, 30, 30))
+	outer := strings.Replace(url, "origin.example/", "outer.example/", 1)
+	for _, path := range []string{s.link("full", outer), s.link("full", url), s.link("info", outer), s.proxyLink("full", outer)} {
+		if w := s.get(path); w.Code != 200 {
+			t.Errorf("%s: status %d", path, w.Code)
+		}
+	}
+	if s.origin.fetches[url] != 1 || len(s.origin.fetches) != 1 {
+		t.Errorf("fetched %v", s.origin.fetches)
+	}
+	checkError(t, "forged", s.get(s.link("full", "http://outer.example/forged")), 403, "refused")
 }
 
 func TestVerdictsOnDecoders(t *testing.T) {

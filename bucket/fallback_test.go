@@ -1,0 +1,145 @@
+package bucket
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"imgkeep/bucket/fetch"
+)
+
+const (
+	archive = "https://archive.example/web/0im_/{url}"
+	mirror  = "http://mirror.example/?v=1&u={url}&x"
+)
+
+// What is gone from its origin is taken from the first fallback that has it, and
+// the journal says so. It is found again by reindex.
+func TestFallback(t *testing.T) {
+	o, root := newOrigin(), t.TempDir()
+	const asked = "https://example.com/a.png?b=1&c=2"
+	const found = "http://mirror.example/?v=1&u=https%3A%2F%2Fexample.com%2Fa.png%3Fb%3D1%26c%3D2&x"
+	o.set(found, "a")
+	options := Options{Root: root, Origin: o, Now: newClock().Now, Fallbacks: []string{archive, mirror}}
+	s := openStore(t, options)
+	image := keep(t, s, asked)
+	if image.URL != asked || content(t, s, image) != "a" {
+		t.Errorf("kept %+v", image)
+	}
+	if o.count(asked) != 1 || o.count("https://archive.example/web/0im_/"+asked) != 1 || o.count(found) != 1 {
+		t.Errorf("asked %v", o.fetches)
+	}
+	o.set(urlB, "b")
+	keep(t, s, urlB)
+	events := readJournal(t, root, "i")
+	if len(events) != 2 || events[0].URL != asked || events[0].From != found || events[1].From != "" {
+		t.Errorf("the journal has %+v", events)
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Reindex(t.Context(), ReindexOptions{Root: root}); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, options)
+	if again, err := s.Find("i", asked); err != nil || again != image {
+		t.Errorf("after reindex: %+v, %v; want %+v", again, err, image)
+	}
+}
+
+// Only what is gone is looked for elsewhere.
+func TestFallbackOnlyForGone(t *testing.T) {
+	for _, class := range []fetch.Class{
+		fetch.Refused, fetch.Denied, fetch.Blocked, fetch.Failed, fetch.Timeout, fetch.TooLarge, fetch.TooManyPixels, fetch.NotImage, fetch.Broken, fetch.Busy,
+	} {
+		o := newOrigin()
+		o.set("https://archive.example/web/0im_/"+urlA, "a")
+		o.fail(urlA, &fetch.Error{Class: class, Err: errors.New("no")})
+		s := openStore(t, Options{Root: t.TempDir(), Origin: o, Fallbacks: []string{archive}})
+		if _, err := s.Keep(t.Context(), "i", urlA); err == nil {
+			t.Errorf("%s: kept", class)
+		}
+		if n := o.count("https://archive.example/web/0im_/" + urlA); n != 0 {
+			t.Errorf("%s: the fallback was asked %d times", class, n)
+		}
+	}
+	o := newOrigin()
+	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Fallbacks: []string{archive}})
+	if _, err := s.Keep(t.Context(), "i", "local:///a.png"); err == nil || len(o.fetches) != 1 {
+		t.Errorf("a local file: %v, asked %v", err, o.fetches)
+	}
+}
+
+// Where no fallback has it, the failure is the origin's, whatever those say; one
+// that is ours, and passes, is not remembered.
+func TestFallbackFails(t *testing.T) {
+	at := "https://archive.example/web/0im_/" + urlA
+	for _, class := range []fetch.Class{fetch.Gone, fetch.Blocked, fetch.Failed, fetch.Timeout, fetch.NotImage, fetch.Broken, fetch.Refused, fetch.Denied} {
+		o, c := newOrigin(), newClock()
+		o.fail(at, &fetch.Error{Class: class, Status: 418, Host: "archive.example", Err: errors.New("no")})
+		s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now, Fallbacks: []string{archive}})
+		var f *Failure
+		if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &f) || f.Class != fetch.Gone || f.Status != 404 || f.Next.Sub(c.Now()) != 10*time.Minute {
+			t.Errorf("%s: %v", class, err)
+		}
+		if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &f) || o.count(at) != 1 || o.count(urlA) != 1 {
+			t.Errorf("%s: asked again: %v, %v", class, err, o.fetches)
+		}
+	}
+	o := newOrigin()
+	o.fail(at, &fetch.Error{Class: fetch.Busy, Err: errors.New("no")})
+	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Fallbacks: []string{archive}})
+	var e *fetch.Error
+	if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &e) || e.Class != fetch.Busy {
+		t.Errorf("busy: %v", err)
+	}
+	o.set(at, "a")
+	keep(t, s, urlA)
+}
+
+// A damaged original whose origin is gone is healed from a fallback that has the
+// same bytes, and not from one that has others.
+func TestFallbackHeals(t *testing.T) {
+	for body, want := range map[string]error{"a": nil, "other": ErrLost} {
+		o := newOrigin()
+		o.set(urlA, "a")
+		s := openStore(t, Options{Root: t.TempDir(), Origin: o, Fallbacks: []string{archive}})
+		image := keep(t, s, urlA)
+		if err := os.Remove(s.Path(image.File())); err != nil {
+			t.Fatal(err)
+		}
+		o.fail(urlA, &fetch.Error{Class: fetch.Gone, Err: errors.New("no")})
+		o.set("https://archive.example/web/0im_/"+urlA, body)
+		f, err := s.Open(t.Context(), image)
+		if !errors.Is(err, want) {
+			t.Errorf("%q: %v, want %v", body, err, want)
+		}
+		if err == nil {
+			f.Close()
+		}
+	}
+}
+
+func TestFallbackHosts(t *testing.T) {
+	f, err := fetch.ParseFallback(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := hostsOf(f, nil); got != nil {
+		t.Errorf("of a bucket with any host: %v", got)
+	}
+	bucket := []string{"example.com"}
+	if got := hostsOf(f, bucket); !slices.Equal(got, []string{"archive.example", "example.com"}) || len(bucket) != 1 {
+		t.Errorf("of a bucket with one: %v", got)
+	}
+}
+
+func TestFallbackRefused(t *testing.T) {
+	o := Options{Root: t.TempDir(), Buckets: []Bucket{{Name: "i"}}, Origin: newOrigin(), Fallbacks: []string{archive, "https://archive.example/"}}
+	if _, err := Open(o); err == nil || !strings.Contains(err.Error(), "fallbacks[1]") {
+		t.Errorf("Open says %v", err)
+	}
+}

@@ -1,0 +1,113 @@
+package app
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+	"time"
+
+	"imgkeep/bucket"
+	"imgkeep/bucket/fetch"
+	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/sign"
+)
+
+// own knows the URLs that lead back to this server.
+type own struct {
+	hosts  func(host string) bool // that are this server's alone; nil: none
+	base   *url.URL               // of base_url, and what lies below it; nil: none
+	onBase func(host string) bool
+	signer *sign.Signer
+	now    func() time.Time
+}
+
+func newOwn(c config.Config, signer *sign.Signer, now func() time.Time) *own {
+	o := &own{signer: signer, now: now}
+	if len(c.Fetch.OwnHosts) > 0 {
+		o.hosts = fetch.HostMatcher(c.Fetch.OwnHosts)
+	}
+	if u, err := url.Parse(c.BaseURL); err == nil && u.Host != "" {
+		o.base, o.onBase = u, fetch.HostMatcher([]string{u.Hostname()})
+	}
+	return o
+}
+
+// path returns the path of a URL of this server as its handler would see it. On a
+// host of its own that is every URL; where base_url has a path, as on the host of a
+// forum that has images of its own, it is what lies below that path.
+func (o *own) path(u *url.URL) (path string, ours bool) {
+	path, host := u.EscapedPath(), u.Hostname()
+	if o.base != nil && o.onBase(host) {
+		if rest, ok := strings.CutPrefix(path, o.base.EscapedPath()); ok && (rest == "" || rest[0] == '/') {
+			return rest, true
+		}
+	}
+	return path, o.hosts != nil && o.hosts(host)
+}
+
+// is tells whether a URL leads back to this server.
+func (o *own) is(u *url.URL) bool {
+	_, ours := o.path(u)
+	return ours
+}
+
+// maxNested is how many links may be wrapped in one another.
+const maxNested = 3
+
+// unwrap returns the URL that a link of this server shows, and any other URL as it
+// is, all canonical. A user who copies the address of an image from a page writes
+// such a link, and a later page wraps it in another one.
+//
+// The link inside must have been signed with one of the secrets, however long ago:
+// its own life is over soon, but it is the link around it that opens the image now.
+// Without that a stranger could name any URL under the name of this server, which a
+// site may trust. All else that leads here is refused.
+func (o *own) unwrap(canonical string) (string, error) {
+	if o.base == nil && o.hosts == nil {
+		return canonical, nil
+	}
+	for range maxNested + 1 {
+		u, err := url.Parse(canonical)
+		if err != nil {
+			return canonical, nil // fetching says what is wrong
+		}
+		path, ours := o.path(u)
+		if !ours {
+			return canonical, nil
+		}
+		l, err := sign.Parse(path)
+		if err != nil || !o.signed(l) {
+			return "", refuseOwn(u, "a URL of this server that is no link it has signed")
+		}
+		inner, err := l.URL()
+		if err != nil {
+			return "", err
+		}
+		if canonical, err = bucket.Canonical(inner); err != nil {
+			return "", err
+		}
+	}
+	return "", &fetch.Error{Class: fetch.Refused, Err: errors.New("too many links of this server within one another")}
+}
+
+func refuseOwn(u *url.URL, why string) error {
+	return &fetch.Error{Class: fetch.Refused, Host: u.Hostname(), Err: errors.New(why)}
+}
+
+const (
+	// lookBack is how old a link may be that is unwrapped.
+	lookBack = 10 * 365 * 24 * time.Hour
+	// step is the time that one call of Verify looks back in any case.
+	step = 8 * 7 * 24 * time.Hour
+)
+
+// signed tells whether one of the secrets signed a link within lookBack. That takes
+// about a millisecond where none did, and whoever can ask has a signed link.
+func (o *own) signed(l sign.Link) bool {
+	for age := time.Duration(0); age < lookBack; age += step {
+		if _, err := o.signer.Verify(l, o.now().Add(-age)); err == nil || errors.Is(err, sign.ErrExpired) {
+			return true
+		}
+	}
+	return false
+}
