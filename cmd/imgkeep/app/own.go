@@ -45,6 +45,19 @@ func (o *own) path(u *url.URL) (path string, ours bool) {
 	return path, o.hosts != nil && o.hosts(host)
 }
 
+// mayBe is a short cut for the many URLs of other hosts: it looks at the host alone,
+// which a canonical URL has in one spelling.
+func (o *own) mayBe(canonical string) bool {
+	_, host, _ := strings.Cut(canonical, "://")
+	if end := strings.IndexAny(host, "/?"); end >= 0 {
+		host = host[:end]
+	}
+	if port := strings.LastIndexByte(host, ':'); port >= 0 && !strings.HasSuffix(host, "]") {
+		host = host[:port]
+	}
+	return o.onBase != nil && o.onBase(host) || o.hosts != nil && o.hosts(host)
+}
+
 // is tells whether a URL leads back to this server.
 func (o *own) is(u *url.URL) bool {
 	_, ours := o.path(u)
@@ -63,10 +76,10 @@ const maxNested = 3
 // Without that a stranger could name any URL under the name of this server, which a
 // site may trust. All else that leads here is refused.
 func (o *own) unwrap(canonical string) (string, error) {
-	if o.base == nil && o.hosts == nil {
-		return canonical, nil
-	}
 	for range maxNested + 1 {
+		if !o.mayBe(canonical) {
+			return canonical, nil
+		}
 		u, err := url.Parse(canonical)
 		if err != nil {
 			return canonical, nil // fetching says what is wrong

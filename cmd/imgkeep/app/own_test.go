@@ -20,7 +20,7 @@ var ownNow = time.Date(2026, 11, 18, 12, 0, 0, 0, time.UTC)
 func TestUnwrap(t *testing.T) {
 	c := config.Default()
 	c.BaseURL = "https://img.example"
-	c.Fetch.OwnHosts = []string{"old-img.example", "*.mirror.example", "192.0.2.1"}
+	c.Fetch.OwnHosts = []string{"old-img.example", "*.mirror.example", "192.0.2.1", "2001:db8::1"}
 	c.Sign.Secrets = []config.Secret{"the secret of these tests", "the secret before that one"}
 	signer, err := newSigner(c.Sign)
 	if err != nil {
@@ -58,6 +58,8 @@ func TestUnwrap(t *testing.T) {
 		"a name of old":           {"https://old-img.example" + link, picture},
 		"below a pattern":         {"https://a.mirror.example" + link, picture},
 		"an address":              {"http://192.0.2.1" + link, picture},
+		"an IPv6 address":         {"http://[2001:db8::1]" + link, picture},
+		"one with a port":         {"http://[2001:db8::1]:8080" + link, picture},
 		"with a query":            {"https://img.example" + link + "?x=1", picture},
 		"with /proxy":             {"https://img.example" + signer.Sign("i", "full", picture, true, ownNow).String(), picture},
 		"of another bucket":       {"https://img.example" + signer.Sign("zz", "full", picture, false, ownNow).String(), picture},
