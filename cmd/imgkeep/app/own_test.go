@@ -98,7 +98,7 @@ func TestOwnBelowAPath(t *testing.T) {
 	o := newOwn(c, nil, time.Now)
 	for raw, want := range map[string]bool{
 		"https://forum.example/img/i/full/x": true, "http://forum.example:80/img/": true, "https://forum.example/img": true, "https://FORUM.example./img/x": true,
-		"https://forum.example/avatars/1.png": false, "https://forum.example/images/1.png": false, "https://forum.example/": false, "https://other.example/img/x": false,
+		"https://forum.example/avatars/1.png": false, "https://forum.example/imgs/1.png": false, "https://forum.example/": false, "https://other.example/img/x": false,
 	} {
 		u, err := url.Parse(raw)
 		if err != nil {
