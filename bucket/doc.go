@@ -18,7 +18,8 @@
 // lost is written anew, or not answered. The same bytes under two URLs are one
 // file of a bucket. A URL is fetched by one flight at a time, which the viewer's
 // leaving does not stop; a failure is remembered, and tried again later and
-// later.
+// later. What is gone from its origin is looked for at the fallbacks, and nothing
+// is visible that the operator's check, if there is one, has not said yes to.
 //
 // What it does not do: it knows no routes, no signatures and no sizes. It does
 // not decide whether an image may be fetched, that is [imgkeep/bucket/fetch],

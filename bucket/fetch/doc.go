@@ -12,12 +12,15 @@
 //   - Scheme, userinfo, host and port are judged again at every redirect, by the
 //     same lists as the first URL.
 //   - It sends the same few header fields for every viewer, and nothing of his:
-//     no cookie, no Referer, no address. What an origin says in its header is
-//     used to read its body, and never returned.
+//     no cookie, no address, and no Referer but the operator's own for a host,
+//     which no other host sees (see [Profile]). What an origin says in its header
+//     is used to read its body, and never returned.
 //   - It stops at the first byte that is one too many, and as soon as the image's
 //     own header tells of too many pixels, so that a bomb is not downloaded.
 //   - It recognises an image by its bytes alone, and accepts it only when it is
-//     complete: all the bytes announced, and the format's end marker.
+//     complete: all the bytes announced, and the format's end marker; and when it
+//     is not a picture that says that the image was removed (see [Removed]).
+//   - It does not fetch from the server that it is part of (see Options.Own).
 //   - Every wait has an end, and everything is bounded: header, redirects, time,
 //     simultaneous fetches in all and per site, and those that wait for one.
 //     When places run out, the site that asked for most is turned away first.

@@ -148,3 +148,27 @@ func TestOwn(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// FuzzRemoved: a mark that is accepted is found again by what it is the mark of.
+func FuzzRemoved(f *testing.F) {
+	f.Add("https://i.imgur.com/removed.png", "d835884373f4d6c8f24742ceabe74946", "9b5936f4006146e4e1e9025b474c02863c0b5614132ad40db4b925a10e8bfbb9")
+	f.Add("http://A.example:80/%41?b c", `W/"12345678"`, strings.Repeat("A", 43))
+	fetcher := newFetcher(f, Options{Ports: []int{80, 443, 8080}})
+	f.Fuzz(func(t *testing.T, rawURL, etag, digest string) {
+		for _, m := range []Removed{{URL: rawURL}, {ETag: etag}, {Digest: digest}} {
+			r, err := newRemovals([]Removed{m})
+			if err != nil {
+				continue
+			}
+			if m.ETag != "" && (!r.isETag(m.ETag) || r.isETag("")) {
+				t.Fatalf("%+v is not found", m)
+			}
+			if to, err := fetcher.target(nil, rawURL, nil); m.URL != "" && err == nil && !r.isURL(to.url) {
+				t.Fatalf("%+v is not found: %v", m, to.url)
+			}
+			if sum, err := parseDigest(digest); m.Digest != "" && (err != nil || !r.isDigest(func() [32]byte { return sum })) {
+				t.Fatalf("%+v is not found: %v", m, err)
+			}
+		}
+	})
+}

@@ -62,3 +62,26 @@ func TestFailureEntry(t *testing.T) {
 		}
 	}
 }
+
+// FuzzFailure: no entry makes the reader panic or take more than is there, and what
+// is read is written so that it is read alike.
+func FuzzFailure(f *testing.F) {
+	old, _ := hex.DecodeString(oldFailure)
+	f.Add(old)
+	f.Add(Failure{Class: "gone", Detail: "no", Host: "h.example", Head: "<html>", Attempts: 1}.encode())
+	f.Fuzz(func(t *testing.T, entry []byte) {
+		got, err := decodeFailure(entry)
+		if err != nil {
+			return
+		}
+		if n := len(got.Class) + len(got.Detail) + len(got.Host) + len(got.Head); n > len(entry) {
+			t.Fatalf("%d bytes of text in an entry of %d", n, len(entry))
+		}
+		again, err := decodeFailure(got.encode())
+		got.Class, got.Detail = got.Class[:min(len(got.Class), maxClass)], got.Detail[:min(len(got.Detail), maxDetail)]
+		got.Host, got.Head = got.Host[:min(len(got.Host), maxHost)], got.Head[:min(len(got.Head), maxHead)]
+		if err != nil || again != got {
+			t.Fatalf("%+v is read again as %+v, %v", got, again, err)
+		}
+	})
+}
