@@ -9,7 +9,8 @@
 //  3. the YAML file that --config or IMGKEEP_CONFIG names,
 //  4. the default (see Default).
 //
-// In the environment a list is written with commas, and the buckets as JSON:
+// In the environment a list is written with commas, and one whose items have
+// keys, such as the buckets, as JSON:
 // IMGKEEP_BUCKETS='[{"name":"i","hosts":["*.example.com"]}]'. IMGKEEP_SECRET
 // is one secret, taken whole, in the place of sign.secrets.
 //

@@ -72,6 +72,13 @@ func (l *loader) readEnvironment(environ []string) {
 	}
 }
 
+// examples show how lists whose items have keys are written in the environment.
+var examples = map[string]string{
+	"buckets":        `[{"name":"i","hosts":["*.example.com"]}]`,
+	"fetch.profiles": `[{"hosts":["*.example.com"],"per_host":1}]`,
+	"fetch.removed":  `[{"url":"https://i.imgur.com/removed.png"}]`,
+}
+
 // listOf takes a list apart that is written as one text. It is nil where that
 // cannot be done.
 func (l *loader) listOf(f field, text string) any {
@@ -85,7 +92,7 @@ func (l *loader) listOf(f field, text string) any {
 	// YAML reads JSON, and has the same checks as the file.
 	var node yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &node); err != nil || node.Content == nil || node.Decode(&items) != nil {
-		l.addf(f.key, `it must be JSON, as in [{"name":"i","hosts":["*.example.com"]}]`)
+		l.addf(f.key, "it must be JSON, as in %s", examples[f.key])
 		return nil
 	}
 	d := &document{lines: map[string]int{}}

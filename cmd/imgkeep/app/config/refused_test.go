@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -299,6 +300,10 @@ func TestEnvironment(t *testing.T) {
 		{"IMGKEEP_FETCH_NETWORKS", "10.0.0.0/8,fd00::/8", func(c Config) any { return fmt.Sprint(c.Fetch.Networks) }, "[10.0.0.0/8 fd00::/8]"},
 		{"IMGKEEP_BUCKETS", `[{"name":"a","hosts":["x.com","*.y.com"],"max_bytes":"1MiB"},{"name":"b"}]`,
 			func(c Config) any { return fmt.Sprint(c.Buckets) }, "[{a [x.com *.y.com] 1MiB} {b [] 0}]"},
+		{"IMGKEEP_FETCH_PROFILES", `[{"hosts":["a.com","*.b.com"],"proxy":"direct"}]`, func(c Config) any { return fmt.Sprint(c.Fetch.Profiles) }, "[{[a.com *.b.com]   direct 0}]"},
+		{"IMGKEEP_FETCH_REMOVED", `[{"etag":"12345678"}]`, func(c Config) any { return fmt.Sprint(c.Fetch.Removed) }, "[{ 12345678 }]"},
+		{"IMGKEEP_FETCH_FALLBACKS", "https://a.com/{url},https://b.com/{url}", func(c Config) any { return len(c.Fetch.Fallbacks) }, 2},
+		{"IMGKEEP_APPROVE_URL", "http://10.0.0.1/", func(c Config) any { return c.Approve.URL }, "http://10.0.0.1/"},
 		{"IMGKEEP_SIGN_SECRETS", goodSecret + "," + otherSecret, func(c Config) any { return len(c.Sign.Secrets) }, 2},
 		// Commas are part of the one secret.
 		{"IMGKEEP_SECRET", goodSecret + "," + otherSecret, func(c Config) any { return string(c.Sign.Secrets[0]) }, goodSecret + "," + otherSecret},
@@ -339,6 +344,8 @@ func TestEnvironmentRefused(t *testing.T) {
 		{"IMGKEEP_SIZES", "100,,200", `IMGKEEP_SIZES: sizes[1]: "" is not a whole number`},
 		{"IMGKEEP_SIZES", "[100]", `IMGKEEP_SIZES: sizes[0]: "[100]" is not a whole number`},
 		{"IMGKEEP_BUCKETS", "i,f", `IMGKEEP_BUCKETS: buckets: it must be JSON, as in [{"name":"i","hosts":["*.example.com"]}]`},
+		{"IMGKEEP_FETCH_PROFILES", "a.example", `IMGKEEP_FETCH_PROFILES: fetch.profiles: it must be JSON, as in [{"hosts":["*.example.com"],"per_host":1}]`},
+		{"IMGKEEP_FETCH_REMOVED", "a.example", `IMGKEEP_FETCH_REMOVED: fetch.removed: it must be JSON, as in [{"url":"https://i.imgur.com/removed.png"}]`},
 		{"IMGKEEP_BUCKETS", "[", `IMGKEEP_BUCKETS: buckets: it must be JSON, as in [{"name":"i","hosts":["*.example.com"]}]`},
 		{"IMGKEEP_BUCKETS", "#", `IMGKEEP_BUCKETS: buckets: it must be JSON, as in [{"name":"i","hosts":["*.example.com"]}]`},
 		{"IMGKEEP_BUCKETS", `["i"]`, "IMGKEEP_BUCKETS: buckets[0]: it must hold keys and values, as in {key: value}"},
@@ -371,6 +378,20 @@ func TestEnvironmentRefused(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 	})
+}
+
+// A list that somebody adds, whose items have keys, needs an example.
+func TestExamples(t *testing.T) {
+	c := Default()
+	for _, f := range fields(&c) {
+		if f.value.Kind() != reflect.Slice || !isSection(f.value.Type().Elem()) {
+			continue
+		}
+		t.Setenv(variable(f.key), examples[f.key])
+		if _, _, err := Load("", nil); err != nil || examples[f.key] == "" {
+			t.Errorf("%s: the example %s: %v", f.key, examples[f.key], err)
+		}
+	}
 }
 
 func TestWeakSecretsAreRefusedBySign(t *testing.T) {
