@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -151,8 +152,20 @@ func TestMadeFromDamaged(t *testing.T) {
 	if _, err := os.Stat(s.Path(image.MadeFile("200x200", probe.PNG))); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("it was kept: %v", err)
 	}
-	o.set(urlA, "the bytes of a") // for checkTree
-	os.Remove(s.Path(image.File()))
+	// From then on they are served to nobody, and are not lost either.
+	if f, err := s.Open(t.Context(), image); !errors.Is(err, ErrLost) {
+		t.Errorf("the original: %v, %v", f, err)
+	}
+	if err := s.Ensure(t.Context(), image); !errors.Is(err, ErrLost) {
+		t.Errorf("for a web server: %v", err)
+	}
+	wrong, err := filepath.Glob(filepath.Join(s.Root(), quarantineDir, "*", image.File()))
+	if err != nil || len(wrong) == 0 {
+		t.Fatalf("in the quarantine: %v, %v", wrong, err)
+	}
+	if b, err := os.ReadFile(wrong[len(wrong)-1]); err != nil || string(b) != "the bytes of ä"[:14] {
+		t.Errorf("in the quarantine: %q, %v", b, err)
+	}
 }
 
 // damageBytes puts other bytes of the same length in an original's place.

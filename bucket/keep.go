@@ -195,7 +195,7 @@ func (s *Store) fetchFailed(ctx context.Context, bucket, url string, err error) 
 // Open opens the original of an image. One that has vanished, or has another
 // length than it had, is fetched again, once for all that ask meanwhile, and
 // kept only if its origin still gives the same bytes; if not, the error is
-// ErrLost.
+// ErrLost, and wrong bytes are moved to the quarantine.
 func (s *Store) Open(ctx context.Context, image Image) (*os.File, error) {
 	f, err := s.openOriginal(image)
 	if err == nil || !errors.Is(err, errDamaged) {
@@ -251,11 +251,17 @@ func (s *Store) heal(ctx context.Context, image Image) error {
 	return err
 }
 
-func (s *Store) fetchAndHeal(ctx context.Context, image Image) error {
+func (s *Store) fetchAndHeal(ctx context.Context, image Image) (err error) {
 	if s.intact(image) {
 		return nil // an earlier flight may have landed since
 	}
 	s.log.Error("an original is damaged: fetching it again", "bucket", image.Bucket, "digest", image.Digest, "host", hostOf(image.URL))
+	defer func() {
+		// Wrong bytes that are known to be wrong are served to nobody.
+		if err != nil {
+			err = errors.Join(err, s.quarantineWrong(image))
+		}
+	}()
 	if f, err := s.recall(image.Bucket, image.URL); err != nil || f != nil {
 		return errors.Join(ErrLost, err, orNil(f))
 	}
@@ -286,14 +292,8 @@ func (s *Store) fetchAndHeal(ctx context.Context, image Image) error {
 
 // intact tells whether an original has the bytes that it is named by.
 func (s *Store) intact(image Image) bool {
-	f, err := s.openOriginal(image)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	hash := sha256.New()
-	_, err = io.Copy(hash, f)
-	return err == nil && Digest(hash.Sum(nil)) == image.Digest
+	digest, _, err := hashFile(s.Path(image.File()), false)
+	return err == nil && digest == image.Digest
 }
 
 // orNil keeps a nil *Failure from becoming an error that is not nil.

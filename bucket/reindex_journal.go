@@ -51,7 +51,9 @@ func journalFiles(root, bucket string) ([]string, error) {
 	}
 	var files []string
 	for _, e := range entries {
-		if e.Type().IsRegular() && strings.HasSuffix(e.Name(), ".ndjson") {
+		// Whatever it is: a journal that cannot be read is an error, and one
+		// that is passed over would be images that are forgotten.
+		if strings.HasSuffix(e.Name(), journalExt) {
 			files = append(files, filepath.Join(bucket, journalDir, e.Name()))
 		}
 	}
@@ -167,7 +169,7 @@ func bucketsOnDisk(root string) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if !e.IsDir() || e.Name() == tmpDir || e.Name() == quarantineDir {
+		if e.Name() == tmpDir || e.Name() == quarantineDir {
 			continue
 		}
 		info, err := os.Stat(filepath.Join(root, e.Name(), journalDir))
@@ -177,9 +179,6 @@ func bucketsOnDisk(root string) ([]string, error) {
 	}
 	return names, nil
 }
-
-// quarantineDir holds, below the root, what scrubbing has taken out of the store.
-const quarantineDir = "quarantine"
 
 // storeFile is what the name of a file in a bucket says.
 type storeFile struct {

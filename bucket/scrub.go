@@ -73,7 +73,7 @@ func (s *Store) Scrub(ctx context.Context, o ScrubOptions) (_ ScrubReport, err e
 	start := time.Now()
 	c := scrubbing{ScrubOptions: o, s: s, begun: s.now(), report: ScrubReport{Found: map[Kind]int{}}}
 	c.pace.rate = o.Rate
-	c.quarantine = filepath.Join(quarantineDir, c.begun.UTC().Format("20060102T150405Z"))
+	c.quarantine = quarantineOf(c.begun)
 	names := s.bucketNames()
 	for _, name := range names {
 		for e, err := range s.index.Images(name) {
@@ -240,7 +240,9 @@ func (c *scrubbing) folder(ctx context.Context, b *scrubbed, x, y string, entrie
 // original looks at the original of an entry; file is nil where there is none.
 func (c *scrubbing) original(ctx context.Context, b *scrubbed, e index.Entry, image Image, file fs.DirEntry) error {
 	f := Finding{Kind: Missing, Path: image.File()}
-	if e.Refs == 0 {
+	// Where the index has lost count, or is about to be told by the journal, its
+	// zero is not true.
+	if e.Refs == 0 && b.counts[refOf(image.Digest)] == 0 && !b.unindexed[image.Digest] {
 		if file != nil && c.Alone { // in use, somebody may be about to refer to it
 			u := Finding{Kind: Unreferenced, Path: image.File(), Detail: "no URL refers to it"}
 			c.isolate(&u)
@@ -254,11 +256,14 @@ func (c *scrubbing) original(ctx context.Context, b *scrubbed, e index.Entry, im
 	case !file.Type().IsRegular():
 		f.Kind, f.Detail = Corrupt, "it is no regular file"
 	default:
-		detail, err := c.check(ctx, image)
+		n, detail, err := c.check(ctx, image)
 		if err != nil {
 			return err
 		}
 		if detail == "" {
+			if n != image.Bytes {
+				c.found(Finding{Kind: Disagreement, Path: image.File(), Detail: fmt.Sprintf("it is what its name says and has %d bytes, and the index says %d: 'imgkeep reindex' mends that", n, image.Bytes)})
+			}
 			return nil
 		}
 		f.Kind, f.Detail = Corrupt, detail
@@ -267,34 +272,36 @@ func (c *scrubbing) original(ctx context.Context, b *scrubbed, e index.Entry, im
 	return nil
 }
 
-// check reads an original and returns what is wrong with it.
-func (c *scrubbing) check(ctx context.Context, image Image) (detail string, err error) {
+// check reads an original and returns how many bytes it has and what is wrong
+// with them. It is the digest that decides: it is the name.
+func (c *scrubbing) check(ctx context.Context, image Image) (n int64, detail string, err error) {
 	f, err := os.Open(c.s.Path(image.File()))
 	if errors.Is(err, fs.ErrPermission) {
-		return "", err // says nothing about the image
+		return 0, "", err // says nothing about the image
 	}
 	if err != nil {
-		return err.Error(), nil
+		return 0, err.Error(), nil
 	}
 	defer f.Close()
 	hash := sha256.New()
-	n, err := io.CopyBuffer(struct{ io.Writer }{hash}, struct{ io.Reader }{paced{ctx, &c.pace, f}}, make([]byte, 128<<10))
+	n, err = io.CopyBuffer(struct{ io.Writer }{hash}, struct{ io.Reader }{paced{ctx, &c.pace, f}}, make([]byte, 128<<10))
 	c.report.Bytes += n
 	if c.Progress != nil {
 		c.Progress(Progress{"originals", c.report.Bytes, max(c.bytes, c.report.Bytes), true})
 	}
 	if ctx.Err() != nil {
-		return "", context.Cause(ctx)
+		return n, "", context.Cause(ctx)
 	}
 	switch got := Digest(hash.Sum(nil)); {
 	case err != nil:
-		return "it cannot be read: " + err.Error(), nil
+		return n, "it cannot be read: " + err.Error(), nil
+	case got == image.Digest:
+		return n, "", nil
 	case n != image.Bytes:
-		return fmt.Sprintf("it has %d bytes, and had %d", n, image.Bytes), nil
-	case got != image.Digest:
-		return "its digest is " + got.String(), nil
+		return n, fmt.Sprintf("it has %d bytes, and had %d", n, image.Bytes), nil
+	default:
+		return n, "its digest is " + got.String(), nil
 	}
-	return "", nil
 }
 
 // orphan looks at an original that the index does not have.
@@ -373,7 +380,10 @@ func (c *scrubbing) foreign(file, detail string) {
 
 // foreigners looks at what lies in a bucket beside its folders.
 func (c *scrubbing) foreigners(b *scrubbed) error {
-	isShard := func(e fs.DirEntry) bool { return e.IsDir() && len(e.Name()) == 1 && strings.Contains(shards, e.Name()) }
+	isShard := func(e fs.DirEntry) bool {
+		folder := e.IsDir() || e.Type()&fs.ModeSymlink != 0 // an operator's, to where there is room
+		return folder && len(e.Name()) == 1 && strings.Contains(shards, e.Name())
+	}
 	top, err := os.ReadDir(c.s.Path(b.name))
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"imgkeep/bucket/index"
@@ -112,7 +111,7 @@ func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, lin
 	}
 	b.unindexed[line.image.Digest] = true
 	if c.Repair {
-		detail, err := c.check(ctx, line.image)
+		_, detail, err := c.check(ctx, line.image)
 		if err != nil {
 			return err
 		}
@@ -211,7 +210,7 @@ func (c *scrubbing) mendOne(ctx context.Context, b *scrubbed, d damaged, urls []
 	if e, err := c.s.index.Entry(b.name, image.Digest); err != nil || e.Refs == 0 {
 		return nil
 	}
-	if detail, err := c.check(ctx, image); err != nil || detail == "" {
+	if _, detail, err := c.check(ctx, image); err != nil || detail == "" {
 		return err
 	}
 	f := d.Finding
@@ -223,8 +222,8 @@ func (c *scrubbing) mendOne(ctx context.Context, b *scrubbed, d damaged, urls []
 		return nil
 	}
 	if f.Kind == Corrupt {
-		// A second name for the wrong bytes, before the right ones take theirs.
-		if err := c.keepAside(image.File()); err != nil {
+		// Wrong bytes are not served; there they can be looked at.
+		if err := c.s.quarantine(c.quarantine, image.File()); err != nil {
 			f.done("repaired", err)
 			c.found(f)
 			return nil
@@ -245,12 +244,7 @@ func (c *scrubbing) mendOne(ctx context.Context, b *scrubbed, d damaged, urls []
 	} else {
 		f.Repair = "not fetched again: " + err.Error()
 		if f.Kind == Corrupt {
-			// Wrong bytes are not served: they lie in the quarantine now.
-			if err := os.Remove(c.s.Path(image.File())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				f.Repair += "; and still in its place: " + err.Error()
-			} else {
-				f.Repair += "; moved to " + c.quarantine
-			}
+			f.Repair += "; moved to " + c.quarantine
 		}
 	}
 	c.found(f)
@@ -271,42 +265,5 @@ func (c *scrubbing) isolate(f *Finding) {
 
 // move moves a file to the quarantine, under its path.
 func (c *scrubbing) move(f *Finding) {
-	target, err := c.aside(f.Path)
-	if err == nil {
-		err = os.Rename(c.s.Path(f.Path), target)
-	}
-	if err == nil {
-		err = c.s.disk.SyncDir(filepath.Dir(target))
-	}
-	f.done("moved to "+c.quarantine, err)
-}
-
-// keepAside gives a file a second name in the quarantine. What is no file, or is
-// gone, needs none.
-func (c *scrubbing) keepAside(path string) error {
-	info, err := os.Lstat(c.s.Path(path))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	target, err := c.aside(path)
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return os.Rename(c.s.Path(path), target)
-	}
-	if err := os.Link(c.s.Path(path), target); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return c.s.disk.SyncDir(filepath.Dir(target))
-}
-
-// aside makes the folder of a path in the quarantine. Whoever may read images
-// need not read what was taken out of their midst.
-func (c *scrubbing) aside(path string) (string, error) {
-	target := c.s.Path(filepath.Join(c.quarantine, path))
-	return target, os.MkdirAll(filepath.Dir(target), privateDir)
+	f.done("moved to "+c.quarantine, c.s.quarantine(c.quarantine, f.Path))
 }

@@ -1,12 +1,14 @@
 package bucket
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -365,34 +367,93 @@ func (x *scrubbable) journalFile() string {
 
 func (x *scrubbable) journalLine(n int) string { return fmt.Sprintf("%s:%d", x.journalFile(), n) }
 
-// The index counts the URLs of an image wrongly, as a defect would have it.
-func TestScrubReferences(t *testing.T) {
-	x := newScrubbable(t)
+// withIndex opens the store with an index in which these entries stand for the
+// images a, b and d.
+func (x *scrubbable) withIndex(entries ...index.Entry) {
+	x.t.Helper()
 	root := x.Root()
-	x.must(x.Close(t.Context()))
-	entry := func(i Image, refs uint64) index.Entry { return index.Entry{Image: *i.entry(), Refs: refs} }
+	x.must(x.Close(x.t.Context()))
 	r, err := index.Rebuild(filepath.Join(root, indexFile))
 	x.must(err)
-	link := func(url string, i Image) index.Link { return index.Link{Key: index.KeyOf(url), Ref: refOf(i.Digest)} }
-	x.must(r.Replace(filepath.Join(root, "aside"), []index.Content{{
-		Bucket: "i",
-		Images: func(yield func(index.Entry) bool) {
-			_ = yield(entry(x.a, 1)) && yield(entry(x.b, 7)) && yield(entry(x.d, 1))
-		},
-		URLs: func(yield func(index.Link) bool) {
-			_ = yield(link(urlA, x.a)) && yield(link(urlB, x.b)) && yield(link(urlB2, x.b)) && yield(link(urlD, x.d))
-		},
-	}}))
+	slices.SortFunc(entries, func(a, b index.Entry) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
+	links := []index.Link{
+		{Key: index.KeyOf(urlA), Ref: refOf(x.a.Digest)}, {Key: index.KeyOf(urlD), Ref: refOf(x.d.Digest)},
+		{Key: index.KeyOf(urlB), Ref: refOf(x.b.Digest)}, {Key: index.KeyOf(urlB2), Ref: refOf(x.b.Digest)},
+	}
+	slices.SortFunc(links, func(a, b index.Link) int { return bytes.Compare(a.Key[:], b.Key[:]) })
+	x.must(r.Replace(filepath.Join(root, "aside"), []index.Content{{Bucket: "i", Images: slices.Values(entries), URLs: slices.Values(links)}}))
 	x.must(r.Close())
 	x.Store, err = Open(Options{Root: root, Origin: x.o, Now: x.c.Now, Buckets: []Bucket{{Name: "i"}}})
 	x.must(err)
-	t.Cleanup(func() { x.Close(context.Background()) })
-	_, f := x.scrub(ScrubOptions{})
-	f.want(t, "references i/"+x.b.Digest.String())
-	x.scrub(ScrubOptions{Repair: true})
+	x.t.Cleanup(func() { x.Close(context.Background()) })
+}
+
+func entryOf(i Image, refs uint64) index.Entry { return index.Entry{Image: *i.entry(), Refs: refs} }
+
+// The index counts the URLs of an image wrongly, as a defect would have it. One
+// that it counts none for is not taken away from those that refer to it.
+func TestScrubReferences(t *testing.T) {
+	for _, wrong := range []uint64{7, 0} {
+		x := newScrubbable(t)
+		x.withIndex(entryOf(x.a, 1), entryOf(x.b, wrong), entryOf(x.d, 1))
+		for range 2 {
+			_, f := x.scrub(ScrubOptions{Alone: true})
+			f.want(t, "references i/"+x.b.Digest.String())
+		}
+		_, f := x.scrub(ScrubOptions{Repair: true, Alone: true})
+		f.want(t, "references i/"+x.b.Digest.String())
+		x.wantClean()
+		if e, err := x.index.Entry("i", x.b.Digest); err != nil || e.Refs != 2 {
+			t.Errorf("%d refer to it, %v", e.Refs, err)
+		}
+		if got := content(t, x.Store, x.b); got != "the bytes of b" {
+			t.Errorf("it has %q", got)
+		}
+	}
+}
+
+// A wrong length in the index is no reason to take away an original that is what
+// its name says.
+func TestScrubWrongLength(t *testing.T) {
+	x := newScrubbable(t)
+	delete(x.o.answers, urlA)
+	wrong := x.a
+	wrong.Bytes++
+	x.withIndex(entryOf(wrong, 1), entryOf(x.b, 2), entryOf(x.d, 1))
+	_, f := x.scrub(ScrubOptions{Repair: true, Alone: true})
+	f.want(t, "disagreement "+x.a.File())
+	if _, err := x.Open(t.Context(), wrong); err == nil || len(x.quarantined()) != 0 || !x.exists(x.a.File()) {
+		t.Errorf("opened: %v, moved: %v", err, x.quarantined())
+	}
+	root := x.Root()
+	x.must(x.Close(t.Context()))
+	_, err := Reindex(t.Context(), ReindexOptions{Root: root})
+	x.must(err)
+	x.Store = openStore(t, Options{Root: root, Origin: x.o, Now: x.c.Now})
 	x.wantClean()
-	if e, err := x.index.Entry("i", x.b.Digest); err != nil || e.Refs != 2 {
-		t.Errorf("%d refer to it, %v", e.Refs, err)
+}
+
+// An operator has put folders and a journal to where there is more room.
+func TestScrubLinkedFolders(t *testing.T) {
+	x := newScrubbable(t)
+	aside := filepath.Join(x.Root(), "aside")
+	x.must(os.Mkdir(aside, 0o755))
+	shard := filepath.Dir(filepath.Dir(x.a.File()))
+	for file, name := range map[string]string{shard: "shard", x.journalFile(): "journal"} {
+		x.must(os.Rename(x.Path(file), filepath.Join(aside, name)))
+		x.must(os.Symlink(filepath.Join(aside, name), x.Path(file)))
+	}
+	_, f := x.scrub(ScrubOptions{Repair: true, Alone: true})
+	f.want(t)
+	root := x.Root()
+	x.must(x.Close(t.Context()))
+	if r, err := Reindex(t.Context(), ReindexOptions{Root: root}); err != nil || r.URLs != 4 || r.Images != 3 {
+		t.Errorf("reindex: %+v, %v", r, err)
+	}
+	x.must(os.Rename(filepath.Join(root, "i"), filepath.Join(aside, "i")))
+	x.must(os.Symlink(filepath.Join(aside, "i"), filepath.Join(root, "i")))
+	if r, f := backup(t, root, filepath.Join(t.TempDir(), "backup")); r.Images != 3 || len(f.all) != 0 {
+		t.Errorf("backup: %+v, %v", r, f.short())
 	}
 }
 
