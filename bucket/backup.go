@@ -42,7 +42,10 @@ type BackupOptions struct {
 	Dir  string // of the backup
 	// Link makes hard links in the place of copies where both are on one file
 	// system: quick and without room, and no help against a failing disk.
-	Link     bool
+	Link bool
+	// Verify reads what the target has already again, and copies anew what is
+	// damaged there; without it only lengths are compared.
+	Verify   bool
 	Found    func(Finding)  // told of each finding; nil: nobody
 	Progress func(Progress) // told now and then; nil: nobody
 	Now      func() time.Time
@@ -67,9 +70,9 @@ type BackupReport struct {
 // It copies what the folder does not have yet. Files come first, are flushed,
 // read back and compared with their digests, and then the journals: whenever it
 // is broken off, the folder holds all that the journals in it name, and the next
-// Backup goes on. An original that is missing or damaged is a finding; a good
-// copy that an earlier backup made of it stays. Nothing is ever removed from the
-// backup.
+// Backup goes on. An original that is to be copied and is missing or damaged is a
+// finding; what an earlier backup has copied is not read again, unless Verify is
+// set, and stays. Nothing is ever removed from the backup.
 //
 // What is not copied: the index and the sizes, which are made again, the
 // quarantine, and the memory of which URLs failed lately. It takes about 100
@@ -279,6 +282,9 @@ func (t *transfer) run(ctx context.Context) error {
 	if len(names) == 0 {
 		return fmt.Errorf("there is no bucket in %s", t.from)
 	}
+	if err := t.lost(); err != nil {
+		return err
+	}
 	var plans []plan
 	for _, name := range names {
 		p, err := t.plan(ctx, name)
@@ -361,6 +367,29 @@ func (t *transfer) plan(ctx context.Context, name string) (plan, error) {
 	slices.SortFunc(p.files, func(a, b planned) int { return bytes.Compare(a.digest[:], b.digest[:]) })
 	p.files = slices.CompactFunc(p.files, func(a, b planned) bool { return a.digest == b.digest })
 	return p, nil
+}
+
+// lost makes sure that the source has every journal that the target has. A store
+// that has lost one must not pass for whole; and it may be another store.
+func (t *transfer) lost() error {
+	names, err := bucketsOnDisk(t.to)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		files, err := journalFiles(t.to, name)
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			if _, err := os.Stat(filepath.Join(t.from, file)); errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("%s is in %s and not in %s: either they are not of one store, which needs a new folder, or it was lost, and should be copied back", file, t.to, t.from)
+			} else if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // continues makes sure that a journal of the source is that of the target, with

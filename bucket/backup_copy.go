@@ -60,11 +60,24 @@ func (t *transfer) copyFiles(ctx context.Context, p plan) error {
 		for ; len(files) > 0 && folderOf(files[0].digest) <= last; files = files[1:] {
 			image := files[0].image(p.bucket)
 			t.done++
-			if size, ok := has[filepath.Base(image.File())]; ok && size == image.Bytes && (!t.resumed || t.good(image)) {
+			size, there := has[filepath.Base(image.File())]
+			good := there && size == image.Bytes
+			if good && (t.resumed || t.Verify) {
+				good = t.good(image)
+			}
+			if good {
 				continue
 			}
+			copied := len(b.images)
 			if err := t.copyFile(ctx, &b, image); err != nil {
 				return err
+			}
+			if there && !t.resumed {
+				f := Finding{Kind: Corrupt, Path: image.File(), Detail: "the copy in " + t.to + " was damaged"}
+				if len(b.images) > copied {
+					f.done("copied anew", nil)
+				}
+				t.found(f)
 			}
 			if len(b.images) >= batchFiles || b.bytes >= batchBytes {
 				if err := t.flush(ctx, &b); err != nil {
@@ -79,7 +92,7 @@ func (t *transfer) copyFiles(ctx context.Context, p plan) error {
 	return t.flush(ctx, &b)
 }
 
-// good tells whether the target's file, which an earlier run has left, is whole.
+// good tells whether the target's file is whole.
 func (t *transfer) good(image Image) bool {
 	digest, _, err := hashFile(filepath.Join(t.to, image.File()), false)
 	return err == nil && digest == image.Digest

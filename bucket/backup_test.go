@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func backup(t *testing.T, root, dir string) (BackupReport, *found) {
@@ -252,7 +253,28 @@ func TestBackupOfDamage(t *testing.T) {
 	if files := tree(t, again); files[a.File()] != "the bytes of a" || files[d.File()] != "" {
 		t.Errorf("restored: %q, %q", files[a.File()], files[d.File()])
 	}
-	damage(root, a, "the bytes of a") // for checkTree
+	// Rot in the backup is found when it is asked for, and mended.
+	damage(root, a, "the bytes of a") // also for checkTree
+	r, f := backup(t, root, dir)
+	if f.want(t); r.Copied != 0 {
+		t.Errorf("%d copied", r.Copied)
+	}
+	damage(dir, a, "the bytes of A") // b is gone from the store
+	damage(dir, b, "the bytes of B")
+	var v found
+	r, err := Backup(t.Context(), BackupOptions{Root: root, Dir: dir, Verify: true, Found: v.add})
+	if err != nil || r.Copied != 2 {
+		t.Errorf("verified: %+v, %v", r, err)
+	}
+	v.want(t, "corrupt "+a.File(), "missing "+b.File(), "corrupt "+b.File(), "corrupt "+d.File())
+	for _, f := range v.all {
+		if f.Repaired != (f.Path != b.File()) {
+			t.Errorf("%+v", f)
+		}
+	}
+	if files := tree(t, dir); files[a.File()] != "the bytes of a" || files[d.File()] != "the bytes of d" {
+		t.Errorf("copied anew: %q, %q", files[a.File()], files[d.File()])
+	}
 }
 
 func TestBackupLinks(t *testing.T) {
@@ -287,6 +309,11 @@ func TestBackupRefused(t *testing.T) {
 	s3.Keep(t.Context(), "i", urlA)
 	dir := filepath.Join(t.TempDir(), "backup")
 	backup(t, other, dir)
+	later := newClock()
+	later.add(40 * 24 * time.Hour)
+	s4root := t.TempDir()
+	s4 := openStore(t, Options{Root: s4root, Origin: o, Now: later.Now})
+	keep(t, s4, urlA)
 	full := t.TempDir()
 	if err := os.WriteFile(filepath.Join(full, "thesis.txt"), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -294,6 +321,7 @@ func TestBackupRefused(t *testing.T) {
 	before := tree(t, dir)
 	for name, tt := range map[string]struct{ root, dir, want string }{
 		"another store's backup": {s3root, dir, "they are not of one store"},
+		"one of other months":    {s4root, dir, "either they are not of one store"},
 		"a folder in use":        {root, full, ErrNotBackup.Error()},
 		"the store itself":       {root, root, "must not lie in each other"},
 		"within the store":       {root, filepath.Join(root, "backup"), "must not lie in each other"},

@@ -10,7 +10,7 @@ import (
 )
 
 func newBackupCommand(a *app) *cobra.Command {
-	var link, quiet bool
+	var link, verify, quiet bool
 	cmd := &cobra.Command{
 		Use:     "backup DIR",
 		GroupID: groupStore,
@@ -23,18 +23,20 @@ The first backup copies everything, later ones what is new. Files are flushed, r
 back and compared with their digests before the journals name them, so that the
 folder is a good backup at any time, also of a backup that was broken off; run it
 again and it goes on. Nothing is removed from it. A folder that holds anything else,
-or the backup of another store, is refused.
+or the backup of another store, is refused; so is one that has a journal which the
+store has lost.
 
 An original that is missing or damaged is named and not copied; the copy that an
-earlier backup made stays. Not copied are the index and the sizes, which are made
-again, and the quarantine.
+earlier backup made stays. Those copies are not read each time: --verify reads all
+of the backup again and copies anew what is damaged in it. Not copied are the index
+and the sizes, which are made again, and the quarantine.
 
 Other tools can do it as well, in this order, because a journal is written after
 the files that it names: first a copy of the journals ({root}/*/journal), then the
 images. With rsync:
 
   rsync -a '--include=/*/' '--include=/*/journal/***' '--exclude=*' ROOT/ DIR.new/
-  rsync -a --exclude=/index.db --exclude=/tmp --exclude='/*/journal' ROOT/ DIR/
+  rsync -a --exclude=/index.db --exclude=/tmp --exclude=/quarantine --exclude='/*/journal' ROOT/ DIR/
   rsync -a DIR.new/ DIR/
 
 With restic: the journals in one snapshot first, then all but index.db and tmp in a
@@ -43,7 +45,8 @@ first. A snapshot of a file system or volume, taken at one instant, is good as i
 is; leave index.db out or let 'imgkeep reindex' make it again.
 
 Exit status: 0 if everything was copied; 3 if some originals were missing or
-damaged, or lines of the journal broken; 1 if the backup could not be made.`,
+damaged, copies in the backup included, or lines of the journal broken; 1 if the
+backup could not be made.`,
 		Example: `  imgkeep backup --config /etc/imgkeep/imgkeep.yaml /mnt/backup/imgkeep`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -56,7 +59,7 @@ damaged, or lines of the journal broken; 1 if the backup could not be made.`,
 			}
 			p := newProgress(cmd.ErrOrStderr(), a.Now)
 			out := &scrubOutput{w: cmd.OutOrStdout(), before: p.clear}
-			o := bucket.BackupOptions{Root: c.Root, Dir: args[0], Link: link, Found: out.found, Now: a.Now}
+			o := bucket.BackupOptions{Root: c.Root, Dir: args[0], Link: link, Verify: verify, Found: out.found, Now: a.Now}
 			if !quiet {
 				o.Progress = p.show
 			}
@@ -71,6 +74,7 @@ damaged, or lines of the journal broken; 1 if the backup could not be made.`,
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().BoolVar(&link, "link", false, "make hard links where the folder is on the store's file system: quick and small, and no help against a failing disk")
+	cmd.Flags().BoolVar(&verify, "verify", false, "read all of the backup again, and copy anew what is damaged in it")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show no progress")
 	return cmd
 }

@@ -22,7 +22,9 @@ what is kept is served meanwhile, and what is kept anew waits, about a second fo
 a million images. It needs as much room as the index has.
 
 The index reuses its free pages, and never becomes smaller of itself; to compact
-it helps after much was removed. It prints the figures before and after.`,
+it helps after much was removed. It prints the figures before and after.
+
+Exit status: 0 if it was compacted; 1 if it was not: it is then as it was.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -47,7 +47,7 @@ was found; 1 if it was not made: the old one is then in its place.`,
 			r, err := bucket.Reindex(cmd.Context(), o)
 			p.clear()
 			if err != nil {
-				return inUse(c, err)
+				return stopFirst(err)
 			}
 			if asJSON {
 				enc := json.NewEncoder(out.w)

@@ -42,7 +42,7 @@ missing or damaged: the others were restored; 1 if it could not be done.`,
 			r, indexed, err := bucket.Restore(cmd.Context(), o)
 			p.clear()
 			if err != nil {
-				return fmt.Errorf("restore: %w", inUse(c, err))
+				return fmt.Errorf("restore: %w", stopFirst(err))
 			}
 			if out.err == nil {
 				_, out.err = fmt.Fprintf(out.w, "%s URLs of %s images can be served\n",

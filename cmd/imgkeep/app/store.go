@@ -78,6 +78,15 @@ func inUse(c config.Config, err error) error {
 	return err
 }
 
+// stopFirst says what to do where a command that replaces the index finds the
+// store open.
+func stopFirst(err error) error {
+	if errors.Is(err, bucket.ErrInUse) {
+		return fmt.Errorf("%w: stop the server, or wait for the other command's end", err)
+	}
+	return err
+}
+
 // ready makes sure that the store in a root can be opened: what a restore has
 // left unfinished is refused, and an index that is missing, where there are
 // journals, is made again. To open the store without would make an empty one,
