@@ -77,7 +77,7 @@ func TestCommandsWhileServing(t *testing.T) {
 	if status, out, errs := command("compact", "--dry-run"); status != ExitOK || strings.Contains(out, "after: ") {
 		t.Errorf("compact --dry-run: status %d, %s%s", status, out, errs)
 	}
-	if status, _, errs := command("reindex"); status != ExitFailure || !strings.Contains(errs, "in use by another process") {
+	if status, _, errs := command("reindex"); status != ExitFailure || !strings.Contains(errs, "in use by another process: stop the server") {
 		t.Errorf("reindex: status %d, %s", status, errs)
 	}
 	backup := filepath.Join(t.TempDir(), "backup")

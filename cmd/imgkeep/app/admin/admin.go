@@ -10,8 +10,9 @@
 //	POST /retry    {"what":S}              what was forgotten of a URL or digest
 //	GET  /status                           the figures of the index
 //
-// Whoever leaves ends the work that he has asked for. One scrub or compact runs
-// at a time; another is told so.
+// Whoever leaves ends the work that he has asked for. One scrub runs at a time, and
+// one compact; another is told so. But a scrub of the server's own, which may take
+// days, gives way to one that is asked for.
 //
 // What it promises: only root and the user that the server runs as are answered,
 // by the credentials that the kernel tells of the peer; the socket's mode, 0600,

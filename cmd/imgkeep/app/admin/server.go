@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -34,7 +35,12 @@ type Server struct {
 	store Store
 	log   *slog.Logger
 	uid   int // besides root, who is answered
-	work  sync.Mutex
+
+	compacting sync.Mutex
+	scrubbing  chan struct{} // holds one while a scrub is under way
+
+	mu  sync.Mutex
+	own context.CancelCauseFunc // ends the server's own scrub; nil: none is under way
 }
 
 // NewServer returns a server for a store. log may be nil.
@@ -42,7 +48,7 @@ func NewServer(store Store, log *slog.Logger) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{store: store, log: log, uid: os.Geteuid()}
+	return &Server{store: store, log: log, uid: os.Geteuid(), scrubbing: make(chan struct{}, 1)}
 }
 
 // Serve answers until ctx ends, and then breaks off what is under way and
@@ -69,17 +75,56 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// Scrub scrubs the store as a request does, unless other work is under way:
-// errBusy.
+var (
+	errScrubbing  = errors.New("the server is at a scrub already that somebody has asked for: try again when that is done")
+	errCompacting = errors.New("the server is compacting already: try again when that is done")
+	errGaveWay    = errors.New("it gave way to a scrub that somebody has asked for")
+)
+
+// Scrub scrubs the store of the server's own accord, until it ends or somebody
+// asks for a scrub.
 func (s *Server) Scrub(ctx context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
-	if !s.work.TryLock() {
-		return bucket.ScrubReport{}, errBusy
+	select {
+	case s.scrubbing <- struct{}{}:
+	default:
+		return bucket.ScrubReport{}, errScrubbing
 	}
-	defer s.work.Unlock()
+	defer func() { <-s.scrubbing }()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s.setOwn(cancel)
+	defer s.setOwn(nil)
 	return s.store.Scrub(ctx, o)
 }
 
-var errBusy = fmt.Errorf("the server is at a scrub or at compacting already: try again when that is done")
+// setOwn notes what ends the server's own scrub, and returns what did before.
+func (s *Server) setOwn(cancel context.CancelCauseFunc) (old context.CancelCauseFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, s.own = s.own, cancel
+	return old
+}
+
+// scrubAsked scrubs the store for somebody, in the place of the server's own
+// scrub.
+func (s *Server) scrubAsked(ctx context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
+	if end := s.setOwn(nil); end != nil {
+		end(errGaveWay)
+		select {
+		case s.scrubbing <- struct{}{}:
+		case <-ctx.Done():
+			return bucket.ScrubReport{}, context.Cause(ctx)
+		}
+	} else {
+		select {
+		case s.scrubbing <- struct{}{}:
+		default:
+			return bucket.ScrubReport{}, errScrubbing
+		}
+	}
+	defer func() { <-s.scrubbing }()
+	return s.store.Scrub(ctx, o)
+}
 
 type peerKey struct{}
 
@@ -161,7 +206,7 @@ func (s *Server) scrub(w http.ResponseWriter, r *http.Request) {
 	}
 	s.log.Info("scrub begins", "rate", q.Rate, "repair", q.Repair)
 	a := newAnswers(w)
-	report, err := s.Scrub(r.Context(), bucket.ScrubOptions{
+	report, err := s.scrubAsked(r.Context(), bucket.ScrubOptions{
 		Rate: q.Rate, Repair: q.Repair,
 		Found:    func(f bucket.Finding) { a.send(message{Finding: &f}) },
 		Progress: func(p bucket.Progress) { a.send(message{Progress: &p}) },
@@ -171,11 +216,11 @@ func (s *Server) scrub(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) compact(w http.ResponseWriter, r *http.Request) {
-	if !s.work.TryLock() {
-		fail(w, http.StatusConflict, errBusy)
+	if !s.compacting.TryLock() {
+		fail(w, http.StatusConflict, errCompacting)
 		return
 	}
-	defer s.work.Unlock()
+	defer s.compacting.Unlock()
 	before, after, err := s.store.Compact()
 	s.log.Info("index compacted", "before", before.Bytes, "after", after.Bytes, "error", err)
 	newAnswers(w).end(message{Compacted: &Compacted{before, after}}, err)
