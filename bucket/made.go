@@ -19,6 +19,9 @@ import (
 // read all of original.
 type Maker func(ctx context.Context, original io.Reader, n int64) ([]byte, error)
 
+// ErrNotMade: what was asked for has not been made from the image yet.
+var ErrNotMade = errors.New("not made yet")
+
 // OpenMade opens what was made from an image under a name, as a file of this
 // format. Where it is missing it is made, by one flight for all that ask
 // meanwhile, and kept: it can be made again, so a crash may lose it, but never
@@ -28,7 +31,7 @@ type Maker func(ctx context.Context, original io.Reader, n int64) ([]byte, error
 // from other bytes is thrown away, and the original healed as by Open.
 //
 // The name must be safe as part of a file name. Errors are those of maker and of
-// Open.
+// Open. Without a maker, what is missing stays so: ErrNotMade.
 func (s *Store) OpenMade(ctx context.Context, image Image, name string, f probe.Format, maker Maker) (*os.File, error) {
 	path := s.Path(image.MadeFile(name, f))
 	file, err := openFile(path)
@@ -54,6 +57,9 @@ func (s *Store) EnsureMade(ctx context.Context, image Image, name string, f prob
 
 // makeOnce makes what lies at path, in one flight for all that ask meanwhile.
 func (s *Store) makeOnce(ctx context.Context, image Image, path string, maker Maker) error {
+	if maker == nil {
+		return ErrNotMade
+	}
 	_, err := fly(ctx, s, "make\x00"+path, func(ctx context.Context) (struct{}, error) {
 		err := s.make(ctx, image, path, maker)
 		if errors.Is(err, errDamaged) {

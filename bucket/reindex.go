@@ -36,6 +36,11 @@ const (
 	BrokenLine   Kind = "broken-line"  // a line of the journal that cannot be read
 )
 
+// Kinds are all kinds.
+func Kinds() []Kind {
+	return []Kind{Missing, Corrupt, Orphan, Unreferenced, Unindexed, Unjournaled, Disagreement, References, LooseSize, Dangling, Leftover, Foreign, BrokenLine}
+}
+
 // Finding is something in a store that is not as it should be.
 type Finding struct {
 	Kind   Kind   `json:"kind"`

@@ -251,6 +251,19 @@ func (s *Store) hasRoom() error {
 	return nil
 }
 
+// Free is what the file system of the store has left: bytes, and inodes, which
+// are -1 where it makes as many as fit.
+func (s *Store) Free() (bytes, inodes int64, err error) {
+	free, err := s.disk.Room(s.root)
+	if err != nil {
+		return 0, 0, err
+	}
+	if !free.countsInodes {
+		return int64(free.bytes), -1, nil
+	}
+	return int64(free.bytes), int64(free.inodes), nil
+}
+
 func (s *Store) isClosed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

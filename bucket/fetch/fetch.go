@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"imgkeep/bucket/probe"
@@ -102,6 +103,7 @@ type Fetcher struct {
 	direct *http.Transport // connects by dialer: to the origin, or through a tunnel to it
 	plain  *http.Transport // asks an HTTP proxy for http URLs; nil: direct does those too
 	root   *os.Root        // nil: no local URLs
+	waited atomic.Int64    // for places, in all, in nanoseconds
 }
 
 // New returns a Fetcher. Its errors name the field that is wrong.
@@ -348,7 +350,9 @@ func (f *Fetcher) enter(ctx context.Context, p *place, site, host string) error 
 	p.release()
 	ctx, cancel := context.WithTimeoutCause(ctx, f.o.Timeout, errBusy)
 	defer cancel()
+	began := time.Now()
 	give, err := p.limit.acquire(ctx, site)
+	f.waited.Add(int64(time.Since(began)))
 	if err != nil {
 		return errorf(Busy, host, "%w", err)
 	}

@@ -19,6 +19,7 @@ import (
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/metrics"
 	"imgkeep/cmd/imgkeep/app/server"
 	"imgkeep/nginx"
 	"imgkeep/resize"
@@ -31,11 +32,14 @@ type parts struct {
 	hot    *nginx.Hot // nil: not handing off
 	server *server.Server
 	closed bool
+
+	metrics *metrics.Metrics
 }
 
 // build makes the parts. What is cheap to check comes first, and the store last
 // but one, since opening it changes the disk.
-func build(c config.Config, log *slog.Logger, now func() time.Time) (_ *parts, err error) {
+func (a *app) build(c config.Config, log *slog.Logger) (_ *parts, err error) {
+	now := a.Now
 	signer, err := newSigner(c.Sign)
 	if err != nil {
 		return nil, err
@@ -54,7 +58,7 @@ func build(c config.Config, log *slog.Logger, now func() time.Time) (_ *parts, e
 			return nil, usagef("placeholder: %w", err)
 		}
 	}
-	p := &parts{}
+	p := &parts{metrics: metrics.New(a.version())}
 	defer func() {
 		if err != nil {
 			p.close(context.Background())
@@ -63,21 +67,24 @@ func build(c config.Config, log *slog.Logger, now func() time.Time) (_ *parts, e
 	if p.pool, err = newPool(c, log); err != nil {
 		return nil, err
 	}
-	if p.store, err = newStore(c, fetcher, limits, log, now); err != nil {
+	if p.store, err = newStore(c, p.metrics.Origin(fetcher), limits, log, now); err != nil {
 		return nil, err
 	}
 	options := server.Options{
 		Store: p.store, Signer: signer, Resizer: p.pool,
 		Sizes: c.Sizes, Quality: c.Resize.Quality,
 		Handoff:     c.Handoff == "nginx",
-		Placeholder: placeholder, Now: now, Log: log,
+		Placeholder: placeholder, Observer: p.metrics, Now: now, Log: log,
 	}
+	sources := metrics.Sources{Decoders: p.pool.Stats, Fetches: fetcher.Stats, Free: p.store.Free, Index: p.store.Figures}
 	if options.Handoff {
 		if p.hot, err = newHot(c, log, now); err != nil {
 			return nil, err
 		}
 		options.Hot = p.hot
+		sources.HotLinks = p.hot.Len
 	}
+	p.metrics.Watch(sources)
 	if p.server, err = server.New(options); err != nil {
 		return nil, err
 	}

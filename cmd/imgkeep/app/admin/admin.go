@@ -8,6 +8,7 @@
 //	POST /scrub    {"rate":N,"repair":B}   finding and progress messages, then the report
 //	POST /compact  {}                      the figures of the index before and after
 //	GET  /status                           the figures of the index
+//	GET  /metrics                          what Prometheus reads, in its own format
 //
 // Whoever leaves ends the work that he has asked for. One scrub or compact runs
 // at a time; another is told so.

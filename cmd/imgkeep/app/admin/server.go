@@ -28,20 +28,28 @@ const (
 	every = 200 * time.Millisecond
 )
 
-// Server answers requests on a store.
-type Server struct {
-	store Store
-	log   *slog.Logger
-	uid   int // besides root, who is answered
-	work  sync.Mutex
+// Options say what a Server answers with.
+type Options struct {
+	Store   Store
+	Metrics http.Handler // GET /metrics; nil: none
+	// Scrubbed is told of each scrub that has ended well; nil: nobody.
+	Scrubbed func(bucket.ScrubReport)
+	Log      *slog.Logger // nil: none
 }
 
-// NewServer returns a server for a store. log may be nil.
-func NewServer(store Store, log *slog.Logger) *Server {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+// Server answers requests on a store.
+type Server struct {
+	Options
+	uid  int // besides root, who is answered
+	work sync.Mutex
+}
+
+// NewServer returns a server for a store.
+func NewServer(o Options) *Server {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{store: store, log: log, uid: os.Geteuid()}
+	return &Server{Options: o, uid: os.Geteuid()}
 }
 
 // Serve answers until ctx ends, and then breaks off what is under way and
@@ -51,13 +59,16 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	mux.HandleFunc("POST /scrub", s.scrub)
 	mux.HandleFunc("POST /compact", s.compact)
 	mux.HandleFunc("GET /status", s.status)
+	if s.Metrics != nil {
+		mux.Handle("GET /metrics", s.Metrics)
+	}
 	server := &http.Server{
 		Handler:           s.guard(mux),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext:       withPeer,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
@@ -74,7 +85,11 @@ func (s *Server) Scrub(ctx context.Context, o bucket.ScrubOptions) (bucket.Scrub
 		return bucket.ScrubReport{}, errBusy
 	}
 	defer s.work.Unlock()
-	return s.store.Scrub(ctx, o)
+	report, err := s.Store.Scrub(ctx, o)
+	if err == nil && s.Scrubbed != nil {
+		s.Scrubbed(report)
+	}
+	return report, err
 }
 
 var errBusy = fmt.Errorf("the server is at a scrub or at compacting already: try again when that is done")
@@ -101,7 +116,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		uid, ok := r.Context().Value(peerKey{}).(int)
 		if !ok || uid != 0 && uid != s.uid {
-			s.log.Warn("admin socket: refused", "uid", uid)
+			s.Log.Warn("admin socket: refused", "uid", uid)
 			fail(w, http.StatusForbidden, fmt.Errorf("user %d may not: only root and user %d", uid, s.uid))
 			return
 		}
@@ -157,14 +172,14 @@ func (s *Server) scrub(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err)
 		return
 	}
-	s.log.Info("scrub begins", "rate", q.Rate, "repair", q.Repair)
+	s.Log.Info("scrub begins", "rate", q.Rate, "repair", q.Repair)
 	a := newAnswers(w)
 	report, err := s.Scrub(r.Context(), bucket.ScrubOptions{
 		Rate: q.Rate, Repair: q.Repair,
 		Found:    func(f bucket.Finding) { a.send(message{Finding: &f}) },
 		Progress: func(p bucket.Progress) { a.send(message{Progress: &p}) },
 	})
-	s.log.Info("scrub ends", "found", report.Found, "remain", report.Remain, "error", err)
+	s.Log.Info("scrub ends", "found", report.Found, "remain", report.Remain, "error", err)
 	a.end(message{Scrubbed: &report}, err)
 }
 
@@ -174,13 +189,13 @@ func (s *Server) compact(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.work.Unlock()
-	before, after, err := s.store.Compact()
-	s.log.Info("index compacted", "before", before.Bytes, "after", after.Bytes, "error", err)
+	before, after, err := s.Store.Compact()
+	s.Log.Info("index compacted", "before", before.Bytes, "after", after.Bytes, "error", err)
 	newAnswers(w).end(message{Compacted: &Compacted{before, after}}, err)
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	f, err := s.store.Figures()
+	f, err := s.Store.Figures()
 	newAnswers(w).end(message{Status: &f}, err)
 }
 

@@ -25,7 +25,7 @@ func TestFileRefused(t *testing.T) {
 		{"buckets: [{name: i, host: [a.com]}]", "imgkeep.yaml:1: buckets[0].host: there is no such key; did you mean buckets[0].hosts?"},
 		{"log: {1: x}", "imgkeep.yaml:1: log.1: there is no such key; want one of format, level"},
 		{"log: {[a]: x}", "imgkeep.yaml: yaml: invalid map key: []interface {}{\"a\"}"},
-		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of admin, base_url, buckets, fetch, formats, handoff, listen, log, nginx, placeholder, resize, root, shutdown_timeout, sign, sizes, store|" +
+		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of admin, base_url, buckets, fetch, formats, handoff, listen, log, metrics, nginx, placeholder, resize, root, shutdown_timeout, sign, sizes, store|" +
 			"imgkeep.yaml:2: log.<<: there is no such key; want one of format, level"},
 
 		// Shapes.
@@ -123,6 +123,8 @@ func TestFileRefused(t *testing.T) {
 		{"fetch: {proxy: 'http://a:65536'}", `imgkeep.yaml:1: fetch.proxy: "65536" is not a port: want a number from 1 to 65535`},
 		{"fetch: {proxy: 'http://me:xxxxx@a:80'}", `imgkeep.yaml:1: fetch.proxy: the password is "xxxxx", which stands for a hidden one; write the real one`},
 		{"nginx: {valid: 1500ms}", "imgkeep.yaml:1: nginx.valid: 1.5s is not a whole number of seconds"},
+		{"metrics: {listen: '9100'}", `imgkeep.yaml:1: metrics.listen: "9100" is neither host:port, as in 127.0.0.1:8091, nor unix:/path`},
+		{"metrics: {listen: '127.0.0.1:8091'}", `imgkeep.yaml:1: metrics.listen: "127.0.0.1:8091" is where links are served: name another address`},
 		{"nginx: {listen: []}", `imgkeep.yaml:1: nginx.listen: it is empty; want ports or addresses, as in ["80", "[::]:80"]`},
 		{"nginx: {server_name: []}", "imgkeep.yaml:1: nginx.server_name: it is empty; want host names, or _ for any"},
 
@@ -180,6 +182,7 @@ func TestRanges(t *testing.T) {
 		{"buckets", "[{name: ''}]", "[{name: a}]", "[{name: abcdefghijklmnop}]", "[{name: abcdefghijklmnopq}]"},
 		{"fetch.user_agent", "''", "a", strings.Repeat("a", 256), strings.Repeat("a", 257)},
 		{"listen", "", ":0", ":65535", ":65536"},
+		{"metrics.listen", "", "':0'", "':65535'", "':65536'"},
 		{"listen", "'unix:'", "unix:/a", "unix:/" + strings.Repeat("a", 106), "unix:/" + strings.Repeat("a", 107)},
 	} {
 		text := func(value string) string {

@@ -100,13 +100,15 @@ func verdictOf(err error, now time.Time) verdict {
 		}
 		return verdict{status: 422, code: "broken", line: "the image is broken: no size can be made of it"}
 	}
-	return verdict{status: 500, code: "internal", line: "internal error", fault: true}
+	return verdict{status: 500, code: codeInternal, line: "internal error", fault: true}
 }
 
-// fail answers an error.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+const codeInternal = "internal"
+
+// fail answers an error, and returns its code.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) (code string) {
 	if r.Context().Err() != nil && errors.Is(err, context.Cause(r.Context())) {
-		return // nobody is there to be told
+		return CodeLeft // nobody is there to be told
 	}
 	v := verdictOf(err, s.Now())
 	if v.fault {
@@ -115,6 +117,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.Log.Debug("request refused", "status", v.status, "code", v.code, "error", err)
 	}
 	s.answer(w, v)
+	return v.code
 }
 
 func (s *Server) answer(w http.ResponseWriter, v verdict) {

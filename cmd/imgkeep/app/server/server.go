@@ -59,6 +59,8 @@ type Options struct {
 	// Placeholder is sent as the body of errors. nil: a line of text.
 	Placeholder *Placeholder
 
+	Observer Observer // nil: nobody
+
 	Now func() time.Time // nil: time.Now
 	Log *slog.Logger     // nil: none
 }
@@ -117,12 +119,13 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 
 // link answers a link.
 func (s *Server) link(w http.ResponseWriter, r *http.Request) {
-	if err := s.serveLink(w, r); err != nil {
-		s.fail(w, r, err)
+	v := visit{began: time.Now()}
+	if err := s.serveLink(w, r, &v); err != nil {
+		s.answered(&v, s.fail(w, r, err))
 	}
 }
 
-func (s *Server) serveLink(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) error {
 	l, err := sign.Parse(r.URL.EscapedPath())
 	if err != nil {
 		return err
@@ -147,16 +150,20 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if l.Proxy {
-		return s.pass(w, r, l.Bucket, url)
+		return s.pass(w, r, v, l.Bucket, url)
 	}
-	image, err := s.Store.Keep(r.Context(), l.Bucket, url)
+	image, err := s.Store.Find(l.Bucket, url)
+	if errors.Is(err, bucket.ErrNotKept) {
+		v.temperature = Cold
+		image, err = s.Store.Keep(r.Context(), l.Bucket, url)
+	}
 	if err != nil {
 		return err
 	}
 	if l.Size == sign.SizeInfo {
-		return s.info(w, image)
+		return s.info(w, v, image)
 	}
-	return s.deliver(w, r, delivery{link: l, size: size, expires: expires, image: image})
+	return s.deliver(w, r, v, delivery{link: l, size: size, expires: expires, image: image})
 }
 
 // Errors of links that are signed well and still ask for what is not there.
@@ -187,14 +194,16 @@ func (s *Server) listed(side int) bool {
 
 // pass serves an image that is not to be kept: from the store where it is there
 // already, through all the same checks and then thrown away where it is not.
-func (s *Server) pass(w http.ResponseWriter, r *http.Request, name, url string) error {
+func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, url string) error {
 	image, err := s.Store.Find(name, url)
 	if errors.Is(err, bucket.ErrNotKept) {
+		v.temperature = Cold
 		passing, err := s.Store.Fetch(r.Context(), name, url)
 		if err != nil {
 			return err
 		}
 		defer passing.Close()
+		s.answered(v, CodeOK)
 		s.sendPassing(w, r, passing.File, passing.Format)
 		return nil
 	}
@@ -206,6 +215,7 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, name, url string) 
 		return err
 	}
 	defer f.Close()
+	s.answered(v, CodeOK)
 	s.sendPassing(w, r, f, image.Format)
 	return nil
 }
