@@ -18,6 +18,9 @@ var (
 	ErrNoBucket = errors.New("no such bucket")
 	// ErrDenied: the operator denies the host.
 	ErrDenied = errors.New("the operator has removed images of this host")
+	// ErrRemoved: the operator has removed the image, just now or so that it must
+	// not come back.
+	ErrRemoved = errors.New("removed by the operator")
 	// ErrFull: the disk is too full to keep more. What is kept can be read.
 	ErrFull = errors.New("the disk is too full")
 	// ErrLost: an original is missing or damaged, and its origin does not give
@@ -30,6 +33,10 @@ var (
 // classLost is the class of a failure to fetch an original again: the origin has
 // other bytes now.
 const classLost fetch.Class = "lost"
+
+// classRemoved is the class of a failure to keep what was fetched: the operator
+// has blocked its bytes, or where a redirect led to.
+const classRemoved fetch.Class = "removed"
 
 const (
 	firstBackoff = time.Minute

@@ -20,7 +20,7 @@ import (
 // it is fetched, once for all that ask meanwhile, and kept before Keep returns.
 // The end of ctx ends the waiting, not the fetch.
 //
-// Errors are ErrNoBucket, ErrDenied, ErrFull, ErrClosed, a *Failure that is
+// Errors are ErrNoBucket, ErrDenied, ErrRemoved, ErrFull, ErrClosed, a *Failure that is
 // remembered, a *fetch.Error that is not (refused, denied, busy), the end of
 // ctx, or an error of the disk.
 func (s *Store) Keep(ctx context.Context, bucket, url string) (Image, error) {
@@ -41,11 +41,17 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url string) (Image, er
 	if err := s.hasRoom(); err != nil {
 		return Image{}, err
 	}
-	tmp, image, err := s.download(ctx, bucket, url)
+	tmp, image, final, err := s.download(ctx, bucket, url)
 	if err != nil {
 		return Image{}, err
 	}
 	defer tmp.Close()
+	s.removing.RLock()
+	defer s.removing.RUnlock()
+	if err := s.admit(bucket, url, image.Digest, final); err != nil {
+		s.disk.RemoveAll(tmp.Name())
+		return Image{}, err
+	}
 	if err := place(s.disk, tmp, s.Path(image.File())); err != nil {
 		return Image{}, fmt.Errorf("store the image: %w", full(err))
 	}
@@ -56,11 +62,12 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url string) (Image, er
 }
 
 // download fetches an image to a file in tmp, which is the caller's to close and
-// remove. A failure that says something about the image is remembered.
-func (s *Store) download(ctx context.Context, bucket, url string) (_ *os.File, _ Image, err error) {
+// remove, and tells the URL where redirects led to. A failure that says something
+// about the image is remembered.
+func (s *Store) download(ctx context.Context, bucket, url string) (_ *os.File, _ Image, final string, err error) {
 	tmp, err := s.temp("image-*")
 	if err != nil {
-		return nil, Image{}, err
+		return nil, Image{}, "", err
 	}
 	defer func() {
 		if err != nil {
@@ -71,14 +78,15 @@ func (s *Store) download(ctx context.Context, bucket, url string) (_ *os.File, _
 	hash := sha256.New()
 	result, err := s.origin.Fetch(ctx, fetch.Request{
 		URL: url, Hosts: b.Hosts, MaxBytes: b.MaxBytes, Limits: s.limits,
+		Denied: func(host string) bool { return s.blockedHost(host) != nil },
 	}, io.MultiWriter(diskWriter{s.disk, tmp}, hash))
 	if err != nil {
-		return nil, Image{}, s.fetchFailed(ctx, bucket, url, err)
+		return nil, Image{}, "", s.fetchFailed(ctx, bucket, url, err)
 	}
 	return tmp, Image{
 		Bucket: bucket, URL: url, Digest: Digest(hash.Sum(nil)), Info: result.Info,
 		Bytes: result.Bytes, Stored: s.now().UTC().Truncate(time.Second),
-	}, nil
+	}, result.FinalURL, nil
 }
 
 // fetchFailed decides what a failed fetch is to the caller.
@@ -166,13 +174,16 @@ func (s *Store) fetchAndHeal(ctx context.Context, image Image) error {
 		return nil // an earlier flight may have landed since
 	}
 	s.log.Error("an original is damaged: fetching it again", "bucket", image.Bucket, "digest", image.Digest, "host", hostOf(image.URL))
+	if err := s.stillUnder(image); err != nil {
+		return err
+	}
 	if f, err := s.recall(image.Bucket, image.URL); err != nil || f != nil {
 		return errors.Join(ErrLost, err, orNil(f))
 	}
 	if err := s.hasRoom(); err != nil {
 		return err
 	}
-	tmp, got, err := s.download(ctx, image.Bucket, image.URL)
+	tmp, got, _, err := s.download(ctx, image.Bucket, image.URL)
 	var f *Failure
 	if errors.As(err, &f) {
 		return fmt.Errorf("%w: %w", ErrLost, err)
@@ -186,6 +197,12 @@ func (s *Store) fetchAndHeal(ctx context.Context, image Image) error {
 		cause := &fetch.Error{Class: classLost, Host: hostOf(image.URL), Err: fmt.Errorf("the origin has other bytes now: %s", got.Digest)}
 		f, err := s.remember(image.Bucket, image.URL, cause)
 		return errors.Join(ErrLost, err, orNil(f))
+	}
+	s.removing.RLock()
+	defer s.removing.RUnlock()
+	if err := s.stillUnder(image); err != nil {
+		s.disk.RemoveAll(tmp.Name())
+		return err
 	}
 	if err := place(s.disk, tmp, s.Path(image.File())); err != nil {
 		return fmt.Errorf("store the image: %w", full(err))
@@ -237,11 +254,15 @@ func (s *Store) Fetch(ctx context.Context, bucket, url string) (*Passing, error)
 	if err := s.hasRoom(); err != nil {
 		return nil, err
 	}
-	tmp, image, err := s.download(ctx, bucket, url)
+	tmp, image, final, err := s.download(ctx, bucket, url)
 	if err != nil {
 		return nil, err
 	}
 	s.disk.RemoveAll(tmp.Name())
+	if err := s.admit(bucket, url, image.Digest, final); err != nil {
+		tmp.Close()
+		return nil, err
+	}
 	return &Passing{File: tmp, Info: image.Info, Bytes: image.Bytes}, nil
 }
 

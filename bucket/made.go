@@ -98,6 +98,11 @@ func (s *Store) make(ctx context.Context, image Image, path string, maker Maker)
 	if makeErr != nil {
 		return makeErr
 	}
+	s.removing.RLock()
+	defer s.removing.RUnlock()
+	if err := s.stillKept(image); err != nil {
+		return err
+	}
 	if len(data) == 0 {
 		return s.linkMade(image, path)
 	}

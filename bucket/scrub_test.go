@@ -382,7 +382,7 @@ func TestScrubReferences(t *testing.T) {
 		URLs: func(yield func(index.Link) bool) {
 			_ = yield(link(urlA, x.a)) && yield(link(urlB, x.b)) && yield(link(urlB2, x.b)) && yield(link(urlD, x.d))
 		},
-	}}))
+	}}, nil))
 	x.must(r.Close())
 	x.Store, err = Open(Options{Root: root, Origin: x.o, Now: x.c.Now, Buckets: []Bucket{{Name: "i"}}})
 	x.must(err)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -64,7 +65,13 @@ type Store struct {
 
 	disk    disk
 	index   *index.DB
+	journal journal // of blocks, which are of all buckets
 	flights singleflight.Group
+
+	// removing is held, to read, from the check that something may be kept until
+	// it is, and by what removes, so that nothing is removed in between.
+	removing sync.RWMutex
+	removals atomic.Uint64
 
 	commits   chan pending
 	committed chan struct{} // closed when the committer has ended
@@ -112,7 +119,7 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	var names []string
 	for _, b := range o.Buckets {
-		if s.buckets[b.Name] != nil || b.Name == "" || b.Name == tmpDir || b.Name != filepath.Base(b.Name) {
+		if s.buckets[b.Name] != nil || b.Name == "" || b.Name == tmpDir || b.Name == journalDir || b.Name != filepath.Base(b.Name) {
 			return nil, fmt.Errorf("%q cannot be the name of a bucket, or stands twice", b.Name)
 		}
 		if b.MaxBytes == 0 {
@@ -126,6 +133,7 @@ func Open(o Options) (_ *Store, err error) {
 	if len(names) == 0 {
 		return nil, errors.New("a store needs a bucket")
 	}
+	s.journal = journal{disk: o.disk, log: o.Log, dir: filepath.Join(o.Root, journalDir)}
 	if err := prepare(s.disk, o.Root); err != nil {
 		return nil, fmt.Errorf("prepare the store: %w", err)
 	}
@@ -152,11 +160,13 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.disk.SyncDir(o.Root); err != nil {
 		return nil, fmt.Errorf("flush the store's folder: %w", err)
 	}
+	s.journal.recover()
 	for _, name := range names {
 		s.buckets[name].journal.recover()
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	go s.committer()
+	s.removeLeft()
 	return s, nil
 }
 
@@ -183,6 +193,7 @@ func (s *Store) Close(ctx context.Context) error {
 	for _, b := range s.buckets {
 		errs = append(errs, b.journal.close())
 	}
+	errs = append(errs, s.journal.close())
 	errs = append(errs, s.index.Close())
 	return errors.Join(errs...)
 }
@@ -198,7 +209,8 @@ func (s *Store) Has(bucket string) bool { return s.buckets[bucket] != nil }
 
 // Find returns the image that is kept under a canonical URL, without fetching.
 // Where there is none the error is ErrNotKept, or the *Failure that stands
-// against fetching it now. A denied host's images are not found: ErrDenied.
+// against fetching it now. A denied host's images are not found: ErrDenied; nor
+// are those that the operator has blocked: ErrRemoved.
 func (s *Store) Find(bucket, url string) (Image, error) {
 	if s.buckets[bucket] == nil {
 		return Image{}, ErrNoBucket
@@ -206,8 +218,14 @@ func (s *Store) Find(bucket, url string) (Image, error) {
 	if s.denied != nil && s.denied(hostOf(url)) {
 		return Image{}, ErrDenied
 	}
+	if err := s.blockedURL(url); err != nil {
+		return Image{}, s.unlessClosed(err)
+	}
 	i, err := s.index.Image(bucket, url)
 	if err == nil {
+		if err := s.blockedDigest(i.Digest); err != nil {
+			return Image{}, s.unlessClosed(err)
+		}
 		return imageFrom(bucket, url, i), nil
 	}
 	if errors.Is(err, index.ErrNotFound) {
@@ -217,16 +235,24 @@ func (s *Store) Find(bucket, url string) (Image, error) {
 	if err == nil {
 		f, err = s.recall(bucket, url)
 	}
-	if err != nil && s.isClosed() {
-		return Image{}, ErrClosed // and with us the index
-	}
 	if err != nil {
-		return Image{}, err
+		return Image{}, s.unlessClosed(err)
+	}
+	if f != nil && f.Class == classRemoved {
+		return Image{}, ErrRemoved
 	}
 	if f != nil {
 		return Image{}, f
 	}
 	return Image{}, ErrNotKept
+}
+
+// unlessClosed is an error of the index, which is closed with the store.
+func (s *Store) unlessClosed(err error) error {
+	if s.isClosed() {
+		return ErrClosed
+	}
+	return err
 }
 
 // Ready tells whether the store can keep images: nil, ErrFull, or ErrClosed.

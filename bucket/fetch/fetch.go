@@ -80,6 +80,9 @@ type Request struct {
 	// Hosts are patterns, see MatchHost; every host on the way must match one.
 	// Empty: any host. A local URL has no host and matches none.
 	Hosts []string
+	// Denied tells of a host in its one spelling whether it must not be asked, as
+	// Options.DenyHosts does. nil: none.
+	Denied func(host string) bool
 	// MaxBytes is the size of the largest image accepted, in bytes. At least 1.
 	MaxBytes int64
 	// Limits are what the image must keep to. Formats also become the Accept that
@@ -280,6 +283,9 @@ func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (Re
 	if err != nil {
 		return Result{}, err
 	}
+	if r.Denied != nil && r.Denied(to.host) {
+		return Result{}, errorf(Denied, to.host, "host is denied by the operator")
+	}
 	p := place{limit: f.limit}
 	defer p.release()
 	if err := f.enter(ctx, &p, siteOf(to.host, to.addr), to.host); err != nil {
@@ -303,6 +309,9 @@ func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (Re
 		from := to
 		if to, err = f.target(from.url, location, hosts); err != nil {
 			return Result{}, redirected(from, err)
+		}
+		if r.Denied != nil && r.Denied(to.host) {
+			return Result{}, redirected(from, errorf(Denied, to.host, "host is denied by the operator"))
 		}
 		if seen[to.url.String()] {
 			return Result{}, errorf(Failed, from.host, "redirects in a loop")

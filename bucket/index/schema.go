@@ -10,11 +10,12 @@ import (
 )
 
 // schema is the version of the layout that this package reads and writes.
-const schema = 2
+const schema = 3
 
 var (
-	metaTable = []byte("meta")
-	schemaKey = []byte("schema")
+	metaTable   = []byte("meta")
+	schemaKey   = []byte("schema")
+	blocksTable = []byte("blocks")
 )
 
 // migration brings an index to the next version of the layout.
@@ -22,7 +23,7 @@ type migration func(tx *bbolt.Tx) error
 
 // migrations are the steps, by the version that each begins with: with an entry
 // for each version from the first to the one before schema.
-var migrations = map[uint64]migration{1: shortenRefs}
+var migrations = map[uint64]migration{1: shortenRefs, 2: addBlocks}
 
 // prepare brings the layout up to date and makes the tables that are missing, in
 // one transaction: a migration that fails, or a crash in one, leaves the file as
@@ -53,8 +54,11 @@ func (db *DB) prepare(tx *bbolt.Tx, o Options) error {
 	if err := meta.Put(schemaKey, binary.AppendUvarint(nil, version)); err != nil {
 		return err
 	}
+	if _, err := tx.CreateBucketIfNotExists(blocksTable); err != nil {
+		return err
+	}
 	for _, t := range db.buckets {
-		for _, name := range [][]byte{t.urls, t.images, t.failures} {
+		for _, name := range [][]byte{t.urls, t.images, t.failures, t.removing} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
@@ -84,6 +88,11 @@ func shortenRefs(tx *bbolt.Tx) error {
 		return nil
 	})
 }
+
+// addBlocks leads from 2 to 3, which has tables more, and nothing else that is
+// new. It is a version so that no earlier program opens the file, which would
+// serve what is blocked.
+func addBlocks(*bbolt.Tx) error { return nil }
 
 func parseVersion(v []byte) (uint64, error) {
 	n, size := binary.Uvarint(v)

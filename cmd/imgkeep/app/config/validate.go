@@ -176,7 +176,7 @@ func (c *Config) validateBaseURL(p *problems) {
 var bucketName = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
 
 // reserved are the names that routes and files beside the buckets have.
-var reserved = []string{"healthz", "readyz", "metrics", "tmp", "quarantine", "index.db"}
+var reserved = []string{"healthz", "readyz", "metrics", "tmp", "journal", "quarantine", "index.db"}
 
 func (c *Config) validateBuckets(p *problems) {
 	if len(c.Buckets) == 0 {

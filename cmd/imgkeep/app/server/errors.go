@@ -46,6 +46,7 @@ var verdicts = []struct {
 	{errProxySize, verdict{status: 400, code: "proxy-size", line: "/proxy goes with the size full only"}},
 	{bucket.ErrURL, verdict{status: 400, code: "url", line: "the link holds no URL of an image"}},
 	{bucket.ErrDenied, verdict{status: 451, code: "removed", line: "removed by the operator"}},
+	{bucket.ErrRemoved, verdict{status: 451, code: "removed", line: "removed by the operator"}},
 	{bucket.ErrFull, verdict{status: 503, code: "full", line: "the disk is too full to store more: try again later", retry: time.Minute, fault: true}},
 	{bucket.ErrClosed, verdict{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},
 	{resize.ErrClosed, verdict{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},

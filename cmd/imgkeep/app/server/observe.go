@@ -45,6 +45,7 @@ func Codes() []string {
 type visit struct {
 	began       time.Time
 	temperature Temperature
+	removals    uint64 // of the store, before it was looked at
 }
 
 // answered tells the observer that a visit is decided.

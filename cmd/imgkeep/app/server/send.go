@@ -125,7 +125,7 @@ func (s *Server) handOver(w http.ResponseWriter, r *http.Request, v *visit, d de
 		return err
 	}
 	s.answered(v, CodeOK)
-	s.heat(d)
+	s.heat(v, d)
 	hurry(w, 0)
 	h := w.Header()
 	h.Del("X-Content-Type-Options") // nginx drops them here, and sends its own
@@ -137,12 +137,19 @@ func (s *Server) handOver(w http.ResponseWriter, r *http.Request, v *visit, d de
 
 // heat makes a hot link, so that nginx does not ask again. Without it the link
 // is served all the same, so an error is only logged.
-func (s *Server) heat(d delivery) {
+func (s *Server) heat(v *visit, d delivery) {
 	if s.Hot == nil {
 		return
 	}
 	if err := s.Hot.Add(d.link.Bucket, d.link.Size, d.link.Signature, d.image.Format.Ext(), s.Store.Path(d.path()), d.expires); err != nil {
 		s.Log.Warn("no hot link made", "error", err)
+	}
+	// Whoever removes images takes their hot links away after that, and may have
+	// passed before this one was there.
+	if s.Store.Removals() != v.removals {
+		if _, err := s.Hot.Remove(d.link.Bucket, d.link.Signature); err != nil {
+			s.Log.Error("a hot link of what may have been removed meanwhile is still there", "error", err)
+		}
 	}
 }
 

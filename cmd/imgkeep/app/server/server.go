@@ -40,6 +40,7 @@ type Resizer interface {
 // Hot keeps hot links: a *nginx.Hot.
 type Hot interface {
 	Add(bucket, size, signature, ext, target string, expires time.Time) error
+	Remove(bucket, signature string) (int, error)
 }
 
 // Options say what New serves.
@@ -149,6 +150,7 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) err
 	if err != nil {
 		return err
 	}
+	v.removals = s.Store.Removals()
 	if l.Proxy {
 		return s.pass(w, r, v, l.Bucket, url)
 	}
