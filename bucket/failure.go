@@ -9,6 +9,11 @@ import (
 	"imgkeep/bucket/index"
 )
 
+// Class is why a fetch failed: one of those of package fetch, or of the store's
+// own: "lost", where an original cannot be fetched again, and "removed", where what
+// was fetched is blocked.
+type Class = fetch.Class
+
 // What the store says besides *Failure and *fetch.Error.
 var (
 	// ErrNotKept: nothing is kept under the URL, and nothing stands against

@@ -38,6 +38,7 @@ type Removed struct {
 	URLs   []string `json:"urls"`  // that no longer have it
 	Left   int      `json:"left"`  // URLs that still have it; its files are there then
 	Files  []string `json:"files"` // that are gone, below the root; or are left on disk, where a block keeps them
+	Sizes  []string `json:"sizes"` // made from it
 	Bytes  int64    `json:"bytes"` // of the original
 
 	image Image

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"imgkeep/bucket/index"
@@ -55,7 +56,7 @@ func (s *Store) search(ctx context.Context, t Target, buckets []string) ([]Remov
 	}
 	var found []Removed
 	for _, name := range names {
-		r := Removed{Bucket: name, URLs: []string{}, Files: []string{}}
+		r := Removed{Bucket: name, URLs: []string{}, Files: []string{}, Sizes: []string{}}
 		digest := t.Digest
 		if t.URL != "" {
 			i, err := s.index.Image(name, t.URL)
@@ -88,9 +89,17 @@ func (s *Store) search(ctx context.Context, t Target, buckets []string) ([]Remov
 			}
 		}
 		r.Digest = digest.String()
+		files, err := s.filesOf(name, digest)
+		if err != nil {
+			return nil, err
+		}
 		if r.Left == 0 {
-			if r.Files, err = s.filesOf(name, digest); err != nil {
-				return nil, err
+			r.Files = append(r.Files, files...)
+		}
+		for _, file := range files {
+			base := filepath.Base(file)
+			if f, ok := parseFile(base[:1], base[1:2], base); ok && f.size != "" && !slices.Contains(r.Sizes, f.size) {
+				r.Sizes = append(r.Sizes, f.size)
 			}
 		}
 		found = append(found, r)

@@ -91,6 +91,17 @@ func (a *app) build(c config.Config, log *slog.Logger) (_ *parts, err error) {
 	return p, nil
 }
 
+// dropHot takes all hot links away; nil where there are none.
+func (p *parts) dropHot() func() error {
+	if p.hot == nil {
+		return nil
+	}
+	return func() error {
+		_, err := p.hot.Drop()
+		return err
+	}
+}
+
 // close ends what was made; the store waits for running work until ctx ends.
 func (p *parts) close(ctx context.Context) error {
 	if p.closed {

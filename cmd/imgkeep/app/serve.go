@@ -95,6 +95,7 @@ func (a *app) serve(ctx context.Context, c config.Config) (err error) {
 	stopCare, err := care(ctx, c, admin.Options{
 		Store: parts.store, Metrics: parts.metrics.Handler(), Log: log,
 		Scrubbed: func(r bucket.ScrubReport) { parts.metrics.Scrubbed(r, a.Now()) },
+		DropHot:  parts.dropHot(), Audit: a.audit(c),
 	})
 	if err != nil {
 		return err

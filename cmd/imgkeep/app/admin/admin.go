@@ -8,9 +8,14 @@
 //	POST /scrub    {"rate":N,"repair":B}   finding and progress messages, then the report
 //	POST /compact  {}                      the figures of the index before and after
 //	GET  /status                           the figures of the index
+//	POST /remove   RemoveRequest           what was removed and blocked
+//	POST /show     ShowRequest             all that is known of a URL or a digest
+//	POST /list     ListRequest             the items, then how many there were
+//	GET  /stats                            the figures of the store
+//	POST /reload   {}                      which settings have changed
 //	GET  /metrics                          what Prometheus reads, in its own format
 //
-// Whoever leaves ends the work that he has asked for. One scrub or compact runs
+// Whoever leaves ends the work that he has asked for, but for removals. One scrub or compact runs
 // at a time; another is told so.
 //
 // What it promises: only root and the user that the server runs as are answered,
@@ -39,6 +44,12 @@ type ScrubRequest struct {
 	Repair bool  `json:"repair"`
 }
 
+// Reloaded is what reading the configuration anew has done.
+type Reloaded struct {
+	Changed []string `json:"changed"` // keys that hold now
+	Restart []string `json:"restart"` // keys that have changed too, and hold after a restart
+}
+
 // Compacted is what compacting has done.
 type Compacted struct {
 	Before bucket.Figures `json:"before"`
@@ -52,6 +63,12 @@ type message struct {
 	Scrubbed  *bucket.ScrubReport `json:"scrubbed,omitempty"`
 	Compacted *Compacted          `json:"compacted,omitempty"`
 	Status    *bucket.Figures     `json:"status,omitempty"`
+	Removal   *bucket.Removal     `json:"removal,omitempty"`
+	Facts     *bucket.Facts       `json:"facts,omitempty"`
+	Stats     *bucket.Stats       `json:"stats,omitempty"`
+	Item      *Item               `json:"item,omitempty"`
+	Listed    *int                `json:"listed,omitempty"`
+	Reloaded  *Reloaded           `json:"reloaded,omitempty"`
 	Error     string              `json:"error,omitempty"`
 }
 

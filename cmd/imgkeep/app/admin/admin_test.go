@@ -18,6 +18,8 @@ import (
 
 // store is a test's: it does what its fields say.
 type store struct {
+	Remover
+	Looker
 	scrub   func(context.Context, bucket.ScrubOptions) (bucket.ScrubReport, error)
 	compact error
 }

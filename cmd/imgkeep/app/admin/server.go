@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -20,6 +21,8 @@ type Store interface {
 	Scrub(context.Context, bucket.ScrubOptions) (bucket.ScrubReport, error)
 	Compact() (before, after bucket.Figures, err error)
 	Figures() (bucket.Figures, error)
+	Remover
+	Looker
 }
 
 const (
@@ -34,7 +37,12 @@ type Options struct {
 	Metrics http.Handler // GET /metrics; nil: none
 	// Scrubbed is told of each scrub that has ended well; nil: nobody.
 	Scrubbed func(bucket.ScrubReport)
-	Log      *slog.Logger // nil: none
+	// DropHot takes all hot links away; nil: there are none.
+	DropHot func() error
+	// Reload reads the configuration anew; nil: it cannot.
+	Reload func() (Reloaded, error)
+	Audit  *Audit       // nil: none
+	Log    *slog.Logger // nil: none
 }
 
 // Server answers requests on a store.
@@ -59,6 +67,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	mux.HandleFunc("POST /scrub", s.scrub)
 	mux.HandleFunc("POST /compact", s.compact)
 	mux.HandleFunc("GET /status", s.status)
+	mux.HandleFunc("POST /remove", s.remove)
+	mux.HandleFunc("POST /show", s.show)
+	mux.HandleFunc("POST /list", s.list)
+	mux.HandleFunc("GET /stats", s.stats)
+	mux.HandleFunc("POST /reload", s.reload)
 	if s.Metrics != nil {
 		mux.Handle("GET /metrics", s.Metrics)
 	}
@@ -159,6 +172,13 @@ func (a *answers) send(m message) {
 	}
 }
 
+// write writes a message without sending it at once: one of many.
+func (a *answers) write(m message) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.enc.Encode(m)
+}
+
 func (a *answers) end(m message, err error) {
 	if err != nil {
 		m.Error = err.Error()
@@ -180,6 +200,9 @@ func (s *Server) scrub(w http.ResponseWriter, r *http.Request) {
 		Progress: func(p bucket.Progress) { a.send(message{Progress: &p}) },
 	})
 	s.Log.Info("scrub ends", "found", report.Found, "remain", report.Remain, "error", err)
+	if q.Repair {
+		err = errors.Join(err, s.Audit.Write(Change{By: whoAsks(r), Op: "scrub --repair", What: report}, err))
+	}
 	a.end(message{Scrubbed: &report}, err)
 }
 
@@ -191,7 +214,24 @@ func (s *Server) compact(w http.ResponseWriter, r *http.Request) {
 	defer s.work.Unlock()
 	before, after, err := s.Store.Compact()
 	s.Log.Info("index compacted", "before", before.Bytes, "after", after.Bytes, "error", err)
+	err = errors.Join(err, s.Audit.Write(Change{By: whoAsks(r), Op: "compact"}, err))
 	newAnswers(w).end(message{Compacted: &Compacted{before, after}}, err)
+}
+
+func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
+	if s.Reload == nil {
+		fail(w, http.StatusNotImplemented, errors.New("this server cannot reload"))
+		return
+	}
+	done, err := s.Reload()
+	err = errors.Join(err, s.Audit.Write(Change{By: whoAsks(r), Op: "reload", What: done}, err))
+	newAnswers(w).end(message{Reloaded: &done}, err)
+}
+
+// whoAsks is who has sent a request that guard lets through.
+func whoAsks(r *http.Request) string {
+	uid, _ := r.Context().Value(peerKey{}).(int)
+	return Who(uid)
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
