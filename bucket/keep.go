@@ -74,10 +74,11 @@ func (s *Store) download(ctx context.Context, bucket, url string) (_ *os.File, _
 			s.discard(tmp)
 		}
 	}()
-	b := s.buckets[bucket]
+	c := s.settings.Load()
+	b := c.buckets[bucket]
 	hash := sha256.New()
-	result, err := s.origin.Fetch(ctx, fetch.Request{
-		URL: url, Hosts: b.Hosts, MaxBytes: b.MaxBytes, Limits: s.limits,
+	result, err := c.origin.Fetch(ctx, fetch.Request{
+		URL: url, Hosts: b.Hosts, MaxBytes: b.MaxBytes, Limits: c.limits,
 		Denied: func(host string) bool { return s.blockedHost(host) != nil },
 	}, io.MultiWriter(diskWriter{s.disk, tmp}, hash))
 	if err != nil {

@@ -262,7 +262,7 @@ func (s *Store) removeEvent(op string, i Image, o RemoveOptions) *event {
 	}
 }
 
-// Removals counts what was removed or blocked since Open. Whoever makes something
+// Removals counts what was removed, blocked or configured anew since Open. Whoever makes something
 // of an image that outlives his look at the store, such as a link past it, undoes
 // that if the number has changed since before his look.
 func (s *Store) Removals() uint64 { return s.removals.Load() }

@@ -53,15 +53,11 @@ type Options struct {
 
 // Store is an open store. It may be used concurrently.
 type Store struct {
-	root      string
-	buckets   map[string]*openBucket
-	origin    Origin
-	limits    probe.Limits
-	denied    func(host string) bool // nil: none is
-	minFree   uint64
-	minInodes uint64
-	now       func() time.Time
-	log       *slog.Logger
+	root     string
+	buckets  map[string]*openBucket
+	settings atomic.Pointer[settings]
+	now      func() time.Time
+	log      *slog.Logger
 
 	disk    disk
 	index   *index.DB
@@ -87,8 +83,54 @@ type Store struct {
 }
 
 type openBucket struct {
-	Bucket
 	journal journal
+}
+
+// settings are the options that Reconfigure replaces, all at once. They are never
+// changed.
+type settings struct {
+	buckets   map[string]Bucket
+	origin    Origin
+	limits    probe.Limits
+	denied    func(host string) bool // nil: none is
+	minFree   uint64
+	minInodes uint64
+}
+
+func newSettings(o Options) *settings {
+	c := &settings{
+		buckets: map[string]Bucket{}, origin: o.Origin, limits: o.Limits,
+		minFree: uint64(max(o.MinFree, 0)), minInodes: uint64(max(o.MinFreeInodes, 0)),
+	}
+	if len(o.DenyHosts) > 0 {
+		c.denied = fetch.HostMatcher(o.DenyHosts)
+	}
+	for _, b := range o.Buckets {
+		if b.MaxBytes == 0 {
+			b.MaxBytes = o.MaxBytes
+		}
+		c.buckets[b.Name] = b
+	}
+	return c
+}
+
+// Reconfigure replaces the options of an open store: origin, limits, floors, hosts
+// that are denied, and the hosts and limits of its buckets, which must be the same
+// ones. Root, clock and log stay. What is under way ends by the old options, but
+// for the answer of Find.
+func (s *Store) Reconfigure(o Options) error {
+	if o.Origin == nil {
+		return errors.New("a store needs an origin")
+	}
+	fresh := newSettings(o)
+	for name := range s.buckets {
+		if _, ok := fresh.buckets[name]; !ok || len(fresh.buckets) != len(s.buckets) {
+			return errors.New("an open store cannot have other buckets")
+		}
+	}
+	s.settings.Store(fresh)
+	s.removals.Add(1) // who was allowed by the old ones may not be any more
+	return nil
 }
 
 // Open opens a store, and makes what is missing of it. Another process that has
@@ -107,29 +149,22 @@ func Open(o Options) (_ *Store, err error) {
 		o.disk = osDisk{}
 	}
 	s := &Store{
-		disk: o.disk, root: o.Root, origin: o.Origin, limits: o.Limits,
-		minFree: uint64(max(o.MinFree, 0)), minInodes: uint64(max(o.MinFreeInodes, 0)),
-		now: o.Now, log: o.Log,
+		disk: o.disk, root: o.Root, now: o.Now, log: o.Log,
 		buckets:   map[string]*openBucket{},
 		commits:   make(chan pending, maxGroup),
 		committed: make(chan struct{}),
-	}
-	if len(o.DenyHosts) > 0 {
-		s.denied = fetch.HostMatcher(o.DenyHosts)
 	}
 	var names []string
 	for _, b := range o.Buckets {
 		if s.buckets[b.Name] != nil || b.Name == "" || b.Name == tmpDir || b.Name == journalDir || b.Name != filepath.Base(b.Name) {
 			return nil, fmt.Errorf("%q cannot be the name of a bucket, or stands twice", b.Name)
 		}
-		if b.MaxBytes == 0 {
-			b.MaxBytes = o.MaxBytes
-		}
 		names = append(names, b.Name)
-		s.buckets[b.Name] = &openBucket{Bucket: b, journal: journal{
+		s.buckets[b.Name] = &openBucket{journal: journal{
 			disk: o.disk, log: o.Log, dir: filepath.Join(o.Root, b.Name, journalDir),
 		}}
 	}
+	s.settings.Store(newSettings(o))
 	if len(names) == 0 {
 		return nil, errors.New("a store needs a bucket")
 	}
@@ -215,7 +250,7 @@ func (s *Store) Find(bucket, url string) (Image, error) {
 	if s.buckets[bucket] == nil {
 		return Image{}, ErrNoBucket
 	}
-	if s.denied != nil && s.denied(hostOf(url)) {
+	if denied := s.settings.Load().denied; denied != nil && denied(hostOf(url)) {
 		return Image{}, ErrDenied
 	}
 	if err := s.blockedURL(url); err != nil {
@@ -268,11 +303,12 @@ func (s *Store) hasRoom() error {
 	if err != nil {
 		return err
 	}
-	if free.bytes < s.minFree {
-		return fmt.Errorf("%w: %d bytes are free, store.min_free is %d", ErrFull, free.bytes, s.minFree)
+	floor := s.settings.Load()
+	if free.bytes < floor.minFree {
+		return fmt.Errorf("%w: %d bytes are free, store.min_free is %d", ErrFull, free.bytes, floor.minFree)
 	}
-	if free.countsInodes && free.inodes < s.minInodes {
-		return fmt.Errorf("%w: %d inodes are free, store.min_free_inodes is %d", ErrFull, free.inodes, s.minInodes)
+	if free.countsInodes && free.inodes < floor.minInodes {
+		return fmt.Errorf("%w: %d inodes are free, store.min_free_inodes is %d", ErrFull, free.inodes, floor.minInodes)
 	}
 	return nil
 }

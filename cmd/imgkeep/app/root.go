@@ -52,6 +52,7 @@ defaults, in this order. 'imgkeep config' prints what results.
 	)
 	root.AddCommand(
 		newServeCommand(a),
+		newReloadCommand(a),
 		newNginxCommand(a),
 
 		newSignCommand(a),

@@ -32,7 +32,8 @@ takes no more requests, finishes those it has, and ends. A second signal ends it
 at once; nothing that was answered is lost by that.
 
 It starts the decoder processes itself. Under systemd it says when it is ready,
-keeps the watchdog fed, and takes over the sockets that systemd listens on.`,
+keeps the watchdog fed, and takes over the sockets that systemd listens on. SIGHUP
+has it read its configuration anew; see reload.`,
 		Example: `  imgkeep serve --config /etc/imgkeep/imgkeep.yaml
   IMGKEEP_SECRET=… imgkeep serve --listen 127.0.0.1:8091 --root ./var`,
 		Args:              cobra.NoArgs,
@@ -42,7 +43,10 @@ keeps the watchdog fed, and takes over the sockets that systemd listens on.`,
 			if err != nil {
 				return err
 			}
-			return a.serve(cmd.Context(), c)
+			return a.serve(cmd.Context(), c, func() (config.Config, error) {
+				c, _, err := a.load(cmd)
+				return c, err
+			})
 		},
 	}
 	addServerFlags(cmd)
@@ -57,8 +61,11 @@ const (
 	maxHeaderBytes = 16 << 10
 )
 
-func (a *app) serve(ctx context.Context, c config.Config) (err error) {
-	log := newLogger(a.Stderr, c.Log)
+// serve serves until it is told to stop. load reads the configuration anew.
+func (a *app) serve(ctx context.Context, c config.Config, load func() (config.Config, error)) (err error) {
+	level := &slog.LevelVar{}
+	level.Set(logLevel(c.Log))
+	log := newLoggerAt(a.Stderr, c.Log, level)
 	// net/http complains there of what origins do, whatever it is told.
 	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
 	stdlog.SetFlags(0)
@@ -80,7 +87,7 @@ func (a *app) serve(ctx context.Context, c config.Config) (err error) {
 	}
 	conns := newConnections()
 	server := &http.Server{
-		Handler:           parts.server,
+		Handler:           parts,
 		ConnState:         conns.track,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
@@ -92,10 +99,11 @@ func (a *app) serve(ctx context.Context, c config.Config) (err error) {
 	if parts.hot != nil {
 		go parts.hot.Run(ctx)
 	}
+	reloader := &reloader{load: load, parts: parts, level: level, log: log}
 	stopCare, err := care(ctx, c, admin.Options{
 		Store: parts.store, Metrics: parts.metrics.Handler(), Log: log,
 		Scrubbed: func(r bucket.ScrubReport) { parts.metrics.Scrubbed(r, a.Now()) },
-		DropHot:  parts.dropHot(), Audit: a.audit(c),
+		DropHot:  parts.dropHot(), Reload: reloader.reload, Audit: a.audit(c),
 	})
 	if err != nil {
 		return err
@@ -111,6 +119,7 @@ func (a *app) serve(ctx context.Context, c config.Config) (err error) {
 		log.Info("serving", "address", l.Addr().String(), "root", c.Root, "handoff", c.Handoff)
 		go func() { served <- server.Serve(l) }()
 	}
+	go reloader.onHangup(ctx)
 	notify(log, daemon.SdNotifyReady)
 	go feedWatchdog(ctx, log)
 

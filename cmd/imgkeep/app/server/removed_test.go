@@ -50,6 +50,17 @@ func TestHotLinkOfRemoved(t *testing.T) {
 	if s.hot.removed != nil {
 		t.Errorf("removed %q for nothing", s.hot.removed)
 	}
+	current := false
+	replaced := newSite(t, func(_ *bucket.Options, o *server.Options) {
+		o.Handoff, o.Current = true, func() bool { return current }
+	})
+	replaced.origin.put("cat", toPNG(t, 30, 30))
+	replaced.ask("GET", path, behind)
+	current = true
+	replaced.ask("GET", path, behind)
+	if len(replaced.hot.removed) != 1 {
+		t.Errorf("a server that was replaced has taken back %q", replaced.hot.removed)
+	}
 	s.hot.added = func() {
 		if _, err := s.store.Block(t.Context(), bucket.Target{Host: "origin.example"}, bucket.RemoveOptions{}); err != nil {
 			t.Error(err)

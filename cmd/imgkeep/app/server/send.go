@@ -145,8 +145,8 @@ func (s *Server) heat(v *visit, d delivery) {
 		s.Log.Warn("no hot link made", "error", err)
 	}
 	// Whoever removes images takes their hot links away after that, and may have
-	// passed before this one was there.
-	if s.Store.Removals() != v.removals {
+	// passed before this one was there. So may whoever has replaced us.
+	if s.Store.Removals() != v.removals || !s.Current() {
 		if _, err := s.Hot.Remove(d.link.Bucket, d.link.Signature); err != nil {
 			s.Log.Error("a hot link of what may have been removed meanwhile is still there", "error", err)
 		}

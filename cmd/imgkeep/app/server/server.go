@@ -56,6 +56,10 @@ type Options struct {
 	// through nginx. Hot then makes the next request bypass us; nil: none is made.
 	Handoff bool
 	Hot     Hot
+	// Current tells whether this server is still the one that answers. One that
+	// another has replaced takes back the hot links that it makes for requests
+	// which it still has. nil: it is.
+	Current func() bool
 
 	// Placeholder is sent as the body of errors. nil: a line of text.
 	Placeholder *Placeholder
@@ -79,6 +83,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Current == nil {
+		o.Current = func() bool { return true }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
