@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -46,7 +47,7 @@ func TestObserver(t *testing.T) {
 	o := &observed{}
 	s := newSite(t, func(_ *bucket.Options, options *server.Options) { options.Observer = o })
 	cat := s.origin.put("cat", toPNG(t, 30, 30))
-	gone := s.origin.put("gone", &fetch.Error{Class: fetch.Gone, Err: fmt.Errorf(private)})
+	gone := s.origin.put("gone", &fetch.Error{Class: fetch.Gone, Err: errors.New(private)})
 	passed := s.origin.put("passed", toPNG(t, 31, 31))
 	s.decoder.answer = results(result(t, toPNG(t, 10, 10)))
 	for _, tt := range []struct{ about, method, path, want string }{
