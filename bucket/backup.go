@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
 )
 
@@ -53,9 +54,10 @@ type BackupOptions struct {
 
 // BackupReport says what Backup or Restore has done.
 type BackupReport struct {
-	Images  int          `json:"images"` // that the journals name
-	Copied  int          `json:"copied"` // of them, now
-	Bytes   int64        `json:"bytes"`  // copied now
+	Images  int          `json:"images"`  // that the journals name
+	Copied  int          `json:"copied"`  // of them, now
+	Removed int          `json:"removed"` // from the backup, since they were from the store
+	Bytes   int64        `json:"bytes"`   // copied now
 	Found   map[Kind]int `json:"found"`
 	Seconds float64      `json:"seconds"`
 }
@@ -72,11 +74,13 @@ type BackupReport struct {
 // is broken off, the folder holds all that the journals in it name, and the next
 // Backup goes on. An original that is to be copied and is missing or damaged is a
 // finding; what an earlier backup has copied is not read again, unless Verify is
-// set, and stays. Nothing is ever removed from the backup.
+// set, and stays. What was removed from the store by its operator goes from the
+// backup too, and nothing else ever does.
 //
 // What is not copied: the index and the sizes, which are made again, the
 // quarantine, and the memory of which URLs failed lately. It takes about 100
-// bytes of memory for each image.
+// bytes of memory for each image, and as much as Reindex where something was
+// removed.
 func Backup(ctx context.Context, o BackupOptions) (_ BackupReport, err error) {
 	from, to, err := apart(o.Root, o.Dir)
 	if err != nil {
@@ -261,6 +265,7 @@ type plan struct {
 	bucket   string
 	journals map[string]int64 // lengths
 	files    []planned        // in the order of their digests
+	removed  []planned        // that were, and may be in the backup still
 }
 
 // planned is an original in a plan, which may have tens of millions of them.
@@ -286,7 +291,7 @@ func (t *transfer) run(ctx context.Context) error {
 		return err
 	}
 	var plans []plan
-	for _, name := range names {
+	for _, name := range append(names, "") { // the store's own journal too
 		p, err := t.plan(ctx, name)
 		if err != nil {
 			return err
@@ -310,6 +315,9 @@ func (t *transfer) run(ctx context.Context) error {
 		return err
 	}
 	for _, p := range plans {
+		if p.bucket == "" {
+			continue
+		}
 		if err := t.copyFiles(ctx, p); err != nil {
 			return fmt.Errorf("bucket %s: %w", p.bucket, full(err))
 		}
@@ -322,6 +330,20 @@ func (t *transfer) run(ctx context.Context) error {
 		for _, file := range slices.Sorted(keys(p.journals)) {
 			if err := t.copyJournal(file, p.journals[file]); err != nil {
 				return fmt.Errorf("copy %s: %w", file, full(err))
+			}
+		}
+	}
+	// Last: should the line that says so be lost, its file must not be.
+	if err := syncAll(t.to); err != nil {
+		return err
+	}
+	for _, p := range plans {
+		for _, gone := range p.removed {
+			switch err := os.Remove(filepath.Join(t.to, gone.image(p.bucket).File())); {
+			case err == nil:
+				t.report.Removed++
+			case !errors.Is(err, fs.ErrNotExist):
+				return err
 			}
 		}
 	}
@@ -341,7 +363,7 @@ func keys(m map[string]int64) func(func(string) bool) {
 
 func (t *transfer) plan(ctx context.Context, name string) (plan, error) {
 	p := plan{bucket: name, journals: map[string]int64{}}
-	n := 0
+	n, removals := 0, 0
 	for line, err := range readJournalLines(t.from, name) {
 		if err != nil {
 			return p, err
@@ -362,11 +384,49 @@ func (t *transfer) plan(ctx context.Context, name string) (plan, error) {
 			t.found(Finding{Kind: BrokenLine, Path: line.place(), Detail: line.broken.Error()})
 			continue
 		}
-		p.files = append(p.files, planned{line.image.Digest, line.image.Format, line.image.Bytes})
+		switch line.op {
+		case opKeep:
+			p.files = append(p.files, planned{line.image.Digest, line.image.Format, line.image.Bytes})
+		case opForget, opPurge:
+			removals++
+		}
 	}
 	slices.SortFunc(p.files, func(a, b planned) int { return bytes.Compare(a.digest[:], b.digest[:]) })
 	p.files = slices.CompactFunc(p.files, func(a, b planned) bool { return a.digest == b.digest })
-	return p, nil
+	if removals == 0 {
+		return p, nil
+	}
+	return p, t.leaveOut(ctx, &p)
+}
+
+// leaveOut takes out of a plan what was removed, as the lines say that it copies.
+func (t *transfer) leaveOut(ctx context.Context, p *plan) error {
+	j := &journaled{number: map[index.Ref]uint32{}}
+	for line, err := range readJournalLines(t.from, p.bucket) {
+		if err == nil && j.lines%8192 == 0 {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		if line.broken != nil || line.end > p.journals[line.file] {
+			continue
+		}
+		if err := j.add(line.op, line.image); err != nil {
+			t.found(Finding{Kind: BrokenLine, Path: line.place(), Detail: err.Error()})
+		}
+	}
+	j.settle()
+	for _, i := range j.images {
+		if i.refs == 0 && i.removed {
+			p.removed = append(p.removed, planned{i.digest, i.format, i.bytes})
+		}
+	}
+	p.files = slices.DeleteFunc(p.files, func(f planned) bool {
+		n, ok := j.number[refOf(f.digest)]
+		return ok && j.images[n].refs == 0 && j.images[n].removed
+	})
+	return nil
 }
 
 // lost makes sure that the source has every journal that the target has. A store

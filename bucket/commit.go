@@ -63,6 +63,12 @@ func (s *Store) commitGroup(group []pending) error {
 		}
 	}
 	for name, e := range events {
+		if name == "" {
+			if err := s.journal.append(e); err != nil {
+				return fmt.Errorf("write the journal of the store: %w", full(err))
+			}
+			continue
+		}
 		if err := s.buckets[name].journal.append(e); err != nil {
 			return fmt.Errorf("write the journal of bucket %s: %w", name, full(err))
 		}

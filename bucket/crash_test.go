@@ -163,6 +163,7 @@ func (c *crasher) each() {
 	c.one(2)
 	c.keep(crashURL(c.plan.Round, "a", 0) + "?again")
 	c.keep(crashURL(c.plan.Round, "gone", 0))
+	c.removes()
 }
 
 // one keeps an image and makes of it, and every third time damages and heals it.
@@ -170,6 +171,13 @@ func (c *crasher) one(k int) {
 	url := crashURL(c.plan.Round, "a", k)
 	image, ok := c.keep(url)
 	if !ok {
+		return
+	}
+	if c.plan.Load > 0 && k%7 == 6 {
+		c.remove(url, func() error {
+			_, err := c.store.Purge(context.Background(), Target{URL: url}, RemoveOptions{})
+			return err
+		})
 		return
 	}
 	switch c.make(image, "250x250", crashMade(url, "250x250")); k % 3 {
@@ -221,12 +229,14 @@ type crashSite struct {
 	root    string
 	kept    map[string]bool // by URL
 	damaged map[string]bool // by URL, by the test, and not known to be healed
+	removed map[string]bool // by URL, and not kept since
+	again   map[string]bool // by URL: removed, and perhaps kept again
 	tried   map[string]bool // URLs that a child may have kept
 	rounds  int
 }
 
 func newCrashSite(t *testing.T) *crashSite {
-	c := &crashSite{root: t.TempDir(), kept: map[string]bool{}, damaged: map[string]bool{}, tried: map[string]bool{}}
+	c := &crashSite{root: t.TempDir(), kept: map[string]bool{}, removed: map[string]bool{}, again: map[string]bool{}, damaged: map[string]bool{}, tried: map[string]bool{}}
 	c.open(t, "i").Close(t.Context())
 	return c
 }
@@ -278,7 +288,15 @@ func (c *crashSite) run(t *testing.T, plan crashPlan, killAfter int) (steps int)
 		switch word {
 		case "kept":
 			c.kept[arg] = true
+			delete(c.removed, arg)
 			most++
+		case "keeping": // from here on a file may be there that nothing refers to
+			delete(c.removed, strings.TrimPrefix(arg, "again "))
+			c.again[strings.TrimPrefix(arg, "again ")] = true
+		case "removing":
+			delete(c.kept, arg)
+		case "removed":
+			c.removed[arg] = true
 		case "damaging":
 			c.damaged[arg] = true
 		case "healed":
@@ -302,6 +320,10 @@ func (c *crashSite) run(t *testing.T, plan crashPlan, killAfter int) (steps int)
 		c.tried[crashURL(plan.Round, "a", k)] = true
 	}
 	c.tried[crashURL(plan.Round, "a", 0)+"?again"] = true
+	for k := range 3 {
+		c.tried[crashURL(plan.Round, "r", k)] = true
+		c.tried[crashURL(plan.Round, "r", k)+"?again"] = true
+	}
 	return steps
 }
 
@@ -328,7 +350,11 @@ func (c *crashSite) check(t *testing.T, buckets ...string) {
 	}
 	for url := range c.tried {
 		image, err := s.Find("i", url)
-		if errors.Is(err, ErrNotKept) && !c.kept[url] {
+		if c.removed[url] && err == nil {
+			t.Errorf("it was removed, and is there: %s", url)
+		}
+		if (errors.Is(err, ErrNotKept) || errors.Is(err, ErrRemoved)) && !c.kept[url] {
+			c.checkRemoved(t, s, url)
 			continue
 		}
 		if err != nil {
@@ -401,6 +427,7 @@ func (c *crashSite) checkAll(t *testing.T) {
 		c.tried[url] = true
 	}
 	c.check(t)
+	c.checkScrubbed(t)
 	orphans := checkFiles(t, c.root)
 	t.Logf("%d rounds, %d images acknowledged, %d whole files that nothing refers to", c.rounds, len(c.kept), len(orphans))
 }

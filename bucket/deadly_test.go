@@ -220,7 +220,7 @@ func TestRetry(t *testing.T) {
 		nothing(what)
 	}
 	// A failure to fetch is forgotten too.
-	o := d.store.origin.(*origin)
+	o := d.store.settings.Load().origin.(*origin)
 	const gone = "https://example.com/gone.png"
 	o.fail(gone, &fetch.Error{Class: fetch.Gone, Err: errors.New("404")})
 	if _, err := d.store.Keep(t.Context(), "i", gone); err == nil {

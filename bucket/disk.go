@@ -27,13 +27,15 @@ const (
 	shards = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 )
 
-// prepare makes the root and its tmp folder.
+// prepare makes the root, its tmp folder, and that of the store's own journal.
 func prepare(d disk, root string) error {
 	if err := makeRoot(d, root); err != nil {
 		return err
 	}
-	if err := d.Mkdir(filepath.Join(root, tmpDir), privateDir); !errors.Is(err, fs.ErrExist) {
-		return err
+	for _, name := range []string{tmpDir, journalDir} {
+		if err := d.Mkdir(filepath.Join(root, name), privateDir); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
 	}
 	return nil
 }

@@ -6,7 +6,8 @@
 //
 //	{root}/index.db                                what is kept under which URL
 //	{root}/tmp/                                    unfinished work; emptied by Open
-//	{root}/{bucket}/journal/2026-11.ndjson         a line for each URL kept
+//	{root}/journal/2026-11.ndjson                  a line for each block, of all buckets
+//	{root}/{bucket}/journal/2026-11.ndjson         a line for each URL kept, and each removal
 //	{root}/{bucket}/{a}/{b}/{digest}.jpg           an original; a and b are the digest's first two characters
 //	{root}/{bucket}/{a}/{b}/{digest}.250x250.jpg   something made from it
 //
@@ -20,6 +21,11 @@
 // leaving does not stop; a failure is remembered, and tried again later and
 // later. What is gone from its origin is looked for at the fallbacks, and nothing
 // is visible that the operator's check, if there is one, has not said yes to.
+//
+// What is removed goes in the order journal, index, files, so that a crash leaves
+// either the image, or something that nobody sees any more and that the next Open
+// finishes. What was answered as removed stays so: also when the index is made
+// anew, and for fetches that were under way.
 //
 // What it does not do: it knows no routes, no signatures and no sizes. It does
 // not decide whether an image may be fetched, that is [imgkeep/bucket/fetch],

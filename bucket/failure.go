@@ -9,6 +9,11 @@ import (
 	"imgkeep/bucket/index"
 )
 
+// Class is why a fetch failed: one of those of package fetch, or of the store's
+// own: "lost", where an original cannot be fetched again, and "removed", where what
+// was fetched is blocked.
+type Class = fetch.Class
+
 // What the store says besides *Failure and *fetch.Error.
 var (
 	// ErrNotKept: nothing is kept under the URL, and nothing stands against
@@ -18,6 +23,9 @@ var (
 	ErrNoBucket = errors.New("no such bucket")
 	// ErrDenied: the operator denies the host.
 	ErrDenied = errors.New("the operator has removed images of this host")
+	// ErrRemoved: the operator has removed the image, just now or so that it must
+	// not come back.
+	ErrRemoved = errors.New("removed by the operator")
 	// ErrFull: the disk is too full to keep more. What is kept can be read.
 	ErrFull = errors.New("the disk is too full")
 	// ErrLost: an original is missing or damaged, and its origin does not give
@@ -30,6 +38,10 @@ var (
 // classLost is the class of a failure to fetch an original again: the origin has
 // other bytes now.
 const classLost fetch.Class = "lost"
+
+// classRemoved is the class of a failure to keep what was fetched: the operator
+// has blocked its bytes, or where a redirect led to.
+const classRemoved fetch.Class = "removed"
 
 // Classes of failures that are not the origin's.
 const (

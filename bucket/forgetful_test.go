@@ -312,7 +312,7 @@ func (d *forgetfulDisk) write(n *node, from, to string, f fate, needed map[strin
 	switch {
 	case depth > 1 && strings.HasPrefix(rel, tmpDir+"/"):
 		return nil // an unfinished bucket; not worth its thousands of folders
-	case depth == 1 && rel != tmpDir && len(names) != 64+1, depth == 2 && !strings.HasSuffix(rel, journalDir) && len(names) != 64:
+	case depth == 1 && rel != tmpDir && rel != journalDir && len(names) != 64+1, depth == 2 && !strings.HasSuffix(rel, journalDir) && len(names) != 64:
 		return fmt.Errorf("%s has lost folders: it has %d", rel, len(names))
 	}
 	for name, child := range names {

@@ -14,27 +14,44 @@ import (
 
 const journalExt = ".ndjson"
 
-// event is a line of a bucket's journal: JSON, one object a line (NDJSON).
+// Operations of events.
+const (
+	opKeep   = "keep"   // URL has these bytes
+	opForget = "forget" // URL has them no more
+	opPurge  = "purge"  // no URL has these bytes any more
+
+	// In the journal of the store, which is of all buckets: URL, Digest or Host
+	// is neither served nor kept, or is again.
+	opBlock   = "block"
+	opUnblock = "unblock"
+)
+
+// event is a line of a journal: JSON, one object a line (NDJSON).
 type event struct {
 	Time   time.Time `json:"time"`
-	Op     string    `json:"op"` // "keep"
-	URL    string    `json:"url"`
-	Digest string    `json:"digest"`
-	Type   string    `json:"type"`
-	Bytes  int64     `json:"bytes"`
+	Op     string    `json:"op"`
+	URL    string    `json:"url,omitempty"`
+	Digest string    `json:"digest,omitempty"`
+	Type   string    `json:"type,omitempty"`
+	Bytes  int64     `json:"bytes,omitempty"`
 	// Width and Height are as shown, after the orientation.
-	Width       int `json:"width"`
-	Height      int `json:"height"`
+	Width       int `json:"width,omitempty"`
+	Height      int `json:"height,omitempty"`
 	Orientation int `json:"orientation,omitempty"` // EXIF, where not 1
 	Frames      int `json:"frames,omitempty"`      // where not 1
 	// From is where the bytes came from, where that is not URL: a fallback. It is
 	// for the operator; no index holds it, and no viewer sees it.
 	From string `json:"from,omitempty"`
+
+	Host string `json:"host,omitempty"` // a pattern
+	For  string `json:"for,omitempty"`  // the URL that was to be blocked, of the block of its bytes
+	Why  string `json:"why,omitempty"`
+	By   string `json:"by,omitempty"`
 }
 
 func keepEvent(i Image) *event {
 	e := &event{
-		Time: i.Stored, Op: "keep", URL: i.URL, Digest: i.Digest.String(),
+		Time: i.Stored, Op: opKeep, URL: i.URL, Digest: i.Digest.String(),
 		Type: i.Format.String(), Bytes: i.Bytes,
 	}
 	e.Width, e.Height = i.Shown()
@@ -93,7 +110,9 @@ func (j *journal) append(events []*event) error {
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false) // URLs have &, and people grep
 	for _, e := range events {
-		if m := e.Time.UTC().Format("2006-01"); m != month {
+		// Never in an earlier file than the last line: what it says would come
+		// before what it is to undo, whatever the clock did.
+		if m := max(e.Time.UTC().Format("2006-01"), j.month); m != month {
 			if err := j.write(month, b.Bytes()); err != nil {
 				return err
 			}

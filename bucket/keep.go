@@ -22,8 +22,9 @@ import (
 // it is fetched, once for all that ask meanwhile, and kept before Keep returns.
 // The end of ctx ends the waiting, not the fetch.
 //
-// Errors are ErrNoBucket, ErrDenied, ErrFull, ErrClosed, a *Failure that is
-// remembered (the origin's, or that of the operator's check), a *fetch.Error that is not (refused, denied, busy), the end of
+// Errors are ErrNoBucket, ErrDenied, ErrRemoved, ErrFull, ErrClosed, a *Failure
+// that is remembered (the origin's, or that of the operator's check), a
+// *fetch.Error that is not (refused, denied, busy), the end of
 // ctx, or an error of the disk.
 func (s *Store) Keep(ctx context.Context, bucket, url string) (Image, error) {
 	image, err := s.Find(bucket, url)
@@ -49,6 +50,12 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url string) (Image, er
 	}
 	defer d.tmp.Close()
 	image := d.image
+	s.removing.RLock()
+	defer s.removing.RUnlock()
+	if err := s.admit(bucket, url, image.Digest, d.final); err != nil {
+		s.disk.RemoveAll(d.tmp.Name())
+		return Image{}, err
+	}
 	if err := place(s.disk, d.tmp, s.Path(image.File())); err != nil {
 		return Image{}, fmt.Errorf("store the image: %w", full(err))
 	}
@@ -67,6 +74,7 @@ type download struct {
 	tmp   *os.File
 	image Image
 	from  string // the URL at which it was found
+	final string // the URL to which redirects led from there
 }
 
 // downloadApproved is download for an image that nobody has approved of yet.
@@ -86,13 +94,14 @@ func (s *Store) downloadApproved(ctx context.Context, bucket, url string) (downl
 // from the first fallback that has it. A failure that says something about the
 // image is remembered, and it is the origin's.
 func (s *Store) download(ctx context.Context, bucket, url string) (download, error) {
-	hosts := s.buckets[bucket].Hosts
+	c := s.settings.Load()
+	hosts := c.buckets[bucket].Hosts
 	d, err := s.fetch(ctx, bucket, url, url, hosts)
 	var gone *fetch.Error
 	if !errors.As(err, &gone) || gone.Class != fetch.Gone || strings.HasPrefix(url, localURL) {
 		return d, s.fetchFailed(ctx, bucket, url, err)
 	}
-	for _, f := range s.fallbacks {
+	for _, f := range c.fallbacks {
 		d, err := s.fetch(ctx, bucket, url, f.Around(url), hostsOf(f, hosts))
 		if err == nil {
 			s.log.Info("found elsewhere what is gone from its origin", "bucket", bucket, "host", hostOf(url), "at", f.Host())
@@ -130,15 +139,18 @@ func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []str
 			s.discard(tmp)
 		}
 	}()
+	c := s.settings.Load()
+	b := c.buckets[bucket]
 	hash := sha256.New()
-	result, err := s.origin.Fetch(ctx, fetch.Request{
-		URL: from, Hosts: hosts, MaxBytes: s.buckets[bucket].MaxBytes, Limits: s.limits,
+	result, err := c.origin.Fetch(ctx, fetch.Request{
+		URL: from, Hosts: hosts, MaxBytes: b.MaxBytes, Limits: c.limits,
 		Digest: func() [32]byte { return [32]byte(hash.Sum(nil)) },
+		Denied: func(host string) bool { return s.blockedHost(host) != nil },
 	}, io.MultiWriter(diskWriter{s.disk, tmp}, hash))
 	if err != nil {
 		return download{}, err
 	}
-	return download{tmp: tmp, from: from, image: Image{
+	return download{tmp: tmp, from: from, final: result.FinalURL, image: Image{
 		Bucket: bucket, URL: url, Digest: Digest(hash.Sum(nil)), Info: result.Info,
 		Bytes: result.Bytes, Stored: s.now().UTC().Truncate(time.Second),
 	}}, nil
@@ -146,11 +158,12 @@ func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []str
 
 // approve asks whether an image may be kept. Nothing of it is visible yet.
 func (s *Store) approve(ctx context.Context, d download) error {
-	if s.approver == nil {
+	c := s.settings.Load()
+	if c.approver == nil {
 		return nil
 	}
 	i := d.image
-	err := s.approver.Ask(ctx, approve.Question{
+	err := c.approver.Ask(ctx, approve.Question{
 		Bucket: i.Bucket, URL: i.URL, Type: i.Format.ContentType(), Digest: i.Digest.String(), Bytes: i.Bytes,
 	}, d.tmp)
 	class := Unchecked
@@ -161,7 +174,7 @@ func (s *Store) approve(ctx context.Context, d download) error {
 		return ErrClosed
 	case errors.Is(err, approve.ErrRejected):
 		class = Rejected
-	case s.open:
+	case c.open:
 		s.log.Warn("kept without the operator's check", "bucket", i.Bucket, "host", hostOf(i.URL), "digest", i.Digest, "error", err)
 		return nil
 	}
@@ -256,6 +269,9 @@ func (s *Store) fetchAndHeal(ctx context.Context, image Image) (err error) {
 		return nil // an earlier flight may have landed since
 	}
 	s.log.Error("an original is damaged: fetching it again", "bucket", image.Bucket, "digest", image.Digest, "host", hostOf(image.URL))
+	if err := s.stillUnder(image); err != nil {
+		return err
+	}
 	defer func() {
 		// Wrong bytes that are known to be wrong are served to nobody.
 		if err != nil {
@@ -283,6 +299,12 @@ func (s *Store) fetchAndHeal(ctx context.Context, image Image) (err error) {
 		cause := &fetch.Error{Class: classLost, Host: hostOf(image.URL), Err: fmt.Errorf("the origin has other bytes now: %s", d.image.Digest)}
 		f, err := s.remember(image.Bucket, image.URL, cause)
 		return errors.Join(ErrLost, err, orNil(f))
+	}
+	s.removing.RLock()
+	defer s.removing.RUnlock()
+	if err := s.stillUnder(image); err != nil {
+		s.disk.RemoveAll(d.tmp.Name())
+		return err
 	}
 	if err := place(s.disk, d.tmp, s.Path(image.File())); err != nil {
 		return fmt.Errorf("store the image: %w", full(err))
@@ -333,6 +355,10 @@ func (s *Store) Fetch(ctx context.Context, bucket, url string) (*Passing, error)
 		return nil, err
 	}
 	s.disk.RemoveAll(d.tmp.Name())
+	if err := s.admit(bucket, url, d.image.Digest, d.final); err != nil {
+		d.tmp.Close()
+		return nil, err
+	}
 	return &Passing{File: d.tmp, Info: d.image.Info, Bytes: d.image.Bytes}, nil
 }
 

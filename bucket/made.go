@@ -19,6 +19,9 @@ import (
 // read all of original. An error that wraps ErrDeadly is remembered.
 type Maker func(ctx context.Context, original io.Reader, n int64) ([]byte, error)
 
+// ErrNotMade: what was asked for has not been made from the image yet.
+var ErrNotMade = errors.New("not made yet")
+
 // OpenMade opens what was made from an image under a name, as a file of this
 // format. Where it is missing it is made, by one flight for all that ask
 // meanwhile, and kept: it can be made again, so a crash may lose it, but never
@@ -29,7 +32,7 @@ type Maker func(ctx context.Context, original io.Reader, n int64) ([]byte, error
 //
 // The name must be safe as part of a file name. Errors are those of maker and of
 // Open, and ErrDeadly and ErrUndecodable where earlier makers have died of the
-// image.
+// image. Without a maker, what is missing stays so: ErrNotMade.
 func (s *Store) OpenMade(ctx context.Context, image Image, name string, f probe.Format, maker Maker) (*os.File, error) {
 	path := s.Path(image.MadeFile(name, f))
 	file, err := openFile(path)
@@ -55,6 +58,9 @@ func (s *Store) EnsureMade(ctx context.Context, image Image, name string, f prob
 
 // makeOnce makes what lies at path, in one flight for all that ask meanwhile.
 func (s *Store) makeOnce(ctx context.Context, image Image, path string, maker Maker) error {
+	if maker == nil {
+		return ErrNotMade
+	}
 	_, err := fly(ctx, s, "make\x00"+path, func(ctx context.Context) (struct{}, error) {
 		err := s.make(ctx, image, path, maker)
 		if errors.Is(err, errDamaged) {
@@ -102,6 +108,11 @@ func (s *Store) make(ctx context.Context, image Image, path string, maker Maker)
 	}
 	if kills > 0 {
 		s.acquit(image)
+	}
+	s.removing.RLock()
+	defer s.removing.RUnlock()
+	if err := s.stillKept(image); err != nil {
+		return err
 	}
 	if len(data) == 0 {
 		return s.linkMade(image, path)

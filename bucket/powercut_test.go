@@ -25,9 +25,11 @@ type outage struct {
 	scratch string // for what is left
 	cuts    int
 
-	kept   map[string]Digest // by URL: what was acknowledged
-	needed map[string]bool   // the folders of all images
-	broken error             // the first promise that a cut broke
+	kept    map[string]Digest // by URL: what was acknowledged
+	removed map[string]Digest // the same of what was removed
+	blocked map[string]bool   // by URL
+	needed  map[string]bool   // the folders of all images
+	broken  error             // the first promise that a cut broke
 }
 
 func newOutage(t testing.TB) *outage {
@@ -35,9 +37,9 @@ func newOutage(t testing.TB) *outage {
 	u := &outage{
 		t: t, origin: newOrigin(), clock: newClock(), scratch: t.TempDir(),
 		disk: newForgetfulDisk(base, filepath.Join(base, "srv/imgkeep/store")),
-		kept: map[string]Digest{}, needed: map[string]bool{},
+		kept: map[string]Digest{}, removed: map[string]Digest{}, blocked: map[string]bool{}, needed: map[string]bool{},
 	}
-	for _, name := range []string{"a", "b", "c", "d", "after"} {
+	for _, name := range []string{"a", "b", "c", "d", "e", "after"} {
 		body := "the bytes of " + name
 		u.origin.set(u.url(name), body)
 		u.needed[filepath.Dir(u.image(body).File())] = true
@@ -106,7 +108,44 @@ func (u *outage) run() error {
 		return err
 	}
 	u.kept[c.URL] = c.Digest
-	_, err = u.keep(s, "d")
+	d, err := u.keep(s, "d")
+	if err != nil {
+		return err
+	}
+	if err = u.make(s, d, "250x250", "made"); err != nil {
+		return err
+	}
+	ctx := context.Background()
+	again, err := s.Find("i", u.url("again"))
+	if err != nil {
+		return err
+	}
+	if err = u.remove(again, func() (Removal, error) { return s.Forget(ctx, again.URL, RemoveOptions{}) }); err != nil {
+		return err
+	}
+	if err = u.remove(d, func() (Removal, error) { return s.Purge(ctx, Target{Digest: d.Digest}, RemoveOptions{}) }); err != nil {
+		return err
+	}
+	e, err := u.keep(s, "e")
+	if err != nil {
+		return err
+	}
+	u.clock.add(31 * 24 * time.Hour) // a new file of the journal
+	return u.remove(e, func() (Removal, error) {
+		r, err := s.Block(ctx, Target{URL: e.URL}, RemoveOptions{})
+		u.blocked[e.URL] = err == nil
+		return r, err
+	})
+}
+
+func (u *outage) remove(i Image, do func() (Removal, error)) error {
+	u.disk.phase = "remove"
+	delete(u.kept, i.URL)
+	_, err := do()
+	if err == nil {
+		u.removed[i.URL] = i.Digest
+		u.cutNow("removed " + i.URL)
+	}
 	return err
 }
 
@@ -238,6 +277,11 @@ func (u *outage) check(root string) error {
 	for url := range u.origin.answers {
 		i, err := s.Find("i", url)
 		digest, kept := u.kept[url]
+		if _, removed := u.removed[url]; removed || err != nil {
+			if err := u.checkRemoved(s, url, removed, err); err != nil {
+				return err
+			}
+		}
 		switch {
 		case kept && (err != nil || i.Digest != digest):
 			return fmt.Errorf("%s is lost: %w", url, err)
@@ -260,6 +304,43 @@ func (u *outage) check(root string) error {
 	}
 	if _, err := s.Keep(context.Background(), "i", u.url("after")); err != nil {
 		return fmt.Errorf("nothing can be kept afterwards: %w", err)
+	}
+	return nil
+}
+
+// checkRemoved checks that what was removed is away, and that nothing is left of
+// what is away because of a removal.
+func (u *outage) checkRemoved(s *Store, url string, acknowledged bool, found error) error {
+	if acknowledged && found == nil {
+		return fmt.Errorf("%s was removed, and is back", url)
+	}
+	if u.blocked[url] && !errors.Is(found, ErrRemoved) {
+		return fmt.Errorf("%s was blocked, and is not: %w", url, found)
+	}
+	if u.blocked[url] && len(readJournal(u.t, s.Root(), "")) < 2 {
+		return fmt.Errorf("%s was blocked, and the journal does not have it", url)
+	}
+	last := ""
+	for _, e := range readJournal(u.t, s.Root(), "i") {
+		digest, err := ParseDigest(e.Digest)
+		if err != nil {
+			return err
+		}
+		if e.URL == url || e.Op == opPurge && digest == u.removed[url] {
+			last = e.Op
+		}
+		if e.Op == opKeep {
+			continue
+		}
+		if _, err := s.index.Entry("i", digest); err == nil {
+			continue
+		}
+		if files, err := s.filesOf("i", digest); err != nil || len(files) > 0 {
+			return fmt.Errorf("removed, and there are %v, %w", files, err)
+		}
+	}
+	if acknowledged && last != opForget && last != opPurge {
+		return fmt.Errorf("%s was removed, and the journal does not have it", url)
 	}
 	return nil
 }
@@ -309,6 +390,10 @@ func TestEachFlushIsNeeded(t *testing.T) {
 		{"the bytes of what was made", "", "Sync", in("tmp/made-*")},
 		{"the bytes of a healed original", "heal", "Sync", in("tmp/image-*")},
 		{"the folder of a healed original", "heal", "SyncDir", in("i/?/?")},
+		{"the store's own journal", "", "Sync", in("journal/*")},
+		{"the folder of the store's own journal", "", "SyncDir", in("journal")},
+		{"the line of a removal", "remove", "Sync", in("i/journal/*")},
+		{"the folder of what was removed", "remove", "SyncDir", in("i/?/?")},
 		{"the folders of a bucket, second level", "", "SyncDir", in("tmp/i/?")},
 		{"the folders of a bucket, first level", "", "SyncDir", in("tmp/i")},
 		{"the root: bucket and index", "", "SyncDir", in(".")},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,7 +35,13 @@ const (
 	Leftover     Kind = "leftover"     // unfinished work of long ago
 	Foreign      Kind = "foreign"      // a file that is none of the store's
 	BrokenLine   Kind = "broken-line"  // a line of the journal that cannot be read
+	HalfRemoved  Kind = "half-removed" // something that was removed, and is not gone altogether
 )
+
+// Kinds are all kinds.
+func Kinds() []Kind {
+	return []Kind{Missing, Corrupt, Orphan, Unreferenced, Unindexed, Unjournaled, Disagreement, References, LooseSize, Dangling, Leftover, Foreign, BrokenLine, HalfRemoved}
+}
 
 // Finding is something in a store that is not as it should be.
 type Finding struct {
@@ -66,6 +73,7 @@ type ReindexOptions struct {
 type ReindexReport struct {
 	Buckets []string     `json:"buckets"`
 	Lines   int          `json:"lines"`  // of journals, read
+	Blocks  int          `json:"blocks"` // in the new index
 	URLs    int          `json:"urls"`   // in the new index
 	Images  int          `json:"images"` // in the new index
 	Found   map[Kind]int `json:"found"`
@@ -80,7 +88,8 @@ type ReindexReport struct {
 // images have ended decoders: these are tried again when they are asked for, and
 // may end two more.
 //
-// A last line that a crash has torn is passed over. Findings are broken lines,
+// What the journals say was removed stays so; files that are there still go when
+// the store is opened. A last line that a crash has torn is passed over. Findings are broken lines,
 // which are skipped, originals that are missing, whose URLs are not indexed and
 // so are fetched anew when asked for, and orphans. A line with an operation that
 // this version does not know ends it.
@@ -110,8 +119,12 @@ func Reindex(ctx context.Context, o ReindexOptions) (_ ReindexReport, err error)
 		}
 		contents = append(contents, c)
 	}
+	blocks, err := r.blocks(ctx)
+	if err != nil {
+		return r.report, err
+	}
 	r.progress("index", 0, 0, false)
-	if err := rebuilding.Replace(filepath.Join(tmp, indexFile), contents); err != nil {
+	if err := rebuilding.Replace(filepath.Join(tmp, indexFile), contents, blocks); err != nil {
 		return r.report, fmt.Errorf("write the new index: %w", full(err))
 	}
 	info, err := os.Stat(path)
@@ -145,6 +158,7 @@ type journaled struct {
 	images []journaledImage
 	number map[index.Ref]uint32 // of an image in images
 	urls   []journaledURL
+	lines  uint32
 }
 
 type journaledImage struct {
@@ -153,15 +167,19 @@ type journaledImage struct {
 	width, height int32
 	frames        int32
 	refs          uint32
+	purged        uint32 // the number of the last line that says that nothing refers to it
 	format        probe.Format
 	orientation   uint8
+	known         bool // there is a line that it was kept
 	present       bool
+	removed       bool // the last line about it says that it was removed
 }
 
 type journaledURL struct {
-	key    index.Key
-	image  uint32
-	number uint32 // of its line: the last one holds
+	key       index.Key
+	image     uint32
+	number    uint32 // of its line: the last one holds
+	forgotten bool
 }
 
 func refOf(d Digest) index.Ref { return index.Ref(d[:16]) }
@@ -171,24 +189,38 @@ func (i *journaledImage) info() probe.Info {
 }
 
 // add notes a line. The first line of some bytes dates them, as in the index.
-func (j *journaled) add(image Image) error {
+func (j *journaled) add(op string, image Image) error {
+	j.lines++
 	n, ok := j.number[refOf(image.Digest)]
+	if ok && j.images[n].digest != image.Digest {
+		return index.ErrCollision
+	}
 	if !ok {
 		n = uint32(len(j.images))
 		j.number[refOf(image.Digest)] = n
-		j.images = append(j.images, journaledImage{
-			digest: image.Digest, stored: image.Stored.Unix(), bytes: image.Bytes,
-			width: int32(image.Width), height: int32(image.Height), frames: int32(image.Frames),
-			format: image.Format, orientation: uint8(image.Orientation),
-		})
-	} else if j.images[n].digest != image.Digest {
-		return index.ErrCollision
+		j.images = append(j.images, journaledImage{digest: image.Digest, format: image.Format})
 	}
-	j.urls = append(j.urls, journaledURL{index.KeyOf(image.URL), n, uint32(len(j.urls))})
+	i := &j.images[n]
+	switch {
+	case op == opPurge:
+		i.purged, i.removed, i.known = j.lines, true, false
+		return nil
+	case op == opForget:
+		i.removed = true
+	case !i.known:
+		i.stored, i.bytes, i.known = image.Stored.Unix(), image.Bytes, true
+		i.width, i.height, i.frames = int32(image.Width), int32(image.Height), int32(image.Frames)
+		i.format, i.orientation = image.Format, uint8(image.Orientation)
+	}
+	if op == opKeep {
+		i.removed = false
+	}
+	j.urls = append(j.urls, journaledURL{index.KeyOf(image.URL), n, j.lines, op == opForget})
 	return nil
 }
 
-// settle keeps of each URL the last line, in the order of their keys.
+// settle keeps of each URL the last line, in the order of their keys, unless it
+// was removed after that, and counts what refers to the images.
 func (j *journaled) settle() {
 	slices.SortFunc(j.urls, func(a, b journaledURL) int {
 		if c := bytes.Compare(a.key[:], b.key[:]); c != 0 {
@@ -197,15 +229,16 @@ func (j *journaled) settle() {
 		return -cmp.Compare(a.number, b.number)
 	})
 	j.urls = slices.CompactFunc(j.urls, func(a, b journaledURL) bool { return a.key == b.key })
+	j.urls = slices.DeleteFunc(j.urls, func(u journaledURL) bool { return u.forgotten || u.number < j.images[u.image].purged })
+	for _, u := range j.urls {
+		j.images[u.image].refs++
+	}
 }
 
 func (r *reindexing) bucket(ctx context.Context, name string) (index.Content, error) {
 	j, err := r.read(ctx, name)
 	if err != nil {
 		return index.Content{}, err
-	}
-	for _, u := range j.urls {
-		j.images[u.image].refs++
 	}
 	if err := r.look(ctx, name, j); err != nil {
 		return index.Content{}, err
@@ -216,9 +249,13 @@ func (r *reindexing) bucket(ctx context.Context, name string) (index.Content, er
 			urls = append(urls, u)
 		}
 	}
+	var removing []index.Removing
 	order := make([]uint32, 0, len(j.images))
 	for n := range j.images {
-		if j.images[n].present {
+		switch i := &j.images[n]; {
+		case i.present && i.refs == 0 && i.removed:
+			removing = append(removing, index.Removing{Digest: i.digest, Format: i.format})
+		case i.present:
 			order = append(order, uint32(n))
 		}
 	}
@@ -228,7 +265,7 @@ func (r *reindexing) bucket(ctx context.Context, name string) (index.Content, er
 	r.report.URLs += len(urls)
 	r.report.Images += len(order)
 	return index.Content{
-		Bucket: name,
+		Bucket: name, Removing: removing,
 		Images: func(yield func(index.Entry) bool) {
 			for _, n := range order {
 				i := &j.images[n]
@@ -279,7 +316,7 @@ func (r *reindexing) read(ctx context.Context, name string) (*journaled, error) 
 		}
 		err := line.broken
 		if err == nil {
-			err = j.add(line.image)
+			err = j.add(line.op, line.image)
 		}
 		switch {
 		case line.torn:
@@ -291,6 +328,33 @@ func (r *reindexing) read(ctx context.Context, name string) (*journaled, error) 
 	}
 	j.settle()
 	return j, nil
+}
+
+// blocks reads the store's own journal.
+func (r *reindexing) blocks(ctx context.Context) ([]index.Block, error) {
+	type subject struct{ kind, subject string }
+	blocks := map[subject]index.Block{}
+	for line, err := range readJournalLines(r.Root, "") {
+		if err != nil {
+			return nil, err
+		}
+		if r.report.Lines++; r.report.Lines%8192 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		switch at := (subject{line.block.Kind, line.block.Subject}); {
+		case line.torn:
+		case errors.Is(line.broken, errOperation):
+			return nil, fmt.Errorf("%s: %w: use the version that wrote it", line.place(), line.broken)
+		case line.broken != nil:
+			r.found(Finding{Kind: BrokenLine, Path: line.place(), Detail: line.broken.Error()})
+		case line.op == opBlock:
+			blocks[at] = line.block
+		default:
+			delete(blocks, at)
+		}
+	}
+	r.report.Blocks = len(blocks)
+	return slices.Collect(maps.Values(blocks)), nil
 }
 
 // look finds which originals are there.

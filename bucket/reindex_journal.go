@@ -13,7 +13,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
+	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
 )
 
@@ -26,7 +28,9 @@ type journalLine struct {
 	file   string // below the store's root
 	number int    // from 1
 	end    int64  // where the line ends in its file, its newline counted
-	image  Image
+	op     string
+	image  Image       // of keep all, of forget URL, digest and format, of purge digest and format
+	block  index.Block // of block and unblock
 	// broken says why it cannot be read; torn that it is the last one and has
 	// no end, as a crash leaves it: it was never acknowledged.
 	broken error
@@ -109,9 +113,9 @@ func readJournalFile(root, bucket, name string) iter.Seq2[journalLine, error] {
 				return
 			}
 			if tooLong {
-				line.image, line.broken = Image{}, fmt.Errorf("it is longer than %d bytes", maxLine)
+				line.op, line.image, line.block, line.broken = "", Image{}, index.Block{}, fmt.Errorf("it is longer than %d bytes", maxLine)
 			} else {
-				line.image, line.broken = parseLine(bucket, text)
+				line.parse(bucket, text)
 			}
 			line.torn = err == io.EOF && line.broken != nil
 			if !yield(line, nil) || err == io.EOF {
@@ -121,19 +125,74 @@ func readJournalFile(root, bucket, name string) iter.Seq2[journalLine, error] {
 	}
 }
 
-// parseLine reads what keepEvent has made.
-func parseLine(bucket string, text []byte) (Image, error) {
+// parse reads a line of the journal of a bucket; "" is the store's own.
+func (l *journalLine) parse(bucket string, text []byte) {
+	l.op, l.image, l.block = "", Image{}, index.Block{}
+	e, err := parseEvent(text)
+	if err != nil {
+		l.broken = err
+		return
+	}
+	switch l.op = e.Op; {
+	case bucket != "" && e.Op == opKeep:
+		l.image, l.broken = e.image(bucket)
+	case bucket != "" && (e.Op == opForget || e.Op == opPurge):
+		l.image, l.broken = e.removed(bucket)
+	case bucket == "" && (e.Op == opBlock || e.Op == opUnblock):
+		l.block, l.broken = e.block()
+	default:
+		l.broken = fmt.Errorf("%w: %q", errOperation, e.Op)
+	}
+}
+
+func parseEvent(text []byte) (event, error) {
 	var e event
 	dec := json.NewDecoder(bytes.NewReader(text))
 	if err := dec.Decode(&e); err != nil {
-		return Image{}, errors.New("it is not JSON")
+		return e, errors.New("it is not JSON")
 	}
 	if rest, _ := io.ReadAll(dec.Buffered()); len(bytes.TrimSpace(rest)) > 0 {
-		return Image{}, errors.New("there is more than one value on it")
+		return e, errors.New("there is more than one value on it")
 	}
-	if e.Op != "keep" {
-		return Image{}, fmt.Errorf("%w: %q", errOperation, e.Op)
+	return e, nil
+}
+
+// removed reads what forgetEvent and purgeEvent have made.
+func (e event) removed(bucket string) (Image, error) {
+	image := Image{Bucket: bucket, URL: e.URL}
+	var err error
+	if image.Digest, err = ParseDigest(e.Digest); err != nil {
+		return Image{}, err
 	}
+	if image.Format, err = probe.ParseFormat(e.Type); err != nil {
+		return Image{}, err
+	}
+	if len(e.URL) > maxURL || (e.URL == "") != (e.Op == opPurge) {
+		return Image{}, fmt.Errorf("its URL has %d bytes", len(e.URL))
+	}
+	return image, nil
+}
+
+// block reads what blockEvent has made.
+func (e event) block() (index.Block, error) {
+	b := index.Block{For: e.For, Since: e.Time.UTC().Truncate(time.Second), Why: e.Why, By: e.By}
+	for kind, subject := range map[string]string{index.BlockURL: e.URL, index.BlockDigest: e.Digest, index.BlockHost: e.Host} {
+		if subject == "" {
+			continue
+		}
+		if b.Kind != "" {
+			return index.Block{}, errors.New("it names more than one thing to block")
+		}
+		b.Kind, b.Subject = kind, subject
+	}
+	if b.Kind == "" {
+		return index.Block{}, errors.New("it names nothing to block")
+	}
+	return b, nil
+}
+
+// image reads what keepEvent has made.
+func (e event) image(bucket string) (Image, error) {
 	digest, err := ParseDigest(e.Digest)
 	if err != nil {
 		return Image{}, err

@@ -21,6 +21,16 @@ const month = "i/journal/2026-11.ndjson"
 // found gathers findings as "kind path".
 type found struct{ all []Finding }
 
+// parseLine reads a line of a bucket's journal.
+func parseLine(bucket string, text []byte) (Image, error) {
+	var l journalLine
+	l.parse(bucket, text)
+	if l.op != opKeep && l.broken == nil {
+		return Image{}, errOperation
+	}
+	return l.image, l.broken
+}
+
 func (f *found) add(x Finding) { f.all = append(f.all, x) }
 
 func (f *found) short() []string {

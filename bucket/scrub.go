@@ -143,6 +143,9 @@ func (c *scrubbing) found(f Finding) {
 
 func (c *scrubbing) bucket(ctx context.Context, name string) error {
 	b := &scrubbed{name: name, unindexed: map[Digest]bool{}}
+	if err := c.removing(b); err != nil {
+		return err
+	}
 	if err := c.compare(ctx, b); err != nil {
 		return err
 	}

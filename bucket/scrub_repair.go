@@ -36,10 +36,12 @@ func (c *scrubbing) compare(ctx context.Context, b *scrubbed) error {
 		links = append(links, l)
 		b.counts[l.Ref]++
 	}
-	seen := make([]bool, len(links))
 	// The last line of a URL holds. Those whose image is not what the index
 	// has are few: earlier ones, and those that are wrong.
-	differ := map[index.Key]journalLine{}
+	seen := make([]uint32, len(links)) // number of the last line of the URL; 0: none
+	differ := map[index.Key]numberedLine{}
+	purged := map[index.Ref]numberedLine{} // the last line of each
+	removals := c.s.Removals()
 	n := 0
 	for line, err := range readJournalLines(c.s.root, b.name) {
 		if err != nil {
@@ -58,32 +60,107 @@ func (c *scrubbing) compare(ctx context.Context, b *scrubbed) error {
 			c.found(Finding{Kind: BrokenLine, Path: line.place(), Detail: line.broken.Error()})
 			continue
 		}
+		if line.op == opPurge {
+			purged[refOf(line.image.Digest)] = numberedLine{line, uint32(n)}
+			continue
+		}
 		key := index.KeyOf(line.image.URL)
 		i, ok := slices.BinarySearchFunc(links, key, func(l index.Link, k index.Key) int { return bytes.Compare(l.Key[:], k[:]) })
 		if ok {
-			seen[i] = true
+			seen[i] = uint32(n)
 		}
-		if ok && links[i].Ref == refOf(line.image.Digest) {
+		if ok && line.op == opKeep && links[i].Ref == refOf(line.image.Digest) || !ok && line.op == opForget {
 			delete(differ, key)
 		} else {
-			differ[key] = line
+			differ[key] = numberedLine{line, uint32(n)}
 		}
 	}
 	for i, l := range links {
-		if !seen[i] {
+		if line, ok := purged[l.Ref]; ok && seen[i] > 0 && seen[i] < line.number {
+			if err := c.halfRemoved(b, l.Key, line.journalLine, removals); err != nil {
+				return err
+			}
+		}
+		if seen[i] == 0 {
 			c.found(Finding{Kind: Unjournaled, Path: fmt.Sprintf("%s:%x", indexFile, l.Key), Detail: "no line of the journal has this URL: 'imgkeep reindex' would forget it"})
 		}
 	}
 	for key, line := range differ {
-		if err := c.differs(ctx, b, key, line); err != nil {
+		var err error
+		switch purge, ok := purged[refOf(line.image.Digest)]; {
+		case ok && purge.number > line.number: // the index does not have it, as it should be, or it was just looked at
+		case line.op == opForget:
+			err = c.halfRemoved(b, key, line.journalLine, removals)
+		default:
+			err = c.differs(ctx, b, key, line.journalLine, removals)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// numberedLine is a line of a journal, and its number in all of it, from 1.
+type numberedLine struct {
+	journalLine
+	number uint32
+}
+
+// halfRemoved looks again at a URL that was removed, as the journal says, and is
+// in the index all the same: a crash or a disk that failed came between. Nobody
+// was told that it was removed.
+func (c *scrubbing) halfRemoved(b *scrubbed, key index.Key, line journalLine, removals uint64) error {
+	c.s.removing.Lock()
+	defer c.s.removing.Unlock()
+	ref, err := c.s.index.RefOf(b.name, key)
+	if errors.Is(err, index.ErrNotFound) || err == nil && ref != refOf(line.image.Digest) || c.s.Removals() != removals {
+		return nil // it has changed since; the next scrub will see
+	}
+	if err != nil {
+		return err
+	}
+	f := Finding{Kind: HalfRemoved, Path: line.place(), URL: line.image.URL, Detail: "the journal says that it was removed, and the index has it"}
+	if c.Repair {
+		change := index.Change{Bucket: b.name, URL: line.image.URL, Forget: true}
+		if line.op == opPurge {
+			change = index.Change{Bucket: b.name, Purge: &index.Removing{Digest: line.image.Digest, Format: line.image.Format}}
+		}
+		err := c.s.commit(change, nil)
+		if err == nil {
+			err = c.s.finishBucket(b.name)
+		}
+		f.done("removed", err)
+	}
+	c.found(f)
+	return nil
+}
+
+// removing looks at what is removed but for its files.
+func (c *scrubbing) removing(b *scrubbed) error {
+	c.s.removing.Lock()
+	defer c.s.removing.Unlock()
+	all, err := c.s.index.Removing(b.name)
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	if c.Repair {
+		err = c.s.finishBucket(b.name)
+	}
+	for _, gone := range all {
+		image := Image{Bucket: b.name, Digest: gone.Digest}
+		image.Format = gone.Format
+		f := Finding{Kind: HalfRemoved, Path: image.File(), Detail: "it was removed, and its files could not be"}
+		if c.Repair {
+			f.done("removed", err)
+		}
+		c.found(f)
+	}
+	return nil
+}
+
 // differs looks again at a URL of which index and journal say different things.
-func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, line journalLine) error {
+func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, line journalLine, removals uint64) error {
 	f := Finding{Kind: Unindexed, Path: line.place(), URL: line.image.URL, Detail: "the index does not have it"}
 	ref, err := c.s.index.RefOf(b.name, key)
 	switch {
@@ -99,6 +176,11 @@ func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, lin
 	if !c.Alone && c.s.now().Sub(line.image.Stored) < fresh {
 		b.unindexed[line.image.Digest] = true
 		return nil
+	}
+	c.s.removing.RLock()
+	defer c.s.removing.RUnlock()
+	if c.s.Removals() != removals {
+		return nil // perhaps of this: the next scrub will see
 	}
 	if _, err := os.Lstat(c.s.Path(line.image.File())); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -188,7 +270,7 @@ func (c *scrubbing) mend(ctx context.Context, b *scrubbed) error {
 			return err
 		}
 		list, ok := urls[line.image.Digest]
-		if line.broken != nil || !ok || slices.Contains(list, line.image.URL) {
+		if line.broken != nil || line.op != opKeep || !ok || slices.Contains(list, line.image.URL) {
 			continue
 		}
 		ref, err := c.s.index.RefOf(b.name, index.KeyOf(line.image.URL))

@@ -380,7 +380,7 @@ func (x *scrubbable) withIndex(entries ...index.Entry) {
 		{Key: index.KeyOf(urlB), Ref: refOf(x.b.Digest)}, {Key: index.KeyOf(urlB2), Ref: refOf(x.b.Digest)},
 	}
 	slices.SortFunc(links, func(a, b index.Link) int { return bytes.Compare(a.Key[:], b.Key[:]) })
-	x.must(r.Replace(filepath.Join(root, "aside"), []index.Content{{Bucket: "i", Images: slices.Values(entries), URLs: slices.Values(links)}}))
+	x.must(r.Replace(filepath.Join(root, "aside"), []index.Content{{Bucket: "i", Images: slices.Values(entries), URLs: slices.Values(links)}}, nil))
 	x.must(r.Close())
 	x.Store, err = Open(Options{Root: root, Origin: x.o, Now: x.c.Now, Buckets: []Bucket{{Name: "i"}}})
 	x.must(err)

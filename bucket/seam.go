@@ -10,7 +10,7 @@ import (
 	"imgkeep/bucket/index"
 )
 
-// disk is every change that keeping, making and healing do to a disk, one call
+// disk is every change that keeping, making, healing and removing do to a disk, one call
 // a step. Tests have disks that fail, that die at a step, and that forget what
 // was not flushed; the real one is osDisk. Reading is not part of it.
 //

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -69,24 +70,22 @@ type Options struct {
 
 // Store is an open store. It may be used concurrently.
 type Store struct {
-	root      string
-	buckets   map[string]*openBucket
-	origin    Origin
-	limits    probe.Limits
-	denied    func(host string) bool // nil: none is
-	fallbacks []fetch.Fallback
-	approver  Approver
-	open      bool // keeps what the approver says nothing of
-	minFree   uint64
-	minInodes uint64
-	now       func() time.Time
-	log       *slog.Logger
+	root     string
+	buckets  map[string]*openBucket
+	settings atomic.Pointer[settings]
+	now      func() time.Time
+	log      *slog.Logger
 
 	disk    disk
 	index   *index.DB
+	journal journal // of blocks, which are of all buckets
 	flights singleflight.Group
 
-	blaming sync.Mutex // of images, for ending decoders
+	// removing is held, to read, from the check that something may be kept until
+	// it is, and by what removes, so that nothing is removed in between.
+	removing sync.RWMutex
+	removals atomic.Uint64
+	blaming  sync.Mutex // of images, for ending decoders
 
 	commits   chan pending
 	committed chan struct{} // closed when the committer has ended
@@ -102,8 +101,68 @@ type Store struct {
 }
 
 type openBucket struct {
-	Bucket
 	journal journal
+}
+
+// settings are the options that Reconfigure replaces, all at once. They are never
+// changed.
+type settings struct {
+	buckets   map[string]Bucket
+	origin    Origin
+	limits    probe.Limits
+	denied    func(host string) bool // nil: none is
+	fallbacks []fetch.Fallback
+	approver  Approver
+	open      bool // keeps what the approver says nothing of
+	minFree   uint64
+	minInodes uint64
+}
+
+func newSettings(o Options) (*settings, error) {
+	c := &settings{
+		buckets: map[string]Bucket{}, origin: o.Origin, limits: o.Limits,
+		approver: o.Approver, open: o.ApproveOpen,
+		minFree: uint64(max(o.MinFree, 0)), minInodes: uint64(max(o.MinFreeInodes, 0)),
+	}
+	for i, template := range o.Fallbacks {
+		f, err := fetch.ParseFallback(template)
+		if err != nil {
+			return nil, fmt.Errorf("fallbacks[%d]: %w", i, err)
+		}
+		c.fallbacks = append(c.fallbacks, f)
+	}
+	if len(o.DenyHosts) > 0 {
+		c.denied = fetch.HostMatcher(o.DenyHosts)
+	}
+	for _, b := range o.Buckets {
+		if b.MaxBytes == 0 {
+			b.MaxBytes = o.MaxBytes
+		}
+		c.buckets[b.Name] = b
+	}
+	return c, nil
+}
+
+// Reconfigure replaces the options of an open store: origin, limits, floors, hosts
+// that are denied, and the hosts and limits of its buckets, which must be the same
+// ones. Root, clock and log stay. What is under way ends by the old options, but
+// for the answer of Find.
+func (s *Store) Reconfigure(o Options) error {
+	if o.Origin == nil {
+		return errors.New("a store needs an origin")
+	}
+	fresh, err := newSettings(o)
+	if err != nil {
+		return err
+	}
+	for name := range s.buckets {
+		if _, ok := fresh.buckets[name]; !ok || len(fresh.buckets) != len(s.buckets) {
+			return errors.New("an open store cannot have other buckets")
+		}
+	}
+	s.settings.Store(fresh)
+	s.removals.Add(1) // who was allowed by the old ones may not be any more
+	return nil
 }
 
 // Open opens a store, and makes what is missing of it. Another process that has
@@ -122,40 +181,30 @@ func Open(o Options) (_ *Store, err error) {
 		o.disk = osDisk{}
 	}
 	s := &Store{
-		disk: o.disk, root: o.Root, origin: o.Origin, limits: o.Limits,
-		minFree: uint64(max(o.MinFree, 0)), minInodes: uint64(max(o.MinFreeInodes, 0)),
-		now: o.Now, log: o.Log,
+		disk: o.disk, root: o.Root, now: o.Now, log: o.Log,
 		buckets:   map[string]*openBucket{},
 		commits:   make(chan pending, maxGroup),
 		committed: make(chan struct{}),
 	}
-	if len(o.DenyHosts) > 0 {
-		s.denied = fetch.HostMatcher(o.DenyHosts)
-	}
-	s.approver, s.open = o.Approver, o.ApproveOpen
-	for i, template := range o.Fallbacks {
-		f, err := fetch.ParseFallback(template)
-		if err != nil {
-			return nil, fmt.Errorf("fallbacks[%d]: %w", i, err)
-		}
-		s.fallbacks = append(s.fallbacks, f)
-	}
 	var names []string
 	for _, b := range o.Buckets {
-		if s.buckets[b.Name] != nil || b.Name == "" || b.Name == tmpDir || b.Name != filepath.Base(b.Name) {
+		if s.buckets[b.Name] != nil || b.Name == "" || b.Name == tmpDir || b.Name == journalDir || b.Name != filepath.Base(b.Name) {
 			return nil, fmt.Errorf("%q cannot be the name of a bucket, or stands twice", b.Name)
 		}
-		if b.MaxBytes == 0 {
-			b.MaxBytes = o.MaxBytes
-		}
 		names = append(names, b.Name)
-		s.buckets[b.Name] = &openBucket{Bucket: b, journal: journal{
+		s.buckets[b.Name] = &openBucket{journal: journal{
 			disk: o.disk, log: o.Log, dir: filepath.Join(o.Root, b.Name, journalDir),
 		}}
 	}
+	c, err := newSettings(o)
+	if err != nil {
+		return nil, err
+	}
+	s.settings.Store(c)
 	if len(names) == 0 {
 		return nil, errors.New("a store needs a bucket")
 	}
+	s.journal = journal{disk: o.disk, log: o.Log, dir: filepath.Join(o.Root, journalDir)}
 	if err := prepare(s.disk, o.Root); err != nil {
 		return nil, fmt.Errorf("prepare the store: %w", err)
 	}
@@ -182,11 +231,13 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.disk.SyncDir(o.Root); err != nil {
 		return nil, fmt.Errorf("flush the store's folder: %w", err)
 	}
+	s.journal.recover()
 	for _, name := range names {
 		s.buckets[name].journal.recover()
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	go s.committer()
+	s.removeLeft()
 	return s, nil
 }
 
@@ -213,6 +264,7 @@ func (s *Store) Close(ctx context.Context) error {
 	for _, b := range s.buckets {
 		errs = append(errs, b.journal.close())
 	}
+	errs = append(errs, s.journal.close())
 	errs = append(errs, s.index.Close())
 	return errors.Join(errs...)
 }
@@ -228,16 +280,23 @@ func (s *Store) Has(bucket string) bool { return s.buckets[bucket] != nil }
 
 // Find returns the image that is kept under a canonical URL, without fetching.
 // Where there is none the error is ErrNotKept, or the *Failure that stands
-// against fetching it now. A denied host's images are not found: ErrDenied.
+// against fetching it now. A denied host's images are not found: ErrDenied; nor
+// are those that the operator has blocked: ErrRemoved.
 func (s *Store) Find(bucket, url string) (Image, error) {
 	if s.buckets[bucket] == nil {
 		return Image{}, ErrNoBucket
 	}
-	if s.denied != nil && s.denied(hostOf(url)) {
+	if denied := s.settings.Load().denied; denied != nil && denied(hostOf(url)) {
 		return Image{}, ErrDenied
+	}
+	if err := s.blockedURL(url); err != nil {
+		return Image{}, s.unlessClosed(err)
 	}
 	i, err := s.index.Image(bucket, url)
 	if err == nil {
+		if err := s.blockedDigest(i.Digest); err != nil {
+			return Image{}, s.unlessClosed(err)
+		}
 		return imageFrom(bucket, url, i), nil
 	}
 	if errors.Is(err, index.ErrNotFound) {
@@ -247,16 +306,24 @@ func (s *Store) Find(bucket, url string) (Image, error) {
 	if err == nil {
 		f, err = s.recall(bucket, url)
 	}
-	if err != nil && s.isClosed() {
-		return Image{}, ErrClosed // and with us the index
-	}
 	if err != nil {
-		return Image{}, err
+		return Image{}, s.unlessClosed(err)
+	}
+	if f != nil && f.Class == classRemoved {
+		return Image{}, ErrRemoved
 	}
 	if f != nil {
 		return Image{}, f
 	}
 	return Image{}, ErrNotKept
+}
+
+// unlessClosed is an error of the index, which is closed with the store.
+func (s *Store) unlessClosed(err error) error {
+	if s.isClosed() {
+		return ErrClosed
+	}
+	return err
 }
 
 // Ready tells whether the store can keep images: nil, ErrFull, or ErrClosed.
@@ -272,13 +339,27 @@ func (s *Store) hasRoom() error {
 	if err != nil {
 		return err
 	}
-	if free.bytes < s.minFree {
-		return fmt.Errorf("%w: %d bytes are free, store.min_free is %d", ErrFull, free.bytes, s.minFree)
+	floor := s.settings.Load()
+	if free.bytes < floor.minFree {
+		return fmt.Errorf("%w: %d bytes are free, store.min_free is %d", ErrFull, free.bytes, floor.minFree)
 	}
-	if free.countsInodes && free.inodes < s.minInodes {
-		return fmt.Errorf("%w: %d inodes are free, store.min_free_inodes is %d", ErrFull, free.inodes, s.minInodes)
+	if free.countsInodes && free.inodes < floor.minInodes {
+		return fmt.Errorf("%w: %d inodes are free, store.min_free_inodes is %d", ErrFull, free.inodes, floor.minInodes)
 	}
 	return nil
+}
+
+// Free is what the file system of the store has left: bytes, and inodes, which
+// are -1 where it makes as many as fit.
+func (s *Store) Free() (bytes, inodes int64, err error) {
+	free, err := s.disk.Room(s.root)
+	if err != nil {
+		return 0, 0, err
+	}
+	if !free.countsInodes {
+		return int64(free.bytes), -1, nil
+	}
+	return int64(free.bytes), int64(free.inodes), nil
 }
 
 func (s *Store) isClosed() bool {

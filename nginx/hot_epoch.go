@@ -62,6 +62,18 @@ func (h *Hot) readEpoch() (e epoch, known bool, err error) {
 	return e, known, nil
 }
 
+// Renew replaces HotOptions.Epoch. If something of it is gone, all links are
+// dropped; they have no effect any more when it returns.
+func (h *Hot) Renew(components []string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.epoch, h.superseded = newEpoch(components), false
+	if err := h.establish(true); err != nil {
+		return fmt.Errorf("hot links: folder %s: %w", h.dir, err)
+	}
+	return nil
+}
+
 // establish makes sure that the tree exists and that its links hang on nothing
 // but our epoch, or finds that a newer process has put another one in place. It
 // holds a lock on the folder, so that of two processes one is first. opening

@@ -110,8 +110,10 @@ type Stats struct {
 	Workers, Ready, Busy int
 	// Spares are the decoders ready besides.
 	Spares int
-	// Waiting are the calls of Resize in the queue.
+	// Waiting are the calls of Resize in the queue, Waited the time that those
+	// which have left it spent there, in all.
 	Waiting int
+	Waited  time.Duration
 	// Images that decoders have worked on, Refused the calls that got ErrBusy.
 	Images, Refused uint64
 	// Decoders replaced because they crashed, hung, answered nonsense, had
@@ -306,6 +308,12 @@ func (p *Pool) acquire(ctx context.Context) (*slot, error) {
 	p.waiters = append(p.waiters, turn)
 	p.mu.Unlock()
 
+	began := time.Now()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.stats.Waited += time.Since(began)
+	}()
 	select {
 	case s, ok := <-turn:
 		if !ok {

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"imgkeep/bucket/probe"
@@ -89,6 +90,9 @@ type Request struct {
 	// Hosts are patterns, see MatchHost; every host on the way must match one.
 	// Empty: any host. A local URL has no host and matches none.
 	Hosts []string
+	// Denied tells of a host in its one spelling whether it must not be asked, as
+	// Options.DenyHosts does. nil: none.
+	Denied func(host string) bool
 	// MaxBytes is the size of the largest image accepted, in bytes. At least 1.
 	MaxBytes int64
 	// Limits are what the image must keep to. Formats also become the Accept that
@@ -117,7 +121,8 @@ type Fetcher struct {
 	routes    map[string]*route // by the URL of the proxy; empty: none
 	usual     profile           // of the hosts that no other profile names
 	profiles  []profile
-	root      *os.Root // nil: no local URLs
+	root      *os.Root     // nil: no local URLs
+	waited    atomic.Int64 // for places, in all, in nanoseconds
 }
 
 // New returns a Fetcher. Its errors name the field that is wrong.
@@ -292,6 +297,9 @@ func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (Re
 	if err != nil {
 		return Result{}, err
 	}
+	if r.Denied != nil && r.Denied(to.host) {
+		return Result{}, errorf(Denied, to.host, "host is denied by the operator")
+	}
 	p := place{limit: f.limit}
 	defer p.release()
 	if err := f.enterSite(ctx, &p, to); err != nil {
@@ -315,6 +323,9 @@ func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (Re
 		from := to
 		if to, err = f.target(from.url, location, hosts); err != nil {
 			return Result{}, redirected(from, err)
+		}
+		if r.Denied != nil && r.Denied(to.host) {
+			return Result{}, redirected(from, errorf(Denied, to.host, "host is denied by the operator"))
 		}
 		if seen[to.url.String()] {
 			return Result{}, errorf(Failed, from.host, "redirects in a loop")
@@ -367,7 +378,9 @@ func (f *Fetcher) enter(ctx context.Context, p *place, site, host string, perSit
 	p.release()
 	ctx, cancel := context.WithTimeoutCause(ctx, f.o.Timeout, errBusy)
 	defer cancel()
+	began := time.Now()
 	give, err := p.limit.acquire(ctx, site, perSite)
+	f.waited.Add(int64(time.Since(began)))
 	if err != nil {
 		return errorf(Busy, host, "%w", err)
 	}

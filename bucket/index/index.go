@@ -6,8 +6,10 @@
 //	{bucket}/images    digest -> facts about the image, number of URLs that refer to it
 //	{bucket}/failures  as urls -> what went wrong, how often, when to try again
 //	{bucket}/deadly    first 16 bytes of digest -> how many decoders the image has ended, when
+//	{bucket}/removing  digest -> type of an image that is removed, until its files are
 //
-// and one, meta, that holds the version of this layout. Keys are hashes so that
+// and two of all: blocks, which holds what is not to be kept or served, and meta,
+// with the version of this layout. Keys are hashes so that
 // an entry takes the same room whatever the length of its URL; the URLs
 // themselves stand in the journal of the bucket. Half a SHA-256 tells apart what
 // was not made to collide; two images that were are not both kept (ErrCollision).
@@ -26,6 +28,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -74,11 +77,13 @@ type DB struct {
 	change sync.Mutex
 	swap   sync.RWMutex
 	bolt   *bbolt.DB
+
+	blocks atomic.Bool // there is a block
 }
 
 // tables are the names of a bucket's tables, made once.
 type tables struct {
-	urls, images, failures, deadly []byte
+	urls, images, failures, deadly, removing []byte
 }
 
 // Open opens the index at path, which it makes where there is none, and makes
@@ -95,7 +100,14 @@ func Open(path string, buckets []string, o Options) (*DB, error) {
 	for _, name := range buckets {
 		db.buckets[name] = tablesOf(name)
 	}
-	if err := bolt.Update(func(tx *bbolt.Tx) error { return db.prepare(tx, o) }); err != nil {
+	err = bolt.Update(func(tx *bbolt.Tx) error {
+		err := db.prepare(tx, o)
+		if err == nil {
+			db.anyBlock(tx)
+		}
+		return err
+	})
+	if err != nil {
 		bolt.Close()
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -108,6 +120,7 @@ func tablesOf(bucket string) tables {
 		images:   []byte(bucket + "/images"),
 		failures: []byte(bucket + "/failures"),
 		deadly:   []byte(bucket + "/deadly"),
+		removing: []byte(bucket + "/removing"),
 	}
 }
 
@@ -244,7 +257,7 @@ func (db *DB) Failure(bucket, url string) (Failure, error) {
 	return f, err
 }
 
-// Change is one change of the index: exactly one of Keep, Fail and Deadly is set.
+// Change is one change of the index: exactly one of its fields below URL is set.
 type Change struct {
 	Bucket, URL string
 	// Keep says that this image is what is kept under URL, instead of what was,
@@ -255,6 +268,17 @@ type Change struct {
 	// Deadly says that an image has ended a decoder; it is no matter under which
 	// URL.
 	Deadly *Deadly
+	// Forget says that nothing is kept under URL, and nothing is wrong with it.
+	// An image that no URL refers to then is being removed.
+	Forget bool
+	// Purge says that an image is being removed, whatever refers to it.
+	Purge *Removing
+	// Removed says that the files of an image that was being removed are gone.
+	Removed *[32]byte
+	// Block and Unblock are of all buckets. Unblock counts by kind and subject,
+	// and also drops all failures of the class Pardon.
+	Block, Unblock *Block
+	Pardon         string
 }
 
 // Apply makes all changes, in their order, in one transaction: after an error
@@ -262,35 +286,51 @@ type Change struct {
 func (db *DB) Apply(changes []Change) error {
 	return db.update(func(tx *bbolt.Tx) error {
 		for _, c := range changes {
-			t, err := db.tables(c.Bucket)
-			if err != nil {
-				return err
-			}
-			k := KeyOf(c.URL)
-			if c.Deadly != nil {
-				if err := note(tx, t, *c.Deadly); err != nil {
-					return err
-				}
-				continue
-			}
-			if c.Fail != nil && c.Fail.Attempts == 0 {
-				if err := tx.Bucket(t.failures).Delete(k[:]); err != nil {
-					return err
-				}
-				continue
-			}
-			if c.Fail != nil {
-				if err := tx.Bucket(t.failures).Put(k[:], c.Fail.encode()); err != nil {
-					return err
-				}
-				continue
-			}
-			if err := keep(tx, t, k[:], *c.Keep); err != nil {
+			if err := db.apply(tx, c); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+func (db *DB) apply(tx *bbolt.Tx, c Change) error {
+	switch {
+	case c.Block != nil:
+		if err := tx.Bucket(blocksTable).Put(c.Block.key(), c.Block.encode()); err != nil {
+			return err
+		}
+		tx.OnCommit(func() { db.blocks.Store(true) })
+		return nil
+	case c.Unblock != nil:
+		if err := tx.Bucket(blocksTable).Delete(c.Unblock.key()); err != nil {
+			return err
+		}
+		return db.pardon(tx, c.Pardon)
+	}
+	t, err := db.tables(c.Bucket)
+	if err != nil {
+		return err
+	}
+	k := KeyOf(c.URL)
+	switch {
+	case c.Deadly != nil:
+		return note(tx, t, *c.Deadly)
+	case c.Fail != nil && c.Fail.Attempts == 0:
+		return tx.Bucket(t.failures).Delete(k[:])
+	case c.Fail != nil:
+		return tx.Bucket(t.failures).Put(k[:], c.Fail.encode())
+	case c.Forget:
+		return forget(tx, t, k[:])
+	case c.Purge != nil:
+		return purge(tx, t, *c.Purge)
+	case c.Removed != nil:
+		if err := note(tx, t, Deadly{Digest: *c.Removed}); err != nil {
+			return err
+		}
+		return tx.Bucket(t.removing).Delete(c.Removed[:])
+	}
+	return keep(tx, t, k[:], *c.Keep)
 }
 
 func keep(tx *bbolt.Tx, t tables, key []byte, image Image) error {
@@ -319,6 +359,10 @@ func keep(tx *bbolt.Tx, t tables, key []byte, image Image) error {
 	}
 	r.refs++
 	if err := images.Put(image.Digest[:], r.encode()); err != nil {
+		return err
+	}
+	// What is kept again must not be removed when the next process looks.
+	if err := tx.Bucket(t.removing).Delete(image.Digest[:]); err != nil {
 		return err
 	}
 	return urls.Put(key, ref[:])

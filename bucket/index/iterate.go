@@ -191,3 +191,31 @@ func (db *DB) Recount(bucket string, digests [][32]byte) error {
 		return nil
 	})
 }
+
+// Failed is the failure of a URL, of which the index has only the key.
+type Failed struct {
+	Key Key
+	Failure
+}
+
+// Failures goes through the failures of a bucket in the order of their keys; see
+// Images.
+func (db *DB) Failures(bucket string) iter.Seq2[Failed, error] {
+	return func(yield func(Failed, error) bool) {
+		t, err := db.tables(bucket)
+		if err != nil {
+			yield(Failed{}, err)
+			return
+		}
+		for pair, err := range db.walk(t.failures) {
+			var f Failed
+			if err == nil {
+				copy(f.Key[:], pair.key)
+				f.Failure, err = decodeFailure(pair.value)
+			}
+			if !yield(f, err) {
+				return
+			}
+		}
+	}
+}

@@ -16,9 +16,10 @@ const fillRebuilt = 0.9
 
 // Content is all that is kept in one bucket.
 type Content struct {
-	Bucket string
-	Images iter.Seq[Entry] // in the order of their digests
-	URLs   iter.Seq[Link]  // in the order of their keys
+	Bucket   string
+	Images   iter.Seq[Entry] // in the order of their digests
+	URLs     iter.Seq[Link]  // in the order of their keys
+	Removing []Removing      // in any order
 }
 
 // Rebuilding is the right to replace the index at a path. While it is held no
@@ -39,11 +40,11 @@ func Rebuild(path string) (*Rebuilding, error) {
 	return &Rebuilding{path: path, lock: f, made: made}, nil
 }
 
-// Replace writes an index of these contents into a file aside on the same file
+// Replace writes an index of these contents and blocks into a file aside on the same file
 // system, which then takes the place of the old one. After an error, or a crash
 // at any instant, the old file is in its place; what then lies aside is
 // worthless.
-func (r *Rebuilding) Replace(aside string, contents []Content) (err error) {
+func (r *Rebuilding) Replace(aside string, contents []Content, blocks []Block) (err error) {
 	fresh, err := create(aside)
 	if err != nil {
 		return err
@@ -59,7 +60,25 @@ func (r *Rebuilding) Replace(aside string, contents []Content) (err error) {
 		db.buckets[c.Bucket] = tablesOf(c.Bucket)
 	}
 	o := Options{}.withDefaults()
-	if err := fresh.Update(func(tx *bbolt.Tx) error { return db.prepare(tx, o) }); err != nil {
+	err = fresh.Update(func(tx *bbolt.Tx) error {
+		if err := db.prepare(tx, o); err != nil {
+			return err
+		}
+		for _, b := range blocks {
+			if err := tx.Bucket(blocksTable).Put(b.key(), b.encode()); err != nil {
+				return err
+			}
+		}
+		for _, c := range contents {
+			for _, gone := range c.Removing {
+				if err := gone.put(tx.Bucket(db.buckets[c.Bucket].removing)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	for _, c := range contents {

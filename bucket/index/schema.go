@@ -10,13 +10,14 @@ import (
 )
 
 // schema is the version of the layout that this package reads and writes. A table
-// more, which a program that does not know it may pass over, is no new version:
-// deadly came with 2, and an index that is older just has none.
-const schema = 2
+// more, which a program that does not know it may pass over, is no new version: an
+// index that is older than deadly just has none.
+const schema = 3
 
 var (
-	metaTable = []byte("meta")
-	schemaKey = []byte("schema")
+	metaTable   = []byte("meta")
+	schemaKey   = []byte("schema")
+	blocksTable = []byte("blocks")
 )
 
 // migration brings an index to the next version of the layout.
@@ -24,7 +25,7 @@ type migration func(tx *bbolt.Tx) error
 
 // migrations are the steps, by the version that each begins with: with an entry
 // for each version from the first to the one before schema.
-var migrations = map[uint64]migration{1: shortenRefs}
+var migrations = map[uint64]migration{1: shortenRefs, 2: addBlocks}
 
 // prepare brings the layout up to date and makes the tables that are missing, in
 // one transaction: a migration that fails, or a crash in one, leaves the file as
@@ -55,8 +56,11 @@ func (db *DB) prepare(tx *bbolt.Tx, o Options) error {
 	if err := meta.Put(schemaKey, binary.AppendUvarint(nil, version)); err != nil {
 		return err
 	}
+	if _, err := tx.CreateBucketIfNotExists(blocksTable); err != nil {
+		return err
+	}
 	for _, t := range db.buckets {
-		for _, name := range [][]byte{t.urls, t.images, t.failures, t.deadly} {
+		for _, name := range [][]byte{t.urls, t.images, t.failures, t.deadly, t.removing} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
@@ -86,6 +90,11 @@ func shortenRefs(tx *bbolt.Tx) error {
 		return nil
 	})
 }
+
+// addBlocks leads from 2 to 3, which has tables more, and nothing else that is
+// new. It is a version so that no earlier program opens the file, which would
+// serve what is blocked.
+func addBlocks(*bbolt.Tx) error { return nil }
 
 func parseVersion(v []byte) (uint64, error) {
 	n, size := binary.Uvarint(v)

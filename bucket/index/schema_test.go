@@ -17,12 +17,13 @@ import (
 	"imgkeep/bucket/probe"
 )
 
-// saved copies an index that an earlier version of this package has written:
+// saved copies an index that an earlier version of this package has written, of
+// this schema:
 // in bucket i URLs 0 to 299, each three of which have the same bytes; in bucket
 // f one failure.
-func saved(t *testing.T) string {
+func saved(t *testing.T, schema int) string {
 	t.Helper()
-	data, err := os.ReadFile("testdata/schema1.db")
+	data, err := os.ReadFile(fmt.Sprintf("testdata/schema%d.db", schema))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,10 +34,15 @@ func saved(t *testing.T) string {
 	return path
 }
 
-// An index of the first layout is brought to the present one, and answers as it
+// An index of an earlier layout is brought to the present one, and answers as it
 // did.
 func TestMigrateSaved(t *testing.T) {
-	path := saved(t)
+	for version := 1; version < schema; version++ {
+		t.Run(fmt.Sprint(version), func(t *testing.T) { testMigrateSaved(t, saved(t, version)) })
+	}
+}
+
+func testMigrateSaved(t *testing.T, path string) {
 	// A bucket that is not configured now is brought along: it may be again.
 	if db, err := Open(path, []string{"f"}, Options{}); err != nil {
 		t.Fatal(err)
@@ -69,6 +75,13 @@ func TestMigrateSaved(t *testing.T) {
 	if got, err := db.Image("i", "https://example.com/0"); err != nil || got != image {
 		t.Errorf("kept after migrating: %+v, %v", got, err)
 	}
+	apply(t, db, Change{Block: &Block{Kind: BlockHost, Subject: "a.example", Since: image.Stored}}, Change{Bucket: "f", URL: "https://example.com/gone", Forget: true})
+	if _, err := db.Block(BlockHost, "a.example"); err != nil {
+		t.Errorf("blocked after migrating: %v", err)
+	}
+	if _, err := db.Failure("f", "https://example.com/gone"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("forgotten after migrating: %v", err)
+	}
 }
 
 func TestMigrations(t *testing.T) {
@@ -78,7 +91,7 @@ func TestMigrations(t *testing.T) {
 			return err
 		}
 	}
-	path := saved(t)
+	path := saved(t, 1)
 	open := func(version uint64, steps map[uint64]migration) error {
 		db, err := Open(path, []string{"i"}, Options{Timeout: time.Millisecond, schema: version, migrations: steps})
 		if err != nil {
@@ -125,7 +138,7 @@ func TestSchemaRefused(t *testing.T) {
 		value []byte
 		want  string
 	}{
-		"newer":      {binary.AppendUvarint(nil, schema+1), "its schema is 3, and this program reads up to 2"},
+		"newer":      {binary.AppendUvarint(nil, schema+1), "its schema is 4, and this program reads up to 3"},
 		"zero":       {[]byte{0}, "unreadable: 00"},
 		"empty":      {[]byte{}, "unreadable: "},
 		"not a sum":  {[]byte{0x80}, "unreadable: 80"},

@@ -35,7 +35,7 @@ var rules = map[string]rule{
 	// The commands. Only here is cobra.
 	"cmd/imgkeep/app": {
 		imports: []string{
-			"cmd/imgkeep/app/admin", "cmd/imgkeep/app/config", "cmd/imgkeep/app/server",
+			"cmd/imgkeep/app/admin", "cmd/imgkeep/app/config", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/server",
 			"bucket", "bucket/approve", "bucket/fetch", "bucket/probe", "nginx", "resize", "sign",
 			"github.com/coreos/go-systemd/v22", "github.com/dustin/go-humanize",
 			"github.com/schollz/progressbar/v3", "github.com/spf13/cobra",
@@ -51,6 +51,11 @@ var rules = map[string]rule{
 			"bucket/approve", "bucket/fetch", "bucket/probe", "sign", // which know what is valid
 			"github.com/dustin/go-humanize", "github.com/spf13/pflag", "github.com/spf13/viper", "go.yaml.in/yaml/v3",
 		},
+	},
+	// Only here is Prometheus.
+	"cmd/imgkeep/app/metrics": {
+		imports: []string{"bucket", "bucket/fetch", "cmd/imgkeep/app/server", "resize", "github.com/prometheus/client_golang"},
+		tests:   []string{"bucket/probe", "go.yaml.in/yaml/v3"},
 	},
 	// Only here is chi.
 	"cmd/imgkeep/app/server": {

@@ -7,10 +7,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -20,6 +22,7 @@ import (
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/metrics"
 	"imgkeep/cmd/imgkeep/app/server"
 	"imgkeep/nginx"
 	"imgkeep/resize"
@@ -27,36 +30,38 @@ import (
 
 // parts are what a server is made of, wired by hand.
 type parts struct {
-	store  *bucket.Store
-	pool   *resize.Pool
-	hot    *nginx.Hot // nil: not handing off
-	server *server.Server
-	closed bool
+	store   *bucket.Store
+	pool    *resize.Pool
+	hot     *nginx.Hot // nil: not handing off
+	metrics *metrics.Metrics
+	log     *slog.Logger
+	now     func() time.Time
+	closed  bool
+
+	// What a reload replaces, as one.
+	current atomic.Pointer[current]
+}
+
+// current is what the configuration in force has made. It is never changed.
+type current struct {
+	config  config.Config
+	server  *server.Server
+	fetcher *fetch.Fetcher
+}
+
+// ServeHTTP answers by the configuration in force when a request comes.
+func (p *parts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.current.Load().server.ServeHTTP(w, r)
 }
 
 // build makes the parts. What is cheap to check comes first, and the store last
 // but one, since opening it changes the disk.
-func build(c config.Config, log *slog.Logger, now func() time.Time) (_ *parts, err error) {
-	signer, err := newSigner(c.Sign)
+func (a *app) build(c config.Config, log *slog.Logger) (_ *parts, err error) {
+	p := &parts{metrics: metrics.New(a.version()), log: log, now: a.Now}
+	next, options, err := p.prepare(c)
 	if err != nil {
 		return nil, err
 	}
-	limits, err := newLimits(c)
-	if err != nil {
-		return nil, err
-	}
-	mine := newOwn(c, signer, now)
-	fetcher, err := newFetcher(c.Fetch, mine, log, now)
-	if err != nil {
-		return nil, err
-	}
-	var placeholder *server.Placeholder
-	if c.Placeholder != "" {
-		if placeholder, err = server.LoadPlaceholder(c.Placeholder); err != nil {
-			return nil, usagef("placeholder: %w", err)
-		}
-	}
-	p := &parts{}
 	defer func() {
 		if err != nil {
 			p.close(context.Background())
@@ -65,25 +70,100 @@ func build(c config.Config, log *slog.Logger, now func() time.Time) (_ *parts, e
 	if p.pool, err = newPool(c, log); err != nil {
 		return nil, err
 	}
-	if p.store, err = newStore(c, fetcher, limits, log, now); err != nil {
+	if p.store, err = openStore(c, options, log); err != nil {
+		return nil, err
+	}
+	sources := metrics.Sources{
+		Decoders: p.pool.Stats, Free: p.store.Free, Index: p.store.Figures,
+		Fetches: func() fetch.Stats { return p.current.Load().fetcher.Stats() },
+	}
+	if c.Handoff == "nginx" {
+		if p.hot, err = newHot(c, log, a.Now); err != nil {
+			return nil, err
+		}
+		sources.HotLinks = p.hot.Len
+	}
+	if next.server, err = p.newServer(c); err != nil {
+		return nil, err
+	}
+	p.current.Store(next)
+	p.metrics.Watch(sources)
+	return p, nil
+}
+
+// prepare makes what a configuration says without touching anything in use: all
+// that can be wrong with one is found here. The server is not made yet.
+func (p *parts) prepare(c config.Config) (*current, bucket.Options, error) {
+	var o bucket.Options
+	signer, err := newSigner(c.Sign)
+	if err != nil {
+		return nil, o, err
+	}
+	limits, err := newLimits(c)
+	if err != nil {
+		return nil, o, err
+	}
+	if _, err := newPlaceholder(c); err != nil {
+		return nil, o, err
+	}
+	fetcher, err := newFetcher(c.Fetch, newOwn(c, signer, p.now), p.log, p.now)
+	if err != nil {
+		return nil, o, err
+	}
+	if o, err = storeOptions(c, p.metrics.Origin(fetcher), limits, p.log, p.now); err != nil {
+		return nil, o, err
+	}
+	return &current{config: c, fetcher: fetcher}, o, nil
+}
+
+func newPlaceholder(c config.Config) (*server.Placeholder, error) {
+	if c.Placeholder == "" {
+		return nil, nil
+	}
+	placeholder, err := server.LoadPlaceholder(c.Placeholder)
+	if err != nil {
+		return nil, usagef("placeholder: %w", err)
+	}
+	return placeholder, nil
+}
+
+// newServer makes the handler, once all it needs is there.
+func (p *parts) newServer(c config.Config) (*server.Server, error) {
+	signer, err := newSigner(c.Sign)
+	if err != nil {
+		return nil, err
+	}
+	placeholder, err := newPlaceholder(c)
+	if err != nil {
 		return nil, err
 	}
 	options := server.Options{
-		Store: p.store, Signer: signer, Resizer: p.pool, Unwrap: mine.unwrap,
+		Store: p.store, Signer: signer, Resizer: p.pool, Unwrap: newOwn(c, signer, p.now).unwrap,
 		Sizes: c.Sizes, Quality: c.Resize.Quality,
 		Handoff:     c.Handoff == "nginx",
-		Placeholder: placeholder, Now: now, Log: log,
+		Placeholder: placeholder, Observer: p.metrics, Now: p.now, Log: p.log,
 	}
-	if options.Handoff {
-		if p.hot, err = newHot(c, log, now); err != nil {
-			return nil, err
-		}
+	if p.hot != nil {
 		options.Hot = p.hot
 	}
-	if p.server, err = server.New(options); err != nil {
-		return nil, err
+	var s *server.Server
+	options.Current = func() bool {
+		c := p.current.Load()
+		return c == nil || c.server == s
 	}
-	return p, nil
+	s, err = server.New(options)
+	return s, err
+}
+
+// dropHot takes all hot links away; nil where there are none.
+func (p *parts) dropHot() func() error {
+	if p.hot == nil {
+		return nil
+	}
+	return func() error {
+		_, err := p.hot.Drop()
+		return err
+	}
 }
 
 // close ends what was made; the store waits for running work until ctx ends.
@@ -137,6 +217,14 @@ func newFetcher(c config.Fetch, mine *own, log *slog.Logger, now func() time.Tim
 }
 
 func newStore(c config.Config, origin bucket.Origin, limits probe.Limits, log *slog.Logger, now func() time.Time) (*bucket.Store, error) {
+	o, err := storeOptions(c, origin, limits, log, now)
+	if err != nil {
+		return nil, err
+	}
+	return openStore(c, o, log)
+}
+
+func storeOptions(c config.Config, origin bucket.Origin, limits probe.Limits, log *slog.Logger, now func() time.Time) (bucket.Options, error) {
 	o := bucket.Options{
 		Root: c.Root, Origin: origin, MaxBytes: int64(c.Fetch.MaxBytes), Limits: limits,
 		DenyHosts: c.Fetch.DenyHosts, Fallbacks: c.Fetch.Fallbacks,
@@ -146,13 +234,17 @@ func newStore(c config.Config, origin bucket.Origin, limits probe.Limits, log *s
 	if c.Approve.URL != "" {
 		client, err := approve.New(approve.Options{URL: c.Approve.URL, Timeout: c.Approve.Timeout, Concurrency: c.Approve.Concurrency})
 		if err != nil {
-			return nil, usagef("%w", err)
+			return o, usagef("%w", err)
 		}
 		o.Approver, o.ApproveOpen = client, c.Approve.Fail == "open"
 	}
 	for _, b := range c.Buckets {
 		o.Buckets = append(o.Buckets, bucket.Bucket{Name: b.Name, Hosts: b.Hosts, MaxBytes: int64(b.MaxBytes)})
 	}
+	return o, nil
+}
+
+func openStore(c config.Config, o bucket.Options, log *slog.Logger) (*bucket.Store, error) {
 	if err := ready(context.Background(), c.Root, log); err != nil {
 		return nil, fmt.Errorf("open the store in %s: %w", c.Root, err)
 	}
@@ -239,10 +331,18 @@ func epoch(c config.Config) []string {
 }
 
 func newLogger(w io.Writer, c config.Log) *slog.Logger {
+	return newLoggerAt(w, c, logLevel(c))
+}
+
+func logLevel(c config.Log) slog.Level {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
 		level = slog.LevelInfo // config has checked it
 	}
+	return level
+}
+
+func newLoggerAt(w io.Writer, c config.Log, level slog.Leveler) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level}
 	if c.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, o))

@@ -15,6 +15,7 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
+	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
 )
 
@@ -61,7 +62,7 @@ func TestCommandsWhileServing(t *testing.T) {
 		}
 	}
 	refused()
-	stop, err := care(ctx, c, store, log)
+	stop, err := care(ctx, c, admin.Options{Store: store, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,10 +11,12 @@ import (
 
 // Groups of commands in the help.
 const (
-	groupServe = "serve"
-	groupLinks = "links"
-	groupStore = "store"
-	groupOther = "other"
+	groupServe  = "serve"
+	groupLinks  = "links"
+	groupLook   = "look"
+	groupRemove = "remove"
+	groupStore  = "store"
+	groupOther  = "other"
 )
 
 func newRootCommand(a *app) *cobra.Command {
@@ -43,14 +45,28 @@ defaults, in this order. 'imgkeep config' prints what results.
 	root.AddGroup(
 		&cobra.Group{ID: groupServe, Title: "Serving:"},
 		&cobra.Group{ID: groupLinks, Title: "Links:"},
+		&cobra.Group{ID: groupLook, Title: "Looking:"},
+		&cobra.Group{ID: groupRemove, Title: "Removing:"},
 		&cobra.Group{ID: groupStore, Title: "The store:"},
 		&cobra.Group{ID: groupOther, Title: "Configuration and help:"},
 	)
 	root.AddCommand(
 		newServeCommand(a),
+		newReloadCommand(a),
 		newNginxCommand(a),
 
 		newSignCommand(a),
+		newVerifyCommand(a),
+
+		newShowCommand(a),
+		newListCommand(a),
+		newStatsCommand(a),
+		newCheckCommand(a),
+
+		newForgetCommand(a),
+		newPurgeCommand(a),
+		newBlockCommand(a),
+		newUnblockCommand(a),
 
 		newScrubCommand(a),
 		newReindexCommand(a),

@@ -16,6 +16,8 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/sign"
 )
@@ -30,7 +32,8 @@ takes no more requests, finishes those it has, and ends. A second signal ends it
 at once; nothing that was answered is lost by that.
 
 It starts the decoder processes itself. Under systemd it says when it is ready,
-keeps the watchdog fed, and takes over the sockets that systemd listens on.`,
+keeps the watchdog fed, and takes over the sockets that systemd listens on. SIGHUP
+has it read its configuration anew; see reload.`,
 		Example: `  imgkeep serve --config /etc/imgkeep/imgkeep.yaml
   IMGKEEP_SECRET=… imgkeep serve --listen 127.0.0.1:8091 --root ./var`,
 		Args:              cobra.NoArgs,
@@ -40,7 +43,10 @@ keeps the watchdog fed, and takes over the sockets that systemd listens on.`,
 			if err != nil {
 				return err
 			}
-			return a.serve(cmd.Context(), c)
+			return a.serve(cmd.Context(), c, func() (config.Config, error) {
+				c, _, err := a.load(cmd)
+				return c, err
+			})
 		},
 	}
 	addServerFlags(cmd)
@@ -55,12 +61,15 @@ const (
 	maxHeaderBytes = 16 << 10
 )
 
-func (a *app) serve(ctx context.Context, c config.Config) (err error) {
-	log := newLogger(a.Stderr, c.Log)
+// serve serves until it is told to stop. load reads the configuration anew.
+func (a *app) serve(ctx context.Context, c config.Config, load func() (config.Config, error)) (err error) {
+	level := &slog.LevelVar{}
+	level.Set(logLevel(c.Log))
+	log := newLoggerAt(a.Stderr, c.Log, level)
 	// net/http complains there of what origins do, whatever it is told.
 	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
 	stdlog.SetFlags(0)
-	parts, err := build(c, log, a.Now)
+	parts, err := a.build(c, log)
 	if errors.Is(err, sign.ErrNoSecret) {
 		return usagef("%w: set sign.secrets, sign.secret_files or IMGKEEP_SECRET (a good one: head -c 32 /dev/urandom | base64)", err)
 	}
@@ -78,7 +87,7 @@ func (a *app) serve(ctx context.Context, c config.Config) (err error) {
 	}
 	conns := newConnections()
 	server := &http.Server{
-		Handler:           parts.server,
+		Handler:           parts,
 		ConnState:         conns.track,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
@@ -90,16 +99,27 @@ func (a *app) serve(ctx context.Context, c config.Config) (err error) {
 	if parts.hot != nil {
 		go parts.hot.Run(ctx)
 	}
-	stopCare, err := care(ctx, c, parts.store, log)
+	reloader := &reloader{load: load, parts: parts, level: level, log: log}
+	stopCare, err := care(ctx, c, admin.Options{
+		Store: parts.store, Metrics: parts.metrics.Handler(), Log: log,
+		Scrubbed: func(r bucket.ScrubReport) { parts.metrics.Scrubbed(r, a.Now()) },
+		DropHot:  parts.dropHot(), Reload: reloader.reload, Audit: a.audit(c),
+	})
 	if err != nil {
 		return err
 	}
 	defer stopCare()
+	stopMetrics, err := serveMetrics(c, parts.metrics.Handler(), log)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	served := make(chan error, len(listeners))
 	for _, l := range listeners {
 		log.Info("serving", "address", l.Addr().String(), "root", c.Root, "handoff", c.Handoff)
 		go func() { served <- server.Serve(l) }()
 	}
+	go reloader.onHangup(ctx)
 	notify(log, daemon.SdNotifyReady)
 	go feedWatchdog(ctx, log)
 
@@ -127,13 +147,22 @@ func listen(address string) ([]net.Listener, error) {
 	if err != nil || len(inherited) > 0 {
 		return inherited, err
 	}
+	l, err := listenAt(address)
+	if err != nil {
+		return nil, err
+	}
+	return []net.Listener{l}, nil
+}
+
+// listenAt opens host:port or unix:/path.
+func listenAt(address string) (net.Listener, error) {
 	path, isUnix := cutUnix(address)
 	if !isUnix {
 		l, err := net.Listen("tcp", address)
 		if err != nil {
 			return nil, fmt.Errorf("listen: %w", err)
 		}
-		return []net.Listener{l}, nil
+		return l, nil
 	}
 	if err := removeStale(path); err != nil {
 		return nil, err
@@ -148,7 +177,37 @@ func listen(address string) ([]net.Listener, error) {
 		l.Close()
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	return []net.Listener{l}, nil
+	return l, nil
+}
+
+// serveMetrics answers /metrics at an address of its own, where one is set.
+func serveMetrics(c config.Config, metrics http.Handler, log *slog.Logger) (stop func(), err error) {
+	if c.Metrics.Listen == "" {
+		return func() {}, nil
+	}
+	l, err := listenAt(c.Metrics.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics)
+	server := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: readHeaderTimeout,
+		WriteTimeout:      time.Minute,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	log.Info("metrics", "address", l.Addr().String())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("metrics are not served any more", "error", err)
+		}
+	}()
+	return func() { server.Close(); <-ended }, nil
 }
 
 // removeStale removes a socket that a killed process has left. One that somebody

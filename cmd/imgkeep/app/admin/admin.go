@@ -9,10 +9,16 @@
 //	POST /compact  {}                      the figures of the index before and after
 //	POST /retry    {"what":S}              what was forgotten of a URL or digest
 //	GET  /status                           the figures of the index
+//	POST /remove   RemoveRequest           what was removed and blocked
+//	POST /show     ShowRequest             all that is known of a URL or a digest
+//	POST /list     ListRequest             the items, then how many there were
+//	GET  /stats                            the figures of the store
+//	POST /reload   {}                      which settings have changed
+//	GET  /metrics                          what Prometheus reads, in its own format
 //
-// Whoever leaves ends the work that he has asked for. One scrub runs at a time, and
-// one compact; another is told so. But a scrub of the server's own, which may take
-// days, gives way to one that is asked for.
+// Whoever leaves ends the work that he has asked for, but for removals. One scrub
+// runs at a time, and one compact; another is told so. But a scrub of the server's
+// own, which may take days, gives way to one that is asked for.
 //
 // What it promises: only root and the user that the server runs as are answered,
 // by the credentials that the kernel tells of the peer; the socket's mode, 0600,
@@ -45,6 +51,12 @@ type retryRequest struct {
 	What string `json:"what"` // as bucket.Store.Retry
 }
 
+// Reloaded is what reading the configuration anew has done.
+type Reloaded struct {
+	Changed []string `json:"changed"` // keys that hold now
+	Restart []string `json:"restart"` // keys that have changed too, and hold after a restart
+}
+
 // Compacted is what compacting has done.
 type Compacted struct {
 	Before bucket.Figures `json:"before"`
@@ -59,6 +71,12 @@ type message struct {
 	Compacted *Compacted          `json:"compacted,omitempty"`
 	Retried   *bucket.Retried     `json:"retried,omitempty"`
 	Status    *bucket.Figures     `json:"status,omitempty"`
+	Removal   *bucket.Removal     `json:"removal,omitempty"`
+	Facts     *bucket.Facts       `json:"facts,omitempty"`
+	Stats     *bucket.Stats       `json:"stats,omitempty"`
+	Item      *Item               `json:"item,omitempty"`
+	Listed    *int                `json:"listed,omitempty"`
+	Reloaded  *Reloaded           `json:"reloaded,omitempty"`
 	Error     string              `json:"error,omitempty"`
 }
 

@@ -18,6 +18,8 @@ import (
 
 // store is a test's: it does what its fields say.
 type store struct {
+	Remover
+	Looker
 	scrub   func(context.Context, bucket.ScrubOptions) (bucket.ScrubReport, error)
 	compact error
 }
@@ -49,7 +51,7 @@ func serve(t *testing.T, s Store) (*Client, func()) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- NewServer(s, nil).Serve(ctx, l) }()
+	go func() { done <- NewServer(Options{Store: s}).Serve(ctx, l) }()
 	var once sync.Once
 	stop := func() {
 		cancel()
@@ -157,7 +159,7 @@ func TestBusyAndLeaving(t *testing.T) {
 func TestOwnScrubGivesWay(t *testing.T) {
 	begun := make(chan struct{})
 	asked := make(chan struct{}) // closed, the scrub that is asked for may end
-	s := NewServer(store{scrub: func(ctx context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
+	s := NewServer(Options{Store: store{scrub: func(ctx context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
 		begun <- struct{}{}
 		select {
 		case <-ctx.Done():
@@ -165,7 +167,7 @@ func TestOwnScrubGivesWay(t *testing.T) {
 		case <-asked:
 			return bucket.ScrubReport{Images: 1}, nil
 		}
-	}}, nil)
+	}}})
 	own, other := make(chan error), make(chan error)
 	go func() { _, err := s.Scrub(t.Context(), bucket.ScrubOptions{}); own <- err }()
 	<-begun
@@ -192,7 +194,7 @@ func TestOwnScrubGivesWay(t *testing.T) {
 
 // Whoever is neither root nor the server's user gets nothing done.
 func TestPeers(t *testing.T) {
-	s := NewServer(store{}, nil)
+	s := NewServer(Options{Store: store{}})
 	s.uid = 1000
 	for peer, want := range map[any]int{0: http.StatusOK, 1000: http.StatusOK, 1001: http.StatusForbidden, -1: http.StatusForbidden, nil: http.StatusForbidden} {
 		r := httptest.NewRequest(http.MethodGet, "/status", nil)
@@ -232,10 +234,10 @@ func TestPeers(t *testing.T) {
 }
 
 func TestRequestsRefused(t *testing.T) {
-	s := NewServer(store{scrub: func(context.Context, bucket.ScrubOptions) (bucket.ScrubReport, error) {
+	s := NewServer(Options{Store: store{scrub: func(context.Context, bucket.ScrubOptions) (bucket.ScrubReport, error) {
 		t.Error("it scrubs")
 		return bucket.ScrubReport{}, nil
-	}}, nil)
+	}}})
 	for _, body := range []string{"", "{", "[]", `{"rate":"fast"}`, `{"raet":1}`, `{"rate":1,"x":"` + strings.Repeat("x", maxRequest) + `"}`} {
 		r := httptest.NewRequest(http.MethodPost, "/scrub", strings.NewReader(body))
 		r = r.WithContext(context.WithValue(r.Context(), peerKey{}, 0))

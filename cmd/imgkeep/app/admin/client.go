@@ -93,6 +93,25 @@ func cutOff(err error) error {
 	return errors.New("the server has ended before it was done")
 }
 
+// remote is an error of the server. Those that callers tell apart are themselves.
+func remote(text string) error {
+	for _, err := range []error{bucket.ErrNotKept, bucket.ErrNotBlocked, bucket.ErrNoBucket} {
+		if text == err.Error() {
+			return err
+		}
+	}
+	return errors.New(text)
+}
+
+// Reload has the server read its configuration anew.
+func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
+	m, err := c.ask(ctx, http.MethodPost, "/reload", struct{}{}, nil)
+	if err != nil || m.Reloaded == nil {
+		return Reloaded{}, cutOff(err)
+	}
+	return *m.Reloaded, nil
+}
+
 // ask returns the last message of an answer.
 func (c *Client) ask(ctx context.Context, method, path string, request any, each func(message)) (message, error) {
 	var last message
@@ -118,9 +137,9 @@ func (c *Client) ask(ctx context.Context, method, path string, request any, each
 			return last, fmt.Errorf("ask the server at %s: %w", c.path, err)
 		}
 		if last.Error != "" {
-			return last, errors.New(last.Error)
+			return last, remote(last.Error)
 		}
-		if last.Finding == nil && last.Progress == nil {
+		if last.Finding == nil && last.Progress == nil && last.Item == nil {
 			return last, nil
 		}
 		if each != nil {

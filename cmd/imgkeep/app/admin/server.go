@@ -22,6 +22,8 @@ type Store interface {
 	Compact() (before, after bucket.Figures, err error)
 	Figures() (bucket.Figures, error)
 	Retry(what string) (bucket.Retried, error)
+	Remover
+	Looker
 }
 
 const (
@@ -30,11 +32,24 @@ const (
 	every = 200 * time.Millisecond
 )
 
+// Options say what a Server answers with.
+type Options struct {
+	Store   Store
+	Metrics http.Handler // GET /metrics; nil: none
+	// Scrubbed is told of each scrub that has ended well; nil: nobody.
+	Scrubbed func(bucket.ScrubReport)
+	// DropHot takes all hot links away; nil: there are none.
+	DropHot func() error
+	// Reload reads the configuration anew; nil: it cannot.
+	Reload func() (Reloaded, error)
+	Audit  *Audit       // nil: none
+	Log    *slog.Logger // nil: none
+}
+
 // Server answers requests on a store.
 type Server struct {
-	store Store
-	log   *slog.Logger
-	uid   int // besides root, who is answered
+	Options
+	uid int // besides root, who is answered
 
 	compacting sync.Mutex
 	scrubbing  chan struct{} // holds one while a scrub is under way
@@ -43,12 +58,12 @@ type Server struct {
 	own context.CancelCauseFunc // ends the server's own scrub; nil: none is under way
 }
 
-// NewServer returns a server for a store. log may be nil.
-func NewServer(store Store, log *slog.Logger) *Server {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+// NewServer returns a server for a store.
+func NewServer(o Options) *Server {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{store: store, log: log, uid: os.Geteuid(), scrubbing: make(chan struct{}, 1)}
+	return &Server{Options: o, uid: os.Geteuid(), scrubbing: make(chan struct{}, 1)}
 }
 
 // Serve answers until ctx ends, and then breaks off what is under way and
@@ -59,13 +74,21 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	mux.HandleFunc("POST /compact", s.compact)
 	mux.HandleFunc("POST /retry", s.retry)
 	mux.HandleFunc("GET /status", s.status)
+	mux.HandleFunc("POST /remove", s.remove)
+	mux.HandleFunc("POST /show", s.show)
+	mux.HandleFunc("POST /list", s.list)
+	mux.HandleFunc("GET /stats", s.stats)
+	mux.HandleFunc("POST /reload", s.reload)
+	if s.Metrics != nil {
+		mux.Handle("GET /metrics", s.Metrics)
+	}
 	server := &http.Server{
 		Handler:           s.guard(mux),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext:       withPeer,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
@@ -94,7 +117,7 @@ func (s *Server) Scrub(ctx context.Context, o bucket.ScrubOptions) (bucket.Scrub
 	defer cancel(nil)
 	s.setOwn(cancel)
 	defer s.setOwn(nil)
-	return s.store.Scrub(ctx, o)
+	return s.scrubStore(ctx, o)
 }
 
 // setOwn notes what ends the server's own scrub, and returns what did before.
@@ -123,7 +146,15 @@ func (s *Server) scrubAsked(ctx context.Context, o bucket.ScrubOptions) (bucket.
 		}
 	}
 	defer func() { <-s.scrubbing }()
-	return s.store.Scrub(ctx, o)
+	return s.scrubStore(ctx, o)
+}
+
+func (s *Server) scrubStore(ctx context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
+	report, err := s.Store.Scrub(ctx, o)
+	if err == nil && s.Scrubbed != nil {
+		s.Scrubbed(report)
+	}
+	return report, err
 }
 
 type peerKey struct{}
@@ -148,7 +179,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		uid, ok := r.Context().Value(peerKey{}).(int)
 		if !ok || uid != 0 && uid != s.uid {
-			s.log.Warn("admin socket: refused", "uid", uid)
+			s.Log.Warn("admin socket: refused", "uid", uid)
 			fail(w, http.StatusForbidden, fmt.Errorf("user %d may not: only root and user %d", uid, s.uid))
 			return
 		}
@@ -191,6 +222,13 @@ func (a *answers) send(m message) {
 	}
 }
 
+// write writes a message without sending it at once: one of many.
+func (a *answers) write(m message) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.enc.Encode(m)
+}
+
 func (a *answers) end(m message, err error) {
 	if err != nil {
 		m.Error = err.Error()
@@ -204,14 +242,17 @@ func (s *Server) scrub(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err)
 		return
 	}
-	s.log.Info("scrub begins", "rate", q.Rate, "repair", q.Repair)
+	s.Log.Info("scrub begins", "rate", q.Rate, "repair", q.Repair)
 	a := newAnswers(w)
 	report, err := s.scrubAsked(r.Context(), bucket.ScrubOptions{
 		Rate: q.Rate, Repair: q.Repair,
 		Found:    func(f bucket.Finding) { a.send(message{Finding: &f}) },
 		Progress: func(p bucket.Progress) { a.send(message{Progress: &p}) },
 	})
-	s.log.Info("scrub ends", "found", report.Found, "remain", report.Remain, "error", err)
+	s.Log.Info("scrub ends", "found", report.Found, "remain", report.Remain, "error", err)
+	if q.Repair {
+		err = errors.Join(err, s.Audit.Write(Change{By: whoAsks(r), Op: "scrub --repair", What: report}, err))
+	}
 	a.end(message{Scrubbed: &report}, err)
 }
 
@@ -221,8 +262,9 @@ func (s *Server) compact(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.compacting.Unlock()
-	before, after, err := s.store.Compact()
-	s.log.Info("index compacted", "before", before.Bytes, "after", after.Bytes, "error", err)
+	before, after, err := s.Store.Compact()
+	s.Log.Info("index compacted", "before", before.Bytes, "after", after.Bytes, "error", err)
+	err = errors.Join(err, s.Audit.Write(Change{By: whoAsks(r), Op: "compact"}, err))
 	newAnswers(w).end(message{Compacted: &Compacted{before, after}}, err)
 }
 
@@ -232,14 +274,31 @@ func (s *Server) retry(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err)
 		return
 	}
-	done, err := s.store.Retry(q.What)
+	done, err := s.Store.Retry(q.What)
 	// Not of what: no log holds URLs.
-	s.log.Info("retry", "failures", done.Failures, "undecodable", done.Undecodable, "error", err)
+	s.Log.Info("retry", "failures", done.Failures, "undecodable", done.Undecodable, "error", err)
+	err = errors.Join(err, s.Audit.Write(Change{By: whoAsks(r), Op: "retry", What: done}, err))
 	newAnswers(w).end(message{Retried: &done}, err)
 }
 
+func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
+	if s.Reload == nil {
+		fail(w, http.StatusNotImplemented, errors.New("this server cannot reload"))
+		return
+	}
+	done, err := s.Reload()
+	err = errors.Join(err, s.Audit.Write(Change{By: whoAsks(r), Op: "reload", What: done}, err))
+	newAnswers(w).end(message{Reloaded: &done}, err)
+}
+
+// whoAsks is who has sent a request that guard lets through.
+func whoAsks(r *http.Request) string {
+	uid, _ := r.Context().Value(peerKey{}).(int)
+	return Who(uid)
+}
+
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	f, err := s.store.Figures()
+	f, err := s.Store.Figures()
 	newAnswers(w).end(message{Status: &f}, err)
 }
 

@@ -42,6 +42,7 @@ type Config struct {
 	Resize  Resize   `yaml:"resize"`
 	Store   Store    `yaml:"store"`
 	Nginx   Nginx    `yaml:"nginx"`
+	Metrics Metrics  `yaml:"metrics"`
 	Log     Log      `yaml:"log"`
 }
 
@@ -214,6 +215,13 @@ type Nginx struct {
 	OpenFiles int `yaml:"open_files"`
 	// AccessLog is the path of nginx's log of requests. Empty: none.
 	AccessLog string `yaml:"access_log"`
+}
+
+// Metrics is about what Prometheus reads.
+type Metrics struct {
+	// Listen is host:port or unix:/path, where /metrics is answered. Empty:
+	// only the admin socket answers it.
+	Listen string `yaml:"listen"`
 }
 
 // Log is about the log.

@@ -26,7 +26,7 @@ func TestFileRefused(t *testing.T) {
 		{"buckets: [{name: i, host: [a.com]}]", "imgkeep.yaml:1: buckets[0].host: there is no such key; did you mean buckets[0].hosts?"},
 		{"log: {1: x}", "imgkeep.yaml:1: log.1: there is no such key; want one of format, level"},
 		{"log: {[a]: x}", "imgkeep.yaml: yaml: invalid map key: []interface {}{\"a\"}"},
-		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of admin, approve, base_url, buckets, fetch, formats, handoff, listen, log, nginx, placeholder, resize, root, shutdown_timeout, sign, sizes, store|" +
+		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of admin, approve, base_url, buckets, fetch, formats, handoff, listen, log, metrics, nginx, placeholder, resize, root, shutdown_timeout, sign, sizes, store|" +
 			"imgkeep.yaml:2: log.<<: there is no such key; want one of format, level"},
 
 		// Shapes.
@@ -102,11 +102,11 @@ func TestFileRefused(t *testing.T) {
 		{"buckets: [{name: ../x}]", `imgkeep.yaml:1: buckets[0].name: "../x" is not a bucket's name: want 1 to 16 of a-z and 0-9`},
 		{"buckets: [{name: abcdefghijklmnopq}]", `imgkeep.yaml:1: buckets[0].name: "abcdefghijklmnopq" is not a bucket's name: want 1 to 16 of a-z and 0-9`},
 		{"buckets: [{name: i}, {name: i}]", `imgkeep.yaml:1: buckets[1].name: "i" stands there twice`},
-		{"buckets: [{name: tmp}]", `imgkeep.yaml:1: buckets[0].name: "tmp" is taken: none of healthz, readyz, metrics, tmp, quarantine, index.db can be a bucket`},
-		{"buckets: [{name: healthz}]", `imgkeep.yaml:1: buckets[0].name: "healthz" is taken: none of healthz, readyz, metrics, tmp, quarantine, index.db can be a bucket`},
-		{"buckets: [{name: readyz}]", `imgkeep.yaml:1: buckets[0].name: "readyz" is taken: none of healthz, readyz, metrics, tmp, quarantine, index.db can be a bucket`},
-		{"buckets: [{name: metrics}]", `imgkeep.yaml:1: buckets[0].name: "metrics" is taken: none of healthz, readyz, metrics, tmp, quarantine, index.db can be a bucket`},
-		{"buckets: [{name: index.db}]", `imgkeep.yaml:1: buckets[0].name: "index.db" is taken: none of healthz, readyz, metrics, tmp, quarantine, index.db can be a bucket`},
+		{"buckets: [{name: tmp}]", `imgkeep.yaml:1: buckets[0].name: "tmp" is taken: none of healthz, readyz, metrics, tmp, journal, quarantine, index.db can be a bucket`},
+		{"buckets: [{name: healthz}]", `imgkeep.yaml:1: buckets[0].name: "healthz" is taken: none of healthz, readyz, metrics, tmp, journal, quarantine, index.db can be a bucket`},
+		{"buckets: [{name: readyz}]", `imgkeep.yaml:1: buckets[0].name: "readyz" is taken: none of healthz, readyz, metrics, tmp, journal, quarantine, index.db can be a bucket`},
+		{"buckets: [{name: metrics}]", `imgkeep.yaml:1: buckets[0].name: "metrics" is taken: none of healthz, readyz, metrics, tmp, journal, quarantine, index.db can be a bucket`},
+		{"buckets: [{name: index.db}]", `imgkeep.yaml:1: buckets[0].name: "index.db" is taken: none of healthz, readyz, metrics, tmp, journal, quarantine, index.db can be a bucket`},
 		{"sizes: [150, 200, 150]", "imgkeep.yaml:1: sizes[2]: 150 stands there twice"},
 		{"formats: []", "imgkeep.yaml:1: formats: it is empty, so that no image would be accepted"},
 		{"formats: [jpg]", `imgkeep.yaml:1: formats[0]: unknown image format "jpg": use jpeg, png, gif or webp`},
@@ -138,6 +138,8 @@ func TestFileRefused(t *testing.T) {
 		{"fetch: {proxy: 'http://a:65536'}", `imgkeep.yaml:1: fetch.proxy: "65536" is not a port: want a number from 1 to 65535`},
 		{"fetch: {proxy: 'http://me:xxxxx@a:80'}", `imgkeep.yaml:1: fetch.proxy: the password is "xxxxx", which stands for a hidden one; write the real one`},
 		{"nginx: {valid: 1500ms}", "imgkeep.yaml:1: nginx.valid: 1.5s is not a whole number of seconds"},
+		{"metrics: {listen: '9100'}", `imgkeep.yaml:1: metrics.listen: "9100" is neither host:port, as in 127.0.0.1:8091, nor unix:/path`},
+		{"metrics: {listen: '127.0.0.1:8091'}", `imgkeep.yaml:1: metrics.listen: "127.0.0.1:8091" is where links are served: name another address`},
 		{"nginx: {listen: []}", `imgkeep.yaml:1: nginx.listen: it is empty; want ports or addresses, as in ["80", "[::]:80"]`},
 		{"nginx: {server_name: []}", "imgkeep.yaml:1: nginx.server_name: it is empty; want host names, or _ for any"},
 
@@ -203,6 +205,7 @@ func TestRanges(t *testing.T) {
 		{"buckets", "[{name: ''}]", "[{name: a}]", "[{name: abcdefghijklmnop}]", "[{name: abcdefghijklmnopq}]"},
 		{"fetch.user_agent", "''", "a", strings.Repeat("a", 256), strings.Repeat("a", 257)},
 		{"listen", "", ":0", ":65535", ":65536"},
+		{"metrics.listen", "", "':0'", "':65535'", "':65536'"},
 		{"listen", "'unix:'", "unix:/a", "unix:/" + strings.Repeat("a", 106), "unix:/" + strings.Repeat("a", 107)},
 	} {
 		text := func(value string) string {

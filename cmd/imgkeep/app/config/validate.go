@@ -43,9 +43,11 @@ func (c *Config) clean(p *problems) {
 	if strings.Contains(c.Resize.Command, "/") { // otherwise a name in PATH
 		abs("resize.command", &c.Resize.Command)
 	}
-	if path, ok := strings.CutPrefix(c.Listen, unixPrefix); ok && path != "" {
-		abs("listen", &path)
-		c.Listen = unixPrefix + path
+	for key, address := range map[string]*string{"listen": &c.Listen, "metrics.listen": &c.Metrics.Listen} {
+		if path, ok := strings.CutPrefix(*address, unixPrefix); ok && path != "" {
+			abs(key, &path)
+			*address = unixPrefix + path
+		}
 	}
 	// One site cannot have more places than there are: who lowers the one
 	// need not think of the other.
@@ -55,7 +57,13 @@ func (c *Config) clean(p *problems) {
 
 // validate names every value that cannot hold.
 func (c *Config) validate(p *problems) {
-	c.validateListen(p)
+	validateListen(p, "listen", c.Listen)
+	if c.Metrics.Listen != "" {
+		validateListen(p, "metrics.listen", c.Metrics.Listen)
+		if c.Metrics.Listen == c.Listen && !strings.HasSuffix(c.Listen, ":0") {
+			p.addf("metrics.listen", "%q is where links are served: name another address", c.Metrics.Listen)
+		}
+	}
 	c.validatePaths(p)
 	c.validateBaseURL(p)
 	oneOf(p, "handoff", c.Handoff, "direct", "nginx")
@@ -107,23 +115,23 @@ const (
 	maxQueue   = 1_000_000
 )
 
-func (c *Config) validateListen(p *problems) {
-	if path, ok := strings.CutPrefix(c.Listen, unixPrefix); ok {
+func validateListen(p *problems, key, address string) {
+	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
 		if path == "" || len(path) > maxSocket {
-			p.addf("listen", "the path of a socket must have 1 to %d bytes, and %q has %d", maxSocket, path, len(path))
+			p.addf(key, "the path of a socket must have 1 to %d bytes, and %q has %d", maxSocket, path, len(path))
 		}
 		return
 	}
-	host, port, err := net.SplitHostPort(c.Listen)
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		p.addf("listen", "%q is neither host:port, as in 127.0.0.1:8091, nor unix:/path", c.Listen)
+		p.addf(key, "%q is neither host:port, as in 127.0.0.1:8091, nor unix:/path", address)
 		return
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		p.addf("listen", "%q is not a port: want a number from 0 (any free port) to 65535", port)
+		p.addf(key, "%q is not a port: want a number from 0 (any free port) to 65535", port)
 	}
 	if strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == '/' || r > '~' }) {
-		p.addf("listen", "%q is neither an address nor the name of a host", host)
+		p.addf(key, "%q is neither an address nor the name of a host", host)
 	}
 }
 
@@ -144,7 +152,7 @@ func (c *Config) validatePaths(p *problems) {
 	for _, path := range []struct{ key, path string }{
 		{"root", c.Root}, {"admin", c.Admin}, {"nginx.hot", c.Nginx.Hot}, {"placeholder", c.Placeholder},
 		{"fetch.local_root", c.Fetch.LocalRoot}, {"nginx.access_log", c.Nginx.AccessLog},
-		{"resize.command", c.Resize.Command}, {"listen", c.Listen},
+		{"resize.command", c.Resize.Command}, {"listen", c.Listen}, {"metrics.listen", c.Metrics.Listen},
 	} {
 		if !controlFree(path.path) {
 			p.addf(path.key, "%q holds a control character", path.path)
@@ -172,7 +180,7 @@ func (c *Config) validateBaseURL(p *problems) {
 var bucketName = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
 
 // reserved are the names that routes and files beside the buckets have.
-var reserved = []string{"healthz", "readyz", "metrics", "tmp", "quarantine", "index.db"}
+var reserved = []string{"healthz", "readyz", "metrics", "tmp", "journal", "quarantine", "index.db"}
 
 func (c *Config) validateBuckets(p *problems) {
 	if len(c.Buckets) == 0 {

@@ -46,6 +46,7 @@ var verdicts = []struct {
 	{errProxySize, verdict{status: 400, code: "proxy-size", line: "/proxy goes with the size full only"}},
 	{bucket.ErrURL, verdict{status: 400, code: "url", line: "the link holds no URL of an image"}},
 	{bucket.ErrDenied, verdict{status: 451, code: "removed", line: "removed by the operator"}},
+	{bucket.ErrRemoved, verdict{status: 451, code: "removed", line: "removed by the operator"}},
 	{bucket.ErrFull, verdict{status: 503, code: "full", line: "the disk is too full to store more: try again later", retry: time.Minute, fault: true}},
 	{bucket.ErrClosed, verdict{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},
 	{resize.ErrClosed, verdict{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},
@@ -104,13 +105,15 @@ func verdictOf(err error, now time.Time) verdict {
 		}
 		return verdict{status: 422, code: "broken", line: "the image is broken: no size can be made of it"}
 	}
-	return verdict{status: 500, code: "internal", line: "internal error", fault: true}
+	return verdict{status: 500, code: codeInternal, line: "internal error", fault: true}
 }
 
-// fail answers an error.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+const codeInternal = "internal"
+
+// fail answers an error, and returns its code.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) (code string) {
 	if r.Context().Err() != nil && errors.Is(err, context.Cause(r.Context())) {
-		return // nobody is there to be told
+		return CodeLeft // nobody is there to be told
 	}
 	v := verdictOf(err, s.Now())
 	if v.fault {
@@ -119,6 +122,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.Log.Debug("request refused", "status", v.status, "code", v.code, "error", err)
 	}
 	s.answer(w, v)
+	return v.code
 }
 
 func (s *Server) answer(w http.ResponseWriter, v verdict) {

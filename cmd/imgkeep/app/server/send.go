@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -72,11 +73,11 @@ func (d delivery) path() string {
 }
 
 // deliver sends a file, or lets nginx send it.
-func (s *Server) deliver(w http.ResponseWriter, r *http.Request, d delivery) error {
+func (s *Server) deliver(w http.ResponseWriter, r *http.Request, v *visit, d delivery) error {
 	if s.Handoff && r.Header.Get(nginx.HeaderHandoff) == nginx.HandoffNginx {
-		return s.handOver(w, r, d)
+		return s.handOver(w, r, v, d)
 	}
-	f, err := s.open(r.Context(), d)
+	f, err := s.open(r.Context(), v, d)
 	if err != nil {
 		return err
 	}
@@ -85,6 +86,7 @@ func (s *Server) deliver(w http.ResponseWriter, r *http.Request, d delivery) err
 	if err != nil {
 		return err
 	}
+	s.answered(v, CodeOK)
 	h := w.Header()
 	h.Set("Content-Type", d.image.Format.ContentType())
 	h.Set("ETag", etag(info))
@@ -93,26 +95,37 @@ func (s *Server) deliver(w http.ResponseWriter, r *http.Request, d delivery) err
 	return nil
 }
 
-func (s *Server) open(ctx context.Context, d delivery) (*os.File, error) {
+func (s *Server) open(ctx context.Context, v *visit, d delivery) (*os.File, error) {
 	if d.link.Size == sign.SizeFull {
 		return s.Store.Open(ctx, d.image)
 	}
-	return s.Store.OpenMade(ctx, d.image, d.link.Size, d.image.Format, s.maker(d.image, d.size))
+	f, err := s.Store.OpenMade(ctx, d.image, d.link.Size, d.image.Format, nil)
+	if errors.Is(err, bucket.ErrNotMade) {
+		v.temperature = Cold
+		f, err = s.Store.OpenMade(ctx, d.image, d.link.Size, d.image.Format, s.maker(d.image, d.size))
+	}
+	return f, err
 }
 
-func (s *Server) ensure(ctx context.Context, d delivery) error {
+func (s *Server) ensure(ctx context.Context, v *visit, d delivery) error {
 	if d.link.Size == sign.SizeFull {
 		return s.Store.Ensure(ctx, d.image)
 	}
-	return s.Store.EnsureMade(ctx, d.image, d.link.Size, d.image.Format, s.maker(d.image, d.size))
+	err := s.Store.EnsureMade(ctx, d.image, d.link.Size, d.image.Format, nil)
+	if errors.Is(err, bucket.ErrNotMade) {
+		v.temperature = Cold
+		err = s.Store.EnsureMade(ctx, d.image, d.link.Size, d.image.Format, s.maker(d.image, d.size))
+	}
+	return err
 }
 
 // handOver has nginx send the file, now and, by a hot link, from now on.
-func (s *Server) handOver(w http.ResponseWriter, r *http.Request, d delivery) error {
-	if err := s.ensure(r.Context(), d); err != nil {
+func (s *Server) handOver(w http.ResponseWriter, r *http.Request, v *visit, d delivery) error {
+	if err := s.ensure(r.Context(), v, d); err != nil {
 		return err
 	}
-	s.heat(d)
+	s.answered(v, CodeOK)
+	s.heat(v, d)
 	hurry(w, 0)
 	h := w.Header()
 	h.Del("X-Content-Type-Options") // nginx drops them here, and sends its own
@@ -124,12 +137,19 @@ func (s *Server) handOver(w http.ResponseWriter, r *http.Request, d delivery) er
 
 // heat makes a hot link, so that nginx does not ask again. Without it the link
 // is served all the same, so an error is only logged.
-func (s *Server) heat(d delivery) {
+func (s *Server) heat(v *visit, d delivery) {
 	if s.Hot == nil {
 		return
 	}
 	if err := s.Hot.Add(d.link.Bucket, d.link.Size, d.link.Signature, d.image.Format.Ext(), s.Store.Path(d.path()), d.expires); err != nil {
 		s.Log.Warn("no hot link made", "error", err)
+	}
+	// Whoever removes images takes their hot links away after that, and may have
+	// passed before this one was there. So may whoever has replaced us.
+	if s.Store.Removals() != v.removals || !s.Current() {
+		if _, err := s.Hot.Remove(d.link.Bucket, d.link.Signature); err != nil {
+			s.Log.Error("a hot link of what may have been removed meanwhile is still there", "error", err)
+		}
 	}
 }
 
@@ -283,7 +303,7 @@ type facts struct {
 	Sizes  []string  `json:"sizes"` // made so far
 }
 
-func (s *Server) info(w http.ResponseWriter, image bucket.Image) error {
+func (s *Server) info(w http.ResponseWriter, v *visit, image bucket.Image) error {
 	made, err := s.Store.Made(image)
 	if err != nil {
 		return err
@@ -300,11 +320,12 @@ func (s *Server) info(w http.ResponseWriter, image bucket.Image) error {
 	if err != nil {
 		return err
 	}
+	s.answered(v, CodeOK)
 	hurry(w, int64(len(body)))
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)+1))
 	h.Set("Cache-Control", "no-store") // sizes come and go
-	_, err = w.Write(append(body, '\n'))
-	return err
+	w.Write(append(body, '\n'))        // an error means that nobody is there to be told
+	return nil
 }

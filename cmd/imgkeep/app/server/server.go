@@ -40,6 +40,7 @@ type Resizer interface {
 // Hot keeps hot links: a *nginx.Hot.
 type Hot interface {
 	Add(bucket, size, signature, ext, target string, expires time.Time) error
+	Remove(bucket, signature string) (int, error)
 }
 
 // Options say what New serves.
@@ -60,9 +61,15 @@ type Options struct {
 	// through nginx. Hot then makes the next request bypass us; nil: none is made.
 	Handoff bool
 	Hot     Hot
+	// Current tells whether this server is still the one that answers. One that
+	// another has replaced takes back the hot links that it makes for requests
+	// which it still has. nil: it is.
+	Current func() bool
 
 	// Placeholder is sent as the body of errors. nil: a line of text.
 	Placeholder *Placeholder
+
+	Observer Observer // nil: nobody
 
 	Now func() time.Time // nil: time.Now
 	Log *slog.Logger     // nil: none
@@ -81,6 +88,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Current == nil {
+		o.Current = func() bool { return true }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -122,12 +132,13 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 
 // link answers a link.
 func (s *Server) link(w http.ResponseWriter, r *http.Request) {
-	if err := s.serveLink(w, r); err != nil {
-		s.fail(w, r, err)
+	v := visit{began: time.Now()}
+	if err := s.serveLink(w, r, &v); err != nil {
+		s.answered(&v, s.fail(w, r, err))
 	}
 }
 
-func (s *Server) serveLink(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) error {
 	l, err := sign.Parse(r.URL.EscapedPath())
 	if err != nil {
 		return err
@@ -156,17 +167,22 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
+	v.removals = s.Store.Removals()
 	if l.Proxy {
-		return s.pass(w, r, l.Bucket, url)
+		return s.pass(w, r, v, l.Bucket, url)
 	}
-	image, err := s.Store.Keep(r.Context(), l.Bucket, url)
+	image, err := s.Store.Find(l.Bucket, url)
+	if errors.Is(err, bucket.ErrNotKept) {
+		v.temperature = Cold
+		image, err = s.Store.Keep(r.Context(), l.Bucket, url)
+	}
 	if err != nil {
 		return err
 	}
 	if l.Size == sign.SizeInfo {
-		return s.info(w, image)
+		return s.info(w, v, image)
 	}
-	return s.deliver(w, r, delivery{link: l, size: size, expires: expires, image: image})
+	return s.deliver(w, r, v, delivery{link: l, size: size, expires: expires, image: image})
 }
 
 // Errors of links that are signed well and still ask for what is not there.
@@ -197,14 +213,16 @@ func (s *Server) listed(side int) bool {
 
 // pass serves an image that is not to be kept: from the store where it is there
 // already, through all the same checks and then thrown away where it is not.
-func (s *Server) pass(w http.ResponseWriter, r *http.Request, name, url string) error {
+func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, url string) error {
 	image, err := s.Store.Find(name, url)
 	if errors.Is(err, bucket.ErrNotKept) {
+		v.temperature = Cold
 		passing, err := s.Store.Fetch(r.Context(), name, url)
 		if err != nil {
 			return err
 		}
 		defer passing.Close()
+		s.answered(v, CodeOK)
 		s.sendPassing(w, r, passing.File, passing.Format)
 		return nil
 	}
@@ -216,6 +234,7 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, name, url string) 
 		return err
 	}
 	defer f.Close()
+	s.answered(v, CodeOK)
 	s.sendPassing(w, r, f, image.Format)
 	return nil
 }

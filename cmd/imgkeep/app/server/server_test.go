@@ -203,13 +203,26 @@ type hot struct {
 	mu    sync.Mutex
 	links []string // "bucket size signature ext target expires"
 	err   error
+
+	added   func()   // is called when a link was made; nil: nothing is
+	removed []string // "bucket signature"
 }
 
 func (h *hot) Add(bucket, size, signature, ext, target string, expires time.Time) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.links = append(h.links, strings.Join([]string{bucket, size, signature, ext, target, expires.Format(time.RFC3339)}, " "))
+	if h.added != nil {
+		h.added()
+	}
 	return h.err
+}
+
+func (h *hot) Remove(bucket, signature string) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.removed = append(h.removed, bucket+" "+signature)
+	return 1, nil
 }
 
 // take returns the links made since the last call.

@@ -1,0 +1,289 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/url"
+	"strings"
+	"time"
+
+	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/index"
+)
+
+// Block is a tombstone: what it names is neither served nor kept, in any bucket.
+type Block = index.Block
+
+// What a Block may stand against.
+const (
+	BlockURL    = index.BlockURL
+	BlockDigest = index.BlockDigest
+	BlockHost   = index.BlockHost
+)
+
+// ErrNotBlocked: there is no such block.
+var ErrNotBlocked = errors.New("not blocked")
+
+// Block sees to it that something is neither served nor kept any more, now and in
+// future, in all buckets, whatever o.Buckets says:
+//
+//   - of a URL, also the bytes that are kept under it, under whatever URL they
+//     come again;
+//   - of a digest, the bytes;
+//   - of a host, whatever its URLs begin with, and redirects to it.
+//
+// It also removes the files, as Purge does, unless o.KeepFiles is set. Those of a
+// host it leaves where they are.
+func (s *Store) Block(ctx context.Context, t Target, o RemoveOptions) (Removal, error) {
+	done, err := s.begin()
+	if err != nil {
+		return Removal{}, err
+	}
+	defer done()
+	o.Buckets = nil
+	var r Removal
+	digests := []Digest{t.Digest}
+	add := func(kind, subject, why string) {
+		r.Blocked = append(r.Blocked, Block{Kind: kind, Subject: subject, For: why, Since: s.now().UTC().Truncate(time.Second), Why: o.Why, By: o.By})
+	}
+	switch {
+	case t.Host != "":
+		add(BlockHost, t.Host, "")
+		digests = nil
+	case t.URL != "":
+		add(BlockURL, t.URL, "")
+		if digests, err = s.digestsOf(t.URL, nil); err != nil {
+			return r, err
+		}
+		for _, d := range digests {
+			if _, err := s.index.Block(BlockDigest, d.String()); errors.Is(err, index.ErrNotFound) {
+				add(BlockDigest, d.String(), t.URL) // else it is blocked for a reason of its own
+			}
+		}
+	default:
+		add(BlockDigest, t.Digest.String(), "")
+	}
+	for _, d := range digests {
+		found, err := s.search(ctx, Target{Digest: d}, nil)
+		if err != nil {
+			return r, err
+		}
+		r.Images = append(r.Images, found...)
+	}
+	if o.DryRun {
+		return r, nil
+	}
+	s.removing.Lock()
+	defer s.removing.Unlock()
+	for _, b := range r.Blocked {
+		if err := s.commit(index.Change{Block: &b}, s.blockEvent(opBlock, b)); err != nil {
+			return r, err
+		}
+		s.removals.Add(1)
+		s.log.Info("blocked", "kind", b.Kind, "digest", digestOf(b), "host", hostOfBlock(b), "why", b.Why, "by", b.By)
+	}
+	if o.KeepFiles {
+		return r, nil
+	}
+	if err := s.purge(r.Images, o); err != nil {
+		return r, err
+	}
+	return r, s.finish()
+}
+
+// Unblock lifts the block of exactly this; of a URL also the blocks of bytes that
+// were found under it then. What had failed since it was blocked is tried again.
+// ErrNotBlocked where there is none.
+func (s *Store) Unblock(ctx context.Context, t Target, o RemoveOptions) (Removal, error) {
+	done, err := s.begin()
+	if err != nil {
+		return Removal{}, err
+	}
+	defer done()
+	want := Block{Kind: BlockDigest, Subject: t.Digest.String()}
+	switch {
+	case t.Host != "":
+		want.Kind, want.Subject = BlockHost, t.Host
+	case t.URL != "":
+		want.Kind, want.Subject = BlockURL, t.URL
+	}
+	s.removing.Lock()
+	defer s.removing.Unlock()
+	var r Removal
+	for b, err := range s.index.Blocks() {
+		if err != nil {
+			return r, err
+		}
+		if b.Kind == want.Kind && b.Subject == want.Subject || want.Kind == BlockURL && b.For == want.Subject {
+			r.Unblocked = append(r.Unblocked, b)
+		}
+	}
+	if len(r.Unblocked) == 0 {
+		return r, ErrNotBlocked
+	}
+	if o.DryRun {
+		return r, nil
+	}
+	for _, b := range r.Unblocked {
+		b.Why, b.By, b.Since = o.Why, o.By, s.now().UTC().Truncate(time.Second)
+		if err := s.commit(index.Change{Unblock: &b, Pardon: string(classRemoved)}, s.blockEvent(opUnblock, b)); err != nil {
+			return r, err
+		}
+		s.log.Info("unblocked", "kind", b.Kind, "digest", digestOf(b), "host", hostOfBlock(b), "why", b.Why, "by", b.By)
+	}
+	return r, nil
+}
+
+// Blocks goes through all blocks, in no particular order. What changes meanwhile
+// may show or not.
+func (s *Store) Blocks() iter.Seq2[Block, error] { return s.index.Blocks() }
+
+func digestOf(b Block) string {
+	if b.Kind == BlockDigest {
+		return b.Subject
+	}
+	return ""
+}
+
+func hostOfBlock(b Block) string {
+	switch b.Kind {
+	case BlockHost:
+		return b.Subject
+	case BlockURL:
+		return hostOf(b.Subject)
+	}
+	return ""
+}
+
+func (s *Store) blockEvent(op string, b Block) *event {
+	e := &event{Time: b.Since, Op: op, For: b.For, Why: b.Why, By: b.By}
+	switch b.Kind {
+	case BlockURL:
+		e.URL = b.Subject
+	case BlockDigest:
+		e.Digest = b.Subject
+	case BlockHost:
+		e.Host = b.Subject
+	}
+	return e
+}
+
+// CanonicalHost returns the one spelling of a pattern of hosts, as
+// fetch.MatchHost reads them.
+func CanonicalHost(pattern string) (string, error) {
+	if err := fetch.CheckPattern(pattern); err != nil {
+		return "", err
+	}
+	name, below := strings.CutPrefix(pattern, "*.")
+	u := url.URL{Scheme: "http", Host: strings.Trim(name, "[]")}
+	if strings.Contains(u.Host, ":") {
+		u.Host = "[" + u.Host + "]"
+	}
+	canonical, err := Canonical(u.String())
+	if err != nil {
+		return "", err
+	}
+	if below {
+		return "*." + hostOf(canonical), nil
+	}
+	return hostOf(canonical), nil
+}
+
+// blockedURL returns ErrRemoved where a URL or its host is blocked.
+func (s *Store) blockedURL(url string) error {
+	if err := s.blocked(BlockURL, url); err != nil {
+		return err
+	}
+	return s.blockedHost(hostOf(url))
+}
+
+func (s *Store) blockedHost(host string) error {
+	if host == "" {
+		return nil
+	}
+	if err := s.blocked(BlockHost, host); err != nil {
+		return err
+	}
+	for {
+		_, parent, ok := strings.Cut(host, ".")
+		if !ok {
+			return nil
+		}
+		if err := s.blocked(BlockHost, "*."+parent); err != nil {
+			return err
+		}
+		host = parent
+	}
+}
+
+func (s *Store) blockedDigest(d Digest) error {
+	if !s.index.HasBlocks() {
+		return nil // without making text of it
+	}
+	return s.blocked(BlockDigest, d.String())
+}
+
+func (s *Store) blocked(kind, subject string) error {
+	_, err := s.index.Block(kind, subject)
+	switch {
+	case errors.Is(err, index.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	return ErrRemoved
+}
+
+// admit tells whether what was fetched may be kept, and remembers where it may
+// not, so that it is not fetched again for each viewer.
+func (s *Store) admit(bucket, url string, d Digest, final string) error {
+	if err := s.blockedURL(url); err != nil {
+		return err
+	}
+	err := s.blockedDigest(d)
+	if led, bad := Canonical(final); err == nil && bad == nil && led != url {
+		err = s.blockedURL(led)
+	}
+	if !errors.Is(err, ErrRemoved) {
+		return err
+	}
+	if _, err := s.remember(bucket, url, &fetch.Error{Class: classRemoved, Host: hostOf(url), Err: errors.New("its bytes, or where it redirects to, are blocked")}); err != nil {
+		return err
+	}
+	return ErrRemoved
+}
+
+// stillUnder tells whether an image is still what is kept under its URL:
+// ErrRemoved. What heals it must not bring back what was removed meanwhile.
+func (s *Store) stillUnder(image Image) error {
+	i, err := s.index.Image(image.Bucket, image.URL)
+	if errors.Is(err, index.ErrNotFound) || err == nil && i.Digest != image.Digest {
+		return fmt.Errorf("%w just now", ErrRemoved)
+	}
+	if err != nil {
+		return s.unlessClosed(err)
+	}
+	if err := s.blockedURL(image.URL); err != nil {
+		return err
+	}
+	return s.blockedDigest(image.Digest)
+}
+
+// stillKept tells whether an image that was found is still to be had: ErrRemoved.
+func (s *Store) stillKept(image Image) error {
+	_, err := s.index.Entry(image.Bucket, image.Digest)
+	switch {
+	case errors.Is(err, index.ErrNotFound):
+		return fmt.Errorf("%w just now", ErrRemoved)
+	case err != nil:
+		return s.unlessClosed(err)
+	}
+	if image.URL != "" {
+		if err := s.blockedURL(image.URL); err != nil {
+			return err
+		}
+	}
+	return s.blockedDigest(image.Digest)
+}

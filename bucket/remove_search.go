@@ -1,0 +1,150 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"imgkeep/bucket/index"
+	"imgkeep/bucket/probe"
+)
+
+// in returns the buckets of these names, or all.
+func (s *Store) in(names []string) ([]string, error) {
+	if len(names) == 0 {
+		return s.bucketNames(), nil
+	}
+	for _, name := range names {
+		if !s.Has(name) {
+			return nil, ErrNoBucket
+		}
+	}
+	return names, nil
+}
+
+// digestsOf returns the digests of what is kept under a URL, blocked or not: one,
+// unless buckets have different bytes.
+func (s *Store) digestsOf(url string, buckets []string) ([]Digest, error) {
+	names, err := s.in(buckets)
+	if err != nil {
+		return nil, err
+	}
+	var digests []Digest
+	for _, name := range names {
+		i, err := s.index.Image(name, url)
+		if errors.Is(err, index.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, s.unlessClosed(err)
+		}
+		if !slices.Contains(digests, Digest(i.Digest)) {
+			digests = append(digests, i.Digest)
+		}
+	}
+	return digests, nil
+}
+
+// search finds what a removal of a URL or a digest takes away.
+func (s *Store) search(ctx context.Context, t Target, buckets []string) ([]Removed, error) {
+	names, err := s.in(buckets)
+	if err != nil {
+		return nil, err
+	}
+	var found []Removed
+	for _, name := range names {
+		r := Removed{Bucket: name, URLs: []string{}, Files: []string{}, Sizes: []string{}}
+		digest := t.Digest
+		if t.URL != "" {
+			i, err := s.index.Image(name, t.URL)
+			if errors.Is(err, index.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, s.unlessClosed(err)
+			}
+			digest = i.Digest
+		}
+		e, err := s.index.Entry(name, digest)
+		switch {
+		case errors.Is(err, index.ErrNotFound):
+			ok, err := s.stray(&r, digest)
+			if err != nil {
+				return nil, err
+			}
+			if !ok {
+				continue
+			}
+		case err != nil:
+			return nil, s.unlessClosed(err)
+		default:
+			r.image, r.Bytes = imageFrom(name, t.URL, e.Image), e.Bytes
+			if t.URL != "" {
+				r.URLs, r.Left = []string{t.URL}, int(max(e.Refs, 1)-1)
+			} else if r.URLs, err = s.URLs(ctx, name, digest); err != nil {
+				return nil, err
+			}
+		}
+		r.Digest = digest.String()
+		files, err := s.filesOf(name, digest)
+		if err != nil {
+			return nil, err
+		}
+		if r.Left == 0 {
+			r.Files = append(r.Files, files...)
+		}
+		for _, file := range files {
+			base := filepath.Base(file)
+			if f, ok := parseFile(base[:1], base[1:2], base); ok && f.size != "" && !slices.Contains(r.Sizes, f.size) {
+				r.Sizes = append(r.Sizes, f.size)
+			}
+		}
+		found = append(found, r)
+	}
+	return found, nil
+}
+
+// stray finds an original that the index does not have.
+func (s *Store) stray(r *Removed, d Digest) (bool, error) {
+	for _, f := range formats {
+		image := Image{Bucket: r.Bucket, Digest: d, Info: probe.Info{Format: f}}
+		info, err := os.Lstat(s.Path(image.File()))
+		if err == nil {
+			r.image, r.Bytes = image, info.Size()
+			return true, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// URLs lists the URLs of a bucket under which some bytes are kept, in the order
+// in which they were. It reads the journal of the bucket: seconds for some
+// millions of lines.
+func (s *Store) URLs(ctx context.Context, bucket string, d Digest) ([]string, error) {
+	urls := []string{}
+	n := 0
+	for line, err := range readJournalLines(s.root, bucket) {
+		if err != nil {
+			return nil, err
+		}
+		if n++; n%4096 == 0 && ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if line.op != opKeep || line.image.Digest != d || slices.Contains(urls, line.image.URL) {
+			continue
+		}
+		ref, err := s.index.RefOf(bucket, index.KeyOf(line.image.URL))
+		if err == nil && ref == refOf(d) {
+			urls = append(urls, line.image.URL)
+		} else if err != nil && !errors.Is(err, index.ErrNotFound) {
+			return nil, s.unlessClosed(err)
+		}
+	}
+	return urls, nil
+}

@@ -1,0 +1,71 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Audit is the log of what operators have changed: a file of JSON lines that is
+// only ever added to, each flushed before its change is answered. It may be used
+// concurrently, also by several processes.
+type Audit struct {
+	Path string
+	Now  func() time.Time // nil: time.Now
+	mu   sync.Mutex
+}
+
+// Change is a line of it.
+type Change struct {
+	Time  time.Time `json:"time"`
+	By    string    `json:"by"` // as Who returns it
+	Op    string    `json:"op"`
+	What  any       `json:"what,omitempty"`
+	Why   string    `json:"why,omitempty"`
+	Error string    `json:"error,omitempty"` // empty: it was done
+}
+
+// Write adds a line, dated now. A nil Audit writes nothing.
+func (a *Audit) Write(c Change, err error) error {
+	if a == nil {
+		return nil
+	}
+	c.Time = time.Now().UTC().Truncate(time.Second)
+	if a.Now != nil {
+		c.Time = a.Now().UTC().Truncate(time.Second)
+	}
+	if err != nil {
+		c.Error = err.Error()
+	}
+	line, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("audit log: %w", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f, err := os.OpenFile(a.Path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+	if err != nil {
+		return fmt.Errorf("audit log: %w", err)
+	}
+	defer f.Close()
+	if _, err := f.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("audit log: %w", err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("audit log: %w", err)
+	}
+	return nil
+}
+
+// Who names a user of this machine: "uid 1000 (alice)".
+func Who(uid int) string {
+	who := "uid " + strconv.Itoa(uid)
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		who += " (" + u.Username + ")"
+	}
+	return who
+}

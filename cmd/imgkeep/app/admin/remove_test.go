@@ -1,0 +1,149 @@
+package admin
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"imgkeep/bucket"
+)
+
+// remover notes what it is asked to do.
+type remover struct {
+	asked  []string
+	left   int
+	err    error
+	by     string
+	option bucket.RemoveOptions
+}
+
+func (r *remover) do(what string, o bucket.RemoveOptions) (bucket.Removal, error) {
+	r.asked, r.by, r.option = append(r.asked, what), o.By, o
+	return bucket.Removal{Images: []bucket.Removed{{Bucket: "i", Left: r.left}}}, r.err
+}
+
+func (r *remover) Forget(_ context.Context, url string, o bucket.RemoveOptions) (bucket.Removal, error) {
+	return r.do("forget "+url, o)
+}
+
+func (r *remover) Purge(_ context.Context, t bucket.Target, o bucket.RemoveOptions) (bucket.Removal, error) {
+	return r.do("purge "+t.URL+t.Digest.String()[:2], o)
+}
+
+func (r *remover) Block(_ context.Context, t bucket.Target, o bucket.RemoveOptions) (bucket.Removal, error) {
+	return r.do("block "+t.URL+t.Host, o)
+}
+
+func (r *remover) Unblock(_ context.Context, t bucket.Target, o bucket.RemoveOptions) (bucket.Removal, error) {
+	return r.do("unblock "+t.URL+t.Host, o)
+}
+
+const url = "https://example.com/a.png"
+
+// A removal is done, noted with who asked for it and why, and takes hot links along
+// where files are left for them.
+func TestRemove(t *testing.T) {
+	failed := errors.New("failed")
+	for name, tt := range map[string]struct {
+		q     RemoveRequest
+		r     remover
+		asked string
+		hot   bool
+		noted string // in the audit log; "": nothing
+		err   string
+	}{
+		"forget":               {q: RemoveRequest{Verb: Forget, URL: url, Why: "w"}, asked: "forget " + url, noted: `"op":"forget"`},
+		"forget one of two":    {q: RemoveRequest{Verb: Forget, URL: url}, r: remover{left: 1}, asked: "forget " + url, hot: true, noted: `"op":"forget"`},
+		"purge":                {q: RemoveRequest{Verb: Purge, Digest: bucket.Digest{}.String()}, asked: "purge AA", noted: `"op":"purge"`},
+		"purge fails":          {q: RemoveRequest{Verb: Purge, URL: url}, r: remover{err: failed}, asked: "purge " + url + "AA", hot: true, noted: `"error":"failed"`, err: "failed"},
+		"dry run":              {q: RemoveRequest{Verb: Block, URL: url, DryRun: true}, asked: "block " + url},
+		"block":                {q: RemoveRequest{Verb: Block, URL: url}, asked: "block " + url, noted: `"op":"block"`},
+		"block, keep":          {q: RemoveRequest{Verb: Block, URL: url, Keep: true}, asked: "block " + url, hot: true, noted: `"op":"block"`},
+		"block a host":         {q: RemoveRequest{Verb: Block, Host: "a.example"}, asked: "block a.example", hot: true, noted: `"host":"a.example"`},
+		"unblock":              {q: RemoveRequest{Verb: Unblock, Host: "a.example"}, asked: "unblock a.example", noted: `"op":"unblock"`},
+		"nothing named":        {q: RemoveRequest{Verb: Purge}, err: "0 things are named to purge: want one"},
+		"two things named":     {q: RemoveRequest{Verb: Block, URL: url, Host: "a"}, err: "2 things"},
+		"a host to purge":      {q: RemoveRequest{Verb: Purge, Host: "a"}, err: "does not go with this"},
+		"a digest to forget":   {q: RemoveRequest{Verb: Forget, Digest: bucket.Digest{}.String()}, err: "does not go with this"},
+		"a digest that is not": {q: RemoveRequest{Verb: Purge, Digest: "x"}, err: "is no digest"},
+		"no verb":              {q: RemoveRequest{Verb: "burn", URL: url}, err: `"burn" is no way`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+			audit := &Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson"), Now: func() time.Time { return now }}
+			dropped := false
+			_, err := tt.q.Do(t.Context(), &tt.r, "uid 7", audit, func() error { dropped = true; return nil })
+			if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
+				t.Errorf("got %v, want %q", err, tt.err)
+			}
+			if got := strings.Join(tt.r.asked, ","); got != tt.asked || got != "" && tt.r.by != "uid 7" {
+				t.Errorf("asked %q by %q, want %q", got, tt.r.by, tt.asked)
+			}
+			if dropped != tt.hot {
+				t.Errorf("hot links dropped: %v", dropped)
+			}
+			text, err := os.ReadFile(audit.Path)
+			if tt.noted == "" {
+				if !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("noted %s, %v", text, err)
+				}
+				return
+			}
+			if !strings.Contains(string(text), tt.noted) || !strings.HasPrefix(string(text), `{"time":"2026-11-22T12:00:00Z","by":"uid 7"`) || strings.Count(string(text), "\n") != 1 {
+				t.Errorf("noted %s", text)
+			}
+		})
+	}
+}
+
+// Over the socket: who asks is who the kernel says, and errors that callers tell
+// apart are themselves.
+func TestRemoveOverSocket(t *testing.T) {
+	r := &remover{}
+	audit := &Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson")}
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- NewServer(Options{Store: store{Remover: r}, Audit: audit}).Serve(ctx, l) }()
+	defer func() { cancel(); <-done }()
+	c, err := Dial(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	removal, err := c.Remove(t.Context(), RemoveRequest{Verb: Forget, URL: url, Buckets: []string{"i"}, Why: "w"})
+	if err != nil || len(removal.Images) != 1 || r.by != Who(os.Getuid()) || r.option.Why != "w" || len(r.option.Buckets) != 1 {
+		t.Errorf("got %+v, %v; asked by %q, %+v", removal, err, r.by, r.option)
+	}
+	r.err = bucket.ErrNotKept
+	if removal, err = c.Remove(t.Context(), RemoveRequest{Verb: Purge, URL: url}); !errors.Is(err, bucket.ErrNotKept) || len(removal.Images) != 1 {
+		t.Errorf("got %+v, %v", removal, err)
+	}
+	if _, err := c.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "cannot reload") {
+		t.Errorf("reload: %v", err)
+	}
+	f, err := os.Open(audit.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	n := 0
+	for lines := bufio.NewScanner(f); lines.Scan(); n++ {
+		var c Change
+		if err := json.Unmarshal(lines.Bytes(), &c); err != nil || c.By != Who(os.Getuid()) || time.Since(c.Time) > time.Minute {
+			t.Errorf("%s: %v", lines.Bytes(), err)
+		}
+	}
+	if n != 2 {
+		t.Errorf("%d lines", n)
+	}
+}

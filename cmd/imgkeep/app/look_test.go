@@ -1,0 +1,225 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"imgkeep/bucket"
+	"imgkeep/bucket/probe"
+	"imgkeep/cmd/imgkeep/app/admin"
+	"imgkeep/cmd/imgkeep/app/config"
+)
+
+// What there is to see is the same whether the server looks or the command itself.
+func TestLooking(t *testing.T) {
+	c := config.Default()
+	c.Root = filepath.Join(t.TempDir(), "store")
+	c.Store.MinFree, c.Store.MinFreeInodes = 0, 0
+	log := slog.New(slog.DiscardHandler)
+	open := func() *bucket.Store {
+		store, err := newStore(c, same{}, probe.Limits{}, log, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return store
+	}
+	store := open()
+	var urls []string
+	for n := range 3 {
+		urls = append(urls, fmt.Sprintf("https://%d.example.com/a.png?x&y", n))
+		if _, err := store.Keep(t.Context(), "i", urls[n]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := store.Forget(t.Context(), urls[2], bucket.RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Keep(t.Context(), "i", urls[2]); err != nil { // a second line of the journal
+		t.Fatal(err)
+	}
+	if _, err := store.Block(t.Context(), bucket.Target{Host: "*.example.org"}, bucket.RemoveOptions{Why: "why"}); err != nil {
+		t.Fatal(err)
+	}
+	image, err := store.Find("i", urls[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := image.Digest.String()
+
+	command := func(args ...string) (int, string, string) {
+		return run(t, t.Context(), Env{Args: append(args, "--root", c.Root)})
+	}
+	all := func() (out string) {
+		t.Helper()
+		for _, tt := range []struct {
+			args   string
+			status int
+			lines  int // of the output; 0: any
+			want   []string
+		}{
+			{"list", 0, 3, []string{`"url":"` + urls[0] + `"`, `"digest":"` + digest + `"`, `"type":"png","width":3,"height":2,"frames":1,"bytes":9`}},
+			{"list --host 1.example.com --host 2.example.com --type png --bucket i", 0, 2, nil},
+			{"list --host example.com", 0, 0, []string{""}},
+			{"list --type webp", 0, 0, []string{""}},
+			{"list --since 1h", 0, 3, nil},
+			{"list --until 1h", 0, 0, []string{""}},
+			{"list --blocked", 0, 1, []string{`"kind":"host","subject":"*.example.org"`, `"why":"why"`}},
+			{"list --failed", 0, 0, nil},
+			{"list --bucket nope", 1, 0, nil},
+			{"list --type svg", 2, 0, nil},
+			{"list --host a/b", 2, 0, nil},
+			{"list --since yesterday", 2, 0, nil},
+			{"list --failed --blocked", 2, 0, nil},
+			{"show " + digest, 0, 0, []string{"image     i/" + digest, "  is      png, 3 x 2, 1 frames, 9 B", urls[0], urls[1], urls[2]}},
+			{"show --json " + urls[1], 0, 0, []string{`"here": true`, `"digest": "` + digest + `"`}},
+			{"show https://a.example.org/", 0, 2, []string{"blocked   host *.example.org since "}},
+			{"show https://a.example.net/", 1, 0, nil},
+			{"show nonsense", 2, 0, nil},
+			{"stats", 0, 0, []string{"all        1 images, 3 URLs, 9 B, 18 B saved by sharing", "host       0.example.com  1 URLs, 9 B", "blocks     1"}},
+			{"stats --json", 0, 0, []string{`"saved": 18`}},
+		} {
+			status, text, errs := command(strings.Fields(tt.args)...)
+			if status != tt.status || tt.lines > 0 && strings.Count(text, "\n") != tt.lines {
+				t.Errorf("%s: status %d, want %d: %s%s", tt.args, status, tt.status, text, errs)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(text, want) || want == "" && text != "" {
+					t.Errorf("%s: want %q: %s%s", tt.args, want, text, errs)
+				}
+			}
+			if !strings.HasPrefix(tt.args, "stats") { // whose index has other pages
+				out += text
+			}
+		}
+		return out
+	}
+	stop, err := care(t.Context(), c, admin.Options{Store: store, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := all()
+	stop()
+	if err := store.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if alone := all(); alone != served {
+		t.Errorf("the server says\n%s\nthe command itself\n%s", served, alone)
+	}
+}
+
+// written is a file with this text.
+func written(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "imgkeep.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestVerify(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	const url = "https://example.com/a.png"
+	file := written(t, "sign: {secrets: [the secret of these tests]}\n")
+	verify := func(args ...string) (int, string, string) {
+		return run(t, t.Context(), Env{Args: append([]string{"verify", "--config", file}, args...), Now: func() time.Time { return now }})
+	}
+	sign := func(args ...string) string {
+		t.Helper()
+		status, out, errs := run(t, t.Context(), Env{Args: append([]string{"sign", "--config", file}, args...), Now: func() time.Time { return now }})
+		if status != 0 {
+			t.Fatal(errs)
+		}
+		return strings.TrimSpace(out)
+	}
+	good := sign(url)
+	forged := strings.Replace(good, "/full/", "/full/A", 1)[:len(good)]
+	for _, tt := range []struct {
+		link, want string
+		status     int
+	}{
+		{good, "good until 2026-11-30T00:00:00Z: i full " + url, 0},
+		{"https://img.example.net" + good, "good until 2026-11-30T00:00:00Z: i full " + url, 0},
+		{strings.Replace(good, "/full/", "/150x/", 1), "good until", 0},
+		{strings.Replace(good, "/full/", "/151x/", 1), "not good: 151x is not on the list of sizes", 1},
+		{strings.Replace(good, "/i/", "/f/", 1), "not good: the signature fits no secret", 1},
+		{forged, "not good: ", 1},
+		{url, "not good: malformed link", 1},
+	} {
+		if status, out, errs := verify(tt.link); status != tt.status || !strings.HasPrefix(out, tt.want) {
+			t.Errorf("%s: status %d, %s%s; want %q", tt.link, status, out, errs, tt.want)
+		}
+	}
+	if status, out, _ := verify("--json", good, forged); status != ExitPartial || strings.Count(out, `"good": `) != 2 {
+		t.Errorf("two: status %d, %s", status, out)
+	}
+	now = now.Add(15 * 24 * time.Hour)
+	if status, out, _ := verify(good); status != ExitFailure || !strings.HasPrefix(out, "not good: the link has expired") {
+		t.Errorf("later: status %d, %s", status, out)
+	}
+}
+
+// Check tells which rule refuses, and what would be kept.
+func TestCheck(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/moved":
+			http.Redirect(w, r, "/page", http.StatusFound)
+		case "/page":
+			w.Write([]byte("<html>"))
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	defer origin.Close()
+	port := origin.URL[strings.LastIndex(origin.URL, ":")+1:]
+	file := written(t, "fetch: {networks: [127.0.0.0/8], ports: ["+port+"]}\n")
+	for path, want := range map[string]struct{ class, why string }{
+		origin.URL + "/gone":  {"gone", "404"},
+		origin.URL + "/moved": {"not-image", ""},
+		"http://127.0.0.1/":   {"refused", "is not on the list of ports"},
+		"ftp://example.com/":  {"refused", `want http, https or local`},
+	} {
+		status, out, errs := run(t, t.Context(), Env{Args: []string{"check", "--config", file, "--json", path}})
+		var x checked
+		if err := json.Unmarshal([]byte(out), &x); err != nil || status != ExitFailure || x.OK || string(x.Class) != want.class || !strings.Contains(x.Why, want.why) {
+			t.Errorf("%s: status %d, %+v, %v, %s; want %+v", path, status, x, err, errs, want)
+		}
+	}
+	if status, _, errs := run(t, t.Context(), Env{Args: []string{"check", "--bucket", "nope", "https://example.com/"}}); status != ExitUsage || !strings.Contains(errs, "no bucket") {
+		t.Errorf("status %d, %s", status, errs)
+	}
+}
+
+func TestParseName(t *testing.T) {
+	const link = "/i/250x250/gnjO6SJxYbeT9VBz/aHR0cHM6Ly9leGFtcGxlX3VybC9pbWcuanBn"
+	digest := bucket.Digest{1}.String()
+	for arg, want := range map[string]name{
+		link:                              {url: "https://example_url/img.jpg"},
+		link + "/proxy":                   {url: "https://example_url/img.jpg"},
+		"https://img.example.net" + link:  {url: "https://example_url/img.jpg"},
+		"https://Example.com:443/a.png#x": {url: "https://example.com/a.png"},
+		digest:                            {digest: digest},
+		"Example.com":                     {host: "example.com"},
+		"*.example.com":                   {host: "*.example.com"},
+	} {
+		got, err := parseName(arg, true)
+		if got.link = nil; err != nil || got != want {
+			t.Errorf("%s: got %+v, %v; want %+v", arg, got, err, want)
+		}
+	}
+	for _, arg := range []string{"", "example.com", "/i/full/short/aHR0", "ftp://example.com/a"} {
+		if got, err := parseName(arg, false); err == nil {
+			t.Errorf("%q is read as %+v", arg, got)
+		}
+	}
+}

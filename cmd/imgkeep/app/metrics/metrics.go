@@ -1,0 +1,171 @@
+// Package metrics tells Prometheus how a server does.
+//
+// What happens is counted when it happens, in counters that were made before: a
+// warm request costs two additions and no memory. What is a state, such as the
+// length of a queue, is read when somebody asks.
+//
+// Names and labels are promised to stay as they are. No label holds anything of a
+// viewer, an origin or an image: each has a few values, which are known from the
+// start, so that a series that has not happened yet is there as 0. Links that
+// nginx answers by itself are not seen here.
+package metrics
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"imgkeep/bucket"
+	"imgkeep/bucket/fetch"
+	"imgkeep/cmd/imgkeep/app/server"
+)
+
+const (
+	namespace = "imgkeep"
+	// ok is the class of a fetch that went well.
+	ok = "ok"
+	// other is the code or class of what this package was not told of.
+	other = "other"
+)
+
+var temperatures = [...]string{server.Warm: "warm", server.Cold: "cold"}
+
+// Metrics are the metrics of one server. They may be used concurrently.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	requests  map[string]*[len(temperatures)]prometheus.Counter // by code
+	decisions [len(temperatures)]prometheus.Observer
+
+	fetches      map[string]prometheus.Counter // by class
+	fetchSeconds prometheus.Observer
+	fetchedBytes prometheus.Counter
+
+	findings   *prometheus.GaugeVec
+	remaining  prometheus.Gauge
+	scrubEnded prometheus.Gauge
+}
+
+// New returns metrics of a program of this version.
+func New(version string) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: map[string]*[len(temperatures)]prometheus.Counter{},
+		fetches:  map[string]prometheus.Counter{},
+	}
+	m.registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	m.gauge("build_info", "The program that runs: always 1.", "version").WithLabelValues(version).Set(1)
+
+	requests := m.counters("requests_total", "Requests of links, by the code of the error (ok: none; left: the viewer was gone before), and warm, or cold where an image was fetched or a size made. What nginx answers by itself is not counted.", "code", "temperature")
+	for _, code := range append(server.Codes(), other) {
+		m.requests[code] = new([len(temperatures)]prometheus.Counter)
+		for t, name := range temperatures {
+			m.requests[code][t] = requests.WithLabelValues(code, name)
+		}
+	}
+	decisions := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "decision_duration_seconds",
+		Help:    "Time from a request to the decision what its viewer gets, fetching and making included, sending not.",
+		Buckets: []float64{50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 10e-3, 50e-3, 250e-3, 1, 5, 15, 60},
+	}, []string{"temperature"})
+	m.registry.MustRegister(decisions)
+	for t, name := range temperatures {
+		m.decisions[t] = decisions.WithLabelValues(name)
+	}
+
+	fetches := m.counters("fetches_total", "Fetches from origins, by the class of the failure (ok: none).", "class")
+	for _, class := range append(fetch.Classes(), ok, other) {
+		m.fetches[string(class)] = fetches.WithLabelValues(string(class))
+	}
+	fetchSeconds := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "fetch_duration_seconds",
+		Help:    "Time that fetches took, the wait for a place included.",
+		Buckets: []float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40},
+	})
+	m.registry.MustRegister(fetchSeconds)
+	m.fetchSeconds = fetchSeconds
+	m.fetchedBytes = m.counters("fetched_bytes_total", "Bytes of images that were fetched.").WithLabelValues()
+
+	m.findings = m.gauge("scrub_findings", "Findings of the last scrub that ended, by kind, repaired ones included.", "kind")
+	for _, kind := range bucket.Kinds() {
+		m.findings.WithLabelValues(string(kind))
+	}
+	m.remaining = m.gauge("scrub_findings_remaining", "Findings of the last scrub that ended which were not repaired.").WithLabelValues()
+	m.scrubEnded = m.gauge("scrub_ended_timestamp_seconds", "When the last scrub of this process ended, as Unix time; 0: none has.").WithLabelValues()
+	return m
+}
+
+func (m *Metrics) counters(name, help string, labels ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	m.registry.MustRegister(c)
+	return c
+}
+
+func (m *Metrics) gauge(name, help string, labels ...string) *prometheus.GaugeVec {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	m.registry.MustRegister(g)
+	return g
+}
+
+// Handler answers Prometheus.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		// A source that fails, such as a disk that is gone, must not hide the rest.
+		ErrorHandling: promhttp.ContinueOnError, Registry: m.registry,
+		MaxRequestsInFlight: 4, Timeout: 10 * time.Second,
+	})
+}
+
+// Answered is for server.Options.Observer.
+func (m *Metrics) Answered(code string, t server.Temperature, took time.Duration) {
+	counters, known := m.requests[code]
+	if !known {
+		counters = m.requests[other]
+	}
+	counters[t].Inc()
+	m.decisions[t].Observe(took.Seconds())
+}
+
+// Scrubbed notes what a scrub that has ended has found.
+func (m *Metrics) Scrubbed(r bucket.ScrubReport, at time.Time) {
+	for _, kind := range bucket.Kinds() {
+		m.findings.WithLabelValues(string(kind)).Set(float64(r.Found[kind]))
+	}
+	m.remaining.Set(float64(r.Remain))
+	m.scrubEnded.Set(float64(at.Unix()))
+}
+
+// Origin returns an origin whose fetches are counted.
+func (m *Metrics) Origin(next bucket.Origin) bucket.Origin { return counted{m, next} }
+
+type counted struct {
+	*Metrics
+	next bucket.Origin
+}
+
+func (c counted) Fetch(ctx context.Context, r fetch.Request, dst io.Writer) (fetch.Result, error) {
+	began := time.Now()
+	result, err := c.next.Fetch(ctx, r, dst)
+	c.fetchSeconds.Observe(time.Since(began).Seconds())
+	class := ok
+	var e *fetch.Error
+	switch {
+	case err == nil:
+		c.fetchedBytes.Add(float64(result.Bytes))
+	case errors.As(err, &e) && c.fetches[string(e.Class)] != nil:
+		class = string(e.Class)
+	default:
+		class = other // the disk's fault, or the end of the process
+	}
+	c.fetches[class].Inc()
+	return result, err
+}

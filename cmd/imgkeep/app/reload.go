@@ -1,0 +1,146 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"imgkeep/cmd/imgkeep/app/admin"
+	"imgkeep/cmd/imgkeep/app/config"
+)
+
+func newReloadCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "reload",
+		GroupID: groupServe,
+		Short:   "Have the running server read its configuration anew",
+		Long: `Reload has the server read its configuration again, from the file, environment and
+flags that it was started with, as SIGHUP does: secrets, sizes, formats, what
+buckets may fetch and how large, limits, hosts that are denied, the placeholder, the
+level of the log. Requests under way end by the old settings, new ones go by the new
+ones; no connection is dropped. It names what has changed, and what has but waits
+for a restart: addresses, folders, buckets that come or go, the decoders, what the
+site of nginx says.
+
+A configuration that is wrong changes nothing: the server goes on as before, and
+every problem is named here and in its log.
+
+Exit status: 0 if all that has changed holds; 3 if some of it waits for a restart; 1
+if the configuration is wrong, or no server runs.`,
+		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, _, err := a.load(cmd)
+			if err != nil {
+				return err
+			}
+			client, err := admin.Dial(cmd.Context(), c.AdminSocket())
+			if err != nil {
+				return err
+			}
+			done, err := client.Reload(cmd.Context())
+			if err != nil {
+				return err
+			}
+			text := "nothing has changed"
+			if len(done.Changed) > 0 {
+				text = "changed: " + strings.Join(done.Changed, ", ")
+			}
+			if _, err := fmt.Fprintln(cmd.OutOrStdout(), text); err != nil {
+				return err
+			}
+			if len(done.Restart) > 0 {
+				return restartError{done.Restart}
+			}
+			return nil
+		},
+	}
+	addStoreFlags(cmd)
+	return cmd
+}
+
+// restartError says that settings have changed that wait for a restart.
+type restartError struct{ keys []string }
+
+func (e restartError) Error() string {
+	return "waits for a restart: " + strings.Join(e.keys, ", ")
+}
+
+// reloader reads the configuration of a running server anew.
+type reloader struct {
+	mu    sync.Mutex // one at a time
+	load  func() (config.Config, error)
+	parts *parts
+	level *slog.LevelVar
+	log   *slog.Logger
+}
+
+// reload takes over what has changed. After an error nothing has.
+func (r *reloader) reload() (admin.Reloaded, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	done, err := r.attempt()
+	if err != nil {
+		r.log.Error("the new configuration is wrong, and the old one holds", "error", err)
+		return admin.Reloaded{}, fmt.Errorf("the new configuration is wrong, and the old one holds: %w", err)
+	}
+	r.log.Info("configuration read anew", "changed", done.Changed, "restart", done.Restart)
+	return done, nil
+}
+
+func (r *reloader) attempt() (admin.Reloaded, error) {
+	fresh, err := r.load()
+	if err != nil {
+		return admin.Reloaded{}, err
+	}
+	p := r.parts
+	c, changed, restart := config.Merge(p.current.Load().config, fresh)
+	next, options, err := p.prepare(c)
+	if err != nil {
+		return admin.Reloaded{}, err
+	}
+	if next.server, err = p.newServer(c); err != nil {
+		return admin.Reloaded{}, err
+	}
+	if err := p.store.Reconfigure(options); err != nil {
+		return admin.Reloaded{}, err
+	}
+	p.current.Store(next)
+	r.level.Set(logLevel(c.Log))
+	if p.hot != nil {
+		// Last: what the old handler makes from here on it takes back itself.
+		if err := p.hot.Renew(epoch(c)); err != nil {
+			r.log.Error("hot links of the old configuration may be left: restart", "error", err)
+			restart = append(restart, "nginx.hot")
+		}
+	}
+	return admin.Reloaded{Changed: changed, Restart: restart}, nil
+}
+
+// onHangup reloads at each SIGHUP until ctx ends, and tells systemd.
+func (r *reloader) onHangup(ctx context.Context) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-hangups:
+			var now unix.Timespec
+			if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err == nil {
+				notify(r.log, fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
+			}
+			r.reload() // it logs what is wrong
+			notify(r.log, daemon.SdNotifyReady)
+		case <-ctx.Done():
+			return
+		}
+	}
+}

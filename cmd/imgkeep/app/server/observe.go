@@ -1,0 +1,56 @@
+package server
+
+import "time"
+
+// Temperature tells how much work a link was. Links that nginx answers by itself
+// are hot, and never get here.
+type Temperature uint8
+
+// Temperatures.
+const (
+	Warm Temperature = iota // decided and answered from what is kept
+	Cold                    // an image was fetched, or a size made
+)
+
+// Observer is told of links that were answered. Its methods may be called
+// concurrently, and must not block.
+type Observer interface {
+	// Answered is called once for each request of a link, when it is decided
+	// what the viewer gets and before an image is sent. code is that of the
+	// error, CodeOK where there is none, and CodeLeft where the viewer has left
+	// before. took is the time that deciding has taken, fetching and making
+	// included.
+	Answered(code string, t Temperature, took time.Duration)
+}
+
+// Codes that no error has.
+const (
+	CodeOK   = "ok"
+	CodeLeft = "left"
+)
+
+// Codes are all codes that an Observer may be told.
+func Codes() []string {
+	codes := []string{CodeOK, CodeLeft, codeInternal}
+	for _, v := range verdicts {
+		codes = append(codes, v.code)
+	}
+	for _, v := range classes {
+		codes = append(codes, v.code)
+	}
+	return codes
+}
+
+// visit is one request of a link.
+type visit struct {
+	began       time.Time
+	temperature Temperature
+	removals    uint64 // of the store, before it was looked at
+}
+
+// answered tells the observer that a visit is decided.
+func (s *Server) answered(v *visit, code string) {
+	if s.Observer != nil {
+		s.Observer.Answered(code, v.temperature, time.Since(v.began))
+	}
+}

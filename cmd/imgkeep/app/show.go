@@ -1,0 +1,180 @@
+package app
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/admin"
+)
+
+func newShowCommand(a *app) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "show URL|LINK|DIGEST", GroupID: groupLook,
+		Short: "Tell all that is known of an image",
+		Long: `Show tells what is kept under a URL, a link or a digest, in all buckets: its
+digest, type, sides, bytes, when it was stored, all its URLs and the sizes made of
+it; what went wrong with it and when it is tried again; and what blocks it.
+
+Exit status: 0 if something is known; 1 if nothing is.`,
+		Example: "  imgkeep show https://origin.example/cat.jpg\n  imgkeep show /i/250x250/gnjO6SJxYbeT9VBz/aHR0cHM6Ly9leGFtcGxlX3VybC9pbWcuanBn --json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, _, err := a.load(cmd)
+			if err != nil {
+				return err
+			}
+			n, err := parseName(args[0], false)
+			if err != nil {
+				return usageError{err}
+			}
+			q := admin.ShowRequest{URL: n.url, Digest: n.digest}
+			ctx := cmd.Context()
+			facts, err := look(ctx, a, c,
+				func(client *admin.Client) (bucket.Facts, error) { return client.Show(ctx, q) },
+				func(store *bucket.Store) (bucket.Facts, error) { return q.Do(ctx, store) })
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = printJSON(cmd.OutOrStdout(), facts)
+			} else {
+				_, err = io.WriteString(cmd.OutOrStdout(), factsText(n.url, facts))
+			}
+			if err == nil && len(facts.Images)+len(facts.Failures)+len(facts.Blocks) == 0 {
+				return fmt.Errorf("nothing is known of %s", args[0])
+			}
+			return err
+		},
+	}
+	addStoreFlags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON document")
+	return cmd
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func factsText(url string, f bucket.Facts) string {
+	var b strings.Builder
+	line := func(key, format string, args ...any) {
+		fmt.Fprintf(&b, "%-9s %s\n", key, printable(fmt.Sprintf(format, args...)))
+	}
+	if url != "" {
+		line("url", "%s", url)
+	}
+	for _, i := range f.Images {
+		line("image", "%s/%s", i.Bucket, i.Digest)
+		line("  is", "%s, %d x %d, %d frames, %s", i.Type, i.Width, i.Height, i.Frames, humanize.IBytes(uint64(i.Bytes)))
+		line("  stored", "%s", i.Stored.Format(time.RFC3339))
+		missing := ""
+		if !i.Here {
+			missing = " (missing or damaged)"
+		}
+		line("  file", "%s%s", i.File, missing)
+		for _, m := range i.Made {
+			line("  size", "%s", m)
+		}
+		for _, u := range i.URLs {
+			line("  url", "%s", u)
+		}
+	}
+	for _, x := range f.Failures {
+		line("failure", "in %s: %s: %s", x.Bucket, x.Class, x.Detail)
+		line("  since", "%s, %d in a row, next try from %s", x.First.Format(time.RFC3339), x.Attempts, x.Next.Format(time.RFC3339))
+	}
+	for _, x := range f.Blocks {
+		line("blocked", "%s", blockText(x))
+	}
+	return b.String()
+}
+
+func blockText(b bucket.Block) string {
+	s := fmt.Sprintf("%s %s since %s", b.Kind, b.Subject, b.Since.Format(time.RFC3339))
+	for _, more := range [][2]string{{" by ", b.By}, {", for ", b.For}, {": ", b.Why}} {
+		if more[1] != "" {
+			s += more[0] + more[1]
+		}
+	}
+	return s
+}
+
+func newStatsCommand(a *app) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "stats", GroupID: groupLook,
+		Short: "Count what is kept",
+		Long: `Stats counts images, URLs and bytes by bucket, type, host and week, what sharing
+saves, failures by class, and blocks. It reads index and journals: some seconds for
+a million images.`,
+		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, _, err := a.load(cmd)
+			if err != nil {
+				return err
+			}
+			ctx := cmd.Context()
+			s, err := look(ctx, a, c,
+				func(client *admin.Client) (bucket.Stats, error) { return client.Stats(ctx) },
+				func(store *bucket.Store) (bucket.Stats, error) { return store.Stats(ctx) })
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), s)
+			}
+			_, err = io.WriteString(cmd.OutOrStdout(), statsText(s))
+			return err
+		},
+	}
+	addStoreFlags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON document")
+	return cmd
+}
+
+// statsWeeks is how many weeks stats prints as text.
+const statsWeeks = 8
+
+func statsText(s bucket.Stats) string {
+	var b strings.Builder
+	size := func(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+	number := func(n int) string { return humanize.Comma(int64(n)) }
+	tally := func(name string, t bucket.Tally) {
+		fmt.Fprintf(&b, "%-10s %s images, %s URLs, %s, %s saved by sharing\n", name, number(t.Images), number(t.URLs), size(t.Bytes), size(t.Saved))
+	}
+	tally("all", s.All)
+	for _, name := range slices.Sorted(maps.Keys(s.Buckets)) {
+		tally("bucket "+name, s.Buckets[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.All.Types)) {
+		fmt.Fprintf(&b, "%-10s %s images, %s\n", name, number(s.All.Types[name].Images), size(s.All.Types[name].Bytes))
+	}
+	if s.All.Images > 0 {
+		fmt.Fprintf(&b, "oldest     %s\nnewest     %s\n", s.All.Oldest.Format(time.RFC3339), s.All.Newest.Format(time.RFC3339))
+	}
+	weeks := slices.Sorted(maps.Keys(s.All.Weeks))
+	for _, w := range weeks[max(0, len(weeks)-statsWeeks):] {
+		fmt.Fprintf(&b, "%-10s %s images, %s\n", w, number(s.All.Weeks[w].Images), size(s.All.Weeks[w].Bytes))
+	}
+	for _, h := range s.Hosts {
+		fmt.Fprintf(&b, "host       %s  %s URLs, %s\n", h.Host, number(h.URLs), size(h.Bytes))
+	}
+	for _, class := range slices.Sorted(maps.Keys(s.All.Failures)) {
+		fmt.Fprintf(&b, "failed     %s  %s URLs\n", class, number(s.All.Failures[class]))
+	}
+	fmt.Fprintf(&b, "blocks     %s\nindex      %s\n", number(s.Blocks), figures(s.Index))
+	return b.String()
+}

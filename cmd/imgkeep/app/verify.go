@@ -1,0 +1,117 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/resize"
+	"imgkeep/sign"
+)
+
+// verified is what verify tells of a link.
+type verified struct {
+	Link    string    `json:"link"`
+	Good    bool      `json:"good"`
+	Expires time.Time `json:"expires,omitzero"`
+	Bucket  string    `json:"bucket,omitempty"`
+	Size    string    `json:"size,omitempty"`
+	URL     string    `json:"url,omitempty"` // canonical
+	Why     string    `json:"why,omitempty"` // it is not good
+}
+
+func newVerifyCommand(a *app) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "verify LINK…", GroupID: groupLinks,
+		Short: "Tell whether a link is good, and until when",
+		Long: `Verify checks links as the server does, whole or as paths: form, signature, week,
+bucket, size and URL. It tells until when a link is good, or why it is not. It asks
+nobody.
+
+Exit status: 0 if all are good; 3 if some are not; 1 if none is.`,
+		Args: cobra.MinimumNArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, _, err := a.load(cmd)
+			if err != nil {
+				return err
+			}
+			signer, err := newSigner(c.Sign)
+			if err != nil {
+				return usageError{err}
+			}
+			bad := 0
+			for _, arg := range args {
+				v := verify(c, signer, arg, a.Now())
+				if !v.Good {
+					bad++
+				}
+				switch {
+				case asJSON:
+					err = printJSON(cmd.OutOrStdout(), v)
+				case v.Good:
+					_, err = fmt.Fprintf(cmd.OutOrStdout(), "good until %s: %s %s %s\n", v.Expires.Format(time.RFC3339), v.Bucket, v.Size, printable(v.URL))
+				default:
+					_, err = fmt.Fprintf(cmd.OutOrStdout(), "not good: %s\n", printable(v.Why))
+				}
+				if err != nil {
+					return err
+				}
+			}
+			if bad > 0 {
+				return partialError{bad, len(args), "links are not good"}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON document for each")
+	return cmd
+}
+
+// verify decides in the order in which the server does.
+func verify(c config.Config, signer *sign.Signer, arg string, now time.Time) verified {
+	v := verified{Link: arg}
+	path := arg
+	if u, err := url.Parse(arg); err == nil && u.Host != "" {
+		path = u.EscapedPath()
+	}
+	fail := func(err error) verified { v.Why = err.Error(); return v }
+	l, err := sign.Parse(path)
+	if err != nil {
+		return fail(err)
+	}
+	v.Bucket, v.Size = l.Bucket, l.Size
+	// Told also of a link that is not good: that is what one wants to know of it.
+	raw, urlErr := l.URL()
+	if urlErr == nil {
+		v.URL, urlErr = bucket.Canonical(raw)
+	}
+	if v.Expires, err = signer.Verify(l, now); err != nil {
+		return fail(err)
+	}
+	if !slices.ContainsFunc(c.Buckets, func(b config.Bucket) bool { return b.Name == l.Bucket }) {
+		return fail(fmt.Errorf("there is no bucket %q", l.Bucket))
+	}
+	switch {
+	case l.Proxy && l.Size != sign.SizeFull:
+		return fail(errors.New("/proxy goes with the size full only"))
+	case l.Size == sign.SizeFull, l.Size == sign.SizeInfo:
+	default:
+		size, err := resize.ParseSize(l.Size)
+		listed := func(side int) bool { return side == 0 || slices.Contains(c.Sizes, side) }
+		if err != nil || !listed(size.Height) || !listed(size.Width) {
+			return fail(fmt.Errorf("%s is not on the list of sizes", l.Size))
+		}
+	}
+	if urlErr != nil {
+		return fail(urlErr)
+	}
+	v.Good = true
+	return v
+}
