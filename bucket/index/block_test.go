@@ -52,7 +52,7 @@ func TestBlock(t *testing.T) {
 	}
 	// Failures of the class that is pardoned go with it, and no others.
 	for _, class := range []string{"removed", "gone"} {
-		apply(t, db, Change{Bucket: "i", URL: class, Fail: &Failure{Class: class, First: since, Next: since}})
+		apply(t, db, Change{Bucket: "i", URL: class, Fail: &Failure{Attempts: 1, Class: class, First: since, Next: since}})
 	}
 	apply(t, db, Change{Unblock: &blocks[1], Pardon: "removed"})
 	if _, err := db.Block(BlockHost, "a.example"); !errors.Is(err, ErrNotFound) {
