@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -89,6 +90,15 @@ func (s *scrubTimer) first() time.Duration {
 	return max(s.interval-s.now().Sub(info.ModTime()), 0)
 }
 
+// hostOf is what the log tells of a URL: who links what is nobody's business.
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
 // mark notes that a scrub has ended.
 func (s *scrubTimer) mark() error {
 	f, err := os.OpenFile(s.last, os.O_CREATE|os.O_WRONLY, 0o640)
@@ -102,7 +112,8 @@ func (s *scrubTimer) mark() error {
 func (s *scrubTimer) once(ctx context.Context) error {
 	s.log.Info("scrub begins")
 	report, err := s.scrub(ctx, func(f bucket.Finding) {
-		s.log.Error("scrub found", "kind", f.Kind, "path", f.Path, "url", f.URL, "detail", f.Detail)
+		s.log.Error("scrub found", "kind", f.Kind, "path", f.Path, "host", hostOf(f.URL), "detail", f.Detail)
+		s.log.Debug("scrub found", "path", f.Path, "url", f.URL)
 	})
 	if err != nil {
 		return err

@@ -111,15 +111,15 @@ func verdictOf(err error, now time.Time) verdict {
 const codeInternal = "internal"
 
 // fail answers an error, and returns its code.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) (code string) {
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, visit *visit, err error) (code string) {
 	if r.Context().Err() != nil && errors.Is(err, context.Cause(r.Context())) {
 		return CodeLeft // nobody is there to be told
 	}
 	v := verdictOf(err, s.Now())
 	if v.fault {
-		s.Log.Error("request failed", "status", v.status, "code", v.code, "error", err)
+		s.Log.Error("request failed", s.request(visit), "status", v.status, "code", v.code, "error", err)
 	} else {
-		s.Log.Debug("request refused", "status", v.status, "code", v.code, "error", err)
+		s.Log.Debug("request refused", s.request(visit), "status", v.status, "code", v.code, "error", err)
 	}
 	s.answer(w, v)
 	return v.code

@@ -1,6 +1,10 @@
 package server
 
-import "time"
+import (
+	"log/slog"
+	"strconv"
+	"time"
+)
 
 // Temperature tells how much work a link was. Links that nginx answers by itself
 // are hot, and never get here.
@@ -46,6 +50,13 @@ type visit struct {
 	began       time.Time
 	temperature Temperature
 	removals    uint64 // of the store, before it was looked at
+	id          uint64 // of the request, for the log
+}
+
+// request is the request of a visit, as all lines of the log about it name it: the
+// time when this server began, and a number.
+func (s *Server) request(v *visit) slog.Attr {
+	return slog.String("request", s.begun+"-"+strconv.FormatUint(v.id, 36))
 }
 
 // answered tells the observer that a visit is decided.

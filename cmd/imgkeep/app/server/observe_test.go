@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -72,6 +73,24 @@ func TestObserver(t *testing.T) {
 	s.get("/healthz")
 	if got := o.take(); got != nil {
 		t.Errorf("told of healthz: %q", got)
+	}
+}
+
+// Each request has a name of its own in the log.
+func TestRequestsAreNamed(t *testing.T) {
+	s := newSite(t, func(b *bucket.Options, _ *server.Options) { b.MinFree = 1 << 62 })
+	for range 2 {
+		checkError(t, "full", s.get(s.link("full", s.origin.put("cat", toPNG(t, 30, 30)))), 503, "full")
+	}
+	names := map[string]bool{}
+	for line := range strings.Lines(s.log.String()) {
+		if _, rest, ok := strings.Cut(line, `msg="request failed" request=`); ok {
+			name, _, _ := strings.Cut(rest, " ")
+			names[name] = true
+		}
+	}
+	if len(names) != 2 {
+		t.Errorf("%v: %s", names, s.log)
 	}
 }
 

@@ -49,7 +49,7 @@ func (s *Server) harden(next http.Handler) http.Handler {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			s.fail(w, r, errMethod)
+			s.fail(w, r, &visit{id: s.requests.Add(1)}, errMethod)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -142,20 +142,20 @@ func (s *Server) heat(v *visit, d delivery) {
 		return
 	}
 	if err := s.Hot.Add(d.link.Bucket, d.link.Size, d.link.Signature, d.image.Format.Ext(), s.Store.Path(d.path()), d.expires); err != nil {
-		s.Log.Warn("no hot link made", "error", err)
+		s.Log.Warn("no hot link made", s.request(v), "error", err)
 	}
 	// Whoever removes images takes their hot links away after that, and may have
 	// passed before this one was there. So may whoever has replaced us.
 	if s.Store.Removals() != v.removals || !s.Current() {
 		if _, err := s.Hot.Remove(d.link.Bucket, d.link.Signature); err != nil {
-			s.Log.Error("a hot link of what may have been removed meanwhile is still there", "error", err)
+			s.Log.Error("a hot link of what may have been removed meanwhile is still there", s.request(v), "error", err)
 		}
 	}
 }
 
 // sendPassing sends a file under a link with /proxy. It has no ETag: the next
 // answer may be another image.
-func (s *Server) sendPassing(w http.ResponseWriter, r *http.Request, f *os.File, format probe.Format) {
+func (s *Server) sendPassing(w http.ResponseWriter, r *http.Request, v *visit, f *os.File, format probe.Format) {
 	h := w.Header()
 	h.Set("Content-Type", format.ContentType())
 	h.Set("Cache-Control", "private, max-age="+seconds(min(passingAge, s.Signer.MaxAge())))
@@ -164,7 +164,7 @@ func (s *Server) sendPassing(w http.ResponseWriter, r *http.Request, f *os.File,
 		_, err = f.Seek(0, io.SeekStart) // it may have been written just now
 	}
 	if err != nil {
-		s.fail(w, r, err)
+		s.fail(w, r, v, err)
 		return
 	}
 	s.send(w, r, f, unmodified{info})

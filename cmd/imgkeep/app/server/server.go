@@ -22,6 +22,8 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -79,6 +81,9 @@ type Options struct {
 type Server struct {
 	Options
 	router http.Handler
+
+	begun    string        // when, in base 36
+	requests atomic.Uint64 // of links, so far
 }
 
 // New returns a handler, or an error that says which option is wrong.
@@ -96,7 +101,7 @@ func New(o Options) (*Server, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	o.Sizes = slices.Clone(o.Sizes)
-	s := &Server{Options: o}
+	s := &Server{Options: o, begun: strconv.FormatInt(o.Now().UnixMilli(), 36)}
 
 	r := chi.NewRouter()
 	r.Use(s.harden, middleware.GetHead)
@@ -132,9 +137,9 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 
 // link answers a link.
 func (s *Server) link(w http.ResponseWriter, r *http.Request) {
-	v := visit{began: time.Now()}
+	v := visit{began: time.Now(), id: s.requests.Add(1)}
 	if err := s.serveLink(w, r, &v); err != nil {
-		s.answered(&v, s.fail(w, r, err))
+		s.answered(&v, s.fail(w, r, &v, err))
 	}
 }
 
@@ -223,7 +228,7 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, ur
 		}
 		defer passing.Close()
 		s.answered(v, CodeOK)
-		s.sendPassing(w, r, passing.File, passing.Format)
+		s.sendPassing(w, r, v, passing.File, passing.Format)
 		return nil
 	}
 	if err != nil {
@@ -235,6 +240,6 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, ur
 	}
 	defer f.Close()
 	s.answered(v, CodeOK)
-	s.sendPassing(w, r, f, image.Format)
+	s.sendPassing(w, r, v, f, image.Format)
 	return nil
 }
