@@ -50,6 +50,8 @@ type crashPlan struct {
 	Round   string // in all its URLs
 	Load    int    // clients that keep until they are killed; 0: one that does each thing once
 	Opening bool   // steps are counted from the start, not from when the store is open
+	Care    string // what looks after the store, in the place of keeping; "": nothing
+	Backup  string // folder of it
 	KillAt  int    // the step that is not survived; 0: none
 }
 
@@ -96,6 +98,9 @@ func runCrashChild(text string) error {
 	o := Options{Root: plan.Root, Origin: crashOrigin{}, disk: newStepDisk(c.hook)}
 	for _, name := range plan.Buckets {
 		o.Buckets = append(o.Buckets, Bucket{Name: name})
+	}
+	if plan.Care != "" {
+		return c.care(o)
 	}
 	var err error
 	if c.store, err = Open(o); err != nil {

@@ -116,7 +116,7 @@ func (s *Server) Scrub(ctx context.Context, o bucket.ScrubOptions) (bucket.Scrub
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s.setOwn(cancel)
-	defer s.setOwn(nil)
+	defer func() { s.setOwn(nil) }()
 	return s.scrubStore(ctx, o)
 }
 

@@ -1,0 +1,141 @@
+package bucket
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"imgkeep/bucket/probe"
+)
+
+// care does what the plan names, and says each of its steps as far as it tells.
+func (c *crasher) care(o Options) error {
+	told := func(p Progress) { c.say("progress", p.Stage, fmt.Sprint(p.Done)) }
+	ctx, b := context.Background(), BackupOptions{Root: o.Root, Dir: c.plan.Backup}
+	b.Progress = told
+	switch c.plan.Care {
+	case "backup":
+		_, err := Backup(ctx, b)
+		return err
+	case "restore":
+		_, _, err := Restore(ctx, b)
+		return err
+	case "reindex":
+		_, err := Reindex(ctx, ReindexOptions{Root: o.Root, Progress: told})
+		return err
+	}
+	o.disk = nil
+	s, err := Open(o)
+	if err != nil {
+		return err
+	}
+	c.say("progress open")
+	switch c.plan.Care {
+	case "compact":
+		for range 20 {
+			if _, _, err := s.Compact(); err != nil {
+				return err
+			}
+			c.say("progress compacted")
+		}
+	case "repair":
+		_, err = s.Scrub(ctx, ScrubOptions{Repair: true, Alone: true, Progress: told})
+	}
+	return errors.Join(err, s.Close(ctx))
+}
+
+// The process dies while it looks after the store, when it has told of any number
+// of its steps, and not only once. Nothing that was kept is lost by it, and the
+// same work can be done afterwards.
+func TestCrashWhileCaring(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	c := newCrashSite(t)
+	c.run(t, crashPlan{Load: 8}, 150)
+	c.check(t)
+	kept := make([]string, 0, len(c.kept))
+	for url := range c.kept {
+		kept = append(kept, url)
+	}
+	dir, again := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "again")
+	done := func(root string) bool {
+		_, err := os.Stat(filepath.Join(root, indexFile))
+		return err == nil && !RestoreUnfinished(root)
+	}
+	for _, care := range []string{"reindex", "compact", "repair", "backup", "restore"} {
+		for range 6 {
+			killAfter := 1 + random.IntN(65) // it tells of so much
+			plan := crashPlan{Care: care, Backup: dir}
+			if care == "restore" {
+				if done(again) {
+					os.RemoveAll(again)
+				}
+				whole := c.root
+				c.root = again
+				c.run(t, plan, killAfter)
+				c.root = whole
+				continue
+			}
+			if care == "repair" {
+				for range 10 {
+					c.spoil(t, kept[random.IntN(len(kept))])
+				}
+			}
+			c.run(t, plan, killAfter)
+			switch care {
+			case "backup":
+				if _, err := os.Stat(dir); err == nil {
+					whole(t, dir)
+				}
+				continue
+			case "repair":
+				continue // what is left to repair is not as it should be
+			}
+			if c.check(t); t.Failed() {
+				t.Fatalf("%s, seed %d", care, seed)
+			}
+		}
+		switch care {
+		case "repair":
+			s := c.open(t, "i")
+			r, err := s.Scrub(t.Context(), ScrubOptions{Repair: true, Alone: true})
+			if err != nil || r.Remain > 0 {
+				t.Errorf("repairing at last: %+v, %v", r, err)
+			}
+			s.Close(t.Context())
+			clear(c.damaged)
+		case "backup":
+			_, f := backup(t, c.root, dir)
+			f.want(t)
+		case "restore":
+			if !done(again) {
+				_, f := restore(t, dir, again)
+				f.want(t)
+			}
+			c.root = again
+		}
+	}
+	c.checkAll(t)
+}
+
+// spoil puts other bytes in the place of an original, or removes it.
+func (c *crashSite) spoil(t *testing.T, url string) {
+	t.Helper()
+	body := crashBody(url)
+	path := filepath.Join(c.root, Image{Bucket: "i", Digest: sha256.Sum256(body), Info: probe.Info{Format: probe.PNG}}.File())
+	c.damaged[url] = true
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if len(body)%2 == 0 {
+		if err := os.WriteFile(path, make([]byte, len(body)), imageMode); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
