@@ -84,6 +84,9 @@ var rules = map[string]rule{
 	},
 	"sign": {},
 	// Files for other programs; tests try them.
+	"contrib/clients": {
+		tests: []string{"sign"},
+	},
 	"contrib/systemd": {
 		tests: []string{"nginx"},
 	},
