@@ -28,20 +28,14 @@ func (s *Store) Keep(ctx context.Context, bucket, url string) (Image, error) {
 	if !errors.Is(err, ErrNotKept) {
 		return image, err
 	}
-	return fly(ctx, s, "keep\x00"+bucket+"\x00"+url, func(ctx context.Context) (Image, error) {
-		// An earlier flight may have landed since.
-		if image, err := s.Find(bucket, url); !errors.Is(err, ErrNotKept) {
-			return image, err
-		}
-		return s.fetchAndKeep(ctx, bucket, url)
-	})
+	return s.keepHurried(ctx, bucket, url)
 }
 
-func (s *Store) fetchAndKeep(ctx context.Context, bucket, url string) (Image, error) {
+func (s *Store) fetchAndKeep(ctx context.Context, bucket, url string, at *fetch.Place) (Image, error) {
 	if err := s.hasRoom(); err != nil {
 		return Image{}, err
 	}
-	tmp, image, err := s.download(ctx, bucket, url)
+	tmp, image, err := s.download(ctx, bucket, url, at)
 	if err != nil {
 		return Image{}, err
 	}
@@ -57,7 +51,7 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url string) (Image, er
 
 // download fetches an image to a file in tmp, which is the caller's to close and
 // remove. A failure that says something about the image is remembered.
-func (s *Store) download(ctx context.Context, bucket, url string) (_ *os.File, _ Image, err error) {
+func (s *Store) download(ctx context.Context, bucket, url string, at *fetch.Place) (_ *os.File, _ Image, err error) {
 	tmp, err := s.temp("image-*")
 	if err != nil {
 		return nil, Image{}, err
@@ -70,7 +64,7 @@ func (s *Store) download(ctx context.Context, bucket, url string) (_ *os.File, _
 	b := s.buckets[bucket]
 	hash := sha256.New()
 	result, err := s.origin.Fetch(ctx, fetch.Request{
-		URL: url, Hosts: b.Hosts, MaxBytes: b.MaxBytes, Limits: s.limits,
+		URL: url, Hosts: b.Hosts, MaxBytes: b.MaxBytes, Limits: s.limits, Place: at,
 	}, io.MultiWriter(diskWriter{s.disk, tmp}, hash))
 	if err != nil {
 		return nil, Image{}, s.fetchFailed(ctx, bucket, url, err)
@@ -172,7 +166,7 @@ func (s *Store) fetchAndHeal(ctx context.Context, image Image) error {
 	if err := s.hasRoom(); err != nil {
 		return err
 	}
-	tmp, got, err := s.download(ctx, image.Bucket, image.URL)
+	tmp, got, err := s.download(ctx, image.Bucket, image.URL, nil)
 	var f *Failure
 	if errors.As(err, &f) {
 		return fmt.Errorf("%w: %w", ErrLost, err)
@@ -237,7 +231,7 @@ func (s *Store) Fetch(ctx context.Context, bucket, url string) (*Passing, error)
 	if err := s.hasRoom(); err != nil {
 		return nil, err
 	}
-	tmp, image, err := s.download(ctx, bucket, url)
+	tmp, image, err := s.download(ctx, bucket, url, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -75,13 +75,27 @@ func (s *Store) make(ctx context.Context, image Image, path string, maker Maker)
 	if err := s.hasRoom(); err != nil {
 		return err
 	}
+	var data []byte
+	err := s.readWhole(ctx, image, func(original io.Reader) (err error) {
+		data, err = maker(ctx, original, image.Bytes)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.storeMade(image, path, data)
+}
+
+// readWhole has an original read, and checks its digest: the bytes come before
+// what reader says, which may have choked on wrong ones.
+func (s *Store) readWhole(ctx context.Context, image Image, reader func(io.Reader) error) error {
 	original, err := s.Open(ctx, image)
 	if err != nil {
 		return err
 	}
 	defer original.Close()
 	hash := sha256.New()
-	data, makeErr := maker(ctx, io.TeeReader(original, hash), image.Bytes)
+	readErr := reader(io.TeeReader(original, hash))
 	// A decoder that fails may have left bytes unread.
 	if _, err := io.Copy(hash, original); err != nil {
 		return fmt.Errorf("read the original: %w", err)
@@ -89,9 +103,11 @@ func (s *Store) make(ctx context.Context, image Image, path string, maker Maker)
 	if got := Digest(hash.Sum(nil)); got != image.Digest {
 		return fmt.Errorf("%w: its digest is %s", errDamaged, got)
 	}
-	if makeErr != nil {
-		return makeErr
-	}
+	return readErr
+}
+
+// storeMade keeps what was made; no bytes are the original itself.
+func (s *Store) storeMade(image Image, path string, data []byte) error {
 	if len(data) == 0 {
 		return s.linkMade(image, path)
 	}

@@ -65,6 +65,7 @@ type Store struct {
 	disk    disk
 	index   *index.DB
 	flights singleflight.Group
+	hurries hurries
 
 	commits   chan pending
 	committed chan struct{} // closed when the committer has ended

@@ -84,6 +84,8 @@ type Request struct {
 	// Limits are what the image must keep to. Formats also become the Accept that
 	// origins are sent.
 	Limits probe.Limits
+	// Place is one that Reserve has taken for URL. nil: Fetch waits for one.
+	Place *Place
 }
 
 // Result is what was fetched.
@@ -278,9 +280,9 @@ func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (Re
 	if err != nil {
 		return Result{}, err
 	}
-	p := place{limit: f.limit}
+	p := f.placeFor(r)
 	defer p.release()
-	if err := f.enter(ctx, &p, siteOf(to.host, to.addr), to.host); err != nil {
+	if err := f.enter(ctx, p, siteOf(to.host, to.addr), to.host); err != nil {
 		return Result{}, err
 	}
 	// The clock starts with the work. Waiting for a place is not the origin's
@@ -307,7 +309,7 @@ func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (Re
 		}
 		// A redirect to another site counts there: a hundred hosts that all lead
 		// to one victim are no way around the limit for that one.
-		if err := f.enter(ctx, &p, siteOf(to.host, to.addr), to.host); err != nil {
+		if err := f.enter(ctx, p, siteOf(to.host, to.addr), to.host); err != nil {
 			return Result{}, err
 		}
 	}

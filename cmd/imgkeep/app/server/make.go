@@ -22,14 +22,23 @@ func (s *Server) maker(image bucket.Image, size resize.Size) bucket.Maker {
 		if err != nil {
 			return nil, err
 		}
-		if err := check(results, size, image); err != nil {
-			return nil, err
+		if len(results) != 1 {
+			return nil, fmt.Errorf("%w: %d results", errNonsense, len(results))
 		}
-		if fits(image, results[0]) && int64(len(results[0].Data)) >= image.Bytes {
-			return nil, nil // the original is as small as asked, and smaller
-		}
-		return results[0].Data, nil
+		return accept(results[0], size, image)
 	}
+}
+
+// accept returns the bytes that a decoder has made, or none where the original is
+// as small as asked, and smaller.
+func accept(r resize.Result, size resize.Size, image bucket.Image) ([]byte, error) {
+	if err := check(r, size, image); err != nil {
+		return nil, err
+	}
+	if fits(image, r) && int64(len(r.Data)) >= image.Bytes {
+		return nil, nil
+	}
+	return r.Data, nil
 }
 
 // errNonsense is a decoder's answer that cannot be.
@@ -37,11 +46,7 @@ var errNonsense = errors.New("the decoder answered nonsense")
 
 // check trusts no decoder: it has read an enemy's bytes, and may be the enemy
 // by now. What it sends must at least be the image that was asked for.
-func check(results []resize.Result, size resize.Size, image bucket.Image) error {
-	if len(results) != 1 {
-		return fmt.Errorf("%w: %d results", errNonsense, len(results))
-	}
-	r := results[0]
+func check(r resize.Result, size resize.Size, image bucket.Image) error {
 	info, err := probe.Read(bytes.NewReader(r.Data), probe.Limits{Formats: []probe.Format{image.Format}})
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNonsense, err)
