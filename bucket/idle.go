@@ -8,19 +8,13 @@ import (
 	"imgkeep/bucket/fetch"
 )
 
-// reserver is an Origin that tells when a fetch can go ahead that nobody waits
-// for: a [fetch.Fetcher].
-type reserver interface {
-	Reserve(ctx context.Context, url string) (*fetch.Place, error)
-}
-
 // errNoHurry ends a flight that waited for a quiet moment when the one who asked
 // for it has left.
 var errNoHurry = errors.New("nobody waits for this image any more")
 
 // KeepIdle is Keep for an image that nobody is looking at yet. Where it has to be
-// fetched, that waits until the origin has a place that no viewer wants (see
-// [fetch.Fetcher.Reserve]); a viewer who asks for the image meanwhile ends the
+// fetched, that waits until there is a place that no viewer wants (see
+// Options.Reserve); a viewer who asks for the image meanwhile ends the
 // wait, so that nobody is ever behind what is idle.
 //
 // The end of ctx ends the waiting, not a fetch that has begun.
@@ -35,10 +29,7 @@ func (s *Store) KeepIdle(ctx context.Context, bucket, url string) (Image, error)
 			return image, err
 		}
 		place, err := s.hurries.await(ctx, life, key, func(ctx context.Context) (*fetch.Place, error) {
-			if o, ok := s.origin.(reserver); ok {
-				return o.Reserve(ctx, url)
-			}
-			return nil, nil
+			return s.reserve(ctx, url)
 		})
 		if err != nil {
 			return Image{}, err

@@ -55,7 +55,7 @@ const idleURL = "https://example.com/a.png"
 func TestKeepIdle(t *testing.T) {
 	q := newQuiet()
 	q.set(idleURL, "the bytes of a")
-	s := openStore(t, Options{Root: t.TempDir(), Origin: q})
+	s := openStore(t, Options{Root: t.TempDir(), Origin: q, Reserve: q.Reserve})
 	got := keepIdle(t.Context(), s, idleURL)
 	<-q.asked
 	if n := q.count(idleURL); n != 0 {
@@ -87,7 +87,7 @@ func TestKeepIdle(t *testing.T) {
 func TestViewerHurriesIdle(t *testing.T) {
 	q := newQuiet()
 	q.set(idleURL, "the bytes of a")
-	s := openStore(t, Options{Root: t.TempDir(), Origin: q})
+	s := openStore(t, Options{Root: t.TempDir(), Origin: q, Reserve: q.Reserve})
 	idle := keepIdle(t.Context(), s, idleURL)
 	<-q.asked
 	if image, err := s.Keep(t.Context(), "i", idleURL); err != nil || image.Bytes != 14 {
@@ -108,7 +108,7 @@ func TestViewerHurriesIdle(t *testing.T) {
 func TestIdleLeaves(t *testing.T) {
 	q := newQuiet()
 	q.set(idleURL, "the bytes of a")
-	s := openStore(t, Options{Root: t.TempDir(), Origin: q})
+	s := openStore(t, Options{Root: t.TempDir(), Origin: q, Reserve: q.Reserve})
 	ctx, leave := context.WithCancel(t.Context())
 	first := keepIdle(ctx, s, idleURL)
 	<-q.asked
@@ -131,7 +131,7 @@ func TestIdleLeaves(t *testing.T) {
 // image is fetched once.
 func TestHurryRaces(t *testing.T) {
 	q := newQuiet()
-	s := openStore(t, Options{Root: t.TempDir(), Origin: q})
+	s := openStore(t, Options{Root: t.TempDir(), Origin: q, Reserve: q.Reserve})
 	var wg sync.WaitGroup
 	for i := range 50 {
 		url := fmt.Sprintf("https://example.com/%d.png", i)
@@ -156,7 +156,7 @@ func TestHurryRaces(t *testing.T) {
 // A store that closes does not wait for idle fetches whose caller has left.
 func TestCloseWhileIdleWaits(t *testing.T) {
 	q := newQuiet()
-	s := openStore(t, Options{Root: t.TempDir(), Origin: q})
+	s := openStore(t, Options{Root: t.TempDir(), Origin: q, Reserve: q.Reserve})
 	got := keepIdle(t.Context(), s, idleURL)
 	<-q.asked
 	ctx, cancel := context.WithCancel(t.Context())

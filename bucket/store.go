@@ -34,6 +34,9 @@ type Options struct {
 	Root    string   // folder of the store; made where there is none
 	Buckets []Bucket // at least one; made where they are missing
 	Origin  Origin
+	// Reserve waits until Origin has a place for a fetch that nobody waits for:
+	// [fetch.Fetcher.Reserve]. nil: such fetches do not wait.
+	Reserve func(ctx context.Context, url string) (*fetch.Place, error)
 
 	MaxBytes  int64        // of an image; 0: no limit
 	Limits    probe.Limits // of an image
@@ -55,6 +58,7 @@ type Store struct {
 	root      string
 	buckets   map[string]*openBucket
 	origin    Origin
+	reserve   func(ctx context.Context, url string) (*fetch.Place, error)
 	limits    probe.Limits
 	denied    func(host string) bool // nil: none is
 	minFree   uint64
@@ -91,6 +95,9 @@ func Open(o Options) (_ *Store, err error) {
 	if o.Origin == nil {
 		return nil, errors.New("a store needs an origin")
 	}
+	if o.Reserve == nil {
+		o.Reserve = func(context.Context, string) (*fetch.Place, error) { return nil, nil }
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -101,7 +108,7 @@ func Open(o Options) (_ *Store, err error) {
 		o.disk = osDisk{}
 	}
 	s := &Store{
-		disk: o.disk, root: o.Root, origin: o.Origin, limits: o.Limits,
+		disk: o.disk, root: o.Root, origin: o.Origin, reserve: o.Reserve, limits: o.Limits,
 		minFree: uint64(max(o.MinFree, 0)), minInodes: uint64(max(o.MinFreeInodes, 0)),
 		now: o.Now, log: o.Log,
 		buckets:   map[string]*openBucket{},

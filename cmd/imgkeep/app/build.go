@@ -30,6 +30,7 @@ type parts struct {
 	pool   *resize.Pool
 	hot    *nginx.Hot // nil: not handing off
 	server *server.Server
+	keeper localKeeper
 	closed bool
 }
 
@@ -63,7 +64,7 @@ func build(c config.Config, log *slog.Logger, now func() time.Time) (_ *parts, e
 	if p.pool, err = newPool(c, log); err != nil {
 		return nil, err
 	}
-	if p.store, err = newStore(c, fetcher, limits, log, now); err != nil {
+	if p.store, err = newStore(c, fetcher, fetcher.Reserve, limits, log, now); err != nil {
 		return nil, err
 	}
 	options := server.Options{
@@ -79,6 +80,9 @@ func build(c config.Config, log *slog.Logger, now func() time.Time) (_ *parts, e
 		options.Hot = p.hot
 	}
 	if p.server, err = server.New(options); err != nil {
+		return nil, err
+	}
+	if p.keeper, err = newKeeper(c, p.store, p.pool, now); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -126,9 +130,12 @@ func newFetcher(c config.Fetch, log *slog.Logger, now func() time.Time) (*fetch.
 	return f, nil
 }
 
-func newStore(c config.Config, origin bucket.Origin, limits probe.Limits, log *slog.Logger, now func() time.Time) (*bucket.Store, error) {
+// reserve is how a store finds a quiet moment: see bucket.Options.
+type reserve func(context.Context, string) (*fetch.Place, error)
+
+func newStore(c config.Config, origin bucket.Origin, quiet reserve, limits probe.Limits, log *slog.Logger, now func() time.Time) (*bucket.Store, error) {
 	o := bucket.Options{
-		Root: c.Root, Origin: origin, MaxBytes: int64(c.Fetch.MaxBytes), Limits: limits,
+		Root: c.Root, Origin: origin, Reserve: quiet, MaxBytes: int64(c.Fetch.MaxBytes), Limits: limits,
 		DenyHosts: c.Fetch.DenyHosts,
 		MinFree:   int64(c.Store.MinFree), MinFreeInodes: c.Store.MinFreeInodes,
 		Now: now, Log: log,

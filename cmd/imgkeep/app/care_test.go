@@ -15,6 +15,7 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
+	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
 )
 
@@ -33,7 +34,7 @@ func TestCommandsWhileServing(t *testing.T) {
 	c.Root = filepath.Join(t.TempDir(), "store")
 	c.Store.MinFree, c.Store.MinFreeInodes = 0, 0
 	log := slog.New(slog.DiscardHandler)
-	store, err := newStore(c, same{}, probe.Limits{}, log, time.Now)
+	store, err := newStore(c, same{}, nil, probe.Limits{}, log, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +62,7 @@ func TestCommandsWhileServing(t *testing.T) {
 		}
 	}
 	refused()
-	stop, err := care(ctx, c, store, log)
+	stop, err := care(ctx, c, admin.Options{Store: store, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,6 +52,7 @@ defaults, in this order. 'imgkeep config' prints what results.
 
 		newSignCommand(a),
 
+		newPopulateCommand(a),
 		newScrubCommand(a),
 		newReindexCommand(a),
 		newBackupCommand(a),

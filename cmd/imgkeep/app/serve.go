@@ -16,6 +16,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/sign"
 )
@@ -90,7 +91,7 @@ func (a *app) serve(ctx context.Context, c config.Config) (err error) {
 	if parts.hot != nil {
 		go parts.hot.Run(ctx)
 	}
-	stopCare, err := care(ctx, c, parts.store, log)
+	stopCare, err := care(ctx, c, admin.Options{Store: parts.store, Keeper: parts.keeper, Log: log})
 	if err != nil {
 		return err
 	}

@@ -8,9 +8,13 @@
 //	POST /scrub    {"rate":N,"repair":B}   finding and progress messages, then the report
 //	POST /compact  {}                      the figures of the index before and after
 //	GET  /status                           the figures of the index
+//	POST /populate {"bucket":S,"url":B,"sizes":[S]}  what became of the URL
+//	POST /add      the bytes of an image; in the query bucket and url (URL-encoded base64)
+//	                                       what became of it
 //
 // Whoever leaves ends the work that he has asked for. One scrub or compact runs
-// at a time; another is told so.
+// at a time; another is told so. URLs are base64 where they stand in JSON, since
+// what people have in their files need not be UTF-8.
 //
 // What it promises: only root and the user that the server runs as are answered,
 // by the credentials that the kernel tells of the peer; the socket's mode, 0600,
@@ -44,6 +48,26 @@ type Compacted struct {
 	After  bucket.Figures `json:"after"`
 }
 
+// PopulateRequest asks for a URL to be kept before somebody looks at it.
+type PopulateRequest struct {
+	Bucket string   `json:"bucket"`
+	URL    []byte   `json:"url"`   // as it was written
+	Sizes  []string `json:"sizes"` // to be made of it
+}
+
+// Outcome is what became of a URL that was to be kept.
+type Outcome struct {
+	Kept  bool  `json:"kept"`            // now; otherwise it was there, or failed
+	Bytes int64 `json:"bytes,omitempty"` // of the original
+	Made  int   `json:"made,omitempty"`  // sizes, now
+	// Code and Detail say why it failed: a stable word, and a line for the
+	// operator. Empty: it has not.
+	Code   string `json:"code,omitempty"`
+	Detail string `json:"detail,omitempty"`
+	// Stop says that others would fail as well.
+	Stop bool `json:"stop,omitempty"`
+}
+
 // message is a line of an answer: one of them is set.
 type message struct {
 	Finding   *bucket.Finding     `json:"finding,omitempty"`
@@ -51,6 +75,7 @@ type message struct {
 	Scrubbed  *bucket.ScrubReport `json:"scrubbed,omitempty"`
 	Compacted *Compacted          `json:"compacted,omitempty"`
 	Status    *bucket.Figures     `json:"status,omitempty"`
+	Outcome   *Outcome            `json:"outcome,omitempty"`
 	Error     string              `json:"error,omitempty"`
 }
 

@@ -2,8 +2,11 @@ package admin
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -22,26 +25,40 @@ type Store interface {
 	Figures() (bucket.Figures, error)
 }
 
+// Keeper keeps images that nobody has asked for. An Outcome tells what went
+// wrong.
+type Keeper interface {
+	Populate(context.Context, PopulateRequest) Outcome
+	Add(bucket, url string, image io.Reader) Outcome
+}
+
 const (
 	maxRequest = 64 << 10
+	addPath    = "/add"
 	// every is how often progress is told, at most.
 	every = 200 * time.Millisecond
 )
 
-// Server answers requests on a store.
-type Server struct {
-	store Store
-	log   *slog.Logger
-	uid   int // besides root, who is answered
-	work  sync.Mutex
+// Options say what a Server answers with.
+type Options struct {
+	Store  Store
+	Keeper Keeper       // POST /populate and /add; nil: none
+	Log    *slog.Logger // nil: none
 }
 
-// NewServer returns a server for a store. log may be nil.
-func NewServer(store Store, log *slog.Logger) *Server {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+// Server answers requests on a store.
+type Server struct {
+	Options
+	uid  int // besides root, who is answered
+	work sync.Mutex
+}
+
+// NewServer returns a server for a store.
+func NewServer(o Options) *Server {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{store: store, log: log, uid: os.Geteuid()}
+	return &Server{Options: o, uid: os.Geteuid()}
 }
 
 // Serve answers until ctx ends, and then breaks off what is under way and
@@ -51,13 +68,17 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	mux.HandleFunc("POST /scrub", s.scrub)
 	mux.HandleFunc("POST /compact", s.compact)
 	mux.HandleFunc("GET /status", s.status)
+	if s.Keeper != nil {
+		mux.HandleFunc("POST /populate", s.populate)
+		mux.HandleFunc("POST "+addPath, s.add)
+	}
 	server := &http.Server{
 		Handler:           s.guard(mux),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext:       withPeer,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
@@ -74,7 +95,7 @@ func (s *Server) Scrub(ctx context.Context, o bucket.ScrubOptions) (bucket.Scrub
 		return bucket.ScrubReport{}, errBusy
 	}
 	defer s.work.Unlock()
-	return s.store.Scrub(ctx, o)
+	return s.Store.Scrub(ctx, o)
 }
 
 var errBusy = fmt.Errorf("the server is at a scrub or at compacting already: try again when that is done")
@@ -101,11 +122,13 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		uid, ok := r.Context().Value(peerKey{}).(int)
 		if !ok || uid != 0 && uid != s.uid {
-			s.log.Warn("admin socket: refused", "uid", uid)
+			s.Log.Warn("admin socket: refused", "uid", uid)
 			fail(w, http.StatusForbidden, fmt.Errorf("user %d may not: only root and user %d", uid, s.uid))
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+		if r.URL.Path != addPath { // whose body is bounded by what an image may have
+			r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+		}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -157,14 +180,14 @@ func (s *Server) scrub(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err)
 		return
 	}
-	s.log.Info("scrub begins", "rate", q.Rate, "repair", q.Repair)
+	s.Log.Info("scrub begins", "rate", q.Rate, "repair", q.Repair)
 	a := newAnswers(w)
 	report, err := s.Scrub(r.Context(), bucket.ScrubOptions{
 		Rate: q.Rate, Repair: q.Repair,
 		Found:    func(f bucket.Finding) { a.send(message{Finding: &f}) },
 		Progress: func(p bucket.Progress) { a.send(message{Progress: &p}) },
 	})
-	s.log.Info("scrub ends", "found", report.Found, "remain", report.Remain, "error", err)
+	s.Log.Info("scrub ends", "found", report.Found, "remain", report.Remain, "error", err)
 	a.end(message{Scrubbed: &report}, err)
 }
 
@@ -174,14 +197,37 @@ func (s *Server) compact(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.work.Unlock()
-	before, after, err := s.store.Compact()
-	s.log.Info("index compacted", "before", before.Bytes, "after", after.Bytes, "error", err)
+	before, after, err := s.Store.Compact()
+	s.Log.Info("index compacted", "before", before.Bytes, "after", after.Bytes, "error", err)
 	newAnswers(w).end(message{Compacted: &Compacted{before, after}}, err)
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	f, err := s.store.Figures()
+	f, err := s.Store.Figures()
 	newAnswers(w).end(message{Status: &f}, err)
+}
+
+func (s *Server) populate(w http.ResponseWriter, r *http.Request) {
+	var q PopulateRequest
+	if err := decode(r, &q); err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return
+	}
+	outcome := s.Keeper.Populate(r.Context(), q)
+	newAnswers(w).end(message{Outcome: &outcome}, r.Context().Err())
+}
+
+func (s *Server) add(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	url, err := base64.StdEncoding.DecodeString(query.Get("url"))
+	if err != nil || len(query["bucket"]) != 1 || len(query["url"]) != 1 {
+		fail(w, http.StatusBadRequest, errors.New("the request is not understood: want bucket, and url in base64"))
+		return
+	}
+	outcome := s.Keeper.Add(query.Get("bucket"), string(url), r.Body)
+	io.Copy(io.Discard, r.Body) // or a client that is still sending would not get to the answer
+	s.Log.Info("image added", "bucket", query.Get("bucket"), "kept", outcome.Kept, "bytes", outcome.Bytes, "code", outcome.Code)
+	newAnswers(w).end(message{Outcome: &outcome}, r.Context().Err())
 }
 
 func decode(r *http.Request, v any) error {

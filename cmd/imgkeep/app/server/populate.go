@@ -28,10 +28,10 @@ type Populated struct {
 }
 
 // NewPopulator returns a Populator that works by the Store, the Resizer, Sizes
-// and Quality of o. The Resizer has this many decoders.
+// and Quality of o. The Resizer has this many decoders; nil: no sizes are made.
 func NewPopulator(o Options, decoders int) (*Populator, error) {
-	if o.Store == nil || o.Resizer == nil {
-		return nil, errors.New("a populator needs a store and a resizer")
+	if o.Store == nil {
+		return nil, errors.New("a populator needs a store")
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -75,6 +75,9 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 // limits are the sizes that things are made for, by their names.
 func (p *Populator) limits(sizes []string) (map[string]resize.Size, error) {
 	limits := map[string]resize.Size{}
+	if p.s.Resizer == nil && len(sizes) > 0 {
+		return nil, errors.New("there is no decoder to make sizes with")
+	}
 	if len(sizes) > resize.MaxTargets {
 		return nil, fmt.Errorf("%w: at most %d at once", errSize, resize.MaxTargets)
 	}
