@@ -38,7 +38,7 @@ var rules = map[string]rule{
 			"cmd/imgkeep/app/admin", "cmd/imgkeep/app/config", "cmd/imgkeep/app/server",
 			"bucket", "bucket/fetch", "bucket/probe", "nginx", "resize", "sign",
 			"github.com/coreos/go-systemd/v22", "github.com/dustin/go-humanize",
-			"github.com/schollz/progressbar/v3", "github.com/spf13/cobra",
+			"github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "golang.org/x/sync/errgroup",
 		},
 		tests: []string{"github.com/rogpeppe/go-internal/testscript"},
 	},

@@ -53,6 +53,8 @@ defaults, in this order. 'imgkeep config' prints what results.
 		newSignCommand(a),
 
 		newPopulateCommand(a),
+		newAddCommand(a),
+		newImportCommand(a),
 		newScrubCommand(a),
 		newReindexCommand(a),
 		newBackupCommand(a),
