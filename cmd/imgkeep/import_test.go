@@ -163,9 +163,9 @@ func TestImport(t *testing.T) {
 			now := time.Now()
 			for _, k := range images {
 				message := k.bucket + "/" + k.ext
-				s.get("/" + k.bucket + "/full/" + signature(secret, message, now) + "/" + k.ext).isBytes(http.DetectContentType(k.image), k.image)
+				s.get("/"+k.bucket+"/full/"+signature(secret, message, now)+"/"+k.ext).isBytes(http.DetectContentType(k.image), k.image)
 				if k.bucket == "i" {
-					s.get("/i/full/" + signature(secret, k.ext, now) + "/" + k.ext).isBytes(http.DetectContentType(k.image), k.image)
+					s.get("/i/full/"+signature(secret, k.ext, now)+"/"+k.ext).isBytes(http.DetectContentType(k.image), k.image)
 				}
 			}
 			s.get(link("i", "20x20", host+"/pictures/cat")).isImage("image/jpeg")

@@ -63,6 +63,7 @@ defaults, in this order. 'imgkeep config' prints what results.
 
 		newConfigCommand(a),
 		newVersionCommand(a),
+		newManCommand(a),
 	)
 	root.SetHelpCommand(newHelpCommand())
 	root.SetCompletionCommandGroupID(groupOther)
