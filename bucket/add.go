@@ -8,7 +8,6 @@ import (
 	"io"
 	"time"
 
-	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
 )
@@ -39,7 +38,7 @@ func (s *Store) Add(bucket, url string, r io.Reader) (_ Image, added bool, err e
 	if b == nil {
 		return Image{}, false, ErrNoBucket
 	}
-	if fetch.MatchHost(s.denyHosts, hostOf(url)) {
+	if s.denied != nil && s.denied(hostOf(url)) {
 		return Image{}, false, ErrDenied
 	}
 	if err := s.hasRoom(); err != nil {

@@ -35,7 +35,7 @@ func BenchmarkPopulate(b *testing.B) {
 		w.Write(body)
 	})
 	rates := map[string][]float64{}
-	peak := map[string]int64{}
+	memory := map[string]int{} // MiB
 	for round := range rounds {
 		w := newWorld(b, settings{"fetch.concurrency": 64, "fetch.per_host": 64, "log.level": "info"})
 		w.origin.Server.Config.Handler = images
@@ -50,11 +50,11 @@ func BenchmarkPopulate(b *testing.B) {
 				b.Fatalf("%s: %v\n%s", name, err, out)
 			}
 			rates[name] = append(rates[name], float64(count)/time.Since(began).Seconds())
-			rss := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
+			most := int(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss >> 10)
 			if served != nil {
-				rss = residentPeak(b, served.cmd.Process.Pid)
+				most = peak(b, served.cmd.Process.Pid)
 			}
-			peak[name] = max(peak[name], rss)
+			memory[name] = max(memory[name], most)
 		}
 		files := filepath.Join(w.dir, "wget")
 		if err := os.Mkdir(files, 0o755); err != nil {
@@ -84,28 +84,8 @@ func BenchmarkPopulate(b *testing.B) {
 		return m
 	}
 	for _, name := range []string{"xargs -P 16 wget", "populate, alone", "populate, served"} {
-		fmt.Fprintf(&out, "| %s | %.0f | %.2f | %.1f |\n", name, best(name), best(name)/best("xargs -P 16 wget"), float64(peak[name])/1024)
+		fmt.Fprintf(&out, "| %s | %.0f | %.2f | %d |\n", name, best(name), best(name)/best("xargs -P 16 wget"), memory[name])
 	}
 	b.Log(out.String())
 	b.ReportMetric(best("populate, alone")/best("xargs -P 16 wget"), "ratio-to-wget")
-}
-
-// residentPeak is the most memory that a process has had, in KiB.
-func residentPeak(b *testing.B, pid int) int64 {
-	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmHWM:" {
-			n, err := strconv.ParseInt(f[1], 10, 64)
-			if err != nil {
-				b.Fatal(err)
-			}
-			return n
-		}
-	}
-	b.Fatal("no VmHWM")
-	return 0
 }
