@@ -31,20 +31,14 @@ func (s *Store) Keep(ctx context.Context, bucket, url string) (Image, error) {
 	if !errors.Is(err, ErrNotKept) {
 		return image, err
 	}
-	return fly(ctx, s, "keep\x00"+bucket+"\x00"+url, func(ctx context.Context) (Image, error) {
-		// An earlier flight may have landed since.
-		if image, err := s.Find(bucket, url); !errors.Is(err, ErrNotKept) {
-			return image, err
-		}
-		return s.fetchAndKeep(ctx, bucket, url)
-	})
+	return s.keepHurried(ctx, bucket, url)
 }
 
-func (s *Store) fetchAndKeep(ctx context.Context, bucket, url string) (Image, error) {
+func (s *Store) fetchAndKeep(ctx context.Context, bucket, url string, at *fetch.Place) (Image, error) {
 	if err := s.hasRoom(); err != nil {
 		return Image{}, err
 	}
-	d, err := s.downloadApproved(ctx, bucket, url)
+	d, err := s.downloadApproved(ctx, bucket, url, at)
 	if err != nil {
 		return Image{}, err
 	}
@@ -78,8 +72,8 @@ type download struct {
 }
 
 // downloadApproved is download for an image that nobody has approved of yet.
-func (s *Store) downloadApproved(ctx context.Context, bucket, url string) (download, error) {
-	d, err := s.download(ctx, bucket, url)
+func (s *Store) downloadApproved(ctx context.Context, bucket, url string, at *fetch.Place) (download, error) {
+	d, err := s.download(ctx, bucket, url, at)
 	if err != nil {
 		return download{}, err
 	}
@@ -92,17 +86,18 @@ func (s *Store) downloadApproved(ctx context.Context, bucket, url string) (downl
 
 // download fetches an image: from its origin or, where that says that it is gone,
 // from the first fallback that has it. A failure that says something about the
-// image is remembered, and it is the origin's.
-func (s *Store) download(ctx context.Context, bucket, url string) (download, error) {
+// image is remembered, and it is the origin's. at is a place that was taken for the
+// origin; nil: one is waited for.
+func (s *Store) download(ctx context.Context, bucket, url string, at *fetch.Place) (download, error) {
 	c := s.settings.Load()
 	hosts := c.buckets[bucket].Hosts
-	d, err := s.fetch(ctx, bucket, url, url, hosts)
+	d, err := s.fetch(ctx, bucket, url, url, hosts, at)
 	var gone *fetch.Error
 	if !errors.As(err, &gone) || gone.Class != fetch.Gone || strings.HasPrefix(url, localURL) {
 		return d, s.fetchFailed(ctx, bucket, url, err)
 	}
 	for _, f := range c.fallbacks {
-		d, err := s.fetch(ctx, bucket, url, f.Around(url), hostsOf(f, hosts))
+		d, err := s.fetch(ctx, bucket, url, f.Around(url), hostsOf(f, hosts), nil)
 		if err == nil {
 			s.log.Info("found elsewhere what is gone from its origin", "bucket", bucket, "host", hostOf(url), "at", f.Host())
 			return d, nil
@@ -129,7 +124,7 @@ func hostsOf(f fetch.Fallback, bucket []string) []string {
 const localURL = "local:"
 
 // fetch fetches the image of a URL from where it is looked for.
-func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []string) (_ download, err error) {
+func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []string, at *fetch.Place) (_ download, err error) {
 	tmp, err := s.temp("image-*")
 	if err != nil {
 		return download{}, err
@@ -143,7 +138,7 @@ func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []str
 	b := c.buckets[bucket]
 	hash := sha256.New()
 	result, err := c.origin.Fetch(ctx, fetch.Request{
-		URL: from, Hosts: hosts, MaxBytes: b.MaxBytes, Limits: c.limits,
+		URL: from, Hosts: hosts, MaxBytes: b.MaxBytes, Limits: c.limits, Place: at,
 		Digest: func() [32]byte { return [32]byte(hash.Sum(nil)) },
 		Denied: func(host string) bool { return s.blockedHost(host) != nil },
 	}, io.MultiWriter(diskWriter{s.disk, tmp}, hash))
@@ -285,7 +280,7 @@ func (s *Store) fetchAndHeal(ctx context.Context, image Image) (err error) {
 		return err
 	}
 	// Without a question: these bytes have been approved of, or are thrown away.
-	d, err := s.download(ctx, image.Bucket, image.URL)
+	d, err := s.download(ctx, image.Bucket, image.URL, nil)
 	var f *Failure
 	if errors.As(err, &f) {
 		return fmt.Errorf("%w: %w", ErrLost, err)
@@ -350,7 +345,7 @@ func (s *Store) Fetch(ctx context.Context, bucket, url string) (*Passing, error)
 	if err := s.hasRoom(); err != nil {
 		return nil, err
 	}
-	d, err := s.downloadApproved(ctx, bucket, url)
+	d, err := s.downloadApproved(ctx, bucket, url, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -79,11 +79,26 @@ func (s *Store) make(ctx context.Context, image Image, path string, maker Maker)
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	kills, err := s.decodable(image)
+	if err := s.hasRoom(); err != nil {
+		return err
+	}
+	var data []byte
+	err := s.readWhole(ctx, image, func(original io.Reader) (err error) {
+		data, err = maker(ctx, original, image.Bytes)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	if err := s.hasRoom(); err != nil {
+	return s.storeMade(image, path, data)
+}
+
+// readWhole has an original read, and checks its digest: the bytes come before
+// what reader says, which may have choked on wrong ones. It remembers images that
+// end decoders, and keeps them from more.
+func (s *Store) readWhole(ctx context.Context, image Image, reader func(io.Reader) error) error {
+	kills, err := s.decodable(image)
+	if err != nil {
 		return err
 	}
 	original, err := s.Open(ctx, image)
@@ -92,7 +107,7 @@ func (s *Store) make(ctx context.Context, image Image, path string, maker Maker)
 	}
 	defer original.Close()
 	hash := sha256.New()
-	data, makeErr := maker(ctx, io.TeeReader(original, hash), image.Bytes)
+	readErr := reader(io.TeeReader(original, hash))
 	// A decoder that fails may have left bytes unread.
 	if _, err := io.Copy(hash, original); err != nil {
 		return fmt.Errorf("read the original: %w", err)
@@ -100,15 +115,17 @@ func (s *Store) make(ctx context.Context, image Image, path string, maker Maker)
 	if got := Digest(hash.Sum(nil)); got != image.Digest {
 		return fmt.Errorf("%w: its digest is %s", errDamaged, got)
 	}
-	if errors.Is(makeErr, ErrDeadly) {
-		return s.blame(image, makeErr)
+	if errors.Is(readErr, ErrDeadly) {
+		return s.blame(image, readErr)
 	}
-	if makeErr != nil {
-		return makeErr
-	}
-	if kills > 0 {
+	if readErr == nil && kills > 0 {
 		s.acquit(image)
 	}
+	return readErr
+}
+
+// storeMade keeps what was made; no bytes are the original itself.
+func (s *Store) storeMade(image Image, path string, data []byte) error {
 	s.removing.RLock()
 	defer s.removing.RUnlock()
 	if err := s.stillKept(image); err != nil {

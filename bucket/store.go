@@ -43,6 +43,9 @@ type Options struct {
 	Root    string   // folder of the store; made where there is none
 	Buckets []Bucket // at least one; made where they are missing
 	Origin  Origin
+	// Reserve waits until Origin has a place for a fetch that nobody waits for:
+	// [fetch.Fetcher.Reserve]. nil: such fetches do not wait.
+	Reserve func(ctx context.Context, url string) (*fetch.Place, error)
 
 	MaxBytes  int64        // of an image; 0: no limit
 	Limits    probe.Limits // of an image
@@ -80,6 +83,7 @@ type Store struct {
 	index   *index.DB
 	journal journal // of blocks, which are of all buckets
 	flights singleflight.Group
+	hurries hurries
 
 	// removing is held, to read, from the check that something may be kept until
 	// it is, and by what removes, so that nothing is removed in between.
@@ -109,6 +113,7 @@ type openBucket struct {
 type settings struct {
 	buckets   map[string]Bucket
 	origin    Origin
+	reserve   func(ctx context.Context, url string) (*fetch.Place, error)
 	limits    probe.Limits
 	denied    func(host string) bool // nil: none is
 	fallbacks []fetch.Fallback
@@ -120,9 +125,12 @@ type settings struct {
 
 func newSettings(o Options) (*settings, error) {
 	c := &settings{
-		buckets: map[string]Bucket{}, origin: o.Origin, limits: o.Limits,
+		buckets: map[string]Bucket{}, origin: o.Origin, reserve: o.Reserve, limits: o.Limits,
 		approver: o.Approver, open: o.ApproveOpen,
 		minFree: uint64(max(o.MinFree, 0)), minInodes: uint64(max(o.MinFreeInodes, 0)),
+	}
+	if c.reserve == nil {
+		c.reserve = func(context.Context, string) (*fetch.Place, error) { return nil, nil }
 	}
 	for i, template := range o.Fallbacks {
 		f, err := fetch.ParseFallback(template)

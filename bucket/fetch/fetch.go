@@ -101,6 +101,8 @@ type Request struct {
 	// Digest returns the SHA-256 of what dst has been given, for Options.Removed.
 	// nil: those are not compared by their digests.
 	Digest func() [32]byte
+	// Place is one that Reserve has taken for URL. nil: Fetch waits for one.
+	Place *Place
 }
 
 // Result is what was fetched.
@@ -300,9 +302,9 @@ func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (Re
 	if r.Denied != nil && r.Denied(to.host) {
 		return Result{}, errorf(Denied, to.host, "host is denied by the operator")
 	}
-	p := place{limit: f.limit}
+	p := f.placeFor(r)
 	defer p.release()
-	if err := f.enterSite(ctx, &p, to); err != nil {
+	if err := f.enterSite(ctx, p, to); err != nil {
 		return Result{}, err
 	}
 	// The clock starts with the work. Waiting for a place is not the origin's
@@ -332,7 +334,7 @@ func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (Re
 		}
 		// A redirect to another site counts there: a hundred hosts that all lead
 		// to one victim are no way around the limit for that one.
-		if err := f.enterSite(ctx, &p, to); err != nil {
+		if err := f.enterSite(ctx, p, to); err != nil {
 			return Result{}, err
 		}
 	}

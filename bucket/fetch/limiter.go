@@ -25,11 +25,15 @@ type limiter struct {
 	waiting int
 	sites   map[string]*site
 	turns   *list.List // of *site: those with waiters, whose turn is next in front
+
+	idle   int       // running, of those that nobody waits for: see idle.go
+	idlers list.List // of *idler, the oldest in front: they come after all waiters
 }
 
 type site struct {
 	key     string
 	running int
+	idle    int           // of running
 	waiters *list.List    // of *waiter, the oldest in front
 	turn    *list.Element // in turns; nil: no waiters
 }
@@ -148,6 +152,7 @@ func (l *limiter) release(s *site) {
 func (l *limiter) dispatch() {
 	for l.running < l.total && l.next() {
 	}
+	l.dispatchIdle()
 }
 
 // next gives one place, if there is a waiter for it.

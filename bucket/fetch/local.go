@@ -33,9 +33,9 @@ func (f *Fetcher) fetchLocal(ctx context.Context, r Request, dst io.Writer) (Res
 	if len(r.Hosts) > 0 {
 		return Result{}, errorf(Refused, "", "a local file is not on the bucket's list of hosts")
 	}
-	p := place{limit: f.limit}
+	p := f.placeFor(r)
 	defer p.release()
-	if err := f.enter(ctx, &p, localScheme, "", f.usual.perHost); err != nil {
+	if err := f.enter(ctx, p, localScheme, "", f.usual.perHost); err != nil {
 		return Result{}, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, f.o.Timeout, errTimeout)

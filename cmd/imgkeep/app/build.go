@@ -21,6 +21,7 @@ import (
 	"imgkeep/bucket/approve"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
+	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/metrics"
 	"imgkeep/cmd/imgkeep/app/server"
@@ -46,12 +47,24 @@ type parts struct {
 type current struct {
 	config  config.Config
 	server  *server.Server
+	keeper  localKeeper
 	fetcher *fetch.Fetcher
 }
 
 // ServeHTTP answers by the configuration in force when a request comes.
 func (p *parts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.current.Load().server.ServeHTTP(w, r)
+}
+
+// Populate and Add keep images by the configuration in force when they are asked
+// for.
+func (p *parts) Populate(ctx context.Context, q admin.PopulateRequest) admin.Outcome {
+	return p.current.Load().keeper.Populate(ctx, q)
+}
+
+// Add is like Populate.
+func (p *parts) Add(bucket, url string, image io.Reader) admin.Outcome {
+	return p.current.Load().keeper.Add(bucket, url, image)
 }
 
 // build makes the parts. What is cheap to check comes first, and the store last
@@ -83,7 +96,7 @@ func (a *app) build(c config.Config, log *slog.Logger) (_ *parts, err error) {
 		}
 		sources.HotLinks = p.hot.Len
 	}
-	if next.server, err = p.newServer(c); err != nil {
+	if err := p.complete(next); err != nil {
 		return nil, err
 	}
 	p.current.Store(next)
@@ -110,7 +123,7 @@ func (p *parts) prepare(c config.Config) (*current, bucket.Options, error) {
 	if err != nil {
 		return nil, o, err
 	}
-	if o, err = storeOptions(c, p.metrics.Origin(fetcher), limits, p.log, p.now); err != nil {
+	if o, err = storeOptions(c, p.metrics.Origin(fetcher), fetcher.Reserve, limits, p.log, p.now); err != nil {
 		return nil, o, err
 	}
 	return &current{config: c, fetcher: fetcher}, o, nil
@@ -125,6 +138,15 @@ func newPlaceholder(c config.Config) (*server.Placeholder, error) {
 		return nil, usagef("placeholder: %w", err)
 	}
 	return placeholder, nil
+}
+
+// complete makes what needs the store and the decoders.
+func (p *parts) complete(next *current) (err error) {
+	if next.server, err = p.newServer(next.config); err != nil {
+		return err
+	}
+	next.keeper, err = newKeeper(next.config, p.store, p.pool, p.now)
+	return err
 }
 
 // newServer makes the handler, once all it needs is there.
@@ -216,17 +238,20 @@ func newFetcher(c config.Fetch, mine *own, log *slog.Logger, now func() time.Tim
 	return f, nil
 }
 
-func newStore(c config.Config, origin bucket.Origin, limits probe.Limits, log *slog.Logger, now func() time.Time) (*bucket.Store, error) {
-	o, err := storeOptions(c, origin, limits, log, now)
+// reserve is how a store finds a quiet moment: see bucket.Options.
+type reserve func(context.Context, string) (*fetch.Place, error)
+
+func newStore(c config.Config, origin bucket.Origin, quiet reserve, limits probe.Limits, log *slog.Logger, now func() time.Time) (*bucket.Store, error) {
+	o, err := storeOptions(c, origin, quiet, limits, log, now)
 	if err != nil {
 		return nil, err
 	}
 	return openStore(c, o, log)
 }
 
-func storeOptions(c config.Config, origin bucket.Origin, limits probe.Limits, log *slog.Logger, now func() time.Time) (bucket.Options, error) {
+func storeOptions(c config.Config, origin bucket.Origin, quiet reserve, limits probe.Limits, log *slog.Logger, now func() time.Time) (bucket.Options, error) {
 	o := bucket.Options{
-		Root: c.Root, Origin: origin, MaxBytes: int64(c.Fetch.MaxBytes), Limits: limits,
+		Root: c.Root, Origin: origin, Reserve: quiet, MaxBytes: int64(c.Fetch.MaxBytes), Limits: limits,
 		DenyHosts: c.Fetch.DenyHosts, Fallbacks: c.Fetch.Fallbacks,
 		MinFree: int64(c.Store.MinFree), MinFreeInodes: c.Store.MinFreeInodes,
 		Now: now, Log: log,

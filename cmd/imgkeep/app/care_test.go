@@ -34,7 +34,7 @@ func TestCommandsWhileServing(t *testing.T) {
 	c.Root = filepath.Join(t.TempDir(), "store")
 	c.Store.MinFree, c.Store.MinFreeInodes = 0, 0
 	log := slog.New(slog.DiscardHandler)
-	store, err := newStore(c, same{}, probe.Limits{}, log, time.Now)
+	store, err := newStore(c, same{}, nil, probe.Limits{}, log, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}

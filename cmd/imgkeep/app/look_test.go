@@ -26,7 +26,7 @@ func TestLooking(t *testing.T) {
 	c.Store.MinFree, c.Store.MinFreeInodes = 0, 0
 	log := slog.New(slog.DiscardHandler)
 	open := func() *bucket.Store {
-		store, err := newStore(c, same{}, probe.Limits{}, log, time.Now)
+		store, err := newStore(c, same{}, nil, probe.Limits{}, log, time.Now)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -24,6 +24,9 @@ type progress struct {
 	stage    string
 	bar      *progressbar.ProgressBar
 	last     time.Time
+
+	note string // besides figures, after the stage
+	its  bool   // things a second are told
 }
 
 func newProgress(w io.Writer, now func() time.Time) *progress {
@@ -39,7 +42,7 @@ func (p *progress) show(x bucket.Progress) {
 	if !p.terminal {
 		if p.now().Sub(p.last) >= plainEvery {
 			p.last = p.now()
-			fmt.Fprintln(p.w, "imgkeep: "+plain(x))
+			fmt.Fprintln(p.w, "imgkeep: "+plain(x)+p.note)
 		}
 		return
 	}
@@ -56,6 +59,7 @@ func (p *progress) show(x bucket.Progress) {
 			progressbar.OptionShowBytes(x.Bytes),
 			progressbar.OptionUseIECUnits(true),
 			progressbar.OptionShowCount(),
+			p.rate(),
 			progressbar.OptionSetPredictTime(true),
 			progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionFullWidth(),
@@ -65,7 +69,17 @@ func (p *progress) show(x bucket.Progress) {
 	if x.Total > 0 && p.bar.GetMax64() != x.Total {
 		p.bar.ChangeMax64(x.Total)
 	}
+	if p.note != "" {
+		p.bar.Describe(x.Stage + p.note)
+	}
 	p.bar.Set64(x.Done)
+}
+
+func (p *progress) rate() progressbar.Option {
+	if p.its {
+		return progressbar.OptionShowIts()
+	}
+	return func(*progressbar.ProgressBar) {}
 }
 
 // clear takes the bar away, before other output and at the end.

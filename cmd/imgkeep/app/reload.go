@@ -107,7 +107,7 @@ func (r *reloader) attempt() (admin.Reloaded, error) {
 	if err != nil {
 		return admin.Reloaded{}, err
 	}
-	if next.server, err = p.newServer(c); err != nil {
+	if err := p.complete(next); err != nil {
 		return admin.Reloaded{}, err
 	}
 	if err := p.store.Reconfigure(options); err != nil {

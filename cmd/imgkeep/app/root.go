@@ -68,6 +68,9 @@ defaults, in this order. 'imgkeep config' prints what results.
 		newBlockCommand(a),
 		newUnblockCommand(a),
 
+		newPopulateCommand(a),
+		newAddCommand(a),
+		newImportCommand(a),
 		newScrubCommand(a),
 		newReindexCommand(a),
 		newBackupCommand(a),
@@ -77,6 +80,7 @@ defaults, in this order. 'imgkeep config' prints what results.
 
 		newConfigCommand(a),
 		newVersionCommand(a),
+		newManCommand(a),
 	)
 	root.SetHelpCommand(newHelpCommand())
 	root.SetCompletionCommandGroupID(groupOther)

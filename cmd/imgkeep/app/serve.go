@@ -101,7 +101,7 @@ func (a *app) serve(ctx context.Context, c config.Config, load func() (config.Co
 	}
 	reloader := &reloader{load: load, parts: parts, level: level, log: log}
 	stopCare, err := care(ctx, c, admin.Options{
-		Store: parts.store, Metrics: parts.metrics.Handler(), Log: log,
+		Store: parts.store, Keeper: parts, Metrics: parts.metrics.Handler(), Log: log,
 		Scrubbed: func(r bucket.ScrubReport) { parts.metrics.Scrubbed(r, a.Now()) },
 		DropHot:  parts.dropHot(), Reload: reloader.reload, Audit: a.audit(c),
 	})

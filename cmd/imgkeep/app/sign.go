@@ -53,7 +53,7 @@ signed; the exit status is then 3, or 1 where none could be.`,
 	config.BindFlag(flags.Lookup("secret"), "sign.secrets")
 	config.BindFlag(flags.Lookup("allow-weak-secret"), "sign.allow_weak_secret")
 	for flag, complete := range map[string]cobra.CompletionFunc{
-		"bucket": s.completeBucket,
+		"bucket": completeBucket(a),
 		"size":   s.completeSize,
 		"secret": cobra.NoFileCompletions,
 		"at":     cobra.NoFileCompletions,
@@ -128,11 +128,9 @@ func (s *signCommand) run(cmd *cobra.Command, urls []string) error {
 
 // prepare checks everything that is the same for all URLs.
 func (s *signCommand) prepare(c config.Config) error {
-	if s.bucket == "" {
-		s.bucket = c.Buckets[0].Name
-	}
-	if names := bucketNames(c); !slices.Contains(names, s.bucket) {
-		return fmt.Errorf("--bucket: %q is not one of %s", s.bucket, strings.Join(names, ", "))
+	var err error
+	if s.bucket, err = bucketFlag(c, s.bucket); err != nil {
+		return err
 	}
 	if err := checkSize(c, s.size); err != nil {
 		return fmt.Errorf("--size: %w", err)
@@ -143,7 +141,6 @@ func (s *signCommand) prepare(c config.Config) error {
 	if s.bucketless && s.bucket != c.Sign.Bucketless {
 		return fmt.Errorf("--bucketless: no server accepts this in bucket %q unless sign.bucketless names it (IMGKEEP_SIGN_BUCKETLESS=%s)", s.bucket, s.bucket)
 	}
-	var err error
 	if s.time, err = parseTime(s.at, s.app.Now); err != nil {
 		return fmt.Errorf("--at: %w", err)
 	}
@@ -226,12 +223,15 @@ func parseTime(s string, now func() time.Time) (time.Time, error) {
 	return t, nil
 }
 
-func (s *signCommand) completeBucket(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	c, _, err := config.Load(s.app.configFile, cmd.Flags())
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
+// completeBucket completes a flag with the buckets of the configuration.
+func completeBucket(a *app) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		c, _, err := config.Load(a.configFile, cmd.Flags())
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		return bucketNames(c), cobra.ShellCompDirectiveNoFileComp
 	}
-	return bucketNames(c), cobra.ShellCompDirectiveNoFileComp
 }
 
 func (s *signCommand) completeSize(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {

@@ -50,7 +50,7 @@ func (a *app) openStore(c config.Config) (*bucket.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newStore(c, fetcher, limits, log, a.Now)
+	return newStore(c, fetcher, fetcher.Reserve, limits, log, a.Now)
 }
 
 // isStore tells a store from a misspelt path, in which opening would make one.

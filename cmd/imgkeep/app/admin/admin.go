@@ -15,10 +15,14 @@
 //	GET  /stats                            the figures of the store
 //	POST /reload   {}                      which settings have changed
 //	GET  /metrics                          what Prometheus reads, in its own format
+//	POST /populate {"bucket":S,"url":B,"sizes":[S]}  what became of the URL
+//	POST /add      the bytes of an image; in the query bucket and url (URL-encoded base64)
+//	                                       what became of it
 //
 // Whoever leaves ends the work that he has asked for, but for removals. One scrub
 // runs at a time, and one compact; another is told so. But a scrub of the server's
-// own, which may take days, gives way to one that is asked for.
+// own, which may take days, gives way to one that is asked for. To populate and to
+// add take URLs as base64, since what people have in their files need not be UTF-8.
 //
 // What it promises: only root and the user that the server runs as are answered,
 // by the credentials that the kernel tells of the peer; the socket's mode, 0600,
@@ -63,6 +67,26 @@ type Compacted struct {
 	After  bucket.Figures `json:"after"`
 }
 
+// PopulateRequest asks for a URL to be kept before somebody looks at it.
+type PopulateRequest struct {
+	Bucket string   `json:"bucket"`
+	URL    []byte   `json:"url"`   // as it was written
+	Sizes  []string `json:"sizes"` // to be made of it
+}
+
+// Outcome is what became of a URL that was to be kept.
+type Outcome struct {
+	Kept  bool  `json:"kept"`            // now; otherwise it was there, or failed
+	Bytes int64 `json:"bytes,omitempty"` // of the original
+	Made  int   `json:"made,omitempty"`  // sizes, now
+	// Code and Detail say why it failed: a stable word, and a line for the
+	// operator. Empty: it has not.
+	Code   string `json:"code,omitempty"`
+	Detail string `json:"detail,omitempty"`
+	// Stop says that others would fail as well.
+	Stop bool `json:"stop,omitempty"`
+}
+
 // message is a line of an answer: one of them is set.
 type message struct {
 	Finding   *bucket.Finding     `json:"finding,omitempty"`
@@ -77,6 +101,7 @@ type message struct {
 	Item      *Item               `json:"item,omitempty"`
 	Listed    *int                `json:"listed,omitempty"`
 	Reloaded  *Reloaded           `json:"reloaded,omitempty"`
+	Outcome   *Outcome            `json:"outcome,omitempty"`
 	Error     string              `json:"error,omitempty"`
 }
 

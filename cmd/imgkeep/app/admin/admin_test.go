@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -44,6 +45,11 @@ func (s store) Figures() (bucket.Figures, error) { return bucket.Figures{Bytes: 
 // serve starts a server, and returns its client and what stops it.
 func serve(t *testing.T, s Store) (*Client, func()) {
 	t.Helper()
+	return serveOptions(t, Options{Store: s})
+}
+
+func serveOptions(t *testing.T, o Options) (*Client, func()) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "admin.sock")
 	l, err := Listen(path)
 	if err != nil {
@@ -51,7 +57,7 @@ func serve(t *testing.T, s Store) (*Client, func()) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- NewServer(Options{Store: s}).Serve(ctx, l) }()
+	go func() { done <- NewServer(o).Serve(ctx, l) }()
 	var once sync.Once
 	stop := func() {
 		cancel()
@@ -93,6 +99,71 @@ func TestScrub(t *testing.T) {
 	}
 	if _, err := c.Scrub(t.Context(), ScrubRequest{Rate: 5, Repair: true}, nil, nil); err != nil {
 		t.Errorf("without listeners: %v", err)
+	}
+}
+
+// keeper is a test's: what it is asked for, it tells.
+type keeper struct{}
+
+func (keeper) Populate(ctx context.Context, q PopulateRequest) Outcome {
+	if string(q.URL) == "wait" {
+		<-ctx.Done()
+	}
+	return Outcome{Kept: true, Bytes: int64(len(q.Sizes)), Detail: q.Bucket + " " + string(q.URL)}
+}
+
+func (keeper) Add(bucket, url string, image io.Reader) Outcome {
+	n, err := io.Copy(io.Discard, image)
+	return Outcome{Bytes: n, Code: bucket, Detail: fmt.Sprint(url, " ", err), Stop: true}
+}
+
+func TestKeeper(t *testing.T) {
+	c, _ := serveOptions(t, Options{Store: store{}, Keeper: keeper{}})
+	latin := "https://example.com/B\xe4r?<&>" // as it was written, whatever JSON thinks of it
+	got, err := c.Populate(t.Context(), PopulateRequest{Bucket: "i", URL: []byte(latin), Sizes: []string{"150x", "x200"}})
+	if want := (Outcome{Kept: true, Bytes: 2, Detail: "i " + latin}); err != nil || !strings.HasPrefix(got.Detail, "i https://example.com/B") || got.Bytes != want.Bytes || !got.Kept {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
+	}
+	// An image may be larger than any other request.
+	got, err = c.Add(t.Context(), "f", latin, strings.NewReader(strings.Repeat("x", 4*maxRequest)))
+	if err != nil || got.Bytes != 4*maxRequest || got.Code != "f" || !got.Stop || !strings.HasSuffix(got.Detail, " <nil>") {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := c.Populate(t.Context(), PopulateRequest{URL: make([]byte, maxRequest)}); err == nil || !strings.Contains(err.Error(), "not understood") {
+		t.Errorf("a request too long: %v", err)
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	if _, err := c.Populate(ctx, PopulateRequest{URL: []byte("wait")}); !errors.Is(err, context.Canceled) {
+		t.Errorf("who left: %v", err)
+	}
+	// Without a keeper there is no such request.
+	c, _ = serve(t, store{})
+	if _, err := c.Populate(t.Context(), PopulateRequest{}); err == nil {
+		t.Error("nothing keeps, and it is done")
+	}
+}
+
+// A million calls need no million connections.
+func TestConnectionsAreKept(t *testing.T) {
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	c, _ := serveOptions(t, Options{Store: store{}, Keeper: keeper{}})
+	transport := c.http.Transport.(*http.Transport)
+	dial := transport.DialContext
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[fmt.Sprint(len(seen))] = true
+		return dial(ctx, network, address)
+	}
+	for range 50 {
+		if _, err := c.Populate(t.Context(), PopulateRequest{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(seen) > 1 {
+		t.Errorf("%d connections", len(seen))
 	}
 }
 

@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	neturl "net/url"
 	"syscall"
 
 	"imgkeep/bucket"
@@ -26,7 +28,8 @@ type Client struct {
 func Dial(ctx context.Context, path string) (*Client, error) {
 	var d net.Dialer
 	c := &Client{path: path, http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) },
+		MaxIdleConnsPerHost: maxIdle,
+		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) },
 	}}}
 	_, err := c.Status(ctx)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
@@ -85,6 +88,29 @@ func (c *Client) Retry(ctx context.Context, what string) (bucket.Retried, error)
 	return *m.Retried, nil
 }
 
+// Populate has a URL kept, behind all viewers. It may be called concurrently, and
+// then uses a connection for each call.
+func (c *Client) Populate(ctx context.Context, q PopulateRequest) (Outcome, error) {
+	m, err := c.ask(ctx, http.MethodPost, "/populate", q, nil)
+	if err != nil || m.Outcome == nil {
+		return Outcome{}, cutOff(err)
+	}
+	return *m.Outcome, nil
+}
+
+// Add has the bytes of an image kept under a URL.
+func (c *Client) Add(ctx context.Context, bucket, url string, image io.Reader) (Outcome, error) {
+	query := neturl.Values{"bucket": {bucket}, "url": {base64.StdEncoding.EncodeToString([]byte(url))}}
+	m, err := c.send(ctx, http.MethodPost, "/add?"+query.Encode(), io.NopCloser(image), nil)
+	if err != nil || m.Outcome == nil {
+		return Outcome{}, cutOff(err)
+	}
+	return *m.Outcome, nil
+}
+
+// maxIdle is how many connections are kept for further calls.
+const maxIdle = 1024
+
 // cutOff makes an error of an answer that ended without a result.
 func cutOff(err error) error {
 	if err != nil {
@@ -114,12 +140,16 @@ func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
 
 // ask returns the last message of an answer.
 func (c *Client) ask(ctx context.Context, method, path string, request any, each func(message)) (message, error) {
-	var last message
 	body, err := json.Marshal(request)
 	if err != nil {
-		return last, err
+		return message{}, err
 	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://imgkeep"+path, bytes.NewReader(body))
+	return c.send(ctx, method, path, bytes.NewReader(body), each)
+}
+
+func (c *Client) send(ctx context.Context, method, path string, body io.Reader, each func(message)) (message, error) {
+	var last message
+	r, err := http.NewRequestWithContext(ctx, method, "http://imgkeep"+path, body)
 	if err != nil {
 		return last, err
 	}
@@ -140,6 +170,7 @@ func (c *Client) ask(ctx context.Context, method, path string, request any, each
 			return last, remote(last.Error)
 		}
 		if last.Finding == nil && last.Progress == nil && last.Item == nil {
+			io.Copy(io.Discard, answer.Body) // its end, so that the connection can be used again
 			return last, nil
 		}
 		if each != nil {

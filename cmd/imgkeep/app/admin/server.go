@@ -2,9 +2,11 @@ package admin
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -26,8 +28,16 @@ type Store interface {
 	Looker
 }
 
+// Keeper keeps images that nobody has asked for. An Outcome tells what went
+// wrong.
+type Keeper interface {
+	Populate(context.Context, PopulateRequest) Outcome
+	Add(bucket, url string, image io.Reader) Outcome
+}
+
 const (
 	maxRequest = 64 << 10
+	addPath    = "/add"
 	// every is how often progress is told, at most.
 	every = 200 * time.Millisecond
 )
@@ -35,6 +45,7 @@ const (
 // Options say what a Server answers with.
 type Options struct {
 	Store   Store
+	Keeper  Keeper       // POST /populate and /add; nil: none
 	Metrics http.Handler // GET /metrics; nil: none
 	// Scrubbed is told of each scrub that has ended well; nil: nobody.
 	Scrubbed func(bucket.ScrubReport)
@@ -81,6 +92,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	mux.HandleFunc("POST /reload", s.reload)
 	if s.Metrics != nil {
 		mux.Handle("GET /metrics", s.Metrics)
+	}
+	if s.Keeper != nil {
+		mux.HandleFunc("POST /populate", s.populate)
+		mux.HandleFunc("POST "+addPath, s.add)
 	}
 	server := &http.Server{
 		Handler:           s.guard(mux),
@@ -183,7 +198,9 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			fail(w, http.StatusForbidden, fmt.Errorf("user %d may not: only root and user %d", uid, s.uid))
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+		if r.URL.Path != addPath { // whose body is bounded by what an image may have
+			r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+		}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -300,6 +317,29 @@ func whoAsks(r *http.Request) string {
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	f, err := s.Store.Figures()
 	newAnswers(w).end(message{Status: &f}, err)
+}
+
+func (s *Server) populate(w http.ResponseWriter, r *http.Request) {
+	var q PopulateRequest
+	if err := decode(r, &q); err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return
+	}
+	outcome := s.Keeper.Populate(r.Context(), q)
+	newAnswers(w).end(message{Outcome: &outcome}, r.Context().Err())
+}
+
+func (s *Server) add(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	url, err := base64.StdEncoding.DecodeString(query.Get("url"))
+	if err != nil || len(query["bucket"]) != 1 || len(query["url"]) != 1 {
+		fail(w, http.StatusBadRequest, errors.New("the request is not understood: want bucket, and url in base64"))
+		return
+	}
+	outcome := s.Keeper.Add(query.Get("bucket"), string(url), r.Body)
+	io.Copy(io.Discard, r.Body) // or a client that is still sending would not get to the answer
+	s.Log.Info("image added", "bucket", query.Get("bucket"), "kept", outcome.Kept, "bytes", outcome.Bytes, "code", outcome.Code)
+	newAnswers(w).end(message{Outcome: &outcome}, r.Context().Err())
 }
 
 func decode(r *http.Request, v any) error {

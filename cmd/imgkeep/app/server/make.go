@@ -18,7 +18,7 @@ func (s *Server) maker(image bucket.Image, size resize.Size) bucket.Maker {
 		results, err := s.Resizer.Resize(ctx, original, n, resize.Job{
 			Format:  image.Format.String(),
 			Targets: []resize.Target{{Size: size, Quality: s.Quality}},
-			Check:   func(r []resize.Result) error { return check(r, size, image) },
+			Check:   func(r []resize.Result) error { return check(r, []resize.Size{size}, image) },
 		})
 		if errors.Is(err, resize.ErrDeadly) {
 			return nil, fmt.Errorf("%w: %w", bucket.ErrDeadly, err)
@@ -26,20 +26,34 @@ func (s *Server) maker(image bucket.Image, size resize.Size) bucket.Maker {
 		if err != nil {
 			return nil, err
 		}
-		if fits(image, results[0]) && int64(len(results[0].Data)) >= image.Bytes {
-			return nil, nil // the original is as small as asked, and smaller
-		}
-		return results[0].Data, nil
+		return accept(image, results[0]), nil
 	}
 }
 
-// check trusts no decoder: it has read an enemy's bytes, and may be the enemy
-// by now. What it sends must at least be the image that was asked for.
-func check(results []resize.Result, size resize.Size, image bucket.Image) error {
-	if len(results) != 1 {
-		return fmt.Errorf("%d results", len(results))
+// accept returns the bytes that a decoder has made, or none where the original is
+// as small as asked, and smaller.
+func accept(image bucket.Image, r resize.Result) []byte {
+	if fits(image, r) && int64(len(r.Data)) >= image.Bytes {
+		return nil
 	}
-	r := results[0]
+	return r.Data
+}
+
+// check trusts no decoder: it has read an enemy's bytes, and may be the enemy
+// by now. What it sends must at least be the images that were asked for.
+func check(results []resize.Result, sizes []resize.Size, image bucket.Image) error {
+	if len(results) != len(sizes) {
+		return fmt.Errorf("%d results, and %d were asked for", len(results), len(sizes))
+	}
+	for i, r := range results {
+		if err := checkOne(r, sizes[i], image); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkOne(r resize.Result, size resize.Size, image bucket.Image) error {
 	info, err := probe.Read(bytes.NewReader(r.Data), probe.Limits{Formats: []probe.Format{image.Format}})
 	if err != nil {
 		return err

@@ -1,0 +1,150 @@
+package bucket
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"imgkeep/bucket/index"
+	"imgkeep/bucket/probe"
+)
+
+// What Add says of bytes that it does not keep, besides the errors of package
+// probe and those of Keep.
+var (
+	// ErrTooLarge: more bytes than the bucket's images may have.
+	ErrTooLarge = errors.New("larger than images of this bucket may be")
+	// ErrTaken: other bytes are kept under the URL.
+	ErrTaken = errors.New("another image is kept under this URL")
+)
+
+// Add keeps bytes that somebody has under a canonical URL, as if they had been
+// fetched from it: checked, digested and made durable in the same way. The origin
+// is not asked; a failure that stands against the URL is forgotten.
+//
+// Where the same bytes are kept under the URL already nothing is done, and added
+// is false. Other bytes are not replaced: ErrTaken. An error of r is returned
+// wrapped.
+func (s *Store) Add(bucket, url string, r io.Reader) (_ Image, added bool, err error) {
+	done, err := s.begin()
+	if err != nil {
+		return Image{}, false, err
+	}
+	defer done()
+	c := s.settings.Load()
+	b, ok := c.buckets[bucket]
+	if !ok {
+		return Image{}, false, ErrNoBucket
+	}
+	if c.denied != nil && c.denied(hostOf(url)) {
+		return Image{}, false, ErrDenied
+	}
+	if err := s.blockedURL(url); err != nil {
+		return Image{}, false, err
+	}
+	if err := s.hasRoom(); err != nil {
+		return Image{}, false, err
+	}
+	tmp, err := s.temp("added-*")
+	if err != nil {
+		return Image{}, false, err
+	}
+	defer tmp.Close()
+	defer s.disk.RemoveAll(tmp.Name())
+	hash := sha256.New()
+	scanner := probe.NewScanner(c.limits)
+	if b.MaxBytes > 0 {
+		r = &limited{r: r, left: b.MaxBytes}
+	}
+	// The scanner last: what it refuses has been written for nothing, but an
+	// error of the disk is not taken for the image's.
+	var refusal error
+	n, err := io.Copy(io.MultiWriter(diskWriter{s.disk, tmp}, hash, verdict{scanner, &refusal}), r)
+	switch {
+	case refusal != nil:
+		return Image{}, false, refusal
+	case errors.Is(err, ErrTooLarge):
+		return Image{}, false, ErrTooLarge
+	case err != nil:
+		return Image{}, false, fmt.Errorf("store the image: %w", full(err))
+	}
+	info, err := scanner.Close()
+	if err != nil {
+		return Image{}, false, err
+	}
+	image := Image{
+		Bucket: bucket, URL: url, Digest: Digest(hash.Sum(nil)), Info: info,
+		Bytes: n, Stored: s.now().UTC().Truncate(time.Second),
+	}
+	return s.settle(image, func() error {
+		s.removing.RLock()
+		defer s.removing.RUnlock()
+		if err := s.admit(bucket, url, image.Digest, url); err != nil {
+			return err
+		}
+		if err := place(s.disk, tmp, s.Path(image.File())); err != nil {
+			return fmt.Errorf("store the image: %w", full(err))
+		}
+		return s.commit(index.Change{Bucket: bucket, URL: url, Keep: image.entry()}, keepEvent(image))
+	})
+}
+
+// settle keeps an image by keep unless something is kept under its URL. It is
+// done in the flight of the URL, one at a time with fetches of it: what a viewer
+// has been shown is not replaced.
+func (s *Store) settle(image Image, keep func() error) (_ Image, added bool, err error) {
+	for {
+		old, err := s.index.Image(image.Bucket, image.URL)
+		switch {
+		case err == nil && old.Digest == image.Digest:
+			return imageFrom(image.Bucket, image.URL, old), false, nil
+		case err == nil:
+			return Image{}, false, ErrTaken
+		case !errors.Is(err, index.ErrNotFound):
+			return Image{}, false, err
+		}
+		// A flight that is under way is joined, whatever comes of it.
+		_, err = fly(context.Background(), s, keepKey(image.Bucket, image.URL), func(context.Context) (Image, error) {
+			added = true
+			return image, keep()
+		})
+		if added && err != nil {
+			return Image{}, false, err
+		}
+		if added {
+			return image, true, nil
+		}
+	}
+}
+
+// limited reads at most left bytes, and says ErrTooLarge where there are more.
+type limited struct {
+	r    io.Reader
+	left int64
+}
+
+func (l *limited) Read(p []byte) (int, error) {
+	if int64(len(p)) > l.left+1 {
+		p = p[:l.left+1]
+	}
+	n, err := l.r.Read(p)
+	if l.left -= int64(n); l.left < 0 {
+		return n, ErrTooLarge
+	}
+	return n, err
+}
+
+// verdict writes to a scanner, and notes what it says.
+type verdict struct {
+	scanner *probe.Scanner
+	refusal *error
+}
+
+func (v verdict) Write(p []byte) (int, error) {
+	n, err := v.scanner.Write(p)
+	*v.refusal = err
+	return n, err
+}

@@ -1,0 +1,163 @@
+package bucket
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"image"
+	"image/png"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+
+	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/probe"
+)
+
+// dot is a PNG of one pixel.
+var dot = func() []byte {
+	var b bytes.Buffer
+	if err := png.Encode(&b, image.NewGray(image.Rect(0, 0, 1, 1))); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}()
+
+const addedURL = "https://example.com/dot.png"
+
+func TestAdd(t *testing.T) {
+	root, o := t.TempDir(), newOrigin()
+	s := openStore(t, Options{Root: root, Origin: o})
+	// A failure that stands against the URL is forgotten.
+	if _, err := s.Keep(t.Context(), "i", addedURL); err == nil {
+		t.Fatal("the origin has it")
+	}
+	image, added, err := s.Add("i", addedURL, bytes.NewReader(dot))
+	if err != nil || !added || image.Format != probe.PNG || image.Bytes != int64(len(dot)) || image.Width != 1 {
+		t.Fatalf("%+v, %v, %v", image, added, err)
+	}
+	for range 2 {
+		found, err := s.Keep(t.Context(), "i", addedURL)
+		if err != nil || found != image {
+			t.Errorf("found %+v, %v; want %+v", found, err, image)
+		}
+		if b, err := os.ReadFile(s.Path(image.File())); !bytes.Equal(b, dot) || err != nil {
+			t.Errorf("the file: %q, %v", b, err)
+		}
+		// Again, and after the next start.
+		if again, added, err := s.Add("i", addedURL, bytes.NewReader(dot)); again != image || added || err != nil {
+			t.Errorf("again: %+v, %v, %v", again, added, err)
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s = openStore(t, Options{Root: root, Origin: o})
+	}
+	// What is kept stays.
+	other := append(bytes.Clone(dot), '\n') // what follows an image is no matter
+	if _, _, err := s.Add("i", addedURL, bytes.NewReader(other)); !errors.Is(err, ErrTaken) {
+		t.Errorf("other bytes: %v", err)
+	}
+	if o.count(addedURL) != 1 {
+		t.Errorf("%d fetches, want the one that failed", o.count(addedURL))
+	}
+}
+
+func TestAddRefuses(t *testing.T) {
+	s := openStore(t, Options{
+		Root: t.TempDir(), Origin: newOrigin(), DenyHosts: []string{"denied.example"}, MaxBytes: int64(len(dot)),
+		Limits: probe.Limits{Formats: []probe.Format{probe.GIF, probe.PNG}, MaxPixels: 1},
+	})
+	broken := errors.New("the tape is torn")
+	two := bytes.Clone(dot)
+	two[19] = 2 // wide
+	for name, c := range map[string]struct {
+		bucket, url string
+		r           io.Reader
+		want        error
+	}{
+		"no bucket":       {"x", addedURL, bytes.NewReader(dot), ErrNoBucket},
+		"a denied host":   {"i", "https://denied.example/", bytes.NewReader(dot), ErrDenied},
+		"a page":          {"i", addedURL, strings.NewReader("<html>"), probe.ErrType},
+		"nothing":         {"i", addedURL, strings.NewReader(""), probe.ErrType},
+		"cut off":         {"i", addedURL, bytes.NewReader(dot[:len(dot)-1]), probe.ErrTruncated},
+		"a pixel more":    {"i", addedURL, bytes.NewReader(two), probe.ErrPixels},
+		"a byte more":     {"i", addedURL, bytes.NewReader(append(bytes.Clone(dot), 0)), ErrTooLarge},
+		"another format":  {"i", addedURL, strings.NewReader("\xff\xd8\xff\xe0"), probe.ErrType},
+		"a reader's fail": {"i", addedURL, io.MultiReader(bytes.NewReader(dot[:5]), iotest.ErrReader(broken)), broken},
+	} {
+		if image, added, err := s.Add(c.bucket, c.url, c.r); !errors.Is(err, c.want) || added || image != (Image{}) {
+			t.Errorf("%s: %+v, %v, %v; want %v", name, image, added, err, c.want)
+		}
+	}
+	if _, added, err := s.Add("i", addedURL, iotest.OneByteReader(bytes.NewReader(dot))); !added || err != nil {
+		t.Errorf("at the limits: %v, %v", added, err)
+	}
+	full := openStore(t, Options{Root: t.TempDir(), Origin: newOrigin(), MinFree: 1 << 62})
+	if _, _, err := full.Add("i", addedURL, bytes.NewReader(dot)); !errors.Is(err, ErrFull) {
+		t.Errorf("a full disk: %v", err)
+	}
+	if err := full.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := full.Add("i", addedURL, bytes.NewReader(dot)); !errors.Is(err, ErrClosed) {
+		t.Errorf("a closed store: %v", err)
+	}
+}
+
+// A fetch that is under way decides: what a viewer is shown stays.
+func TestAddWhileFetching(t *testing.T) {
+	for name, c := range map[string]struct {
+		fails bool
+		want  error
+	}{"that succeeds": {false, ErrTaken}, "that fails": {true, nil}} {
+		o := newOrigin()
+		o.hold, o.arrived = make(chan struct{}), make(chan string, 10)
+		o.set(addedURL, "the bytes of the origin")
+		if c.fails {
+			o.fail(addedURL, &fetch.Error{Class: fetch.Gone, Err: errors.New("gone")})
+		}
+		s := openStore(t, Options{Root: t.TempDir(), Origin: o})
+		var wg sync.WaitGroup
+		wg.Go(func() { s.Keep(context.Background(), "i", addedURL) })
+		<-o.arrived
+		var err error
+		wg.Go(func() { _, _, err = s.Add("i", addedURL, bytes.NewReader(dot)) })
+		close(o.hold)
+		wg.Wait()
+		if !errors.Is(err, c.want) {
+			t.Errorf("a fetch %s: %v, want %v", name, err, c.want)
+		}
+	}
+}
+
+// Two who add under one URL: one does.
+func TestAddTwice(t *testing.T) {
+	s := openStore(t, Options{Root: t.TempDir(), Origin: newOrigin()})
+	other := append(bytes.Clone(dot), '\n')
+	results := make(chan error, 20)
+	for i := range 20 {
+		go func() {
+			b := dot
+			if i%2 == 0 {
+				b = other
+			}
+			_, _, err := s.Add("i", addedURL, bytes.NewReader(b))
+			results <- err
+		}()
+	}
+	taken := 0
+	for range 20 {
+		if err := <-results; errors.Is(err, ErrTaken) {
+			taken++
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	if taken != 10 {
+		t.Errorf("%d were told that it is taken, want 10", taken)
+	}
+}

@@ -1,0 +1,130 @@
+package fetch
+
+import (
+	"container/list"
+	"context"
+	"sync"
+)
+
+// Place is a place among the simultaneous fetches that Reserve has taken. It is
+// handed to one Fetch, and released afterwards.
+type Place struct{ place }
+
+// Release gives the place back. It may be called again, and on nil.
+func (p *Place) Release() {
+	if p != nil {
+		p.release()
+	}
+}
+
+// Reserve waits for a place for a fetch that nobody is waiting for: until one is
+// free that no other fetch wants. Such fetches leave a quarter of all places, and
+// of each site's, to the others (but at least one to themselves), so that a
+// viewer finds one free however much is fetched ahead.
+//
+// The wait has no end but that of ctx, whose cause is the error. For a URL that
+// Fetch will refuse the place is nil.
+func (f *Fetcher) Reserve(ctx context.Context, url string) (*Place, error) {
+	site, perSite := localScheme, f.usual.perHost
+	if !isLocal(url) {
+		to, err := f.target(nil, url, nil)
+		if err != nil {
+			return nil, nil
+		}
+		site, perSite = siteOf(to.host, to.addr), f.profileOf(to.host).perHost
+	}
+	give, err := f.limit.acquireIdle(ctx, site, perSite)
+	if err != nil {
+		return nil, err
+	}
+	return &Place{place{limit: f.limit, site: site, give: give}}, nil
+}
+
+// placeFor is the place that a request brings, or one yet to be waited for.
+func (f *Fetcher) placeFor(r Request) *place {
+	if r.Place != nil {
+		return &r.Place.place
+	}
+	return &place{limit: f.limit}
+}
+
+// idler is somebody who waits behind all waiters.
+type idler struct {
+	key   string
+	limit int           // as a waiter's
+	site  *site         // once it has a place
+	elem  *list.Element // in limiter.idlers; nil: not waiting
+	ready chan struct{} // closed when it has a place
+}
+
+// acquireIdle is acquire for a fetch that can wait. Those who wait are not
+// counted in queue, and nobody pushes them out: how many there are is the
+// caller's to bound.
+func (l *limiter) acquireIdle(ctx context.Context, key string, limit int) (release func(), err error) {
+	if limit == 0 {
+		limit = l.perSite
+	}
+	w := &idler{key: key, limit: limit, ready: make(chan struct{})}
+	l.mu.Lock()
+	if !l.takeIdle(w) {
+		w.elem = l.idlers.PushBack(w)
+	}
+	l.mu.Unlock()
+	select {
+	case <-w.ready:
+	case <-ctx.Done():
+		l.mu.Lock()
+		waits := w.elem != nil
+		if waits {
+			l.idlers.Remove(w.elem)
+		}
+		l.mu.Unlock()
+		if waits {
+			return nil, context.Cause(ctx)
+		}
+	}
+	return sync.OnceFunc(func() { l.releaseIdle(w.site) }), nil
+}
+
+// takeIdle takes a place if there is one. Since dispatch has seen to it that
+// nobody waits for it, it is taken from nobody.
+func (l *limiter) takeIdle(w *idler) bool {
+	s := l.sites[w.key]
+	if s == nil {
+		s = &site{key: w.key, waiters: list.New()}
+	}
+	if l.running >= l.total || s.running >= w.limit || l.idle >= idleShare(l.total) || s.idle >= idleShare(w.limit) {
+		return false
+	}
+	l.sites[w.key] = s
+	l.running++
+	l.idle++
+	s.running++
+	s.idle++
+	w.site = s
+	close(w.ready)
+	return true
+}
+
+// idleShare is how many of n places idle fetches may have.
+func idleShare(n int) int { return max(1, n-max(1, n/4)) }
+
+// dispatchIdle gives a place that no waiter wants to the first idler who may
+// have it.
+func (l *limiter) dispatchIdle() {
+	for e := l.idlers.Front(); e != nil; e = e.Next() {
+		if w := e.Value.(*idler); l.takeIdle(w) {
+			l.idlers.Remove(e)
+			w.elem = nil
+			return
+		}
+	}
+}
+
+func (l *limiter) releaseIdle(s *site) {
+	l.mu.Lock()
+	l.idle--
+	s.idle--
+	l.mu.Unlock()
+	l.release(s)
+}

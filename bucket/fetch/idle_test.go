@@ -1,0 +1,150 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+)
+
+// idle asks for an idle place, and returns where its release will be.
+func idle(t *testing.T, ctx context.Context, l *limiter, key string) chan func() {
+	got := make(chan func(), 1)
+	go func() {
+		release, err := l.acquireIdle(ctx, key, 0)
+		if err != nil {
+			close(got)
+			return
+		}
+		got <- release
+	}()
+	synctest.Wait()
+	return got
+}
+
+func hasPlace(got chan func()) bool { return len(got) == 1 }
+
+// Idle fetches leave a quarter of the places, but have one in any case.
+func TestIdleShare(t *testing.T) {
+	for n, want := range map[int]int{1: 1, 2: 1, 3: 2, 4: 3, 8: 6, 64: 48} {
+		if got := idleShare(n); got != want {
+			t.Errorf("of %d places %d, want %d", n, got, want)
+		}
+	}
+}
+
+// Whoever is waited for comes before all that is idle, whoever came first.
+func TestIdleComesLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(1, 1, 10)
+		first := mustEnter(t, l, "a", "in")
+		waits := idle(t, t.Context(), l, "b")
+		second := mustEnter(t, l, "b", "waits")
+		third := mustEnter(t, l, "c", "waits")
+		for _, c := range []struct{ gives, gets *waiter }{{first, second}, {second, third}} {
+			l.release(c.gives.site)
+			synctest.Wait()
+			if got := entered(c.gets); got != "in" || hasPlace(waits) {
+				t.Fatalf("the waiter %s, the idle one: %v", got, hasPlace(waits))
+			}
+		}
+		l.release(third.site)
+		synctest.Wait()
+		if !hasPlace(waits) {
+			t.Fatal("nobody waits, and the idle one has no place")
+		}
+		fourth := mustEnter(t, l, "d", "waits")
+		(<-waits)()
+		if got := entered(fourth); got != "in" {
+			t.Errorf("an idle fetch has ended, and the waiter %s", got)
+		}
+		l.release(fourth.site)
+		if l.running != 0 || l.idle != 0 || len(l.sites) != 0 || l.idlers.Len() != 0 {
+			t.Errorf("left: %d running, %d idle, %d sites, %d waiting", l.running, l.idle, len(l.sites), l.idlers.Len())
+		}
+	})
+}
+
+// However much is idle, a place of each site and of all is free for others.
+func TestIdleLeavesPlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(8, 4, 0)
+		ctx, cancel := context.WithCancel(t.Context())
+		var all []chan func()
+		for _, key := range []string{"a", "b", "c"} {
+			for range 5 {
+				all = append(all, idle(t, ctx, l, key))
+			}
+		}
+		has := 0
+		for i, got := range all {
+			if hasPlace(got) {
+				has++
+				if i%5 >= 3 {
+					t.Errorf("idle fetch %d of a site has a place", i%5+1)
+				}
+			}
+		}
+		if has != 6 {
+			t.Errorf("%d idle fetches have places, want 6 of 8", has)
+		}
+		mustEnter(t, l, "a", "in")
+		mustEnter(t, l, "b", "in")
+		mustEnter(t, l, "c", "busy")
+		// Those who leave are forgotten.
+		cancel()
+		synctest.Wait()
+		if l.idlers.Len() != 0 {
+			t.Errorf("%d wait, and have left", l.idlers.Len())
+		}
+		for _, got := range all {
+			if release := <-got; release != nil {
+				release()
+				release() // does nothing
+			}
+		}
+		if l.running != 2 || l.idle != 0 {
+			t.Errorf("%d running, %d idle; want 2 and 0", l.running, l.idle)
+		}
+	})
+}
+
+// A reserved place is the one that the fetch takes, and is free when it has ended.
+func TestReserve(t *testing.T) {
+	o := serveBytes(t, pngOf(t, 3, 2))
+	f := newFetcher(t, Options{Concurrency: 1, PerHost: 1}, o.URL)
+	for range 3 {
+		place, err := f.Reserve(t.Context(), o.URL+"/a.png")
+		if err != nil || place == nil {
+			t.Fatalf("%v, %v", place, err)
+		}
+		if n := f.limit.running; n != 1 {
+			t.Fatalf("%d places are taken", n)
+		}
+		if _, _, err := pullRequest(t, f, Request{URL: o.URL + "/a.png", MaxBytes: 1 << 20, Place: place}); err != nil {
+			t.Fatal(err)
+		}
+		place.Release()
+		if n := f.limit.running; n != 0 {
+			t.Fatalf("%d places are taken, and nobody fetches", n)
+		}
+	}
+	// What will be refused waits for none.
+	held, err := f.Reserve(t.Context(), "local:///a.png")
+	if err != nil || held == nil {
+		t.Fatalf("a local file: %v, %v", held, err)
+	}
+	for _, url := range []string{"ftp://example.com/", "https://user@example.com/", "nonsense"} {
+		if place, err := f.Reserve(t.Context(), url); place != nil || err != nil {
+			t.Errorf("%s: %v, %v", url, place, err)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	left := errors.New("left")
+	cancel(left)
+	if _, err := f.Reserve(ctx, o.URL+"/b.png"); !errors.Is(err, left) {
+		t.Errorf("who left while all places are taken: %v", err)
+	}
+	held.Release()
+	(*Place)(nil).Release()
+}

@@ -1,0 +1,128 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"imgkeep/bucket/fetch"
+)
+
+// errNoHurry ends a flight that waited for a quiet moment when the one who asked
+// for it has left.
+var errNoHurry = errors.New("nobody waits for this image any more")
+
+// KeepIdle is Keep for an image that nobody is looking at yet. Where it has to be
+// fetched, that waits until there is a place that no viewer wants (see
+// Options.Reserve); a viewer who asks for the image meanwhile ends the
+// wait, so that nobody is ever behind what is idle.
+//
+// The end of ctx ends the waiting, not a fetch that has begun.
+func (s *Store) KeepIdle(ctx context.Context, bucket, url string) (Image, error) {
+	image, err := s.Find(bucket, url)
+	if !errors.Is(err, ErrNotKept) {
+		return image, err
+	}
+	key := keepKey(bucket, url)
+	image, err = fly(ctx, s, key, func(life context.Context) (Image, error) {
+		if image, err := s.Find(bucket, url); !errors.Is(err, ErrNotKept) {
+			return image, err
+		}
+		place, err := s.hurries.await(ctx, life, key, func(ctx context.Context) (*fetch.Place, error) {
+			return s.settings.Load().reserve(ctx, url)
+		})
+		if err != nil {
+			return Image{}, err
+		}
+		defer place.Release()
+		return s.fetchAndKeep(life, bucket, url, place)
+	})
+	if errors.Is(err, errNoHurry) && ctx.Err() == nil {
+		// It was another's flight, who has left.
+		return s.KeepIdle(ctx, bucket, url)
+	}
+	return image, err
+}
+
+// keepHurried joins or begins the flight of an image that a viewer waits for.
+func (s *Store) keepHurried(ctx context.Context, bucket, url string) (Image, error) {
+	key := keepKey(bucket, url)
+	defer s.hurries.hurry(key)()
+	for {
+		image, err := fly(ctx, s, key, func(ctx context.Context) (Image, error) {
+			// An earlier flight may have landed since.
+			if image, err := s.Find(bucket, url); !errors.Is(err, ErrNotKept) {
+				return image, err
+			}
+			return s.fetchAndKeep(ctx, bucket, url, nil)
+		})
+		if !errors.Is(err, errNoHurry) {
+			return image, err
+		}
+	}
+}
+
+func keepKey(bucket, url string) string { return "keep\x00" + bucket + "\x00" + url }
+
+// hurries knows which flights a viewer waits for, and which wait themselves for
+// a quiet moment. Its zero value is ready.
+type hurries struct {
+	mu      sync.Mutex
+	viewers map[string]int
+	waiting map[string]context.CancelFunc
+}
+
+// hurry says that a viewer waits for a flight, until the function that it
+// returns is called.
+func (h *hurries) hurry(key string) (left func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.viewers == nil {
+		h.viewers = map[string]int{}
+	}
+	h.viewers[key]++
+	if stop := h.waiting[key]; stop != nil {
+		stop()
+	}
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.viewers[key]--; h.viewers[key] == 0 {
+			delete(h.viewers, key)
+		}
+	}
+}
+
+// await waits for a place until there is one, a viewer is in a hurry (no place,
+// and no error), asked ends (errNoHurry), or life does.
+func (h *hurries) await(asked, life context.Context, key string, reserve func(context.Context) (*fetch.Place, error)) (*fetch.Place, error) {
+	ctx, stop := context.WithCancel(life)
+	defer stop()
+	h.mu.Lock()
+	if h.viewers[key] > 0 {
+		h.mu.Unlock()
+		return nil, nil
+	}
+	if h.waiting == nil {
+		h.waiting = map[string]context.CancelFunc{}
+	}
+	h.waiting[key] = stop
+	h.mu.Unlock()
+
+	leave := context.AfterFunc(asked, stop)
+	place, err := reserve(ctx)
+	leave()
+
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.waiting, key)
+	switch {
+	case err == nil:
+		return place, nil
+	case life.Err() != nil:
+		return nil, ErrClosed
+	case h.viewers[key] > 0:
+		return nil, nil
+	}
+	return nil, errNoHurry
+}

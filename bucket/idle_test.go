@@ -1,0 +1,296 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/probe"
+)
+
+// quiet is an origin whose idle fetches wait until the test says that it is quiet.
+type quiet struct {
+	*origin
+	asked chan string // gets each URL that a place is reserved for
+	quiet chan struct{}
+}
+
+func newQuiet() *quiet {
+	return &quiet{origin: newOrigin(), asked: make(chan string, 1000), quiet: make(chan struct{}, 100)}
+}
+
+func (q *quiet) Reserve(ctx context.Context, url string) (*fetch.Place, error) {
+	q.asked <- url
+	select {
+	case <-q.quiet:
+		return nil, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+type kept struct {
+	image Image
+	err   error
+}
+
+func keepIdle(ctx context.Context, s *Store, url string) chan kept {
+	c := make(chan kept, 1)
+	go func() {
+		image, err := s.KeepIdle(ctx, "i", url)
+		c <- kept{image, err}
+	}()
+	return c
+}
+
+const idleURL = "https://example.com/a.png"
+
+func TestKeepIdle(t *testing.T) {
+	q := newQuiet()
+	q.set(idleURL, "the bytes of a")
+	s := openStore(t, Options{Root: t.TempDir(), Origin: q, Reserve: q.Reserve})
+	got := keepIdle(t.Context(), s, idleURL)
+	<-q.asked
+	if n := q.count(idleURL); n != 0 {
+		t.Errorf("%d fetches before it is quiet", n)
+	}
+	q.quiet <- struct{}{}
+	if k := <-got; k.err != nil || k.image.Bytes != 14 {
+		t.Errorf("%+v", k)
+	}
+	// What is kept, and what has failed, waits for nothing.
+	if k := <-keepIdle(t.Context(), s, idleURL); k.err != nil || q.count(idleURL) != 1 {
+		t.Errorf("again: %+v after %d fetches", k, q.count(idleURL))
+	}
+	gone := "https://example.com/gone.png"
+	q.quiet <- struct{}{}
+	for range 2 {
+		var f *Failure
+		if k := <-keepIdle(t.Context(), s, gone); !errors.As(k.err, &f) || f.Attempts != 1 {
+			t.Errorf("a failure: %+v", k)
+		}
+	}
+	if _, err := s.KeepIdle(t.Context(), "x", idleURL); !errors.Is(err, ErrNoBucket) {
+		t.Errorf("no bucket: %v", err)
+	}
+}
+
+// A viewer does not wait for a quiet moment, whoever came first, and the image is
+// fetched once.
+func TestViewerHurriesIdle(t *testing.T) {
+	q := newQuiet()
+	q.set(idleURL, "the bytes of a")
+	s := openStore(t, Options{Root: t.TempDir(), Origin: q, Reserve: q.Reserve})
+	idle := keepIdle(t.Context(), s, idleURL)
+	<-q.asked
+	if image, err := s.Keep(t.Context(), "i", idleURL); err != nil || image.Bytes != 14 {
+		t.Errorf("the viewer: %+v, %v", image, err)
+	}
+	if k := <-idle; k.err != nil {
+		t.Errorf("the idle one: %v", k.err)
+	}
+	if n := q.count(idleURL); n != 1 {
+		t.Errorf("%d fetches, want 1", n)
+	}
+	if len(s.hurries.viewers) != 0 || len(s.hurries.waiting) != 0 {
+		t.Errorf("left: %v, %v", s.hurries.viewers, s.hurries.waiting)
+	}
+}
+
+// Whoever leaves before his turn takes his wish with him, and nobody else's.
+func TestIdleLeaves(t *testing.T) {
+	q := newQuiet()
+	q.set(idleURL, "the bytes of a")
+	s := openStore(t, Options{Root: t.TempDir(), Origin: q, Reserve: q.Reserve})
+	ctx, leave := context.WithCancel(t.Context())
+	first := keepIdle(ctx, s, idleURL)
+	<-q.asked
+	second := keepIdle(t.Context(), s, idleURL) // may be in the first one's flight
+	leave()
+	if k := <-first; !errors.Is(k.err, context.Canceled) && !errors.Is(k.err, errNoHurry) {
+		t.Errorf("the one who left: %+v", k)
+	}
+	<-q.asked
+	if n := q.count(idleURL); n != 0 {
+		t.Errorf("%d fetches for nobody", n)
+	}
+	q.quiet <- struct{}{}
+	if k := <-second; k.err != nil {
+		t.Errorf("the other: %v", k.err)
+	}
+}
+
+// Viewers and idle ones, coming and leaving: each viewer gets his image, and each
+// image is fetched once.
+func TestHurryRaces(t *testing.T) {
+	q := newQuiet()
+	s := openStore(t, Options{Root: t.TempDir(), Origin: q, Reserve: q.Reserve})
+	var wg sync.WaitGroup
+	for i := range 50 {
+		url := fmt.Sprintf("https://example.com/%d.png", i)
+		q.set(url, fmt.Sprint("the bytes of ", i))
+		ctx, leave := context.WithCancel(t.Context())
+		wg.Go(func() { s.KeepIdle(ctx, "i", url) })
+		wg.Go(leave)
+		wg.Go(func() {
+			if _, err := s.Keep(t.Context(), "i", url); err != nil {
+				t.Errorf("%s: %v", url, err)
+			}
+		})
+	}
+	wg.Wait()
+	for i := range 50 {
+		if url := fmt.Sprintf("https://example.com/%d.png", i); q.count(url) != 1 {
+			t.Errorf("%s: %d fetches", url, q.count(url))
+		}
+	}
+}
+
+// A store that closes does not wait for idle fetches whose caller has left.
+func TestCloseWhileIdleWaits(t *testing.T) {
+	q := newQuiet()
+	s := openStore(t, Options{Root: t.TempDir(), Origin: q, Reserve: q.Reserve})
+	got := keepIdle(t.Context(), s, idleURL)
+	<-q.asked
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if k := <-got; !errors.Is(k.err, ErrClosed) {
+		t.Errorf("the idle one: %v", k.err)
+	}
+}
+
+func TestMakeAhead(t *testing.T) {
+	o := newOrigin()
+	o.set(idleURL, "the bytes of a")
+	s := openStore(t, Options{Root: t.TempDir(), Origin: o})
+	image, err := s.Keep(t.Context(), "i", idleURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	things := []Making{{"10x10", probe.PNG}, {"20x", probe.PNG}, {"30x", probe.WebP}}
+	calls := 0
+	maker := func(_ context.Context, original io.Reader, n int64, missing []Making) ([][]byte, error) {
+		calls++
+		if b, err := io.ReadAll(original); string(b) != "the bytes of a" || n != 14 || err != nil {
+			t.Errorf("the original: %q, %d, %v", b, n, err)
+		}
+		var all [][]byte
+		for _, m := range missing {
+			if m.Name == "20x" {
+				all = append(all, nil) // the original is as good
+				continue
+			}
+			all = append(all, []byte(m.Name))
+		}
+		return all, nil
+	}
+	if n, err := s.MakeAhead(t.Context(), image, things[:1], maker); n != 1 || err != nil {
+		t.Errorf("one: %d, %v", n, err)
+	}
+	if n, err := s.MakeAhead(t.Context(), image, things, maker); n != 2 || err != nil {
+		t.Errorf("what is missing of three: %d, %v", n, err)
+	}
+	if n, err := s.MakeAhead(t.Context(), image, things, maker); n != 0 || err != nil || calls != 2 {
+		t.Errorf("again: %d, %v after %d calls", n, err, calls)
+	}
+	for i, want := range []string{"10x10", "the bytes of a", "30x"} {
+		if b, err := os.ReadFile(s.Path(image.MadeFile(things[i].Name, things[i].Format))); string(b) != want || err != nil {
+			t.Errorf("%v: %q, %v", things[i], b, err)
+		}
+	}
+	broken := errors.New("broken")
+	more := []Making{{"40x", probe.PNG}}
+	if n, err := s.MakeAhead(t.Context(), image, more, func(context.Context, io.Reader, int64, []Making) ([][]byte, error) {
+		return nil, broken
+	}); n != 0 || !errors.Is(err, broken) {
+		t.Errorf("a maker that fails: %d, %v", n, err)
+	}
+	// Nothing is made of wrong bytes: the original is healed first.
+	path := s.Path(image.File())
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("other bytes 14"), 0o444); err != nil {
+		t.Fatal(err)
+	}
+	wrong := true
+	if n, err := s.MakeAhead(t.Context(), image, more, func(_ context.Context, original io.Reader, _ int64, _ []Making) ([][]byte, error) {
+		b, _ := io.ReadAll(original)
+		wrong = string(b) != "the bytes of a"
+		return [][]byte{b}, nil
+	}); n != 1 || err != nil || wrong {
+		t.Errorf("a damaged original: %d, %v; made of wrong bytes: %v", n, err, wrong)
+	}
+	if left, _ := filepath.Glob(filepath.Join(s.Root(), "tmp", "*")); len(left) > 0 {
+		t.Errorf("left %v", left)
+	}
+}
+
+// Those who are in a flight whose own asker leaves go on by themselves.
+func TestIdleLeavesOthersInItsFlight(t *testing.T) {
+	for name, keep := range map[string]func(*Store, context.Context, string, string) (Image, error){
+		"a viewer": (*Store).Keep, "an idle one": (*Store).KeepIdle,
+	} {
+		root := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			o := newOrigin()
+			o.set(idleURL, "the bytes of a")
+			s, err := Open(Options{Root: root, Buckets: []Bucket{{Name: "i"}}, Origin: o})
+			if err != nil {
+				t.Fatal(err)
+			}
+			leave := make(chan struct{})
+			go fly(t.Context(), s, keepKey("i", idleURL), func(context.Context) (Image, error) {
+				<-leave
+				return Image{}, errNoHurry
+			})
+			synctest.Wait()
+			go func() {
+				if image, err := keep(s, t.Context(), "i", idleURL); err != nil || image.Bytes != 14 {
+					t.Errorf("%s: %+v, %v", name, image, err)
+				}
+			}()
+			synctest.Wait()
+			close(leave)
+			synctest.Wait()
+			if n := o.count(idleURL); n != 1 {
+				t.Errorf("%s: %d fetches", name, n)
+			}
+			if err := s.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Where a viewer waits already, nothing waits for a quiet moment.
+func TestHurryBeforeIdle(t *testing.T) {
+	var h hurries
+	left := h.hurry("a")
+	reserve := func(context.Context) (*fetch.Place, error) {
+		t.Error("it waits")
+		return nil, nil
+	}
+	if place, err := h.await(t.Context(), t.Context(), "a", reserve); place != nil || err != nil {
+		t.Errorf("%v, %v", place, err)
+	}
+	left()
+	called := false
+	h.await(t.Context(), t.Context(), "a", func(context.Context) (*fetch.Place, error) {
+		called = true
+		return nil, nil
+	})
+	if !called {
+		t.Error("nobody waits any more, and it does not wait for a quiet moment")
+	}
+}

@@ -1,0 +1,67 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+func newAddCommand(a *app) *cobra.Command {
+	var url, bucketName string
+	cmd := &cobra.Command{
+		Use:     "add --url URL FILE",
+		GroupID: groupStore,
+		Short:   "Keep a local file as the image of a URL",
+		Long: `Add keeps the image in FILE under a URL, as if it had been fetched from there: all
+checks of images hold, and links of the URL show it. The origin is not asked, and a
+failure to fetch the URL is forgotten. It works while the server runs, and without
+it. It is for images whose origin has lost them, and has no other way to change
+what is kept: if the URL has another image, nothing is done.
+
+Exit status: 0 if the image is kept, now or before; 1 if not; 2 if the command was
+called wrongly.`,
+		Example: `  imgkeep add --config /etc/imgkeep/imgkeep.yaml --url https://example.com/cat.jpg cat.jpg`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, _, err := a.load(cmd)
+			if err != nil {
+				return err
+			}
+			if url == "" {
+				return usagef("--url is missing: under which URL is it to be kept?")
+			}
+			if bucketName, err = bucketFlag(c, bucketName); err != nil {
+				return usageError{err}
+			}
+			f, err := os.Open(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			defer f.Close()
+			return a.withKeeper(cmd.Context(), c, false, func(k keeper) error {
+				o, err := k.Add(cmd.Context(), bucketName, url, f)
+				switch {
+				case err != nil:
+					return err
+				case o.Code == taken:
+					return errors.New("another image is kept under this URL already")
+				case o.Code != "":
+					return fmt.Errorf("%s: %s", args[0], o.Detail)
+				case o.Kept:
+					_, err = fmt.Fprintf(cmd.OutOrStdout(), "kept: %d bytes\n", o.Bytes)
+				default:
+					_, err = fmt.Fprintln(cmd.OutOrStdout(), "kept before")
+				}
+				return err
+			})
+		},
+	}
+	addStoreFlags(cmd)
+	cmd.Flags().StringVar(&url, "url", "", "`URL` under which the image is kept")
+	cmd.Flags().StringVar(&bucketName, "bucket", "", "`NAME` of the bucket (default the first of the configuration)")
+	must(cmd.RegisterFlagCompletionFunc("url", cobra.NoFileCompletions))
+	must(cmd.RegisterFlagCompletionFunc("bucket", completeBucket(a)))
+	return cmd
+}

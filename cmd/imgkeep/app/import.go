@@ -1,0 +1,355 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/admin"
+	"imgkeep/sign"
+)
+
+func newImportCommand(a *app) *cobra.Command {
+	i := &importCommand{app: a}
+	cmd := &cobra.Command{
+		Use:     "import DIR",
+		GroupID: groupStore,
+		Short:   "Take over the images of imageproxy-py",
+		Long: `Import copies the images that the server imageproxy-py has stored in DIR into the
+store. Links of the same site, with the same secret, show them from then on. It works
+while the server runs, and without it, and may be stopped and started again: what is
+kept already is compared, and passed over.
+
+DIR holds a folder for each bucket, named as the bucket here, with images as
+{a}/{b}/{name}, where name is base64url of the SHA-224 of the ext_url in the link, and
+{name}.headers beside them, of which x-original-url is that ext_url. Each image is
+checked as if it had been fetched, and its name compared with its ext_url. The
+declared content-type is not looked at. What failed there ({name}.err) and what was
+unfinished ({name}.tmp) is passed over: it is fetched when somebody asks.
+
+DIR is not changed, unless with --remove: then each image that is kept is removed from
+it, with its headers, as soon as it is kept. Room is needed for a copy without that.
+
+Standard output gets a line for each image that is not kept, with its path, a code
+and what is wrong, and a summary.
+
+Exit status: 0 if all images are kept, now or before; 3 if some are not; 1 if none is,
+or if it had to stop; 2 if it was called wrongly.`,
+		Example: `  imgkeep import --config /etc/imgkeep/imgkeep.yaml --dry-run /srv/imageproxy
+  imgkeep import --config /etc/imgkeep/imgkeep.yaml /srv/imageproxy`,
+		Args: cobra.ExactArgs(1),
+		RunE: i.run,
+	}
+	addStoreFlags(cmd)
+	cmd.Flags().StringSliceVar(&i.buckets, "bucket", nil, "only these `NAMES` of buckets (default all of the configuration)")
+	cmd.Flags().BoolVar(&i.remove, "remove", false, "remove from DIR what is kept")
+	cmd.Flags().BoolVar(&i.dryRun, "dry-run", false, "count what there is, and change nothing")
+	cmd.Flags().BoolVarP(&i.quiet, "quiet", "q", false, "show no progress")
+	must(cmd.RegisterFlagCompletionFunc("bucket", completeBucket(a)))
+	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return nil, cobra.ShellCompDirectiveFilterDirs
+	}
+	return cmd
+}
+
+type importCommand struct {
+	app                   *app
+	buckets               []string
+	remove, dryRun, quiet bool
+
+	progress *progress
+	print    func(string) error
+
+	images, kept, bad, failures, unfinished, foreign int
+	bytes                                            int64 // kept now
+}
+
+func (i *importCommand) run(cmd *cobra.Command, args []string) error {
+	c, _, err := i.app.load(cmd)
+	if err != nil {
+		return err
+	}
+	dir := args[0]
+	for _, name := range i.buckets {
+		if _, err := bucketFlag(c, name); err != nil {
+			return usageError{err}
+		}
+	}
+	var found []string
+	for _, name := range bucketNames(c) {
+		if len(i.buckets) > 0 && !slices.Contains(i.buckets, name) {
+			continue
+		}
+		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.IsDir() {
+			found = append(found, name)
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if len(found) == 0 {
+		return usagef("there is no folder of a bucket in %s: want one or more of %s", dir, strings.Join(bucketNames(c), ", "))
+	}
+	if err := i.unknown(dir, bucketNames(c)); err != nil {
+		return err
+	}
+	i.progress = newProgress(cmd.ErrOrStderr(), i.app.Now)
+	i.progress.its = true
+	i.print = func(text string) error {
+		i.progress.clear()
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), text)
+		return err
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process
+	began := i.app.Now()
+	all := func(k keeper) error {
+		for _, name := range found {
+			if err := i.bucket(ctx, k, dir, name); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if i.dryRun {
+		err = all(nil)
+	} else {
+		err = i.app.withKeeper(ctx, c, false, all)
+	}
+	i.progress.clear()
+	err = errors.Join(err, i.print(i.summary(i.app.Now().Sub(began))))
+	switch {
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return errors.New("it was told to stop: run it again to go on")
+	case err != nil:
+		return err
+	case i.bad > 0:
+		return partialError{i.bad, i.images, "images are not kept"}
+	}
+	return nil
+}
+
+// unknown warns of folders that look like buckets and are none of the
+// configuration's: forgotten, they would be missed when it is too late.
+func (i *importCommand) unknown(dir string, names []string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() && !slices.Contains(names, e.Name()) {
+			i.app.complain(fmt.Sprintf("warning: %s is no bucket of the configuration, and passed over", filepath.Join(dir, e.Name())))
+		}
+	}
+	return nil
+}
+
+// parallel is how many images are copied at once: their flushes are shared.
+const parallel = 16
+
+type imported struct {
+	path    string
+	outcome admin.Outcome
+}
+
+// bucket takes over one bucket.
+func (i *importCommand) bucket(ctx context.Context, k keeper, dir, name string) error {
+	results := make(chan imported)
+	var walked error
+	go func() {
+		defer close(results)
+		walked = i.walk(ctx, k, name, filepath.Join(dir, name), results)
+	}()
+	var err error
+	for r := range results {
+		err = errors.Join(err, i.note(name, r))
+	}
+	return errors.Join(walked, err)
+}
+
+// walk takes over the files of a bucket, several at once.
+func (i *importCommand) walk(ctx context.Context, k keeper, name, dir string, results chan<- imported) error {
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(parallel)
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil || e.IsDir() {
+			return err
+		}
+		work.Go(func() error {
+			o, err := i.file(ctx, k, name, path, e)
+			if err == nil {
+				results <- imported{path, o}
+			}
+			return err
+		})
+		return nil
+	})
+	if workErr := work.Wait(); workErr != nil {
+		return workErr // the cause
+	}
+	return err
+}
+
+// Codes of files that are no images to be kept.
+const (
+	codeHeaders    = "headers" // none, or none that name the URL
+	codeName       = "name"    // not the hash of the URL
+	codeSkip       = "skip"    // goes with an image
+	codeFailure    = "failure"
+	codeUnfinished = "unfinished"
+	codeForeign    = "foreign"
+)
+
+// file takes over one file.
+func (i *importCommand) file(ctx context.Context, k keeper, name, path string, e fs.DirEntry) (admin.Outcome, error) {
+	if !e.Type().IsRegular() {
+		return admin.Outcome{Code: codeForeign}, nil
+	}
+	switch ext := filepath.Ext(path); {
+	case ext == ".headers":
+		if _, err := os.Lstat(strings.TrimSuffix(path, ext)); errors.Is(err, fs.ErrNotExist) {
+			return admin.Outcome{Code: codeUnfinished}, nil // written before the image got its name
+		}
+		return admin.Outcome{Code: codeSkip}, nil
+	case ext == ".err":
+		return admin.Outcome{Code: codeFailure}, nil
+	case ext == ".tmp":
+		return admin.Outcome{Code: codeUnfinished}, nil
+	case ext != "" || !isOldName(filepath.Base(path)):
+		return admin.Outcome{Code: codeForeign}, nil
+	}
+	ext, err := originalURL(path + ".headers")
+	if err != nil {
+		return admin.Outcome{Code: codeHeaders, Detail: err.Error()}, nil
+	}
+	// The link is the truth: an image under another's name would be shown to
+	// whoever asks for that one.
+	if oldName(ext) != filepath.Base(path) {
+		return admin.Outcome{Code: codeName, Detail: "x-original-url is that of another image"}, nil
+	}
+	url, err := sign.Link{ExtURL: ext}.URL()
+	if err == nil {
+		_, err = bucket.Canonical(url)
+	}
+	if err != nil {
+		return admin.Outcome{Code: "url", Detail: err.Error()}, nil
+	}
+	if i.dryRun {
+		return admin.Outcome{}, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return admin.Outcome{}, err
+	}
+	defer f.Close()
+	o, err := k.Add(ctx, name, url, f)
+	if err != nil {
+		return o, err
+	}
+	if o.Stop {
+		return o, errors.New(o.Detail)
+	}
+	if o.Code == "" && i.remove {
+		err = errors.Join(os.Remove(path), os.Remove(path+".headers"))
+	}
+	return o, err
+}
+
+// oldName is the name of an image's file: base64url of the SHA-224 of its
+// ext_url as it stood in the link, padding included.
+func oldName(extURL string) string {
+	sum := sha256.Sum224([]byte(extURL))
+	return base64.URLEncoding.EncodeToString(sum[:])
+}
+
+func isOldName(s string) bool {
+	b, err := base64.URLEncoding.Strict().DecodeString(s)
+	return err == nil && len(b) == sha256.Size224
+}
+
+// maxHeaders bounds a file of headers, which has two lines.
+const maxHeaders = 64 << 10
+
+// originalURL reads x-original-url from a file of headers: lines of a name, a
+// space, and the value. It is the ext_url as it stood in the link.
+func originalURL(path string) (string, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", errors.New("there is no file of headers beside it, so that its URL is not known")
+	}
+	if err != nil {
+		return "", err
+	}
+	if info.Size() > maxHeaders {
+		return "", fmt.Errorf("its headers have %d bytes, more than %d", info.Size(), maxHeaders)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	for l := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(strings.TrimRight(l, "\r\n"), "x-original-url "); ok && value != "" {
+			return value, nil
+		}
+	}
+	return "", errors.New("its headers have no x-original-url")
+}
+
+// note counts what became of a file, and tells what is not kept.
+func (i *importCommand) note(name string, r imported) error {
+	o := r.outcome
+	switch o.Code {
+	case codeSkip:
+		return nil
+	case codeFailure:
+		i.failures++
+		return nil
+	case codeUnfinished:
+		i.unfinished++
+		return nil
+	case codeForeign:
+		i.foreign++
+		return i.print(printable(fmt.Sprintf("%-16s %s", o.Code, r.path)))
+	}
+	i.images++
+	if o.Kept {
+		i.kept++
+		i.bytes += o.Bytes
+	}
+	if !i.quiet {
+		i.progress.show(bucket.Progress{Stage: "import " + name, Done: int64(i.images)})
+	}
+	if o.Code != "" {
+		i.bad++
+		return i.print(printable(fmt.Sprintf("%-16s %s  %s", o.Code, r.path, o.Detail)))
+	}
+	return nil
+}
+
+func (i *importCommand) summary(d time.Duration) string {
+	comma := func(n int) string { return humanize.Comma(int64(n)) }
+	passed := fmt.Sprintf("passed over: %s failures, %s unfinished, %s foreign", comma(i.failures), comma(i.unfinished), comma(i.foreign))
+	if i.dryRun {
+		return fmt.Sprintf("%s images could be kept, %s could not, before they are looked at; %s", comma(i.images-i.bad), comma(i.bad), passed)
+	}
+	return fmt.Sprintf("%s images in %s: %s kept now (%s), %s kept before, %s not kept; %s",
+		comma(i.images), seconds(d.Seconds()), comma(i.kept), humanize.IBytes(uint64(i.bytes)), comma(i.images-i.kept-i.bad), comma(i.bad), passed)
+}

@@ -1,0 +1,132 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"imgkeep/bucket"
+	"imgkeep/bucket/probe"
+	"imgkeep/cmd/imgkeep/app/admin"
+	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/server"
+	"imgkeep/resize"
+)
+
+// localKeeper keeps images that no viewer has asked for, in a store that this
+// process has open. It is what the admin socket answers with.
+type localKeeper struct {
+	store     *bucket.Store
+	populator *server.Populator
+}
+
+// newKeeper returns a keeper. pool may be nil: then it makes no sizes.
+func newKeeper(c config.Config, store *bucket.Store, pool *resize.Pool, now func() time.Time) (localKeeper, error) {
+	o := server.Options{Store: store, Sizes: c.Sizes, Quality: c.Resize.Quality, Now: now}
+	decoders := 0
+	if pool != nil {
+		o.Resizer = pool
+		decoders = pool.Stats().Workers
+	}
+	populator, err := server.NewPopulator(o, decoders)
+	return localKeeper{store, populator}, err
+}
+
+func (k localKeeper) Populate(ctx context.Context, q admin.PopulateRequest) admin.Outcome {
+	done, err := k.populator.Populate(ctx, q.Bucket, string(q.URL), q.Sizes)
+	o := admin.Outcome{Kept: done.Fetched, Bytes: done.Bytes, Made: done.Made}
+	if err != nil {
+		o.Code, o.Detail, o.Stop = server.Code(err), reason(err), server.Stops(err)
+	}
+	return o
+}
+
+func (k localKeeper) Add(name, url string, r io.Reader) admin.Outcome {
+	url, err := bucket.Canonical(url)
+	if err != nil {
+		return admin.Outcome{Code: addCode(err), Detail: err.Error()}
+	}
+	image, added, err := k.store.Add(name, url, r)
+	if err != nil {
+		return admin.Outcome{Code: addCode(err), Detail: err.Error(), Stop: server.Stops(err)}
+	}
+	return admin.Outcome{Kept: added, Bytes: image.Bytes}
+}
+
+// reason is an error in a line for the operator.
+func reason(err error) string {
+	var f *bucket.Failure
+	if errors.As(err, &f) {
+		return fmt.Sprintf("%v; not tried again before %s", err, f.Next.UTC().Format(time.RFC3339))
+	}
+	return err.Error()
+}
+
+// taken is the code of an image whose URL has another one.
+const taken = "taken"
+
+// addCode is server.Code for what only bytes of our own can be.
+func addCode(err error) string {
+	for _, c := range []struct {
+		err  error
+		code string
+	}{
+		{bucket.ErrTaken, taken}, {bucket.ErrTooLarge, "too-large"},
+		{probe.ErrType, "type"}, {probe.ErrPixels, "too-many-pixels"}, {probe.ErrBroken, "broken"}, {probe.ErrTruncated, "broken"},
+	} {
+		if errors.Is(err, c.err) {
+			return c.code
+		}
+	}
+	return server.Code(err)
+}
+
+// keeper keeps images: by the server, where one runs, or by this process. An
+// error means that it could not even be tried.
+type keeper interface {
+	Populate(context.Context, admin.PopulateRequest) (admin.Outcome, error)
+	Add(ctx context.Context, bucket, url string, image io.Reader) (admin.Outcome, error)
+}
+
+// here is a localKeeper as a keeper.
+type here struct{ localKeeper }
+
+func (h here) Populate(ctx context.Context, q admin.PopulateRequest) (admin.Outcome, error) {
+	o := h.localKeeper.Populate(ctx, q)
+	return o, ctx.Err()
+}
+
+func (h here) Add(_ context.Context, bucket, url string, image io.Reader) (admin.Outcome, error) {
+	return h.localKeeper.Add(bucket, url, image), nil
+}
+
+// withKeeper has images kept. A store is made where there is none; decoders are
+// started if sizes are to be made.
+func (a *app) withKeeper(ctx context.Context, c config.Config, sizes bool, work func(keeper) error) (err error) {
+	client, err := admin.Dial(ctx, c.AdminSocket())
+	if err == nil {
+		return work(client)
+	}
+	if !errors.Is(err, admin.ErrNoServer) {
+		return err
+	}
+	var pool *resize.Pool
+	if sizes {
+		if pool, err = newPool(c, newLogger(a.Stderr, c.Log)); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, pool.Close()) }()
+	}
+	store, err := a.openStore(c)
+	if err != nil {
+		return inUse(c, err)
+	}
+	defer func() { err = errors.Join(err, store.Close(context.Background())) }()
+	k, err := newKeeper(c, store, pool, a.Now)
+	if err != nil {
+		return err
+	}
+	return work(here{k})
+}

@@ -1,0 +1,352 @@
+package app
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/admin"
+	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/sign"
+)
+
+func newPopulateCommand(a *app) *cobra.Command {
+	p := &populateCommand{app: a}
+	cmd := &cobra.Command{
+		Use:     "populate [FILE]",
+		GroupID: groupStore,
+		Short:   "Fetch and keep images before somebody looks at them",
+		Long: `Populate keeps the image of each URL in FILE, or in standard input (without FILE,
+or as "-"): a URL a line, of which what follows a tab is passed over. With --sizes it
+also makes sizes, all of an image from one decoding. It works while the server runs,
+which then does the work, and without it.
+
+All limits hold as for viewers, and viewers come first: a fetch waits until there
+is a place that no viewer wants, and a quarter of all places, and of each site's, is
+left free for them. Of the decoders at most half are used.
+
+It may be stopped and started again: what is kept is not fetched again, sizes that
+are there are not made again, and a URL that has failed is not asked for before
+its time (a minute after the first failure, and then later and later). A list of
+any length takes the same memory.
+
+FILE.success gets the URLs that are kept, and FILE.failed those that are not, each
+with a tab, a code as in X-Imgkeep-Error, a tab, and what was wrong. Each run writes
+both anew. FILE.failed can be the FILE of another run. What standard input names and
+is not kept is told on standard error.
+
+Exit status: 0 if all are kept; 3 if some are not; 1 if none is, or if it had to
+stop: because the disk is full, the server went away, or it was told to; 2 if it was
+called wrongly.`,
+		Example: `  imgkeep populate --config /etc/imgkeep/imgkeep.yaml --sizes 150x150,x200 urls.txt
+  zcat urls.gz | imgkeep populate --bucket f`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: p.run,
+	}
+	addStoreFlags(cmd)
+	cmd.Flags().StringVar(&p.bucket, "bucket", "", "`NAME` of the bucket (default the first of the configuration)")
+	cmd.Flags().StringSliceVar(&p.sizes, "sizes", nil, "also make these `SIZES`, as in 250x250,150x,x200")
+	cmd.Flags().BoolVarP(&p.quiet, "quiet", "q", false, "show no progress")
+	must(cmd.RegisterFlagCompletionFunc("sizes", cobra.NoFileCompletions))
+	must(cmd.RegisterFlagCompletionFunc("bucket", completeBucket(a)))
+	return cmd
+}
+
+type populateCommand struct {
+	app *app
+
+	// Flags.
+	bucket string
+	sizes  []string
+	quiet  bool
+
+	began    time.Time
+	total    int64 // lines; 0: unknown
+	progress *progress
+	failed   func(url string, o admin.Outcome) error
+	success  func(url string) error
+
+	// Only the goroutine that collects uses these.
+	done, kept, bad, made int
+	bytes                 int64 // fetched
+}
+
+// maxURLLine bounds what is read of a line: more than any URL that can be kept.
+const maxURLLine = 16 << 10
+
+func (p *populateCommand) run(cmd *cobra.Command, args []string) (err error) {
+	c, _, err := p.app.load(cmd)
+	if err != nil {
+		return err
+	}
+	if err := p.prepare(c); err != nil {
+		return usageError{err}
+	}
+	p.progress = newProgress(cmd.ErrOrStderr(), p.app.Now)
+	p.progress.its = true
+	list := cmd.InOrStdin()
+	p.success = func(string) error { return nil }
+	p.failed = func(url string, o admin.Outcome) error {
+		p.progress.clear()
+		p.app.complain(shorten(url) + ": " + o.Code + ": " + o.Detail)
+		return nil
+	}
+	if len(args) == 1 && args[0] != "-" {
+		f, err := os.Open(args[0])
+		if err != nil {
+			return usageError{err}
+		}
+		defer f.Close()
+		list = f
+		if p.total, err = countLines(f); err != nil {
+			return err
+		}
+		closeReports, err := p.openReports(args[0])
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, closeReports()) }()
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process
+	p.began = p.app.Now()
+	err = p.app.withKeeper(ctx, c, len(p.sizes) > 0, func(k keeper) error {
+		return p.all(ctx, k, list, workers(c))
+	})
+	p.progress.clear()
+	if p.done > 0 || err == nil {
+		_, printErr := fmt.Fprintln(cmd.OutOrStdout(), p.summary())
+		err = errors.Join(err, printErr)
+	}
+	switch {
+	case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return errors.New("it was told to stop: run it again to go on")
+	case err != nil:
+		return err
+	case p.bad > 0:
+		return partialError{p.bad, p.done, "URLs are not kept"}
+	}
+	return nil
+}
+
+func (p *populateCommand) prepare(c config.Config) error {
+	var err error
+	if p.bucket, err = bucketFlag(c, p.bucket); err != nil {
+		return err
+	}
+	slices.Sort(p.sizes)
+	p.sizes = slices.Compact(p.sizes)
+	for _, size := range p.sizes {
+		if err := checkSize(c, size); err != nil {
+			return fmt.Errorf("--sizes: %w", err)
+		}
+		if size == sign.SizeFull || size == sign.SizeInfo {
+			return fmt.Errorf("--sizes: %s is no size that is made", size)
+		}
+	}
+	return nil
+}
+
+// bucketFlag is the bucket that a flag names, or the first.
+func bucketFlag(c config.Config, name string) (string, error) {
+	names := bucketNames(c)
+	if name == "" {
+		return names[0], nil
+	}
+	if !slices.Contains(names, name) {
+		return "", fmt.Errorf("--bucket: %q is not one of %s", name, strings.Join(names, ", "))
+	}
+	return name, nil
+}
+
+// workers is how many URLs are at work at once. Most wait for a place: those of
+// one slow site must not be all that there are.
+func workers(c config.Config) int { return min(4*c.Fetch.Concurrency, 512) }
+
+// countLines counts the lines of a list, and goes back to its beginning where it
+// has one; 0: it has none.
+func countLines(f *os.File) (n int64, err error) {
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return 0, err
+	}
+	for _, err := range lines(f, maxURLLine) {
+		if err != nil {
+			return 0, err
+		}
+		n++
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return n, err
+}
+
+// openReports opens FILE.success and FILE.failed.
+func (p *populateCommand) openReports(name string) (closeAll func() error, err error) {
+	good, err := os.Create(name + ".success")
+	if err != nil {
+		return nil, err
+	}
+	bad, err := os.Create(name + ".failed")
+	if err != nil {
+		good.Close()
+		return nil, err
+	}
+	g, b := bufio.NewWriter(good), bufio.NewWriter(bad)
+	p.success = func(url string) error {
+		_, err := fmt.Fprintln(g, url)
+		return err
+	}
+	p.failed = func(url string, o admin.Outcome) error {
+		_, err := fmt.Fprintf(b, "%s\t%s\t%s\n", url, o.Code, printable(o.Detail))
+		return err
+	}
+	return func() error { return errors.Join(g.Flush(), b.Flush(), good.Close(), bad.Close()) }, nil
+}
+
+type populated struct {
+	url     string
+	outcome admin.Outcome
+	err     error // that ends everything
+}
+
+// all has the URLs of a list kept, n at a time.
+func (p *populateCommand) all(ctx context.Context, k keeper, list io.Reader, n int) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	urls, results := make(chan line), make(chan populated)
+	var readErr error
+	go func() {
+		defer close(urls)
+		for l, err := range lines(list, maxURLLine) {
+			if err != nil {
+				readErr = fmt.Errorf("line %d: %w", l.n, err)
+				return
+			}
+			select {
+			case urls <- l:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	var working sync.WaitGroup
+	for range n {
+		working.Go(func() {
+			for l := range urls {
+				r := p.one(ctx, k, l)
+				if r.err != nil {
+					cancel(r.err)
+					return
+				}
+				results <- r
+			}
+		})
+	}
+	go func() {
+		working.Wait()
+		close(results)
+	}()
+	var failed error
+	for r := range results {
+		if err := p.note(r); err != nil && failed == nil {
+			failed = err
+			cancel(err)
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return readErr
+}
+
+// pause is the time after which is tried again what was too busy.
+const pause = time.Second
+
+func (p *populateCommand) one(ctx context.Context, k keeper, l line) populated {
+	url, _, _ := strings.Cut(l.text, "\t")
+	if l.long {
+		return populated{url: url, outcome: admin.Outcome{Code: "url", Detail: fmt.Sprintf("line %d is longer than %d bytes", l.n, maxURLLine)}}
+	}
+	for {
+		o, err := k.Populate(ctx, admin.PopulateRequest{Bucket: p.bucket, URL: []byte(url), Sizes: p.sizes})
+		switch {
+		case err != nil:
+			return populated{err: err}
+		case o.Stop:
+			return populated{err: errors.New(o.Detail)}
+		case o.Code != "busy":
+			return populated{url: url, outcome: o}
+		}
+		if err := wait(ctx, pause); err != nil {
+			return populated{err: err}
+		}
+	}
+}
+
+// note writes down what became of a URL.
+func (p *populateCommand) note(r populated) error {
+	p.done++
+	p.made += r.outcome.Made
+	if r.outcome.Kept {
+		p.bytes += r.outcome.Bytes
+	}
+	var err error
+	switch {
+	case r.outcome.Code != "": // also where it is kept, and a size cannot be made
+		p.bad++
+		err = p.failed(r.url, r.outcome)
+	case r.outcome.Kept:
+		p.kept++
+		fallthrough
+	default:
+		err = p.success(r.url)
+	}
+	if !p.quiet {
+		p.progress.note = p.figures()
+		p.progress.show(bucket.Progress{Stage: "populate", Done: int64(p.done), Total: p.total})
+	}
+	return err
+}
+
+// figures are what progress tells besides the count: on a terminal the bar has
+// rate and time left itself.
+func (p *populateCommand) figures() string {
+	text := fmt.Sprintf(" %s, %s failed", humanize.IBytes(uint64(p.bytes)), humanize.Comma(int64(p.bad)))
+	if p.progress.terminal {
+		return text
+	}
+	passed := p.app.Now().Sub(p.began)
+	text = "," + text
+	if passed > 0 {
+		text += fmt.Sprintf(", %.1f a second", float64(p.done)/passed.Seconds())
+	}
+	if p.total > 0 && p.done > 0 {
+		left := passed.Seconds() * float64(max(p.total-int64(p.done), 0)) / float64(p.done)
+		text += fmt.Sprintf(", %s left", time.Duration(left)*time.Second)
+	}
+	return text
+}
+
+func (p *populateCommand) summary() string {
+	comma := func(n int) string { return humanize.Comma(int64(n)) }
+	there := p.done - p.kept - p.bad
+	text := fmt.Sprintf("%s URLs in %s: %s kept now (%s), %s kept before, %s failed",
+		comma(p.done), seconds(p.app.Now().Sub(p.began).Seconds()), comma(p.kept), humanize.IBytes(uint64(p.bytes)), comma(there), comma(p.bad))
+	if len(p.sizes) > 0 {
+		text += fmt.Sprintf("; %s sizes made", comma(p.made))
+	}
+	return text
+}

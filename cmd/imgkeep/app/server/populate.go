@@ -1,0 +1,130 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"imgkeep/bucket"
+	"imgkeep/resize"
+	"imgkeep/sign"
+)
+
+// Populator keeps images, and makes sizes of them, before somebody looks at them.
+// It works behind viewers: see bucket.Store.KeepIdle; and of the decoders it uses
+// at most half. It may be used concurrently.
+type Populator struct {
+	s        *Server
+	decoders chan struct{}
+}
+
+// Populated is what became of a URL.
+type Populated struct {
+	Fetched bool  // now; otherwise it was there
+	Bytes   int64 // of the original
+	Made    int   // sizes, now
+}
+
+// NewPopulator returns a Populator that works by the Store, the Resizer, Sizes
+// and Quality of o. The Resizer has this many decoders; nil: no sizes are made.
+func NewPopulator(o Options, decoders int) (*Populator, error) {
+	if o.Store == nil {
+		return nil, errors.New("a populator needs a store")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Populator{s: &Server{Options: o}, decoders: make(chan struct{}, max(1, decoders/2))}, nil
+}
+
+// Populate keeps the image of a URL, as it was written, in a bucket, and makes
+// the sizes that are missing of it from one decoding. The end of ctx ends the
+// waiting, not what has begun.
+func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []string) (Populated, error) {
+	var done Populated
+	limits, err := p.limits(sizes)
+	if err != nil {
+		return done, err
+	}
+	url, err := bucket.Canonical(raw)
+	if err != nil {
+		return done, err
+	}
+	image, err := p.s.Store.Find(name, url)
+	if errors.Is(err, bucket.ErrNotKept) {
+		done.Fetched = true
+		image, err = p.s.Store.KeepIdle(ctx, name, url)
+	}
+	if err != nil {
+		return Populated{}, err
+	}
+	done.Bytes = image.Bytes
+	var things []bucket.Making
+	for _, size := range sizes {
+		things = append(things, bucket.Making{Name: size, Format: image.Format})
+	}
+	done.Made, err = p.s.Store.MakeAhead(ctx, image, things,
+		func(ctx context.Context, original io.Reader, n int64, missing []bucket.Making) ([][]byte, error) {
+			return p.make(ctx, image, original, n, missing, limits)
+		})
+	return done, err
+}
+
+// limits are the sizes that things are made for, by their names.
+func (p *Populator) limits(sizes []string) (map[string]resize.Size, error) {
+	limits := map[string]resize.Size{}
+	if p.s.Resizer == nil && len(sizes) > 0 {
+		return nil, errors.New("there is no decoder to make sizes with")
+	}
+	if len(sizes) > resize.MaxTargets {
+		return nil, fmt.Errorf("%w: at most %d at once", errSize, resize.MaxTargets)
+	}
+	for _, name := range sizes {
+		size, err := p.s.size(sign.Link{Size: name})
+		if err != nil || size == (resize.Size{}) {
+			return nil, fmt.Errorf("%w: %q is no listed {height}x{width}", errSize, name)
+		}
+		limits[name] = size
+	}
+	return limits, nil
+}
+
+func (p *Populator) make(ctx context.Context, image bucket.Image, original io.Reader, n int64, missing []bucket.Making, limits map[string]resize.Size) ([][]byte, error) {
+	select {
+	case p.decoders <- struct{}{}:
+		defer func() { <-p.decoders }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	job := resize.Job{Format: image.Format.String()}
+	var sizes []resize.Size
+	for _, m := range missing {
+		sizes = append(sizes, limits[m.Name])
+		job.Targets = append(job.Targets, resize.Target{Size: limits[m.Name], Quality: p.s.Quality})
+	}
+	job.Check = func(r []resize.Result) error { return check(r, sizes, image) }
+	results, err := p.s.Resizer.Resize(ctx, original, n, job)
+	if errors.Is(err, resize.ErrDeadly) {
+		return nil, fmt.Errorf("%w: %w", bucket.ErrDeadly, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	data := make([][]byte, len(missing))
+	for i, r := range results {
+		data[i] = accept(image, r)
+	}
+	return data, nil
+}
+
+// Code is the stable code of an error of Populate, as in X-Imgkeep-Error.
+func Code(err error) string { return verdictOf(err, time.Time{}).code }
+
+// Stops tells whether an error of Populate would meet every other URL too, so
+// that to go on is no use: the disk is full, or the store is closing.
+func Stops(err error) bool {
+	return errors.Is(err, bucket.ErrFull) || errors.Is(err, bucket.ErrClosed) || errors.Is(err, resize.ErrClosed) ||
+		errors.Is(err, bucket.ErrNoBucket) || errors.Is(err, errSize)
+}

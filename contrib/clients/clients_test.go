@@ -1,0 +1,267 @@
+// Package clients_test holds the signing libraries of this folder, and package
+// sign, to one list of links: vectors.json. It was made once; a library that
+// disagrees with it is wrong.
+package clients_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"imgkeep/sign"
+)
+
+// update writes the file anew, after a vector was added. Those that are in it
+// must never change: links out there are made so.
+var update = flag.Bool("update", false, "write vectors.json anew")
+
+type vector struct {
+	Name       string `json:"name"`
+	Secret     string `json:"secret"`
+	Time       int64  `json:"time"` // unix seconds
+	Bucket     string `json:"bucket"`
+	Size       string `json:"size"`
+	URL        string `json:"url"`
+	Proxy      bool   `json:"proxy"`
+	Bucketless bool   `json:"bucketless"` // the older scheme
+	Week       string `json:"week"`       // ISO year and week of Time, in UTC
+	Link       string `json:"link"`
+}
+
+type file struct {
+	About   string   `json:"about"`
+	Vectors []vector `json:"vectors"`
+}
+
+const about = "Links that every program which signs for imgkeep must make. week is what follows the secret in the key. " +
+	"bucketless is an older scheme, which new programs need not know."
+
+// long is a secret as one should be.
+const long = "vFmUz2b1w0Gk4y3n5c7p9s8r6t2x1q0L"
+
+const url = "https://example_url/img.jpg"
+
+func unix(s string) int64 {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		panic(err)
+	}
+	return t.Unix()
+}
+
+// wanted are the vectors without their links.
+func wanted() []vector {
+	const at = 1640730000
+	all := []vector{
+		{Name: "first of the design", Secret: "1234", Time: at, URL: url},
+		{Name: "another secret", Secret: "123456", Time: at, URL: url},
+		{Name: "not to be stored", Secret: "1234", Time: at, URL: url, Proxy: true},
+		{Name: "older scheme", Secret: "1234", Time: at, URL: url, Bucketless: true},
+		{Name: "older scheme, not to be stored", Secret: "1234", Time: at, URL: url, Proxy: true, Bucketless: true},
+		{Name: "long secret", Secret: long, Time: at, URL: url},
+		{Name: "secret longer than a block of SHA-256", Secret: strings.Repeat(long, 3), Time: at, URL: url},
+		{Name: "secret that is not ASCII", Secret: "Übergrößenträger-Schlüssel", Time: at, URL: url},
+		{Name: "bucket f", Secret: "1234", Time: at, Bucket: "f", URL: url},
+		{Name: "bucket t, not to be stored", Secret: "1234", Time: at, Bucket: "t", URL: url, Proxy: true},
+		{Name: "bucket of sixteen characters", Secret: "1234", Time: at, Bucket: "avatars234567890", URL: url},
+	}
+	for _, size := range []string{"info", "250x250", "150x", "x200", "150x500"} {
+		all = append(all, vector{Name: "size " + size, Secret: "1234", Time: at, Size: size, URL: url})
+	}
+	for _, moment := range []string{
+		"1970-01-01T00:00:00Z",                                                 // week 1
+		"2020-12-27T23:59:59Z", "2020-12-28T00:00:00Z", "2020-12-31T12:00:00Z", // week 52, then 53
+		"2021-01-01T00:00:00Z", "2021-01-03T23:59:59Z", // still week 53 of 2020
+		"2021-01-04T00:00:00Z",
+		"2024-12-29T23:59:59Z", "2024-12-30T00:00:00Z", "2024-12-31T23:59:59Z", // week 52, then week 1 of 2025
+		"2026-12-28T00:00:00Z", "2026-12-31T23:59:59Z", "2027-01-01T00:00:00Z", "2027-01-03T23:59:59Z", // week 53 of 2026
+		"2027-01-04T00:00:00Z",
+		"2026-03-01T23:59:59Z", "2026-03-02T00:00:00Z", // Sunday and Monday in UTC, both Monday in Auckland
+		"2026-06-15T11:59:59Z",
+	} {
+		all = append(all, vector{Name: "at " + moment, Secret: "1234", Time: unix(moment), URL: url})
+	}
+	for _, u := range []string{
+		"https://example.com/~x?a=1&b=2", // padding of one
+		"https://example.com/??>>~~~",    // "-" and "_" in base64url
+		"https://example.com/a~>?b",
+		"https://example.com/ÿÿÿ/ûûû?þ=¾",
+		"https://example.com/Bären und Öl.jpg",
+		"https://bücher.example/日本語/画像.png",
+		"https://example.com/😀.gif",
+		"https://example.com/100%25/%E2%82%AC.png#fragment",
+		"https://example.com/?q=&amp;amp;",
+		"http://[2001:db8::1]:8080/img.png",
+		"local:///evening.jpg",
+		"https://example.com/" + strings.Repeat("long/", 500) + "img.jpg",
+		"x",
+	} {
+		name := "URL " + u
+		if len(name) > 80 {
+			name = fmt.Sprintf("URL of %d bytes", len(u))
+		}
+		all = append(all, vector{Name: name, Secret: long, Time: at, URL: u})
+	}
+	for i := range all {
+		if all[i].Bucket == "" {
+			all[i].Bucket = "i"
+		}
+		if all[i].Size == "" {
+			all[i].Size = "full"
+		}
+	}
+	return all
+}
+
+func read(t *testing.T) []vector {
+	t.Helper()
+	text, err := os.ReadFile("vectors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var f file
+	if err := json.Unmarshal(text, &f); err != nil {
+		t.Fatal(err)
+	}
+	return f.Vectors
+}
+
+// signed is the link of a vector by package sign.
+func signed(t *testing.T, v vector) string {
+	t.Helper()
+	s, err := sign.New(sign.Options{Secrets: []string{v.Secret}, AllowWeak: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Bucketless {
+		return s.SignBucketless(v.Bucket, v.Size, v.URL, v.Proxy, time.Unix(v.Time, 0)).String()
+	}
+	return s.Sign(v.Bucket, v.Size, v.URL, v.Proxy, time.Unix(v.Time, 0)).String()
+}
+
+func TestGo(t *testing.T) {
+	all := wanted()
+	for i, v := range all {
+		year, week := time.Unix(v.Time, 0).UTC().ISOWeek()
+		all[i].Week = fmt.Sprintf("%04d%02d", year, week)
+		all[i].Link = signed(t, v)
+	}
+	if *update {
+		f, err := os.Create("vectors.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		enc := json.NewEncoder(f)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(file{about, all}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := read(t); !slices.Equal(got, all) {
+		for i := range all {
+			if i >= len(got) || got[i] != all[i] {
+				t.Fatalf("vector %d: package sign makes %+v; the file differs", i, all[i])
+			}
+		}
+		t.Fatalf("the file has %d vectors, want %d", len(got), len(all))
+	}
+}
+
+// The links of the file, by the words of the design and no code of the project.
+func TestVectors(t *testing.T) {
+	all := read(t)
+	for _, v := range all {
+		message := base64.RawURLEncoding.EncodeToString([]byte(v.URL))
+		if v.Proxy {
+			message += "/proxy"
+		}
+		ext := message
+		if !v.Bucketless {
+			message = v.Bucket + "/" + message
+		}
+		mac := hmac.New(sha256.New, []byte(v.Secret+v.Week))
+		mac.Write([]byte(message))
+		want := "/" + v.Bucket + "/" + v.Size + "/" + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:12]) + "/" + ext
+		if v.Link != want {
+			t.Errorf("%s: %s, want %s", v.Name, v.Link, want)
+		}
+	}
+	for _, link := range []string{ // as they stand in the README
+		"/i/full/gnjO6SJxYbeT9VBz/aHR0cHM6Ly9leGFtcGxlX3VybC9pbWcuanBn",
+		"/i/full/4f3OT_te_O37pMOZ/aHR0cHM6Ly9leGFtcGxlX3VybC9pbWcuanBn",
+		"/i/full/u21SyNepGvwmqYgs/aHR0cHM6Ly9leGFtcGxlX3VybC9pbWcuanBn/proxy",
+		"/i/full/ae0_4RXxKhh6_AwX/aHR0cHM6Ly9leGFtcGxlX3VybC9pbWcuanBn",
+	} {
+		if !slices.ContainsFunc(all, func(v vector) bool { return v.Link == link && v.Time == 1640730000 }) {
+			t.Errorf("no vector has the link %s", link)
+		}
+	}
+	for time, week := range map[string]string{
+		"2020-12-31T12:00:00Z": "202053", "2021-01-03T23:59:59Z": "202053", "2024-12-30T00:00:00Z": "202501", "2027-01-01T00:00:00Z": "202653",
+	} {
+		if !slices.ContainsFunc(all, func(v vector) bool { return v.Time == unix(time) && v.Week == week }) {
+			t.Errorf("no vector is of %s in week %s", time, week)
+		}
+	}
+	for _, c := range "-_" {
+		if !slices.ContainsFunc(all, func(v vector) bool { return strings.ContainsRune(sign.EncodeURL(v.URL), c) }) {
+			t.Errorf("no URL has %q in its base64url", c)
+		}
+	}
+}
+
+// Each library runs its own test, in its own language, over all vectors.
+func TestLibraries(t *testing.T) {
+	made := 0
+	for _, v := range read(t) {
+		if !v.Bucketless {
+			made++
+		}
+	}
+	vectors, err := filepath.Abs("vectors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir, command := range map[string][]string{
+		"php":        {"php", "test.php"},
+		"python":     {"python3", "-B", "test.py"},
+		"javascript": {"node", "test.mjs"},
+		"perl":       {"perl", "-w", "test.pl"},
+	} {
+		t.Run(dir, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command(command[0], append(command[1:], vectors)...)
+			cmd.Dir = dir
+			// The go command remembers that this test has passed until a file
+			// changes that it has opened. It does not know what these read.
+			files, err := os.ReadDir(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range files {
+				if _, err := os.ReadFile(filepath.Join(dir, f.Name())); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %v\n%s", command, err, out)
+			}
+			if want := fmt.Sprintf("%d vectors\n", made); !strings.HasSuffix(string(out), want) {
+				t.Errorf("it says %q, want %q", out, want)
+			}
+		})
+	}
+}
