@@ -9,7 +9,8 @@ import (
 
 // quarantineDir holds, below the root, what was taken out of the store: a folder
 // for each run of scrubbing and each time of healing, in which things have their
-// old paths. Nothing of it is ever served or removed.
+// old paths. Nothing of it is ever served, nor removed but by whoever purges the
+// bytes.
 const quarantineDir = "quarantine"
 
 // quarantineOf is the folder, below the root, for what is taken out at a time.
@@ -42,6 +43,9 @@ func (s *Store) quarantineWrong(image Image) error {
 		digest, _, err := hashFile(s.Path(path), false)
 		return err == nil && digest != image.Digest // an error says nothing about the bytes
 	}
+	// What comes back below must not be what a purge has passed over meanwhile.
+	s.removing.RLock()
+	defer s.removing.RUnlock()
 	if !wrong(image.File()) {
 		return nil
 	}
