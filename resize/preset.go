@@ -180,8 +180,11 @@ func (p *Preset) Check() []PresetError {
 	c.between("contrast", p.Contrast, -100, 100)
 	c.sigma("blur", p.Blur, maxBlur)
 	c.sigma("sharpen", p.Sharpen, maxSharpen)
-	for _, n := range []int{p.Padding.Top, p.Padding.Right, p.Padding.Bottom, p.Padding.Left} {
+	edges := []int{p.Padding.Top, p.Padding.Right, p.Padding.Bottom, p.Padding.Left}
+	if n := slices.Min(edges); n < 0 {
 		c.between("padding", n, 0, maxPadding)
+	} else {
+		c.between("padding", slices.Max(edges), 0, maxPadding)
 	}
 	if p.Background != "" && !colour.MatchString(p.Background) {
 		c.addf("background", `%s is not a colour: want "#rrggbb" in lower case, as in "#ffffff"`, quote(p.Background))

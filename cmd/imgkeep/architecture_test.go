@@ -39,6 +39,7 @@ var rules = map[string]rule{
 			"bucket", "bucket/approve", "bucket/fetch", "bucket/probe", "nginx", "resize", "sign",
 			"github.com/coreos/go-systemd/v22", "github.com/dustin/go-humanize",
 			"github.com/schollz/progressbar/v3", "github.com/spf13/cobra",
+			"golang.org/x/image/font", "golang.org/x/image/math/fixed", // which draw the text of watermarks
 		},
 		tests: []string{"github.com/rogpeppe/go-internal/testscript"},
 	},
@@ -48,7 +49,7 @@ var rules = map[string]rule{
 	// Only here are viper and YAML.
 	"cmd/imgkeep/app/config": {
 		imports: []string{
-			"bucket/approve", "bucket/fetch", "bucket/probe", "sign", // which know what is valid
+			"bucket/approve", "bucket/fetch", "bucket/probe", "resize", "sign", // which know what is valid
 			"github.com/dustin/go-humanize", "github.com/spf13/pflag", "github.com/spf13/viper", "go.yaml.in/yaml/v3",
 		},
 	},

@@ -26,7 +26,7 @@ func TestFileRefused(t *testing.T) {
 		{"buckets: [{name: i, host: [a.com]}]", "imgkeep.yaml:1: buckets[0].host: there is no such key; did you mean buckets[0].hosts?"},
 		{"log: {1: x}", "imgkeep.yaml:1: log.1: there is no such key; want one of format, level"},
 		{"log: {[a]: x}", "imgkeep.yaml: yaml: invalid map key: []interface {}{\"a\"}"},
-		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of admin, approve, base_url, buckets, fetch, formats, handoff, listen, log, metrics, nginx, placeholder, resize, root, shutdown_timeout, sign, sizes, store|" +
+		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of admin, approve, base_url, buckets, fetch, formats, handoff, listen, log, metrics, nginx, placeholder, presets, resize, root, shutdown_timeout, sign, sizes, store|" +
 			"imgkeep.yaml:2: log.<<: there is no such key; want one of format, level"},
 
 		// Shapes.

@@ -12,13 +12,13 @@ import (
 	"imgkeep/resize"
 )
 
-// maker makes a size of an image.
-func (s *Server) maker(image bucket.Image, size resize.Size) bucket.Maker {
+// maker makes a target of an image.
+func (s *Server) maker(image bucket.Image, target resize.Target) bucket.Maker {
 	return func(ctx context.Context, original io.Reader, n int64) ([]byte, error) {
 		results, err := s.Resizer.Resize(ctx, original, n, resize.Job{
 			Format:  image.Format.String(),
-			Targets: []resize.Target{{Size: size, Quality: s.Quality}},
-			Check:   func(r []resize.Result) error { return check(r, size, image) },
+			Targets: []resize.Target{target},
+			Check:   func(r []resize.Result) error { return check(r, target, image) },
 		})
 		if errors.Is(err, resize.ErrDeadly) {
 			return nil, fmt.Errorf("%w: %w", bucket.ErrDeadly, err)
@@ -26,40 +26,63 @@ func (s *Server) maker(image bucket.Image, size resize.Size) bucket.Maker {
 		if err != nil {
 			return nil, err
 		}
-		if fits(image, results[0]) && int64(len(results[0].Data)) >= image.Bytes {
-			return nil, nil // the original is as small as asked, and smaller
+		if s.standsIn(image, target, results[0]) {
+			return nil, nil
 		}
 		return results[0].Data, nil
 	}
 }
 
+// standsIn tells whether the original is to be served for a result that was made
+// of it: because it looks the same, and has no more bytes; or because it is an
+// animation, is wanted as one, and the result is not.
+func (s *Server) standsIn(image bucket.Image, target resize.Target, r resize.Result) bool {
+	format := image.Format.String()
+	if r.Format != format || target.Preset != nil && !target.Preset.Plain() {
+		return false
+	}
+	if s.WholeAnimations && target.Animates(format) && image.Frames > 1 && r.Frames == 1 {
+		return true
+	}
+	return fits(image, r) && int64(len(r.Data)) >= image.Bytes
+}
+
 // check trusts no decoder: it has read an enemy's bytes, and may be the enemy
 // by now. What it sends must at least be the image that was asked for.
-func check(results []resize.Result, size resize.Size, image bucket.Image) error {
+func check(results []resize.Result, target resize.Target, image bucket.Image) error {
 	if len(results) != 1 {
 		return fmt.Errorf("%d results", len(results))
 	}
 	r := results[0]
-	info, err := probe.Read(bytes.NewReader(r.Data), probe.Limits{Formats: []probe.Format{image.Format}})
+	format, err := probe.ParseFormat(target.FormatOf(image.Format.String()))
 	if err != nil {
 		return err
 	}
-	if info.Width != r.Width || info.Height != r.Height || !expected(info.Width, info.Height, size, image) {
-		return fmt.Errorf("%d x %d", info.Width, info.Height)
+	info, err := probe.Read(bytes.NewReader(r.Data), probe.Limits{Formats: []probe.Format{format}})
+	if err != nil {
+		return err
+	}
+	if r.Format != format.String() || info.Width != r.Width || info.Height != r.Height || !expected(info.Width, info.Height, target, image) {
+		return fmt.Errorf("%s of %d x %d", r.Format, info.Width, info.Height)
 	}
 	return nil
 }
 
-// expected tells whether an image can have these sides at a size. A decoder may
-// read an orientation that we call broken, and so turn the image; and libvips takes
-// some GIFs to be as large as their first frame, not as their screen.
-func expected(width, height int, size resize.Size, image bucket.Image) bool {
+// expected tells whether an image can have these sides at a target. A decoder may
+// read an orientation that we call broken, and so turn the image; libvips takes
+// some GIFs to be as large as their first frame, not as their screen; and what is
+// left when borders are cut off, only a decoder knows.
+func expected(width, height int, target resize.Target, image bucket.Image) bool {
 	w, h := image.Shown()
-	if image.Format == probe.GIF {
-		return width <= w && height <= h && (size.Width == 0 || width <= size.Width) && (size.Height == 0 || height <= size.Height)
+	if trims := target.Preset != nil && target.Preset.Trim > 0; trims || image.Format == probe.GIF {
+		limit := target.Limit()
+		if target.Preset == nil && (width > w || height > h) {
+			return false
+		}
+		return (limit.Width == 0 || width <= limit.Width) && (limit.Height == 0 || height <= limit.Height)
 	}
 	for _, shown := range [][2]int{{w, h}, {h, w}} {
-		if fw, fh := size.Fit(shown[0], shown[1]); width == fw && height == fh {
+		if l := target.Layout(shown[0], shown[1]); width == l.CanvasW && height == l.CanvasH {
 			return true
 		}
 	}

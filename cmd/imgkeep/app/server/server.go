@@ -20,6 +20,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -56,6 +57,11 @@ type Options struct {
 
 	Sizes   []int // lengths in pixels that a side of a size may have
 	Quality int   // of sizes in lossy formats, 1 to 100
+	// Presets are by their names, which are no sizes. They are not changed.
+	Presets map[string]*resize.Preset
+	// WholeAnimations serves an animation as it is where it is too large to be
+	// resized, in the place of a size of its first frame.
+	WholeAnimations bool
 
 	// Handoff lets nginx send the files, when a request says that it came
 	// through nginx. Hot then makes the next request bypass us; nil: none is made.
@@ -78,7 +84,8 @@ type Options struct {
 // Server is the handler. It may be used concurrently.
 type Server struct {
 	Options
-	router http.Handler
+	digests map[string]string // of the presets
+	router  http.Handler
 }
 
 // New returns a handler, or an error that says which option is wrong.
@@ -95,8 +102,11 @@ func New(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	o.Sizes = slices.Clone(o.Sizes)
-	s := &Server{Options: o}
+	o.Sizes, o.Presets = slices.Clone(o.Sizes), maps.Clone(o.Presets)
+	s := &Server{Options: o, digests: map[string]string{}}
+	for name, p := range o.Presets {
+		s.digests[name] = p.Digest()
+	}
 
 	r := chi.NewRouter()
 	r.Use(s.harden, middleware.GetHead)
@@ -150,8 +160,7 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) err
 	if !s.Store.Has(l.Bucket) {
 		return bucket.ErrNoBucket
 	}
-	size, err := s.size(l)
-	if err != nil {
+	if err := s.checkSize(l); err != nil {
 		return err
 	}
 	raw, err := l.URL()
@@ -182,7 +191,12 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) err
 	if l.Size == sign.SizeInfo {
 		return s.info(w, v, image)
 	}
-	return s.deliver(w, r, v, delivery{link: l, size: size, expires: expires, image: image})
+	d, err := s.delivery(l, image)
+	if err != nil {
+		return err
+	}
+	d.expires = expires
+	return s.deliver(w, r, v, d)
 }
 
 // Errors of links that are signed well and still ask for what is not there.
@@ -191,20 +205,20 @@ var (
 	errProxySize = errors.New("/proxy goes with the size full only")
 )
 
-// size tells whether a link's size is listed. A size with one side that is not
-// is refused whole. The zero Size stands for full and info.
-func (s *Server) size(l sign.Link) (resize.Size, error) {
+// checkSize tells whether a link's size is listed, or a preset. A size with one
+// side that is not is refused whole.
+func (s *Server) checkSize(l sign.Link) error {
 	if l.Proxy && l.Size != sign.SizeFull {
-		return resize.Size{}, errProxySize
+		return errProxySize
 	}
-	if l.Size == sign.SizeFull || l.Size == sign.SizeInfo {
-		return resize.Size{}, nil
+	if l.Size == sign.SizeFull || l.Size == sign.SizeInfo || s.Presets[l.Size] != nil {
+		return nil
 	}
 	size, err := resize.ParseSize(l.Size)
 	if err != nil || !s.listed(size.Height) || !s.listed(size.Width) {
-		return resize.Size{}, errSize
+		return errSize
 	}
-	return size, nil
+	return nil
 }
 
 func (s *Server) listed(side int) bool {
