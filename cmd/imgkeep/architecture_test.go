@@ -60,7 +60,7 @@ var rules = map[string]rule{
 	},
 	// Only here is chi.
 	"cmd/imgkeep/app/server": {
-		imports: []string{"bucket", "bucket/fetch", "bucket/probe", "nginx", "resize", "sign", "github.com/go-chi/chi/v5"},
+		imports: []string{"bucket", "bucket/fetch", "bucket/probe", "bucket/strip", "nginx", "resize", "sign", "github.com/go-chi/chi/v5"},
 		tests:   []string{"bucket/approve"},
 	},
 	"cmd/imgkeep-resize": {
@@ -80,6 +80,9 @@ var rules = map[string]rule{
 		imports: []string{"bucket/probe", "golang.org/x/net"},
 	},
 	"bucket/probe": {},
+	"bucket/strip": {
+		imports: []string{"bucket/probe"},
+	},
 	"nginx": {
 		imports: []string{"golang.org/x/sys/unix"},
 		tests:   []string{"nginx/nginxtest", "golang.org/x/net/http2"}, // which nginx may speak

@@ -152,3 +152,21 @@ func TestPreview(t *testing.T) {
 		t.Error("the image itself was changed")
 	}
 }
+
+// In a bucket with strip_metadata no viewer learns where a photo was taken.
+func TestStripMetadata(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{"buckets": []settings{{"name": "i", "strip_metadata": true}, {"name": "f"}}})
+	s := w.start()
+	const place = "N 52.5 E 13.4"
+	source := inserted(oriented(toJPEG(t, corners(80, 40)), 6), segment(0xe1, []byte("http://ns.adobe.com/xap/1.0/\x00"+place)))
+	url := w.origin.serve("/pictures/photo.jpg", source)
+	s.get(link("f", "full", url)).isBytes("image/jpeg", source)
+	for about, path := range map[string]string{"full": link("i", "full", url), "proxy": proxyLink("i", "full", url), "small": link("i", "10x", url)} {
+		a := s.get(path)
+		if a.status != http.StatusOK || bytes.Contains(a.body, []byte(place)) || bytes.Contains(a.body, []byte("Exif")) != (about != "small") {
+			t.Errorf("%s: status %d, %q", about, a.status, a.body)
+		}
+	}
+	s.stop()
+}

@@ -142,9 +142,16 @@ func (p *parts) newServer(c config.Config, presets map[string]*resize.Preset) (*
 	if err != nil {
 		return nil, err
 	}
+	var stripped []string
+	for _, b := range c.Buckets {
+		if b.StripMetadata {
+			stripped = append(stripped, b.Name)
+		}
+	}
 	options := server.Options{
 		Store: p.store, Signer: signer, Resizer: p.pool, Unwrap: newOwn(c, signer, p.now).unwrap,
 		Sizes: c.Sizes, Presets: presets, Quality: c.Resize.Quality,
+		Stripped:        stripped,
 		WholeAnimations: c.Resize.AnimationExcess == "original",
 		Handoff:         c.Handoff == "nginx",
 		Placeholder:     placeholder, Observer: p.metrics, Now: p.now, Log: p.log,
@@ -329,7 +336,7 @@ func epoch(c config.Config, presets map[string]*resize.Preset) []string {
 		all = append(all, fmt.Sprintf("secret %q %d %q %q", string(secret), c.Sign.Weeks, c.Sign.Timezone, c.Sign.Bucketless))
 	}
 	for _, b := range c.Buckets {
-		all = append(all, "bucket "+b.Name)
+		all = append(all, fmt.Sprint("bucket ", b.Name, " stripped ", b.StripMetadata))
 	}
 	for _, side := range c.Sizes {
 		all = append(all, fmt.Sprint("side ", side))

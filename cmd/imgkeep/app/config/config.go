@@ -78,6 +78,9 @@ type Bucket struct {
 	Hosts []string `yaml:"hosts"`
 	// MaxBytes is the largest image. 0: Fetch.MaxBytes.
 	MaxBytes ByteSize `yaml:"max_bytes"`
+	// StripMetadata serves images without metadata in full too. What is kept
+	// is what the origin sent.
+	StripMetadata bool `yaml:"strip_metadata"`
 }
 
 // Fetch is about downloads from origins.

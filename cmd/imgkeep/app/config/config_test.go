@@ -146,7 +146,7 @@ placeholder: /srv/missing.png
 shutdown_timeout: 1m30s
 sign: {secrets: [`+goodSecret+`], secret_files: [`+secretFile+`], weeks: 4, timezone: Europe/Berlin, bucketless: f, allow_weak_secret: true}
 buckets:
-  - {name: i, hosts: [example.com, "*.example.net"], max_bytes: 1MiB}
+  - {name: i, hosts: [example.com, "*.example.net"], max_bytes: 1MiB, strip_metadata: true}
   - {name: f}
 sizes: [100]
 presets: [{name: tiny, width: 10}]

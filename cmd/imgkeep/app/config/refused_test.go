@@ -302,7 +302,7 @@ func TestEnvironment(t *testing.T) {
 		{"IMGKEEP_FORMATS", "png", func(c Config) any { return fmt.Sprint(c.Formats) }, "[png]"},
 		{"IMGKEEP_FETCH_NETWORKS", "10.0.0.0/8,fd00::/8", func(c Config) any { return fmt.Sprint(c.Fetch.Networks) }, "[10.0.0.0/8 fd00::/8]"},
 		{"IMGKEEP_BUCKETS", `[{"name":"a","hosts":["x.com","*.y.com"],"max_bytes":"1MiB"},{"name":"b"}]`,
-			func(c Config) any { return fmt.Sprint(c.Buckets) }, "[{a [x.com *.y.com] 1MiB} {b [] 0}]"},
+			func(c Config) any { return fmt.Sprint(c.Buckets) }, "[{a [x.com *.y.com] 1MiB false} {b [] 0 false}]"},
 		{"IMGKEEP_FETCH_PROFILES", `[{"hosts":["a.com","*.b.com"],"proxy":"direct"}]`, func(c Config) any { return fmt.Sprint(c.Fetch.Profiles) }, "[{[a.com *.b.com]   direct 0}]"},
 		{"IMGKEEP_FETCH_REMOVED", `[{"etag":"12345678"}]`, func(c Config) any { return fmt.Sprint(c.Fetch.Removed) }, "[{ 12345678 }]"},
 		{"IMGKEEP_FETCH_FALLBACKS", "https://a.com/{url},https://b.com/{url}", func(c Config) any { return len(c.Fetch.Fallbacks) }, 2},

@@ -85,7 +85,7 @@ func TestWriteSaysWhereFrom(t *testing.T) {
 	out := written(t, c, s)
 	for _, want := range []string{
 		"/imgkeep.yaml:1\n",
-		"/imgkeep.yaml:2\n  - {name: a, hosts: [], max_bytes: 0}\n  - {name: b, hosts: [x.com], max_bytes: 0}\n",
+		"/imgkeep.yaml:2\n  - {name: a, hosts: [], max_bytes: 0, strip_metadata: false}\n  - {name: b, hosts: [x.com], max_bytes: 0, strip_metadata: false}\n",
 		"sizes: [100, 200] # IMGKEEP_SIZES\n",
 		"secrets: [] # none is set; the server needs one\n",
 		"root: /var/lib/imgkeep\n",

@@ -11,6 +11,7 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/strip"
 	"imgkeep/nginx"
 	"imgkeep/resize"
 	"imgkeep/sign"
@@ -57,6 +58,7 @@ var verdicts = []struct {
 	{resize.ErrCrashed, verdict{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute, fault: true}},
 	// Known from before, and told the operator then.
 	{bucket.ErrDeadly, verdict{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute}},
+	{strip.ErrBroken, verdict{status: 422, code: "broken", line: "the image is broken or cut off"}},
 }
 
 // classes are the verdicts on what fetching said.

@@ -38,7 +38,7 @@ func (s *Server) maker(image bucket.Image, target resize.Target) bucket.Maker {
 // animation, is wanted as one, and the result is not.
 func (s *Server) standsIn(image bucket.Image, target resize.Target, r resize.Result) bool {
 	format := image.Format.String()
-	if r.Format != format || target.Preset != nil && !target.Preset.Plain() {
+	if s.strips(image.Bucket) || r.Format != format || target.Preset != nil && !target.Preset.Plain() {
 		return false
 	}
 	if s.WholeAnimations && target.Animates(format) && image.Frames > 1 && r.Frames == 1 {

@@ -70,6 +70,9 @@ type delivery struct {
 func (s *Server) delivery(l sign.Link, image bucket.Image) (delivery, error) {
 	d := delivery{link: l, image: image, format: image.Format}
 	if l.Size == sign.SizeFull {
+		if s.strips(l.Bucket) {
+			d.name, d.maker = sign.SizeFull, stripper(image)
+		}
 		return d, nil
 	}
 	target := resize.Target{Preset: s.Presets[l.Size], Quality: s.Quality}

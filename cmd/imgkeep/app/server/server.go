@@ -59,6 +59,9 @@ type Options struct {
 	Quality int   // of sizes in lossy formats, 1 to 100
 	// Presets are by their names, which are no sizes. They are not changed.
 	Presets map[string]*resize.Preset
+	// Stripped are the buckets whose images are served without metadata in full
+	// too.
+	Stripped []string
 	// WholeAnimations serves an animation as it is where it is too large to be
 	// resized, in the place of a size of its first frame.
 	WholeAnimations bool
@@ -236,6 +239,9 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, ur
 			return err
 		}
 		defer passing.Close()
+		if s.strips(name) {
+			return s.sendStripped(w, r, v, passing.File, passing.Info)
+		}
 		s.answered(v, CodeOK)
 		s.sendPassing(w, r, passing.File, passing.Format)
 		return nil
@@ -248,6 +254,9 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, ur
 		return err
 	}
 	defer f.Close()
+	if s.strips(name) {
+		return s.sendStripped(w, r, v, f, image.Info)
+	}
 	s.answered(v, CodeOK)
 	s.sendPassing(w, r, f, image.Format)
 	return nil
