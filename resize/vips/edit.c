@@ -4,11 +4,10 @@
 
 #include <string.h>
 
+#include "blur.h"
+
 /* How much of the difference to its blurred self sharpening adds to a picture. */
 #define SHARPEN 1.0
-
-/* Where the Gauss function is cut off. */
-#define LEAST_AMPLITUDE 0.02
 
 /* Finds the part that draws the eye: edges, skin, strong colours. */
 static int
@@ -42,29 +41,6 @@ levels(picture *p, int brightness, int contrast)
 	for (size_t i = 0; i < n; i++)
 		for (int b = 0; b < colours; b++)
 			p->pixels[i * p->bands + b] = table[p->pixels[i * p->bands + b]];
-}
-
-/* Blurs. Colours are weighted by alpha, so that those of invisible pixels do
- * not come to light. */
-static int
-blur(picture *p, double sigma)
-{
-	VipsImage *im = picture_image(p), *t[4] = {0}, *in = im;
-	gboolean alpha = picture_has_alpha(p) && !picture_opaque(p);
-	int failed = !im;
-
-	if (!failed && alpha && !(failed = vips_premultiply(im, &t[0], NULL)))
-		in = t[0];
-	failed = failed ||
-		vips_gaussblur(in, &t[1], sigma, "min_ampl", LEAST_AMPLITUDE, "precision", VIPS_PRECISION_FLOAT, NULL) ||
-		(alpha && vips_unpremultiply(t[1], &t[2], NULL)) ||
-		/* Rounded by hand: a cast cuts off. */
-		vips_linear1(alpha ? t[2] : t[1], &t[3], 1, 0.5, "uchar", TRUE, NULL) ||
-		picture_become(p, t[3]);
-	for (int i = 0; i < 4; i++)
-		VIPS_UNREF(t[i]);
-	VIPS_UNREF(im);
-	return failed;
 }
 
 static int

@@ -18,8 +18,8 @@ const (
 	// of an animation: resizing nothing takes as long as resizing so many.
 	leastFrame = 128 * 128
 	// maxBlur bounds what blurring and sharpening an image may cost: pixels
-	// times the length of the filter in both directions. So much takes about
-	// as long as decoding a picture of 50 megapixels.
+	// times the length of the filter in both directions. So much takes about a
+	// second.
 	maxBlur = 1 << 30
 )
 
