@@ -39,6 +39,7 @@ var rules = map[string]rule{
 			"bucket", "bucket/approve", "bucket/fetch", "bucket/probe", "nginx", "resize", "sign",
 			"github.com/coreos/go-systemd/v22", "github.com/dustin/go-humanize",
 			"github.com/schollz/progressbar/v3", "github.com/spf13/cobra",
+			"golang.org/x/sys/unix",                                    // the clock that systemd reads
 			"golang.org/x/image/font", "golang.org/x/image/math/fixed", // which draw the text of watermarks
 		},
 		tests: []string{"github.com/rogpeppe/go-internal/testscript"},
