@@ -1,7 +1,8 @@
 // Package resize makes listed sizes of images, in other processes.
 //
-// It has three parts. [Size] is a limit on the sides of a picture and computes
-// the exact size that fits it. [Pool] starts decoder processes, hands each one
+// It has four parts. [Size] is a limit on the sides of a picture and computes
+// the exact size that fits it. [Preset] says everything about a picture that can
+// be asked for besides. [Pool] starts decoder processes, hands each one
 // image at a time, and takes back the sizes made from it. [Serve] is the other
 // end of the same pipe: the loop of a decoder process.
 //
@@ -38,8 +39,9 @@
 // head and raw bytes: the length of the head (4 bytes, big-endian, at most 64
 // KiB), the head as a JSON object in which unknown fields are refused, and then
 // as many bytes as the head says. At its start a decoder sends its greeting:
-// protocol version, version of libvips, formats, layers of its sandbox. After that each request (the
-// job, followed by the source) gets one answer (the results, followed by their
+// protocol version, version of libvips, formats, layers of its sandbox. After
+// that each request (the job, followed by the source and by the files of
+// watermarks) gets one answer (the results, followed by their
 // bytes; or what is wrong with the image). The end of the input, between two
 // requests, ends the decoder.
 package resize

@@ -39,8 +39,11 @@ type Job struct {
 
 // A Target is one picture to make.
 type Target struct {
+	// Preset says everything about the picture. nil: the fields below do; they are
+	// not looked at beside a preset.
+	Preset *Preset `json:"preset,omitempty"`
 	// Size that the picture fits into; see [Size.Fit].
-	Size Size `json:"size"`
+	Size Size `json:"size,omitzero"`
 	// Format of the picture. Empty: as the source. An animation stays one in
 	// "gif" and "webp", and gives its first frame in the others. What has no
 	// alpha channel there is laid on white.
@@ -87,6 +90,12 @@ func (r *Request) check() error {
 		return fmt.Errorf("%d targets; from 1 to %d can be made at once", len(r.Targets), MaxTargets)
 	}
 	for i, t := range r.Targets {
+		if t.Preset != nil {
+			if err := t.Preset.check(); err != nil {
+				return fmt.Errorf("target %d: preset: %w", i, err)
+			}
+			continue
+		}
 		if err := t.Size.check(); err != nil {
 			return fmt.Errorf("target %d: %w", i, err)
 		}
@@ -104,15 +113,10 @@ func (r *Request) check() error {
 }
 
 // FormatOf is the format that the target at i asks for.
-func (r *Request) FormatOf(i int) string {
-	if f := r.Targets[i].Format; f != "" {
-		return f
-	}
-	return r.Format
-}
+func (r *Request) FormatOf(i int) string { return r.Targets[i].FormatOf(r.Format) }
 
 func knownFormat(f string) bool {
-	return slices.Contains([]string{formatJPEG, formatPNG, formatGIF, formatWebP}, f)
+	return slices.Contains(formats, f)
 }
 
 // begins says whether data has the first bytes of the format. It stops a

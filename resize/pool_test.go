@@ -66,8 +66,8 @@ func TestEnvironment(t *testing.T) {
 
 func TestRequestArrives(t *testing.T) {
 	p := newPool(t, Options{MaxPixels: 77, AnimationPixels: 88})
-	_, err := p.Resize(context.Background(), strings.NewReader("request"), 7, Job{Format: "gif", Targets: []Target{{Size{150, 0}, "png", 0}, {Size{0, 9}, "", 44}}})
-	if want := "{Format:gif Targets:[{Size:150x Format:png Quality:0} {Size:x9 Format: Quality:44}] MaxPixels:77 AnimationPixels:88}"; err == nil || !strings.Contains(err.Error(), want) {
+	_, err := p.Resize(context.Background(), strings.NewReader("request"), 7, Job{Format: "gif", Targets: []Target{{Size: Size{150, 0}, Format: "png"}, {Size: Size{0, 9}, Quality: 44}}})
+	if want := "{Format:gif Targets:[{Preset:<nil> Size:150x Format:png Quality:0} {Preset:<nil> Size:x9 Format: Quality:44}] MaxPixels:77 AnimationPixels:88}"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
@@ -315,7 +315,7 @@ func TestJobIsChecked(t *testing.T) {
 	}
 	most := Job{Format: "jpeg", Targets: make([]Target, 16)}
 	for i := range most.Targets {
-		most.Targets[i] = Target{Size{99999, 99999}, "jpeg", 100}
+		most.Targets[i] = Target{Size: Size{99999, 99999}, Format: "jpeg", Quality: 100}
 	}
 	if r, err := p.Resize(context.Background(), strings.NewReader("good"), 4, most); err != nil || len(r) != 16 {
 		t.Errorf("16 targets: %v", err)

@@ -42,6 +42,9 @@ type greeting struct {
 type requestHead struct {
 	Request
 	Bytes int64 `json:"bytes"`
+	// Watermarks are the lengths of the pictures that follow the source, one for
+	// each target whose preset has one.
+	Watermarks []int `json:"watermarks,omitempty"`
 }
 
 type answerHead struct {
@@ -120,6 +123,9 @@ func readRequest(r io.Reader, buf []byte) (*Request, []byte, error) {
 	if err := readHead(r, &head); err != nil {
 		return nil, nil, err
 	}
+	if err := head.makeRoom(); err != nil {
+		return nil, nil, broken("request: %v", err)
+	}
 	if err := head.check(); err != nil {
 		return nil, nil, broken("request: %v", err)
 	}
@@ -133,7 +139,39 @@ func readRequest(r io.Reader, buf []byte) (*Request, []byte, error) {
 	if err := readFull(r, buf); err != nil {
 		return nil, nil, err
 	}
+	for _, m := range head.watermarks() {
+		if err := readFull(r, m.Picture); err != nil {
+			return nil, nil, err
+		}
+	}
 	return &head.Request, buf, nil
+}
+
+// watermarks are those of all targets, in their order.
+func (r *Request) watermarks() []*Watermark {
+	var all []*Watermark
+	for _, t := range r.Targets {
+		if t.Preset != nil && t.Preset.Watermark != nil {
+			all = append(all, t.Preset.Watermark)
+		}
+	}
+	return all
+}
+
+// makeRoom gives the watermarks memory for their pictures, once the number of
+// them and the length of each is known to be allowed.
+func (h *requestHead) makeRoom() error {
+	marks := h.watermarks()
+	if len(marks) != len(h.Watermarks) || len(marks) > MaxTargets {
+		return fmt.Errorf("%d watermarks of %d presets", len(h.Watermarks), len(marks))
+	}
+	for i, n := range h.Watermarks {
+		if n < 1 || n > MaxWatermark {
+			return fmt.Errorf("a watermark of %d bytes is not from 1 to %d", n, MaxWatermark)
+		}
+		marks[i].Picture = make([]byte, n)
+	}
+	return nil
 }
 
 func writeResults(w io.Writer, results []Result) error {
@@ -205,12 +243,21 @@ func (s sourceReader) Read(p []byte) (int, error) {
 }
 
 func writeRequest(w io.Writer, r *Request, src io.Reader, n int64) error {
-	if err := writeHead(w, requestHead{*r, n}); err != nil {
+	head := requestHead{Request: *r, Bytes: n}
+	for _, m := range r.watermarks() {
+		head.Watermarks = append(head.Watermarks, len(m.Picture))
+	}
+	if err := writeHead(w, head); err != nil {
 		return err
 	}
 	m, err := io.CopyN(w, sourceReader{src}, n)
 	if err == io.EOF {
 		return &errSource{fmt.Errorf("it has %d bytes, not %d: %w", m, n, io.ErrUnexpectedEOF)}
+	}
+	for _, m := range r.watermarks() {
+		if err == nil {
+			_, err = w.Write(m.Picture)
+		}
 	}
 	return err
 }
@@ -265,7 +312,7 @@ func (h *resultHead) check(req *Request, i int) error {
 	if want := req.FormatOf(i); h.Format != want {
 		return broken("result %d is %s, not %s", i, quote(h.Format), want)
 	}
-	limit := req.Targets[i].Size
+	limit := req.Targets[i].Limit()
 	within := func(side, most int) bool {
 		return side >= 1 && side <= maxCoord && (most == 0 || side <= most)
 	}
@@ -273,7 +320,7 @@ func (h *resultHead) check(req *Request, i int) error {
 		return broken("result %d is %d high and %d wide, outside of %s", i, h.Height, h.Width, limit)
 	}
 	most := int64(1)
-	if animates(req.Format) && animates(h.Format) {
+	if req.Targets[i].Animates(req.Format) {
 		most = max(most, req.AnimationPixels)
 	}
 	if h.Frames < 1 || int64(h.Frames) > most {

@@ -183,7 +183,8 @@ func FuzzRequest(f *testing.F) {
 		f.Add(b.Bytes())
 	}
 	add(someRequest, "abc")
-	add(&Request{"gif", []Target{{Size{1, 2}, "webp", 100}, {Size{0, 9}, "", 0}}, 1, 1}, "x")
+	add(&Request{"gif", []Target{{Size: Size{1, 2}, Format: "webp", Quality: 100}, {Size: Size{0, 9}}}, 1, 1}, "x")
+	add(&Request{"png", []Target{{Preset: &Preset{Width: 9, Blur: 1, Watermark: &Watermark{Format: "png", Picture: []byte("mark")}}}}, 1, 1}, "x")
 	f.Add([]byte{})
 	f.Add([]byte{0, 0, 0, 2, '{', '}'})
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
@@ -207,7 +208,7 @@ func FuzzRequest(f *testing.F) {
 
 // A pool reads whatever comes without harm, and takes only what it asked for.
 func FuzzAnswer(f *testing.F) {
-	req := &Request{"gif", []Target{{Size{100, 0}, "", 0}, {Size{0, 50}, "jpeg", 0}}, 1000, 500}
+	req := &Request{"gif", []Target{{Size: Size{100, 0}}, {Size: Size{0, 50}, Format: "jpeg"}}, 1000, 500}
 	add := func(r ...Result) {
 		var b bytes.Buffer
 		must(f, writeResults(&b, r))

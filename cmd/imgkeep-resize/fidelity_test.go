@@ -5,7 +5,6 @@ import (
 	"image"
 	"image/color"
 	"image/gif"
-	"math"
 	"os"
 	"slices"
 	"testing"
@@ -225,77 +224,6 @@ func TestCMYK(t *testing.T) {
 			}
 		}
 	}
-}
-
-// A profile is applied before it is dropped: the numbers change, so that the
-// colour stays.
-func TestProfile(t *testing.T) {
-	p := newPool(t, resize.Options{})
-	in := color.NRGBA{200, 100, 60, 255}
-	want := wideToSRGB(in)
-	if near(want, in, 8) {
-		t.Fatalf("%v and %v are too near to each other to show anything", in, want)
-	}
-	m := image.NewNRGBA(image.Rect(0, 0, 120, 80))
-	for i := range 120 * 80 {
-		m.SetNRGBA(i%120, i/120, in)
-	}
-	for format, src := range map[string][]byte{"jpeg": toJPEG(t, m), "png": toPNG(t, m)} {
-		for name, c := range map[string]struct {
-			profile []byte
-			want    color.NRGBA
-		}{
-			"wide":           {wideProfile(), want},
-			"cut off":        {wideProfile()[:200], in},
-			"nonsense":       {bytes.Repeat([]byte("x"), 400), in},
-			"of gray pixels": {bytes.Replace(wideProfile(), []byte("mntrRGB "), []byte("mntrGRAY"), 1), in},
-			"of a link":      {bytes.Replace(wideProfile(), []byte("mntrRGB "), []byte("linkRGB "), 1), in},
-		} {
-			for _, z := range []resize.Size{{Height: 33}, huge} {
-				got := at(pixels(t, p, one(t, p, format, withICC(t, format, src, c.profile), resize.Target{Size: z})), 10, 10)
-				if !near(got, c.want, 3) {
-					t.Errorf("%s, profile %s, %v: %v, want %v", format, name, z, got, c.want)
-				}
-			}
-		}
-	}
-	// With alpha beside it.
-	for i := range 120 * 80 {
-		m.SetNRGBA(i%120, i/120, color.NRGBA{200, 100, 60, 128})
-	}
-	want.A = 128
-	got := at(pixels(t, p, one(t, p, "png", withICC(t, "png", toPNG(t, m), wideProfile()), resize.Target{Size: resize.Size{Height: 33}})), 10, 10)
-	if !near(got, want, 4) {
-		t.Errorf("with alpha: %v, want %v", got, want)
-	}
-}
-
-// wideToSRGB computes what a colour management system should.
-func wideToSRGB(c color.NRGBA) color.NRGBA {
-	gamma := float64(0x0233) / 256
-	lin := [3]float64{math.Pow(float64(c.R)/255, gamma), math.Pow(float64(c.G)/255, gamma), math.Pow(float64(c.B)/255, gamma)}
-	var xyz [3]float64
-	for i := range 3 {
-		for j := range 3 {
-			xyz[i] += wideRGB[j][i] * lin[j]
-		}
-	}
-	// Cramer's rule for the inverse of sRGB's primaries.
-	det := func(a, b, c [3]float64) float64 {
-		return a[0]*(b[1]*c[2]-b[2]*c[1]) - b[0]*(a[1]*c[2]-a[2]*c[1]) + c[0]*(a[1]*b[2]-a[2]*b[1])
-	}
-	s := srgbRGB
-	d := det(s[0], s[1], s[2])
-	out := [3]float64{det(xyz, s[1], s[2]) / d, det(s[0], xyz, s[2]) / d, det(s[0], s[1], xyz) / d}
-	encode := func(v float64) uint8 {
-		if v = min(max(v, 0), 1); v <= 0.0031308 {
-			v *= 12.92
-		} else {
-			v = 1.055*math.Pow(v, 1/2.4) - 0.055
-		}
-		return uint8(v*255 + 0.5)
-	}
-	return color.NRGBA{encode(out[0]), encode(out[1]), encode(out[2]), c.A}
 }
 
 // All targets of one job are the pictures that they would be in a job each.

@@ -182,55 +182,6 @@ func withICC(t testing.TB, format string, src, profile []byte) []byte {
 	return nil
 }
 
-// wideProfile is an ICC profile (version 2) of a display with the primaries of
-// Display P3, adapted to D50, and a gamma of 2.2 (ICC.1:2001-04).
-func wideProfile() []byte {
-	xyz := func(v [3]float64) []byte {
-		b := []byte("XYZ \x00\x00\x00\x00")
-		for _, f := range v {
-			b = binary.BigEndian.AppendUint32(b, uint32(int32(f*65536+0.5)))
-		}
-		return b
-	}
-	curve := append([]byte("curv\x00\x00\x00\x00\x00\x00\x00\x01"), 0x02, 0x33, 0, 0)
-	desc := append([]byte("desc\x00\x00\x00\x00\x00\x00\x00\x05wide\x00"), make([]byte, 4+4+2+1+67)...)
-	tags := []struct {
-		name string
-		data []byte
-	}{
-		{"desc", desc},
-		{"cprt", []byte("text\x00\x00\x00\x00none\x00\x00\x00\x00")},
-		{"wtpt", xyz([3]float64{0.9642, 1, 0.8249})},
-		{"rXYZ", xyz(wideRGB[0])}, {"gXYZ", xyz(wideRGB[1])}, {"bXYZ", xyz(wideRGB[2])},
-		{"rTRC", curve}, {"gTRC", curve}, {"bTRC", curve},
-	}
-	head := make([]byte, 128)
-	copy(head[8:], "\x02\x40\x00\x00mntrRGB XYZ ")
-	copy(head[36:], "acsp")
-	copy(head[68:], xyz([3]float64{0.9642, 1, 0.8249})[8:])
-	table := binary.BigEndian.AppendUint32(nil, uint32(len(tags)))
-	var data []byte
-	for _, tag := range tags {
-		for len(data)%4 != 0 {
-			data = append(data, 0)
-		}
-		table = append(table, tag.name...)
-		table = binary.BigEndian.AppendUint32(table, uint32(128+4+12*len(tags)+len(data)))
-		table = binary.BigEndian.AppendUint32(table, uint32(len(tag.data)))
-		data = append(data, tag.data...)
-	}
-	all := append(append(head, table...), data...)
-	binary.BigEndian.PutUint32(all, uint32(len(all)))
-	return all
-}
-
-// wideRGB and srgbRGB are the primaries of Display P3 and sRGB in XYZ, adapted
-// to D50.
-var (
-	wideRGB = [3][3]float64{{0.51512, 0.24120, -0.00105}, {0.29198, 0.69225, 0.04189}, {0.15710, 0.06657, 0.78407}}
-	srgbRGB = [3][3]float64{{0.43607, 0.22249, 0.01392}, {0.38515, 0.71687, 0.09708}, {0.14307, 0.06061, 0.71410}}
-)
-
 // animation has a box that walks over a coloured ground, n frames, and a delay
 // of its own for each.
 func animation(w, h, n int, loop int, transparent bool) *gif.GIF {

@@ -39,7 +39,8 @@ var rules = map[string]rule{
 			"bucket", "bucket/approve", "bucket/fetch", "bucket/probe", "nginx", "resize", "sign",
 			"github.com/coreos/go-systemd/v22", "github.com/dustin/go-humanize",
 			"github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sync/errgroup",
-			"golang.org/x/sys/unix", // the clock that systemd reads
+			"golang.org/x/sys/unix",                                    // the clock that systemd reads
+			"golang.org/x/image/font", "golang.org/x/image/math/fixed", // which draw the text of watermarks
 		},
 		tests: []string{"github.com/rogpeppe/go-internal/testscript"},
 	},
@@ -49,7 +50,7 @@ var rules = map[string]rule{
 	// Only here are viper and YAML.
 	"cmd/imgkeep/app/config": {
 		imports: []string{
-			"bucket/approve", "bucket/fetch", "bucket/probe", "sign", // which know what is valid
+			"bucket/approve", "bucket/fetch", "bucket/probe", "resize", "sign", // which know what is valid
 			"github.com/dustin/go-humanize", "github.com/spf13/pflag", "github.com/spf13/viper", "go.yaml.in/yaml/v3",
 		},
 	},
@@ -60,7 +61,7 @@ var rules = map[string]rule{
 	},
 	// Only here is chi.
 	"cmd/imgkeep/app/server": {
-		imports: []string{"bucket", "bucket/fetch", "bucket/probe", "nginx", "resize", "sign", "github.com/go-chi/chi/v5"},
+		imports: []string{"bucket", "bucket/fetch", "bucket/probe", "bucket/strip", "nginx", "resize", "sign", "github.com/go-chi/chi/v5"},
 		tests:   []string{"bucket/approve"},
 	},
 	"cmd/imgkeep-resize": {
@@ -80,6 +81,9 @@ var rules = map[string]rule{
 		imports: []string{"bucket/probe", "golang.org/x/net"},
 	},
 	"bucket/probe": {},
+	"bucket/strip": {
+		imports: []string{"bucket/probe"},
+	},
 	"nginx": {
 		imports: []string{"golang.org/x/sys/unix"},
 		tests:   []string{"nginx/nginxtest", "golang.org/x/net/http2"}, // which nginx may speak

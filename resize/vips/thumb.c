@@ -14,7 +14,10 @@
 #include <time.h>
 #include <vips/vips.h>
 
+#include "edit.h"
+#include "picture.h"
 #include "resample.h"
+#include "trim.h"
 
 #if VIPS_MAJOR_VERSION < 8 || (VIPS_MAJOR_VERSION == 8 && VIPS_MINOR_VERSION < 13)
 #error "libvips 8.13 or later is needed"
@@ -137,64 +140,34 @@ thumb_read(const void *src, size_t len, int format, thumb_info *info)
 	return 0;
 }
 
-/* A picture in memory: 8 bits for each band, and no metadata, so that nothing
- * made from it has any, whatever a saver thinks of stripping. */
-typedef struct {
-	VipsPel *pixels;
-	int width, height, bands;
-	VipsInterpretation type;
-} picture;
-
-static void
-picture_free(picture *p)
+int
+thumb_trim(const void *src, size_t len, int format, int tolerance, thumb_area *area)
 {
-	g_free(p->pixels);
-	p->pixels = NULL;
-}
+	VipsImage *im = load(src, len, format, 1, 1, 1.0);
+	int right, bottom, failed;
 
-/* The picture for libvips to read, while it lives. */
-static VipsImage *
-picture_image(const picture *p)
-{
-	VipsImage *t = vips_image_new_from_memory(p->pixels, (size_t) p->width * p->height * p->bands,
-		p->width, p->height, p->bands, VIPS_FORMAT_UCHAR);
-	VipsImage *out = NULL;
-
-	if (t) {
-		vips_copy(t, &out, "interpretation", p->type, NULL);
-		g_object_unref(t);
+	if (!im)
+		return THUMB_IMAGE;
+	failed = trim(im, tolerance, &area->left, &area->top, &right, &bottom);
+	if (right == 0)
+		*area = (thumb_area){0, 0, im->Xsize, im->Ysize};
+	else {
+		area->width = right - area->left;
+		area->height = bottom - area->top;
 	}
-	return out;
-}
-
-/* Makes the picture what libvips has made of it. */
-static int
-picture_become(picture *p, VipsImage *im)
-{
-	size_t size;
-	VipsPel *pixels = vips_image_write_to_memory(im, &size);
-
-	if (!pixels)
-		return -1;
-	g_free(p->pixels);
-	*p = (picture){pixels, im->Xsize, im->Ysize, im->Bands, im->Type};
-	return 0;
+	g_object_unref(im);
+	return failed ? THUMB_IMAGE : 0;
 }
 
 /* Shrinks rows of an image to exactly width by height. */
 static int
 picture_shrink(picture *p, VipsImage *in, int top, int rows, int width, int height)
 {
-	*p = (picture){g_try_malloc_n((size_t) width * height, in->Bands), width, height, in->Bands,
-		VIPS_INTERPRETATION_sRGB};
-	if (in->Type == VIPS_INTERPRETATION_CMYK)
-		p->type = VIPS_INTERPRETATION_CMYK;
-	else if (in->Bands < 3)
-		p->type = VIPS_INTERPRETATION_B_W;
-	if (!p->pixels) {
-		vips_error("thumb", "no memory for %d by %d pixels", width, height);
+	VipsInterpretation type = in->Type == VIPS_INTERPRETATION_CMYK ? VIPS_INTERPRETATION_CMYK
+		: in->Bands < 3 ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB;
+
+	if (picture_new(p, width, height, in->Bands, type))
 		return THUMB_SELF;
-	}
 	if (resample(in, top, rows, width, height, p->pixels)) {
 		picture_free(p);
 		return THUMB_IMAGE;
@@ -276,33 +249,20 @@ turned(int orientation)
 	return orientation >= 5 && orientation <= 8;
 }
 
-/* Makes the largest target of a frame: as shown, upright, in sRGB. This is
- * where the frame is decoded. */
+/* Makes a frame width by height pixels large: as shown, upright, in sRGB. This
+ * is where it is decoded. */
 static int
-make_largest(picture *p, VipsImage *im, int top, int rows, const thumb_target *t)
+make_base(picture *p, VipsImage *im, int top, int rows, int width, int height)
 {
 	int orientation = vips_image_get_orientation(im);
 	gboolean turn = turned(orientation);
-	int result = picture_shrink(p, im, top, rows,
-		turn ? t->height : t->width, turn ? t->width : t->height);
+	int result = picture_shrink(p, im, top, rows, turn ? height : width, turn ? width : height);
 
 	if (!result && (to_srgb(p, im) || (orientation > 1 && turn_upright(p, orientation)))) {
 		picture_free(p);
 		result = THUMB_SELF;
 	}
 	return result;
-}
-
-/* Whether no pixel is transparent. */
-static gboolean
-opaque(const picture *p)
-{
-	size_t n = (size_t) p->width * p->height * p->bands;
-
-	for (size_t i = p->bands - 1; i < n; i += p->bands)
-		if (p->pixels[i] != 255)
-			return FALSE;
-	return TRUE;
 }
 
 /* The settings are what costs least for nearly the best that an encoder can do.
@@ -312,48 +272,76 @@ opaque(const picture *p)
  * a PNG 28% smaller in the same time. An effort of 3 for a palette, instead of
  * 7, gives 1% more bytes in 40% of the time. */
 static int
-encode(VipsImage *in, gboolean palette, thumb_target *to)
+encode_once(VipsImage *in, gboolean palette, int quality, thumb_target *to)
 {
 	switch (to->format) {
 	case THUMB_JPEG:
-		return vips_jpegsave_buffer(in, &to->data, &to->size,
-			"Q", to->quality, "optimize_coding", TRUE, "strip", TRUE, NULL);
+		return vips_jpegsave_buffer(in, &to->data, &to->size, "Q", quality,
+			"optimize_coding", TRUE, "interlace", to->progressive, "strip", TRUE, NULL);
 	case THUMB_PNG:
 		if (palette)
-			return vips_pngsave_buffer(in, &to->data, &to->size,
-				"palette", TRUE, "effort", 3, "strip", TRUE, NULL);
+			return vips_pngsave_buffer(in, &to->data, &to->size, "palette", TRUE,
+				"effort", 3, "interlace", to->progressive, "strip", TRUE, NULL);
 		return vips_pngsave_buffer(in, &to->data, &to->size, "compression", 3,
-			"filter", VIPS_FOREIGN_PNG_FILTER_ALL, "strip", TRUE, NULL);
+			"filter", VIPS_FOREIGN_PNG_FILTER_ALL, "interlace", to->progressive, "strip", TRUE, NULL);
 	case THUMB_GIF:
 		return vips_gifsave_buffer(in, &to->data, &to->size,
 			"effort", 3, "strip", TRUE, NULL);
 	case THUMB_WEBP:
 		return vips_webpsave_buffer(in, &to->data, &to->size,
-			"Q", to->quality, "effort", 2, "strip", TRUE, NULL);
+			"Q", quality, "effort", 2, "strip", TRUE, NULL);
 	}
 	return -1;
 }
 
+/* Encodes by the best quality whose file is small enough, down to 1. (With the
+ * metadata that libvips puts into a WebP and that is removed later.) */
 static int
-encode_still(const picture *p, gboolean palette, thumb_target *to)
+encode(VipsImage *in, gboolean palette, thumb_target *to)
 {
-	VipsImage *im = picture_image(p), *flat = NULL;
-	int failed = !im;
+	int fits = 0, high = to->quality;
+	void *best = NULL;
+	size_t size = 0;
 
-	if (!failed && vips_image_hasalpha(im)) {
-		if (opaque(p))
-			failed = vips_extract_band(im, &flat, 0, "n", p->bands - 1, NULL);
-		else if (to->format == THUMB_JPEG) {
-			VipsArrayDouble *white = vips_array_double_newv(1, 255.0);
-
-			failed = vips_flatten(im, &flat, "background", white, NULL);
-			vips_area_unref(VIPS_AREA(white));
+	for (int q = high; fits < high; q = (fits + high + 1) / 2) {
+		if (encode_once(in, palette, q, to)) {
+			g_free(best);
+			return THUMB_SELF;
+		}
+		if (to->max_bytes && to->size > to->max_bytes) {
+			g_free(to->data);
+			to->data = NULL;
+			high = q - 1;
+		} else {
+			g_free(best);
+			best = to->data;
+			size = to->size;
+			to->data = NULL;
+			fits = q;
 		}
 	}
-	failed = failed || encode(flat ? flat : im, palette, to);
-	VIPS_UNREF(flat);
+	if (!best) {
+		vips_error("thumb", "it does not fit into %zu bytes at any quality", to->max_bytes);
+		return THUMB_LARGE;
+	}
+	to->data = best;
+	to->size = size;
+	return 0;
+}
+
+static int
+encode_still(picture *p, gboolean palette, thumb_target *to)
+{
+	VipsImage *im = NULL;
+	int result = THUMB_SELF;
+
+	/* White is what a viewer expects behind it, where the format has no alpha. */
+	if ((to->format == THUMB_JPEG || picture_opaque(p)) && picture_flatten(p, 0xffffff))
+		return THUMB_SELF;
+	if ((im = picture_image(p)))
+		result = encode(im, palette, to);
 	VIPS_UNREF(im);
-	return failed ? THUMB_SELF : 0;
+	return result;
 }
 
 /* Encodes frames that stand below each other. Delays and loop count are the
@@ -362,7 +350,7 @@ static int
 encode_strip(const picture *strip, int frames, VipsImage *source, thumb_target *to)
 {
 	VipsImage *im = picture_image(strip);
-	int *delays, n, loop, failed;
+	int *delays, n, loop, result;
 
 	if (!im)
 		return THUMB_SELF;
@@ -374,15 +362,9 @@ encode_strip(const picture *strip, int frames, VipsImage *source, thumb_target *
 	if (vips_image_get_typeof(source, "loop") &&
 		!vips_image_get_int(source, "loop", &loop))
 		vips_image_set_int(im, "loop", loop);
-	failed = encode(im, FALSE, to);
+	result = encode(im, FALSE, to);
 	g_object_unref(im);
-	return failed ? THUMB_SELF : 0;
-}
-
-static gboolean
-animates(const thumb_target *t)
-{
-	return t->format == THUMB_GIF || t->format == THUMB_WEBP;
+	return result;
 }
 
 /* Puts a frame of an animation below those before it. */
@@ -407,83 +389,110 @@ typedef struct {
 	int frames;
 	gboolean palette;
 	thumb_target *targets;
-	int n, largest;
-	picture *strips; /* of each target, where it is an animation */
+	int n, width, height; /* of the targets' number, and of what all are made from */
+	picture *strips;      /* of each target, where it is an animation */
 } job;
 
-/* Makes one frame of each target. All but the largest are made from that one:
- * resizing twice costs no likeness that could be seen, and only once has the
- * whole of the large picture to be gone through. */
+/* Makes one frame of a target. */
+static int
+make_target(job *j, VipsImage *base, int frame, int i)
+{
+	thumb_target *t = &j->targets[i];
+	picture p;
+	int result;
+
+	if (picture_shrink(&p, base, 0, base->Ysize, t->scale_w, t->scale_h))
+		return THUMB_SELF;
+	if (t->edited && edit(&p, &t->edit, t->format))
+		result = THUMB_SELF;
+	else if (j->frames > 1 && t->animate)
+		result = append(&j->strips[i], &p, frame, j->frames);
+	else
+		result = encode_still(&p, j->palette, t);
+	picture_free(&p);
+	return result;
+}
+
+/* Makes one frame of each target. All are made from one that is as large as the
+ * largest: resizing twice costs no likeness that could be seen, and only once
+ * has the whole of the large picture to be gone through. */
 static int
 make_frame(job *j, int frame)
 {
 	int rows = j->im->Ysize / j->frames, result;
 	VipsImage *im;
-	picture largest, p;
+	picture base;
 
-	if ((result = make_largest(&largest, j->im, frame * rows, rows, &j->targets[j->largest])))
+	if ((result = make_base(&base, j->im, frame * rows, rows, j->width, j->height)))
 		return result;
-	if (!(im = picture_image(&largest)))
+	if (!(im = picture_image(&base)))
 		result = THUMB_SELF;
-	for (int i = 0; i < j->n && !result; i++) {
-		thumb_target *t = &j->targets[i];
-
-		if (frame > 0 && !animates(t))
-			continue;
-		if (picture_shrink(&p, im, 0, im->Ysize, t->width, t->height))
-			result = THUMB_SELF;
-		else {
-			result = j->frames > 1 && animates(t)
-				? append(&j->strips[i], &p, frame, j->frames)
-				: encode_still(&p, j->palette, t);
-			picture_free(&p);
-		}
-	}
+	for (int i = 0; i < j->n && !result; i++)
+		if (frame == 0 || j->targets[i].animate)
+			result = make_target(j, im, frame, i);
 	VIPS_UNREF(im);
-	picture_free(&largest);
+	picture_free(&base);
 	return result;
 }
 
 /* A frame may be decoded smaller than it is stored, where the loader can do
- * that cheaply, so long as it is larger than the largest target by this factor.
+ * that cheaply, so long as it is larger than what is wanted by this factor.
  * The filter of libjpeg is nearly as good as ours (SSIM 0.998 of 0.999 on
  * photos, and 0.996 if nothing were left for ours); that of libwebp less so. */
 #define ROOM_JPEG 1.1
 #define ROOM_WEBP 1.5
 
-static double
-ratio(const thumb_info *info, const thumb_target *largest)
+/* Chooses the size that all targets are made from: the largest of theirs, but
+ * not larger than the picture is. */
+static void
+choose_base(job *j, int width, int height)
 {
-	gboolean turn = turned(info->orientation);
-	double h = (double) info->width / (turn ? largest->height : largest->width);
-	double v = (double) info->height / (turn ? largest->width : largest->height);
+	for (int i = 0; i < j->n; i++) {
+		int w = MIN(width, j->targets[i].scale_w), h = MIN(height, j->targets[i].scale_h);
 
-	return MIN(h, v);
+		if ((gint64) w * h > (gint64) j->width * j->height) {
+			j->width = w;
+			j->height = h;
+		}
+	}
 }
 
 int
 thumb_make(const void *src, size_t len, int format, const thumb_info *info,
-	int frames, thumb_target *targets, int n)
+	const thumb_area *area, int frames, thumb_target *targets, int n)
 {
 	job j = {.frames = frames, .targets = targets, .n = n};
 	int shrink = 1, result = 0;
-	double scale = 1.0, room;
+	int width = area ? area->width : info->width, height = area ? area->height : info->height;
+	double scale = 1.0;
 
-	for (int i = 1; i < n; i++)
-		if ((gint64) targets[i].width * targets[i].height >
-			(gint64) targets[j.largest].width * targets[j.largest].height)
-			j.largest = i;
-	room = ratio(info, &targets[j.largest]);
-	while (shrink < 8 && room >= 2 * shrink * ROOM_JPEG)
-		shrink *= 2;
-	/* libwebp scales colour and alpha each for itself, which gives dark
-	 * fringes. */
-	if (room > ROOM_WEBP && !info->alpha)
-		scale = ROOM_WEBP / room;
+	if (turned(info->orientation))
+		choose_base(&j, height, width);
+	else
+		choose_base(&j, width, height);
+	if (!area) {
+		gboolean turn = turned(info->orientation);
+		double room = MIN((double) width / (turn ? j.height : j.width),
+			(double) height / (turn ? j.width : j.height));
 
+		while (shrink < 8 && room >= 2 * shrink * ROOM_JPEG)
+			shrink *= 2;
+		/* libwebp scales colour and alpha each for itself, which gives dark
+		 * fringes. */
+		if (room > ROOM_WEBP && !info->alpha)
+			scale = ROOM_WEBP / room;
+	}
 	if (!(j.im = load(src, len, format, frames, shrink, scale)))
 		return THUMB_IMAGE;
 	j.palette = vips_image_get_typeof(j.im, "palette-bit-depth") != 0;
+	if (area) {
+		VipsImage *part = NULL;
+
+		result = vips_extract_area(j.im, &part, area->left, area->top, width, height, NULL) ? THUMB_SELF : 0;
+		g_object_unref(j.im);
+		if (!(j.im = part))
+			return result;
+	}
 	j.strips = g_new0(picture, n);
 	for (int f = 0; f < frames && !result; f++)
 		result = make_frame(&j, f);
@@ -499,5 +508,22 @@ thumb_make(const void *src, size_t len, int format, const thumb_info *info,
 		}
 	g_free(j.strips);
 	g_object_unref(j.im);
+	return result;
+}
+
+int
+thumb_mark(const void *src, size_t len, int format, int width, int height, void **pixels)
+{
+	VipsImage *im = load(src, len, format, 1, 1, 1.0);
+	picture p;
+	int result;
+
+	if (!im)
+		return THUMB_IMAGE;
+	if (!(result = make_base(&p, im, 0, im->Ysize, width, height))) {
+		result = picture_colour(&p, TRUE) ? THUMB_SELF : 0;
+		*pixels = p.pixels;
+	}
+	g_object_unref(im);
 	return result;
 }

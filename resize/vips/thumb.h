@@ -11,7 +11,8 @@ enum { THUMB_JPEG = 1, THUMB_PNG, THUMB_GIF, THUMB_WEBP };
  * libvips' error buffer. */
 enum {
 	THUMB_IMAGE = 1, /* the image is at fault */
-	THUMB_SELF = 2   /* we are */
+	THUMB_SELF = 2,  /* we are */
+	THUMB_LARGE = 3  /* the image, by its being too large for what is asked */
 };
 
 typedef struct {
@@ -21,9 +22,33 @@ typedef struct {
 	int alpha;
 } thumb_info;
 
+/* A part of a picture, as stored. */
+typedef struct {
+	int left, top, width, height;
+} thumb_area;
+
+/* What a preset asks for. */
+typedef struct {
+	int quarters, flip_x, flip_y; /* turned clockwise, then mirrored */
+	int window_x, window_y;       /* -1: to be found by thumb_make */
+	int window_w, window_h;
+	int brightness, contrast;     /* percent */
+	double blur, sharpen;         /* sigma; 0: not */
+	int canvas_x, canvas_y, canvas_w, canvas_h;
+	int background;               /* RGB; -1: none */
+	void *mark;                   /* RGBA, from thumb_mark; NULL: none */
+	int mark_x, mark_y, mark_w, mark_h, opacity;
+} thumb_edit;
+
 typedef struct {
 	/* Set by the caller. */
-	int width, height, format, quality;
+	int scale_w, scale_h; /* the whole picture is resized to, upright */
+	int width, height;    /* of the result */
+	int format, quality, progressive;
+	size_t max_bytes;     /* 0: any */
+	int animate;
+	int edited;           /* edit is to be looked at */
+	thumb_edit edit;
 	/* Set by thumb_make; data is to be freed with thumb_free. */
 	void *data;
 	size_t size;
@@ -32,8 +57,20 @@ typedef struct {
 void thumb_start(void);
 void thumb_tidy(void);
 int thumb_read(const void *src, size_t len, int format, thumb_info *info);
+
+/* Finds what is left when borders in the colour of the top left pixel, give or
+ * take tolerance, are cut off. All of it is left where all is border. */
+int thumb_trim(const void *src, size_t len, int format, int tolerance, thumb_area *area);
+
+/* Makes the targets of an image, or of an area of its first frame, unless that
+ * is NULL. info is that of the whole image. */
 int thumb_make(const void *src, size_t len, int format, const thumb_info *info,
-	int frames, thumb_target *targets, int n);
+	const thumb_area *area, int frames, thumb_target *targets, int n);
+
+/* Decodes a picture to width by height pixels of RGBA, which are to be freed
+ * with thumb_free. */
+int thumb_mark(const void *src, size_t len, int format, int width, int height, void **pixels);
+
 void thumb_free(void *data);
 
 #endif

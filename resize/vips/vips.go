@@ -51,13 +51,6 @@ var formats = map[string]struct {
 // them, single rows would take much memory in many places.
 const maxSide = 1_000_000
 
-// leastFrame is how many pixels a frame counts for at least in the budget of an
-// animation: resizing nothing takes as long as resizing so many.
-const leastFrame = 128 * 128
-
-// defaultQuality is that of a target that asks for none.
-const defaultQuality = 80
-
 // A Decoder is libvips, started and narrowed down to what is needed. It is not
 // for concurrent use.
 type Decoder struct {
@@ -119,67 +112,29 @@ func (d *Decoder) Resize(src []byte, r *resize.Request) ([]resize.Result, error)
 			info.frames = 1 // better one frame than an animation that breaks off
 		}
 	}
-	targets, frames, err := plan(r, &info)
-	if err != nil {
+	if err := limit(r, &info); err != nil {
 		return nil, err
 	}
-	if rc := C.thumb_make(data, size, in.thumb, &info, frames, &targets[0], C.int(len(targets))); rc != 0 {
-		return nil, failure(rc)
-	}
-	results := make([]resize.Result, len(targets))
-	for i, t := range targets {
-		format, data, count := r.FormatOf(i), C.GoBytes(t.data, C.int(t.size)), 1
-		C.thumb_free(t.data)
-		if animates(format) {
-			count = int(frames)
+	results := make([]resize.Result, len(r.Targets))
+	for _, g := range groups(r) {
+		if err := g.make(src, r, info, results); err != nil {
+			return nil, err
 		}
-		if format == "webp" {
-			data = stripWebP(data)
-		}
-		results[i] = resize.Result{Format: format, Width: int(t.width), Height: int(t.height), Frames: count, Data: data}
 	}
 	return results, nil
 }
 
-// plan checks what the header says against the limits, before any pixel is
-// decoded, and computes the targets. frames is how many are wanted.
-func plan(r *resize.Request, info *C.thumb_info) (targets []C.thumb_target, frames C.int, err error) {
+// limit checks what the header says, before any pixel is decoded.
+func limit(r *resize.Request, info *C.thumb_info) error {
 	w, h := int(info.width), int(info.height)
 	if w < 1 || h < 1 || info.frames < 1 {
-		return nil, 0, &resize.ImageError{Detail: fmt.Sprintf("it has %d frames of %d by %d pixels", info.frames, w, h)}
+		return &resize.ImageError{Detail: fmt.Sprintf("it has %d frames of %d by %d pixels", info.frames, w, h)}
 	}
-	pixels := int64(w) * int64(h)
-	if pixels > r.MaxPixels || max(w, h) > maxSide {
-		return nil, 0, &resize.ImageError{TooLarge: true, Detail: fmt.Sprintf("%d by %d pixels are over %d, or a side over %d", w, h, r.MaxPixels, maxSide)}
+	if int64(w)*int64(h) > r.MaxPixels || max(w, h) > maxSide {
+		return &resize.ImageError{TooLarge: true, Detail: fmt.Sprintf("%d by %d pixels are over %d, or a side over %d", w, h, r.MaxPixels, maxSide)}
 	}
-	if info.orientation >= 5 {
-		w, h = h, w
-	}
-	targets = make([]C.thumb_target, len(r.Targets))
-	var moving int64 // pixels of a frame of all animated targets
-	for i, t := range r.Targets {
-		out := formats[r.FormatOf(i)]
-		tw, th := t.Size.Fit(w, h)
-		if max(tw, th) > out.side {
-			return nil, 0, &resize.ImageError{TooLarge: true, Detail: fmt.Sprintf("%d by %d pixels are too many for %s", tw, th, r.FormatOf(i))}
-		}
-		q := t.Quality
-		if q == 0 {
-			q = defaultQuality
-		}
-		targets[i] = C.thumb_target{width: C.int(tw), height: C.int(th), format: out.thumb, quality: C.int(q)}
-		if animates(r.FormatOf(i)) {
-			moving += int64(tw) * int64(th)
-		}
-	}
-	frames = 1
-	if moving > 0 && int64(info.frames) <= r.AnimationPixels/max(pixels, moving, leastFrame) {
-		frames = info.frames
-	}
-	return targets, frames, nil
+	return nil
 }
-
-func animates(format string) bool { return format == "gif" || format == "webp" }
 
 // stripWebP removes the metadata that libvips 8.14 puts into every WebP, also
 // when it is told not to: an EXIF block that says nothing, and the extended
@@ -219,8 +174,8 @@ func failure(rc C.int) error {
 	text := C.GoBytes(unsafe.Pointer(C.vips_error_buffer()), C.int(C.strlen(C.vips_error_buffer())))
 	C.vips_error_clear()
 	line, _, _ := bytes.Cut(bytes.TrimSpace(text), []byte("\n"))
-	if rc == C.THUMB_IMAGE {
-		return &resize.ImageError{Detail: string(line)}
+	if rc == C.THUMB_IMAGE || rc == C.THUMB_LARGE {
+		return &resize.ImageError{TooLarge: rc == C.THUMB_LARGE, Detail: string(line)}
 	}
 	return errors.New("vips: " + string(line))
 }

@@ -46,6 +46,7 @@ type parts struct {
 // current is what the configuration in force has made. It is never changed.
 type current struct {
 	config  config.Config
+	presets map[string]*resize.Preset
 	server  *server.Server
 	keeper  localKeeper
 	fetcher *fetch.Fetcher
@@ -91,7 +92,7 @@ func (a *app) build(c config.Config, log *slog.Logger) (_ *parts, err error) {
 		Fetches: func() fetch.Stats { return p.current.Load().fetcher.Stats() },
 	}
 	if c.Handoff == "nginx" {
-		if p.hot, err = newHot(c, log, a.Now); err != nil {
+		if p.hot, err = newHot(c, next.presets, log, a.Now); err != nil {
 			return nil, err
 		}
 		sources.HotLinks = p.hot.Len
@@ -126,7 +127,11 @@ func (p *parts) prepare(c config.Config) (*current, bucket.Options, error) {
 	if o, err = storeOptions(c, p.metrics.Origin(fetcher), fetcher.Reserve, limits, p.log, p.now); err != nil {
 		return nil, o, err
 	}
-	return &current{config: c, fetcher: fetcher}, o, nil
+	presets, err := newPresets(c)
+	if err != nil {
+		return nil, o, err
+	}
+	return &current{config: c, presets: presets, fetcher: fetcher}, o, nil
 }
 
 func newPlaceholder(c config.Config) (*server.Placeholder, error) {
@@ -142,15 +147,15 @@ func newPlaceholder(c config.Config) (*server.Placeholder, error) {
 
 // complete makes what needs the store and the decoders.
 func (p *parts) complete(next *current) (err error) {
-	if next.server, err = p.newServer(next.config); err != nil {
+	if next.server, err = p.newServer(next.config, next.presets); err != nil {
 		return err
 	}
-	next.keeper, err = newKeeper(next.config, p.store, p.pool, p.now)
+	next.keeper, err = newKeeper(next.config, next.presets, p.store, p.pool, p.now)
 	return err
 }
 
 // newServer makes the handler, once all it needs is there.
-func (p *parts) newServer(c config.Config) (*server.Server, error) {
+func (p *parts) newServer(c config.Config, presets map[string]*resize.Preset) (*server.Server, error) {
 	signer, err := newSigner(c.Sign)
 	if err != nil {
 		return nil, err
@@ -159,12 +164,10 @@ func (p *parts) newServer(c config.Config) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := server.Options{
-		Store: p.store, Signer: signer, Resizer: p.pool, Unwrap: newOwn(c, signer, p.now).unwrap,
-		Sizes: c.Sizes, Quality: c.Resize.Quality,
-		Handoff:     c.Handoff == "nginx",
-		Placeholder: placeholder, Observer: p.metrics, Now: p.now, Log: p.log,
-	}
+	options := sizeOptions(c, presets)
+	options.Store, options.Signer, options.Resizer, options.Unwrap = p.store, signer, p.pool, newOwn(c, signer, p.now).unwrap
+	options.Handoff = c.Handoff == "nginx"
+	options.Placeholder, options.Observer, options.Now, options.Log = placeholder, p.metrics, p.now, p.log
 	if p.hot != nil {
 		options.Hot = p.hot
 	}
@@ -175,6 +178,20 @@ func (p *parts) newServer(c config.Config) (*server.Server, error) {
 	}
 	s, err = server.New(options)
 	return s, err
+}
+
+// sizeOptions are what a configuration says of sizes.
+func sizeOptions(c config.Config, presets map[string]*resize.Preset) server.Options {
+	o := server.Options{
+		Sizes: c.Sizes, Presets: presets, Quality: c.Resize.Quality,
+		WholeAnimations: c.Resize.AnimationExcess == "original",
+	}
+	for _, b := range c.Buckets {
+		if b.StripMetadata {
+			o.Stripped = append(o.Stripped, b.Name)
+		}
+	}
+	return o
 }
 
 // dropHot takes all hot links away; nil where there are none.
@@ -327,30 +344,34 @@ func decoder(configured string) (string, error) {
 	return path, nil
 }
 
-func newHot(c config.Config, log *slog.Logger, now func() time.Time) (*nginx.Hot, error) {
+func newHot(c config.Config, presets map[string]*resize.Preset, log *slog.Logger, now func() time.Time) (*nginx.Hot, error) {
 	// Only its own folder is the tree's to make; what leads there is ours.
 	if err := os.MkdirAll(filepath.Dir(c.Nginx.Hot), 0o755); err != nil {
 		return nil, fmt.Errorf("nginx.hot: %w", err)
 	}
 	return nginx.OpenHot(nginx.HotOptions{
-		Dir: c.Nginx.Hot, MaxLinks: c.Nginx.MaxLinks, Epoch: epoch(c), Now: now, Logger: log,
+		Dir: c.Nginx.Hot, MaxLinks: c.Nginx.MaxLinks, Epoch: epoch(c, presets), Now: now, Logger: log,
 	})
 }
 
 // epoch is what hot links hang on: if one of these is gone at the next start, all
 // of them are dropped. For each secret that is itself and all else that decides
-// which links it makes good, and for how long; then what links may ask for; and
-// the hosts that are denied, since an image of one more of them must not be served.
-func epoch(c config.Config) []string {
+// which links it makes good, and for how long; then what links may ask for, and how
+// it is defined; and the hosts that are denied, since an image of one more of them
+// must not be served.
+func epoch(c config.Config, presets map[string]*resize.Preset) []string {
 	all := []string{fmt.Sprintf("denied %q", c.Fetch.DenyHosts)}
 	for _, secret := range c.Sign.Secrets {
 		all = append(all, fmt.Sprintf("secret %q %d %q %q", string(secret), c.Sign.Weeks, c.Sign.Timezone, c.Sign.Bucketless))
 	}
 	for _, b := range c.Buckets {
-		all = append(all, "bucket "+b.Name)
+		all = append(all, fmt.Sprint("bucket ", b.Name, " stripped ", b.StripMetadata))
 	}
 	for _, side := range c.Sizes {
 		all = append(all, fmt.Sprint("side ", side))
+	}
+	for name, p := range presets {
+		all = append(all, "preset "+name+" "+p.Digest())
 	}
 	return all
 }

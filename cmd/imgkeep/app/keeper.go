@@ -23,8 +23,9 @@ type localKeeper struct {
 }
 
 // newKeeper returns a keeper. pool may be nil: then it makes no sizes.
-func newKeeper(c config.Config, store *bucket.Store, pool *resize.Pool, now func() time.Time) (localKeeper, error) {
-	o := server.Options{Store: store, Sizes: c.Sizes, Quality: c.Resize.Quality, Now: now}
+func newKeeper(c config.Config, presets map[string]*resize.Preset, store *bucket.Store, pool *resize.Pool, now func() time.Time) (localKeeper, error) {
+	o := sizeOptions(c, presets)
+	o.Store, o.Now = store, now
 	decoders := 0
 	if pool != nil {
 		o.Resizer = pool
@@ -112,6 +113,10 @@ func (a *app) withKeeper(ctx context.Context, c config.Config, sizes bool, work 
 	if !errors.Is(err, admin.ErrNoServer) {
 		return err
 	}
+	presets, err := newPresets(c)
+	if err != nil {
+		return err
+	}
 	var pool *resize.Pool
 	if sizes {
 		if pool, err = newPool(c, newLogger(a.Stderr, c.Log)); err != nil {
@@ -124,7 +129,7 @@ func (a *app) withKeeper(ctx context.Context, c config.Config, sizes bool, work 
 		return inUse(c, err)
 	}
 	defer func() { err = errors.Join(err, store.Close(context.Background())) }()
-	k, err := newKeeper(c, store, pool, a.Now)
+	k, err := newKeeper(c, presets, store, pool, a.Now)
 	if err != nil {
 		return err
 	}

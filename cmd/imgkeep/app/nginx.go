@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"imgkeep/bucket/probe"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/nginx"
 	"imgkeep/sign"
@@ -75,6 +76,11 @@ func newSite(c config.Config) (nginx.Site, error) {
 	}
 	for _, f := range limits.Formats {
 		s.Extensions = append(s.Extensions, f.Ext())
+	}
+	for _, p := range c.Presets {
+		if f, err := probe.ParseFormat(p.Format); err == nil { // otherwise as the source
+			s.Extensions = append(s.Extensions, f.Ext())
+		}
 	}
 	s.Extensions = nginx.Extensions(s.Extensions...)
 	if _, isUnix := cutUnix(c.Listen); !isUnix && len(c.Listen) > 0 && c.Listen[0] == ':' {

@@ -117,7 +117,7 @@ func (r *reloader) attempt() (admin.Reloaded, error) {
 	r.level.Set(logLevel(c.Log))
 	if p.hot != nil {
 		// Last: what the old handler makes from here on it takes back itself.
-		if err := p.hot.Renew(epoch(c)); err != nil {
+		if err := p.hot.Renew(epoch(c, next.presets)); err != nil {
 			r.log.Error("hot links of the old configuration may be left: restart", "error", err)
 			restart = append(restart, "nginx.hot")
 		}

@@ -162,7 +162,8 @@ func (a *app) dropHot(c config.Config) func() error {
 		if _, err := os.Stat(c.Nginx.Hot); errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
-		hot, err := newHot(c, newLogger(a.Stderr, c.Log), a.Now)
+		// Whatever the presets are: no link stays that could hang on them.
+		hot, err := newHot(c, nil, newLogger(a.Stderr, c.Log), a.Now)
 		if err == nil {
 			_, err = hot.Drop()
 		}

@@ -77,6 +77,7 @@ defaults, in this order. 'imgkeep config' prints what results.
 		newRestoreCommand(a),
 		newCompactCommand(a),
 		newRetryCommand(a),
+		newPreviewCommand(a),
 
 		newConfigCommand(a),
 		newVersionCommand(a),

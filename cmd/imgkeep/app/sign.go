@@ -46,7 +46,7 @@ signed; the exit status is then 3, or 1 where none could be.`,
 	flags.String("secret", "", "sign with `SECRET`, and with none of the configuration's")
 	flags.Bool("allow-weak-secret", false, "accept a secret that is short or well known, for tests")
 	flags.StringVar(&s.bucket, "bucket", "", "`NAME` of the bucket (default the first of the configuration)")
-	flags.StringVar(&s.size, "size", sign.SizeFull, "`SIZE` of the image: full, info, or height x width as in 250x250, 150x, x200")
+	flags.StringVar(&s.size, "size", sign.SizeFull, "`SIZE` of the image: full, info, a preset, or height x width as in 250x250, 150x, x200")
 	flags.BoolVar(&s.proxy, "proxy", false, "links whose images are served and not stored")
 	flags.StringVar(&s.at, "at", "", "sign as at `TIME`, in RFC 3339 or unix seconds (default now)")
 	flags.BoolVar(&s.bucketless, "bucketless", false, "sign by the older scheme, in the bucket that sign.bucketless names")
@@ -190,14 +190,25 @@ func bucketNames(c config.Config) []string {
 	return names
 }
 
+func presetNames(c config.Config) []string {
+	names := make([]string, 0, len(c.Presets))
+	for _, p := range c.Presets {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
 // checkSize tells whether a size is one that links may ask for.
 func checkSize(c config.Config, s string) error {
 	if s == sign.SizeFull || s == sign.SizeInfo {
 		return nil
 	}
+	if slices.Contains(presetNames(c), s) {
+		return nil
+	}
 	size, err := resize.ParseSize(s)
 	if err != nil {
-		return fmt.Errorf("%q is none of %s, %s and height x width, as in 250x250, 150x, x200", s, sign.SizeFull, sign.SizeInfo)
+		return fmt.Errorf("%q is none of %s and height x width, as in 250x250, 150x, x200", s, strings.Join(append([]string{sign.SizeFull, sign.SizeInfo}, presetNames(c)...), ", "))
 	}
 	for _, side := range []int{size.Height, size.Width} {
 		if side != 0 && !slices.Contains(c.Sizes, side) {
@@ -239,7 +250,7 @@ func (s *signCommand) completeSize(cmd *cobra.Command, _ []string, _ string) ([]
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	sizes := []string{sign.SizeFull, sign.SizeInfo}
+	sizes := append([]string{sign.SizeFull, sign.SizeInfo}, presetNames(c)...)
 	for _, n := range c.Sizes {
 		for _, size := range []resize.Size{{Height: n, Width: n}, {Height: n}, {Width: n}} {
 			sizes = append(sizes, size.String())

@@ -35,6 +35,9 @@ type Config struct {
 	Buckets []Bucket `yaml:"buckets"`
 	// Sizes are the lengths, in pixels, that a side of a size may have.
 	Sizes []int `yaml:"sizes"`
+	// Presets are sizes with names. They are known to be valid, but for the
+	// pictures of watermarks.
+	Presets []Preset `yaml:"presets"`
 	// Formats are the formats that are accepted, by their names in bucket/probe.
 	Formats []string `yaml:"formats"`
 	Fetch   Fetch    `yaml:"fetch"`
@@ -75,6 +78,9 @@ type Bucket struct {
 	Hosts []string `yaml:"hosts"`
 	// MaxBytes is the largest image. 0: Fetch.MaxBytes.
 	MaxBytes ByteSize `yaml:"max_bytes"`
+	// StripMetadata serves images without metadata in full too. What is kept
+	// is what the origin sent.
+	StripMetadata bool `yaml:"strip_metadata"`
 }
 
 // Fetch is about downloads from origins.
@@ -175,13 +181,15 @@ type Resize struct {
 	// MaxImages is how many images a decoder serves before it is replaced.
 	MaxImages int `yaml:"max_images"`
 	// AnimationPixels bounds width times height times frames of an animation.
-	// Of a larger one, sizes are made of the first frame.
 	AnimationPixels int64 `yaml:"animation_pixels"`
 	// Sandbox is how far decoders must confine themselves: "auto", as far as the
 	// kernel lets them; "require", wholly, or the server does not start; "off".
 	Sandbox string `yaml:"sandbox"`
 	// MaxMemory bounds the address space that a decoder takes for its images.
 	MaxMemory ByteSize `yaml:"max_memory"`
+	// AnimationExcess says what is served as a size of a larger one: "first",
+	// a size of its first frame, or "original", the animation as it is.
+	AnimationExcess string `yaml:"animation_excess"`
 }
 
 // Store is about the disk.
@@ -273,6 +281,7 @@ func Default() Config {
 			AnimationPixels: 50_000_000,
 			Sandbox:         "auto",
 			MaxMemory:       2 * gibibyte,
+			AnimationExcess: "first",
 		},
 		Store: Store{MinFree: gibibyte, MinFreeInodes: 10_000, ScrubInterval: 30 * 24 * time.Hour, ScrubRate: 8 * mebibyte},
 		Nginx: Nginx{

@@ -146,9 +146,10 @@ placeholder: /srv/missing.png
 shutdown_timeout: 1m30s
 sign: {secrets: [`+goodSecret+`], secret_files: [`+secretFile+`], weeks: 4, timezone: Europe/Berlin, bucketless: f, allow_weak_secret: true}
 buckets:
-  - {name: i, hosts: [example.com, "*.example.net"], max_bytes: 1MiB}
+  - {name: i, hosts: [example.com, "*.example.net"], max_bytes: 1MiB, strip_metadata: true}
   - {name: f}
 sizes: [100]
+presets: [{name: tiny, width: 10}]
 formats: [webp, png]
 fetch:
   timeout: 5s
@@ -171,7 +172,7 @@ fetch:
   per_host: 2
   queue: 3
 approve: {url: "http://10.0.0.1:8100/?a=b", timeout: 1s, concurrency: 2, fail: open}
-resize: {command: /opt/resize, workers: 3, queue: 4, timeout: 1s, quality: 70, max_images: 10, animation_pixels: 1000, sandbox: off, max_memory: 1GiB}
+resize: {command: /opt/resize, workers: 3, queue: 4, timeout: 1s, quality: 70, max_images: 10, animation_pixels: 1000, animation_excess: original, sandbox: off, max_memory: 1GiB}
 store: {min_free: 0, min_free_inodes: 0, scrub_interval: 24h, scrub_rate: 1MiB}
 nginx: {hot: /dev/shm/hot, max_links: 10, listen: ["8080"], server_name: [a.example, b.example], valid: 1s, open_files: 5, access_log: ""}
 metrics: {listen: '127.0.0.1:9100'}
@@ -214,6 +215,7 @@ listen: unix:http.sock
 root: store
 admin: admin.sock
 placeholder: ../missing.png
+presets: [{name: a, watermark: {picture: mark.png}}]
 sign: {secret_files: [secret]}
 fetch: {local_root: ./local/}
 resize: {command: bin/resize}
@@ -229,6 +231,7 @@ nginx: {hot: hot, access_log: log}
 		dir + "/bin/resize":                c.Resize.Command,
 		dir + "/hot":                       c.Nginx.Hot,
 		dir + "/log":                       c.Nginx.AccessLog,
+		dir + "/mark.png":                  c.Presets[0].Watermark.Picture,
 	}
 	for want, got := range want {
 		if got != want {

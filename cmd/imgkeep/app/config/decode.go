@@ -39,6 +39,8 @@ func (p *problems) assign(key string, dst reflect.Value, raw any) {
 		*d = int(n)
 	case *int64:
 		*d, err = toInt(raw, 64)
+	case *float64:
+		*d, err = toFloat(raw)
 	case *time.Duration:
 		*d, err = toDuration(raw)
 	case *ByteSize:
@@ -113,6 +115,16 @@ func toInt(raw any, bits int) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("%s is not a whole number", show(raw))
+}
+
+func toFloat(raw any) (float64, error) {
+	switch v := raw.(type) {
+	case int:
+		return float64(v), nil
+	case float64:
+		return v, nil
+	}
+	return 0, fmt.Errorf("%s is not a number", show(raw))
 }
 
 func toDuration(raw any) (time.Duration, error) {

@@ -23,7 +23,7 @@
 // service named imgkeep. Secrets are never part of an error.
 //
 // What it does not do: it opens no file but the configuration and the secret
-// files, makes no folder, resolves no name, and watches nothing. Whether a path
+// files (that of a watermark neither), makes no folder, resolves no name, and watches nothing. Whether a path
 // exists is for the part that uses it to say.
 //
 // It is the only package that imports viper, which gives the precedence. Viper's
@@ -31,6 +31,7 @@
 // 0123 as 83), so the file is checked against the type Config first, and values
 // are converted strictly. No type of viper leaves the package.
 //
-// It imports sign, bucket/probe and bucket/fetch, so that which secrets are weak,
-// which formats exist and what a pattern of hosts is are said in one place.
+// It imports sign, bucket/probe, bucket/fetch and resize, so that which secrets are
+// weak, which formats exist, what a pattern of hosts is and what a preset may be are
+// said in one place.
 package config

@@ -9,8 +9,8 @@ import (
 // live are the settings that a running server takes over, or the sections that
 // hold nothing else.
 var live = []string{
-	"base_url", "placeholder", "sign", "buckets", "sizes", "formats", "fetch", "approve",
-	"resize.quality", "store.min_free", "store.min_free_inodes", "log.level",
+	"base_url", "placeholder", "sign", "buckets", "sizes", "presets", "formats", "fetch", "approve",
+	"resize.quality", "resize.animation_excess", "store.min_free", "store.min_free_inodes", "log.level",
 }
 
 // bound are those among them that something else is bound to, which is made at the

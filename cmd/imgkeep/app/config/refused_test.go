@@ -26,7 +26,7 @@ func TestFileRefused(t *testing.T) {
 		{"buckets: [{name: i, host: [a.com]}]", "imgkeep.yaml:1: buckets[0].host: there is no such key; did you mean buckets[0].hosts?"},
 		{"log: {1: x}", "imgkeep.yaml:1: log.1: there is no such key; want one of format, level"},
 		{"log: {[a]: x}", "imgkeep.yaml: yaml: invalid map key: []interface {}{\"a\"}"},
-		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of admin, approve, base_url, buckets, fetch, formats, handoff, listen, log, metrics, nginx, placeholder, resize, root, shutdown_timeout, sign, sizes, store|" +
+		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of admin, approve, base_url, buckets, fetch, formats, handoff, listen, log, metrics, nginx, placeholder, presets, resize, root, shutdown_timeout, sign, sizes, store|" +
 			"imgkeep.yaml:2: log.<<: there is no such key; want one of format, level"},
 
 		// Shapes.
@@ -302,7 +302,7 @@ func TestEnvironment(t *testing.T) {
 		{"IMGKEEP_FORMATS", "png", func(c Config) any { return fmt.Sprint(c.Formats) }, "[png]"},
 		{"IMGKEEP_FETCH_NETWORKS", "10.0.0.0/8,fd00::/8", func(c Config) any { return fmt.Sprint(c.Fetch.Networks) }, "[10.0.0.0/8 fd00::/8]"},
 		{"IMGKEEP_BUCKETS", `[{"name":"a","hosts":["x.com","*.y.com"],"max_bytes":"1MiB"},{"name":"b"}]`,
-			func(c Config) any { return fmt.Sprint(c.Buckets) }, "[{a [x.com *.y.com] 1MiB} {b [] 0}]"},
+			func(c Config) any { return fmt.Sprint(c.Buckets) }, "[{a [x.com *.y.com] 1MiB false} {b [] 0 false}]"},
 		{"IMGKEEP_FETCH_PROFILES", `[{"hosts":["a.com","*.b.com"],"proxy":"direct"}]`, func(c Config) any { return fmt.Sprint(c.Fetch.Profiles) }, "[{[a.com *.b.com]   direct 0}]"},
 		{"IMGKEEP_FETCH_REMOVED", `[{"etag":"12345678"}]`, func(c Config) any { return fmt.Sprint(c.Fetch.Removed) }, "[{ 12345678 }]"},
 		{"IMGKEEP_FETCH_FALLBACKS", "https://a.com/{url},https://b.com/{url}", func(c Config) any { return len(c.Fetch.Fallbacks) }, 2},

@@ -40,6 +40,9 @@ func (c *Config) clean(p *problems) {
 	for i := range c.Sign.SecretFiles {
 		abs(fmt.Sprintf("%s[%d]", secretFilesKey, i), &c.Sign.SecretFiles[i])
 	}
+	for i := range c.Presets {
+		abs(item("presets", i)+".watermark.picture", &c.Presets[i].Watermark.Picture)
+	}
 	if strings.Contains(c.Resize.Command, "/") { // otherwise a name in PATH
 		abs("resize.command", &c.Resize.Command)
 	}
@@ -76,6 +79,7 @@ func (c *Config) validate(p *problems) {
 		between(p, item("sizes", i), n, 1, maxSide)
 	}
 	unique(p, "sizes", c.Sizes)
+	c.validatePresets(p)
 	if len(c.Formats) == 0 {
 		p.addf("formats", "it is empty, so that no image would be accepted")
 	}
@@ -97,6 +101,7 @@ func (c *Config) validate(p *problems) {
 	between(p, "resize.animation_pixels", c.Resize.AnimationPixels, 1, maxPixels)
 	oneOf(p, "resize.sandbox", c.Resize.Sandbox, "auto", "require", "off")
 	between(p, "resize.max_memory", c.Resize.MaxMemory, 256*mebibyte, tebibyte)
+	oneOf(p, "resize.animation_excess", c.Resize.AnimationExcess, "first", "original")
 
 	between(p, "store.min_free", c.Store.MinFree, 0, 1024*tebibyte)
 	between(p, "store.min_free_inodes", c.Store.MinFreeInodes, 0, 1<<40)

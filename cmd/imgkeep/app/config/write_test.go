@@ -26,6 +26,7 @@ func TestWriteIsLoadable(t *testing.T) {
 		"fetch: {proxy: 'socks5://me@proxy.example:1080'}",
 		"fetch: {profiles: [{hosts: [a.example, '*.b.example'], referer: 'https://a.example/?x=1'}, {hosts: [c.example], proxy: direct}], removed: [], fallbacks: ['https://a.example/?u={url}'], own_hosts: [o.example]}",
 		"fetch: {removed: [{url: 'https://a.example/gone.png'}, {etag: '\"12345678\"'}]}\napprove: {url: 'http://127.0.0.1:1/check', fail: open}",
+		`presets: [{name: a, width: 5, blur: 1.5, padding: [1, 2], background: '#ff0000', watermark: {text: 'a: "b" #c', margin: 3}, format: webp, quality: {webp: 3}, max_bytes: 5KiB}, {name: b}]`,
 	} {
 		c, s := mustLoad(t, text)
 		out := written(t, c, s)
@@ -84,7 +85,7 @@ func TestWriteSaysWhereFrom(t *testing.T) {
 	out := written(t, c, s)
 	for _, want := range []string{
 		"/imgkeep.yaml:1\n",
-		"/imgkeep.yaml:2\n  - {name: a, hosts: [], max_bytes: 0}\n  - {name: b, hosts: [x.com], max_bytes: 0}\n",
+		"/imgkeep.yaml:2\n  - {name: a, hosts: [], max_bytes: 0, strip_metadata: false}\n  - {name: b, hosts: [x.com], max_bytes: 0, strip_metadata: false}\n",
 		"sizes: [100, 200] # IMGKEEP_SIZES\n",
 		"secrets: [] # none is set; the server needs one\n",
 		"root: /var/lib/imgkeep\n",

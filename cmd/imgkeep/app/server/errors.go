@@ -11,6 +11,7 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/strip"
 	"imgkeep/nginx"
 	"imgkeep/resize"
 	"imgkeep/sign"
@@ -42,7 +43,7 @@ var verdicts = []struct {
 	{sign.ErrForged, verdict{status: 403, code: "signature", line: "the signature is wrong"}},
 	{sign.ErrExpired, verdict{status: 410, code: "expired", line: "the link has expired: load the page it was on again"}},
 	{bucket.ErrNoBucket, verdict{status: 404, code: "bucket", line: "no such bucket"}},
-	{errSize, verdict{status: 400, code: "size", line: "no such size: ask for full, info or a listed {height}x{width}"}},
+	{errSize, verdict{status: 400, code: "size", line: "no such size: ask for full, info, a preset or a listed {height}x{width}"}},
 	{errProxySize, verdict{status: 400, code: "proxy-size", line: "/proxy goes with the size full only"}},
 	{bucket.ErrURL, verdict{status: 400, code: "url", line: "the link holds no URL of an image"}},
 	{bucket.ErrDenied, verdict{status: 451, code: "removed", line: "removed by the operator"}},
@@ -57,6 +58,7 @@ var verdicts = []struct {
 	{resize.ErrCrashed, verdict{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute, fault: true}},
 	// Known from before, and told the operator then.
 	{bucket.ErrDeadly, verdict{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute}},
+	{strip.ErrBroken, verdict{status: 422, code: "broken", line: "the image is broken or cut off"}},
 }
 
 // classes are the verdicts on what fetching said.

@@ -12,13 +12,13 @@ import (
 	"imgkeep/resize"
 )
 
-// maker makes a size of an image.
-func (s *Server) maker(image bucket.Image, size resize.Size) bucket.Maker {
+// maker makes a target of an image.
+func (s *Server) maker(image bucket.Image, target resize.Target) bucket.Maker {
 	return func(ctx context.Context, original io.Reader, n int64) ([]byte, error) {
 		results, err := s.Resizer.Resize(ctx, original, n, resize.Job{
 			Format:  image.Format.String(),
-			Targets: []resize.Target{{Size: size, Quality: s.Quality}},
-			Check:   func(r []resize.Result) error { return check(r, []resize.Size{size}, image) },
+			Targets: []resize.Target{target},
+			Check:   func(r []resize.Result) error { return check(r, []resize.Target{target}, image) },
 		})
 		if errors.Is(err, resize.ErrDeadly) {
 			return nil, fmt.Errorf("%w: %w", bucket.ErrDeadly, err)
@@ -26,14 +26,21 @@ func (s *Server) maker(image bucket.Image, size resize.Size) bucket.Maker {
 		if err != nil {
 			return nil, err
 		}
-		return accept(image, results[0]), nil
+		return s.accept(image, target, results[0]), nil
 	}
 }
 
-// accept returns the bytes that a decoder has made, or none where the original is
-// as small as asked, and smaller.
-func accept(image bucket.Image, r resize.Result) []byte {
-	if fits(image, r) && int64(len(r.Data)) >= image.Bytes {
+// accept returns the bytes of a result, or none where the original is to be served
+// for it: because it looks the same, and has no more bytes; or because it is an
+// animation, is wanted as one, and the result is not.
+func (s *Server) accept(image bucket.Image, target resize.Target, r resize.Result) []byte {
+	format := image.Format.String()
+	switch {
+	case s.strips(image.Bucket), r.Format != format, target.Preset != nil && !target.Preset.Plain():
+		return r.Data
+	case s.WholeAnimations && target.Animates(format) && image.Frames > 1 && r.Frames == 1:
+		return nil
+	case fits(image, r) && int64(len(r.Data)) >= image.Bytes:
 		return nil
 	}
 	return r.Data
@@ -41,39 +48,48 @@ func accept(image bucket.Image, r resize.Result) []byte {
 
 // check trusts no decoder: it has read an enemy's bytes, and may be the enemy
 // by now. What it sends must at least be the images that were asked for.
-func check(results []resize.Result, sizes []resize.Size, image bucket.Image) error {
-	if len(results) != len(sizes) {
-		return fmt.Errorf("%d results, and %d were asked for", len(results), len(sizes))
+func check(results []resize.Result, targets []resize.Target, image bucket.Image) error {
+	if len(results) != len(targets) {
+		return fmt.Errorf("%d results, and %d were asked for", len(results), len(targets))
 	}
 	for i, r := range results {
-		if err := checkOne(r, sizes[i], image); err != nil {
+		if err := checkOne(r, targets[i], image); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func checkOne(r resize.Result, size resize.Size, image bucket.Image) error {
-	info, err := probe.Read(bytes.NewReader(r.Data), probe.Limits{Formats: []probe.Format{image.Format}})
+func checkOne(r resize.Result, target resize.Target, image bucket.Image) error {
+	format, err := probe.ParseFormat(target.FormatOf(image.Format.String()))
 	if err != nil {
 		return err
 	}
-	if info.Width != r.Width || info.Height != r.Height || !expected(info.Width, info.Height, size, image) {
-		return fmt.Errorf("%d x %d", info.Width, info.Height)
+	info, err := probe.Read(bytes.NewReader(r.Data), probe.Limits{Formats: []probe.Format{format}})
+	if err != nil {
+		return err
+	}
+	if r.Format != format.String() || info.Width != r.Width || info.Height != r.Height || !expected(info.Width, info.Height, target, image) {
+		return fmt.Errorf("%s of %d x %d", r.Format, info.Width, info.Height)
 	}
 	return nil
 }
 
-// expected tells whether an image can have these sides at a size. A decoder may
-// read an orientation that we call broken, and so turn the image; and libvips takes
-// some GIFs to be as large as their first frame, not as their screen.
-func expected(width, height int, size resize.Size, image bucket.Image) bool {
+// expected tells whether an image can have these sides at a target. A decoder may
+// read an orientation that we call broken, and so turn the image; libvips takes
+// some GIFs to be as large as their first frame, not as their screen; and what is
+// left when borders are cut off, only a decoder knows.
+func expected(width, height int, target resize.Target, image bucket.Image) bool {
 	w, h := image.Shown()
-	if image.Format == probe.GIF {
-		return width <= w && height <= h && (size.Width == 0 || width <= size.Width) && (size.Height == 0 || height <= size.Height)
+	if trims := target.Preset != nil && target.Preset.Trim > 0; trims || image.Format == probe.GIF {
+		limit := target.Limit()
+		if target.Preset == nil && (width > w || height > h) {
+			return false
+		}
+		return (limit.Width == 0 || width <= limit.Width) && (limit.Height == 0 || height <= limit.Height)
 	}
 	for _, shown := range [][2]int{{w, h}, {h, w}} {
-		if fw, fh := size.Fit(shown[0], shown[1]); width == fw && height == fh {
+		if l := target.Layout(shown[0], shown[1]); width == l.CanvasW && height == l.CanvasH {
 			return true
 		}
 	}

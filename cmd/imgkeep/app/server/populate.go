@@ -27,16 +27,13 @@ type Populated struct {
 	Made    int   // sizes, now
 }
 
-// NewPopulator returns a Populator that works by the Store, the Resizer, Sizes
-// and Quality of o. The Resizer has this many decoders; nil: no sizes are made.
+// NewPopulator returns a Populator that works by the Store, the Resizer, and what o
+// says of sizes. The Resizer has this many decoders; nil: no sizes are made.
 func NewPopulator(o Options, decoders int) (*Populator, error) {
 	if o.Store == nil {
 		return nil, errors.New("a populator needs a store")
 	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	return &Populator{s: &Server{Options: o}, decoders: make(chan struct{}, max(1, decoders/2))}, nil
+	return &Populator{s: newServer(o), decoders: make(chan struct{}, max(1, decoders/2))}, nil
 }
 
 // Populate keeps the image of a URL, as it was written, in a bucket, and makes
@@ -44,8 +41,7 @@ func NewPopulator(o Options, decoders int) (*Populator, error) {
 // waiting, not what has begun.
 func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []string) (Populated, error) {
 	var done Populated
-	limits, err := p.limits(sizes)
-	if err != nil {
+	if err := p.check(sizes); err != nil {
 		return done, err
 	}
 	url, err := bucket.Canonical(raw)
@@ -62,49 +58,49 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 	}
 	done.Bytes = image.Bytes
 	var things []bucket.Making
+	targets := map[bucket.Making]resize.Target{}
 	for _, size := range sizes {
-		things = append(things, bucket.Making{Name: size, Format: image.Format})
+		m, target, err := p.s.making(size, image)
+		if err != nil {
+			return done, err
+		}
+		things, targets[m] = append(things, m), target
 	}
 	done.Made, err = p.s.Store.MakeAhead(ctx, image, things,
 		func(ctx context.Context, original io.Reader, n int64, missing []bucket.Making) ([][]byte, error) {
-			return p.make(ctx, image, original, n, missing, limits)
+			job := resize.Job{Format: image.Format.String()}
+			for _, m := range missing {
+				job.Targets = append(job.Targets, targets[m])
+			}
+			return p.make(ctx, image, original, n, job)
 		})
 	return done, err
 }
 
-// limits are the sizes that things are made for, by their names.
-func (p *Populator) limits(sizes []string) (map[string]resize.Size, error) {
-	limits := map[string]resize.Size{}
+// check tells whether sizes can be made, of whatever image.
+func (p *Populator) check(sizes []string) error {
 	if p.s.Resizer == nil && len(sizes) > 0 {
-		return nil, errors.New("there is no decoder to make sizes with")
+		return errors.New("there is no decoder to make sizes with")
 	}
 	if len(sizes) > resize.MaxTargets {
-		return nil, fmt.Errorf("%w: at most %d at once", errSize, resize.MaxTargets)
+		return fmt.Errorf("%w: at most %d at once", errSize, resize.MaxTargets)
 	}
 	for _, name := range sizes {
-		size, err := p.s.size(sign.Link{Size: name})
-		if err != nil || size == (resize.Size{}) {
-			return nil, fmt.Errorf("%w: %q is no listed {height}x{width}", errSize, name)
+		if err := p.s.checkSize(sign.Link{Size: name}); err != nil || name == sign.SizeFull || name == sign.SizeInfo {
+			return fmt.Errorf("%w: %q is no listed {height}x{width}, and no preset", errSize, name)
 		}
-		limits[name] = size
 	}
-	return limits, nil
+	return nil
 }
 
-func (p *Populator) make(ctx context.Context, image bucket.Image, original io.Reader, n int64, missing []bucket.Making, limits map[string]resize.Size) ([][]byte, error) {
+func (p *Populator) make(ctx context.Context, image bucket.Image, original io.Reader, n int64, job resize.Job) ([][]byte, error) {
 	select {
 	case p.decoders <- struct{}{}:
 		defer func() { <-p.decoders }()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	job := resize.Job{Format: image.Format.String()}
-	var sizes []resize.Size
-	for _, m := range missing {
-		sizes = append(sizes, limits[m.Name])
-		job.Targets = append(job.Targets, resize.Target{Size: limits[m.Name], Quality: p.s.Quality})
-	}
-	job.Check = func(r []resize.Result) error { return check(r, sizes, image) }
+	job.Check = func(r []resize.Result) error { return check(r, job.Targets, image) }
 	results, err := p.s.Resizer.Resize(ctx, original, n, job)
 	if errors.Is(err, resize.ErrDeadly) {
 		return nil, fmt.Errorf("%w: %w", bucket.ErrDeadly, err)
@@ -112,9 +108,9 @@ func (p *Populator) make(ctx context.Context, image bucket.Image, original io.Re
 	if err != nil {
 		return nil, err
 	}
-	data := make([][]byte, len(missing))
+	data := make([][]byte, len(results))
 	for i, r := range results {
-		data[i] = accept(image, r)
+		data[i] = p.s.accept(image, job.Targets[i], r)
 	}
 	return data, nil
 }

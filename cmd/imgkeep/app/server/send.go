@@ -56,20 +56,56 @@ func (s *Server) harden(next http.Handler) http.Handler {
 	})
 }
 
-// delivery is an image, or a size of it, that is the answer to a link.
+// delivery is an image, or what is made of it, that is the answer to a link.
 type delivery struct {
 	link    sign.Link
-	size    resize.Size // zero: the original
-	expires time.Time   // of the link
+	expires time.Time // of the link
 	image   bucket.Image
+	format  probe.Format // of what is sent
+	name    string       // under which it is made; empty: it is the original
+	maker   bucket.Maker
+}
+
+// delivery is the answer to a link whose size has been checked.
+func (s *Server) delivery(l sign.Link, image bucket.Image) (delivery, error) {
+	d := delivery{link: l, image: image, format: image.Format}
+	if l.Size == sign.SizeFull {
+		if s.strips(l.Bucket) {
+			d.name, d.maker = sign.SizeFull, stripper(image)
+		}
+		return d, nil
+	}
+	making, target, err := s.making(l.Size, image)
+	if err != nil {
+		return d, err
+	}
+	d.name, d.format, d.maker = making.Name, making.Format, s.maker(image, target)
+	return d, nil
+}
+
+// making is what a size that has been checked stands for: how it is made, and under
+// which name. A preset's holds a digest of it, so that what an earlier preset of
+// the name has made is not taken for it.
+func (s *Server) making(size string, image bucket.Image) (m bucket.Making, target resize.Target, err error) {
+	m.Name = size
+	if target.Preset = s.Presets[size]; target.Preset != nil {
+		m.Name = size + "-" + s.digests[size]
+	} else {
+		target.Quality = s.Quality
+		if target.Size, err = resize.ParseSize(size); err != nil {
+			return m, target, err
+		}
+	}
+	m.Format, err = probe.ParseFormat(target.FormatOf(image.Format.String()))
+	return m, target, err
 }
 
 // path is where the file is, below the store's root.
 func (d delivery) path() string {
-	if d.link.Size == sign.SizeFull {
+	if d.maker == nil {
 		return d.image.File()
 	}
-	return d.image.MadeFile(d.link.Size, d.image.Format)
+	return d.image.MadeFile(d.name, d.format)
 }
 
 // deliver sends a file, or lets nginx send it.
@@ -88,7 +124,7 @@ func (s *Server) deliver(w http.ResponseWriter, r *http.Request, v *visit, d del
 	}
 	s.answered(v, CodeOK)
 	h := w.Header()
-	h.Set("Content-Type", d.image.Format.ContentType())
+	h.Set("Content-Type", d.format.ContentType())
 	h.Set("ETag", etag(info))
 	h.Set("Cache-Control", "private, max-age="+seconds(s.Signer.MaxAge())+", immutable")
 	s.send(w, r, f, info)
@@ -96,25 +132,25 @@ func (s *Server) deliver(w http.ResponseWriter, r *http.Request, v *visit, d del
 }
 
 func (s *Server) open(ctx context.Context, v *visit, d delivery) (*os.File, error) {
-	if d.link.Size == sign.SizeFull {
+	if d.maker == nil {
 		return s.Store.Open(ctx, d.image)
 	}
-	f, err := s.Store.OpenMade(ctx, d.image, d.link.Size, d.image.Format, nil)
+	f, err := s.Store.OpenMade(ctx, d.image, d.name, d.format, nil)
 	if errors.Is(err, bucket.ErrNotMade) {
 		v.temperature = Cold
-		f, err = s.Store.OpenMade(ctx, d.image, d.link.Size, d.image.Format, s.maker(d.image, d.size))
+		f, err = s.Store.OpenMade(ctx, d.image, d.name, d.format, d.maker)
 	}
 	return f, err
 }
 
 func (s *Server) ensure(ctx context.Context, v *visit, d delivery) error {
-	if d.link.Size == sign.SizeFull {
+	if d.maker == nil {
 		return s.Store.Ensure(ctx, d.image)
 	}
-	err := s.Store.EnsureMade(ctx, d.image, d.link.Size, d.image.Format, nil)
+	err := s.Store.EnsureMade(ctx, d.image, d.name, d.format, nil)
 	if errors.Is(err, bucket.ErrNotMade) {
 		v.temperature = Cold
-		err = s.Store.EnsureMade(ctx, d.image, d.link.Size, d.image.Format, s.maker(d.image, d.size))
+		err = s.Store.EnsureMade(ctx, d.image, d.name, d.format, d.maker)
 	}
 	return err
 }
@@ -130,7 +166,7 @@ func (s *Server) handOver(w http.ResponseWriter, r *http.Request, v *visit, d de
 	h := w.Header()
 	h.Del("X-Content-Type-Options") // nginx drops them here, and sends its own
 	h.Del("Content-Security-Policy")
-	h.Set("Content-Type", d.image.Format.ContentType())
+	h.Set("Content-Type", d.format.ContentType())
 	h.Set(nginx.HeaderRedirect, nginx.InternalPrefix+filepath.ToSlash(d.path()))
 	return nil
 }
@@ -141,7 +177,7 @@ func (s *Server) heat(v *visit, d delivery) {
 	if s.Hot == nil {
 		return
 	}
-	if err := s.Hot.Add(d.link.Bucket, d.link.Size, d.link.Signature, d.image.Format.Ext(), s.Store.Path(d.path()), d.expires); err != nil {
+	if err := s.Hot.Add(d.link.Bucket, d.link.Size, d.link.Signature, d.format.Ext(), s.Store.Path(d.path()), d.expires); err != nil {
 		s.Log.Warn("no hot link made", s.request(v), "error", err)
 	}
 	// Whoever removes images takes their hot links away after that, and may have
@@ -303,6 +339,24 @@ type facts struct {
 	Sizes  []string  `json:"sizes"` // made so far
 }
 
+// sizeOf is the size, as links have it, under whose name something was made. What
+// was made by an earlier definition of a preset is nothing that links could have.
+func (s *Server) sizeOf(made string) (size string, ok bool) {
+	if _, err := resize.ParseSize(made); err == nil {
+		return made, true
+	}
+	name, digest, ok := cutLast(made, "-")
+	return name, ok && s.digests[name] == digest
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
 func (s *Server) info(w http.ResponseWriter, v *visit, image bucket.Image) error {
 	made, err := s.Store.Made(image)
 	if err != nil {
@@ -314,7 +368,9 @@ func (s *Server) info(w http.ResponseWriter, v *visit, image bucket.Image) error
 	}
 	f.Width, f.Height = image.Shown()
 	for _, name := range made {
-		f.Sizes = append(f.Sizes, strings.TrimSuffix(name, filepath.Ext(name)))
+		if size, ok := s.sizeOf(strings.TrimSuffix(name, filepath.Ext(name))); ok {
+			f.Sizes = append(f.Sizes, size)
+		}
 	}
 	body, err := json.Marshal(f)
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -58,6 +59,14 @@ type Options struct {
 
 	Sizes   []int // lengths in pixels that a side of a size may have
 	Quality int   // of sizes in lossy formats, 1 to 100
+	// Presets are by their names, which are no sizes. They are not changed.
+	Presets map[string]*resize.Preset
+	// Stripped are the buckets whose images are served without metadata in full
+	// too.
+	Stripped []string
+	// WholeAnimations serves an animation as it is where it is too large to be
+	// resized, in the place of a size of its first frame.
+	WholeAnimations bool
 
 	// Handoff lets nginx send the files, when a request says that it came
 	// through nginx. Hot then makes the next request bypass us; nil: none is made.
@@ -80,10 +89,24 @@ type Options struct {
 // Server is the handler. It may be used concurrently.
 type Server struct {
 	Options
-	router http.Handler
+	digests map[string]string // of the presets
+	router  http.Handler
 
 	begun    string        // when, in base 36
 	requests atomic.Uint64 // of links, so far
+}
+
+// newServer is a server without a handler.
+func newServer(o Options) *Server {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	o.Sizes, o.Presets = slices.Clone(o.Sizes), maps.Clone(o.Presets)
+	s := &Server{Options: o, digests: map[string]string{}, begun: strconv.FormatInt(o.Now().UnixMilli(), 36)}
+	for name, p := range o.Presets {
+		s.digests[name] = p.Digest()
+	}
+	return s
 }
 
 // New returns a handler, or an error that says which option is wrong.
@@ -91,17 +114,13 @@ func New(o Options) (*Server, error) {
 	if o.Store == nil || o.Signer == nil || o.Resizer == nil {
 		return nil, errors.New("a server needs a store, a signer and a resizer")
 	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
 	if o.Current == nil {
 		o.Current = func() bool { return true }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	o.Sizes = slices.Clone(o.Sizes)
-	s := &Server{Options: o, begun: strconv.FormatInt(o.Now().UnixMilli(), 36)}
+	s := newServer(o)
 
 	r := chi.NewRouter()
 	r.Use(s.harden, middleware.GetHead)
@@ -155,8 +174,7 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) err
 	if !s.Store.Has(l.Bucket) {
 		return bucket.ErrNoBucket
 	}
-	size, err := s.size(l)
-	if err != nil {
+	if err := s.checkSize(l); err != nil {
 		return err
 	}
 	raw, err := l.URL()
@@ -187,7 +205,12 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) err
 	if l.Size == sign.SizeInfo {
 		return s.info(w, v, image)
 	}
-	return s.deliver(w, r, v, delivery{link: l, size: size, expires: expires, image: image})
+	d, err := s.delivery(l, image)
+	if err != nil {
+		return err
+	}
+	d.expires = expires
+	return s.deliver(w, r, v, d)
 }
 
 // Errors of links that are signed well and still ask for what is not there.
@@ -196,20 +219,20 @@ var (
 	errProxySize = errors.New("/proxy goes with the size full only")
 )
 
-// size tells whether a link's size is listed. A size with one side that is not
-// is refused whole. The zero Size stands for full and info.
-func (s *Server) size(l sign.Link) (resize.Size, error) {
+// checkSize tells whether a link's size is listed, or a preset. A size with one
+// side that is not is refused whole.
+func (s *Server) checkSize(l sign.Link) error {
 	if l.Proxy && l.Size != sign.SizeFull {
-		return resize.Size{}, errProxySize
+		return errProxySize
 	}
-	if l.Size == sign.SizeFull || l.Size == sign.SizeInfo {
-		return resize.Size{}, nil
+	if l.Size == sign.SizeFull || l.Size == sign.SizeInfo || s.Presets[l.Size] != nil {
+		return nil
 	}
 	size, err := resize.ParseSize(l.Size)
 	if err != nil || !s.listed(size.Height) || !s.listed(size.Width) {
-		return resize.Size{}, errSize
+		return errSize
 	}
-	return size, nil
+	return nil
 }
 
 func (s *Server) listed(side int) bool {
@@ -227,6 +250,9 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, ur
 			return err
 		}
 		defer passing.Close()
+		if s.strips(name) {
+			return s.sendStripped(w, r, v, passing.File, passing.Info)
+		}
 		s.answered(v, CodeOK)
 		s.sendPassing(w, r, v, passing.File, passing.Format)
 		return nil
@@ -239,6 +265,9 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, ur
 		return err
 	}
 	defer f.Close()
+	if s.strips(name) {
+		return s.sendStripped(w, r, v, f, image.Info)
+	}
 	s.answered(v, CodeOK)
 	s.sendPassing(w, r, v, f, image.Format)
 	return nil
