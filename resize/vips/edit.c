@@ -2,6 +2,8 @@
 
 #include "edit.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "blur.h"
@@ -9,21 +11,65 @@
 /* How much of the difference to its blurred self sharpening adds to a picture. */
 #define SHARPEN 1.0
 
-/* Finds the part that draws the eye: edges, skin, strong colours. */
-static int
+/* What draws the eye is looked for in at most so many fields across and down. */
+#define FIELDS 64
+
+/* How much each field of a picture draws the eye: by its edges, and by strong
+ * colours a quarter as much. */
+static void
+interest(const picture *p, int side_x, int side_y, double fields[FIELDS][FIELDS])
+{
+	int bands = p->bands, colours = bands - picture_has_alpha(p);
+	size_t stride = (size_t) p->width * bands;
+
+	for (int y = 1; y < p->height; y++)
+		for (int x = 1; x < p->width; x++) {
+			const VipsPel *v = p->pixels + y * stride + (size_t) x * bands;
+			int low = 255, high = 0, edge = 0;
+
+			if (colours < bands && v[colours] < 128)
+				continue; /* hardly to be seen */
+			for (int b = 0; b < colours; b++) {
+				low = MIN(low, v[b]);
+				high = MAX(high, v[b]);
+				edge += abs(v[b] - v[b - bands]) + abs(v[b] - *(v + b - stride));
+			}
+			fields[y / side_y][x / side_x] += edge / colours + (high - low) / 4.0;
+		}
+}
+
+/* Finds the part that draws the eye most, and its middle more than its border.
+ * libvips has this (vips_smartcrop), but writes machine code for it whatever it is
+ * told, and a confined decoder does not survive that. */
+static void
 look(const picture *p, thumb_edit *e)
 {
-	VipsImage *im = picture_image(p), *out = NULL;
-	int failed = !im || vips_smartcrop(im, &out, e->window_w, e->window_h,
-		"interesting", VIPS_INTERESTING_ATTENTION, NULL);
+	int side_x = (p->width + FIELDS - 1) / FIELDS, side_y = (p->height + FIELDS - 1) / FIELDS;
+	int room_x = p->width - e->window_w, room_y = p->height - e->window_h;
+	double (*fields)[FIELDS] = g_malloc0(sizeof(double[FIELDS][FIELDS])), best = -1;
 
-	if (!failed) {
-		e->window_x = -out->Xoffset;
-		e->window_y = -out->Yoffset;
-	}
-	VIPS_UNREF(out);
-	VIPS_UNREF(im);
-	return failed;
+	interest(p, side_x, side_y, fields);
+	for (int j = 0; j <= (room_y + side_y - 1) / side_y; j++)
+		for (int i = 0; i <= (room_x + side_x - 1) / side_x; i++) {
+			int left = MIN(i * side_x, room_x), top = MIN(j * side_y, room_y);
+			double sum = 0;
+
+			for (int y = 0; y < FIELDS; y++)
+				for (int x = 0; x < FIELDS; x++) {
+					/* From the window's middle, its border being at 1. */
+					double u = fabs((x + 0.5) * side_x - left - e->window_w / 2.0) / (e->window_w / 2.0);
+					double v = fabs((y + 0.5) * side_y - top - e->window_h / 2.0) / (e->window_h / 2.0);
+
+					if (u <= 1 && v <= 1)
+						sum += fields[y][x] * (1 - 0.3 * MAX(u, v));
+				}
+			if (sum > best) {
+				best = sum;
+				e->window_x = left;
+				e->window_y = top;
+			}
+		}
+	g_free(fields);
 }
 
 static void
@@ -70,8 +116,8 @@ edit(picture *p, thumb_edit *e, int format)
 {
 	if (picture_turn(p, e->quarters, e->flip_x, e->flip_y))
 		return -1;
-	if (e->window_x < 0 && look(p, e))
-		return -1;
+	if (e->window_x < 0)
+		look(p, e);
 	if (picture_cut(p, e->window_x, e->window_y, e->window_w, e->window_h))
 		return -1;
 	if (e->brightness || e->contrast)
