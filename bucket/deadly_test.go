@@ -127,6 +127,18 @@ func TestDeadlyImageMadeBefore(t *testing.T) {
 	d.want("made before", nil, 3)
 }
 
+// What is made without decoding is made of such an image too.
+func TestDeadlyImageUndecoded(t *testing.T) {
+	d := newDeadly(t)
+	d.want("the first time", ErrDeadly, 1)
+	d.clock.add(time.Minute)
+	d.want("the second time", ErrUndecodable, 2)
+	if d.err = nil; d.make(Undecoded) != nil {
+		t.Error("it is not made")
+	}
+	d.want("sizes", ErrUndecodable, 3)
+}
+
 // Only what dies counts, and only twice in a row.
 func TestNotDeadly(t *testing.T) {
 	d := newDeadly(t)

@@ -19,6 +19,10 @@ import (
 // read all of original. An error that wraps ErrDeadly is remembered.
 type Maker func(ctx context.Context, original io.Reader, n int64) ([]byte, error)
 
+// Undecoded is the name of what is made without decoding: the original with
+// something taken out. That it ends decoders does not keep an image from it.
+const Undecoded = "full"
+
 // ErrNotMade: what was asked for has not been made from the image yet.
 var ErrNotMade = errors.New("not made yet")
 
@@ -39,7 +43,7 @@ func (s *Store) OpenMade(ctx context.Context, image Image, name string, f probe.
 	if !errors.Is(err, fs.ErrNotExist) {
 		return file, err
 	}
-	if err := s.makeOnce(ctx, image, path, maker); err != nil {
+	if err := s.makeOnce(ctx, image, name, path, maker); err != nil {
 		return nil, err
 	}
 	return openFile(path)
@@ -51,21 +55,21 @@ func (s *Store) EnsureMade(ctx context.Context, image Image, name string, f prob
 	path := s.Path(image.MadeFile(name, f))
 	_, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return s.makeOnce(ctx, image, path, maker)
+		return s.makeOnce(ctx, image, name, path, maker)
 	}
 	return err
 }
 
 // makeOnce makes what lies at path, in one flight for all that ask meanwhile.
-func (s *Store) makeOnce(ctx context.Context, image Image, path string, maker Maker) error {
+func (s *Store) makeOnce(ctx context.Context, image Image, name, path string, maker Maker) error {
 	if maker == nil {
 		return ErrNotMade
 	}
 	_, err := fly(ctx, s, "make\x00"+path, func(ctx context.Context) (struct{}, error) {
-		err := s.make(ctx, image, path, maker)
+		err := s.make(ctx, image, name, path, maker)
 		if errors.Is(err, errDamaged) {
 			if err = s.heal(ctx, image); err == nil {
-				err = s.make(ctx, image, path, maker)
+				err = s.make(ctx, image, name, path, maker)
 			}
 		}
 		return struct{}{}, err
@@ -73,7 +77,7 @@ func (s *Store) makeOnce(ctx context.Context, image Image, path string, maker Ma
 	return err
 }
 
-func (s *Store) make(ctx context.Context, image Image, path string, maker Maker) error {
+func (s *Store) make(ctx context.Context, image Image, name, path string, maker Maker) error {
 	// An earlier flight may have landed since. A link to an original that is
 	// gone is not enough.
 	if _, err := os.Stat(path); err == nil {
@@ -83,7 +87,7 @@ func (s *Store) make(ctx context.Context, image Image, path string, maker Maker)
 		return err
 	}
 	var data []byte
-	err := s.readWhole(ctx, image, func(original io.Reader) (err error) {
+	err := s.readWhole(ctx, image, name != Undecoded, func(original io.Reader) (err error) {
 		data, err = maker(ctx, original, image.Bytes)
 		return err
 	})
@@ -94,12 +98,15 @@ func (s *Store) make(ctx context.Context, image Image, path string, maker Maker)
 }
 
 // readWhole has an original read, and checks its digest: the bytes come before
-// what reader says, which may have choked on wrong ones. It remembers images that
-// end decoders, and keeps them from more.
-func (s *Store) readWhole(ctx context.Context, image Image, reader func(io.Reader) error) error {
-	kills, err := s.decodable(image)
-	if err != nil {
-		return err
+// what reader says, which may have choked on wrong ones. Where reader decodes, it
+// remembers images that end decoders, and keeps them from more.
+func (s *Store) readWhole(ctx context.Context, image Image, decodes bool, reader func(io.Reader) error) error {
+	kills := 0
+	if decodes {
+		var err error
+		if kills, err = s.decodable(image); err != nil {
+			return err
+		}
 	}
 	original, err := s.Open(ctx, image)
 	if err != nil {

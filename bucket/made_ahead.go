@@ -63,7 +63,7 @@ func (s *Store) makeAll(ctx context.Context, image Image, missing []Making,
 		return 0, err
 	}
 	var data [][]byte
-	err := s.readWhole(ctx, image, func(original io.Reader) (err error) {
+	err := s.readWhole(ctx, image, true, func(original io.Reader) (err error) {
 		data, err = maker(ctx, original, image.Bytes, missing)
 		return err
 	})

@@ -71,7 +71,7 @@ func (s *Server) delivery(l sign.Link, image bucket.Image) (delivery, error) {
 	d := delivery{link: l, image: image, format: image.Format}
 	if l.Size == sign.SizeFull {
 		if s.strips(l.Bucket) {
-			d.name, d.maker = sign.SizeFull, stripper(image)
+			d.name, d.maker = bucket.Undecoded, stripper(image)
 		}
 		return d, nil
 	}
