@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"image"
 	"io"
@@ -192,6 +193,7 @@ func (k *soak) serve(w http.ResponseWriter, r *http.Request) {
 func (k *soak) run(length time.Duration) {
 	b := k.b
 	before := k.usage()
+	before.goroutines = k.goroutines()
 	for n := range int64(hotImages) {
 		k.full(n, 200)
 	}
@@ -230,6 +232,7 @@ func (k *soak) run(length time.Duration) {
 	}
 	k.idle(before.files + 8)
 	after := k.usage()
+	after.goroutines = k.goroutines()
 
 	total := 0
 	for _, kind := range []string{hotKind, sizeKind, coldKind, hostileKind, slowKind} {
@@ -250,6 +253,9 @@ func (k *soak) run(length time.Duration) {
 	}
 	if after.files > before.files+8 {
 		b.Errorf("descriptors are left: %d, before %d", after.files, before.files)
+	}
+	if after.goroutines > before.goroutines+16 {
+		b.Errorf("goroutines are left: %d, before %d", after.goroutines, before.goroutines)
 	}
 	if after.threads > before.threads+32 {
 		b.Errorf("threads are left: %d, before %d", after.threads, before.threads)
@@ -430,10 +436,15 @@ func (k *soak) killer() {
 type usage struct {
 	memory, decoders int64 // bytes: the server's own, and of all decoders
 	files, threads   int   // the server's
+	goroutines       int   // the server's; only where it was asked
 }
 
 func (u usage) String() string {
-	return fmt.Sprintf("server %d MB, %d descriptors, %d threads; decoders %d MB", u.memory>>20, u.files, u.threads, u.decoders>>20)
+	text := fmt.Sprintf("server %d MB, %d descriptors, %d threads; decoders %d MB", u.memory>>20, u.files, u.threads, u.decoders>>20)
+	if u.goroutines > 0 {
+		text += fmt.Sprintf("; %d goroutines", u.goroutines)
+	}
+	return text
 }
 
 func (k *soak) usage() (u usage) {
@@ -451,6 +462,30 @@ func (k *soak) usage() (u usage) {
 		u.files = len(open)
 	}
 	return u
+}
+
+// goroutines are the server's, as its metrics say.
+func (k *soak) goroutines() (n int) {
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(k.w.root(), "admin.sock"))
+		},
+	}}
+	resp, err := client.Get("http://imgkeep/metrics")
+	if err != nil {
+		k.b.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		k.b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "\ngo_goroutines ")
+	if _, err := fmt.Sscan(rest, &n); err != nil {
+		k.b.Fatal(err)
+	}
+	return n
 }
 
 // statusOf is a figure of a process (proc(5), status); 0 if that has ended.
