@@ -98,6 +98,8 @@ func (a *answer) verdict(err error, head, buffer []byte, m int) error {
 	switch {
 	case errors.Is(err, probe.ErrPixels):
 		return a.errorf(TooManyPixels, "%w", err)
+	case errors.Is(err, probe.ErrFrames):
+		return a.errorf(TooManyFrames, "%w", err)
 	case !errors.Is(err, probe.ErrType):
 		return a.errorf(Broken, "%w", err)
 	}

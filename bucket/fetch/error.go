@@ -34,6 +34,9 @@ const (
 	TooLarge Class = "too-large"
 	// TooManyPixels: more pixels, or a longer side, than Request.Limits allow.
 	TooManyPixels Class = "too-many-pixels"
+	// TooManyFrames: an animation of more frames, or of more pixels in all of
+	// them together, than Request.Limits allow.
+	TooManyFrames Class = "too-many-frames"
 	// NotImage: the bytes are not an image of an accepted format.
 	NotImage Class = "not-image"
 	// Broken: an image, but damaged, or cut off on the way.

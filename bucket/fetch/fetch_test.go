@@ -393,7 +393,8 @@ func FuzzReceive(f *testing.F) {
 
 func TestPixelLimits(t *testing.T) {
 	origin := serveBytes(t, pngOf(t, 30, 20))
-	f := newFetcher(t, Options{}, origin.URL)
+	moving := serveBytes(t, animationOf(t, 30, 20, 5))
+	f := newFetcher(t, Options{}, origin.URL, moving.URL)
 	for _, tt := range []struct {
 		limits probe.Limits
 		want   Class
@@ -401,8 +402,14 @@ func TestPixelLimits(t *testing.T) {
 		{probe.Limits{MaxPixels: 600}, ""}, {probe.Limits{MaxPixels: 599}, TooManyPixels},
 		{probe.Limits{MaxSide: 30}, ""}, {probe.Limits{MaxSide: 29}, TooManyPixels},
 		{probe.Limits{Formats: []probe.Format{probe.GIF, probe.PNG}}, ""}, {probe.Limits{Formats: []probe.Format{probe.GIF}}, NotImage},
+		{probe.Limits{MaxFrames: 5}, ""}, {probe.Limits{MaxFrames: 4}, TooManyFrames},
+		{probe.Limits{MaxAnimationPixels: 3000}, ""}, {probe.Limits{MaxAnimationPixels: 2999}, TooManyFrames},
 	} {
-		_, _, err := pullRequest(t, f, Request{URL: origin.URL + "/" + secret, Limits: tt.limits})
+		url := origin.URL
+		if tt.limits.MaxFrames+int(tt.limits.MaxAnimationPixels) > 0 {
+			url = moving.URL
+		}
+		_, _, err := pullRequest(t, f, Request{URL: url + "/" + secret, Limits: tt.limits})
 		if tt.want == "" {
 			if err != nil {
 				t.Errorf("%+v: %v", tt.limits, err)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"image/color/palette"
 	"image/gif"
 	"image/jpeg"
 	"image/png"
@@ -21,6 +22,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -286,6 +288,17 @@ func pngOf(t testing.TB, width, height int) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	if err := png.Encode(&b, noise(width, height)); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// animationOf is an animation of n frames.
+func animationOf(t testing.TB, width, height, n int) []byte {
+	t.Helper()
+	frame := image.NewPaletted(image.Rect(0, 0, width, height), palette.Plan9[:4])
+	var b bytes.Buffer
+	if err := gif.EncodeAll(&b, &gif.GIF{Image: slices.Repeat([]*image.Paletted{frame}, n), Delay: make([]int, n)}); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()

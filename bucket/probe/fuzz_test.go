@@ -101,9 +101,9 @@ func FuzzEXIF(f *testing.F) {
 // FuzzSplit compares an image fed whole, in pieces of any lengths and cut off
 // anywhere.
 func FuzzSplit(f *testing.F) {
-	seeds(f, probe.Unknown, func(data []byte) { f.Add(data, []byte{1, 7, 0, 20}, uint16(len(data)/2), int64(100)) })
-	f.Fuzz(func(t *testing.T, data, lengths []byte, cut uint16, maxPixels int64) {
-		l := probe.Limits{MaxPixels: maxPixels}
+	seeds(f, probe.Unknown, func(data []byte) { f.Add(data, []byte{1, 7, 0, 20}, uint16(len(data)/2), int64(100), 2, int64(300)) })
+	f.Fuzz(func(t *testing.T, data, lengths []byte, cut uint16, maxPixels int64, maxFrames int, maxAnimationPixels int64) {
+		l := probe.Limits{MaxPixels: maxPixels, MaxFrames: maxFrames, MaxAnimationPixels: maxAnimationPixels}
 		all, i := feed(data, l, whole), 0
 		pieces := feed(data, l, func() int {
 			if i++; i > len(lengths) {

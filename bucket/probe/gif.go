@@ -81,6 +81,9 @@ func gifFrame(s *Scanner, b []byte) error {
 	if err := check(width, height); err != nil {
 		return err
 	}
+	if err := s.frame(max(s.canvas(), width*height)); err != nil {
+		return err
+	}
 	g.frames++
 	s.info.Frames = g.frames
 	return s.skip(gifColors(b[8]), gifPixels)

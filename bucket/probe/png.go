@@ -141,6 +141,9 @@ func pngCRC(s *Scanner, b []byte) error {
 		p.anim = p.anim || !p.data
 	case "fcTL":
 		if p.anim {
+			if err := s.frame(s.canvas()); err != nil {
+				return err
+			}
 			p.frames++
 			s.info.Frames = p.frames
 		}

@@ -34,6 +34,9 @@ var (
 	ErrType = errors.New("not an accepted image type")
 	// ErrPixels: the image has more pixels, or a longer side, than Limits allow.
 	ErrPixels = errors.New("too many pixels")
+	// ErrFrames: the animation has more frames, or more pixels in all of them
+	// together, than Limits allow.
+	ErrFrames = errors.New("too many frames")
 	// ErrBroken: the bytes contradict their format.
 	ErrBroken = errors.New("broken image")
 	// ErrTruncated: the bytes ended before the image did.
@@ -119,6 +122,14 @@ type Limits struct {
 	Formats   []Format // accepted formats; empty: all
 	MaxPixels int64    // most pixels of a frame, width*height; 0: no limit
 	MaxSide   int      // longest side, in pixels; 0: no limit
+	// MaxFrames is the most frames of an animation; 0: no limit. Each costs a
+	// decoder and a browser more than its pixels do.
+	MaxFrames int
+	// MaxAnimationPixels bounds the pixels of all frames of an animation
+	// together, width*height*frames; 0: no limit. A frame counts for the whole
+	// canvas, since that is what decoders and browsers compose for each, and for
+	// more where it reaches beyond. An image of one frame is no animation.
+	MaxAnimationPixels int64
 }
 
 // Read reads r to its end, or to the byte that decides against it, and returns

@@ -89,7 +89,7 @@ func TestReadStops(t *testing.T) {
 }
 
 // verdicts are all of them, to check that an error wraps exactly one.
-var verdicts = []error{probe.ErrType, probe.ErrPixels, probe.ErrBroken, probe.ErrTruncated}
+var verdicts = []error{probe.ErrType, probe.ErrPixels, probe.ErrFrames, probe.ErrBroken, probe.ErrTruncated}
 
 // check holds what Read says of data against a verdict.
 func check(t *testing.T, data []byte, l probe.Limits, want error) {

@@ -33,6 +33,9 @@ type Scanner struct {
 	sum   bool     // bytes used up go into crc
 	crc   uint32
 
+	frames int   // frames begun
+	work   int64 // their pixels together, as far as there is a limit
+
 	magic [12]byte // the first bytes, until the format is recognised
 
 	tiff tiffState
@@ -253,6 +256,31 @@ func (s *Scanner) within(width, height int64) error {
 	}
 	return nil
 }
+
+// frame counts a frame that begins here, of so many pixels, and holds the
+// animation against the limits. It is called at the header of the frame, before
+// its data: what is too much is not downloaded to its end.
+func (s *Scanner) frame(pixels int64) error {
+	s.frames++
+	if s.frames == 1 {
+		s.work = pixels
+		return nil
+	}
+	if m := s.limits.MaxFrames; m != 0 && s.frames > m {
+		return fmt.Errorf("%w: %s has more than %d, the most that are allowed", ErrFrames, s.info.Format, m)
+	}
+	// The sum never exceeds the limit, so it does not wrap around.
+	if m := s.limits.MaxAnimationPixels; m < 0 || m > 0 && pixels > m-s.work {
+		return fmt.Errorf("%w: %s of %d x %d has over %d pixels in %d frames, the most that are allowed",
+			ErrFrames, s.info.Format, s.info.Width, s.info.Height, m, s.frames)
+	} else if m > 0 {
+		s.work += pixels
+	}
+	return nil
+}
+
+// canvas is the number of pixels of the image, once its size is known.
+func (s *Scanner) canvas() int64 { return int64(s.info.Width) * int64(s.info.Height) }
 
 // broken is the verdict that the bytes given to the current step contradict
 // the format.

@@ -137,6 +137,9 @@ func webpFrame(s *Scanner, b []byte) error {
 	if left+w.frameW > int64(s.info.Width) || top+w.frameH > int64(s.info.Height) {
 		return s.broken("a frame of %d x %d at %d,%d on a canvas of %d x %d", w.frameW, w.frameH, left, top, s.info.Width, s.info.Height)
 	}
+	if err := s.frame(s.canvas()); err != nil {
+		return err
+	}
 	w.frameEnd, w.image = w.chunkEnd, false
 	return webpNext(s, nil)
 }

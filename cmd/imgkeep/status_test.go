@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"image"
 	"net/http"
 	"slices"
 	"strconv"
@@ -349,10 +350,12 @@ func testPolicy(t *testing.T) *world {
 func testLimits(t *testing.T) *world {
 	w := newWorld(t, settings{
 		"fetch.max_pixels": 10_000, "fetch.max_side": 200, "fetch.max_bytes": "64KiB",
+		"fetch.max_frames": 20, "fetch.max_animation_pixels": 30_000,
 		"buckets": []any{map[string]any{"name": "i"}, map[string]any{"name": "s", "max_bytes": "2KiB"}},
 	})
 	o := w.origin
 	small := toJPEG(t, corners(8, 8))
+	frames := func(n, side int) []byte { return toGIF(t, slices.Repeat([]*image.Paletted{corners(side, side)}, n)...) }
 	chunked := func(path string, image []byte) string {
 		return o.on(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.(http.Flusher).Flush() // so that no length is announced
@@ -382,6 +385,11 @@ func testLimits(t *testing.T) *world {
 		{"i", o.serve("/pictures/201x1", toPNG(t, corners(201, 2))), 413, "too-many-pixels"},
 		{"i", o.serve("/pictures/1x201", toPNG(t, corners(2, 201))), 413, "too-many-pixels"},
 		{"i", o.serve("/pictures/bomb", bomb(20_000, 20_000)), 413, "too-many-pixels"},
+
+		{"i", o.serve("/pictures/20-frames", frames(20, 8)), 200, ""},
+		{"i", o.serve("/pictures/21-frames", frames(21, 8)), 413, "too-many-frames"},
+		{"i", o.serve("/pictures/3x100x100", frames(3, 100)), 200, ""},
+		{"i", o.serve("/pictures/4x100x100", frames(4, 100)), 413, "too-many-frames"},
 	} {
 		a := s.get(link(test.bucket, "full", test.url))
 		if test.status != 200 {
@@ -391,8 +399,12 @@ func testLimits(t *testing.T) *world {
 			t.Errorf("%s: status %d, %s", test.url, a.status, a.body)
 		}
 	}
+	// An animation is dropped on the header of the frame that is too many.
+	many := frames(42, 8) // of which half is sent
+	h := o.hold("/pictures/slow-animation", many)
+	s.get(link("i", "full", h.url)).isError(413, "too-many-frames")
 	// A bomb is dropped on its header: the rest is never waited for.
-	h := o.hold("/pictures/slow-bomb", slices.Concat(bomb(20_000, 20_000), make([]byte, 60)))
+	h = o.hold("/pictures/slow-bomb", slices.Concat(bomb(20_000, 20_000), make([]byte, 60)))
 	s.get(link("i", "full", h.url)).isError(413, "too-many-pixels")
 	return w
 }

@@ -222,7 +222,10 @@ func (p *parts) close(ctx context.Context) error {
 }
 
 func newLimits(c config.Config) (probe.Limits, error) {
-	l := probe.Limits{MaxPixels: c.Fetch.MaxPixels, MaxSide: c.Fetch.MaxSide}
+	l := probe.Limits{
+		MaxPixels: c.Fetch.MaxPixels, MaxSide: c.Fetch.MaxSide,
+		MaxFrames: c.Fetch.MaxFrames, MaxAnimationPixels: c.Fetch.MaxAnimationPixels,
+	}
 	for _, name := range c.Formats {
 		f, err := probe.ParseFormat(name)
 		if err != nil {

@@ -95,6 +95,11 @@ type Fetch struct {
 	MaxPixels int64 `yaml:"max_pixels"`
 	// MaxSide bounds width and height, in pixels.
 	MaxSide int `yaml:"max_side"`
+	// MaxFrames is the most frames of an animation.
+	MaxFrames int `yaml:"max_frames"`
+	// MaxAnimationPixels bounds width times height times frames of an animation.
+	// A larger one is refused; see also Resize.AnimationPixels.
+	MaxAnimationPixels int64 `yaml:"max_animation_pixels"`
 	// MaxRedirects is how many redirects are followed. 0: none.
 	MaxRedirects int `yaml:"max_redirects"`
 	// Ports are the ports that may be connected to.
@@ -258,12 +263,15 @@ func Default() Config {
 			MaxBytes:      16 * mebibyte,
 			MaxPixels:     50_000_000,
 			MaxSide:       16384,
-			MaxRedirects:  3,
-			Ports:         []int{80, 443},
-			UserAgent:     fetch.DefaultUserAgent,
-			Concurrency:   64,
-			PerHost:       4,
-			Queue:         1024,
+			MaxFrames:     10_000,
+			// Ten times the largest still picture: a thousand frames of 800 x 600.
+			MaxAnimationPixels: 500_000_000,
+			MaxRedirects:       3,
+			Ports:              []int{80, 443},
+			UserAgent:          fetch.DefaultUserAgent,
+			Concurrency:        64,
+			PerHost:            4,
+			Queue:              1024,
 			Removed: []Removed{
 				{URL: "https://i.imgur.com/removed.png"},
 				{ETag: "d835884373f4d6c8f24742ceabe74946"},

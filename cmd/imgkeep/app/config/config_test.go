@@ -157,6 +157,8 @@ fetch:
   max_bytes: 10MB
   max_pixels: 1_000_000
   max_side: 4000
+  max_frames: 77
+  max_animation_pixels: 2_000_000
   max_redirects: 0
   ports: [8080]
   networks: [10.0.0.0/8, "fd00::/8"]

@@ -176,6 +176,8 @@ func TestRanges(t *testing.T) {
 		{"fetch.max_bytes", "1023", "1KiB", "1GiB", "1073741825"},
 		{"fetch.max_pixels", "0", "1", "10000000000", "10000000001"},
 		{"fetch.max_side", "0", "1", "65535", "65536"},
+		{"fetch.max_frames", "0", "1", "1000000", "1000001"},
+		{"fetch.max_animation_pixels", "0", "1", "1000000000000", "1000000000001"},
 		{"fetch.max_redirects", "-1", "0", "20", "21"},
 		{"fetch.concurrency", "0", "1", "10000", "10001"},
 		{"fetch.per_host", "0", "1", "", ""}, // more is brought down to concurrency

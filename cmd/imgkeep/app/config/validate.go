@@ -113,11 +113,12 @@ func (c *Config) validate(p *problems) {
 }
 
 const (
-	unixPrefix = "unix:"
-	maxSocket  = 107 // bytes of a path in sockaddr_un, less the NUL
-	maxSide    = 65535
-	maxPixels  = 10_000_000_000
-	maxQueue   = 1_000_000
+	unixPrefix         = "unix:"
+	maxSocket          = 107 // bytes of a path in sockaddr_un, less the NUL
+	maxSide            = 65535
+	maxPixels          = 10_000_000_000
+	maxAnimationPixels = 100 * maxPixels
+	maxQueue           = 1_000_000
 )
 
 func validateListen(p *problems, key, address string) {
@@ -246,6 +247,8 @@ func (f *Fetch) validate(p *problems) {
 	between(p, "fetch.max_bytes", f.MaxBytes, kibibyte, gibibyte)
 	between(p, "fetch.max_pixels", f.MaxPixels, 1, maxPixels)
 	between(p, "fetch.max_side", f.MaxSide, 1, maxSide)
+	between(p, "fetch.max_frames", f.MaxFrames, 1, 1_000_000)
+	between(p, "fetch.max_animation_pixels", f.MaxAnimationPixels, 1, maxAnimationPixels)
 	between(p, "fetch.max_redirects", f.MaxRedirects, 0, 20)
 	between(p, "fetch.concurrency", f.Concurrency, 1, 10_000)
 	between(p, "fetch.per_host", f.PerHost, 1, 10_000)

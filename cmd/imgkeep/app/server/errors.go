@@ -71,6 +71,7 @@ var classes = map[fetch.Class]verdict{
 	fetch.Timeout:       {status: 504, code: "origin-timeout", line: "the origin took too long", retry: soon},
 	fetch.TooLarge:      {status: 413, code: "too-large", line: "the image has too many bytes"},
 	fetch.TooManyPixels: {status: 413, code: "too-many-pixels", line: "the image has too many pixels"},
+	fetch.TooManyFrames: {status: 413, code: "too-many-frames", line: "the animation has too many frames, or too many pixels in all of them together"},
 	fetch.NotImage:      {status: 415, code: "type", line: "not an image of an accepted type"},
 	fetch.Broken:        {status: 422, code: "broken", line: "the image is broken or cut off"},
 	bucket.Rejected:     {status: 451, code: "rejected", line: "rejected by the operator's check"},

@@ -41,6 +41,7 @@ var classes = map[fetch.Class]verdict{
 	fetch.Timeout:       {504, "origin-timeout", minute},
 	fetch.TooLarge:      {413, "too-large", ""},
 	fetch.TooManyPixels: {413, "too-many-pixels", ""},
+	fetch.TooManyFrames: {413, "too-many-frames", ""},
 	fetch.NotImage:      {415, "type", ""},
 	fetch.Broken:        {422, "broken", ""},
 	fetch.Busy:          {503, "busy", "5"},
