@@ -1,6 +1,9 @@
 package probe
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // JPEG (ITU-T T.81, annex B) is a chain of markers: 0xFF, any number of fill
 // bytes 0xFF, a code. Most begin a segment with a length; behind SOS there is
@@ -16,6 +19,7 @@ type jpegState struct {
 	end        int64 // offset behind the current segment
 	components int   // of the frame; 0 before it
 	scanned    bool  // a scan has begun
+	scans      int   // that have begun
 }
 
 // Marker codes, by their names in the standard.
@@ -36,6 +40,12 @@ const (
 	jpegLS   = 0xF7 // JPG7, which JPEG-LS (T.87) calls SOF55
 	jpegCOM  = 0xFE
 )
+
+// jpegMaxScans is the most scans of an accepted image. Each makes a decoder go
+// over all coefficients once more, also where it has next to no data: of a
+// progressive JPEG, 45 bytes are a whole scan of 49 megapixels (the maxscans of
+// libjpeg-turbo's djpeg is against the same). Encoders write about ten.
+const jpegMaxScans = 100
 
 // jpegKinds names the kinds other than SOF0 to SOF2, by the marker that shows
 // them. libjpeg-turbo 2 decodes none of them but the arithmetic-coded, and those
@@ -174,6 +184,9 @@ func jpegScan(s *Scanner, b []byte) error {
 		return s.broken("a scan header of %d bytes for %d components", s.jpeg.end-s.start, n)
 	}
 	s.jpeg.scanned = true
+	if s.jpeg.scans++; s.jpeg.scans > jpegMaxScans {
+		return fmt.Errorf("%w: jpeg of %d x %d has more than %d scans", ErrPixels, s.info.Width, s.info.Height, jpegMaxScans)
+	}
 	return s.jpegLeave()
 }
 

@@ -91,3 +91,9 @@ func TestAnimationLimitsEarly(t *testing.T) {
 		})
 	}
 }
+
+func TestScanLimit(t *testing.T) {
+	scans := func(n int) []byte { return join(soi, sof(0xC2, 17, 11, 3), bytes.Repeat(sos(1, 3), n), eoi) }
+	check(t, scans(100), probe.Limits{}, nil)
+	check(t, scans(101), probe.Limits{}, probe.ErrPixels)
+}

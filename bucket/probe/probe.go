@@ -32,7 +32,8 @@ var (
 	// ErrType: the bytes are no image of an accepted type, or of a kind
 	// within such a type that browsers do not show.
 	ErrType = errors.New("not an accepted image type")
-	// ErrPixels: the image has more pixels, or a longer side, than Limits allow.
+	// ErrPixels: the image has more pixels, or a longer side, than Limits allow;
+	// or it is a JPEG of more than 100 scans, each of which goes over all pixels.
 	ErrPixels = errors.New("too many pixels")
 	// ErrFrames: the animation has more frames, or more pixels in all of them
 	// together, than Limits allow.
