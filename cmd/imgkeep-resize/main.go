@@ -57,5 +57,5 @@ func run() error {
 			layers.Missing = append(layers.Missing, err.Error())
 		}
 	}
-	return resize.Serve(os.Stdin, os.Stdout, d, layers)
+	return resize.Serve(os.Stdin, os.Stdout, trimmer{d}, layers)
 }
