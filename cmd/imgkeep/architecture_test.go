@@ -30,7 +30,7 @@ type rule struct {
 var rules = map[string]rule{
 	"cmd/imgkeep": {
 		imports: []string{"cmd/imgkeep/app"},
-		tests:   []string{"bucket/probe", "nginx", "nginx/nginxtest", "golang.org/x/sys/unix"},
+		tests:   []string{"bucket/probe", "bucket/probe/probetest", "nginx", "nginx/nginxtest", "golang.org/x/sys/unix"},
 	},
 	// The commands. Only here is cobra.
 	"cmd/imgkeep/app": {
@@ -66,7 +66,7 @@ var rules = map[string]rule{
 	},
 	"cmd/imgkeep-resize": {
 		imports: []string{"resize", "resize/sandbox", "resize/vips"},
-		tests:   []string{"golang.org/x/sys/unix"},
+		tests:   []string{"bucket/probe", "bucket/probe/probetest", "golang.org/x/sys/unix"},
 	},
 	"bucket": {
 		imports: []string{"bucket/approve", "bucket/fetch", "bucket/index", "bucket/probe", "golang.org/x/net/idna", "golang.org/x/sync/singleflight", "golang.org/x/sys/unix"},
@@ -80,7 +80,12 @@ var rules = map[string]rule{
 	"bucket/fetch": {
 		imports: []string{"bucket/probe", "golang.org/x/net"},
 	},
-	"bucket/probe": {},
+	"bucket/probe": {
+		tests: []string{"bucket/probe/probetest"},
+	},
+	"bucket/probe/probetest": { // for tests
+		imports: []string{"bucket/probe"},
+	},
 	"bucket/strip": {
 		imports: []string{"bucket/probe"},
 	},
