@@ -17,7 +17,10 @@ import (
 // under another URL, also after a restart and when the index was lost.
 func TestRemove(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{"buckets": []map[string]any{{"name": "i"}, {"name": "f"}}})
+	w := newWorld(t, settings{
+		"buckets": []map[string]any{{"name": "i"}, {"name": "f"}},
+		"presets": []map[string]any{{"name": "tiny-one", "width": 16}},
+	})
 	image, other := photo(t, 80, 60), photo(t, 40, 30)
 	url := w.origin.serve("/pictures/cat", image)
 	same := w.origin.serve("/pictures/same", image)
@@ -25,6 +28,7 @@ func TestRemove(t *testing.T) {
 	s := w.start()
 	s.get(link("i", "full", url)).isBytes("image/jpeg", image)
 	s.get(link("i", "20x20", url)).isImage("image/jpeg")
+	s.get(link("i", "tiny-one", url)).isImage("image/jpeg")
 	s.get(link("f", "full", url)).isBytes("image/jpeg", image)
 	s.get(link("i", "full", dog)).isBytes("image/jpeg", other)
 
@@ -39,7 +43,7 @@ func TestRemove(t *testing.T) {
 	if status != 0 {
 		t.Errorf("status %d, %s%s", status, out, errs)
 	}
-	for _, want := range []string{"blocked: url " + url + "\n", "  " + link("i", "20x20", url) + "\n", "  " + link("f", "full", url) + "\n", "  " + proxyLink("i", "full", url) + "\n"} {
+	for _, want := range []string{"blocked: url " + url + "\n", "  " + link("i", "20x20", url) + "\n", "  " + link("i", "tiny-one", url) + "\n", "  " + link("f", "full", url) + "\n", "  " + proxyLink("i", "full", url) + "\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("it does not print %q: %s", want, out)
 		}

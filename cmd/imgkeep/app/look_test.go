@@ -129,7 +129,7 @@ func written(t *testing.T, text string) string {
 func TestVerify(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	const url = "https://example.com/a.png"
-	file := written(t, "sign: {secrets: [the secret of these tests]}\n")
+	file := written(t, "sign: {secrets: [the secret of these tests]}\npresets: [{name: avatar, width: 96}]\n")
 	verify := func(args ...string) (int, string, string) {
 		return run(t, t.Context(), Env{Args: append([]string{"verify", "--config", file}, args...), Now: func() time.Time { return now }})
 	}
@@ -150,7 +150,10 @@ func TestVerify(t *testing.T) {
 		{good, "good until 2026-11-30T00:00:00Z: i full " + url, 0},
 		{"https://img.example.net" + good, "good until 2026-11-30T00:00:00Z: i full " + url, 0},
 		{strings.Replace(good, "/full/", "/150x/", 1), "good until", 0},
-		{strings.Replace(good, "/full/", "/151x/", 1), "not good: 151x is not on the list of sizes", 1},
+		{strings.Replace(good, "/full/", "/151x/", 1), "not good: 151, of 151x, is not one of the sizes", 1},
+		{strings.Replace(good, "/full/", "/avatar/", 1), "good until 2026-11-30T00:00:00Z: i avatar " + url, 0},
+		{strings.Replace(good, "/full/", "/avatars/", 1), `not good: "avatars" is none of full, info, avatar and `, 1},
+		{good + "/proxy", "not good: the signature fits no secret", 1},
 		{strings.Replace(good, "/i/", "/f/", 1), "not good: the signature fits no secret", 1},
 		{forged, "not good: ", 1},
 		{url, "not good: malformed link", 1},

@@ -60,7 +60,10 @@ func links(c config.Config, r bucket.Removal, now time.Time) ([]string, error) {
 			return nil, err
 		}
 		for _, i := range r.Images {
-			sizes := append([]string{sign.SizeFull}, i.Sizes...)
+			sizes := []string{sign.SizeFull}
+			for _, made := range i.Sizes {
+				sizes = append(sizes, linkSize(made))
+			}
 			for _, url := range i.URLs {
 				for week := range c.Sign.Weeks {
 					at := now.Add(-time.Duration(week) * 7 * 24 * time.Hour)
@@ -77,4 +80,13 @@ func links(c config.Config, r bucket.Removal, now time.Time) ([]string, error) {
 	}
 	slices.Sort(paths)
 	return slices.Compact(paths), nil
+}
+
+// linkSize is what links call a size that files have under this name: those of a
+// preset end in 8 characters of its definition, those of other sizes do not.
+func linkSize(made string) string {
+	if i := strings.LastIndexByte(made, '-'); i > 0 {
+		return made[:i]
+	}
+	return made
 }

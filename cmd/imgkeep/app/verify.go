@@ -11,7 +11,6 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/cmd/imgkeep/app/config"
-	"imgkeep/resize"
 	"imgkeep/sign"
 )
 
@@ -98,16 +97,11 @@ func verify(c config.Config, signer *sign.Signer, arg string, now time.Time) ver
 	if !slices.ContainsFunc(c.Buckets, func(b config.Bucket) bool { return b.Name == l.Bucket }) {
 		return fail(fmt.Errorf("there is no bucket %q", l.Bucket))
 	}
-	switch {
-	case l.Proxy && l.Size != sign.SizeFull:
+	if l.Proxy && l.Size != sign.SizeFull {
 		return fail(errors.New("/proxy goes with the size full only"))
-	case l.Size == sign.SizeFull, l.Size == sign.SizeInfo:
-	default:
-		size, err := resize.ParseSize(l.Size)
-		listed := func(side int) bool { return side == 0 || slices.Contains(c.Sizes, side) }
-		if err != nil || !listed(size.Height) || !listed(size.Width) {
-			return fail(fmt.Errorf("%s is not on the list of sizes", l.Size))
-		}
+	}
+	if err := checkSize(c, l.Size); err != nil {
+		return fail(err)
 	}
 	if urlErr != nil {
 		return fail(urlErr)
