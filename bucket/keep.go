@@ -24,8 +24,8 @@ import (
 //
 // Errors are ErrNoBucket, ErrDenied, ErrRemoved, ErrFull, ErrClosed, a *Failure
 // that is remembered (the origin's, or that of the operator's check), a
-// *fetch.Error that is not (refused, denied, busy), the end of
-// ctx, or an error of the disk.
+// *fetch.Error that is not (refused, denied, busy), the end of ctx, or an error of
+// the disk.
 func (s *Store) Keep(ctx context.Context, bucket, url string) (Image, error) {
 	image, err := s.Find(bucket, url)
 	if !errors.Is(err, ErrNotKept) {

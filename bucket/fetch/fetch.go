@@ -371,8 +371,9 @@ func (f *Fetcher) enterSite(ctx context.Context, p *place, to target) error {
 	return f.enter(ctx, p, siteOf(to.host, to.addr), to.host, f.profileOf(to.host).perHost)
 }
 
-// enter waits for a place for a site, which has perSite of them (0: as usual). A place of another site is given back
-// before, so that nobody waits with something in his hands.
+// enter waits for a place for a site, which has perSite of them (0: as usual). A
+// place of another site is given back before, so that nobody waits with something
+// in his hands.
 func (f *Fetcher) enter(ctx context.Context, p *place, site, host string, perSite int) error {
 	if p.give != nil && p.site == site {
 		return nil

@@ -53,9 +53,8 @@ func newLimiter(total, perSite, queue int) *limiter {
 }
 
 // acquire waits for a place for a fetch from key, of which then at most limit run
-// (0: perSite), and ends with ctx. It returns
-// errBusy where there is not even a place to wait. The place is given back with
-// release.
+// (0: perSite), and ends with ctx. It returns errBusy where there is not even a
+// place to wait. The place is given back with release.
 func (l *limiter) acquire(ctx context.Context, key string, limit int) (release func(), err error) {
 	w, err := l.enter(key, limit)
 	if err != nil {

@@ -62,7 +62,7 @@ func (f *Fetcher) target(base *url.URL, raw string, hosts *hostSet) (target, err
 		Path: u.Path, RawPath: u.RawPath, ForceQuery: u.ForceQuery, RawQuery: escapeQuery(u.RawQuery),
 	}
 	if f.o.Own != nil && f.o.Own(t.url) {
-		return t, errorf(Refused, t.host, "URL leads back to this server")
+		return t, errorf(Refused, t.host, "URL leads back to this server: its host is one of this server's own names")
 	}
 	if f.removed.isURL(t.url) {
 		return t, errorf(Gone, t.host, "URL is that of a picture that says that it was removed")

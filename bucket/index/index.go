@@ -1,6 +1,6 @@
 // Package index answers, in microseconds, what is kept under a URL.
 //
-// It is a bbolt file of four tables for each bucket of images:
+// It is a bbolt file of five tables for each bucket of images:
 //
 //	{bucket}/urls      first 16 bytes of SHA-256 of the canonical URL -> first 16 bytes of digest
 //	{bucket}/images    digest -> facts about the image, number of URLs that refer to it

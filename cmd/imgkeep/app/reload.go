@@ -35,7 +35,8 @@ A configuration that is wrong changes nothing: the server goes on as before, and
 every problem is named here and in its log.
 
 Exit status: 0 if all that has changed holds; 3 if some of it waits for a restart; 1
-if the configuration is wrong, or no server runs.`,
+if the server finds its configuration wrong, or none runs; 2 if this command finds
+its own wrong, and has not asked.`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, _, err := a.load(cmd)

@@ -266,7 +266,7 @@ func (s *Server) scrub(w http.ResponseWriter, r *http.Request) {
 		Found:    func(f bucket.Finding) { a.send(message{Finding: &f}) },
 		Progress: func(p bucket.Progress) { a.send(message{Progress: &p}) },
 	})
-	s.Log.Info("scrub ends", "found", report.Found, "remain", report.Remain, "error", err)
+	s.report(err, "scrub ends", "found", report.Found, "remain", report.Remain)
 	if q.Repair {
 		err = errors.Join(err, s.Audit.Write(Change{By: whoAsks(r), Op: "scrub --repair", What: report}, err))
 	}
@@ -280,7 +280,7 @@ func (s *Server) compact(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.compacting.Unlock()
 	before, after, err := s.Store.Compact()
-	s.Log.Info("index compacted", "before", before.Bytes, "after", after.Bytes, "error", err)
+	s.report(err, "index compacted", "before", before.Bytes, "after", after.Bytes)
 	err = errors.Join(err, s.Audit.Write(Change{By: whoAsks(r), Op: "compact"}, err))
 	newAnswers(w).end(message{Compacted: &Compacted{before, after}}, err)
 }
@@ -293,7 +293,7 @@ func (s *Server) retry(w http.ResponseWriter, r *http.Request) {
 	}
 	done, err := s.Store.Retry(q.What)
 	// Not of what: no log holds URLs.
-	s.Log.Info("retry", "failures", done.Failures, "undecodable", done.Undecodable, "error", err)
+	s.report(err, "retry", "failures", done.Failures, "undecodable", done.Undecodable)
 	err = errors.Join(err, s.Audit.Write(Change{By: whoAsks(r), Op: "retry", What: done}, err))
 	newAnswers(w).end(message{Retried: &done}, err)
 }
@@ -349,4 +349,12 @@ func decode(r *http.Request, v any) error {
 		return fmt.Errorf("the request is not understood: %w", err)
 	}
 	return nil
+}
+
+// report logs what was asked for and done, and the error if there was one.
+func (s *Server) report(err error, what string, args ...any) {
+	if err != nil {
+		args = append(args, "error", err)
+	}
+	s.Log.Info(what, args...)
 }

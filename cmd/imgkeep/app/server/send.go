@@ -211,7 +211,8 @@ type unmodified struct{ fs.FileInfo }
 
 func (unmodified) ModTime() time.Time { return time.Time{} }
 
-// send sends a file, from which nothing has been read, with ranges and conditions (RFC 9110, sections 13 and 14).
+// send sends a file, from which nothing has been read, with ranges and conditions
+// (RFC 9110, sections 13 and 14).
 func (s *Server) send(w http.ResponseWriter, r *http.Request, f *os.File, info fs.FileInfo) {
 	hurry(w, info.Size())
 	out := w
