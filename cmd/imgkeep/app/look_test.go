@@ -129,7 +129,7 @@ func written(t *testing.T, text string) string {
 func TestVerify(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	const url = "https://example.com/a.png"
-	file := written(t, "sign: {secrets: [the secret of these tests]}\npresets: [{name: avatar, width: 96}]\n")
+	file := written(t, "base_url: https://img.example.net\nsign: {secrets: [the secret of these tests]}\npresets: [{name: avatar, width: 100}]\n")
 	verify := func(args ...string) (int, string, string) {
 		return run(t, t.Context(), Env{Args: append([]string{"verify", "--config", file}, args...), Now: func() time.Time { return now }})
 	}
@@ -141,19 +141,25 @@ func TestVerify(t *testing.T) {
 		}
 		return strings.TrimSpace(out)
 	}
-	good := sign(url)
+	const base = "https://img.example.net"
+	whole := sign(url)
+	good := strings.TrimPrefix(whole, base)
 	forged := strings.Replace(good, "/full/", "/full/A", 1)[:len(good)]
 	for _, tt := range []struct {
 		link, want string
 		status     int
 	}{
 		{good, "good until 2026-11-30T00:00:00Z: i full " + url, 0},
-		{"https://img.example.net" + good, "good until 2026-11-30T00:00:00Z: i full " + url, 0},
+		{whole, "good until 2026-11-30T00:00:00Z: i full " + url, 0},
 		{strings.Replace(good, "/full/", "/150x/", 1), "good until", 0},
-		{strings.Replace(good, "/full/", "/151x/", 1), "not good: 151, of 151x, is not one of the sizes", 1},
-		{strings.Replace(good, "/full/", "/avatar/", 1), "good until 2026-11-30T00:00:00Z: i avatar " + url, 0},
-		{strings.Replace(good, "/full/", "/avatars/", 1), `not good: "avatars" is none of full, info, avatar and `, 1},
-		{good + "/proxy", "not good: the signature fits no secret", 1},
+		{strings.Replace(good, "/full/", "/info/", 1), "good until", 0},
+		{strings.Replace(good, "/full/", "/avatar/", 1), "good until", 0},
+		{strings.Replace(good, "/full/", "/avatars/", 1), `not good: no such size: "avatars" is none of the presets avatar`, 1},
+		{sign("--proxy", url), "good until", 0},
+		{strings.Replace(sign("--proxy", url), "/full/", "/150x/", 1), "not good: /proxy goes with the size full only", 1},
+		{sign(whole), "good until 2026-11-30T00:00:00Z: i full " + url + "\n", 0},
+		{sign(base + forged), "not good: ", 1},
+		{strings.Replace(good, "/full/", "/151x/", 1), "not good: no such size: 151, of 151x, is not one of the sizes", 1},
 		{strings.Replace(good, "/i/", "/f/", 1), "not good: the signature fits no secret", 1},
 		{forged, "not good: ", 1},
 		{url, "not good: malformed link", 1},

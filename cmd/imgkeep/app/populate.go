@@ -20,7 +20,6 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
-	"imgkeep/sign"
 )
 
 func newPopulateCommand(a *app) *cobra.Command {
@@ -151,11 +150,8 @@ func (p *populateCommand) prepare(c config.Config) error {
 	slices.Sort(p.sizes)
 	p.sizes = slices.Compact(p.sizes)
 	for _, size := range p.sizes {
-		if err := checkSize(c, size); err != nil {
+		if err := listed(c).Check(size); err != nil {
 			return fmt.Errorf("--sizes: %w", err)
-		}
-		if size == sign.SizeFull || size == sign.SizeInfo {
-			return fmt.Errorf("--sizes: %s is no size that is made", size)
 		}
 	}
 	return nil

@@ -16,7 +16,6 @@ import (
 	"imgkeep/bucket/probe"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/resize"
-	"imgkeep/sign"
 )
 
 func newPreviewCommand(a *app) *cobra.Command {
@@ -78,10 +77,7 @@ func (p *previewCommand) run(cmd *cobra.Command, args []string) error {
 
 // newTarget is what a link with this size asks for.
 func newTarget(c config.Config, name string) (resize.Target, error) {
-	if name == sign.SizeFull || name == sign.SizeInfo {
-		return resize.Target{}, fmt.Errorf("%s makes nothing of an image", name)
-	}
-	if err := checkSize(c, name); err != nil {
+	if err := listed(c).Check(name); err != nil {
 		return resize.Target{}, err
 	}
 	presets, err := newPresets(c)

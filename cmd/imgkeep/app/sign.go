@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +12,7 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/server"
 	"imgkeep/resize"
 	"imgkeep/sign"
 )
@@ -132,11 +132,8 @@ func (s *signCommand) prepare(c config.Config) error {
 	if s.bucket, err = bucketFlag(c, s.bucket); err != nil {
 		return err
 	}
-	if err := checkSize(c, s.size); err != nil {
+	if err := server.CheckSize(sign.Link{Size: s.size, Proxy: s.proxy}, listed(c)); err != nil {
 		return fmt.Errorf("--size: %w", err)
-	}
-	if s.proxy && s.size != sign.SizeFull {
-		return fmt.Errorf("--proxy needs the size %s: what is not stored is not resized", sign.SizeFull)
 	}
 	if s.bucketless && s.bucket != c.Sign.Bucketless {
 		return fmt.Errorf("--bucketless: no server accepts this in bucket %q unless sign.bucketless names it (IMGKEEP_SIGN_BUCKETLESS=%s)", s.bucket, s.bucket)
@@ -198,24 +195,9 @@ func presetNames(c config.Config) []string {
 	return names
 }
 
-// checkSize tells whether a size is one that links may ask for.
-func checkSize(c config.Config, s string) error {
-	if s == sign.SizeFull || s == sign.SizeInfo {
-		return nil
-	}
-	if slices.Contains(presetNames(c), s) {
-		return nil
-	}
-	size, err := resize.ParseSize(s)
-	if err != nil {
-		return fmt.Errorf("%q is none of %s and height x width, as in 250x250, 150x, x200", s, strings.Join(append([]string{sign.SizeFull, sign.SizeInfo}, presetNames(c)...), ", "))
-	}
-	for _, side := range []int{size.Height, size.Width} {
-		if side != 0 && !slices.Contains(c.Sizes, side) {
-			return fmt.Errorf("%d, of %s, is not one of the sizes %v", side, s, c.Sizes)
-		}
-	}
-	return nil
+// listed are the pictures that links may ask for.
+func listed(c config.Config) resize.Listed {
+	return resize.Listed{Sides: c.Sizes, Presets: presetNames(c)}
 }
 
 // parseTime reads the time of --at.

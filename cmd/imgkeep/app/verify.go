@@ -1,7 +1,6 @@
 package app
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -11,6 +10,7 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/server"
 	"imgkeep/sign"
 )
 
@@ -21,7 +21,7 @@ type verified struct {
 	Expires time.Time `json:"expires,omitzero"`
 	Bucket  string    `json:"bucket,omitempty"`
 	Size    string    `json:"size,omitempty"`
-	URL     string    `json:"url,omitempty"` // canonical
+	URL     string    `json:"url,omitempty"` // canonical; that of the image, where the link is around another
 	Why     string    `json:"why,omitempty"` // it is not good
 }
 
@@ -31,8 +31,8 @@ func newVerifyCommand(a *app) *cobra.Command {
 		Use: "verify LINK…", GroupID: groupLinks,
 		Short: "Tell whether a link is good, and until when",
 		Long: `Verify checks links as the server does, whole or as paths: form, signature, week,
-bucket, size and URL. It tells until when a link is good, or why it is not. It asks
-nobody.
+bucket, size or preset, and URL, that of a link within a link. It tells until when a
+link is good, or why it is not. It asks nobody.
 
 Exit status: 0 if all are good; 3 if some are not; 1 if none is.`,
 		Args: cobra.MinimumNArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
@@ -97,14 +97,14 @@ func verify(c config.Config, signer *sign.Signer, arg string, now time.Time) ver
 	if !slices.ContainsFunc(c.Buckets, func(b config.Bucket) bool { return b.Name == l.Bucket }) {
 		return fail(fmt.Errorf("there is no bucket %q", l.Bucket))
 	}
-	if l.Proxy && l.Size != sign.SizeFull {
-		return fail(errors.New("/proxy goes with the size full only"))
-	}
-	if err := checkSize(c, l.Size); err != nil {
+	if err := server.CheckSize(l, listed(c)); err != nil {
 		return fail(err)
 	}
 	if urlErr != nil {
 		return fail(urlErr)
+	}
+	if v.URL, err = newOwn(c, signer, func() time.Time { return now }).unwrap(v.URL); err != nil {
+		return fail(err)
 	}
 	v.Good = true
 	return v

@@ -9,7 +9,6 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/resize"
-	"imgkeep/sign"
 )
 
 // Populator keeps images, and makes sizes of them, before somebody looks at them.
@@ -86,8 +85,8 @@ func (p *Populator) check(sizes []string) error {
 		return fmt.Errorf("%w: at most %d at once", errSize, resize.MaxTargets)
 	}
 	for _, name := range sizes {
-		if err := p.s.checkSize(sign.Link{Size: name}); err != nil || name == sign.SizeFull || name == sign.SizeInfo {
-			return fmt.Errorf("%w: %q is no listed {height}x{width}, and no preset", errSize, name)
+		if err := p.s.listed.Check(name); err != nil {
+			return fmt.Errorf("%w: %w", errSize, err)
 		}
 	}
 	return nil

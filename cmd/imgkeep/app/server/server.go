@@ -18,6 +18,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -89,6 +90,7 @@ type Options struct {
 // Server is the handler. It may be used concurrently.
 type Server struct {
 	Options
+	listed  resize.Listed
 	digests map[string]string // of the presets
 	router  http.Handler
 
@@ -102,7 +104,8 @@ func newServer(o Options) *Server {
 		o.Now = time.Now
 	}
 	o.Sizes, o.Presets = slices.Clone(o.Sizes), maps.Clone(o.Presets)
-	s := &Server{Options: o, digests: map[string]string{}, begun: strconv.FormatInt(o.Now().UnixMilli(), 36)}
+	listed := resize.Listed{Sides: o.Sizes, Presets: slices.Sorted(maps.Keys(o.Presets))}
+	s := &Server{Options: o, listed: listed, digests: map[string]string{}, begun: strconv.FormatInt(o.Now().UnixMilli(), 36)}
 	for name, p := range o.Presets {
 		s.digests[name] = p.Digest()
 	}
@@ -174,7 +177,7 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) err
 	if !s.Store.Has(l.Bucket) {
 		return bucket.ErrNoBucket
 	}
-	if err := s.checkSize(l); err != nil {
+	if err := CheckSize(l, s.listed); err != nil {
 		return err
 	}
 	raw, err := l.URL()
@@ -219,24 +222,19 @@ var (
 	errProxySize = errors.New("/proxy goes with the size full only")
 )
 
-// checkSize tells whether a link's size is listed, or a preset. A size with one
-// side that is not is refused whole.
-func (s *Server) checkSize(l sign.Link) error {
+// CheckSize tells whether a link may have its size: full, info, or one that is
+// listed; and full alone with /proxy. It is the rule of all that take or make links.
+func CheckSize(l sign.Link, listed resize.Listed) error {
 	if l.Proxy && l.Size != sign.SizeFull {
 		return errProxySize
 	}
-	if l.Size == sign.SizeFull || l.Size == sign.SizeInfo || s.Presets[l.Size] != nil {
+	if l.Size == sign.SizeFull || l.Size == sign.SizeInfo {
 		return nil
 	}
-	size, err := resize.ParseSize(l.Size)
-	if err != nil || !s.listed(size.Height) || !s.listed(size.Width) {
-		return errSize
+	if err := listed.Check(l.Size); err != nil {
+		return fmt.Errorf("%w: %w", errSize, err)
 	}
 	return nil
-}
-
-func (s *Server) listed(side int) bool {
-	return side == 0 || slices.Contains(s.Sizes, side)
 }
 
 // pass serves an image that is not to be kept: from the store where it is there
