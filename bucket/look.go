@@ -36,6 +36,16 @@ type ImageFacts struct {
 	File   string    `json:"file"` // below the root
 	Here   bool      `json:"here"` // the file is, with that length
 	Made   []string  `json:"made"` // with their extensions: "250x250.jpg"
+	// Deadly is there while the image stands for one that ends decoders.
+	Deadly *DeadlyFacts `json:"deadly,omitempty"`
+}
+
+// DeadlyFacts are facts about an image that has ended decoders.
+type DeadlyFacts struct {
+	Kills       int       `json:"kills"` // decoders ended since it was last decoded
+	Last        time.Time `json:"last"`  // when it ended the last one
+	Detail      string    `json:"detail"`
+	Undecodable bool      `json:"undecodable"` // nothing is made of it before Retry
 }
 
 // FailureFacts are facts about a URL that could not be kept.
@@ -49,12 +59,15 @@ type FailureFacts struct {
 	Attempts int         `json:"attempts"`
 	First    time.Time   `json:"first"`
 	Next     time.Time   `json:"next"`
+	Host     string      `json:"host,omitempty"` // that failed, after redirects; empty: none, or not known
+	Head     string      `json:"head,omitempty"` // the first bytes of what came instead of an image, as fetch.Excerpt shows them
 }
 
 func failureFacts(bucket, url string, k index.Key, f index.Failure) FailureFacts {
 	return FailureFacts{
 		Bucket: bucket, Key: fmt.Sprintf("%x", k[:]), URL: url, Class: fetch.Class(f.Class), Status: f.Status,
 		Detail: f.Detail, Attempts: f.Attempts, First: f.First, Next: f.Next,
+		Host: f.Host, Head: fetch.Excerpt([]byte(f.Head)),
 	}
 }
 
@@ -72,6 +85,14 @@ func (s *Store) facts(image Image) (ImageFacts, error) {
 	made, err := s.Made(image)
 	f.Made = append(f.Made, made...)
 	slices.Sort(f.Made)
+	if err != nil {
+		return f, err
+	}
+	d, err := s.index.Deadly(image.Bucket, image.Digest)
+	if errors.Is(err, index.ErrNotFound) {
+		return f, nil
+	}
+	f.Deadly = &DeadlyFacts{Kills: d.Kills, Last: d.Last, Detail: d.Detail, Undecodable: d.Kills >= maxKills}
 	return f, err
 }
 
@@ -134,7 +155,7 @@ func (s *Store) Show(ctx context.Context, t Target) (Facts, error) {
 // Filter chooses what List lists. Empty fields choose all.
 type Filter struct {
 	Buckets []string  `json:"buckets,omitempty"`
-	Hosts   []string  `json:"hosts,omitempty"` // patterns, as fetch.MatchHost reads them
+	Hosts   []string  `json:"hosts,omitempty"` // patterns, as fetch.MatchHost reads them; of failures, the host that failed
 	Types   []string  `json:"types,omitempty"`
 	Since   time.Time `json:"since,omitzero"` // stored then or later, or failed then for the first time
 	Until   time.Time `json:"until,omitzero"` // stored before
@@ -240,7 +261,8 @@ func (s *Store) kept(ctx context.Context, bucket string) iter.Seq2[Image, error]
 }
 
 // ListFailures goes through the URLs that could not be kept, of these classes, or
-// of all.
+// of all. Of f it heeds buckets, times, and hosts: a failure without one is chosen
+// only where all are.
 func (s *Store) ListFailures(ctx context.Context, f Filter, classes []fetch.Class) iter.Seq2[FailureFacts, error] {
 	return func(yield func(FailureFacts, error) bool) {
 		done, err := s.begin()
@@ -254,12 +276,14 @@ func (s *Store) ListFailures(ctx context.Context, f Filter, classes []fetch.Clas
 			yield(FailureFacts{}, err)
 			return
 		}
+		ofHost := fetch.HostMatcher(f.Hosts)
 		for _, name := range names {
 			for entry, err := range s.index.Failures(name) {
 				if err == nil && ctx.Err() != nil {
 					err = context.Cause(ctx)
 				}
 				if err == nil && (len(classes) > 0 && !slices.Contains(classes, fetch.Class(entry.Class)) ||
+					len(f.Hosts) > 0 && !ofHost(entry.Host) ||
 					entry.First.Before(f.Since) || !f.Until.IsZero() && !entry.First.Before(f.Until)) {
 					continue
 				}

@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -14,10 +16,21 @@ import (
 	"time"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
 	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
 )
+
+// pages is same, but for URLs that lead to a page.
+type pages struct{ same }
+
+func (p pages) Fetch(ctx context.Context, r fetch.Request, dst io.Writer) (fetch.Result, error) {
+	if hostOf(r.URL) == "page.example.net" {
+		return fetch.Result{}, &fetch.Error{Class: fetch.NotImage, Status: 200, Host: "cdn.example.net", Head: []byte("<p>\x1b"), Err: errors.New("a page")}
+	}
+	return p.same.Fetch(ctx, r, dst)
+}
 
 // What there is to see is the same whether the server looks or the command itself.
 func TestLooking(t *testing.T) {
@@ -26,13 +39,17 @@ func TestLooking(t *testing.T) {
 	c.Store.MinFree, c.Store.MinFreeInodes = 0, 0
 	log := slog.New(slog.DiscardHandler)
 	open := func() *bucket.Store {
-		store, err := newStore(c, same{}, nil, probe.Limits{}, log, time.Now)
+		store, err := newStore(c, pages{}, nil, probe.Limits{}, log, time.Now)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return store
 	}
 	store := open()
+	const page = "https://page.example.net/a.png"
+	if _, err := store.Keep(t.Context(), "i", page); err == nil {
+		t.Fatal("a page is kept")
+	}
 	var urls []string
 	for n := range 3 {
 		urls = append(urls, fmt.Sprintf("https://%d.example.com/a.png?x&y", n))
@@ -54,6 +71,11 @@ func TestLooking(t *testing.T) {
 		t.Fatal(err)
 	}
 	digest := image.Digest.String()
+	if _, err := store.OpenMade(t.Context(), image, "150x", probe.PNG, func(context.Context, io.Reader, int64) ([]byte, error) {
+		return nil, fmt.Errorf("%w: it died", bucket.ErrDeadly)
+	}); err == nil {
+		t.Fatal("made")
+	}
 
 	command := func(args ...string) (int, string, string) {
 		return run(t, t.Context(), Env{Args: append(args, "--root", c.Root)})
@@ -73,13 +95,17 @@ func TestLooking(t *testing.T) {
 			{"list --since 1h", 0, 3, nil},
 			{"list --until 1h", 0, 0, []string{""}},
 			{"list --blocked", 0, 1, []string{`"kind":"host","subject":"*.example.org"`, `"why":"why"`}},
-			{"list --failed", 0, 0, nil},
+			{"list --failed", 0, 1, []string{`"class":"not-image","status":200`, `"host":"cdn.example.net","head":"<p>\\x1b"`}},
+			{"list --failed --host *.example.net --class not-image", 0, 1, nil},
+			{"list --failed --host page.example.net", 0, 0, []string{""}},
 			{"list --bucket nope", 1, 0, nil},
 			{"list --type svg", 2, 0, nil},
 			{"list --host a/b", 2, 0, nil},
 			{"list --since yesterday", 2, 0, nil},
 			{"list --failed --blocked", 2, 0, nil},
 			{"show " + digest, 0, 0, []string{"image     i/" + digest, "  is      png, 3 x 2, 1 frames, 9 B", urls[0], urls[1], urls[2]}},
+			{"show " + digest, 0, 0, []string{"  deadly  has ended 1 decoders, the last at ", ": it died; one more, and"}},
+			{"show " + page, 0, 7, []string{"failure   in i: not-image: ", "  host    cdn.example.net\n  status  200\n  begins  <p>\\x1b\n  since   ", ", 1 in a row\n  next    "}},
 			{"show --json " + urls[1], 0, 0, []string{`"here": true`, `"digest": "` + digest + `"`}},
 			{"show https://a.example.org/", 0, 2, []string{"blocked   host *.example.org since "}},
 			{"show https://a.example.net/", 1, 0, nil},

@@ -23,7 +23,8 @@ func newShowCommand(a *app) *cobra.Command {
 		Short: "Tell all that is known of an image",
 		Long: `Show tells what is kept under a URL, a link or a digest, in all buckets: its
 digest, type, sides, bytes, when it was stored, all its URLs and the sizes made of
-it; what went wrong with it and when it is tried again; and what blocks it.
+it, and whether it ends decoders; what went wrong with fetching it, the first bytes
+of what came instead, and when it is tried again; and what blocks it.
 
 Exit status: 0 if something is known; 1 if nothing is.`,
 		Example: "  imgkeep show https://origin.example/cat.jpg\n  imgkeep show /i/250x250/gnjO6SJxYbeT9VBz/aHR0cHM6Ly9leGFtcGxlX3VybC9pbWcuanBn --json",
@@ -91,10 +92,27 @@ func factsText(url string, f bucket.Facts) string {
 		for _, u := range i.URLs {
 			line("  url", "%s", u)
 		}
+		if d := i.Deadly; d != nil {
+			then := "one more, and it is not decoded any more"
+			if d.Undecodable {
+				then = "no sizes are made of it until 'imgkeep retry'"
+			}
+			line("  deadly", "has ended %d decoders, the last at %s: %s; %s", d.Kills, d.Last.Format(time.RFC3339), d.Detail, then)
+		}
 	}
 	for _, x := range f.Failures {
 		line("failure", "in %s: %s: %s", x.Bucket, x.Class, x.Detail)
-		line("  since", "%s, %d in a row, next try from %s", x.First.Format(time.RFC3339), x.Attempts, x.Next.Format(time.RFC3339))
+		if x.Host != "" {
+			line("  host", "%s", x.Host)
+		}
+		if x.Status != 0 {
+			line("  status", "%d", x.Status)
+		}
+		if x.Head != "" {
+			line("  begins", "%s", x.Head)
+		}
+		line("  since", "%s, %d in a row", x.First.Format(time.RFC3339), x.Attempts)
+		line("  next", "%s", x.Next.Format(time.RFC3339))
 	}
 	for _, x := range f.Blocks {
 		line("blocked", "%s", blockText(x))

@@ -1,0 +1,101 @@
+package bucket
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"imgkeep/bucket/fetch"
+)
+
+// What is known of a failure is told: also who failed, and what came instead,
+// harmless to a terminal.
+func TestShowFailure(t *testing.T) {
+	o, c := newOrigin(), newClock()
+	o.fail(urlA, &fetch.Error{Class: fetch.NotImage, Status: 200, Host: "cdn.example", Head: []byte("<html>\x1b[2J\n"), Err: errors.New("no image")})
+	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now})
+	if _, err := s.Keep(t.Context(), "i", urlA); err == nil {
+		t.Fatal("kept")
+	}
+	facts, err := s.Show(t.Context(), Target{URL: urlA})
+	if err != nil || len(facts.Failures) != 1 {
+		t.Fatalf("%+v, %v", facts, err)
+	}
+	f := facts.Failures[0]
+	if f.Class != fetch.NotImage || f.Status != 200 || f.Host != "cdn.example" || f.Head != `<html>\x1b[2J\n` ||
+		f.Attempts != 1 || !f.First.Equal(c.Now()) || !f.Next.Equal(c.Now().Add(time.Hour)) {
+		t.Errorf("%+v", f)
+	}
+}
+
+// Failures are listed by the host that failed. One without a host is of no host.
+func TestListFailures(t *testing.T) {
+	o := newOrigin()
+	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: newClock().Now})
+	for url, e := range map[string]*fetch.Error{
+		"https://a.example/":      {Class: fetch.Gone, Host: "a.example"},
+		"https://img.b.example/":  {Class: fetch.Timeout, Host: "img.b.example"},
+		"https://leads.example/":  {Class: fetch.Gone, Host: "a.example"},
+		"https://noname.example/": {Class: fetch.Gone},
+	} {
+		e.Err = errors.New("failed")
+		o.fail(url, e)
+		if _, err := s.Keep(t.Context(), "i", url); err == nil {
+			t.Fatal("kept")
+		}
+	}
+	for _, tt := range []struct {
+		hosts   []string
+		classes []Class
+		want    []string // hosts
+	}{
+		{nil, nil, []string{"", "a.example", "a.example", "img.b.example"}},
+		{nil, []Class{fetch.Gone}, []string{"", "a.example", "a.example"}},
+		{[]string{"a.example"}, nil, []string{"a.example", "a.example"}},
+		{[]string{"a.example"}, []Class{fetch.Timeout}, nil},
+		{[]string{"*.b.example", "A.example"}, nil, []string{"a.example", "a.example", "img.b.example"}},
+		{[]string{"b.example", "noname.example"}, nil, nil},
+	} {
+		var got []string
+		for f, err := range s.ListFailures(t.Context(), Filter{Hosts: tt.hosts}, tt.classes) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, f.Host)
+		}
+		if slices.Sort(got); !slices.Equal(got, tt.want) {
+			t.Errorf("%v %v: got %q, want %q", tt.hosts, tt.classes, got, tt.want)
+		}
+	}
+}
+
+// An image that ends decoders is shown as one, until it is acquitted.
+func TestShowDeadly(t *testing.T) {
+	d := newDeadly(t)
+	shown := func() *DeadlyFacts {
+		t.Helper()
+		facts, err := d.store.Show(t.Context(), Target{Digest: d.image.Digest})
+		if err != nil || len(facts.Images) != 1 {
+			t.Fatalf("%+v, %v", facts, err)
+		}
+		return facts.Images[0].Deadly
+	}
+	if got := shown(); got != nil {
+		t.Errorf("harmless: %+v", got)
+	}
+	for n := 1; n <= maxKills; n++ {
+		d.make("150x150")
+		want := DeadlyFacts{Kills: n, Last: d.clock.Now(), Detail: "signal: segmentation fault", Undecodable: n == maxKills}
+		if got := shown(); got == nil || *got != want {
+			t.Errorf("after %d: %+v, want %+v", n, got, want)
+		}
+		d.clock.add(killPause)
+	}
+	if _, err := d.store.Retry(urlA); err != nil {
+		t.Fatal(err)
+	}
+	if got := shown(); got != nil {
+		t.Errorf("after a retry: %+v", got)
+	}
+}
