@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -17,13 +18,16 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
+	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/sign"
 )
 
 // checked is what check tells of a URL.
 type checked struct {
 	URL       string      `json:"url"`
 	Canonical string      `json:"canonical,omitempty"`
+	Shows     string      `json:"shows,omitempty"` // the URL of the image, where this is a link of the server itself
 	Addresses []string    `json:"addresses,omitempty"`
 	Final     string      `json:"final,omitempty"`
 	OK        bool        `json:"ok"`
@@ -46,9 +50,13 @@ func newCheckCommand(a *app) *cobra.Command {
 		Short: "Tell whether an image would be fetched, by fetching it",
 		Long: `Check fetches each URL from here as the server would, by the rules of the
 configuration and of a bucket, and throws it away: it tells how the URL is spelled
-in the store, to which addresses its host resolves, where redirects lead to, what
-kind of image it is; or which rule refuses it, or what the origin said. The store
-is not looked at: see show for what is kept, failed or blocked.
+in the store, which image it shows if it is a link of the server itself, to which
+addresses its host resolves, where redirects lead to, what kind of image it is; or
+which rule refuses it, or what the origin said.
+
+What is blocked, as a URL, as a host or by its bytes, is known from the server, or
+from the store if none runs. Where neither can be asked, that is told on standard
+error. Else the store is not looked at: see show for what is kept or has failed.
 
 Exit status: 0 if all would be kept; 3 if some would not; 1 if none would.`,
 		Example: "  imgkeep check --config /etc/imgkeep/imgkeep.yaml https://origin.example/cat.jpg",
@@ -74,75 +82,162 @@ Exit status: 0 if all would be kept; 3 if some would not; 1 if none would.`,
 			if err != nil {
 				return err
 			}
-			fetcher, err := newFetcher(c.Fetch, newOwn(c, nil, a.Now), newLogger(a.Stderr, c.Log), a.Now)
+			signer, err := newSigner(c.Sign)
+			if err != nil && !errors.Is(err, sign.ErrNoSecret) {
+				return usageError{err}
+			}
+			k := checker{config: c, bucket: b, limits: limits, own: newOwn(c, signer, a.Now)}
+			k.fetcher, err = newFetcher(c.Fetch, k.own, newLogger(a.Stderr, c.Log), a.Now)
 			if err != nil {
 				return err
 			}
-			defer fetcher.Close()
-			failed := 0
-			for _, arg := range args {
-				x := check(cmd.Context(), fetcher, c, b, limits, arg)
-				if err := cmd.Context().Err(); err != nil {
-					return err
-				}
-				if !x.OK {
-					failed++
-				}
-				if asJSON {
-					err = printJSON(cmd.OutOrStdout(), x)
-				} else {
-					_, err = io.WriteString(cmd.OutOrStdout(), x.text())
-				}
-				if err != nil {
-					return err
-				}
-			}
-			if failed > 0 {
-				return partialError{failed, len(args), "would not be kept"}
-			}
-			return nil
+			defer k.fetcher.Close()
+			return a.withBlocks(cmd.Context(), c, func(ask blocks) error {
+				k.blocks = ask
+				return k.all(cmd, args, asJSON)
+			})
 		},
 	}
+	addStoreFlags(cmd)
 	cmd.Flags().StringVar(&name, "bucket", "", "by the rules of this `BUCKET` (default the first)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON document for each")
 	return cmd
 }
 
-func check(ctx context.Context, fetcher *fetch.Fetcher, c config.Config, b config.Bucket, limits probe.Limits, raw string) checked {
+// blocks returns what is known of a URL or a digest, of which only the blocks are of
+// use here.
+type blocks func(context.Context, admin.ShowRequest) (bucket.Facts, error)
+
+// withBlocks has work done with what knows the blocks; nil: nothing can be asked.
+func (a *app) withBlocks(ctx context.Context, c config.Config, work func(blocks) error) error {
+	asked := false
+	err := a.withStore(ctx, c,
+		func(client *admin.Client) error { asked = true; return work(client.Show) },
+		func(store *bucket.Store) error {
+			asked = true
+			return work(func(ctx context.Context, q admin.ShowRequest) (bucket.Facts, error) { return q.Do(ctx, store) })
+		})
+	if asked {
+		return err
+	}
+	a.complain("what is blocked is not known: " + err.Error())
+	return work(nil)
+}
+
+// checker checks URLs by the rules of a bucket.
+type checker struct {
+	config  config.Config
+	bucket  config.Bucket
+	limits  probe.Limits
+	own     *own // without a signer it unwraps nothing, and fetching refuses
+	fetcher *fetch.Fetcher
+	blocks  blocks // nil: not known
+}
+
+func (k checker) all(cmd *cobra.Command, args []string, asJSON bool) (err error) {
+	failed := 0
+	for _, arg := range args {
+		x := k.check(cmd.Context(), arg)
+		if err := cmd.Context().Err(); err != nil {
+			return err
+		}
+		if !x.OK {
+			failed++
+		}
+		if asJSON {
+			err = printJSON(cmd.OutOrStdout(), x)
+		} else {
+			_, err = io.WriteString(cmd.OutOrStdout(), x.text())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if failed > 0 {
+		return partialError{failed, len(args), "would not be kept"}
+	}
+	return nil
+}
+
+func (k checker) check(ctx context.Context, raw string) checked {
 	x := checked{URL: raw}
 	began := time.Now()
-	defer func() { x.Seconds = time.Since(began).Seconds() }()
-	var err error
-	if x.Canonical, err = bucket.Canonical(raw); err != nil {
+	err := k.try(ctx, &x)
+	x.Seconds = time.Since(began).Seconds()
+	var e *fetch.Error
+	switch {
+	case err == nil:
+		x.OK = true
+	case errors.As(err, &e):
+		x.Class, x.Status, x.Why = e.Class, e.Status, e.Error()
+	case errors.Is(err, bucket.ErrURL):
 		x.Class, x.Why = fetch.Refused, err.Error()
-		return x
+	default:
+		x.Why = err.Error()
 	}
-	if u, err := url.Parse(x.Canonical); err == nil && u.Host != "" && c.Fetch.Proxy == "" {
+	return x
+}
+
+// removed is the class of what is blocked.
+const removed fetch.Class = "removed"
+
+// try does what the store would, and notes what it sees.
+func (k checker) try(ctx context.Context, x *checked) (err error) {
+	if x.Canonical, err = bucket.Canonical(x.URL); err != nil {
+		return err
+	}
+	image := x.Canonical
+	if k.own.signer != nil {
+		if image, err = k.own.unwrap(image); err != nil {
+			return err
+		}
+		if image != x.Canonical {
+			x.Shows = image
+		}
+	}
+	if err := k.blocked(ctx, admin.ShowRequest{URL: image}); err != nil {
+		return err
+	}
+	if u, err := url.Parse(image); err == nil && u.Host != "" && k.config.Fetch.Proxy == "" {
 		if a, err := netip.ParseAddr(u.Hostname()); err == nil {
 			x.Addresses = []string{a.String()}
 		} else if found, err := net.DefaultResolver.LookupHost(ctx, u.Hostname()); err == nil {
 			x.Addresses = found
 		}
 	}
-	most := int64(b.MaxBytes)
+	most := int64(k.bucket.MaxBytes)
 	if most == 0 {
-		most = int64(c.Fetch.MaxBytes)
+		most = int64(k.config.Fetch.MaxBytes)
 	}
-	r, err := fetcher.Fetch(ctx, fetch.Request{URL: x.Canonical, Hosts: b.Hosts, MaxBytes: most, Limits: limits}, io.Discard)
-	var e *fetch.Error
-	switch {
-	case err == nil:
-		x.OK, x.Bytes, x.Type, x.Frames = true, r.Bytes, r.Info.Format.String(), r.Info.Frames
-		x.Width, x.Height = r.Info.Shown()
-		if r.FinalURL != x.Canonical {
-			x.Final = r.FinalURL
+	digest := sha256.New()
+	r, err := k.fetcher.Fetch(ctx, fetch.Request{URL: image, Hosts: k.bucket.Hosts, MaxBytes: most, Limits: k.limits}, digest)
+	if err != nil {
+		return err
+	}
+	x.Bytes, x.Type, x.Frames = r.Bytes, r.Info.Format.String(), r.Info.Frames
+	x.Width, x.Height = r.Info.Shown()
+	if r.FinalURL != image {
+		x.Final = r.FinalURL
+		if led, err := bucket.Canonical(r.FinalURL); err == nil {
+			if err := k.blocked(ctx, admin.ShowRequest{URL: led}); err != nil {
+				return err
+			}
 		}
-	case errors.As(err, &e):
-		x.Class, x.Status, x.Why = e.Class, e.Status, e.Error()
-	default:
-		x.Why = err.Error()
 	}
-	return x
+	return k.blocked(ctx, admin.ShowRequest{Digest: bucket.Digest(digest.Sum(nil)).String()})
+}
+
+// blocked returns an error that tells the first block that stands against a URL or
+// a digest.
+func (k checker) blocked(ctx context.Context, q admin.ShowRequest) error {
+	if k.blocks == nil {
+		return nil
+	}
+	facts, err := k.blocks(ctx, q)
+	if err != nil || len(facts.Blocks) == 0 {
+		return err
+	}
+	return &fetch.Error{Class: removed, Host: hostOf(q.URL), Err: errors.New("blocked: " + blockText(facts.Blocks[0]))}
 }
 
 func (x checked) text() string {
@@ -153,6 +248,9 @@ func (x checked) text() string {
 	line("url", "%s", x.URL)
 	if x.Canonical != x.URL && x.Canonical != "" {
 		line("  kept as", "%s", x.Canonical)
+	}
+	if x.Shows != "" {
+		line("  shows", "%s", x.Shows)
 	}
 	if len(x.Addresses) > 0 {
 		line("  resolves", "%s", strings.Join(x.Addresses, ", "))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"imgkeep/bucket"
@@ -92,7 +93,10 @@ type keeper interface {
 }
 
 // here is a localKeeper as a keeper.
-type here struct{ localKeeper }
+type here struct {
+	localKeeper
+	audit *admin.Audit
+}
 
 func (h here) Populate(ctx context.Context, q admin.PopulateRequest) (admin.Outcome, error) {
 	o := h.localKeeper.Populate(ctx, q)
@@ -100,7 +104,8 @@ func (h here) Populate(ctx context.Context, q admin.PopulateRequest) (admin.Outc
 }
 
 func (h here) Add(_ context.Context, bucket, url string, image io.Reader) (admin.Outcome, error) {
-	return h.localKeeper.Add(bucket, url, image), nil
+	o := h.localKeeper.Add(bucket, url, image)
+	return o, h.audit.Added(admin.Who(os.Getuid()), bucket, url, o)
 }
 
 // withKeeper has images kept. A store is made where there is none; decoders are
@@ -133,5 +138,5 @@ func (a *app) withKeeper(ctx context.Context, c config.Config, sizes bool, work 
 	if err != nil {
 		return err
 	}
-	return work(here{k})
+	return work(here{k, a.audit(c)})
 }

@@ -118,7 +118,8 @@ func (keeper) Add(bucket, url string, image io.Reader) Outcome {
 }
 
 func TestKeeper(t *testing.T) {
-	c, _ := serveOptions(t, Options{Store: store{}, Keeper: keeper{}})
+	audit := &Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson")}
+	c, _ := serveOptions(t, Options{Store: store{}, Keeper: keeper{}, Audit: audit})
 	latin := "https://example.com/B\xe4r?<&>" // as it was written, whatever JSON thinks of it
 	got, err := c.Populate(t.Context(), PopulateRequest{Bucket: "i", URL: []byte(latin), Sizes: []string{"150x", "x200"}})
 	if want := (Outcome{Kept: true, Bytes: 2, Detail: "i " + latin}); err != nil || !strings.HasPrefix(got.Detail, "i https://example.com/B") || got.Bytes != want.Bytes || !got.Kept {
@@ -128,6 +129,16 @@ func TestKeeper(t *testing.T) {
 	got, err = c.Add(t.Context(), "f", latin, strings.NewReader(strings.Repeat("x", 4*maxRequest)))
 	if err != nil || got.Bytes != 4*maxRequest || got.Code != "f" || !got.Stop || !strings.HasSuffix(got.Detail, " <nil>") {
 		t.Errorf("%+v, %v", got, err)
+	}
+	// Who has added what is noted: a line for each, and none for what is populated.
+	log, err := os.ReadFile(audit.Path)
+	if want := fmt.Sprintf(`"by":%q,"op":"add","what":{"bucket":"f","url":"https://example.com/B`, Who(os.Getuid())); err != nil || strings.Count(string(log), "\n") != 1 ||
+		!strings.Contains(string(log), want) || !strings.Contains(string(log), `"error":"f: https://`) {
+		t.Errorf("the audit log: %s, %v; want %s", log, err, want)
+	}
+	audit.Path = t.TempDir() // cannot be written
+	if _, err := c.Add(t.Context(), "f", latin, strings.NewReader("x")); err == nil || !strings.Contains(err.Error(), "audit log") {
+		t.Errorf("an audit log that fails: %v", err)
 	}
 	if _, err := c.Populate(t.Context(), PopulateRequest{URL: make([]byte, maxRequest)}); err == nil || !strings.Contains(err.Error(), "not understood") {
 		t.Errorf("a request too long: %v", err)

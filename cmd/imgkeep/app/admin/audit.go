@@ -61,6 +61,21 @@ func (a *Audit) Write(c Change, err error) error {
 	return nil
 }
 
+// Added adds a line about an image that somebody had kept under a URL, or wanted to.
+func (a *Audit) Added(by, bucket, url string, o Outcome) error {
+	var failed error
+	if o.Code != "" {
+		failed = fmt.Errorf("%s: %s", o.Code, o.Detail)
+	}
+	what := struct {
+		Bucket string `json:"bucket"`
+		URL    string `json:"url"`
+		Kept   bool   `json:"kept"` // now; otherwise it was there, or failed
+		Bytes  int64  `json:"bytes,omitempty"`
+	}{bucket, url, o.Kept, o.Bytes}
+	return a.Write(Change{By: by, Op: "add", What: what}, failed)
+}
+
 // Who names a user of this machine: "uid 1000 (alice)".
 func Who(uid int) string {
 	who := "uid " + strconv.Itoa(uid)

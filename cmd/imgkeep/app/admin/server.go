@@ -339,7 +339,8 @@ func (s *Server) add(w http.ResponseWriter, r *http.Request) {
 	outcome := s.Keeper.Add(query.Get("bucket"), string(url), r.Body)
 	io.Copy(io.Discard, r.Body) // or a client that is still sending would not get to the answer
 	s.Log.Info("image added", "bucket", query.Get("bucket"), "kept", outcome.Kept, "bytes", outcome.Bytes, "code", outcome.Code)
-	newAnswers(w).end(message{Outcome: &outcome}, r.Context().Err())
+	err = s.Audit.Added(whoAsks(r), query.Get("bucket"), string(url), outcome)
+	newAnswers(w).end(message{Outcome: &outcome}, errors.Join(err, r.Context().Err()))
 }
 
 func decode(r *http.Request, v any) error {
