@@ -104,6 +104,7 @@ var rules = map[string]rule{
 	// Only here are cgo and bimg.
 	"resize/vips": {
 		imports: []string{"resize", "C", "github.com/h2non/bimg"},
+		tests:   []string{"golang.org/x/image/font", "golang.org/x/image/math/fixed", "golang.org/x/image/webp"},
 	},
 	"sign": {},
 	// Files for other programs; tests try them.

@@ -14,7 +14,7 @@
  *    picture. (Without weighting, the colour that invisible pixels happen to
  *    have bleeds into visible ones.)
  *
- * TestLikeness compares the result with the ideal, BenchmarkThreeSizes the time
+ * TestQuality compares the result with the ideal, BenchmarkThreeSizes the time
  * with bimg's.
  */
 
