@@ -17,6 +17,29 @@ type Making struct {
 	Format probe.Format
 }
 
+// Made is a thing that was made. No data mean that the original itself is it.
+type Made struct {
+	Making
+	Data []byte
+}
+
+// MakeSeveral keeps what maker makes from one reading of an image. maker chooses
+// which things those are, and may be called again, with an original that was
+// healed. Errors are those of OpenMade; after one, none of the things is promised.
+//
+// It returns when all is done, or the store closes. It is no flight: what is made
+// twice at the same time is stored twice, and the second takes the place of the
+// first.
+func (s *Store) MakeSeveral(image Image, maker func(ctx context.Context, original io.Reader, n int64) ([]Made, error)) error {
+	done, err := s.begin()
+	if err != nil {
+		return err
+	}
+	defer done()
+	_, err = s.makeAll(s.life, image, maker)
+	return err
+}
+
 // MakeAhead makes from an image what is missing of the things named, from one
 // reading of it, before somebody asks. maker gets those that are missing and
 // returns their bytes in the same order, as a Maker does. It returns how many it
@@ -31,13 +54,17 @@ func (s *Store) MakeAhead(ctx context.Context, image Image, things []Making,
 		return 0, err
 	}
 	return fly(ctx, s, fmt.Sprintf("ahead\x00%s\x00%v", image.File(), missing), func(ctx context.Context) (int, error) {
-		made, err := s.makeAll(ctx, image, missing, maker)
-		if errors.Is(err, errDamaged) {
-			if err = s.heal(ctx, image); err == nil {
-				made, err = s.makeAll(ctx, image, missing, maker)
+		return s.makeAll(ctx, image, func(ctx context.Context, original io.Reader, n int64) ([]Made, error) {
+			data, err := maker(ctx, original, n, missing)
+			if err != nil {
+				return nil, err
 			}
-		}
-		return made, err
+			all := make([]Made, len(missing))
+			for i, m := range missing {
+				all[i] = Made{m, data[i]}
+			}
+			return all, nil
+		})
 	})
 }
 
@@ -57,23 +84,30 @@ func (s *Store) missing(image Image, things []Making) ([]Making, error) {
 	return missing, nil
 }
 
-func (s *Store) makeAll(ctx context.Context, image Image, missing []Making,
-	maker func(context.Context, io.Reader, int64, []Making) ([][]byte, error)) (int, error) {
+// makeAll stores what maker makes, and tells how many things that were. A damaged
+// original is healed first.
+func (s *Store) makeAll(ctx context.Context, image Image, maker func(context.Context, io.Reader, int64) ([]Made, error)) (int, error) {
 	if err := s.hasRoom(); err != nil {
 		return 0, err
 	}
-	var data [][]byte
-	err := s.readWhole(ctx, image, true, func(original io.Reader) (err error) {
-		data, err = maker(ctx, original, image.Bytes, missing)
+	var all []Made
+	read := func(original io.Reader) (err error) {
+		all, err = maker(ctx, original, image.Bytes)
 		return err
-	})
+	}
+	err := s.readWhole(ctx, image, true, read)
+	if errors.Is(err, errDamaged) {
+		if err = s.heal(ctx, image); err == nil {
+			err = s.readWhole(ctx, image, true, read)
+		}
+	}
 	if err != nil {
 		return 0, err
 	}
-	for i, m := range missing {
-		if err := s.storeMade(image, s.Path(image.MadeFile(m.Name, m.Format)), data[i]); err != nil {
+	for i, m := range all {
+		if err := s.storeMade(image, s.Path(image.MadeFile(m.Name, m.Format)), m.Data); err != nil {
 			return i, err
 		}
 	}
-	return len(missing), nil
+	return len(all), nil
 }

@@ -235,14 +235,9 @@ func (p *Pool) Stats() Stats {
 // [ErrBusy], [ErrTimeout], [ErrCrashed], [ErrDeadly] and [ErrClosed].
 func (p *Pool) Resize(ctx context.Context, src io.Reader, n int64, j Job) ([]Result, error) {
 	req := &Request{j.Format, j.Targets, p.opts.MaxPixels, p.opts.AnimationPixels}
-	if err := req.check(); err != nil {
-		return nil, fmt.Errorf("resize: %w", err)
-	}
-	for i := range req.Targets {
-		for _, f := range []string{req.Format, req.FormatOf(i)} {
-			if !slices.Contains(p.greeting.Formats, f) {
-				return nil, fmt.Errorf("resize: libvips %s here has no %s", p.greeting.Libvips, f)
-			}
+	if j.Gather == nil {
+		if err := p.check(req); err != nil {
+			return nil, err
 		}
 	}
 	if n < 1 || n > MaxSource {
@@ -253,6 +248,13 @@ func (p *Pool) Resize(ctx context.Context, src io.Reader, n int64, j Job) ([]Res
 		return nil, err
 	}
 	defer p.jobs.Done()
+	if j.Gather != nil {
+		req.Targets = j.Gather()
+		if err := p.check(req); err != nil {
+			p.giveBack(s)
+			return nil, err
+		}
+	}
 	c := s.child
 	began, _ := processorTime(c.cmd.Process.Pid)
 	results, err := p.ask(c, req, src, n)
@@ -270,6 +272,21 @@ func (p *Pool) Resize(ctx context.Context, src io.Reader, n int64, j Job) ([]Res
 	}
 	p.release(s)
 	return results, err
+}
+
+// check says why a request cannot be handed to a decoder.
+func (p *Pool) check(r *Request) error {
+	if err := r.check(); err != nil {
+		return fmt.Errorf("resize: %w", err)
+	}
+	for i := range r.Targets {
+		for _, f := range []string{r.Format, r.FormatOf(i)} {
+			if !slices.Contains(p.greeting.Formats, f) {
+				return fmt.Errorf("resize: libvips %s here has no %s", p.greeting.Libvips, f)
+			}
+		}
+	}
+	return nil
 }
 
 func (p *Pool) ask(c *child, req *Request, src io.Reader, n int64) ([]Result, error) {
@@ -355,6 +372,16 @@ func (p *Pool) free(s *slot) {
 		return
 	}
 	p.idle = append(p.idle, s)
+}
+
+// giveBack gives a slot back whose child had nothing to do.
+func (p *Pool) giveBack(s *slot) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stats.Busy--
+	if p.renew(s) {
+		p.free(s)
+	}
 }
 
 // release gives a slot back whose child did its work. A child that has had its

@@ -184,7 +184,7 @@ func (p *parts) newServer(c config.Config, presets map[string]*resize.Preset) (*
 func sizeOptions(c config.Config, presets map[string]*resize.Preset) server.Options {
 	o := server.Options{
 		Sizes: c.Sizes, Presets: presets, Quality: c.Resize.Quality,
-		WholeAnimations: c.Resize.AnimationExcess == "original",
+		Eager: c.Resize.Eager, WholeAnimations: c.Resize.AnimationExcess == "original",
 	}
 	for _, b := range c.Buckets {
 		if b.StripMetadata {

@@ -71,7 +71,7 @@ const maxNested = 3
 // is, all canonical. A user who copies the address of an image from a page writes
 // such a link, and a later page wraps it in another one.
 //
-// The link inside must have been signed with one of the secrets, however long ago:
+// The link inside must have been signed with one of the secrets in the last ten years:
 // its own life is over soon, but it is the link around it that opens the image now.
 // Without that a stranger could name any URL under the name of this server, which a
 // site may trust. All else that leads here is refused.

@@ -195,6 +195,9 @@ type Resize struct {
 	// AnimationExcess says what is served as a size of a larger one: "first",
 	// a size of its first frame, or "original", the animation as it is.
 	AnimationExcess string `yaml:"animation_excess"`
+	// Eager are sizes and presets that are made of an image in the background
+	// once its first viewer was served.
+	Eager []string `yaml:"eager"`
 }
 
 // Store is about the disk.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -128,6 +129,24 @@ func (c *Config) validatePresets(p *problems) {
 			wrong(e.Key, e.Reason)
 		}
 	}
+}
+
+// validateEager names what is no size that can be made.
+func (c *Config) validateEager(p *problems) {
+	if n := len(c.Resize.Eager); n > resize.MaxTargets {
+		p.addf("resize.eager", "it has %d sizes; want at most %d", n, resize.MaxTargets)
+	}
+	listed := func(side int) bool { return side == 0 || slices.Contains(c.Sizes, side) }
+	for i, name := range c.Resize.Eager {
+		if slices.ContainsFunc(c.Presets, func(p Preset) bool { return p.Name == name }) {
+			continue
+		}
+		size, err := resize.ParseSize(name)
+		if err != nil || !listed(size.Height) || !listed(size.Width) {
+			p.addf(item("resize.eager", i), "%q is neither a preset nor height x width of the sizes, as in 250x250, 150x, x200", name)
+		}
+	}
+	unique(p, "resize.eager", c.Resize.Eager)
 }
 
 func (w Watermark) check() error {

@@ -77,6 +77,17 @@ presets:
 	}
 }
 
+// manySizes are sizes of the default list.
+var manySizes = func() (all []string) {
+	for _, h := range []string{"150", "200", "250", "500"} {
+		all = append(all, h+"x", "x"+h)
+		for _, w := range []string{"150", "200", "250", "500"} {
+			all = append(all, h+"x"+w)
+		}
+	}
+	return all
+}()
+
 // What is wrong is told with the preset, the key, its line and what is allowed.
 func TestPresetsRefused(t *testing.T) {
 	for text, want := range map[string]string{
@@ -105,6 +116,12 @@ func TestPresetsRefused(t *testing.T) {
 		`presets: [{name: a, watermark: {text: "a\nb"}}]`:                           `imgkeep.yaml:1: presets[0].watermark: preset "a": its text must be one line of 1 to 100 characters`,
 		"presets: [{name: a, watermark: {text: " + strings.Repeat("é", 101) + "}}]": `imgkeep.yaml:1: presets[0].watermark: preset "a": its text must be one line of 1 to 100 characters`,
 		"resize: {animation_excess: last}":                                          `imgkeep.yaml:1: resize.animation_excess: "last" is not one of first, original`,
+		"resize: {eager: [150x, 151x]}":                                             `imgkeep.yaml:1: resize.eager[1]: "151x" is neither a preset nor height x width of the sizes, as in 250x250, 150x, x200`,
+		"resize: {eager: [x151]}":                                                   `imgkeep.yaml:1: resize.eager[0]: "x151" is neither a preset nor height x width of the sizes, as in 250x250, 150x, x200`,
+		"resize: {eager: [full]}":                                                   `imgkeep.yaml:1: resize.eager[0]: "full" is neither a preset nor height x width of the sizes, as in 250x250, 150x, x200`,
+		"resize: {eager: [avatar]}":                                                 `imgkeep.yaml:1: resize.eager[0]: "avatar" is neither a preset nor height x width of the sizes, as in 250x250, 150x, x200`,
+		"resize: {eager: [150x, 150x]}":                                             `imgkeep.yaml:1: resize.eager[1]: 150x stands there twice`,
+		"resize: {eager: [" + strings.Join(manySizes[:17], ", ") + "]}":             `imgkeep.yaml:1: resize.eager: it has 17 sizes; want at most 16`,
 	} {
 		_, _, err := load(t, text)
 		if got := strings.Join(messages(err), "|"); got != want {
@@ -112,6 +129,8 @@ func TestPresetsRefused(t *testing.T) {
 		}
 	}
 	mustLoad(t, "presets: [{name: a, watermark: {text: "+strings.Repeat("é", 100)+"}}]")
+	mustLoad(t, "resize: {eager: ["+strings.Join(manySizes[:16], ", ")+"]}")
+	mustLoad(t, "resize: {eager: [avatar, 500x150]}\npresets: [{name: avatar, width: 5}]")
 	t.Setenv("IMGKEEP_PRESETS", `[{"name": "tiny", "width": 5}]`)
 	if c, _, err := Load("", nil); err != nil || len(c.Presets) != 1 || c.Presets[0].Width != 5 {
 		t.Errorf("from the environment: %+v, %v", c.Presets, err)

@@ -102,6 +102,7 @@ func (c *Config) validate(p *problems) {
 	oneOf(p, "resize.sandbox", c.Resize.Sandbox, "auto", "require", "off")
 	between(p, "resize.max_memory", c.Resize.MaxMemory, 256*mebibyte, tebibyte)
 	oneOf(p, "resize.animation_excess", c.Resize.AnimationExcess, "first", "original")
+	c.validateEager(p)
 
 	between(p, "store.min_free", c.Store.MinFree, 0, 1024*tebibyte)
 	between(p, "store.min_free_inodes", c.Store.MinFreeInodes, 0, 1<<40)

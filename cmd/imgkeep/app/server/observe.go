@@ -51,6 +51,7 @@ type visit struct {
 	temperature Temperature
 	removals    uint64 // of the store, before it was looked at
 	id          uint64 // of the request, for the log
+	wish        *wish  // for its size, since before the image was there; or nil
 }
 
 // request is the request of a visit, as all lines of the log about it name it: the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"imgkeep/bucket"
@@ -65,15 +66,24 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 		}
 		things, targets[m] = append(things, m), target
 	}
-	done.Made, err = p.s.Store.MakeAhead(ctx, image, things,
-		func(ctx context.Context, original io.Reader, n int64, missing []bucket.Making) ([][]byte, error) {
-			job := resize.Job{Format: image.Format.String()}
-			for _, m := range missing {
-				job.Targets = append(job.Targets, targets[m])
-			}
-			return p.make(ctx, image, original, n, job)
-		})
-	return done, err
+	atOnce := resize.MaxTargets
+	if image.Frames > 1 {
+		atOnce = 1 // see makeMissing
+	}
+	for some := range slices.Chunk(things, atOnce) {
+		made, err := p.s.Store.MakeAhead(ctx, image, some,
+			func(ctx context.Context, original io.Reader, n int64, missing []bucket.Making) ([][]byte, error) {
+				job := resize.Job{Format: image.Format.String()}
+				for _, m := range missing {
+					job.Targets = append(job.Targets, targets[m])
+				}
+				return p.make(ctx, image, original, n, job)
+			})
+		if done.Made += made; err != nil {
+			return done, err
+		}
+	}
+	return done, nil
 }
 
 // check tells whether sizes can be made, of whatever image.
@@ -81,11 +91,16 @@ func (p *Populator) check(sizes []string) error {
 	if p.s.Resizer == nil && len(sizes) > 0 {
 		return errors.New("there is no decoder to make sizes with")
 	}
+	return p.s.checkMade(sizes)
+}
+
+// checkMade tells whether sizes can be made from one decoding, of whatever image.
+func (s *Server) checkMade(sizes []string) error {
 	if len(sizes) > resize.MaxTargets {
 		return fmt.Errorf("%w: at most %d at once", errSize, resize.MaxTargets)
 	}
 	for _, name := range sizes {
-		if err := p.s.listed.Check(name); err != nil {
+		if err := s.listed.Check(name); err != nil {
 			return fmt.Errorf("%w: %w", errSize, err)
 		}
 	}

@@ -136,11 +136,13 @@ func (s *Server) open(ctx context.Context, v *visit, d delivery) (*os.File, erro
 		return s.Store.Open(ctx, d.image)
 	}
 	f, err := s.Store.OpenMade(ctx, d.image, d.name, d.format, nil)
-	if errors.Is(err, bucket.ErrNotMade) {
-		v.temperature = Cold
-		f, err = s.Store.OpenMade(ctx, d.image, d.name, d.format, d.maker)
+	if !errors.Is(err, bucket.ErrNotMade) {
+		return f, err
 	}
-	return f, err
+	if err := s.makeMissing(ctx, v, d); err != nil {
+		return nil, err
+	}
+	return s.Store.OpenMade(ctx, d.image, d.name, d.format, d.maker)
 }
 
 func (s *Server) ensure(ctx context.Context, v *visit, d delivery) error {
@@ -149,8 +151,7 @@ func (s *Server) ensure(ctx context.Context, v *visit, d delivery) error {
 	}
 	err := s.Store.EnsureMade(ctx, d.image, d.name, d.format, nil)
 	if errors.Is(err, bucket.ErrNotMade) {
-		v.temperature = Cold
-		err = s.Store.EnsureMade(ctx, d.image, d.name, d.format, d.maker)
+		err = s.makeMissing(ctx, v, d)
 	}
 	return err
 }

@@ -62,6 +62,9 @@ type Options struct {
 	Quality int   // of sizes in lossy formats, 1 to 100
 	// Presets are by their names, which are no sizes. They are not changed.
 	Presets map[string]*resize.Preset
+	// Eager are sizes and presets that are made in the background once an image was
+	// kept for a viewer, at most resize.MaxTargets.
+	Eager []string
 	// Stripped are the buckets whose images are served without metadata in full
 	// too.
 	Stripped []string
@@ -93,6 +96,8 @@ type Server struct {
 	listed  resize.Listed
 	digests map[string]string // of the presets
 	router  http.Handler
+	wishes  wishes
+	eager   eager
 
 	begun    string        // when, in base 36
 	requests atomic.Uint64 // of links, so far
@@ -103,7 +108,7 @@ func newServer(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	o.Sizes, o.Presets = slices.Clone(o.Sizes), maps.Clone(o.Presets)
+	o.Sizes, o.Presets, o.Eager = slices.Clone(o.Sizes), maps.Clone(o.Presets), slices.Clone(o.Eager)
 	listed := resize.Listed{Sides: o.Sizes, Presets: slices.Sorted(maps.Keys(o.Presets))}
 	s := &Server{Options: o, listed: listed, digests: map[string]string{}, begun: strconv.FormatInt(o.Now().UnixMilli(), 36)}
 	for name, p := range o.Presets {
@@ -124,6 +129,9 @@ func New(o Options) (*Server, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := newServer(o)
+	if err := s.checkMade(o.Eager); err != nil {
+		return nil, fmt.Errorf("eager: %w", err)
+	}
 
 	r := chi.NewRouter()
 	r.Use(s.harden, middleware.GetHead)
@@ -200,7 +208,13 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) err
 	image, err := s.Store.Find(l.Bucket, url)
 	if errors.Is(err, bucket.ErrNotKept) {
 		v.temperature = Cold
-		image, err = s.Store.Keep(r.Context(), l.Bucket, url)
+		if l.Size != sign.SizeFull && l.Size != sign.SizeInfo {
+			v.wish = s.wishes.join(wished{l.Bucket, url}, l.Size)
+			defer s.wishes.leave(v.wish)
+		}
+		if image, err = s.Store.Keep(r.Context(), l.Bucket, url); err == nil {
+			defer s.beEager(image)
+		}
 	}
 	if err != nil {
 		return err

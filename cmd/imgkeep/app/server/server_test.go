@@ -179,6 +179,7 @@ type decoder struct {
 	mu     sync.Mutex
 	jobs   []resize.Job
 	answer func(source []byte, j resize.Job) ([]resize.Result, error)
+	ready  func() error // is called when a job is there; once it returns, a decoder is at hand. nil: one is
 }
 
 func (d *decoder) Resize(_ context.Context, src io.Reader, n int64, j resize.Job) ([]resize.Result, error) {
@@ -186,8 +187,16 @@ func (d *decoder) Resize(_ context.Context, src io.Reader, n int64, j resize.Job
 	if err != nil || int64(len(source)) != n {
 		return nil, fmt.Errorf("source of %d bytes, not %d: %v", len(source), n, err)
 	}
+	if d.ready != nil {
+		if err := d.ready(); err != nil {
+			return nil, err
+		}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if j.Gather != nil {
+		j.Targets = j.Gather()
+	}
 	d.jobs = append(d.jobs, j)
 	results, err := d.answer(source, j)
 	if err == nil {
