@@ -75,6 +75,7 @@ var backoffs = map[fetch.Class]backoff{
 	fetch.NotImage:      {time.Hour, week},
 	fetch.TooLarge:      {time.Hour, week},
 	fetch.TooManyPixels: {time.Hour, week},
+	fetch.TooManyFrames: {time.Hour, week},
 	// A verdict; a scanner may learn, so it is asked again some time.
 	Rejected: {30 * day, 30 * day},
 	// Passes with the scanner's trouble. Without a pause each view would fetch the
