@@ -41,6 +41,9 @@ need_nginx() {
 	as_root systemctl disable --now nginx >/dev/null 2>&1 || as_root service nginx stop >/dev/null 2>&1 || true
 }
 
+# need_libvips installs what the decoder is built with.
+need_libvips() { need_packages libvips-dev pkg-config gcc libc6-dev; }
+
 # on_tmpfs puts temporary files into memory where there is room, until we end.
 on_tmpfs() {
 	if [ -z "${TMPDIR:-}" ] && [ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1 || echo 0)" -gt 4000000 ]; then
@@ -59,7 +62,7 @@ need_go() {
 # build makes both programs in bin/. The server must not link C.
 build() {
 	need_go
-	need_packages libvips-dev pkg-config gcc libc6-dev
+	need_libvips
 	CGO_ENABLED=0 go build -o bin/imgkeep ./cmd/imgkeep
 	CGO_ENABLED=1 go build -o bin/imgkeep-resize ./cmd/imgkeep-resize
 }
