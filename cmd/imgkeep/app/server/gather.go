@@ -93,16 +93,16 @@ func (ws *wishes) ask(w *wish) (start bool) {
 }
 
 // take gives the job that is queued its wishes: n at most, and those that were
-// asked for first. onlyAsked leaves the others to a job that has a decoder.
-// another tells that some are left, and a job is to be started for them.
-func (ws *wishes) take(of wished, n int, onlyAsked bool) (batch []*wish, another bool) {
+// asked for first. another tells that some of these are left, and a job is to be
+// started for them.
+func (ws *wishes) take(of wished, n int) (batch []*wish, another bool) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	g := ws.images[of]
 	for _, asked := range []bool{true, false} {
 		for _, w := range g.sizes {
 			switch {
-			case w.taken || w.asked != asked || onlyAsked && !asked:
+			case w.taken || w.asked != asked:
 			case len(batch) < n:
 				w.taken = true
 				batch = append(batch, w)
@@ -162,7 +162,7 @@ func (s *Server) makeWishes(of wished, image bucket.Image) {
 	gather := func() []*wish {
 		if batch == nil {
 			var another bool
-			if batch, another = s.wishes.take(of, resize.MaxTargets, false); another {
+			if batch, another = s.wishes.take(of, resize.MaxTargets); another {
 				go s.makeWishes(of, image)
 			}
 		}
@@ -173,7 +173,7 @@ func (s *Server) makeWishes(of wished, image bucket.Image) {
 	})
 	switch {
 	case batch == nil: // it did not get as far as that
-		batch, _ = s.wishes.take(of, math.MaxInt, true)
+		batch, _ = s.wishes.take(of, math.MaxInt)
 	case err != nil && len(batch) > 1:
 		for i, w := range batch {
 			s.wishes.finish(batch[i:i+1], s.makeAlone(image, w.size))
@@ -186,7 +186,7 @@ func (s *Server) makeWishes(of wished, image bucket.Image) {
 // makeBatch makes what gather returns once a decoder is at hand.
 func (s *Server) makeBatch(ctx context.Context, image bucket.Image, original io.Reader, n int64, gather func() []*wish) ([]bucket.Made, error) {
 	var made []bucket.Made
-	job := resize.Job{Format: image.Format.String()}
+	var job resize.Job
 	var wrong error
 	job.Gather = func() []resize.Target {
 		made, job.Targets, wrong = nil, nil, nil
@@ -199,19 +199,15 @@ func (s *Server) makeBatch(ctx context.Context, image bucket.Image, original io.
 		}
 		return job.Targets
 	}
-	job.Check = func(r []resize.Result) error { return check(r, job.Targets, image) }
-	results, err := s.Resizer.Resize(ctx, original, n, job)
+	data, err := s.make(ctx, image, original, n, &job)
 	if err == nil {
 		err = wrong
-	}
-	if errors.Is(err, resize.ErrDeadly) && len(made) == 1 {
-		return nil, fmt.Errorf("%w: %w", bucket.ErrDeadly, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	for i, r := range results {
-		made[i].Data = s.accept(image, job.Targets[i], r)
+	for i := range made {
+		made[i].Data = data[i]
 	}
 	return made, nil
 }

@@ -15,19 +15,32 @@ import (
 // maker makes a target of an image.
 func (s *Server) maker(image bucket.Image, target resize.Target) bucket.Maker {
 	return func(ctx context.Context, original io.Reader, n int64) ([]byte, error) {
-		results, err := s.Resizer.Resize(ctx, original, n, resize.Job{
-			Format:  image.Format.String(),
-			Targets: []resize.Target{target},
-			Check:   func(r []resize.Result) error { return check(r, []resize.Target{target}, image) },
-		})
-		if errors.Is(err, resize.ErrDeadly) {
-			return nil, fmt.Errorf("%w: %w", bucket.ErrDeadly, err)
-		}
+		data, err := s.make(ctx, image, original, n, &resize.Job{Targets: []resize.Target{target}})
 		if err != nil {
 			return nil, err
 		}
-		return s.accept(image, target, results[0]), nil
+		return data[0], nil
 	}
+}
+
+// make has the targets of a job made, and returns what is to be kept of each: see
+// accept. Only a job of one target is held against an image that ends its decoders:
+// the fault of several may be that of their number.
+func (s *Server) make(ctx context.Context, image bucket.Image, original io.Reader, n int64, job *resize.Job) ([][]byte, error) {
+	job.Format = image.Format.String()
+	job.Check = func(r []resize.Result) error { return check(r, job.Targets, image) }
+	results, err := s.Resizer.Resize(ctx, original, n, *job)
+	if errors.Is(err, resize.ErrDeadly) && len(job.Targets) == 1 {
+		return nil, fmt.Errorf("%w: %w", bucket.ErrDeadly, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	data := make([][]byte, len(results))
+	for i, r := range results {
+		data[i] = s.accept(image, job.Targets[i], r)
+	}
+	return data, nil
 }
 
 // accept returns the bytes of a result, or none where the original is to be served

@@ -70,20 +70,27 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 	if image.Frames > 1 {
 		atOnce = 1 // see makeMissing
 	}
-	for some := range slices.Chunk(things, atOnce) {
-		made, err := p.s.Store.MakeAhead(ctx, image, some,
-			func(ctx context.Context, original io.Reader, n int64, missing []bucket.Making) ([][]byte, error) {
-				job := resize.Job{Format: image.Format.String()}
-				for _, m := range missing {
-					job.Targets = append(job.Targets, targets[m])
-				}
-				return p.make(ctx, image, original, n, job)
-			})
-		if done.Made += made; err != nil {
-			return done, err
+	maker := func(ctx context.Context, original io.Reader, n int64, missing []bucket.Making) ([][]byte, error) {
+		var job resize.Job
+		for _, m := range missing {
+			job.Targets = append(job.Targets, targets[m])
 		}
+		return p.make(ctx, image, original, n, &job)
 	}
-	return done, nil
+	makeChunks := func(atOnce int) error {
+		for some := range slices.Chunk(things, atOnce) {
+			made, err := p.s.Store.MakeAhead(ctx, image, some, maker)
+			if done.Made += made; err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err = makeChunks(atOnce)
+	if errors.Is(err, resize.ErrDeadly) && !errors.Is(err, bucket.ErrDeadly) {
+		err = makeChunks(1) // to find which it is, and whether the image is at fault
+	}
+	return done, err
 }
 
 // check tells whether sizes can be made, of whatever image.
@@ -107,26 +114,14 @@ func (s *Server) checkMade(sizes []string) error {
 	return nil
 }
 
-func (p *Populator) make(ctx context.Context, image bucket.Image, original io.Reader, n int64, job resize.Job) ([][]byte, error) {
+func (p *Populator) make(ctx context.Context, image bucket.Image, original io.Reader, n int64, job *resize.Job) ([][]byte, error) {
 	select {
 	case p.decoders <- struct{}{}:
 		defer func() { <-p.decoders }()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	job.Check = func(r []resize.Result) error { return check(r, job.Targets, image) }
-	results, err := p.s.Resizer.Resize(ctx, original, n, job)
-	if errors.Is(err, resize.ErrDeadly) {
-		return nil, fmt.Errorf("%w: %w", bucket.ErrDeadly, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	data := make([][]byte, len(results))
-	for i, r := range results {
-		data[i] = p.s.accept(image, job.Targets[i], r)
-	}
-	return data, nil
+	return p.s.make(ctx, image, original, n, job)
 }
 
 // Code is the stable code of an error of Populate, as in X-Imgkeep-Error.

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -70,6 +71,35 @@ func bucketImage(t *testing.T, s *site, url string) bucket.Image {
 		t.Error(err)
 	}
 	return image
+}
+
+// Where several sizes at once end a decoder, each is tried by itself: only that is
+// held against the image.
+func TestPopulateDeadly(t *testing.T) {
+	s := newSite(t, func(_ *bucket.Options, o *server.Options) { o.Sizes = []int{10, 20, 50} })
+	p := populator(t, s)
+	died := fmt.Errorf("%w: %w", resize.ErrCrashed, resize.ErrDeadly)
+	s.decoder.answer = func(_ []byte, j resize.Job) ([]resize.Result, error) {
+		if len(j.Targets) > 1 {
+			return nil, died
+		}
+		return []resize.Result{result(t, map[string][]byte{"10x": toPNG(t, 13, 10), "x10": toPNG(t, 10, 8)}[j.Targets[0].Size.String()])}, nil
+	}
+	many := s.origin.put("many", toPNG(t, 40, 30))
+	if got, err := p.Populate(t.Context(), "i", many, []string{"10x", "x10"}); err != nil || got.Made != 2 {
+		t.Errorf("too many at once: made %d, %v", got.Made, err)
+	}
+	if facts, err := s.store.Show(t.Context(), bucket.Target{URL: many}); err != nil || len(facts.Images) != 1 || facts.Images[0].Deadly != nil {
+		t.Errorf("too many at once: held against the image: %+v, %v", facts, err)
+	}
+	s.decoder.answer = func([]byte, resize.Job) ([]resize.Result, error) { return nil, died }
+	bad := s.origin.put("bad", toPNG(t, 41, 30))
+	if got, err := p.Populate(t.Context(), "i", bad, []string{"10x", "x10"}); !errors.Is(err, bucket.ErrDeadly) || got.Made != 0 {
+		t.Errorf("the image: made %d, %v", got.Made, err)
+	}
+	if jobs := len(s.decoder.jobs); jobs != 3+2 {
+		t.Errorf("%d decodings", jobs)
+	}
 }
 
 func TestPopulateRefuses(t *testing.T) {
