@@ -54,12 +54,9 @@ func (d Deadly) encode() []byte {
 
 func decodeDeadly(v []byte) (Deadly, error) {
 	var n [2]uint64
-	for i := range n {
-		var size int
-		if n[i], size = binary.Uvarint(v); size <= 0 {
-			return Deadly{}, fmt.Errorf("%w: deadly image", errRecord)
-		}
-		v = v[size:]
+	rest, ok := uvarints(v, n[:])
+	if !ok {
+		return Deadly{}, fmt.Errorf("%w: deadly image", errRecord)
 	}
-	return Deadly{Kills: int(n[0]), Last: time.Unix(int64(n[1]), 0).UTC(), Detail: string(v)}, nil
+	return Deadly{Kills: int(n[0]), Last: time.Unix(int64(n[1]), 0).UTC(), Detail: string(rest)}, nil
 }

@@ -60,6 +60,19 @@ func (r record) encode() []byte {
 	return b
 }
 
+// uvarints fills n from the beginning of b, and returns what follows; it is not ok
+// where b ends before, or a number has more than 64 bits.
+func uvarints(b []byte, n []uint64) (rest []byte, ok bool) {
+	for i := range n {
+		v, size := binary.Uvarint(b)
+		if size <= 0 {
+			return nil, false
+		}
+		n[i], b = v, b[size:]
+	}
+	return b, true
+}
+
 func getRecord(images *bbolt.Bucket, digest []byte) (record, error) {
 	v := images.Get(digest)
 	if v == nil {
@@ -82,12 +95,8 @@ func decodeRecord(digest, v []byte) (record, error) {
 		return record{}, fmt.Errorf("%w: digest %x", errRecord, digest)
 	}
 	var n [8]uint64
-	for i := range n {
-		var size int
-		if n[i], size = binary.Uvarint(v); size <= 0 {
-			return record{}, fmt.Errorf("%w: image %x", errRecord, digest)
-		}
-		v = v[size:]
+	if _, ok := uvarints(v, n[:]); !ok {
+		return record{}, fmt.Errorf("%w: image %x", errRecord, digest)
 	}
 	return record{
 		Image: Image{
@@ -124,12 +133,9 @@ func (f Failure) encode() []byte {
 
 func decodeFailure(v []byte) (Failure, error) {
 	var n [4]uint64
-	for i := range n {
-		var size int
-		if n[i], size = binary.Uvarint(v); size <= 0 {
-			return Failure{}, fmt.Errorf("%w: failure", errRecord)
-		}
-		v = v[size:]
+	v, ok := uvarints(v, n[:])
+	if !ok {
+		return Failure{}, fmt.Errorf("%w: failure", errRecord)
 	}
 	var s [4]string
 	for i := range s {
