@@ -190,9 +190,10 @@ func (s *Store) List(ctx context.Context, f Filter) iter.Seq2[Listed, error] {
 			yield(Listed{}, err)
 			return
 		}
+		chooses := f.chooser()
 		for _, name := range names {
 			for image, err := range s.kept(ctx, name) {
-				if err == nil && !f.chooses(image) {
+				if err == nil && !chooses(image) {
 					continue
 				}
 				l := Listed{
@@ -208,10 +209,14 @@ func (s *Store) List(ctx context.Context, f Filter) iter.Seq2[Listed, error] {
 	}
 }
 
-func (f Filter) chooses(i Image) bool {
-	return (len(f.Types) == 0 || slices.Contains(f.Types, i.Format.String())) &&
-		(len(f.Hosts) == 0 || fetch.MatchHost(f.Hosts, hostOf(i.URL))) &&
-		(f.Since.IsZero() || !i.Stored.Before(f.Since)) && (f.Until.IsZero() || i.Stored.Before(f.Until))
+// chooser tells which images a filter chooses.
+func (f Filter) chooser() func(Image) bool {
+	ofHost := fetch.HostMatcher(f.Hosts)
+	return func(i Image) bool {
+		return (len(f.Types) == 0 || slices.Contains(f.Types, i.Format.String())) &&
+			(len(f.Hosts) == 0 || ofHost(hostOf(i.URL))) &&
+			(f.Since.IsZero() || !i.Stored.Before(f.Since)) && (f.Until.IsZero() || i.Stored.Before(f.Until))
+	}
 }
 
 // kept goes through the URLs of a bucket: the lines of its journal that the index

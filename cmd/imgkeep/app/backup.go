@@ -88,19 +88,7 @@ func folderArg(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, c
 }
 
 func (o *scrubOutput) endBackup(r bucket.BackupReport) error {
-	if o.err == nil {
-		_, o.err = fmt.Fprintf(o.w, "%s images, of which %s copied now (%s) in %s: %s\n",
-			humanize.Comma(int64(r.Images)), humanize.Comma(int64(r.Copied)), humanize.IBytes(uint64(r.Bytes)), seconds(r.Seconds), tally(r.Found, "all good"))
-	}
-	if o.err != nil {
-		return o.err
-	}
-	n := 0
-	for _, k := range r.Found {
-		n += k
-	}
-	if n > 0 {
-		return remainError{n}
-	}
-	return nil
+	text := fmt.Sprintf("%s images, of which %s copied now (%s) in %s: %s",
+		humanize.Comma(int64(r.Images)), humanize.Comma(int64(r.Copied)), humanize.IBytes(uint64(r.Bytes)), seconds(r.Seconds), tally(r.Found, "all good"))
+	return o.end(text, nil, sum(r.Found))
 }

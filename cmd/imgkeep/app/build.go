@@ -47,6 +47,7 @@ type parts struct {
 type current struct {
 	config  config.Config
 	presets map[string]*resize.Preset
+	options server.Options // as far as the configuration says
 	server  *server.Server
 	keeper  localKeeper
 	fetcher *fetch.Fetcher
@@ -117,10 +118,12 @@ func (p *parts) prepare(c config.Config) (*current, bucket.Options, error) {
 	if err != nil {
 		return nil, o, err
 	}
-	if _, err := newPlaceholder(c); err != nil {
+	placeholder, err := newPlaceholder(c)
+	if err != nil {
 		return nil, o, err
 	}
-	fetcher, err := newFetcher(c.Fetch, newOwn(c, signer, p.now), p.log, p.now)
+	mine := newOwn(c, signer, p.now)
+	fetcher, err := newFetcher(c.Fetch, mine, p.log, p.now)
 	if err != nil {
 		return nil, o, err
 	}
@@ -131,7 +134,11 @@ func (p *parts) prepare(c config.Config) (*current, bucket.Options, error) {
 	if err != nil {
 		return nil, o, err
 	}
-	return &current{config: c, presets: presets, fetcher: fetcher}, o, nil
+	next := &current{config: c, presets: presets, fetcher: fetcher, options: sizeOptions(c, presets)}
+	next.options.Signer, next.options.Unwrap, next.options.Placeholder = signer, mine.unwrap, placeholder
+	next.options.Handoff = c.Handoff == "nginx"
+	next.options.Observer, next.options.Now, next.options.Log = p.metrics, p.now, p.log
+	return next, o, nil
 }
 
 func newPlaceholder(c config.Config) (*server.Placeholder, error) {
@@ -147,7 +154,7 @@ func newPlaceholder(c config.Config) (*server.Placeholder, error) {
 
 // complete makes what needs the store and the decoders.
 func (p *parts) complete(next *current) (err error) {
-	if next.server, err = p.newServer(next.config, next.presets); err != nil {
+	if next.server, err = p.newServer(next.options); err != nil {
 		return err
 	}
 	next.keeper, err = newKeeper(next.config, next.presets, p.store, p.pool, p.now)
@@ -155,28 +162,16 @@ func (p *parts) complete(next *current) (err error) {
 }
 
 // newServer makes the handler, once all it needs is there.
-func (p *parts) newServer(c config.Config, presets map[string]*resize.Preset) (*server.Server, error) {
-	signer, err := newSigner(c.Sign)
-	if err != nil {
-		return nil, err
-	}
-	placeholder, err := newPlaceholder(c)
-	if err != nil {
-		return nil, err
-	}
-	options := sizeOptions(c, presets)
-	options.Store, options.Signer, options.Resizer, options.Unwrap = p.store, signer, p.pool, newOwn(c, signer, p.now).unwrap
-	options.Handoff = c.Handoff == "nginx"
-	options.Placeholder, options.Observer, options.Now, options.Log = placeholder, p.metrics, p.now, p.log
+func (p *parts) newServer(o server.Options) (s *server.Server, err error) {
+	o.Store, o.Resizer = p.store, p.pool
 	if p.hot != nil {
-		options.Hot = p.hot
+		o.Hot = p.hot
 	}
-	var s *server.Server
-	options.Current = func() bool {
+	o.Current = func() bool {
 		c := p.current.Load()
 		return c == nil || c.server == s
 	}
-	s, err = server.New(options)
+	s, err = server.New(o)
 	return s, err
 }
 

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/dustin/go-humanize"
@@ -39,7 +38,7 @@ was found; 1 if it was not made: the old one is then in its place.`,
 				return err
 			}
 			p := newProgress(cmd.ErrOrStderr(), a.Now)
-			out := &scrubOutput{w: cmd.OutOrStdout(), json: asJSON, before: p.clear}
+			out := &scrubOutput{w: cmd.OutOrStdout(), json: asJSON, findings: []bucket.Finding{}, before: p.clear}
 			o := bucket.ReindexOptions{Root: c.Root, Found: out.found}
 			if !quiet {
 				o.Progress = p.show
@@ -49,33 +48,13 @@ was found; 1 if it was not made: the old one is then in its place.`,
 			if err != nil {
 				return stopFirst(err)
 			}
-			if asJSON {
-				enc := json.NewEncoder(out.w)
-				enc.SetIndent("", "  ")
-				findings := out.findings
-				if findings == nil {
-					findings = []bucket.Finding{}
-				}
-				out.err = enc.Encode(struct {
-					Findings []bucket.Finding `json:"findings"`
-					bucket.ReindexReport
-				}{findings, r})
-			} else if out.err == nil {
-				_, out.err = fmt.Fprintf(out.w, "%s URLs of %s images from %s lines in %s, index of %s: %s\n",
-					humanize.Comma(int64(r.URLs)), humanize.Comma(int64(r.Images)), humanize.Comma(int64(r.Lines)),
-					seconds(r.Seconds), humanize.IBytes(uint64(r.Bytes)), tally(r.Found, "nothing found"))
-			}
-			if out.err != nil {
-				return out.err
-			}
-			n := 0
-			for _, k := range r.Found {
-				n += k
-			}
-			if n > 0 {
-				return remainError{n}
-			}
-			return nil
+			text := fmt.Sprintf("%s URLs of %s images from %s lines in %s, index of %s: %s",
+				humanize.Comma(int64(r.URLs)), humanize.Comma(int64(r.Images)), humanize.Comma(int64(r.Lines)),
+				seconds(r.Seconds), humanize.IBytes(uint64(r.Bytes)), tally(r.Found, "nothing found"))
+			return out.end(text, struct {
+				Findings []bucket.Finding `json:"findings"`
+				bucket.ReindexReport
+			}{out.findings, r}, sum(r.Found))
 		},
 	}
 	addStoreFlags(cmd)

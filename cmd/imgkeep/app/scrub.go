@@ -1,7 +1,6 @@
 package app
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -56,7 +55,7 @@ something is wrong and remains so; 1 if the store could not be looked through.`,
 				return usagef("--rate: %w", err)
 			}
 			p := newProgress(cmd.ErrOrStderr(), a.Now)
-			out := &scrubOutput{w: cmd.OutOrStdout(), json: asJSON, before: p.clear}
+			out := &scrubOutput{w: cmd.OutOrStdout(), json: asJSON, findings: []bucket.Finding{}, before: p.clear}
 			show := p.show
 			if quiet {
 				show = func(bucket.Progress) {}
@@ -75,7 +74,14 @@ something is wrong and remains so; 1 if the store could not be looked through.`,
 			if err != nil {
 				return err
 			}
-			return out.end(report)
+			text := fmt.Sprintf("%s images, %s read, %s files looked at in %s: %s",
+				humanize.Comma(int64(report.Images)), humanize.IBytes(uint64(report.Bytes)), humanize.Comma(int64(report.Files)),
+				seconds(report.Seconds), tally(report.Found, "clean"))
+			return out.end(text, struct {
+				Clean    bool             `json:"clean"`
+				Findings []bucket.Finding `json:"findings"`
+				bucket.ScrubReport
+			}{report.Remain == 0, out.findings, report}, report.Remain)
 		},
 	}
 	addStoreFlags(cmd)
@@ -97,8 +103,8 @@ func addStoreFlags(cmd *cobra.Command) {
 type scrubOutput struct {
 	w        io.Writer
 	json     bool
-	before   func() // each line; nil: nothing
-	findings []bucket.Finding
+	before   func()           // each line; nil: nothing
+	findings []bucket.Finding // for JSON, where it has an empty list, not null
 	err      error
 }
 
@@ -138,30 +144,28 @@ func printable(s string) string {
 	}, s)
 }
 
-func (o *scrubOutput) end(r bucket.ScrubReport) error {
+// end writes the report, as a line of text or as a document, and says what remains.
+func (o *scrubOutput) end(text string, document any, remain int) error {
 	if o.json {
-		enc := json.NewEncoder(o.w)
-		enc.SetIndent("", "  ")
-		findings := o.findings
-		if findings == nil {
-			findings = []bucket.Finding{}
-		}
-		o.err = enc.Encode(struct {
-			Clean    bool             `json:"clean"`
-			Findings []bucket.Finding `json:"findings"`
-			bucket.ScrubReport
-		}{r.Remain == 0, findings, r})
+		o.err = printJSON(o.w, document)
 	} else if o.err == nil {
-		_, o.err = fmt.Fprintf(o.w, "%s images, %s read, %s files looked at in %s: %s\n",
-			humanize.Comma(int64(r.Images)), humanize.IBytes(uint64(r.Bytes)), humanize.Comma(int64(r.Files)), seconds(r.Seconds), tally(r.Found, "clean"))
+		_, o.err = fmt.Fprintln(o.w, text)
 	}
 	if o.err != nil {
 		return o.err
 	}
-	if r.Remain > 0 {
-		return remainError{r.Remain}
+	if remain > 0 {
+		return remainError{remain}
 	}
 	return nil
+}
+
+// sum is how many findings there are, of all kinds.
+func sum(found map[bucket.Kind]int) (n int) {
+	for _, k := range found {
+		n += k
+	}
+	return n
 }
 
 // tally counts findings by their kinds: "2 corrupt, 1 missing".
