@@ -97,8 +97,8 @@ func BenchmarkReplacement(b *testing.B) {
 			defer p.Close()
 			var waits []time.Duration
 			for b.Loop() {
-				for p.Stats().Spares < spares {
-					time.Sleep(time.Millisecond)
+				for look := time.Tick(time.Millisecond); p.Stats().Spares < spares; {
+					<-look
 				}
 				crash := "attack crash"
 				if _, err := p.Resize(context.Background(), bytes.NewReader([]byte(crash)), int64(len(crash)), job); err == nil {

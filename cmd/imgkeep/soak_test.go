@@ -395,7 +395,7 @@ func (k *soak) slow(n int64) {
 		if _, err := io.WriteString(c, request[i:min(i+20, len(request))]); err != nil {
 			return
 		}
-		time.Sleep(20 * time.Millisecond)
+		k.pause(20 * time.Millisecond)
 	}
 	one := make([]byte, 16)
 	for range 50 {
@@ -406,18 +406,25 @@ func (k *soak) slow(n int64) {
 			k.wrong("slow: %v", err)
 			return
 		}
-		time.Sleep(20 * time.Millisecond)
+		k.pause(20 * time.Millisecond)
 	}
 	k.count(slowKind, 200)
+}
+
+// pause is the pace of a viewer; the end of the soak cuts it short.
+func (k *soak) pause(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-k.stop:
+	}
 }
 
 // killer kills a decoder now and then.
 func (k *soak) killer() {
 	random := rand.New(rand.NewPCG(0, 2))
 	for k.running() {
-		select {
-		case <-time.After(time.Duration(500+random.IntN(2000)) * time.Millisecond):
-		case <-k.stop:
+		k.pause(time.Duration(500+random.IntN(2000)) * time.Millisecond)
+		if !k.running() {
 			return
 		}
 		var decoders []int
@@ -504,8 +511,14 @@ func statusOf(pid int, name string) (n int64) {
 // one.
 func (k *soak) idle(files int) {
 	k.s.client.CloseIdleConnections()
-	for end := time.Now().Add(2 * time.Minute); k.usage().files > files && time.Now().Before(end); {
-		time.Sleep(time.Second)
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	for end := time.After(2 * time.Minute); k.usage().files > files; {
+		select {
+		case <-look.C:
+		case <-end:
+			return
+		}
 	}
 }
 
