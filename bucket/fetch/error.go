@@ -45,6 +45,11 @@ const (
 	Busy Class = "busy"
 )
 
+// Classes are all classes that an Error can have.
+func Classes() []Class {
+	return []Class{Refused, Denied, Gone, Blocked, Failed, Timeout, TooLarge, TooManyPixels, TooManyFrames, NotImage, Broken, Busy}
+}
+
 // Error tells that a fetch failed, and whose fault it was.
 type Error struct {
 	Class      Class

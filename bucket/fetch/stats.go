@@ -15,8 +15,3 @@ func (f *Fetcher) Stats() Stats {
 	defer f.limit.mu.Unlock()
 	return Stats{Running: f.limit.running, Waiting: f.limit.waiting, Waited: time.Duration(f.waited.Load())}
 }
-
-// Classes are all classes that an Error can have.
-func Classes() []Class {
-	return []Class{Refused, Denied, Gone, Blocked, Failed, Timeout, TooLarge, TooManyPixels, NotImage, Broken, Busy}
-}
