@@ -2,6 +2,8 @@ package main_test
 
 import (
 	"bytes"
+	"encoding/binary"
+	"hash/crc32"
 	"image"
 	"image/color"
 	"image/png"
@@ -89,7 +91,20 @@ func TestPresetChanges(t *testing.T) {
 func TestWrongPreset(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
+	// Its structure is sound, and only who unpacks it sees that it is not.
+	torn := toPNG(t, noise(20, 10, 1))
+	i := bytes.Index(torn, []byte("IDAT"))
+	n := int(binary.BigEndian.Uint32(torn[i-4:]))
+	for j := i + 10; j < i+4+n; j++ {
+		torn[j] ^= 0x55
+	}
+	binary.BigEndian.PutUint32(torn[i+4+n:], crc32.ChecksumIEEE(torn[i:i+4+n]))
+	mark := filepath.Join(w.dir, "torn.png")
+	if err := os.WriteFile(mark, torn, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for want, preset := range map[string]settings{
+		`presets[0].watermark: preset "a": it cannot be drawn: `:        {"name": "a", "watermark": settings{"picture": mark}},
 		`presets[0].fit: preset "a": cover needs both width and height`: {"name": "a", "fit": "cover", "width": 5},
 		`presets[0].watermark: preset "a": picture: open `:              {"name": "a", "watermark": settings{"picture": filepath.Join(w.dir, "none.png")}},
 		`presets[0].watermark: preset "a": text `:                       {"name": "a", "watermark": settings{"text": "日本"}},

@@ -85,6 +85,9 @@ func (a *app) build(c config.Config, log *slog.Logger) (_ *parts, err error) {
 	if p.pool, err = newPool(c, log); err != nil {
 		return nil, err
 	}
+	if err := tryMarks(context.Background(), p.pool, c, next.presets); err != nil {
+		return nil, err
+	}
 	if p.store, err = openStore(c, options, log); err != nil {
 		return nil, err
 	}

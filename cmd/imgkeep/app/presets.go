@@ -2,8 +2,11 @@ package app
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
 	"io"
 	"os"
 
@@ -57,6 +60,28 @@ func setWatermark(w *resize.Watermark, c config.Watermark) error {
 		return fmt.Errorf("picture: %s: %w", c.Picture, err)
 	}
 	w.Format = info.Format.String()
+	return nil
+}
+
+// tryMarks has the decoders put each watermark onto a picture that is sound: one
+// that they cannot read would fail every image later, as if that were at fault.
+func tryMarks(ctx context.Context, pool *resize.Pool, c config.Config, presets map[string]*resize.Preset) error {
+	for i, p := range c.Presets {
+		preset := presets[p.Name]
+		if preset.Watermark == nil {
+			continue
+		}
+		var sound bytes.Buffer
+		if err := png.Encode(&sound, image.NewGray(image.Rect(0, 0, 64, 64))); err != nil {
+			return err
+		}
+		_, err := pool.Resize(ctx, &sound, int64(sound.Len()), resize.Job{
+			Format: probe.PNG.String(), Targets: []resize.Target{{Preset: preset}},
+		})
+		if err != nil {
+			return usagef("presets[%d].watermark: preset %q: it cannot be drawn: %w", i, p.Name, err)
+		}
+	}
 	return nil
 }
 

@@ -108,6 +108,9 @@ func (r *reloader) attempt() (admin.Reloaded, error) {
 	if err != nil {
 		return admin.Reloaded{}, err
 	}
+	if err := tryMarks(context.Background(), p.pool, c, next.presets); err != nil {
+		return admin.Reloaded{}, err
+	}
 	if err := p.complete(next); err != nil {
 		return admin.Reloaded{}, err
 	}
