@@ -54,6 +54,7 @@ const (
 	PNG
 	GIF
 	WebP
+	AVIF
 )
 
 var formats = [...]struct{ name, ext, contentType string }{
@@ -62,6 +63,7 @@ var formats = [...]struct{ name, ext, contentType string }{
 	PNG:     {"png", ".png", "image/png"},
 	GIF:     {"gif", ".gif", "image/gif"},
 	WebP:    {"webp", ".webp", "image/webp"},
+	AVIF:    {"avif", ".avif", "image/avif"},
 }
 
 // ParseFormat returns the format of a name as String prints it: jpeg, png, gif

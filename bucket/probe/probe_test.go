@@ -19,8 +19,9 @@ func TestFormat(t *testing.T) {
 		{probe.PNG, "png", ".png", "image/png"},
 		{probe.GIF, "gif", ".gif", "image/gif"},
 		{probe.WebP, "webp", ".webp", "image/webp"},
+		{probe.AVIF, "avif", ".avif", "image/avif"},
 		{probe.Unknown, "unknown", "", "application/octet-stream"},
-		{probe.Format(5), "unknown", "", "application/octet-stream"},
+		{probe.Format(6), "unknown", "", "application/octet-stream"},
 		{probe.Format(255), "unknown", "", "application/octet-stream"},
 	} {
 		if s := c.format.String(); s != c.name {
