@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,8 +80,7 @@ func (p *Pool) startChild(ctx context.Context) (*child, error) {
 		ours, theirs = append(ours, mine), append(theirs, its)
 		return mine, its, nil
 	}
-	// Env is never empty, because nil has exec hand on our own environment.
-	cmd := &exec.Cmd{Path: p.path, Args: p.opts.Command, Env: append(p.opts.confinement().environ(), p.opts.Env...), Dir: "/", SysProcAttr: procAttr()}
+	cmd := &exec.Cmd{Path: p.path, Args: p.opts.Command, Env: p.opts.environ(), Dir: "/", SysProcAttr: procAttr()}
 	c := &child{cmd: cmd, exited: make(chan struct{}), said: newExcerpt()}
 	in, itsIn, err := pipe(false)
 	if err == nil {
@@ -120,6 +120,9 @@ func (p *Pool) startChild(ctx context.Context) (*child, error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.out.SetReadDeadline(time.Unix(1, 0)) })
 	c.greeting, err = readGreeting(c.out)
 	stop()
+	if err == nil && !slices.Equal(c.greeting.Outputs, p.opts.Outputs) {
+		err = fmt.Errorf("it writes %v besides, and was asked for %v", c.greeting.Outputs, p.opts.Outputs)
+	}
 	if err == nil {
 		err = p.opts.Sandbox.satisfied(Layers{c.greeting.Held, c.greeting.Missing})
 	}

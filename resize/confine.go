@@ -92,6 +92,40 @@ func ReadConfinement(getenv func(string) string) (Confinement, error) {
 	return c, nil
 }
 
+// envOutputs names the formats that a decoder is to write besides, with commas
+// between them.
+const envOutputs = "IMGKEEP_DECODER_OUTPUTS"
+
+// ReadOutputs reads what the pool has told a decoder of formats: those of
+// [Options] Outputs. One that is not known is an error.
+func ReadOutputs(getenv func(string) string) ([]string, error) {
+	list := getenv(envOutputs)
+	if list == "" {
+		return nil, nil
+	}
+	all := strings.Split(list, ",")
+	return all, checkOutputs(all)
+}
+
+func checkOutputs(list []string) error {
+	for i, f := range list {
+		if !slices.Contains(outputs, f) || slices.Contains(list[:i], f) {
+			return fmt.Errorf("resize: output %s: want each of %s at most once", quote(f), strings.Join(outputs, ", "))
+		}
+	}
+	return nil
+}
+
+// environ is the environment of each decoder. It is never empty, because nil has
+// exec hand on our own.
+func (o Options) environ() []string {
+	env := o.confinement().environ()
+	if len(o.Outputs) > 0 {
+		env = append(env, envOutputs+"="+strings.Join(o.Outputs, ","))
+	}
+	return append(env, o.Env...)
+}
+
 // confinement is that of each decoder of the pool.
 func (o Options) confinement() Confinement {
 	c := Confinement{Off: o.Sandbox == SandboxOff, Memory: o.MaxMemory}

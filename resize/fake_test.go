@@ -46,7 +46,7 @@ func fakeDecoder(args []string) {
 		greet = args[0]
 	}
 	formats := []string{"jpeg", "png", "gif", "webp"}
-	var held, missing []string
+	var outputs, held, missing []string
 	switch name, value, _ := strings.Cut(greet, "="); name {
 	case "well":
 	case "gate": // only while the file exists
@@ -70,12 +70,14 @@ func fakeDecoder(args []string) {
 		pause()
 	case "jpeg":
 		formats = formats[:1]
+	case "avif":
+		outputs, _ = ReadOutputs(os.Getenv)
 	case "confined":
 		held = []string{"seccomp", "landlock"}
 	case "half confined":
 		held, missing = []string{"seccomp"}, []string{"landlock: \x1b[31mnone"}
 	}
-	if err := writeHead(os.Stdout, greeting{protocol, "8.14.1 fake", formats, held, missing}); err != nil {
+	if err := writeHead(os.Stdout, greeting{protocol, "8.14.1 fake", formats, outputs, held, missing}); err != nil {
 		os.Exit(1)
 	}
 	for {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Formats of source and result, as in [Job] and [Target].
@@ -12,6 +13,7 @@ const (
 	formatPNG  = "png"
 	formatGIF  = "gif"
 	formatWebP = "webp"
+	formatAVIF = "avif"
 )
 
 const (
@@ -48,12 +50,13 @@ type Target struct {
 	Preset *Preset `json:"preset,omitempty"`
 	// Size that the picture fits into; see [Size.Fit].
 	Size Size `json:"size,omitzero"`
-	// Format of the picture. Empty: as the source. An animation stays one in
-	// "gif" and "webp", and gives its first frame in the others. What has no
-	// alpha channel there is laid on white.
+	// Format of the picture. Empty: as the source. Besides those of sources it can
+	// be one of [Options] Outputs. An animation stays one in "gif" and "webp", and
+	// gives its first frame in the others. What has no alpha channel there is laid
+	// on white.
 	Format string `json:"format,omitempty"`
-	// Quality from 1 to 100 of "jpeg" and "webp"; 0: 80. The others are
-	// lossless, and do not look at it.
+	// Quality from 1 to 100 of "jpeg" and "webp", 0: 80; and of "avif", 0: 65. The
+	// others are lossless, and do not look at it.
 	Quality int `json:"quality,omitempty"`
 }
 
@@ -103,8 +106,8 @@ func (r *Request) check() error {
 		if err := t.Size.check(); err != nil {
 			return fmt.Errorf("target %d: %w", i, err)
 		}
-		if t.Format != "" && !knownFormat(t.Format) {
-			return fmt.Errorf("target %d: format %s is not one of jpeg, png, gif, webp", i, quote(t.Format))
+		if t.Format != "" && !slices.Contains(written, t.Format) {
+			return fmt.Errorf("target %d: format %s is not one of %s", i, quote(t.Format), strings.Join(written, ", "))
 		}
 		if t.Quality < 0 || t.Quality > 100 {
 			return fmt.Errorf("target %d: quality %d is not from 1 to 100", i, t.Quality)
@@ -135,6 +138,8 @@ func begins(format string, data []byte) bool {
 		return bytes.HasPrefix(data, []byte("GIF89a")) || bytes.HasPrefix(data, []byte("GIF87a"))
 	case formatWebP:
 		return len(data) >= 12 && string(data[:4]) == "RIFF" && string(data[8:12]) == "WEBP"
+	case formatAVIF:
+		return len(data) >= 12 && string(data[4:12]) == "ftypavif"
 	}
 	return false
 }

@@ -55,6 +55,10 @@ type Options struct {
 	AnimationPixels int64
 	// MaxBytes bounds the results of one job together. 0: 64 MiB.
 	MaxBytes int64
+	// Outputs are formats that decoders write besides those that they read: "avif".
+	// A decoder that cannot is not used. Each has libraries of its own, which are
+	// not loaded otherwise. nil: none.
+	Outputs []string
 	// Sandbox is the confinement asked of decoders. Empty: SandboxAuto.
 	Sandbox Sandbox
 	// MaxMemory bounds the address space that a decoder takes for its images, in
@@ -84,6 +88,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
 	if o.Sandbox = cmp.Or(o.Sandbox, SandboxAuto); o.Sandbox.check() != nil {
 		return o, o.Sandbox.check()
+	}
+	if err := checkOutputs(o.Outputs); err != nil {
+		return o, err
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -211,6 +218,9 @@ func (p *Pool) Version() string { return p.greeting.Libvips }
 // Formats that the decoders read and write.
 func (p *Pool) Formats() []string { return slices.Clone(p.greeting.Formats) }
 
+// Outputs that the decoders write besides: those of Options.
+func (p *Pool) Outputs() []string { return slices.Clone(p.greeting.Outputs) }
+
 // Layers are those that confine a decoder: of the first one, since all of them
 // ask the same kernel.
 func (p *Pool) Layers() Layers {
@@ -279,11 +289,13 @@ func (p *Pool) check(r *Request) error {
 	if err := r.check(); err != nil {
 		return fmt.Errorf("resize: %w", err)
 	}
+	missing := func(f string) error { return fmt.Errorf("resize: libvips %s here has no %s", p.greeting.Libvips, f) }
+	if !slices.Contains(p.greeting.Formats, r.Format) {
+		return missing(r.Format)
+	}
 	for i := range r.Targets {
-		for _, f := range []string{r.Format, r.FormatOf(i)} {
-			if !slices.Contains(p.greeting.Formats, f) {
-				return fmt.Errorf("resize: libvips %s here has no %s", p.greeting.Libvips, f)
-			}
+		if f := r.FormatOf(i); !slices.Contains(p.greeting.Formats, f) && !slices.Contains(p.greeting.Outputs, f) {
+			return missing(f)
 		}
 	}
 	return nil

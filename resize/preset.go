@@ -60,13 +60,15 @@ type Preset struct {
 
 	// Format of the result. Empty: as the source.
 	Format string `json:"format,omitempty"`
-	// JPEGQuality and WebPQuality are from 1 to 100; 0: 80.
+	// JPEGQuality and WebPQuality are from 1 to 100; 0: 80. So is AVIFQuality; 0: 65.
 	JPEGQuality int `json:"jpeg_quality,omitempty"`
 	WebPQuality int `json:"webp_quality,omitempty"`
+	AVIFQuality int `json:"avif_quality,omitempty"`
 	// Progressive makes a JPEG or PNG that shows all of itself early.
 	Progressive bool `json:"progressive,omitempty"`
 	// MaxBytes is the most that the file may have: quality is lowered until it
-	// fits. It needs a Format with quality, "jpeg" or "webp". 0: any.
+	// fits. It needs a Format with quality: "jpeg", "webp" or "avif". 0:
+	// any.
 	MaxBytes int64 `json:"max_bytes,omitempty"`
 	// Animated says what becomes of an animation where Format can hold one:
 	// "keep", or "first", its first frame. Empty: "keep".
@@ -97,6 +99,9 @@ type Watermark struct {
 	// Picture is a file of at most [MaxWatermark] bytes.
 	Picture []byte `json:"-"`
 }
+
+// DefaultAVIFQuality gives about the likeness (SSIM) of a JPEG of quality 80.
+const DefaultAVIFQuality = 65
 
 // The limits of a preset.
 const (
@@ -131,7 +136,11 @@ var (
 	gravities = []string{"centre", "north", "northeast", "east", "southeast", "south", "southwest", "west", "northwest"}
 	flips     = []string{"horizontal", "vertical", "both"}
 	formats   = []string{formatJPEG, formatPNG, formatGIF, formatWebP}
-	colour    = regexp.MustCompile(`^#[0-9a-f]{6}$`)
+	// outputs are formats that a decoder writes where [Options] Outputs asks for
+	// them, written all that can be asked for.
+	outputs = []string{formatAVIF}
+	written = slices.Concat(formats, outputs)
+	colour  = regexp.MustCompile(`^#[0-9a-f]{6}$`)
 )
 
 // A PresetError is one thing wrong with a preset.
@@ -189,9 +198,10 @@ func (p *Preset) Check() []PresetError {
 	if p.Background != "" && !colour.MatchString(p.Background) {
 		c.addf("background", `%s is not a colour: want "#rrggbb" in lower case, as in "#ffffff"`, quote(p.Background))
 	}
-	c.oneOf("format", p.Format, formats...)
+	c.oneOf("format", p.Format, written...)
 	c.between("quality.jpeg", p.JPEGQuality, 0, 100)
 	c.between("quality.webp", p.WebPQuality, 0, 100)
+	c.between("quality.avif", p.AVIFQuality, 0, 100)
 	if p.MaxBytes != 0 && (p.MaxBytes < leastMaxBytes || p.MaxBytes > mostMaxBytes) {
 		c.addf("max_bytes", "%d is neither 0 nor in the range 1KiB to 16MiB", p.MaxBytes)
 	}
@@ -236,10 +246,10 @@ func (p *Preset) contradictions(c *checks) {
 	if p.Blur > 0 && p.Sharpen > 0 {
 		c.addf("sharpen", "blur takes away what it adds: want one of them")
 	}
-	if p.MaxBytes > 0 && p.Format != formatJPEG && p.Format != formatWebP {
-		c.addf("max_bytes", "it lowers the quality, so format must be jpeg or webp")
+	if p.MaxBytes > 0 && !slices.Contains([]string{formatJPEG, formatWebP, formatAVIF}, p.Format) {
+		c.addf("max_bytes", "it lowers the quality, so format must be jpeg, webp or avif")
 	}
-	if p.Progressive && (p.Format == formatGIF || p.Format == formatWebP) {
+	if p.Progressive && slices.Contains([]string{formatGIF, formatWebP, formatAVIF}, p.Format) {
 		c.addf("progressive", "%s knows no such thing; format must be jpeg, png or left out", p.Format)
 	}
 	if p.JPEGQuality > 0 && p.Format != "" && p.Format != formatJPEG {
@@ -248,7 +258,10 @@ func (p *Preset) contradictions(c *checks) {
 	if p.WebPQuality > 0 && p.Format != "" && p.Format != formatWebP {
 		c.addf("quality.webp", "format is %s", p.Format)
 	}
-	if p.Animated == "keep" && (p.Format == formatJPEG || p.Format == formatPNG) {
+	if p.AVIFQuality > 0 && p.Format != "" && p.Format != formatAVIF {
+		c.addf("quality.avif", "format is %s", p.Format)
+	}
+	if p.Animated == "keep" && p.Format != "" && !animates(p.Format) && slices.Contains(written, p.Format) {
 		c.addf("animated", "%s holds no animation: want first, or format gif, webp or left out", p.Format)
 	}
 	if p.Animated == "keep" && p.Trim > 0 {
@@ -309,7 +322,7 @@ func (p *Preset) Digest() string {
 func (p *Preset) Plain() bool {
 	q := *p
 	q.Width, q.Height, q.Fit, q.Gravity, q.Enlarge = 0, 0, "", "", false
-	q.Format, q.JPEGQuality, q.WebPQuality = "", 0, 0
+	q.Format, q.JPEGQuality, q.WebPQuality, q.AVIFQuality = "", 0, 0, 0
 	if q.Animated == "keep" {
 		q.Animated = ""
 	}
@@ -339,13 +352,41 @@ func (t Target) FormatOf(source string) string {
 // QualityOf is the quality, 1 to 100, for a format that has one.
 func (t Target) QualityOf(format string) int {
 	q := t.Quality
-	if t.Preset != nil {
-		q = map[string]int{formatJPEG: t.Preset.JPEGQuality, formatWebP: t.Preset.WebPQuality}[format]
+	if p := t.Preset; p != nil {
+		q = map[string]int{formatJPEG: p.JPEGQuality, formatWebP: p.WebPQuality, formatAVIF: p.AVIFQuality}[format]
 	}
-	if q == 0 {
-		return 80
+	switch {
+	case q > 0:
+		return q
+	case format == formatAVIF:
+		return DefaultAVIFQuality
 	}
-	return q
+	return 80
+}
+
+// As is the target in another format, for a source in this one: what is seen stays
+// the same, and what only the format was asked for is left out. quality is that
+// of the format, where a preset does not say it.
+func (t Target) As(format, source string, quality int) Target {
+	if t.Preset == nil {
+		t.Format, t.Quality = format, quality
+		return t
+	}
+	p := *t.Preset
+	if p.Background == "" && t.FormatOf(source) == formatJPEG {
+		p.Background = "#ffffff" // as what has no alpha channel is laid on
+	}
+	p.Format, p.Progressive, p.JPEGQuality = format, false, 0
+	if format != formatWebP {
+		p.WebPQuality = 0
+	}
+	if format != formatAVIF {
+		p.AVIFQuality = 0
+	}
+	if p.Animated == "keep" && !animates(format) {
+		p.Animated = ""
+	}
+	return Target{Preset: &p}
 }
 
 // BackgroundRGB is Background as three numbers; ok is false where there is none.

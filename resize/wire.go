@@ -12,7 +12,7 @@ import (
 // The messages between pool and decoder; see the package doc.
 
 const (
-	protocol = 2
+	protocol = 3
 	// maxHead bounds a head, in bytes, at both ends.
 	maxHead = 64 << 10
 	// maxCoord bounds the sides of a result: libvips' own limit.
@@ -34,6 +34,8 @@ type greeting struct {
 	Protocol int      `json:"protocol"`
 	Libvips  string   `json:"libvips"`
 	Formats  []string `json:"formats"`
+	// Outputs are written, and not read.
+	Outputs []string `json:"outputs,omitempty"`
 	// Held and Missing are those of [Layers].
 	Held    []string `json:"held,omitempty"`
 	Missing []string `json:"missing,omitempty"`
@@ -213,6 +215,9 @@ func readGreeting(r io.Reader) (*greeting, error) {
 		if !knownFormat(f) {
 			return nil, broken("it decodes %s, which is not one of jpeg, png, gif, webp", quote(f))
 		}
+	}
+	if err := checkOutputs(g.Outputs); err != nil {
+		return nil, broken("%v", err)
 	}
 	if len(g.Held)+len(g.Missing) > maxLayers {
 		return nil, broken("its sandbox has %d layers", len(g.Held)+len(g.Missing))

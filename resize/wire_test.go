@@ -17,6 +17,7 @@ type stub struct {
 
 func (stub) Version() string                                   { return "8.x" }
 func (stub) Formats() []string                                 { return []string{"jpeg", "gif"} }
+func (stub) Outputs() []string                                 { return []string{"avif"} }
 func (s stub) Resize(src []byte, r *Request) ([]Result, error) { return s.answer(src, r) }
 func echo(src []byte, r *Request) ([]Result, error)            { return []Result{{r.Format, 3, 2, 1, src}}, nil }
 func request(t testing.TB, w io.Writer, r *Request, src string) {
@@ -45,7 +46,7 @@ func TestServe(t *testing.T) {
 	}}, Layers{Held: []string{"seccomp"}})
 	must(t, err)
 	g, err := readGreeting(&out)
-	if err != nil || g.Libvips != "8.x" || g.Protocol != protocol || len(g.Formats) != 2 || len(g.Held) != 1 || g.Missing != nil {
+	if err != nil || g.Libvips != "8.x" || g.Protocol != protocol || len(g.Formats) != 2 || len(g.Outputs) != 1 || len(g.Held) != 1 || g.Missing != nil {
 		t.Fatalf("greeting %+v, %v", g, err)
 	}
 	r, err := readAnswer(&out, someRequest, 1<<20)

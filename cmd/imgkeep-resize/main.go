@@ -43,7 +43,11 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	d, err := vips.Start()
+	outputs, err := resize.ReadOutputs(os.Getenv)
+	if err != nil {
+		return err
+	}
+	d, err := vips.Start(outputs)
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,7 @@ func (g group) plan(r *resize.Request, info *C.thumb_info) (targets []C.thumb_ta
 	}
 	var moving, blurred int64 // pixels of a frame of all animated targets, and what blurring it costs
 	for _, i := range g.indices {
-		t, out := r.Targets[i], formats[r.FormatOf(i)]
+		t, out := r.Targets[i], saves(r.FormatOf(i))
 		l := t.Layout(w, h)
 		if max(l.CanvasW, l.CanvasH) > out.side {
 			return targets, 0, tooLarge("%d by %d pixels are too many for %s", l.CanvasW, l.CanvasH, r.FormatOf(i))

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-enum { THUMB_JPEG = 1, THUMB_PNG, THUMB_GIF, THUMB_WEBP };
+enum { THUMB_JPEG = 1, THUMB_PNG, THUMB_GIF, THUMB_WEBP, THUMB_AVIF };
 
 /* What a function returns when it does not return 0. The reason is then in
  * libvips' error buffer. */
@@ -54,7 +54,9 @@ typedef struct {
 	size_t size;
 } thumb_target;
 
-void thumb_start(void);
+/* Blocks all loaders and savers but those of the first four formats, and with
+ * avif the saver of AVIF, whose module it loads. */
+int thumb_start(int avif);
 void thumb_tidy(void);
 int thumb_read(const void *src, size_t len, int format, thumb_info *info);
 

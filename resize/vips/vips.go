@@ -13,7 +13,7 @@
 package vips
 
 /*
-#cgo pkg-config: vips
+#cgo pkg-config: vips gmodule-no-export-2.0
 #cgo CFLAGS: -O3
 #cgo LDFLAGS: -lm
 #include <string.h>
@@ -28,6 +28,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
+	"strings"
 	"unsafe"
 
 	"github.com/h2non/bimg"
@@ -35,17 +37,25 @@ import (
 	"imgkeep/resize"
 )
 
+// output is a format that can be saved.
+type output struct {
+	thumb C.int
+	side  int // most pixels of a side that its encoder takes
+}
+
 // formats are all that can be loaded and saved.
 var formats = map[string]struct {
-	thumb C.int
-	bimg  bimg.ImageType
-	side  int // most pixels of a side that its encoder takes
+	output
+	bimg bimg.ImageType
 }{
-	"jpeg": {C.THUMB_JPEG, bimg.JPEG, 65500},
-	"png":  {C.THUMB_PNG, bimg.PNG, maxSide},
-	"gif":  {C.THUMB_GIF, bimg.GIF, 65535},
-	"webp": {C.THUMB_WEBP, bimg.WEBP, 16383},
+	"jpeg": {output{C.THUMB_JPEG, 65500}, bimg.JPEG},
+	"png":  {output{C.THUMB_PNG, maxSide}, bimg.PNG},
+	"gif":  {output{C.THUMB_GIF, 65535}, bimg.GIF},
+	"webp": {output{C.THUMB_WEBP, 16383}, bimg.WEBP},
 }
+
+// outputs can be saved besides, where that is asked for.
+var outputs = map[string]output{"avif": {C.THUMB_AVIF, 16384}}
 
 // maxSide bounds the sides of an image. Only a PNG can have longer ones; with
 // them, single rows would take much memory in many places.
@@ -54,20 +64,28 @@ const maxSide = 1_000_000
 // A Decoder is libvips, started and narrowed down to what is needed. It is not
 // for concurrent use.
 type Decoder struct {
-	formats []string
+	formats, outputs []string
 }
 
 // Start sets libvips up, for the whole process. It is called once. From then on
 // no image can be loaded but a JPEG, PNG, GIF or WebP in memory, also not
-// through bimg.
-func Start() (*Decoder, error) {
-	C.thumb_start()
+// through bimg. wanted are formats to be saved besides: "avif". One that
+// this libvips cannot save is an error.
+func Start(wanted []string) (*Decoder, error) {
+	d := &Decoder{outputs: wanted}
+	for _, name := range wanted {
+		if _, ok := outputs[name]; !ok {
+			return nil, fmt.Errorf("vips: format %q is none that can be written", name)
+		}
+	}
+	if rc := C.thumb_start(flag(slices.Contains(wanted, "avif"))); rc != 0 {
+		return nil, fmt.Errorf("libvips %s cannot write %s: %w", d.Version(), strings.Join(wanted, ", "), failure(rc))
+	}
 	// Nothing is ever asked for twice.
 	bimg.VipsCacheSetMax(0)
 	bimg.VipsCacheSetMaxMem(0)
 	// No machine code is written while running; see resample.c.
 	bimg.VipsVectorSetEnabled(false)
-	d := new(Decoder)
 	for _, name := range []string{"jpeg", "png", "gif", "webp"} {
 		t := formats[name].bimg
 		if bimg.VipsIsTypeSupported(t) && bimg.VipsIsTypeSupportedSave(t) {
@@ -86,6 +104,17 @@ func (d *Decoder) Version() string { return C.GoString(C.vips_version_string()) 
 
 // Formats that libvips can both read and write, as it was built.
 func (d *Decoder) Formats() []string { return d.formats }
+
+// Outputs are the formats that it was started to write besides.
+func (d *Decoder) Outputs() []string { return d.outputs }
+
+// saves is how a format is saved.
+func saves(format string) output {
+	if out, ok := outputs[format]; ok {
+		return out
+	}
+	return formats[format].output
+}
 
 // Resize implements [resize.Decoder].
 func (d *Decoder) Resize(src []byte, r *resize.Request) ([]resize.Result, error) {

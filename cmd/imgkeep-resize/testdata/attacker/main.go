@@ -65,7 +65,7 @@ func serve() error {
 	if err != nil {
 		return err
 	}
-	decoder, err := vips.Start()
+	decoder, err := vips.Start(nil)
 	if err != nil {
 		return err
 	}
