@@ -5,7 +5,12 @@
 // is a symbolic link on tmpfs, named by the signature and pointing at the stored
 // file:
 //
-//	{hot}/{bucket}/{size}/{s0}/{s1}/{rest of the signature}{.jpg|.png|.webp|.gif}
+//	{hot}/{bucket}/{size}/{s0}/{s1}/{rest of the signature}{.jpg|.png|.webp|.gif|.avif}
+//
+// Of a size that is offered in other formats besides (Site.Offers), each class of
+// viewers, by what their Accept headers name, has a folder of its own in the place
+// of the size's: 250x250, 250x250+webp, 250x250+avif+webp. nginx finds the class,
+// by the same rule as Accepts, and tells imgkeep what it has found.
 //
 // A Site is the configuration that finds it: what is in the tree is sent without
 // imgkeep being asked (hot); everything else goes to imgkeep with the URI as the

@@ -121,7 +121,7 @@ func (h *Hot) Len() int {
 	return max(h.count, 0)
 }
 
-// Add makes the link by which nginx serves target, the absolute path of a stored
+// Add makes the link, in a size or a [Class] of it, by which nginx serves target, the absolute path of a stored
 // file, to whoever has the signature, until expires. A link that is there already
 // is replaced. If the tree is full, the links of a random shard make room: those
 // that are in demand come back at their next view. A link that has expired is not
@@ -428,7 +428,7 @@ func checkLink(bucket, size, signature, ext, target string) error {
 	switch {
 	case !isName(bucket) || "/"+bucket+"/" == InternalPrefix:
 		return fmt.Errorf("hot links: bucket %q is not a name", bucket)
-	case !isName(size) || size == "info":
+	case !isClass(size):
 		return fmt.Errorf("hot links: size %q is not one of an image", size)
 	case !isSignature(signature):
 		return errors.New("hot links: the signature is not 16 characters of base64url")

@@ -71,7 +71,10 @@ func (m Main) Files() int { return m.Site.OpenFiles + 3*m.Connections + 64 }
 // render writes nothing unless all of it could be made.
 func render(w io.Writer, data any) error {
 	t := template.New("").Funcs(template.FuncMap{
+		"accepts":      accepts,
 		"alternatives": func(names []string) string { return strings.Join(names, "|") },
+		"class":        classOf,
+		"classes":      classes,
 		"contentType":  func(ext string) string { return contentTypes[ext] },
 		"dir":          filepath.Dir,
 		"join":         func(list []string) string { return strings.Join(list, " ") },
@@ -79,7 +82,9 @@ func render(w io.Writer, data any) error {
 		"handoff":      func() string { return HeaderHandoff },
 		"prefix":       func() string { return InternalPrefix },
 		"seconds":      func(d time.Duration) int64 { return int64(d / time.Second) },
+		"places":       places,
 		"trimDot":      func(ext string) string { return strings.TrimPrefix(ext, ".") },
+		"varying":      varying,
 	})
 	name := "site"
 	if _, ok := data.(Main); ok {

@@ -52,9 +52,13 @@ type Site struct {
 	// letters, digits, "-" and "_".
 	Buckets []string
 	// Extensions are the names tried for a hot link, in this order, from
-	// ".jpg", ".png", ".webp" and ".gif". Each further name costs a look-up, so
+	// ".jpg", ".png", ".webp", ".gif" and ".avif". Each further name costs a look-up, so
 	// the commonest comes first: see Extensions.
 	Extensions []string
+	// Offers are the formats in which sizes are made besides their own, for viewers
+	// who accept them; the one that is wanted most first. Each has its extension in
+	// Extensions. nil: none.
+	Offers []Offer
 	// MaxAge is what Cache-Control grants: the time that a link has left in any
 	// case, (weeks-1) * 7 days. Whole seconds; 0 is allowed.
 	MaxAge time.Duration
@@ -85,7 +89,7 @@ func Default() Site {
 		Root:       "/var/lib/imgkeep",
 		Hot:        "/run/imgkeep/hot",
 		Buckets:    []string{"i"},
-		Extensions: slices.Clone(extensions),
+		Extensions: slices.Clone(extensions[:4]),
 		MaxAge:     7 * 24 * time.Hour,
 		Valid:      5 * time.Second,
 		OpenFiles:  512,
@@ -95,7 +99,7 @@ func Default() Site {
 }
 
 // extensions are those that a stored file can have, the commonest first.
-var extensions = []string{".jpg", ".png", ".webp", ".gif"}
+var extensions = []string{".jpg", ".png", ".webp", ".gif", ".avif"}
 
 // contentTypes are written out: older lists of nginx lack image/webp, and a
 // distribution's list would make other files of other types possible.
@@ -104,6 +108,7 @@ var contentTypes = map[string]string{
 	".png":  "image/png",
 	".webp": "image/webp",
 	".gif":  "image/gif",
+	".avif": "image/avif",
 }
 
 // Extensions orders extensions as Site wants them, the commonest first, each
@@ -178,6 +183,7 @@ func (s Site) Validate() error {
 			refuse("Extensions", e, "each of "+strings.Join(extensions, " ")+" at most once")
 		}
 	}
+	s.validateOffers(refuse)
 	for _, d := range []struct {
 		field      string
 		value      time.Duration

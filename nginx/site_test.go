@@ -66,6 +66,8 @@ func TestNginxAccepts(t *testing.T) {
 		"many buckets":        func(s *nginx.Site) { s.Buckets = many },
 		"no log":              func(s *nginx.Site) { s.AccessLog = "" },
 		"no time":             func(s *nginx.Site) { s.MaxAge = 0 },
+		"offers":              offering,
+		"many of them":        func(s *nginx.Site) { offering(s); s.Buckets, s.Offers[0].Sizes = many, many },
 		"odd paths":           func(s *nginx.Site) { s.Root, s.Hot = "/srv/img-keep_1/@x+y", "/run/img.keep/hot" },
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -159,6 +161,16 @@ func TestValidate(t *testing.T) {
 		{"Extensions", func(s *nginx.Site, v string) { s.Extensions = strings.Split(v, ",") },
 			[]string{".jpg", ".gif,.jpg", ".jpg,.png,.webp,.gif"},
 			[]string{"", "jpg", ".jpg,.jpg", ".jpeg", ".svg", ".html", ".jpg;"}},
+		{"Offers", func(s *nginx.Site, v string) {
+			offering(s)
+			s.Offers = nil
+			for o := range strings.SplitSeq(v, " ") {
+				format, sizes, _ := strings.Cut(o, "=")
+				s.Offers = append(s.Offers, nginx.Offer{Format: format, Sizes: strings.Split(sizes, ",")})
+			}
+		},
+			[]string{"avif=x", "webp=x avif=x,card", "webp=" + strings.Repeat("s", 32)},
+			[]string{"avif=", "jpeg=x", "jxl=x", "avif=x avif=card", "avif=x,", "avif=a|b", "avif=(", "avif=A", "webp=" + strings.Repeat("s", 33)}},
 	} {
 		for _, v := range c.accept {
 			s := nginx.Default()
@@ -202,6 +214,9 @@ func TestValidateLimits(t *testing.T) {
 		"OpenFiles of more":           {func(s *nginx.Site) { s.OpenFiles = 1_000_001 }, false},
 		"buckets of 3,500 bytes":      {func(s *nginx.Site) { s.Buckets = buckets(3500) }, true},
 		"buckets of 3,501 bytes":      {func(s *nginx.Site) { s.Buckets = buckets(3501) }, false},
+		"an offer without its type":   {func(s *nginx.Site) { s.Offers = []nginx.Offer{{Format: "avif", Sizes: []string{"x"}}} }, false},
+		"offers of 3,586 bytes":       {func(s *nginx.Site) { s.Offers = []nginx.Offer{{Format: "webp", Sizes: buckets(3586)}} }, true},
+		"offers of 3,587 bytes":       {func(s *nginx.Site) { s.Offers = []nginx.Offer{{Format: "webp", Sizes: buckets(3587)}} }, false},
 		"no address":                  {func(s *nginx.Site) { s.Listen = nil }, false},
 		"no name":                     {func(s *nginx.Site) { s.ServerName = nil }, false},
 		"no bucket":                   {func(s *nginx.Site) { s.Buckets = nil }, false},

@@ -1,0 +1,174 @@
+package nginx
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// An Offer is a format that some sizes are made in besides their own.
+type Offer struct {
+	// Format is "avif" or "webp".
+	Format string
+	// Sizes are names of presets. AnySize stands for all that are height x width.
+	Sizes []string
+}
+
+// AnySize stands for all sizes that are height x width.
+const AnySize = "x"
+
+// offered are the formats that can be offered, in the order in which they stand in
+// the name of a class.
+var offered = []string{"avif", "webp"}
+
+const (
+	// maxAccept is the longest Accept header that is read, in bytes. What browsers
+	// send has less than 200.
+	maxAccept = 1024
+	// maxOffers keeps the expression that lists all sizes within what nginx reads.
+	maxOffers = 3600
+	// weight is a qvalue (RFC 9110, section 12.4.2) that is not 0.
+	weight = `q=(?:1(?:\.0{0,3})?|0\.(?:[1-9][0-9]{0,2}|0[1-9][0-9]?|00[1-9]))`
+)
+
+var weighted = regexp.MustCompile(`^(?i:[ \t]*` + weight + `[ \t]*)$`)
+
+// Accepts tells whether the value of an Accept header names a media type, such as
+// "image/avif", with a weight that is not 0. Ranges like image/* do not count:
+// browsers that do not know a format send these too. Nor does a type with other
+// parameters than a weight. A header with quotes in it, or of more than 1,024
+// bytes, names nothing.
+//
+// It is the rule of the site too: nginx comes to the same answer for every value.
+func Accepts(accept, mediaType string) bool {
+	if len(accept) > maxAccept || strings.Contains(accept, `"`) {
+		return false
+	}
+	for element := range strings.SplitSeq(accept, ",") {
+		name, parameter, any := strings.Cut(element, ";")
+		if strings.EqualFold(strings.Trim(name, " \t"), mediaType) && (!any || weighted.MatchString(parameter)) {
+			return true
+		}
+	}
+	return false
+}
+
+// accepts is Accepts as an expression for a map of nginx, of a text that begins
+// with "1 " where the format is offered. Quotes are looked for but once, and each
+// element is left at its first wrong character, so that time grows with the length.
+func accepts(format string) string {
+	return fmt.Sprintf(`~*^1 (?=[^\x22]{0,%d}$)(?:.*,)?[ \t]*image/%s[ \t]*(?:;[ \t]*%s[ \t]*)?(?:,|$)`, maxAccept, format, weight)
+}
+
+// Class names a size for those viewers who get it in one of these formats, as
+// Hot.Add takes it: hot links of viewers who accept other formats are in other
+// folders. Of no formats it is the size itself. The order of formats does not matter.
+func Class(size string, formats []string) string {
+	for _, f := range offered {
+		if slices.Contains(formats, f) {
+			size += "+" + f
+		}
+	}
+	return size
+}
+
+// isClass tells whether s is what Class returns for the name of a size.
+func isClass(s string) bool {
+	size, rest, _ := strings.Cut(s, "+")
+	var formats []string
+	if rest != "" {
+		formats = strings.Split(rest, "+")
+	}
+	return isName(size) && size != "info" && Class(size, formats) == s
+}
+
+// class is one of the classes of viewers that there can be on a site.
+type class struct {
+	Name   string // as Class adds it to a size
+	Accept string // the header that means the same
+	First  string // the extension that its viewers get most
+}
+
+// classes are all but that of viewers who accept no other format.
+func classes(s Site) []class {
+	var all []class
+	for set := 1; set < 1<<len(offered); set++ {
+		var c class
+		var types, formats []string
+		for i, f := range offered {
+			if set&(1<<i) != 0 {
+				types, formats = append(types, "image/"+f), append(formats, f)
+			}
+		}
+		for _, o := range s.Offers {
+			if c.First == "" && slices.Contains(formats, o.Format) {
+				c.First = "." + o.Format
+			}
+		}
+		c.Name, c.Accept = Class("", formats), strings.Join(types, ", ")
+		if !slices.ContainsFunc(formats, func(f string) bool { return !s.offers(f) }) {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+func (s Site) offers(format string) bool {
+	return slices.ContainsFunc(s.Offers, func(o Offer) bool { return o.Format == format })
+}
+
+// classOf is the name of the viewer's class, in variables of nginx.
+func classOf(s Site) string {
+	var b strings.Builder
+	for _, f := range offered {
+		if s.offers(f) {
+			b.WriteString("$imgkeep_takes_" + f)
+		}
+	}
+	return b.String()
+}
+
+// varying is an expression for the places of all sizes that are offered.
+func varying(s Site) string {
+	var all []string
+	for _, o := range s.Offers {
+		all = append(all, o.Sizes...)
+	}
+	return places(all)
+}
+
+// places is an expression for what stands in links before the signature.
+func places(sizes []string) string {
+	sizes = slices.Compact(slices.Sorted(slices.Values(sizes)))
+	for i, size := range sizes {
+		if size == AnySize {
+			sizes[i] = "[0-9]*x[0-9]*"
+		}
+	}
+	return "~^/[^/]+/(?:" + strings.Join(sizes, "|") + ")$"
+}
+
+func (s Site) validateOffers(refuse func(field, value, want string)) {
+	for i, o := range s.Offers {
+		switch {
+		case !slices.Contains(offered, o.Format):
+			refuse("Offers", o.Format, "each of "+strings.Join(offered, ", ")+" at most once")
+		case slices.ContainsFunc(s.Offers[:i], func(p Offer) bool { return p.Format == o.Format }):
+			refuse("Offers", o.Format, "each format once")
+		case !slices.Contains(s.Extensions, "."+o.Format):
+			refuse("Offers", o.Format, "a format whose extension is among Extensions")
+		}
+		if len(o.Sizes) == 0 {
+			refuse("Offers", o.Format, "at least one size")
+		}
+		for _, size := range o.Sizes {
+			if !isName(size) {
+				refuse("Offers", size, "1 to 32 of a-z, 0-9, - and _")
+			}
+		}
+	}
+	if n := len(varying(s)); n > maxOffers {
+		refuse("Offers", fmt.Sprintf("of %d bytes", n), fmt.Sprintf("fewer presets, of at most %d bytes together: nginx reads no longer words", maxOffers))
+	}
+}
