@@ -177,40 +177,43 @@ func TestMakeAhead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	things := []Making{{"10x10", probe.PNG}, {"20x", probe.PNG}, {"30x", probe.WebP}}
+	things := []Making{{"10x10", probe.PNG}, {"20x", probe.PNG}, {"30x", probe.WebP}, {"30x", probe.AVIF}, {"20x", probe.WebP}}
 	calls := 0
-	maker := func(_ context.Context, original io.Reader, n int64, missing []Making) ([][]byte, error) {
+	maker := func(_ context.Context, original io.Reader, n int64, missing []Making) ([]Made, error) {
 		calls++
 		if b, err := io.ReadAll(original); string(b) != "the bytes of a" || n != 14 || err != nil {
 			t.Errorf("the original: %q, %d, %v", b, n, err)
 		}
-		var all [][]byte
+		var all []Made
 		for _, m := range missing {
-			if m.Name == "20x" {
-				all = append(all, nil) // the original is as good
-				continue
+			made := Made{Making: m, Data: []byte(m.Name)}
+			switch {
+			case m.Name == "20x":
+				made.Data = nil // the original is as good
+			case m.Format == probe.AVIF:
+				made.Data, made.Like = nil, probe.WebP // that in another format is
 			}
-			all = append(all, []byte(m.Name))
+			all = append(all, made)
 		}
 		return all, nil
 	}
 	if n, err := s.MakeAhead(t.Context(), image, things[:1], maker); n != 1 || err != nil {
 		t.Errorf("one: %d, %v", n, err)
 	}
-	if n, err := s.MakeAhead(t.Context(), image, things, maker); n != 2 || err != nil {
-		t.Errorf("what is missing of three: %d, %v", n, err)
+	if n, err := s.MakeAhead(t.Context(), image, things, maker); n != 4 || err != nil {
+		t.Errorf("what is missing of five: %d, %v", n, err)
 	}
 	if n, err := s.MakeAhead(t.Context(), image, things, maker); n != 0 || err != nil || calls != 2 {
 		t.Errorf("again: %d, %v after %d calls", n, err, calls)
 	}
-	for i, want := range []string{"10x10", "the bytes of a", "30x"} {
+	for i, want := range []string{"10x10", "the bytes of a", "30x", "30x", "the bytes of a"} {
 		if b, err := os.ReadFile(s.Path(image.MadeFile(things[i].Name, things[i].Format))); string(b) != want || err != nil {
 			t.Errorf("%v: %q, %v", things[i], b, err)
 		}
 	}
 	broken := errors.New("broken")
 	more := []Making{{"40x", probe.PNG}}
-	if n, err := s.MakeAhead(t.Context(), image, more, func(context.Context, io.Reader, int64, []Making) ([][]byte, error) {
+	if n, err := s.MakeAhead(t.Context(), image, more, func(context.Context, io.Reader, int64, []Making) ([]Made, error) {
 		return nil, broken
 	}); n != 0 || !errors.Is(err, broken) {
 		t.Errorf("a maker that fails: %d, %v", n, err)
@@ -224,16 +227,65 @@ func TestMakeAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	wrong := true
-	if n, err := s.MakeAhead(t.Context(), image, more, func(_ context.Context, original io.Reader, _ int64, _ []Making) ([][]byte, error) {
+	if n, err := s.MakeAhead(t.Context(), image, more, func(_ context.Context, original io.Reader, _ int64, _ []Making) ([]Made, error) {
 		b, _ := io.ReadAll(original)
 		wrong = string(b) != "the bytes of a"
-		return [][]byte{b}, nil
+		return []Made{{Making: more[0], Data: b}}, nil
 	}); n != 1 || err != nil || wrong {
 		t.Errorf("a damaged original: %d, %v; made of wrong bytes: %v", n, err, wrong)
 	}
 	if left, _ := filepath.Glob(filepath.Join(s.Root(), "tmp", "*")); len(left) > 0 {
 		t.Errorf("left %v", left)
 	}
+}
+
+// What stands for something else is told from a file of its own, and from what is
+// missing: also where what it stands for is gone.
+func TestHasMade(t *testing.T) {
+	o := newOrigin()
+	o.set(idleURL, "the bytes of a")
+	s := openStore(t, Options{Root: t.TempDir(), Origin: o})
+	image, err := s.Keep(t.Context(), "i", idleURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := func(f probe.Format, own bool, bytes int64, wrong error) {
+		t.Helper()
+		if got, err := s.HasMade(image, "30x", f); got != own || !errors.Is(err, wrong) {
+			t.Errorf("%v: of its own %v, %v; want %v, %v", f, got, err, own, wrong)
+		}
+		if got, err := s.MadeBytes(image, "30x", f); got != bytes || !errors.Is(err, wrong) {
+			t.Errorf("%v: %d bytes, %v; want %d, %v", f, got, err, bytes, wrong)
+		}
+	}
+	want(probe.JPEG, false, 0, ErrNotMade)
+	err = s.MakeSeveral(image, func(_ context.Context, original io.Reader, _ int64) ([]Made, error) {
+		_, err := io.ReadAll(original)
+		return []Made{
+			{Making: Making{"30x", probe.JPEG}, Data: []byte("small")},
+			{Making: Making{"30x", probe.WebP}, Data: []byte("tiny")},
+			{Making: Making{"30x", probe.AVIF}, Like: probe.JPEG},
+		}, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(probe.JPEG, true, 5, nil)
+	want(probe.WebP, true, 4, nil)
+	want(probe.AVIF, false, 5, nil)
+	if err := os.Remove(s.Path(image.MadeFile("30x", probe.JPEG))); err != nil {
+		t.Fatal(err)
+	}
+	want(probe.AVIF, false, 0, ErrNotMade)
+	// It is made anew, in the place of the link that leads nowhere.
+	err = s.MakeSeveral(image, func(_ context.Context, original io.Reader, _ int64) ([]Made, error) {
+		_, err := io.ReadAll(original)
+		return []Made{{Making: Making{"30x", probe.AVIF}, Data: []byte("new")}}, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(probe.AVIF, true, 3, nil)
 }
 
 // Those who are in a flight whose own asker leaves go on by themselves.

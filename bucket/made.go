@@ -43,7 +43,7 @@ func (s *Store) OpenMade(ctx context.Context, image Image, name string, f probe.
 	if !errors.Is(err, fs.ErrNotExist) {
 		return file, err
 	}
-	if err := s.makeOnce(ctx, image, name, path, maker); err != nil {
+	if err := s.makeOnce(ctx, image, Making{name, f}, path, maker); err != nil {
 		return nil, err
 	}
 	return openFile(path)
@@ -55,21 +55,51 @@ func (s *Store) EnsureMade(ctx context.Context, image Image, name string, f prob
 	path := s.Path(image.MadeFile(name, f))
 	_, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return s.makeOnce(ctx, image, name, path, maker)
+		return s.makeOnce(ctx, image, Making{name, f}, path, maker)
 	}
 	return err
 }
 
+// HasMade tells whether what was asked for has been made from an image, and is a
+// file of its own: not where something else stands for it. Without either the error
+// is ErrNotMade.
+func (s *Store) HasMade(image Image, name string, f probe.Format) (own bool, err error) {
+	path := s.Path(image.MadeFile(name, f))
+	info, err := os.Lstat(path)
+	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		_, err = os.Stat(path) // what it stands for may be gone
+	} else {
+		own = err == nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrNotMade
+	}
+	return own, err
+}
+
+// MadeBytes is how many bytes has what was made from an image under a name, or what
+// stands for it. Where it is missing, the error is ErrNotMade.
+func (s *Store) MadeBytes(image Image, name string, f probe.Format) (int64, error) {
+	info, err := os.Stat(s.Path(image.MadeFile(name, f)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, ErrNotMade
+	}
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
 // makeOnce makes what lies at path, in one flight for all that ask meanwhile.
-func (s *Store) makeOnce(ctx context.Context, image Image, name, path string, maker Maker) error {
+func (s *Store) makeOnce(ctx context.Context, image Image, thing Making, path string, maker Maker) error {
 	if maker == nil {
 		return ErrNotMade
 	}
 	_, err := fly(ctx, s, "make\x00"+path, func(ctx context.Context) (struct{}, error) {
-		err := s.make(ctx, image, name, path, maker)
+		err := s.make(ctx, image, thing, path, maker)
 		if errors.Is(err, errDamaged) {
 			if err = s.heal(ctx, image); err == nil {
-				err = s.make(ctx, image, name, path, maker)
+				err = s.make(ctx, image, thing, path, maker)
 			}
 		}
 		return struct{}{}, err
@@ -77,7 +107,7 @@ func (s *Store) makeOnce(ctx context.Context, image Image, name, path string, ma
 	return err
 }
 
-func (s *Store) make(ctx context.Context, image Image, name, path string, maker Maker) error {
+func (s *Store) make(ctx context.Context, image Image, thing Making, path string, maker Maker) error {
 	// An earlier flight may have landed since. A link to an original that is
 	// gone is not enough.
 	if _, err := os.Stat(path); err == nil {
@@ -87,14 +117,14 @@ func (s *Store) make(ctx context.Context, image Image, name, path string, maker 
 		return err
 	}
 	var data []byte
-	err := s.readWhole(ctx, image, name != Undecoded, func(original io.Reader) (err error) {
+	err := s.readWhole(ctx, image, thing.Name != Undecoded, func(original io.Reader) (err error) {
 		data, err = maker(ctx, original, image.Bytes)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return s.storeMade(image, path, data)
+	return s.storeMade(image, Made{Making: thing, Data: data})
 }
 
 // readWhole has an original read, and checks its digest: the bytes come before
@@ -131,22 +161,27 @@ func (s *Store) readWhole(ctx context.Context, image Image, decodes bool, reader
 	return readErr
 }
 
-// storeMade keeps what was made; no bytes are the original itself.
-func (s *Store) storeMade(image Image, path string, data []byte) error {
+// storeMade keeps what was made.
+func (s *Store) storeMade(image Image, m Made) error {
+	path := s.Path(image.MadeFile(m.Name, m.Format))
 	s.removing.RLock()
 	defer s.removing.RUnlock()
 	if err := s.stillKept(image); err != nil {
 		return err
 	}
-	if len(data) == 0 {
-		return s.linkMade(image, path)
+	if len(m.Data) == 0 {
+		target := image.File()
+		if m.Like != probe.Unknown {
+			target = image.MadeFile(m.Name, m.Like)
+		}
+		return s.linkMade(target, path)
 	}
 	tmp, err := s.temp("made-*")
 	if err != nil {
 		return err
 	}
 	defer tmp.Close()
-	if _, err := s.disk.Write(tmp, data); err != nil {
+	if _, err := s.disk.Write(tmp, m.Data); err != nil {
 		s.disk.RemoveAll(tmp.Name())
 		return fmt.Errorf("store what was made: %w", full(err))
 	}
@@ -156,10 +191,11 @@ func (s *Store) storeMade(image Image, path string, data []byte) error {
 	return nil
 }
 
-// linkMade lets the original stand for what would have been made from it. The
-// link is symbolic, so that it cannot outlive the original.
-func (s *Store) linkMade(image Image, path string) error {
-	err := s.disk.Symlink(filepath.Base(image.File()), path)
+// linkMade lets the original, or something else that was made from it, stand for
+// what would have been made. The link is symbolic, so that it cannot outlive what it
+// stands for.
+func (s *Store) linkMade(target, path string) error {
+	err := s.disk.Symlink(filepath.Base(target), path)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("store what was made: %w", full(err))
 	}

@@ -17,10 +17,12 @@ type Making struct {
 	Format probe.Format
 }
 
-// Made is a thing that was made. No data mean that the original itself is it.
+// Made is a thing that was made. No data mean that another is it: what was made
+// under the same name in the format Like, or, where that is Unknown, the original.
 type Made struct {
 	Making
 	Data []byte
+	Like probe.Format
 }
 
 // MakeSeveral keeps what maker makes from one reading of an image. maker chooses
@@ -42,28 +44,20 @@ func (s *Store) MakeSeveral(image Image, maker func(ctx context.Context, origina
 
 // MakeAhead makes from an image what is missing of the things named, from one
 // reading of it, before somebody asks. maker gets those that are missing and
-// returns their bytes in the same order, as a Maker does. It returns how many it
-// has made; errors are those of OpenMade. After an error none is promised.
+// returns what it has made of them. It returns how many that are; errors are those
+// of OpenMade. After an error none is promised.
 //
 // It does not wait for flights of OpenMade, nor they for it: at worst a thing is
 // made twice, and the second takes the place of the first.
 func (s *Store) MakeAhead(ctx context.Context, image Image, things []Making,
-	maker func(ctx context.Context, original io.Reader, n int64, missing []Making) ([][]byte, error)) (made int, err error) {
+	maker func(ctx context.Context, original io.Reader, n int64, missing []Making) ([]Made, error)) (made int, err error) {
 	missing, err := s.missing(image, things)
 	if err != nil || len(missing) == 0 {
 		return 0, err
 	}
 	return fly(ctx, s, fmt.Sprintf("ahead\x00%s\x00%v", image.File(), missing), func(ctx context.Context) (int, error) {
 		return s.makeAll(ctx, image, func(ctx context.Context, original io.Reader, n int64) ([]Made, error) {
-			data, err := maker(ctx, original, n, missing)
-			if err != nil {
-				return nil, err
-			}
-			all := make([]Made, len(missing))
-			for i, m := range missing {
-				all[i] = Made{m, data[i]}
-			}
-			return all, nil
+			return maker(ctx, original, n, missing)
 		})
 	})
 }
@@ -105,7 +99,7 @@ func (s *Store) makeAll(ctx context.Context, image Image, maker func(context.Con
 		return 0, err
 	}
 	for i, m := range all {
-		if err := s.storeMade(image, s.Path(image.MadeFile(m.Name, m.Format)), m.Data); err != nil {
+		if err := s.storeMade(image, m); err != nil {
 			return i, err
 		}
 	}

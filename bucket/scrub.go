@@ -325,6 +325,24 @@ func (c *scrubbing) orphan(b *scrubbed, file string, p storeFile, f fs.DirEntry)
 	return nil
 }
 
+// standsFor tells whether a target is what may stand for something made: that under
+// the same name in another format.
+func (p storeFile) standsFor(target string) bool {
+	name := p.digest.String()
+	of, ok := parseFile(name[:1], name[1:2], target)
+	return ok && of.digest == p.digest && of.size == p.size && of.format != p.format
+}
+
+// hasOriginal tells whether an original of these bytes is among the names.
+func hasOriginal(names map[string]bool, d Digest) bool {
+	for _, f := range formats {
+		if names[d.String()+f.Ext()] {
+			return true
+		}
+	}
+	return false
+}
+
 // size looks at something made from an original.
 func (c *scrubbing) size(b *scrubbed, file string, p storeFile, f fs.DirEntry, known map[string]bool) {
 	original := p.digest.String() + p.format.Ext()
@@ -339,10 +357,11 @@ func (c *scrubbing) size(b *scrubbed, file string, p storeFile, f fs.DirEntry, k
 		if errors.Is(err, fs.ErrNotExist) {
 			return
 		}
-		if target != original {
+		// It may also stand for what was made in another format under its name.
+		if target != original && !p.standsFor(target) {
 			found.Kind, found.Detail = Foreign, fmt.Sprintf("it leads to %q, not to its original", target)
-		} else if _, err := os.Lstat(c.s.Path(filepath.Join(filepath.Dir(file), original))); errors.Is(err, fs.ErrNotExist) {
-			found.Kind, found.Detail = Dangling, "its original is not there"
+		} else if _, err := os.Stat(c.s.Path(file)); errors.Is(err, fs.ErrNotExist) {
+			found.Kind, found.Detail = Dangling, "what it leads to is not there"
 		} else {
 			return
 		}
@@ -353,10 +372,12 @@ func (c *scrubbing) size(b *scrubbed, file string, p storeFile, f fs.DirEntry, k
 			return
 		case info.Size() == 0:
 			found.Kind, found.Detail = Corrupt, "a size without bytes"
-		case !known[original] && errors.Is(entryErr, index.ErrNotFound) && !b.unindexed[p.digest]:
+		case !hasOriginal(known, p.digest) && errors.Is(entryErr, index.ErrNotFound) && !b.unindexed[p.digest]:
 			found.Kind, found.Detail = LooseSize, "the index does not have its original"
-			if _, err := os.Lstat(c.s.Path(filepath.Join(filepath.Dir(file), original))); err == nil {
-				return // an orphan: reported as that, and both stay together
+			for _, f := range formats { // a size may be of another than its original
+				if _, err := os.Lstat(c.s.Path(filepath.Join(filepath.Dir(file), p.digest.String()+f.Ext()))); err == nil {
+					return // an orphan: reported as that, and both stay together
+				}
 			}
 			if c.Repair {
 				c.move(&found)

@@ -49,6 +49,9 @@ func newScrubbable(t *testing.T) *scrubbable {
 	keep(t, s, urlB2)
 	x.write(x.b.MadeFile("150x150", probe.PNG), "small b")
 	x.must(os.Symlink(filepath.Base(x.d.File()), s.Path(x.d.MadeFile("150x150", probe.PNG))))
+	// In other formats: a file, and one for which the first stands.
+	x.write(x.b.MadeFile("150x150", probe.WebP), "tiny b")
+	x.must(os.Symlink(filepath.Base(x.b.MadeFile("150x150", probe.PNG)), s.Path(x.b.MadeFile("150x150", probe.AVIF))))
 	old := x.c.Now()
 	x.must(filepath.WalkDir(s.Root(), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || d.Type()&fs.ModeSymlink != 0 {
@@ -122,7 +125,7 @@ func TestScrubClean(t *testing.T) {
 	r, err := x.Scrub(t.Context(), ScrubOptions{Found: f.add, Progress: func(p Progress) { stages = append(stages, p.Stage) }})
 	x.must(err)
 	f.want(t)
-	if r.Images != 3 || r.Bytes != 3*14 || r.Files != 5 || r.Remain != 0 {
+	if r.Images != 3 || r.Bytes != 3*14 || r.Files != 7 || r.Remain != 0 {
 		t.Errorf("report: %+v", r)
 	}
 	if len(stages) == 0 {
@@ -287,14 +290,26 @@ func TestScrubFinds(t *testing.T) {
 			},
 		},
 		"a size without bytes": {
-			damage: func(x *scrubbable) { x.write(x.b.MadeFile("150x150", probe.PNG), "") },
-			kind:   Corrupt, path: func(x *scrubbable) string { return x.b.MadeFile("150x150", probe.PNG) },
+			damage: func(x *scrubbable) { x.write(x.b.MadeFile("150x150", probe.WebP), "") },
+			kind:   Corrupt, path: func(x *scrubbable) string { return x.b.MadeFile("150x150", probe.WebP) },
 		},
 		"a dangling link": {
 			damage: func(x *scrubbable) {
 				x.must(os.Symlink(filepath.Base(orphan.File()), x.Path(orphan.MadeFile("150x", probe.PNG))))
 			},
 			kind: Dangling, path: func(*scrubbable) string { return orphan.MadeFile("150x", probe.PNG) },
+		},
+		"a link to another size": {
+			damage: func(x *scrubbable) {
+				x.must(os.Symlink(filepath.Base(x.b.MadeFile("150x150", probe.PNG)), x.Path(x.b.MadeFile("150x", probe.AVIF))))
+			},
+			kind: Foreign, path: func(x *scrubbable) string { return x.b.MadeFile("150x", probe.AVIF) },
+		},
+		"a link to another format that is gone": {
+			damage: func(x *scrubbable) {
+				x.must(os.Symlink(filepath.Base(x.b.MadeFile("150x", probe.PNG)), x.Path(x.b.MadeFile("150x", probe.AVIF))))
+			},
+			kind: Dangling, path: func(x *scrubbable) string { return x.b.MadeFile("150x", probe.AVIF) },
 		},
 		"a link out of the store": {
 			damage: func(x *scrubbable) {

@@ -74,7 +74,7 @@ func (s *server) request(ctx context.Context, method, path string, header http.H
 // headers are all that an answer may have.
 var headers = []string{
 	"Accept-Ranges", "Allow", "Cache-Control", "Content-Length", "Content-Range", "Content-Security-Policy",
-	"Content-Type", "Date", "Etag", "Last-Modified", "Retry-After", "X-Content-Type-Options", "X-Imgkeep-Error",
+	"Content-Type", "Date", "Etag", "Last-Modified", "Retry-After", "Vary", "X-Content-Type-Options", "X-Imgkeep-Error",
 }
 
 // checkPrivate checks what holds of every answer: that a browser runs nothing of

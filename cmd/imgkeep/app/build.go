@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -157,6 +158,9 @@ func newPlaceholder(c config.Config) (*server.Placeholder, error) {
 
 // complete makes what needs the store and the decoders.
 func (p *parts) complete(next *current) (err error) {
+	if err := p.checkFormats(next.config); err != nil {
+		return err
+	}
 	if next.server, err = p.newServer(next.options); err != nil {
 		return err
 	}
@@ -181,7 +185,7 @@ func (p *parts) newServer(o server.Options) (s *server.Server, err error) {
 // sizeOptions are what a configuration says of sizes.
 func sizeOptions(c config.Config, presets map[string]*resize.Preset) server.Options {
 	o := server.Options{
-		Sizes: c.Sizes, Presets: presets, Quality: c.Resize.Quality,
+		Sizes: c.Sizes, Presets: presets, Quality: c.Resize.Quality, AVIFQuality: c.Resize.AVIFQuality, Negotiate: negotiated(c),
 		Eager: c.Resize.Eager, WholeAnimations: c.Resize.AnimationExcess == "original",
 	}
 	for _, b := range c.Buckets {
@@ -306,7 +310,7 @@ func newPool(c config.Config, log *slog.Logger) (*resize.Pool, error) {
 	pool, err := resize.NewPool(resize.Options{
 		Command: []string{command}, Workers: c.Resize.Workers, Spares: 1, Queue: c.Resize.Queue,
 		Timeout: c.Resize.Timeout, MaxImages: c.Resize.MaxImages,
-		MaxPixels: c.Fetch.MaxPixels, AnimationPixels: c.Resize.AnimationPixels,
+		MaxPixels: c.Fetch.MaxPixels, AnimationPixels: c.Resize.AnimationPixels, Outputs: c.Outputs(),
 		Sandbox: resize.Sandbox(c.Resize.Sandbox), MaxMemory: int64(c.Resize.MaxMemory),
 		Logger: log,
 	})
@@ -355,6 +359,38 @@ func newHot(c config.Config, presets map[string]*resize.Preset, log *slog.Logger
 	})
 }
 
+// checkFormats tells whether the decoders write what is to be made. They are told at
+// their start what that is.
+func (p *parts) checkFormats(c config.Config) error {
+	for _, f := range c.Outputs() {
+		if !slices.Contains(p.pool.Outputs(), f) {
+			return usagef("presets: decoders that write %s are started with the server: restart it", f)
+		}
+	}
+	for size, formats := range negotiated(c) {
+		for _, f := range formats {
+			if !slices.Contains(p.pool.Outputs(), f) && !slices.Contains(p.pool.Formats(), f) {
+				return usagef("negotiate, of %s: libvips %s here has no %s", size, p.pool.Version(), f)
+			}
+		}
+	}
+	return nil
+}
+
+// negotiated are the formats that are negotiated, by size: see server.Options.
+func negotiated(c config.Config) map[string][]string {
+	all := map[string][]string{}
+	if n := c.Resize.Negotiate; len(n) > 0 {
+		all[nginx.AnySize] = n
+	}
+	for _, p := range c.Presets {
+		if len(p.Negotiate) > 0 {
+			all[p.Name] = p.Negotiate
+		}
+	}
+	return all
+}
+
 // epoch is what hot links hang on: if one of these is gone at the next start, all
 // of them are dropped. For each secret that is itself and all else that decides
 // which links it makes good, and for how long; then what links may ask for, and how
@@ -373,6 +409,9 @@ func epoch(c config.Config, presets map[string]*resize.Preset) []string {
 	}
 	for name, p := range presets {
 		all = append(all, "preset "+name+" "+p.Digest())
+	}
+	for size, formats := range negotiated(c) {
+		all = append(all, fmt.Sprint("negotiate ", size, formats))
 	}
 	return all
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,6 +83,13 @@ func newSite(c config.Config) (nginx.Site, error) {
 			s.Extensions = append(s.Extensions, f.Ext())
 		}
 	}
+	if slices.Contains(c.Outputs(), probe.AVIF.String()) {
+		s.Extensions = append(s.Extensions, probe.AVIF.Ext())
+	}
+	s.Offers = offers(c)
+	for _, o := range s.Offers {
+		s.Extensions = append(s.Extensions, "."+o.Format)
+	}
 	s.Extensions = nginx.Extensions(s.Extensions...)
 	if _, isUnix := cutUnix(c.Listen); !isUnix && len(c.Listen) > 0 && c.Listen[0] == ':' {
 		s.Upstream = "127.0.0.1" + c.Listen
@@ -90,6 +98,26 @@ func newSite(c config.Config) (nginx.Site, error) {
 		return s, usageError{fmt.Errorf("no nginx site can be made of this configuration: %w", err)}
 	}
 	return s, nil
+}
+
+// offers are what is negotiated, by format: first what the sizes have, in their
+// order, then what only presets have.
+func offers(c config.Config) []nginx.Offer {
+	var all []nginx.Offer
+	add := func(size string, formats []string) {
+		for _, f := range formats {
+			i := slices.IndexFunc(all, func(o nginx.Offer) bool { return o.Format == f })
+			if i < 0 {
+				i, all = len(all), append(all, nginx.Offer{Format: f})
+			}
+			all[i].Sizes = append(all[i].Sizes, size)
+		}
+	}
+	add(nginx.AnySize, c.Resize.Negotiate)
+	for _, p := range c.Presets {
+		add(p.Name, p.Negotiate)
+	}
+	return all
 }
 
 // patience is the longest that a request can rightly take: a wait for a place and

@@ -21,7 +21,7 @@ import (
 func newPresets(c config.Config) (map[string]*resize.Preset, error) {
 	all := map[string]*resize.Preset{}
 	for i, p := range c.Presets {
-		d := p.Definition(c.Resize.Quality)
+		d := p.Definition(c.Resize.Quality, c.Resize.AVIFQuality)
 		if d.Watermark != nil {
 			if err := setWatermark(d.Watermark, p.Watermark); err != nil {
 				return nil, usagef("presets[%d].watermark: preset %q: %w", i, p.Name, err)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/fetch"
+	"imgkeep/resize"
 )
 
 // Config is the whole configuration: plain data, after checks. Paths in it are
@@ -181,8 +182,13 @@ type Resize struct {
 	Queue int `yaml:"queue"`
 	// Timeout bounds the work on one image. A decoder that takes longer is ended.
 	Timeout time.Duration `yaml:"timeout"`
-	// Quality is that of lossy formats, 1 to 100.
+	// Quality is that of JPEG and WebP, 1 to 100.
 	Quality int `yaml:"quality"`
+	// AVIFQuality is that of AVIF, 1 to 100.
+	AVIFQuality int `yaml:"avif_quality"`
+	// Negotiate are the formats in which sizes are made besides their own, for viewers
+	// who accept them: "avif", "webp", the one that is wanted most first. Empty: none.
+	Negotiate []string `yaml:"negotiate"`
 	// MaxImages is how many images a decoder serves before it is replaced.
 	MaxImages int `yaml:"max_images"`
 	// AnimationPixels bounds width times height times frames of an animation.
@@ -288,6 +294,7 @@ func Default() Config {
 			Queue:           64,
 			Timeout:         10 * time.Second,
 			Quality:         80,
+			AVIFQuality:     resize.DefaultAVIFQuality,
 			MaxImages:       500,
 			AnimationPixels: 50_000_000,
 			Sandbox:         "auto",

@@ -33,7 +33,9 @@ type Preset struct {
 	Background string    `yaml:"background"`
 	Watermark  Watermark `yaml:"watermark"`
 	Format     string    `yaml:"format"`
-	// Quality of lossy formats. 0: Resize.Quality.
+	// Negotiate is as that of Resize, for this preset. It has no Format then.
+	Negotiate []string `yaml:"negotiate"`
+	// Quality of lossy formats. 0: Resize.Quality, or Resize.AVIFQuality.
 	Quality     Quality  `yaml:"quality"`
 	Progressive bool     `yaml:"progressive"`
 	MaxBytes    ByteSize `yaml:"max_bytes"`
@@ -44,6 +46,7 @@ type Preset struct {
 type Quality struct {
 	JPEG int `yaml:"jpeg"`
 	WebP int `yaml:"webp"`
+	AVIF int `yaml:"avif"`
 }
 
 // Watermark is what a preset puts on a picture: a text or another picture. Both
@@ -69,15 +72,15 @@ const (
 )
 
 // Definition is the preset as a decoder gets it, but for the picture of its
-// watermark and the format of that. quality is what holds where the preset has
-// none.
-func (p Preset) Definition(quality int) resize.Preset {
+// watermark and the format of that. quality and avif, the quality of AVIF, are what
+// holds where the preset has none.
+func (p Preset) Definition(quality, avif int) resize.Preset {
 	d := resize.Preset{
 		Width: p.Width, Height: p.Height, Fit: p.Fit, Gravity: p.Gravity, Enlarge: p.Enlarge,
 		Rotate: p.Rotate, Flip: p.Flip, Trim: p.Trim,
 		Brightness: p.Brightness, Contrast: p.Contrast, Blur: p.Blur, Sharpen: p.Sharpen,
 		Background: p.Background, Format: p.Format,
-		JPEGQuality: p.Quality.JPEG, WebPQuality: p.Quality.WebP,
+		JPEGQuality: p.Quality.JPEG, WebPQuality: p.Quality.WebP, AVIFQuality: p.Quality.AVIF,
 		Progressive: p.Progressive, MaxBytes: int64(p.MaxBytes), Animated: p.Animated,
 	}
 	if d.JPEGQuality == 0 && (p.Format == "" || p.Format == "jpeg") {
@@ -85,6 +88,9 @@ func (p Preset) Definition(quality int) resize.Preset {
 	}
 	if d.WebPQuality == 0 && (p.Format == "" || p.Format == "webp") {
 		d.WebPQuality = quality
+	}
+	if d.AVIFQuality == 0 && p.makes("avif") {
+		d.AVIFQuality = avif
 	}
 	switch n := p.Padding; len(n) {
 	case 1:
@@ -101,6 +107,32 @@ func (p Preset) Definition(quality int) resize.Preset {
 		}
 	}
 	return d
+}
+
+// makes tells whether pictures in a format are made by the preset, of a source in
+// whatever other.
+func (p Preset) makes(format string) bool {
+	return p.Format == format || slices.Contains(p.Negotiate, format)
+}
+
+// negotiable are the formats that can be negotiated.
+var negotiable = []string{"avif", "webp"}
+
+func validateNegotiate(p *problems, key string, list []string) {
+	for i, f := range list {
+		oneOf(p, item(key, i), f, negotiable...)
+	}
+	unique(p, key, list)
+}
+
+// Outputs are the formats that are written, and are not among those that every
+// decoder reads and writes: "avif", or none.
+func (c *Config) Outputs() []string {
+	avif := func(p Preset) bool { return p.makes("avif") }
+	if slices.Contains(c.Resize.Negotiate, "avif") || slices.ContainsFunc(c.Presets, avif) {
+		return []string{"avif"}
+	}
+	return nil
 }
 
 func (c *Config) validatePresets(p *problems) {
@@ -123,8 +155,15 @@ func (c *Config) validatePresets(p *problems) {
 		if err := preset.Watermark.check(); err != nil {
 			wrong("watermark", err.Error())
 		}
-		// Without the default, which cannot contradict anything.
-		d := preset.Definition(0)
+		validateNegotiate(p, at+".negotiate", preset.Negotiate)
+		if len(preset.Negotiate) > 0 && preset.Format != "" {
+			wrong("negotiate", "format is "+preset.Format+": want one of them, a format for all viewers or several to choose from")
+		}
+		if preset.Quality.AVIF != 0 && preset.Format == "" && !preset.makes("avif") {
+			wrong("quality.avif", "nothing is made in avif: want format: avif, or negotiate: [avif]")
+		}
+		// Without the defaults, which cannot contradict anything.
+		d := preset.Definition(0, 0)
 		for _, e := range d.Check() {
 			wrong(e.Key, e.Reason)
 		}

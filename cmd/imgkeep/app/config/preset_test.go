@@ -55,6 +55,9 @@ presets:
   - {name: b, width: 5, sharpen: 1, padding: [7], quality: {webp: 3}}
   - {name: c, padding: [7, 8], format: webp, watermark: {text: x}}
   - {name: d, format: png, watermark: {text: x, scale: 3}}
+  - {name: e, width: 5, negotiate: [webp, avif]}
+  - {name: f, width: 5, negotiate: [avif], quality: {avif: 4, jpeg: 5, webp: 6}}
+  - {name: g, format: avif, max_bytes: 9KiB}
 `)
 	for i, want := range []resize.Preset{
 		{
@@ -66,8 +69,11 @@ presets:
 		{Width: 5, Sharpen: 1, Padding: resize.Padding{Top: 7, Right: 7, Bottom: 7, Left: 7}, JPEGQuality: 66, WebPQuality: 3},
 		{Padding: resize.Padding{Top: 7, Right: 8, Bottom: 7, Left: 8}, Format: "webp", WebPQuality: 66, Watermark: &resize.Watermark{Scale: 25}},
 		{Format: "png", Watermark: &resize.Watermark{Scale: 3}},
+		{Width: 5, JPEGQuality: 66, WebPQuality: 66, AVIFQuality: 44},
+		{Width: 5, JPEGQuality: 5, WebPQuality: 6, AVIFQuality: 4},
+		{Format: "avif", AVIFQuality: 44, MaxBytes: 9 << 10},
 	} {
-		got := c.Presets[i].Definition(66)
+		got := c.Presets[i].Definition(66, 44)
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s is\n%+v, %+v, want\n%+v, %+v", c.Presets[i].Name, got, got.Watermark, want, want.Watermark)
 		}
@@ -100,13 +106,20 @@ func TestPresetsRefused(t *testing.T) {
 		"presets: {a: {width: 5}}":                                                  `imgkeep.yaml:1: presets: it must be a list, as in [a, b]`,
 		"presets: [{name: a, widths: 5}]":                                           `imgkeep.yaml:1: presets[0].widths: there is no such key; did you mean presets[0].width?`,
 		"presets: [{name: a, quality: 5}]":                                          `imgkeep.yaml:1: presets[0].quality: it must hold keys and values, as in {key: value}`,
-		"presets: [{name: a, quality: {png: 5}}]":                                   `imgkeep.yaml:1: presets[0].quality.png: there is no such key; want one of jpeg, webp`,
+		"presets: [{name: a, quality: {png: 5}}]":                                   `imgkeep.yaml:1: presets[0].quality.png: there is no such key; want one of avif, jpeg, webp`,
 		"presets: [{name: a, blur: much}]":                                          `imgkeep.yaml:1: presets[0].blur: "much" is not a number`,
 		"presets: [{name: a, blur: .nan}]":                                          `imgkeep.yaml:1: presets[0].blur: preset "a": NaN is neither 0 nor in the range 0.3 to 20`,
+		"presets: [{name: a, negotiate: [png]}]":                                    `imgkeep.yaml:1: presets[0].negotiate[0]: "png" is not one of avif, webp`,
+		"presets: [{name: a, negotiate: [webp, avif, webp]}]":                       `imgkeep.yaml:1: presets[0].negotiate[2]: webp stands there twice`,
+		"presets: [{name: a, negotiate: [avif], format: webp}]":                     `imgkeep.yaml:1: presets[0].negotiate: preset "a": format is webp: want one of them, a format for all viewers or several to choose from`,
+		"presets: [{name: a, negotiate: [webp], quality: {avif: 9}}]":               `imgkeep.yaml:1: presets[0].quality.avif: preset "a": nothing is made in avif: want format: avif, or negotiate: [avif]`,
+		"presets: [{name: a, format: webp, quality: {avif: 9}}]":                    `imgkeep.yaml:1: presets[0].quality.avif: preset "a": format is webp`,
+		"resize: {negotiate: [avif, gif]}":                                          `imgkeep.yaml:1: resize.negotiate[1]: "gif" is not one of avif, webp`,
+		"resize: {negotiate: [avif, avif]}":                                         `imgkeep.yaml:1: resize.negotiate[1]: avif stands there twice`,
 		"presets:\n- name: a\n  fit: round":                                         `imgkeep.yaml:3: presets[0].fit: preset "a": "round" is not one of inside, cover, contain, crop`,
 		"presets:\n- name: a\n  watermark:\n    text: x\n    scale: 101":            `imgkeep.yaml:5: presets[0].watermark.scale: preset "a": 101 is not in the range 0 to 100`,
 		"presets: [{name: a, fit: cover, width: 5}]":                                `imgkeep.yaml:1: presets[0].fit: preset "a": cover needs both width and height`,
-		"presets: [{name: a, max_bytes: 5KiB}]":                                     `imgkeep.yaml:1: presets[0].max_bytes: preset "a": it lowers the quality, so format must be jpeg or webp`,
+		"presets: [{name: a, max_bytes: 5KiB}]":                                     `imgkeep.yaml:1: presets[0].max_bytes: preset "a": it lowers the quality, so format must be jpeg, webp or avif`,
 		"presets: [{name: a, padding: [1, 2, 3]}]":                                  `imgkeep.yaml:1: presets[0].padding: preset "a": it has 3 numbers or more than 4; want 1, 2 (top and bottom, left and right) or 4 (top, right, bottom, left)`,
 		"presets: [{name: a, padding: [1001]}]":                                     `imgkeep.yaml:1: presets[0].padding: preset "a": 1001 is not in the range 0 to 1000`,
 		"presets: [{name: a, watermark: {text: a, picture: b}}]":                    `imgkeep.yaml:1: presets[0].watermark: preset "a": it has both text and picture; want one of them`,

@@ -192,6 +192,7 @@ func TestRanges(t *testing.T) {
 		{"resize.queue", "0", "1", "1000000", "1000001"},
 		{"resize.timeout", "0s", "1ms", "1h", "61m"},
 		{"resize.quality", "0", "1", "100", "101"},
+		{"resize.avif_quality", "0", "1", "100", "101"},
 		{"resize.max_images", "0", "1", "1000000000", "1000000001"},
 		{"resize.animation_pixels", "0", "1", "10000000000", "10000000001"},
 		{"resize.sandbox", "''", "auto", "require", "on"},

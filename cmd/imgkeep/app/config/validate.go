@@ -97,6 +97,8 @@ func (c *Config) validate(p *problems) {
 	between(p, "resize.queue", c.Resize.Queue, 1, maxQueue)
 	between(p, "resize.timeout", c.Resize.Timeout, time.Millisecond, time.Hour)
 	between(p, "resize.quality", c.Resize.Quality, 1, 100)
+	between(p, "resize.avif_quality", c.Resize.AVIFQuality, 1, 100)
+	validateNegotiate(p, "resize.negotiate", c.Resize.Negotiate)
 	between(p, "resize.max_images", c.Resize.MaxImages, 1, 1_000_000_000)
 	between(p, "resize.animation_pixels", c.Resize.AnimationPixels, 1, maxPixels)
 	oneOf(p, "resize.sandbox", c.Resize.Sandbox, "auto", "require", "off")

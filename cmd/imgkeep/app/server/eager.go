@@ -63,17 +63,28 @@ func (s *Server) makeEager(image bucket.Image) error {
 	}
 	var lacking []*lack
 	for _, size := range s.Eager {
-		d, err := s.delivery(sign.Link{Bucket: image.Bucket, Size: size}, image)
-		if err != nil {
-			return err
-		}
-		err = s.Store.EnsureMade(context.Background(), image, d.name, d.format, nil)
-		if errors.Is(err, bucket.ErrNotMade) {
-			w := s.wishes.join(wished{image.Bucket, image.URL}, size)
-			defer s.wishes.leave(w)
-			lacking = append(lacking, &lack{visit{wish: w}, d})
-		} else if err != nil {
-			return err
+		for _, accepted := range s.classes(size) {
+			d, err := s.delivery(sign.Link{Bucket: image.Bucket, Size: size}, image)
+			if err != nil {
+				return err
+			}
+			_, converted, err := s.variants(size, image, accepted)
+			if err != nil {
+				return err
+			}
+			if converted != nil {
+				d.accepted, d.converted = accepted, converted.Format
+				_, err = s.Store.HasMade(image, d.name, d.converted)
+			} else {
+				err = s.Store.EnsureMade(context.Background(), image, d.name, d.format, nil)
+			}
+			if errors.Is(err, bucket.ErrNotMade) {
+				w := s.wishes.join(wished{image.Bucket, image.URL}, size, d.accepted)
+				defer s.wishes.leave(w)
+				lacking = append(lacking, &lack{visit{wish: w}, d})
+			} else if err != nil {
+				return err
+			}
 		}
 	}
 	var errs []error

@@ -1,14 +1,18 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sync"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/probe"
+	"imgkeep/nginx"
 	"imgkeep/resize"
 )
 
@@ -25,24 +29,26 @@ type wishes struct {
 type wished struct{ bucket, url string }
 
 type gathering struct {
-	sizes  map[string]*wish
-	queued bool // a job has no decoder yet, and will take along all wishes
+	sizes  map[string]*wish // by their classes
+	queued bool             // a job has no decoder yet, and will take along all wishes
 }
 
-// wish is a size of an image.
+// wish is a size of an image, for those who accept it in these formats too.
 type wish struct {
-	of     wished
-	size   string
-	people int  // who want it
-	asked  bool // the image is there, and the size is to be made, whoever leaves
-	taken  bool // by a job
+	of       wished
+	size     string
+	accepted []string
+	people   int  // who want it
+	asked    bool // the image is there, and the size is to be made, whoever leaves
+	taken    bool // by a job
+	plain    bool // where it is converted: it is there already in its own format
 
 	done chan struct{} // closed when it is made, or
 	err  error         // why it is not; set before that
 }
 
 // join adds a request to those that want a size, until it leaves.
-func (ws *wishes) join(of wished, size string) *wish {
+func (ws *wishes) join(of wished, size string, accepted []string) *wish {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.images == nil {
@@ -53,10 +59,11 @@ func (ws *wishes) join(of wished, size string) *wish {
 		g = &gathering{sizes: map[string]*wish{}}
 		ws.images[of] = g
 	}
-	w := g.sizes[size]
+	class := nginx.Class(size, accepted)
+	w := g.sizes[class]
 	if w == nil {
-		w = &wish{of: of, size: size, done: make(chan struct{})}
-		g.sizes[size] = w
+		w = &wish{of: of, size: size, accepted: accepted, done: make(chan struct{})}
+		g.sizes[class] = w
 	}
 	w.people++
 	return w
@@ -74,19 +81,21 @@ func (ws *wishes) leave(w *wish) {
 // drop forgets a wish. The mutex is held.
 func (ws *wishes) drop(w *wish) {
 	g := ws.images[w.of]
-	if delete(g.sizes, w.size); len(g.sizes) == 0 {
+	if delete(g.sizes, nginx.Class(w.size, w.accepted)); len(g.sizes) == 0 {
 		delete(ws.images, w.of)
 	}
 }
 
-// ask wants a wish made now. It tells whether a job has to be started for that.
-func (ws *wishes) ask(w *wish) (start bool) {
+// ask wants a wish made now; plain tells what of it is there. It tells whether a job
+// has to be started for that.
+func (ws *wishes) ask(w *wish, plain bool) (start bool) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	w.asked = true
 	if w.taken {
 		return false
 	}
+	w.plain = plain
 	g := ws.images[w.of]
 	start, g.queued = !g.queued, true
 	return start
@@ -131,19 +140,29 @@ func (s *Server) makeMissing(ctx context.Context, v *visit, d delivery) error {
 	v.temperature = Cold
 	// All targets of a job share its budget for animations, so that one of several
 	// could lose its frames.
-	if d.name == bucket.Undecoded || d.image.Frames > 1 {
+	converts := d.converted != probe.Unknown
+	if d.name == bucket.Undecoded || d.image.Frames > 1 && !converts {
 		return s.Store.EnsureMade(ctx, d.image, d.name, d.format, d.maker)
 	}
 	w := v.wish
 	if w == nil {
-		w = s.wishes.join(wished{d.image.Bucket, d.image.URL}, d.link.Size)
+		var accepted []string // all classes that get the same are one
+		if converts {
+			accepted = []string{d.converted.String()}
+		}
+		w = s.wishes.join(wished{d.image.Bucket, d.image.URL}, d.link.Size, accepted)
 		defer s.wishes.leave(w)
 	}
 	// A job may have ended before this request joined.
-	if err := s.Store.EnsureMade(ctx, d.image, d.name, d.format, nil); !errors.Is(err, bucket.ErrNotMade) {
+	plain := s.Store.EnsureMade(ctx, d.image, d.name, d.format, nil)
+	err := plain
+	if converts {
+		_, err = s.Store.HasMade(d.image, d.name, d.converted)
+	}
+	if !errors.Is(err, bucket.ErrNotMade) {
 		return err
 	}
-	if s.wishes.ask(w) {
+	if s.wishes.ask(w, converts && plain == nil) {
 		go s.makeWishes(w.of, d.image)
 	}
 	select {
@@ -159,64 +178,80 @@ func (s *Server) makeMissing(ctx context.Context, v *visit, d delivery) error {
 // or of their number, and only a job of one target is held against an image.
 func (s *Server) makeWishes(of wished, image bucket.Image) {
 	var batch []*wish
-	gather := func() []*wish {
+	var things []thing
+	var wrong error
+	gather := func() []thing {
 		if batch == nil {
 			var another bool
-			if batch, another = s.wishes.take(of, resize.MaxTargets); another {
+			if batch, another = s.wishes.take(of, s.atOnce(image)); another {
 				go s.makeWishes(of, image)
 			}
+			things, wrong = s.things(image, batch)
 		}
-		return batch
+		return things
 	}
 	err := s.Store.MakeSeveral(image, func(ctx context.Context, original io.Reader, n int64) ([]bucket.Made, error) {
-		return s.makeBatch(ctx, image, original, n, gather)
+		made, err := s.make(ctx, image, original, n, gather)
+		return made, cmp.Or(wrong, err)
 	})
 	switch {
 	case batch == nil: // it did not get as far as that
 		batch, _ = s.wishes.take(of, math.MaxInt)
-	case err != nil && len(batch) > 1:
+	case err != nil && len(things) > 1:
 		for i, w := range batch {
-			s.wishes.finish(batch[i:i+1], s.makeAlone(image, w.size))
+			s.wishes.finish(batch[i:i+1], s.makeAlone(image, w))
 		}
 		return
 	}
 	s.wishes.finish(batch, err)
 }
 
-// makeBatch makes what gather returns once a decoder is at hand.
-func (s *Server) makeBatch(ctx context.Context, image bucket.Image, original io.Reader, n int64, gather func() []*wish) ([]bucket.Made, error) {
-	var made []bucket.Made
-	var job resize.Job
-	var wrong error
-	job.Gather = func() []resize.Target {
-		made, job.Targets, wrong = nil, nil, nil
-		for _, w := range gather() {
-			m, target, err := s.making(w.size, image)
-			if err != nil {
-				wrong = fmt.Errorf("size %s: %w", w.size, err)
-			}
-			made, job.Targets = append(made, bucket.Made{Making: m}), append(job.Targets, target)
-		}
-		return job.Targets
+// atOnce is how many wishes of an image fit into a job.
+func (s *Server) atOnce(image bucket.Image) int {
+	switch {
+	case image.Frames > 1:
+		return 1
+	case len(s.Negotiate) > 0:
+		return resize.MaxTargets / 2 // each may be two things
 	}
-	data, err := s.make(ctx, image, original, n, &job)
-	if err == nil {
-		err = wrong
-	}
-	if err != nil {
-		return nil, err
-	}
-	for i := range made {
-		made[i].Data = data[i]
-	}
-	return made, nil
+	return resize.MaxTargets
 }
 
-// makeAlone makes one size from a decoding of its own.
-func (s *Server) makeAlone(image bucket.Image, size string) error {
-	m, target, err := s.making(size, image)
+// things are what is to be made for wishes, each once.
+func (s *Server) things(image bucket.Image, batch []*wish) ([]thing, error) {
+	var all []thing
+	add := func(t thing) {
+		if !slices.ContainsFunc(all, func(u thing) bool { return u.Making == t.Making }) {
+			all = append(all, t)
+		}
+	}
+	var errs []error
+	for _, w := range batch {
+		plain, converted, err := s.variants(w.size, image, w.accepted)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("size %s: %w", w.size, err))
+		}
+		if converted == nil || !w.plain {
+			add(plain)
+		}
+		if converted != nil {
+			add(*converted)
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+// makeAlone makes what one wish asks for, each thing from a decoding of its own.
+func (s *Server) makeAlone(image bucket.Image, w *wish) error {
+	plain, converted, err := s.variants(w.size, image, w.accepted)
 	if err != nil {
 		return err
 	}
-	return s.Store.EnsureMade(context.Background(), image, m.Name, m.Format, s.maker(image, target))
+	err = s.Store.EnsureMade(context.Background(), image, plain.Name, plain.Format, s.maker(image, plain.target))
+	if err != nil || converted == nil {
+		return err
+	}
+	return s.Store.MakeSeveral(image, func(ctx context.Context, original io.Reader, n int64) ([]bucket.Made, error) {
+		return s.make(ctx, image, original, n, func() []thing { return []thing{*converted} })
+	})
 }

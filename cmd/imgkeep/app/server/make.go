@@ -6,41 +6,129 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/probe"
 	"imgkeep/resize"
 )
 
+// thing is something to make from an image.
+type thing struct {
+	bucket.Making
+	target resize.Target
+	// plain is the format in which it is made for those who accept no other, where
+	// this is another: it is then kept only if it has fewer bytes. Unknown: it is plain
+	// itself.
+	plain probe.Format
+}
+
 // maker makes a target of an image.
 func (s *Server) maker(image bucket.Image, target resize.Target) bucket.Maker {
 	return func(ctx context.Context, original io.Reader, n int64) ([]byte, error) {
-		data, err := s.make(ctx, image, original, n, &resize.Job{Targets: []resize.Target{target}})
+		made, err := s.make(ctx, image, original, n, func() []thing { return []thing{{target: target}} })
 		if err != nil {
 			return nil, err
 		}
-		return data[0], nil
+		return made[0].Data, nil
 	}
 }
 
-// make has the targets of a job made, and returns what is to be kept of each: see
-// accept. Only a job of one target is held against an image that ends its decoders:
-// the fault of several may be that of their number.
-func (s *Server) make(ctx context.Context, image bucket.Image, original io.Reader, n int64, job *resize.Job) ([][]byte, error) {
-	job.Format = image.Format.String()
+// make has things made, which are asked for once a decoder is at hand, and returns
+// what is to be kept of each.
+//
+// Only one thing alone is held against an image that ends its decoders: the fault of
+// several may be that of their number. A conversion never is. Where an image cannot
+// be converted, what is plain stands for it.
+func (s *Server) make(ctx context.Context, image bucket.Image, original io.Reader, n int64, gather func() []thing) ([]bucket.Made, error) {
+	var things []thing
+	job := resize.Job{Format: image.Format.String()}
+	job.Gather = func() []resize.Target {
+		things, job.Targets = gather(), nil
+		for _, t := range things {
+			job.Targets = append(job.Targets, t.target)
+		}
+		return job.Targets
+	}
 	job.Check = func(r []resize.Result) error { return check(r, job.Targets, image) }
-	results, err := s.Resizer.Resize(ctx, original, n, *job)
-	if errors.Is(err, resize.ErrDeadly) && len(job.Targets) == 1 {
+	results, err := s.Resizer.Resize(ctx, original, n, job)
+	alone := len(things) == 1
+	switch {
+	case err == nil && !alone && losesFrames(image, things, results):
+		return nil, errTogether
+	case err == nil:
+		return s.keep(image, things, results), nil
+	case alone && things[0].plain != probe.Unknown && atFault(err):
+		s.Log.Debug("an image was not converted", "bucket", image.Bucket, "digest", image.Digest, "format", things[0].Format, "error", err)
+		return []bucket.Made{{Making: things[0].Making, Like: things[0].plain}}, nil
+	case alone && errors.Is(err, resize.ErrDeadly):
 		return nil, fmt.Errorf("%w: %w", bucket.ErrDeadly, err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	data := make([][]byte, len(results))
+	return nil, err
+}
+
+// errTogether: things have to be made one by one.
+var errTogether = errors.New("an animation is too large to be made several times at once")
+
+// losesFrames tells whether an animation has become a still picture, as one does for
+// which the budget of a job is too small, that all its targets share.
+func losesFrames(image bucket.Image, things []thing, results []resize.Result) bool {
 	for i, r := range results {
-		data[i] = s.accept(image, job.Targets[i], r)
+		if image.Frames > 1 && r.Frames == 1 && things[i].target.Animates(image.Format.String()) {
+			return true
+		}
 	}
-	return data, nil
+	return false
+}
+
+// atFault tells whether it is the image that something cannot be made of, by what is
+// known of an error; and not, say, a queue that was full.
+func atFault(err error) bool {
+	_, refused := errors.AsType[*resize.ImageError](err)
+	return refused || errors.Is(err, resize.ErrDeadly)
+}
+
+// apart tells whether things that could not be made together may be made one by one.
+func apart(err error) bool {
+	return errors.Is(err, errTogether) || atFault(err) && !errors.Is(err, bucket.ErrDeadly)
+}
+
+// keep says what is to be kept of results.
+func (s *Server) keep(image bucket.Image, things []thing, results []resize.Result) []bucket.Made {
+	made := make([]bucket.Made, len(things))
+	sizes := map[bucket.Making]int64{}
+	for i, t := range things {
+		made[i].Making = t.Making
+		if t.plain == probe.Unknown {
+			made[i].Data = s.accept(image, t.target, results[i])
+			if sizes[t.Making] = int64(len(made[i].Data)); made[i].Data == nil {
+				sizes[t.Making] = image.Bytes
+			}
+		}
+	}
+	for i, t := range things {
+		if t.plain == probe.Unknown {
+			continue
+		}
+		plain, ok := sizes[bucket.Making{Name: t.Name, Format: t.plain}]
+		if !ok { // it was there already
+			var err error
+			if plain, err = s.Store.MadeBytes(image, t.Name, t.plain); err != nil {
+				plain = math.MaxInt64
+			}
+		}
+		if r := results[i]; int64(len(r.Data)) < plain && !s.excess(image, t.target, r) {
+			made[i].Data = r.Data
+		} else {
+			made[i].Like = t.plain
+		}
+	}
+	return made
+}
+
+// excess tells whether an animation is served as it is in the place of this result.
+func (s *Server) excess(image bucket.Image, target resize.Target, r resize.Result) bool {
+	return s.WholeAnimations && target.Animates(image.Format.String()) && image.Frames > 1 && r.Frames == 1
 }
 
 // accept returns the bytes of a result, or none where the original is to be served
@@ -51,12 +139,21 @@ func (s *Server) accept(image bucket.Image, target resize.Target, r resize.Resul
 	switch {
 	case s.strips(image.Bucket), r.Format != format, target.Preset != nil && !target.Preset.Plain():
 		return r.Data
-	case s.WholeAnimations && target.Animates(format) && image.Frames > 1 && r.Frames == 1:
+	case s.excess(image, target, r):
 		return nil
 	case fits(image, r) && int64(len(r.Data)) >= image.Bytes:
 		return nil
 	}
 	return r.Data
+}
+
+// formatOf is the format of what is made of an image.
+func formatOf(target resize.Target, image bucket.Image) (probe.Format, error) {
+	name := target.FormatOf(image.Format.String())
+	if name == probe.AVIF.String() {
+		return probe.AVIF, nil
+	}
+	return probe.ParseFormat(name)
 }
 
 // check trusts no decoder: it has read an enemy's bytes, and may be the enemy
@@ -74,9 +171,15 @@ func check(results []resize.Result, targets []resize.Target, image bucket.Image)
 }
 
 func checkOne(r resize.Result, target resize.Target, image bucket.Image) error {
-	format, err := probe.ParseFormat(target.FormatOf(image.Format.String()))
+	format, err := formatOf(target, image)
 	if err != nil {
 		return err
+	}
+	if format == probe.AVIF { // which probe does not read; the pool has looked at its first bytes
+		if r.Format != format.String() || !expected(r.Width, r.Height, target, image) {
+			return fmt.Errorf("%s of %d x %d", r.Format, r.Width, r.Height)
+		}
+		return nil
 	}
 	info, err := probe.Read(bytes.NewReader(r.Data), probe.Limits{Formats: []probe.Format{format}})
 	if err != nil {

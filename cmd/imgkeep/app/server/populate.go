@@ -58,24 +58,31 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 	}
 	done.Bytes = image.Bytes
 	var things []bucket.Making
-	targets := map[bucket.Making]resize.Target{}
+	wanted := map[bucket.Making]thing{}
 	for _, size := range sizes {
-		m, target, err := p.s.making(size, image)
-		if err != nil {
-			return done, err
+		for _, accepted := range p.s.classes(size) {
+			t, converted, err := p.s.variants(size, image, accepted)
+			if err != nil {
+				return done, err
+			}
+			if converted != nil {
+				t = *converted
+			}
+			if _, twice := wanted[t.Making]; !twice {
+				things, wanted[t.Making] = append(things, t.Making), t
+			}
 		}
-		things, targets[m] = append(things, m), target
 	}
 	atOnce := resize.MaxTargets
 	if image.Frames > 1 {
 		atOnce = 1 // see makeMissing
 	}
-	maker := func(ctx context.Context, original io.Reader, n int64, missing []bucket.Making) ([][]byte, error) {
-		var job resize.Job
+	maker := func(ctx context.Context, original io.Reader, n int64, missing []bucket.Making) ([]bucket.Made, error) {
+		var some []thing
 		for _, m := range missing {
-			job.Targets = append(job.Targets, targets[m])
+			some = append(some, wanted[m])
 		}
-		return p.make(ctx, image, original, n, &job)
+		return p.make(ctx, image, original, n, some)
 	}
 	makeChunks := func(atOnce int) error {
 		for some := range slices.Chunk(things, atOnce) {
@@ -87,7 +94,7 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 		return nil
 	}
 	err = makeChunks(atOnce)
-	if errors.Is(err, resize.ErrDeadly) && !errors.Is(err, bucket.ErrDeadly) {
+	if apart(err) {
 		err = makeChunks(1) // to find which it is, and whether the image is at fault
 	}
 	return done, err
@@ -114,14 +121,14 @@ func (s *Server) checkMade(sizes []string) error {
 	return nil
 }
 
-func (p *Populator) make(ctx context.Context, image bucket.Image, original io.Reader, n int64, job *resize.Job) ([][]byte, error) {
+func (p *Populator) make(ctx context.Context, image bucket.Image, original io.Reader, n int64, things []thing) ([]bucket.Made, error) {
 	select {
 	case p.decoders <- struct{}{}:
 		defer func() { <-p.decoders }()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	return p.s.make(ctx, image, original, n, job)
+	return p.s.make(ctx, image, original, n, func() []thing { return things })
 }
 
 // Code is the stable code of an error of Populate, as in X-Imgkeep-Error.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,6 +65,11 @@ type delivery struct {
 	format  probe.Format // of what is sent
 	name    string       // under which it is made; empty: it is the original
 	maker   bucket.Maker
+
+	varies    bool         // with the Accept header
+	accepted  []string     // by the viewer, of the formats in which the size is offered
+	converted probe.Format // in which it is made for him; Unknown: in none but its own
+	makeshift bool         // he would get something else if all went well
 }
 
 // delivery is the answer to a link whose size has been checked.
@@ -96,7 +102,7 @@ func (s *Server) making(size string, image bucket.Image) (m bucket.Making, targe
 			return m, target, err
 		}
 	}
-	m.Format, err = probe.ParseFormat(target.FormatOf(image.Format.String()))
+	m.Format, err = formatOf(target, image)
 	return m, target, err
 }
 
@@ -127,6 +133,9 @@ func (s *Server) deliver(w http.ResponseWriter, r *http.Request, v *visit, d del
 	h.Set("Content-Type", d.format.ContentType())
 	h.Set("ETag", etag(info))
 	h.Set("Cache-Control", "private, max-age="+seconds(s.Signer.MaxAge())+", immutable")
+	if d.varies {
+		h.Set("Vary", "Accept")
+	}
 	s.send(w, r, f, info)
 	return nil
 }
@@ -175,10 +184,10 @@ func (s *Server) handOver(w http.ResponseWriter, r *http.Request, v *visit, d de
 // heat makes a hot link, so that nginx does not ask again. Without it the link
 // is served all the same, so an error is only logged.
 func (s *Server) heat(v *visit, d delivery) {
-	if s.Hot == nil {
+	if s.Hot == nil || d.makeshift {
 		return
 	}
-	if err := s.Hot.Add(d.link.Bucket, d.link.Size, d.link.Signature, d.format.Ext(), s.Store.Path(d.path()), d.expires); err != nil {
+	if err := s.Hot.Add(d.link.Bucket, nginx.Class(d.link.Size, d.accepted), d.link.Signature, d.format.Ext(), s.Store.Path(d.path()), d.expires); err != nil {
 		s.Log.Warn("no hot link made", s.request(v), "error", err)
 	}
 	// Whoever removes images takes their hot links away after that, and may have
@@ -303,6 +312,9 @@ func (w *refusals) WriteHeader(status int) {
 			for _, name := range []string{"ETag", "Last-Modified", "Content-Length"} {
 				h.Del(name)
 			}
+			if status == http.StatusPreconditionFailed {
+				h.Del("Vary")
+			}
 			if status == http.StatusRequestedRangeNotSatisfiable {
 				// net/http leaves it out where the range is malformed.
 				h.Set("Content-Range", fmt.Sprintf("bytes */%d", w.size))
@@ -370,7 +382,8 @@ func (s *Server) info(w http.ResponseWriter, v *visit, image bucket.Image) error
 	}
 	f.Width, f.Height = image.Shown()
 	for _, name := range made {
-		if size, ok := s.sizeOf(strings.TrimSuffix(name, filepath.Ext(name))); ok {
+		size, ok := s.sizeOf(strings.TrimSuffix(name, filepath.Ext(name)))
+		if ok && !slices.Contains(f.Sizes, size) { // one may be there in several formats
 			f.Sizes = append(f.Sizes, size)
 		}
 	}

@@ -62,6 +62,12 @@ type Options struct {
 	Quality int   // of sizes in lossy formats, 1 to 100
 	// Presets are by their names, which are no sizes. They are not changed.
 	Presets map[string]*resize.Preset
+	// Negotiate are the formats in which sizes are made besides their own, for viewers
+	// who accept them, the one that is wanted most first: by the names of presets, and
+	// by nginx.AnySize for all sizes.
+	Negotiate map[string][]string
+	// AVIFQuality is that of sizes in AVIF, 1 to 100. 0: resize.DefaultAVIFQuality.
+	AVIFQuality int
 	// Eager are sizes and presets that are made in the background once an image was
 	// kept for a viewer, at most resize.MaxTargets.
 	Eager []string
@@ -209,7 +215,7 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) err
 	if errors.Is(err, bucket.ErrNotKept) {
 		v.temperature = Cold
 		if l.Size != sign.SizeFull && l.Size != sign.SizeInfo {
-			v.wish = s.wishes.join(wished{l.Bucket, url}, l.Size)
+			v.wish = s.wishes.join(wished{l.Bucket, url}, l.Size, s.accepted(r, l.Size))
 			defer s.wishes.leave(v.wish)
 		}
 		if image, err = s.Store.Keep(r.Context(), l.Bucket, url); err == nil {
@@ -227,6 +233,9 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) err
 		return err
 	}
 	d.expires = expires
+	if err := s.negotiate(r, v, &d); err != nil {
+		return err
+	}
 	return s.deliver(w, r, v, d)
 }
 
