@@ -26,7 +26,7 @@ const (
 	// maxAccept is the longest Accept header that is read, in bytes. What browsers
 	// send has less than 200.
 	maxAccept = 1024
-	// maxOffers keeps the expression that lists all sizes within what nginx reads.
+	// maxOffers keeps the expression that lists sizes within what nginx reads.
 	maxOffers = 3600
 	// weight is a qvalue (RFC 9110, section 12.4.2) that is not 0.
 	weight = `q=(?:1(?:\.0{0,3})?|0\.(?:[1-9][0-9]{0,2}|0[1-9][0-9]?|00[1-9]))`
@@ -118,24 +118,16 @@ func (s Site) offers(format string) bool {
 	return slices.ContainsFunc(s.Offers, func(o Offer) bool { return o.Format == format })
 }
 
-// classOf is the name of the viewer's class, in variables of nginx.
-func classOf(s Site) string {
+// each is a text of nginx with a variable for each format that the site offers. With
+// "takes" it is the name of the viewer's class.
+func each(what string, s Site) string {
 	var b strings.Builder
 	for _, f := range offered {
 		if s.offers(f) {
-			b.WriteString("$imgkeep_takes_" + f)
+			b.WriteString("$imgkeep_" + what + "_" + f)
 		}
 	}
 	return b.String()
-}
-
-// varying is an expression for the places of all sizes that are offered.
-func varying(s Site) string {
-	var all []string
-	for _, o := range s.Offers {
-		all = append(all, o.Sizes...)
-	}
-	return places(all)
 }
 
 // places is an expression for what stands in links before the signature.
@@ -159,6 +151,9 @@ func (s Site) validateOffers(refuse func(field, value, want string)) {
 		case !slices.Contains(s.Extensions, "."+o.Format):
 			refuse("Offers", o.Format, "a format whose extension is among Extensions")
 		}
+		if n := len(places(o.Sizes)); n > maxOffers {
+			refuse("Offers", fmt.Sprintf("of %d bytes", n), fmt.Sprintf("fewer presets, of at most %d bytes together: nginx reads no longer words", maxOffers))
+		}
 		if len(o.Sizes) == 0 {
 			refuse("Offers", o.Format, "at least one size")
 		}
@@ -167,8 +162,5 @@ func (s Site) validateOffers(refuse func(field, value, want string)) {
 				refuse("Offers", size, "1 to 32 of a-z, 0-9, - and _")
 			}
 		}
-	}
-	if n := len(varying(s)); n > maxOffers {
-		refuse("Offers", fmt.Sprintf("of %d bytes", n), fmt.Sprintf("fewer presets, of at most %d bytes together: nginx reads no longer words", maxOffers))
 	}
 }

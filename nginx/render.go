@@ -73,10 +73,10 @@ func render(w io.Writer, data any) error {
 	t := template.New("").Funcs(template.FuncMap{
 		"accepts":      accepts,
 		"alternatives": func(names []string) string { return strings.Join(names, "|") },
-		"class":        classOf,
 		"classes":      classes,
 		"contentType":  func(ext string) string { return contentTypes[ext] },
 		"dir":          filepath.Dir,
+		"each":         each,
 		"join":         func(list []string) string { return strings.Join(list, " ") },
 		"pages":        ErrorPages,
 		"handoff":      func() string { return HeaderHandoff },
@@ -84,7 +84,6 @@ func render(w io.Writer, data any) error {
 		"seconds":      func(d time.Duration) int64 { return int64(d / time.Second) },
 		"places":       places,
 		"trimDot":      func(ext string) string { return strings.TrimPrefix(ext, ".") },
-		"varying":      varying,
 	})
 	name := "site"
 	if _, ok := data.(Main); ok {

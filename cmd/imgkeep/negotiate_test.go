@@ -51,6 +51,7 @@ func negotiating(t testing.TB, more settings) (*world, nginx.Site) {
 	for key, value := range more {
 		w.set(key, value)
 	}
+	site.Timeout += 2 * time.Minute
 	site.Extensions = []string{".jpg", ".png", ".webp", ".gif", ".avif"}
 	site.Offers = []nginx.Offer{{Format: "avif", Sizes: []string{"x"}}, {Format: "webp", Sizes: []string{"x", "photo"}}}
 	return w, site

@@ -122,8 +122,12 @@ func offers(c config.Config) []nginx.Offer {
 
 // patience is the longest that a request can rightly take: a wait for a place and
 // a download, each as long as fetch.timeout, the same with a decoder, and a little
-// for the disk.
+// for the disk. What could not be made in two formats at once takes two decoders more,
+// one after the other.
 func patience(c config.Config) time.Duration {
 	d := 2*c.Fetch.Timeout + 2*c.Resize.Timeout + 10*time.Second
+	if len(offers(c)) > 0 {
+		d += 2 * c.Resize.Timeout
+	}
 	return min(d.Round(time.Second), time.Hour)
 }
