@@ -325,7 +325,7 @@ make_base(picture *p, VipsImage *im, int top, int rows, int width, int height)
  * more bytes in 40% of the time. Filters, and compression 3 instead of 6, make
  * a PNG 28% smaller in the same time. An effort of 3 for a palette, instead of
  * 7, gives 1% more bytes in 40% of the time. An effort of 1 for AVIF gives 7% more
- * bytes than 2 in 36% of the time (140 ms). 0 gives 20% more in a tenth, and is for
+ * bytes than 2 in 36% of the time (140 ms). 0 gives 25% more in an eighth, and is for
  * pictures that would otherwise take seconds. */
 static int
 encode_once(VipsImage *in, gboolean palette, int quality, thumb_target *to)

@@ -125,6 +125,14 @@ func TestLoadersAreBlocked(t *testing.T) {
 			}
 		}
 	}
+	// To write a format is not to read it.
+	r, err := decoder.Resize(toPNG(t, scene(20, 20)), request("png", resize.Target{Size: resize.Size{Height: 10}, Format: "avif"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bimg.NewImage(r[0].Data).Resize(1, 1); err == nil {
+		t.Error("an AVIF was loaded")
+	}
 	if _, err := bimg.NewImage(toPNG(t, scene(20, 20))).Resize(10, 10); err != nil {
 		t.Errorf("png: %v", err)
 	}

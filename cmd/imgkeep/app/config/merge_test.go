@@ -15,6 +15,7 @@ func TestMerge(t *testing.T) {
 		{"", secret, "[sign.secrets]", "[]"},
 		{"", "listen: ':1'\nroot: /x\nsizes: [1]\nresize: {workers: 3, quality: 50}", "[sizes resize.quality]", "[listen root resize.workers]"},
 		{"", "sign: {weeks: 3, timezone: Europe/Berlin}\nfetch: {max_pixels: 5, max_side: 6}", "[sign.timezone fetch.max_side]", "[sign.weeks fetch.max_pixels]"},
+		{"", "resize: {negotiate: [avif], avif_quality: 50, quality: 70}", "[resize.quality resize.avif_quality]", "[resize.negotiate]"},
 		{"", "buckets: [{name: i, hosts: [a.example]}]", "[buckets]", "[]"},
 		{"", "buckets: [{name: i}, {name: f}]", "[]", "[buckets]"},
 		{"store: {min_free: 1}", "store: {min_free: 2, scrub_rate: 3}", "[store.min_free]", "[store.scrub_rate]"},
