@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/probe"
@@ -89,8 +90,12 @@ func atFault(err error) bool {
 }
 
 // apart tells whether things that could not be made together may be made one by one.
-func apart(err error) bool {
-	return errors.Is(err, errTogether) || atFault(err) && !errors.Is(err, bucket.ErrDeadly)
+// What is refused as an image may be so for a conversion only.
+func apart(err error, things []thing) bool {
+	if _, refused := errors.AsType[*resize.ImageError](err); refused {
+		return slices.ContainsFunc(things, func(t thing) bool { return t.plain != probe.Unknown })
+	}
+	return errors.Is(err, errTogether) || errors.Is(err, resize.ErrDeadly) && !errors.Is(err, bucket.ErrDeadly)
 }
 
 // keep says what is to be kept of results.

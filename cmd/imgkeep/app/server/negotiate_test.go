@@ -247,3 +247,45 @@ func TestOrderOfFormats(t *testing.T) {
 		}
 	}
 }
+
+// Populate makes what all classes get, from one decoding; and one by one where a
+// conversion is refused, but not where it is the image.
+func TestPopulateConverts(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fails func(formats []string) bool
+		jobs  []string
+		made  int
+	}{
+		{"well", func([]string) bool { return false }, []string{"jpeg+webp"}, 2},
+		{"no WebP can be made", func(f []string) bool { return slices.Contains(f, "webp") }, []string{"jpeg+webp", "jpeg", "webp"}, 2},
+		{"broken", func([]string) bool { return true }, []string{"jpeg+webp", "jpeg"}, 0},
+	} {
+		s, made := negotiating(t, nil)
+		made["jpeg"], made["webp"] = toJPEG(t, 17, 11), webp(t, "lossy.webp", 0)
+		well := s.decoder.answer
+		s.decoder.answer = func(source []byte, j resize.Job) ([]resize.Result, error) {
+			var formats []string
+			for _, target := range j.Targets {
+				formats = append(formats, target.FormatOf(j.Format))
+			}
+			if c.fails(formats) {
+				return nil, &resize.ImageError{Detail: "by this test"}
+			}
+			return well(source, j)
+		}
+		p, err := server.NewPopulator(server.Options{
+			Store: s.store, Resizer: s.decoder, Sizes: []int{11}, Negotiate: map[string][]string{nginx.AnySize: {"webp"}},
+		}, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done, err := p.Populate(t.Context(), "i", s.origin.put("cat", toJPEG(t, 34, 22)), []string{"11x"})
+		if done.Made != c.made || (err == nil) != (c.made > 0) {
+			t.Errorf("%s: %d made, %v", c.name, done.Made, err)
+		}
+		if jobs := s.formats(); !slices.Equal(jobs, c.jobs) {
+			t.Errorf("%s: jobs %q, want %q", c.name, jobs, c.jobs)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -94,7 +95,7 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 		return nil
 	}
 	err = makeChunks(atOnce)
-	if apart(err) {
+	if apart(err, slices.Collect(maps.Values(wanted))) {
 		err = makeChunks(1) // to find which it is, and whether the image is at fault
 	}
 	return done, err
