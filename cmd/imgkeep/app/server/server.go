@@ -114,6 +114,9 @@ func newServer(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	o.Sizes, o.Presets, o.Eager = slices.Clone(o.Sizes), maps.Clone(o.Presets), slices.Clone(o.Eager)
 	listed := resize.Listed{Sides: o.Sizes, Presets: slices.Sorted(maps.Keys(o.Presets))}
 	s := &Server{Options: o, listed: listed, digests: map[string]string{}, begun: strconv.FormatInt(o.Now().UnixMilli(), 36)}
@@ -130,9 +133,6 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Current == nil {
 		o.Current = func() bool { return true }
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := newServer(o)
 	if err := s.checkMade(o.Eager); err != nil {
