@@ -289,23 +289,33 @@ func (f *Fetcher) Fetch(ctx context.Context, r Request, dst io.Writer) (Result, 
 	return Result{}, err
 }
 
-// fetchRemote follows a URL to its end.
-func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (Result, error) {
+// fetchRemote fetches what a URL leads to.
+func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (res Result, err error) {
+	err = f.follow(ctx, r, func(ctx context.Context, to target) (location string, err error) {
+		res, location, err = f.visit(ctx, to, r, dst)
+		return location, err
+	})
+	return res, err
+}
+
+// follow visits a URL, and where redirects lead from there, until a visit returns
+// no location, or an error.
+func (f *Fetcher) follow(ctx context.Context, r Request, visit func(context.Context, target) (location string, err error)) error {
 	var hosts *hostSet
 	if len(r.Hosts) > 0 {
 		hosts = newHostSet(r.Hosts)
 	}
 	to, err := f.target(nil, r.URL, hosts)
 	if err != nil {
-		return Result{}, err
+		return err
 	}
 	if r.Denied != nil && r.Denied(to.host) {
-		return Result{}, errorf(Denied, to.host, "host is denied by the operator")
+		return errorf(Denied, to.host, "host is denied by the operator")
 	}
 	p := f.placeFor(r)
 	defer p.release()
 	if err := f.enterSite(ctx, p, to); err != nil {
-		return Result{}, err
+		return err
 	}
 	// The clock starts with the work. Waiting for a place is not the origin's
 	// fault.
@@ -314,28 +324,28 @@ func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (Re
 	seen := map[string]bool{}
 	for {
 		seen[to.url.String()] = true
-		res, location, err := f.visit(ctx, to, r, dst)
+		location, err := visit(ctx, to)
 		if err != nil || location == "" {
-			return res, err
+			return err
 		}
 		// One redirect more than allowed is not followed, nor looked at.
 		if len(seen) > f.o.MaxRedirects {
-			return Result{}, errorf(Failed, to.host, "more than %d redirects", f.o.MaxRedirects)
+			return errorf(Failed, to.host, "more than %d redirects", f.o.MaxRedirects)
 		}
 		from := to
 		if to, err = f.target(from.url, location, hosts); err != nil {
-			return Result{}, redirected(from, err)
+			return redirected(from, err)
 		}
 		if r.Denied != nil && r.Denied(to.host) {
-			return Result{}, redirected(from, errorf(Denied, to.host, "host is denied by the operator"))
+			return redirected(from, errorf(Denied, to.host, "host is denied by the operator"))
 		}
 		if seen[to.url.String()] {
-			return Result{}, errorf(Failed, from.host, "redirects in a loop")
+			return errorf(Failed, from.host, "redirects in a loop")
 		}
 		// A redirect to another site counts there: a hundred hosts that all lead
 		// to one victim are no way around the limit for that one.
 		if err := f.enterSite(ctx, p, to); err != nil {
-			return Result{}, err
+			return err
 		}
 	}
 }

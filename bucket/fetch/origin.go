@@ -22,7 +22,7 @@ func (f *Fetcher) visit(ctx context.Context, to target, r Request, dst io.Writer
 	impatience := time.AfterFunc(f.o.HeaderTimeout, func() { cancel(errHeaderTimeout) })
 	defer impatience.Stop()
 
-	resp, err := f.send(ctx, to, r.Limits.Formats)
+	resp, err := f.send(ctx, to, http.MethodGet, r.Limits.Formats, "")
 	if err != nil {
 		return Result{}, "", sendError(ctx, to.host, err)
 	}
@@ -49,12 +49,13 @@ func (f *Fetcher) visit(ctx context.Context, to target, r Request, dst io.Writer
 	return Result{Info: info, Bytes: n, FinalURL: to.url.String()}, "", nil
 }
 
-// send sends the request. Its header has nothing in it that differs between two
-// viewers of the same bucket, and what a profile adds goes to its own hosts only.
-func (f *Fetcher) send(ctx context.Context, to target, formats []probe.Format) (*http.Response, error) {
+// send sends the request, for a range of bytes if one is given. Its header has
+// nothing in it that differs between two viewers of the same bucket, and what a
+// profile adds goes to its own hosts only.
+func (f *Fetcher) send(ctx context.Context, to target, method string, formats []probe.Format, span string) (*http.Response, error) {
 	p := f.profileOf(to.host)
 	req := (&http.Request{
-		Method: http.MethodGet,
+		Method: method,
 		URL:    to.url,
 		Header: http.Header{
 			"User-Agent": {p.userAgent},
@@ -66,6 +67,9 @@ func (f *Fetcher) send(ctx context.Context, to target, formats []probe.Format) (
 	}).WithContext(context.WithValue(ctx, fetchKey{}, ctx))
 	if p.referer != "" {
 		req.Header.Set("Referer", p.referer)
+	}
+	if span != "" {
+		req.Header.Set("Range", span)
 	}
 	if p.plain == nil || to.url.Scheme != "http" {
 		return p.direct.RoundTrip(req)

@@ -1,0 +1,94 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"imgkeep/bucket/probe"
+)
+
+// Alive asks whether the image of a URL is still at its origin, without
+// downloading it: nil says that it is. It asks by HEAD, and by a GET of the first
+// bytes only where HEAD is refused or leaves open whether there is an image. All
+// rules of Fetch hold: guard, hosts, redirects, removed pictures known by a URL or
+// an ETag, places, times. Of r it heeds URL, Hosts, Denied, Limits.Formats and Place.
+//
+// Errors are those of Fetch: Gone and NotImage say that the image is not there any
+// more; Timeout, and Failed without a Status, that nobody answers there; Blocked,
+// Failed with a Status, Refused, Denied and Busy leave it open. A local URL is
+// Refused: it has no origin.
+//
+// It does not promise that the bytes are still the same ones.
+func (f *Fetcher) Alive(ctx context.Context, r Request) error {
+	if isLocal(r.URL) {
+		return errorf(Refused, "", "a local file has no origin")
+	}
+	err := f.follow(ctx, r, func(ctx context.Context, to target) (string, error) {
+		location, open, err := f.glance(ctx, to, http.MethodHead, r.Limits.Formats)
+		if open {
+			location, _, err = f.glance(ctx, to, http.MethodGet, r.Limits.Formats)
+		}
+		return location, err
+	})
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// glanceBytes is how much of an image is asked for: enough to recognise any.
+const glanceBytes = 512
+
+// glance asks one origin, once. open says that it has not answered the question.
+func (f *Fetcher) glance(ctx context.Context, to target, method string, formats []probe.Format) (location string, open bool, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	impatience := time.AfterFunc(f.o.HeaderTimeout, func() { cancel(errHeaderTimeout) })
+	defer impatience.Stop()
+	span := ""
+	if method == http.MethodGet {
+		span = "bytes=0-511" // glanceBytes
+	}
+	resp, err := f.send(ctx, to, method, formats, span)
+	if err != nil {
+		return "", false, sendError(ctx, to.host, err)
+	}
+	defer resp.Body.Close() // and the connection, if the origin sends all of it
+	if method == http.MethodHead && refusesHead(resp.StatusCode) {
+		return "", true, nil
+	}
+	if resp.StatusCode == http.StatusPartialContent && method == http.MethodGet {
+		resp.StatusCode = http.StatusOK
+	}
+	if location, err = f.judgeHeader(to.host, resp); err != nil || location != "" {
+		return location, false, err
+	}
+	if method == http.MethodHead {
+		// A page in the place of an image is what many send for one that is gone.
+		return "", !strings.HasPrefix(strings.ToLower(resp.Header.Get("Content-Type")), "image/"), nil
+	}
+	head, err := io.ReadAll(io.LimitReader(resp.Body, glanceBytes))
+	if err != nil {
+		return "", false, sendError(ctx, to.host, err)
+	}
+	e := errorf(NotImage, to.host, "what is there is no image")
+	e.Status, e.Head = resp.StatusCode, head[:min(len(head), MaxHead)]
+	if _, err := probe.NewScanner(probe.Limits{}).Write(head); errors.Is(err, probe.ErrType) || len(head) == 0 {
+		return "", false, e
+	}
+	return "", false, nil
+}
+
+// refusesHead tells whether a status may be about the method. Servers that know no
+// HEAD say so in many ways; what is gone or moved is so for any method.
+func refusesHead(status int) bool {
+	switch status {
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented:
+		return true
+	}
+	return false
+}
