@@ -3,6 +3,7 @@ package bucket
 import (
 	"encoding/base64"
 	"fmt"
+	"log/slog"
 )
 
 // Digest is the SHA-256 of an image's bytes, and its name for good.
@@ -14,6 +15,9 @@ const digestLen = 43 // of base64url without padding
 func (d Digest) String() string {
 	return base64.RawURLEncoding.EncodeToString(d[:])
 }
+
+// LogValue is what a log says of a digest, as JSON too: what String says.
+func (d Digest) LogValue() slog.Value { return slog.StringValue(d.String()) }
 
 // ParseDigest reads what String writes, and nothing else: of the spellings that
 // decode to the same bytes only that one is the name of a file.

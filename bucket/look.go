@@ -307,6 +307,7 @@ type Stats struct {
 	Hosts   []HostTally      `json:"hosts"` // those with the most bytes, at most 20
 	Blocks  int              `json:"blocks"`
 	Index   Figures          `json:"index"`
+	LinkRot *LinkRot         `json:"link_rot,omitempty"` // nil: no origin was ever asked
 }
 
 // Tally are figures of some images.
@@ -372,6 +373,9 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 	defer done()
 	r := Stats{Buckets: map[string]Tally{}, All: newTally(), Hosts: []HostTally{}}
 	if r.Index, err = s.index.Figures(); err != nil {
+		return r, err
+	}
+	if r.LinkRot, err = s.LinkRot(); err != nil {
 		return r, err
 	}
 	hosts := map[string]*HostTally{}

@@ -75,7 +75,7 @@ func readJournalLines(root, bucket string) iter.Seq2[journalLine, error] {
 			return
 		}
 		for _, name := range files {
-			for line, err := range readJournalFile(root, bucket, name) {
+			for line, err := range readJournalFile(root, bucket, name, 0) {
 				if !yield(line, err) || err != nil {
 					return
 				}
@@ -84,7 +84,9 @@ func readJournalLines(root, bucket string) iter.Seq2[journalLine, error] {
 	}
 }
 
-func readJournalFile(root, bucket, name string) iter.Seq2[journalLine, error] {
+// readJournalFile reads one file of it from an offset at which a line begins. The
+// lines' numbers count from there.
+func readJournalFile(root, bucket, name string, from int64) iter.Seq2[journalLine, error] {
 	return func(yield func(journalLine, error) bool) {
 		f, err := os.Open(filepath.Join(root, name))
 		if err != nil {
@@ -92,8 +94,12 @@ func readJournalFile(root, bucket, name string) iter.Seq2[journalLine, error] {
 			return
 		}
 		defer f.Close()
+		if _, err := f.Seek(from, io.SeekStart); err != nil {
+			yield(journalLine{}, err)
+			return
+		}
 		in := bufio.NewReaderSize(f, maxLine)
-		line := journalLine{file: name}
+		line := journalLine{file: name, end: from}
 		for {
 			line.number++
 			text, err := in.ReadSlice('\n')

@@ -511,6 +511,9 @@ func TestFloors(t *testing.T) {
 
 func TestDigest(t *testing.T) {
 	d := Digest(sha256.Sum256([]byte("x")))
+	if got := d.LogValue().String(); got != d.String() {
+		t.Errorf("a log says %s", got)
+	}
 	if got, err := ParseDigest(d.String()); err != nil || got != d {
 		t.Errorf("%s is read as %s, %v", d, got, err)
 	}

@@ -15,7 +15,8 @@ import (
 // downloading it: nil says that it is. It asks by HEAD, and by a GET of the first
 // bytes only where HEAD is refused or leaves open whether there is an image. All
 // rules of Fetch hold: guard, hosts, redirects, removed pictures known by a URL or
-// an ETag, places, times. Of r it heeds URL, Hosts, Denied, Limits.Formats and Place.
+// an ETag, times, and places: as nobody waits for the answer, it takes one as Reserve
+// does. Of r it heeds URL, Hosts, Denied and Limits.Formats.
 //
 // Errors are those of Fetch: Gone and NotImage say that the image is not there any
 // more; Timeout, and Failed without a Status, that nobody answers there; Blocked,
@@ -27,7 +28,13 @@ func (f *Fetcher) Alive(ctx context.Context, r Request) error {
 	if isLocal(r.URL) {
 		return errorf(Refused, "", "a local file has no origin")
 	}
-	err := f.follow(ctx, r, func(ctx context.Context, to target) (string, error) {
+	place, err := f.Reserve(ctx, r.URL)
+	if err != nil {
+		return err
+	}
+	defer place.Release()
+	r.Place = place
+	err = f.follow(ctx, r, func(ctx context.Context, to target) (string, error) {
 		location, open, err := f.glance(ctx, to, http.MethodHead, r.Limits.Formats)
 		if open {
 			location, _, err = f.glance(ctx, to, http.MethodGet, r.Limits.Formats)

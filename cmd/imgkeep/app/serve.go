@@ -109,6 +109,11 @@ func (a *app) serve(ctx context.Context, c config.Config, load func() (config.Co
 		return err
 	}
 	defer stopCare()
+	stopOrigins, err := parts.watchOrigins(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer stopOrigins()
 	stopMetrics, err := serveMetrics(c, parts.metrics.Handler(), log)
 	if err != nil {
 		return err
@@ -131,6 +136,7 @@ func (a *app) serve(ctx context.Context, c config.Config, load func() (config.Co
 	stop() // a second signal ends the process
 	log.Info("stopping", "at most", c.ShutdownTimeout)
 	stopCare()
+	stopOrigins()
 	notify(log, daemon.SdNotifyStopping)
 	deadline, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
 	defer cancel()

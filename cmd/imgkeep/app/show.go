@@ -136,7 +136,8 @@ func newStatsCommand(a *app) *cobra.Command {
 		Use: "stats", GroupID: groupLook,
 		Short: "Count what is kept",
 		Long: `Stats counts images, URLs and bytes by bucket, type, host and week, what sharing
-saves, failures by class, and blocks. It reads index and journals: some seconds for
+saves, failures by class, blocks, and what the origins say of what is kept, where the
+server asks them (linkrot.interval). It reads index and journals: some seconds for
 a million images.`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -192,6 +193,24 @@ func statsText(s bucket.Stats) string {
 	}
 	for _, class := range slices.Sorted(maps.Keys(s.All.Failures)) {
 		fmt.Fprintf(&b, "failed     %s  %s URLs\n", class, number(s.All.Failures[class]))
+	}
+	if s.LinkRot != nil {
+		origins := func(name string, p *bucket.LinkRotPass, when time.Time) {
+			if p == nil {
+				return
+			}
+			fmt.Fprintf(&b, "origins    %s", name)
+			for _, state := range bucket.OriginStates() {
+				fmt.Fprintf(&b, " %s %s,", number(p.All[state]), state)
+			}
+			fmt.Fprintf(&b, " since %s\n", when.Format(time.RFC3339))
+		}
+		if last := s.LinkRot.Last; last != nil {
+			origins("asked:", last, last.Began)
+		}
+		if now := s.LinkRot.Now; now != nil {
+			origins("being asked:", now, now.Began)
+		}
 	}
 	fmt.Fprintf(&b, "blocks     %s\nindex      %s\n", number(s.Blocks), figures(s.Index))
 	return b.String()

@@ -45,6 +45,7 @@ type Config struct {
 	Approve Approve  `yaml:"approve"`
 	Resize  Resize   `yaml:"resize"`
 	Store   Store    `yaml:"store"`
+	LinkRot LinkRot  `yaml:"linkrot"`
 	Nginx   Nginx    `yaml:"nginx"`
 	Metrics Metrics  `yaml:"metrics"`
 	Log     Log      `yaml:"log"`
@@ -220,6 +221,15 @@ type Store struct {
 	ScrubRate ByteSize `yaml:"scrub_rate"`
 }
 
+// LinkRot is about asking origins whether they still have what is kept.
+type LinkRot struct {
+	// Interval is how long the server waits from the end of one pass to the
+	// beginning of the next. 0: it does not ask.
+	Interval time.Duration `yaml:"interval"`
+	// Rate is how many URLs are asked in a second, at most.
+	Rate int `yaml:"rate"`
+}
+
 // Nginx is about serving through nginx.
 type Nginx struct {
 	// Hot is the folder, on tmpfs, of the symbolic links that nginx serves by.
@@ -301,7 +311,8 @@ func Default() Config {
 			MaxMemory:       2 * gibibyte,
 			AnimationExcess: "first",
 		},
-		Store: Store{MinFree: gibibyte, MinFreeInodes: 10_000, ScrubInterval: 30 * 24 * time.Hour, ScrubRate: 8 * mebibyte},
+		Store:   Store{MinFree: gibibyte, MinFreeInodes: 10_000, ScrubInterval: 30 * 24 * time.Hour, ScrubRate: 8 * mebibyte},
+		LinkRot: LinkRot{Rate: 1},
 		Nginx: Nginx{
 			Hot:        "/run/imgkeep/hot",
 			MaxLinks:   250_000,

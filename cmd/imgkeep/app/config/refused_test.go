@@ -26,7 +26,7 @@ func TestFileRefused(t *testing.T) {
 		{"buckets: [{name: i, host: [a.com]}]", "imgkeep.yaml:1: buckets[0].host: there is no such key; did you mean buckets[0].hosts?"},
 		{"log: {1: x}", "imgkeep.yaml:1: log.1: there is no such key; want one of format, level"},
 		{"log: {[a]: x}", "imgkeep.yaml: yaml: invalid map key: []interface {}{\"a\"}"},
-		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of admin, approve, base_url, buckets, fetch, formats, handoff, listen, log, metrics, nginx, placeholder, presets, resize, root, shutdown_timeout, sign, sizes, store|" +
+		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of admin, approve, base_url, buckets, fetch, formats, handoff, linkrot, listen, log, metrics, nginx, placeholder, presets, resize, root, shutdown_timeout, sign, sizes, store|" +
 			"imgkeep.yaml:2: log.<<: there is no such key; want one of format, level"},
 
 		// Shapes.
@@ -198,6 +198,9 @@ func TestRanges(t *testing.T) {
 		{"resize.sandbox", "''", "auto", "require", "on"},
 		{"resize.sandbox", "false", "off", "", ""},
 		{"resize.max_memory", "268435455", "256MiB", "1TiB", "1099511627777"},
+		{"linkrot.interval", "23h", "24h", "87600h", "87601h"},
+		{"linkrot.interval", "-1s", "0", "", ""},
+		{"linkrot.rate", "0", "1", "1000", "1001"},
 		{"store.min_free", "-1", "0", "1024TiB", "1125899906842625"},
 		{"store.min_free_inodes", "-1", "0", "1099511627776", "1099511627777"},
 		{"nginx.max_links", "0", "1", "100000000", "100000001"},

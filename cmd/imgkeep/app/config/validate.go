@@ -110,6 +110,10 @@ func (c *Config) validate(p *problems) {
 	between(p, "store.min_free_inodes", c.Store.MinFreeInodes, 0, 1<<40)
 	between(p, "store.scrub_interval", c.Store.ScrubInterval, 0, 10*365*24*time.Hour)
 	between(p, "store.scrub_rate", c.Store.ScrubRate, 0, tebibyte)
+	if c.LinkRot.Interval != 0 { // off, or polite
+		between(p, "linkrot.interval", c.LinkRot.Interval, 24*time.Hour, 10*365*24*time.Hour)
+	}
+	between(p, "linkrot.rate", c.LinkRot.Rate, 1, 1000)
 	c.Nginx.validate(p)
 	oneOf(p, "log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf(p, "log.format", c.Log.Format, "text", "json")

@@ -16,7 +16,7 @@ import (
 
 var (
 	metricName = regexp.MustCompile(`\bimgkeep_[a-z_]+`)
-	labelValue = regexp.MustCompile(`\b(code|class|temperature|reason|kind)(=~|!~|=|!=)"([^"]*)"`)
+	labelValue = regexp.MustCompile(`\b(code|class|temperature|reason|kind|state|verb|result)(=~|!~|=|!=)"([^"]*)"`)
 )
 
 // series maps the names that can be asked for to the values of their labels.

@@ -50,6 +50,10 @@ type Metrics struct {
 	findings   *prometheus.GaugeVec
 	remaining  prometheus.Gauge
 	scrubEnded prometheus.Gauge
+
+	originChecks map[bucket.OriginState]prometheus.Counter
+	origins      *prometheus.GaugeVec
+	originsEnded prometheus.Gauge
 }
 
 // New returns metrics of a program of this version.
@@ -101,6 +105,15 @@ func New(version string) *Metrics {
 	}
 	m.remaining = m.gauge("scrub_findings_remaining", "Findings of the last scrub that ended which were not repaired.").WithLabelValues()
 	m.scrubEnded = m.gauge("scrub_ended_timestamp_seconds", "When the last scrub of this process ended, as Unix time; 0: none has.").WithLabelValues()
+
+	checks := m.counters("origin_checks_total", "URLs whose origins were asked whether they still have the image, by what they said.", "state")
+	m.origins = m.gauge("origins", "URLs that are kept, by what their origins said in the last pass that ended.", "state")
+	m.originChecks = map[bucket.OriginState]prometheus.Counter{}
+	for _, state := range bucket.OriginStates() {
+		m.originChecks[state] = checks.WithLabelValues(string(state))
+		m.origins.WithLabelValues(string(state))
+	}
+	m.originsEnded = m.gauge("origins_ended_timestamp_seconds", "When the last pass through all origins ended, as Unix time; 0: none has.").WithLabelValues()
 	return m
 }
 
@@ -142,6 +155,17 @@ func (m *Metrics) Scrubbed(r bucket.ScrubReport, at time.Time) {
 	}
 	m.remaining.Set(float64(r.Remain))
 	m.scrubEnded.Set(float64(at.Unix()))
+}
+
+// OriginAsked counts a URL whose origin was asked.
+func (m *Metrics) OriginAsked(state bucket.OriginState) { m.originChecks[state].Inc() }
+
+// OriginsAsked notes what a pass that has ended has found.
+func (m *Metrics) OriginsAsked(p bucket.LinkRotPass) {
+	for _, state := range bucket.OriginStates() {
+		m.origins.WithLabelValues(string(state)).Set(float64(p.All[state]))
+	}
+	m.originsEnded.Set(float64(p.Ended.Unix()))
 }
 
 // Origin returns an origin whose fetches are counted.

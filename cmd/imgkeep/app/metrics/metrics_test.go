@@ -153,6 +153,16 @@ func TestScrubbed(t *testing.T) {
 	has(t, read(t, m), `imgkeep_scrub_findings{kind="corrupt"} 0`, `imgkeep_scrub_findings{kind="missing"} 4`, "imgkeep_scrub_findings_remaining 3", "imgkeep_scrub_ended_timestamp_seconds 1.795e+09")
 }
 
+func TestOrigins(t *testing.T) {
+	m := New("1.2.3")
+	has(t, read(t, m), `imgkeep_origins{state="gone"} 0`, `imgkeep_origin_checks_total{state="alive"} 0`, "imgkeep_origins_ended_timestamp_seconds 0")
+	m.OriginAsked(bucket.OriginGone)
+	m.OriginAsked(bucket.OriginGone)
+	m.OriginsAsked(bucket.LinkRotPass{All: map[bucket.OriginState]int{bucket.OriginGone: 5, bucket.OriginAlive: 9}, Ended: time.Unix(1795000000, 0)})
+	m.OriginsAsked(bucket.LinkRotPass{All: map[bucket.OriginState]int{bucket.OriginGone: 6}, Ended: time.Unix(1796000000, 0)})
+	has(t, read(t, m), `imgkeep_origin_checks_total{state="gone"} 2`, `imgkeep_origins{state="gone"} 6`, `imgkeep_origins{state="alive"} 0`, "imgkeep_origins_ended_timestamp_seconds 1.796e+09")
+}
+
 // Counting a request takes no memory: a warm one is microseconds.
 func TestAnsweredIsCheap(t *testing.T) {
 	m := New("1.2.3")
