@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"imgkeep/bucket/index"
@@ -29,6 +30,71 @@ var (
 // is false. Other bytes are not replaced: ErrTaken. An error of r is returned
 // wrapped.
 func (s *Store) Add(bucket, url string, r io.Reader) (_ Image, added bool, err error) {
+	return s.add(bucket, url, func(b Bucket, seen io.Writer) (tmp *os.File, n int64, err error) {
+		if tmp, err = s.temp("added-*"); err != nil {
+			return nil, 0, err
+		}
+		if b.MaxBytes > 0 {
+			r = &limited{r: r, left: b.MaxBytes}
+		}
+		n, err = io.Copy(io.MultiWriter(diskWriter{s.disk, tmp}, seen), r)
+		return tmp, n, err
+	})
+}
+
+// AddFile is Add for a file that somebody has on the store's file system. It is not
+// copied: the store gets another name of it, a hard link, and whoever has path may
+// remove that one or keep it. What the store keeps is never written to, so neither
+// must be what is behind path; it is made read-only (mode 0444), and nothing else
+// of it is changed. That it may be linked, and its mode changed, is up to the system:
+// errors wrap fs.ErrPermission, or syscall.EXDEV where it lies on another file system.
+func (s *Store) AddFile(bucket, url, path string) (_ Image, added bool, err error) {
+	return s.add(bucket, url, func(b Bucket, seen io.Writer) (*os.File, int64, error) {
+		// A name of our own first: what is looked at is then what is kept, whatever
+		// path becomes meanwhile.
+		tmp, err := s.tempLink(path)
+		if err != nil {
+			return nil, 0, err
+		}
+		var r io.Reader = tmp
+		if b.MaxBytes > 0 {
+			r = &limited{r: r, left: b.MaxBytes}
+		}
+		n, err := io.Copy(seen, r)
+		return tmp, n, err
+	})
+}
+
+// tempLink makes another name of a file in tmp, and opens it.
+func (s *Store) tempLink(path string) (*os.File, error) {
+	tmp, err := s.temp("linked-*")
+	if err != nil {
+		return nil, err
+	}
+	tmp.Close()
+	name := tmp.Name() // which nobody else has
+	if err := s.disk.RemoveAll(name); err != nil {
+		return nil, err
+	}
+	if err := s.disk.Link(path, name); err != nil {
+		return nil, err
+	}
+	info, err := os.Lstat(name)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	if err == nil {
+		tmp, err = openFile(name)
+	}
+	if err != nil {
+		s.disk.RemoveAll(name)
+		return nil, err
+	}
+	return tmp, nil
+}
+
+// add keeps what bring brings: a file in tmp, and its bytes to seen.
+func (s *Store) add(bucket, url string, bring func(b Bucket, seen io.Writer) (tmp *os.File, n int64, err error)) (_ Image, added bool, err error) {
 	done, err := s.begin()
 	if err != nil {
 		return Image{}, false, err
@@ -48,21 +114,16 @@ func (s *Store) Add(bucket, url string, r io.Reader) (_ Image, added bool, err e
 	if err := s.hasRoom(); err != nil {
 		return Image{}, false, err
 	}
-	tmp, err := s.temp("added-*")
-	if err != nil {
-		return Image{}, false, err
-	}
-	defer tmp.Close()
-	defer s.disk.RemoveAll(tmp.Name())
 	hash := sha256.New()
 	scanner := probe.NewScanner(c.limits)
-	if b.MaxBytes > 0 {
-		r = &limited{r: r, left: b.MaxBytes}
-	}
 	// The scanner last: what it refuses has been written for nothing, but an
 	// error of the disk is not taken for the image's.
 	var refusal error
-	n, err := io.Copy(io.MultiWriter(diskWriter{s.disk, tmp}, hash, verdict{scanner, &refusal}), r)
+	tmp, n, err := bring(b, io.MultiWriter(hash, verdict{scanner, &refusal}))
+	if tmp != nil {
+		defer tmp.Close()
+		defer s.disk.RemoveAll(tmp.Name())
+	}
 	switch {
 	case refusal != nil:
 		return Image{}, false, refusal

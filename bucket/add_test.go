@@ -3,13 +3,17 @@ package bucket
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"image"
 	"image/png"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/iotest"
 
@@ -159,5 +163,97 @@ func TestAddTwice(t *testing.T) {
 	}
 	if taken != 10 {
 		t.Errorf("%d were told that it is taken, want 10", taken)
+	}
+}
+
+// A file that is taken over by a link is the store's and the source's: the same
+// bytes, once, read-only. What is not kept is left as it was.
+func TestAddFile(t *testing.T) {
+	root, dir := t.TempDir(), t.TempDir()
+	var refuse error // of the next links to a file in dir
+	d := newStepDisk(func(s step, do func() error) error {
+		if s.op == "Link" && strings.Contains(s.path, "linked-") && refuse != nil {
+			return refuse
+		}
+		return do()
+	})
+	s := openStore(t, Options{Root: root, Origin: newOrigin(), MaxBytes: int64(len(dot)) + 1, disk: d})
+	put := func(name string, data []byte) (path string) {
+		t.Helper()
+		path = filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	mode := func(path string) fs.FileMode {
+		t.Helper()
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Mode()
+	}
+	path := put("dot", dot)
+	image, added, err := s.AddFile("i", addedURL, path)
+	if err != nil || !added || image.Bytes != int64(len(dot)) || image.Digest != sha256.Sum256(dot) {
+		t.Fatalf("%+v, %v, %v", image, added, err)
+	}
+	a, errA := os.Stat(path)
+	b, errB := os.Stat(s.Path(image.File()))
+	if errA != nil || errB != nil || !os.SameFile(a, b) || mode(path) != imageMode {
+		t.Errorf("not one file: %v, %v, %v", errA, errB, mode(path))
+	}
+	// The same again, and under another URL: what is there is used.
+	if again, added, err := s.AddFile("i", addedURL, path); again != image || added || err != nil {
+		t.Errorf("again: %+v, %v, %v", again, added, err)
+	}
+	if other, added, err := s.AddFile("i", urlA, put("copy", dot)); other.File() != image.File() || !added || err != nil {
+		t.Errorf("another URL: %+v, %v, %v", other, added, err)
+	}
+	// The source may go, and the store keeps it.
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if got := content(t, s, image); got != string(dot) {
+		t.Errorf("%d bytes", len(got))
+	}
+	// Nor does what is removed here go there.
+	copied := put("third", append(bytes.Clone(dot), '\n'))
+	if _, _, err := s.AddFile("i", urlB, copied); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Purge(t.Context(), Target{URL: urlB}, RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(copied); err != nil || len(data) != len(dot)+1 {
+		t.Errorf("the source went too: %v", err)
+	}
+
+	if err := os.Symlink(put("target", dot), filepath.Join(dir, "symlink")); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		path string
+		want error
+	}{
+		"a page":        {put("page", []byte("<html>")), probe.ErrType},
+		"cut off":       {put("cut", dot[:len(dot)-1]), probe.ErrTruncated},
+		"two too many":  {put("large", append(bytes.Clone(dot), 0, 0)), ErrTooLarge},
+		"another image": {put("other", append(bytes.Clone(dot), '\r')), ErrTaken},
+		"nothing":       {filepath.Join(dir, "nothing"), fs.ErrNotExist},
+		"a symlink":     {filepath.Join(dir, "symlink"), nil},
+	} {
+		if _, added, err := s.AddFile("i", addedURL, c.path); err == nil || c.want != nil && !errors.Is(err, c.want) || added {
+			t.Errorf("%s: %v, %v; want %v", name, added, err, c.want)
+		}
+		if c.want != nil && c.want != fs.ErrNotExist && mode(c.path) != 0o600 {
+			t.Errorf("%s: it has mode %v now", name, mode(c.path))
+		}
+	}
+	for _, refuse = range []error{syscall.EXDEV, fs.ErrPermission} {
+		if _, _, err := s.AddFile("i", "https://example.com/new", put("new", dot)); !errors.Is(err, refuse) {
+			t.Errorf("%v: %v", refuse, err)
+		}
 	}
 }
