@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -192,6 +194,88 @@ func TestImport(t *testing.T) {
 				t.Errorf("scrub: status %d: %s%s", status, out, errs)
 			}
 		})
+	}
+}
+
+// In place: the images are the same files as before, under two names or, with
+// --remove, under their new one, and answer the same links. What cannot be kept stays
+// as it was.
+func TestImportLink(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	old := oldStore{t, filepath.Join(w.dir, "old")}
+	images := map[string][]byte{}
+	paths := map[string]string{}
+	for n := range 10 {
+		ext := plain(fmt.Sprintf("%s/pictures/%d", w.origin.URL, n))
+		images[ext] = append(photo(t, 30, 20), byte(n))
+		paths[ext] = old.put("i", ext, images[ext])
+	}
+	page := old.put("i", plain(w.origin.URL+"/pictures/page"), []byte("<html>"))
+	inode := func(path string) os.FileInfo {
+		t.Helper()
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	kept := func() (all []os.FileInfo) {
+		for _, path := range w.originals("i") {
+			all = append(all, inode(filepath.Join(w.root(), path)))
+		}
+		return all
+	}
+	was := map[string]os.FileInfo{}
+	for ext, path := range paths {
+		was[ext] = inode(path)
+	}
+	s := w.start()
+	if _, errs, status := w.imgkeep("import", "--link", old.dir); status != 2 || !strings.Contains(errs, "--link does not go with a running server") || len(kept()) != 0 {
+		t.Errorf("while a server runs: status %d: %s", status, errs)
+	}
+	s.stop()
+	if out, errs, status := w.imgkeep("import", "--link", old.dir); status != 3 || !strings.Contains(out, "11 images in ") || !strings.Contains(out, ": 10 kept now") {
+		t.Fatalf("status %d: %s%s", status, out, errs)
+	}
+	same := func() {
+		t.Helper()
+		now := kept()
+		for ext := range paths {
+			if !slices.ContainsFunc(now, func(i os.FileInfo) bool { return os.SameFile(i, was[ext]) }) {
+				t.Errorf("%s was copied", ext)
+			}
+		}
+	}
+	same()
+	for ext, path := range paths {
+		if data, err := os.ReadFile(path); err != nil || !bytes.Equal(data, images[ext]) || !inode(path).ModTime().Equal(was[ext].ModTime()) {
+			t.Errorf("%s has changed: %v", path, err)
+		}
+		inode(path + ".headers")
+	}
+	if mode := inode(page).Mode(); mode != 0o644 {
+		t.Errorf("what is no image has mode %v now", mode)
+	}
+	// The same once more, moved.
+	if out, errs, status := w.imgkeep("import", "--link", "--remove", old.dir); status != 3 || !strings.Contains(out, "10 kept before, 1 not kept") {
+		t.Fatalf("--remove: status %d: %s%s", status, out, errs)
+	}
+	if left := tree(t, old.dir); len(left) != 2 || left[page] == "" {
+		t.Errorf("left: %v", left)
+	}
+	same()
+	s = w.start()
+	now := time.Now()
+	for ext, image := range images {
+		s.get("/i/full/"+signature(secret, "i/"+ext, now)+"/"+ext).isBytes("image/jpeg", image)
+	}
+	s.stop()
+	if out, errs, status := w.imgkeep("scrub", "--quiet"); status != 0 {
+		t.Errorf("scrub: status %d: %s%s", status, out, errs)
+	}
+	if text, err := os.ReadFile(filepath.Join(w.root(), "audit.ndjson")); err != nil || strings.Count(string(text), `"op":"add"`) < 10 {
+		t.Errorf("the audit log: %s, %v", text, err)
 	}
 }
 

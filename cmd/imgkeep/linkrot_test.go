@@ -4,13 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"imgkeep/bucket"
 )
 
 // hasLine checks that lines stand in a text.
@@ -82,23 +81,26 @@ func TestLinkRot(t *testing.T) {
 		t.Fatal("nobody asks")
 	}
 	s.stop()
-	var stats bucket.Stats
+	type pass struct {
+		Began time.Time
+		All   map[string]int
+	}
+	var last, now *pass // as stats has them
 	read := func() {
 		t.Helper()
 		out, errs, status := w.imgkeep("stats", "--json")
-		stats = bucket.Stats{}
-		if err := json.Unmarshal([]byte(out), &stats); status != 0 || err != nil || stats.LinkRot == nil {
+		var stats struct {
+			LinkRot struct{ Last, Now *pass } `json:"link_rot"`
+		}
+		if err := json.Unmarshal([]byte(out), &stats); status != 0 || err != nil {
 			t.Fatalf("stats: status %d, %v: %s%s", status, err, out, errs)
 		}
+		last, now = stats.LinkRot.Last, stats.LinkRot.Now
 	}
 	read()
 	// Up to 15 are asked beside it, and may not have answered.
-	before := 0
-	if now := stats.LinkRot.Now; now != nil {
-		before = now.All[bucket.OriginAlive] + now.All[bucket.OriginGone]
-	}
-	if stats.LinkRot.Last != nil || before < 25 || before > 40 {
-		t.Errorf("in the middle: %+v", stats.LinkRot)
+	if last != nil || now == nil || now.All["alive"]+now.All["gone"] < 25 || now.All["alive"]+now.All["gone"] > 40 {
+		t.Errorf("in the middle: %+v, %+v", last, now)
 	}
 
 	w.origin.on("/pictures/40", func(rw http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
@@ -106,9 +108,9 @@ func TestLinkRot(t *testing.T) {
 	s = w.start()
 	s.logged("asking origins ended")
 	read()
-	want := map[bucket.OriginState]int{bucket.OriginAlive: 57, bucket.OriginGone: 2, bucket.OriginUnreachable: 1}
-	if last := stats.LinkRot.Last; stats.LinkRot.Now != nil || last == nil || fmt.Sprint(last.All) != fmt.Sprint(want) {
-		t.Errorf("in the end: %+v, want %v", stats.LinkRot, want)
+	want := map[string]int{"alive": 57, "gone": 2, "unreachable": 1}
+	if now != nil || last == nil || !maps.Equal(last.All, want) {
+		t.Fatalf("in the end: %+v, %+v, want %v", last, now, want)
 	}
 	for path, methods := range map[string]string{
 		"/pictures/1": "GET HEAD", "/pictures/3": "GET HEAD GET", "/pictures/5": "GET HEAD",
@@ -146,7 +148,7 @@ func TestLinkRot(t *testing.T) {
 	s = w.start()
 	hasLine(t, metrics(), `imgkeep_origins{state="gone"} 2`, `imgkeep_origin_checks_total{state="alive"} 0`)
 	out, _, _ := w.imgkeep("stats")
-	hasLine(t, out, "origins    asked: 57 alive, 2 gone, 1 unreachable, 0 unsure, since "+stats.LinkRot.Last.Began.Format(time.RFC3339))
+	hasLine(t, out, "origins    asked: 57 alive, 2 gone, 1 unreachable, 0 unsure, since "+last.Began.Format(time.RFC3339))
 	s.stop()
 	http.DefaultClient.CloseIdleConnections()
 }

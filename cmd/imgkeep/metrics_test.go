@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -55,6 +56,29 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s: a URL or an address is in it", name)
 		}
 	}
+	// What somebody changes is counted, and so is what cannot be noted.
+	audit := filepath.Join(w.root(), "audit.ndjson")
+	for _, c := range []struct {
+		args   []string
+		status int
+	}{{[]string{"forget", "--dry-run", url}, 0}, {[]string{"purge", url}, 0}, {[]string{"unblock", url}, 1}, {[]string{"reload"}, 0}} {
+		if _, errs, status := w.imgkeep(c.args...); status != c.status {
+			t.Errorf("%v: status %d: %s", c.args, status, errs)
+		}
+	}
+	if err := os.Remove(audit); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(audit, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, errs, status := w.imgkeep("block", url); status != 1 || !strings.Contains(errs, "audit log") {
+		t.Errorf("without an audit log: status %d: %s", status, errs)
+	}
+	hasLine(t, read(socket, "http://imgkeep/metrics"),
+		`imgkeep_removals_total{result="ok",verb="purge"} 1`, `imgkeep_removals_total{result="ok",verb="forget"} 0`,
+		`imgkeep_removals_total{result="failed",verb="unblock"} 1`, `imgkeep_removals_total{result="failed",verb="block"} 1`,
+		`imgkeep_reloads_total{result="ok"} 1`, `imgkeep_audit_failures_total 1`)
 	if a := s.get("/metrics"); a.status != http.StatusBadRequest {
 		t.Errorf("where links are: status %d", a.status)
 	}

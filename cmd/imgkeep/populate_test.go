@@ -70,6 +70,11 @@ func TestPopulate(t *testing.T) {
 			if got, want := w.reported(file+".success"), slices.Sorted(slices.Values(append([]string{good[0] + "#fragment"}, good...))); !slices.Equal(got, want) {
 				t.Errorf("success: %q, want %q", got, want)
 			}
+			audit, err := os.ReadFile(filepath.Join(w.root(), "audit.ndjson"))
+			if line := fmt.Sprintf(`"by":"uid %d`, os.Getuid()); err != nil || strings.Count(string(audit), "\n") != 1 || !strings.Contains(string(audit), line) ||
+				!strings.Contains(string(audit), `"op":"populate","what":{"bucket":"i","sizes":["10x10","x20"],"urls":26,"kept":2`) || !strings.Contains(string(audit), `,"failed":5,"made":4`) {
+				t.Errorf("the audit log: %s, %v", audit, err)
+			}
 			failed := w.reported(file + ".failed")
 			codes := map[string]string{}
 			for _, line := range failed {

@@ -86,11 +86,12 @@ func TestReload(t *testing.T) {
 	if fmt.Sprint(changed["changed"]) != "[sign.secrets sizes]" {
 		t.Errorf("logged %v", changed)
 	}
+	s.stop()
 	text, err := os.ReadFile(filepath.Join(w.root(), "audit.ndjson"))
-	if err != nil || strings.Count(string(text), `"op":"reload"`) != 1 || strings.Contains(string(text), fresh) {
+	if err != nil || strings.Count(string(text), `"op":"reload"`) != 3 || strings.Count(string(text), `"by":"SIGHUP","op":"reload"`) != 2 ||
+		!strings.Contains(string(text), `"error":"the new configuration is wrong`) || strings.Contains(string(text), fresh) {
 		t.Errorf("the audit log: %s, %v", text, err)
 	}
-	s.stop()
 }
 
 // Behind nginx a reload ends the hot links that hang on what is gone.

@@ -30,7 +30,7 @@ func newImportCommand(a *app) *cobra.Command {
 		Use:     "import DIR",
 		GroupID: groupStore,
 		Short:   "Take over the images of imageproxy-py",
-		Long: `Import copies the images that the server imageproxy-py has stored in DIR into the
+		Long: `Import takes the images that the server imageproxy-py has stored in DIR over into the
 store. Links of the same site, with the same secret, show them from then on. It works
 while the server runs, and without it, and may be stopped and started again: what is
 kept already is compared, and passed over.
@@ -45,19 +45,28 @@ unfinished ({name}.tmp) is passed over: it is fetched when somebody asks.
 DIR is not changed, unless with --remove: then each image that is kept is removed from
 it, with its headers, as soon as it is kept. Room is needed for a copy without that.
 
+With --link images are taken over in place: none is copied, and store and DIR have the
+same file under two names (hard links). That takes no room, and needs DIR on the store's
+file system, no server at the store, and the owner of the files, or root. The files
+become read-only (0444), and stay their owner's. Nothing may write to them any more:
+imageproxy-py does not, it puts new files in the place of old ones; a copy into DIR that
+writes over files (rsync --inplace) would damage the store. --link --remove moves them.
+
 Standard output gets a line for each image that is not kept, with its path, a code
 and what is wrong, and a summary.
 
 Exit status: 0 if all images are kept, now or before; 3 if some are not; 1 if none is,
 or if it had to stop; 2 if it was called wrongly.`,
 		Example: `  imgkeep import --config /etc/imgkeep/imgkeep.yaml --dry-run /srv/imageproxy
-  imgkeep import --config /etc/imgkeep/imgkeep.yaml /srv/imageproxy`,
+  imgkeep import --config /etc/imgkeep/imgkeep.yaml /srv/imageproxy
+  imgkeep import --config /etc/imgkeep/imgkeep.yaml --link --remove /srv/imageproxy`,
 		Args: cobra.ExactArgs(1),
 		RunE: i.run,
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().StringSliceVar(&i.buckets, "bucket", nil, "only these `NAMES` of buckets (default all of the configuration)")
 	cmd.Flags().BoolVar(&i.remove, "remove", false, "remove from DIR what is kept")
+	cmd.Flags().BoolVar(&i.link, "link", false, "do not copy: make hard links to the files of DIR")
 	cmd.Flags().BoolVar(&i.dryRun, "dry-run", false, "count what there is, and change nothing")
 	cmd.Flags().BoolVarP(&i.quiet, "quiet", "q", false, "show no progress")
 	must(cmd.RegisterFlagCompletionFunc("bucket", completeBucket(a)))
@@ -68,9 +77,10 @@ or if it had to stop; 2 if it was called wrongly.`,
 }
 
 type importCommand struct {
-	app                   *app
-	buckets               []string
-	remove, dryRun, quiet bool
+	app           *app
+	buckets       []string
+	remove, link  bool
+	dryRun, quiet bool
 
 	progress *progress
 	print    func(string) error
@@ -119,6 +129,9 @@ func (i *importCommand) run(cmd *cobra.Command, args []string) error {
 	context.AfterFunc(ctx, stop) // a second signal ends the process
 	began := i.app.Now()
 	all := func(k keeper) error {
+		if _, alone := k.(linker); i.link && !i.dryRun && !alone {
+			return usagef("--link does not go with a running server: stop it, or have the images copied")
+		}
 		for _, name := range found {
 			if err := i.bucket(ctx, k, dir, name); err != nil {
 				return err
@@ -255,12 +268,7 @@ func (i *importCommand) file(ctx context.Context, k keeper, name, path string, e
 	if i.dryRun {
 		return admin.Outcome{}, nil
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return admin.Outcome{}, err
-	}
-	defer f.Close()
-	o, err := k.Add(ctx, name, url, f)
+	o, err := i.keep(ctx, k, name, url, path)
 	if err != nil {
 		return o, err
 	}
@@ -271,6 +279,23 @@ func (i *importCommand) file(ctx context.Context, k keeper, name, path string, e
 		err = errors.Join(os.Remove(path), os.Remove(path+".headers"))
 	}
 	return o, err
+}
+
+// linker keeps a file by another name of it: a keeper that has the store open.
+type linker interface {
+	Link(bucket, url, path string) (admin.Outcome, error)
+}
+
+func (i *importCommand) keep(ctx context.Context, k keeper, name, url, path string) (admin.Outcome, error) {
+	if i.link {
+		return k.(linker).Link(name, url, path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return admin.Outcome{}, err
+	}
+	defer f.Close()
+	return k.Add(ctx, name, url, f)
 }
 
 // oldName is the name of an image's file: base64url of the SHA-224 of its

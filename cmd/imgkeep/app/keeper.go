@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"imgkeep/bucket"
@@ -46,11 +48,34 @@ func (k localKeeper) Populate(ctx context.Context, q admin.PopulateRequest) admi
 }
 
 func (k localKeeper) Add(name, url string, r io.Reader) admin.Outcome {
+	return added(url, func(url string) (bucket.Image, bool, error) { return k.store.Add(name, url, r) })
+}
+
+// Link keeps a file by another name of it, see bucket.Store.AddFile. What the system
+// does not let us do with one it does not with others either.
+func (k localKeeper) Link(name, url, path string) admin.Outcome {
+	var refused error
+	o := added(url, func(url string) (image bucket.Image, added bool, err error) {
+		image, added, err = k.store.AddFile(name, url, path)
+		refused = err
+		return image, added, err
+	})
+	switch {
+	case errors.Is(refused, syscall.EXDEV):
+		o.Stop, o.Detail = true, "it does not lie on the store's file system: without --link it is copied"
+	case errors.Is(refused, fs.ErrPermission):
+		o.Stop, o.Detail = true, fmt.Sprintf("%v: --link needs the owner of the files, or root", refused)
+	}
+	return o
+}
+
+// added keeps something under a URL as it was written.
+func added(url string, add func(canonical string) (bucket.Image, bool, error)) admin.Outcome {
 	url, err := bucket.Canonical(url)
 	if err != nil {
 		return admin.Outcome{Code: addCode(err), Detail: err.Error()}
 	}
-	image, added, err := k.store.Add(name, url, r)
+	image, added, err := add(url)
 	if err != nil {
 		return admin.Outcome{Code: addCode(err), Detail: err.Error(), Stop: server.Stops(err)}
 	}
@@ -90,6 +115,8 @@ func addCode(err error) string {
 type keeper interface {
 	Populate(context.Context, admin.PopulateRequest) (admin.Outcome, error)
 	Add(ctx context.Context, bucket, url string, image io.Reader) (admin.Outcome, error)
+	// Populated notes the end of a run of populate in the audit log.
+	Populated(context.Context, admin.PopulateRun) error
 }
 
 // here is a localKeeper as a keeper.
@@ -106,6 +133,17 @@ func (h here) Populate(ctx context.Context, q admin.PopulateRequest) (admin.Outc
 func (h here) Add(_ context.Context, bucket, url string, image io.Reader) (admin.Outcome, error) {
 	o := h.localKeeper.Add(bucket, url, image)
 	return o, h.audit.Added(admin.Who(os.Getuid()), bucket, url, o)
+}
+
+// Link keeps a file by another name of it. A server cannot: it need not see, nor
+// have, what the command has.
+func (h here) Link(bucket, url, path string) (admin.Outcome, error) {
+	o := h.localKeeper.Link(bucket, url, path)
+	return o, h.audit.Added(admin.Who(os.Getuid()), bucket, url, o)
+}
+
+func (h here) Populated(_ context.Context, run admin.PopulateRun) error {
+	return h.audit.Populated(admin.Who(os.Getuid()), run)
 }
 
 // withKeeper has images kept. A store is made where there is none; decoders are

@@ -124,7 +124,8 @@ func (p *populateCommand) run(cmd *cobra.Command, args []string) (err error) {
 	context.AfterFunc(ctx, stop) // a second signal ends the process
 	p.began = p.app.Now()
 	err = p.app.withKeeper(ctx, c, len(p.sizes) > 0, func(k keeper) error {
-		return p.all(ctx, k, list, workers(c))
+		err := p.all(ctx, k, list, workers(c))
+		return errors.Join(err, p.noted(ctx, k, err))
 	})
 	p.progress.clear()
 	if p.done > 0 || err == nil {
@@ -138,6 +139,27 @@ func (p *populateCommand) run(cmd *cobra.Command, args []string) (err error) {
 		return err
 	case p.bad > 0:
 		return partialError{p.bad, p.done, "URLs are not kept"}
+	}
+	return nil
+}
+
+// noteTime bounds the wait for a server that may have gone away.
+const noteTime = 10 * time.Second
+
+// noted has the end of the run noted in the audit log, also of one that was told to
+// stop. Nothing is said of a server that has gone away, which err says.
+func (p *populateCommand) noted(ctx context.Context, k keeper, err error) error {
+	if p.done == 0 {
+		return nil
+	}
+	run := admin.PopulateRun{Bucket: p.bucket, Sizes: p.sizes, URLs: p.done, Kept: p.kept, Failed: p.bad, Made: p.made, Bytes: p.bytes}
+	if err != nil {
+		run.Stopped = err.Error()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
+	defer cancel()
+	if noteErr := k.Populated(ctx, run); err == nil {
+		return noteErr
 	}
 	return nil
 }

@@ -82,6 +82,7 @@ type reloader struct {
 	parts *parts
 	level *slog.LevelVar
 	log   *slog.Logger
+	audit *admin.Audit
 }
 
 // reload takes over what has changed. After an error nothing has.
@@ -89,6 +90,7 @@ func (r *reloader) reload() (admin.Reloaded, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	done, err := r.attempt()
+	r.parts.metrics.Reloaded(err)
 	if err != nil {
 		r.log.Error("the new configuration is wrong, and the old one holds", "error", err)
 		return admin.Reloaded{}, fmt.Errorf("the new configuration is wrong, and the old one holds: %w", err)
@@ -141,7 +143,11 @@ func (r *reloader) onHangup(ctx context.Context) {
 			if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err == nil {
 				notify(r.log, fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
 			}
-			r.reload() // it logs what is wrong
+			done, err := r.reload() // it logs what is wrong
+			// The kernel knows who has sent it, and Go does not tell.
+			if err := r.audit.Write(admin.Change{By: "SIGHUP", Op: "reload", What: done}, err); err != nil {
+				r.log.Error("a reload was not noted", "error", err)
+			}
 			notify(r.log, daemon.SdNotifyReady)
 		case <-ctx.Done():
 			return

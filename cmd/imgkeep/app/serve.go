@@ -99,11 +99,14 @@ func (a *app) serve(ctx context.Context, c config.Config, load func() (config.Co
 	if parts.hot != nil {
 		go parts.hot.Run(ctx)
 	}
-	reloader := &reloader{load: load, parts: parts, level: level, log: log}
+	audit := a.audit(c)
+	audit.Failed = parts.metrics.AuditFailed
+	reloader := &reloader{load: load, parts: parts, level: level, log: log, audit: audit}
 	stopCare, err := care(ctx, c, admin.Options{
 		Store: parts.store, Keeper: parts, Metrics: parts.metrics.Handler(), Log: log,
 		Scrubbed: func(r bucket.ScrubReport) { parts.metrics.Scrubbed(r, a.Now()) },
-		DropHot:  parts.dropHot(), Reload: reloader.reload, Audit: a.audit(c),
+		Removed:  parts.metrics.Removed,
+		DropHot:  parts.dropHot(), Reload: reloader.reload, Audit: audit,
 	})
 	if err != nil {
 		return err
@@ -124,7 +127,11 @@ func (a *app) serve(ctx context.Context, c config.Config, load func() (config.Co
 		log.Info("serving", "address", l.Addr().String(), "root", c.Root, "handoff", c.Handoff)
 		go func() { served <- server.Serve(l) }()
 	}
-	go reloader.onHangup(ctx)
+	hangups := make(chan struct{})
+	go func() {
+		defer close(hangups)
+		reloader.onHangup(ctx)
+	}()
 	notify(log, daemon.SdNotifyReady)
 	go feedWatchdog(ctx, log)
 
@@ -134,6 +141,7 @@ func (a *app) serve(ctx context.Context, c config.Config, load func() (config.Co
 	case <-ctx.Done():
 	}
 	stop() // a second signal ends the process
+	<-hangups
 	log.Info("stopping", "at most", c.ShutdownTimeout)
 	stopCare()
 	stopOrigins()

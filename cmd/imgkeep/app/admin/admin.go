@@ -16,6 +16,7 @@
 //	POST /reload   {}                      which settings have changed
 //	GET  /metrics                          what Prometheus reads, in its own format
 //	POST /populate {"bucket":S,"url":B,"sizes":[S]}  what became of the URL
+//	POST /populated PopulateRun            the end of a run, for the audit log
 //	POST /add      the bytes of an image; in the query bucket and url (URL-encoded base64)
 //	                                       what became of it
 //
@@ -74,6 +75,19 @@ type PopulateRequest struct {
 	Sizes  []string `json:"sizes"` // to be made of it
 }
 
+// PopulateRun is what a run of populate has done.
+type PopulateRun struct {
+	Bucket string   `json:"bucket"`
+	Sizes  []string `json:"sizes,omitempty"`
+	URLs   int      `json:"urls"`   // that were looked at
+	Kept   int      `json:"kept"`   // now
+	Failed int      `json:"failed"` // the rest was there
+	Made   int      `json:"made"`   // sizes
+	Bytes  int64    `json:"bytes"`  // fetched
+	// Stopped says why it has ended before its list; empty: it has not.
+	Stopped string `json:"stopped,omitempty"`
+}
+
 // Outcome is what became of a URL that was to be kept.
 type Outcome struct {
 	Kept  bool  `json:"kept"`            // now; otherwise it was there, or failed
@@ -102,6 +116,7 @@ type message struct {
 	Listed    *int                `json:"listed,omitempty"`
 	Reloaded  *Reloaded           `json:"reloaded,omitempty"`
 	Outcome   *Outcome            `json:"outcome,omitempty"`
+	Noted     bool                `json:"noted,omitempty"`
 	Error     string              `json:"error,omitempty"`
 }
 

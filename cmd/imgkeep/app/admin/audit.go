@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
@@ -16,7 +17,9 @@ import (
 type Audit struct {
 	Path string
 	Now  func() time.Time // nil: time.Now
-	mu   sync.Mutex
+	// Failed is told of each line that could not be written; nil: nobody.
+	Failed func()
+	mu     sync.Mutex
 }
 
 // Change is a line of it.
@@ -34,6 +37,14 @@ func (a *Audit) Write(c Change, err error) error {
 	if a == nil {
 		return nil
 	}
+	err = a.write(c, err)
+	if err != nil && a.Failed != nil {
+		a.Failed()
+	}
+	return err
+}
+
+func (a *Audit) write(c Change, err error) error {
 	c.Time = time.Now().UTC().Truncate(time.Second)
 	if a.Now != nil {
 		c.Time = a.Now().UTC().Truncate(time.Second)
@@ -74,6 +85,16 @@ func (a *Audit) Added(by, bucket, url string, o Outcome) error {
 		Bytes  int64  `json:"bytes,omitempty"`
 	}{bucket, url, o.Kept, o.Bytes}
 	return a.Write(Change{By: by, Op: "add", What: what}, failed)
+}
+
+// Populated adds a line about a run of populate that has ended.
+func (a *Audit) Populated(by string, run PopulateRun) error {
+	var stopped error
+	if run.Stopped != "" {
+		stopped = errors.New(run.Stopped)
+		run.Stopped = ""
+	}
+	return a.Write(Change{By: by, Op: "populate", What: run}, stopped)
 }
 
 // Who names a user of this machine: "uid 1000 (alice)".

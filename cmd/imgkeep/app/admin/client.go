@@ -98,6 +98,15 @@ func (c *Client) Populate(ctx context.Context, q PopulateRequest) (Outcome, erro
 	return *m.Outcome, nil
 }
 
+// Populated has the end of a run noted.
+func (c *Client) Populated(ctx context.Context, run PopulateRun) error {
+	m, err := c.ask(ctx, http.MethodPost, "/populated", run, nil)
+	if err != nil || !m.Noted {
+		return cutOff(err)
+	}
+	return nil
+}
+
 // Add has the bytes of an image kept under a URL.
 func (c *Client) Add(ctx context.Context, bucket, url string, image io.Reader) (Outcome, error) {
 	query := neturl.Values{"bucket": {bucket}, "url": {base64.StdEncoding.EncodeToString([]byte(url))}}

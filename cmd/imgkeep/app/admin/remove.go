@@ -107,6 +107,9 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request) {
 	}
 	// Whoever leaves has asked for it all the same.
 	removal, err := q.Do(context.WithoutCancel(r.Context()), s.Store, whoAsks(r), s.Audit, s.DropHot)
+	if s.Removed != nil && !q.DryRun {
+		s.Removed(q.Verb, err)
+	}
 	a := newAnswers(w)
 	a.end(message{Removal: &removal}, err)
 }

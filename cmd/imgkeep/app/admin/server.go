@@ -49,6 +49,8 @@ type Options struct {
 	Metrics http.Handler // GET /metrics; nil: none
 	// Scrubbed is told of each scrub that has ended well; nil: nobody.
 	Scrubbed func(bucket.ScrubReport)
+	// Removed is told of each removal that was tried, by its verb; nil: nobody.
+	Removed func(verb string, err error)
 	// DropHot takes all hot links away; nil: there are none.
 	DropHot func() error
 	// Reload reads the configuration anew; nil: it cannot.
@@ -96,6 +98,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if s.Keeper != nil {
 		mux.HandleFunc("POST /populate", s.populate)
 		mux.HandleFunc("POST "+addPath, s.add)
+		mux.HandleFunc("POST /populated", s.populated)
 	}
 	server := &http.Server{
 		Handler:           s.guard(mux),
@@ -327,6 +330,16 @@ func (s *Server) populate(w http.ResponseWriter, r *http.Request) {
 	}
 	outcome := s.Keeper.Populate(r.Context(), q)
 	newAnswers(w).end(message{Outcome: &outcome}, r.Context().Err())
+}
+
+// populated notes the end of a run of populate, whose URLs came one by one.
+func (s *Server) populated(w http.ResponseWriter, r *http.Request) {
+	var q PopulateRun
+	if err := decode(r, &q); err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return
+	}
+	newAnswers(w).end(message{Noted: true}, s.Audit.Populated(whoAsks(r), q))
 }
 
 func (s *Server) add(w http.ResponseWriter, r *http.Request) {

@@ -28,8 +28,9 @@ import (
 
 const (
 	namespace = "imgkeep"
-	// ok is the class of a fetch that went well.
-	ok = "ok"
+	// ok is the class of a fetch that went well, and the result of what did.
+	ok     = "ok"
+	failed = "failed"
 	// other is the code or class of what this package was not told of.
 	other = "other"
 )
@@ -50,6 +51,10 @@ type Metrics struct {
 	findings   *prometheus.GaugeVec
 	remaining  prometheus.Gauge
 	scrubEnded prometheus.Gauge
+
+	removals      map[[2]string]prometheus.Counter // by verb and result
+	reloads       map[string]prometheus.Counter    // by result
+	auditFailures prometheus.Counter
 
 	originChecks map[bucket.OriginState]prometheus.Counter
 	origins      *prometheus.GaugeVec
@@ -106,6 +111,18 @@ func New(version string) *Metrics {
 	m.remaining = m.gauge("scrub_findings_remaining", "Findings of the last scrub that ended which were not repaired.").WithLabelValues()
 	m.scrubEnded = m.gauge("scrub_ended_timestamp_seconds", "When the last scrub of this process ended, as Unix time; 0: none has.").WithLabelValues()
 
+	removals := m.counters("removals_total", "Removals that somebody has asked the server for, by what and how it ended.", "verb", "result")
+	m.removals = map[[2]string]prometheus.Counter{}
+	reloads := m.counters("reloads_total", "Reloads of the configuration. After one that failed the old one holds.", "result")
+	m.reloads = map[string]prometheus.Counter{}
+	for _, result := range []string{ok, failed} {
+		m.reloads[result] = reloads.WithLabelValues(result)
+		for _, verb := range []string{"forget", "purge", "block", "unblock"} {
+			m.removals[[2]string{verb, result}] = removals.WithLabelValues(verb, result)
+		}
+	}
+	m.auditFailures = m.counters("audit_failures_total", "Lines that could not be written to the audit log.").WithLabelValues()
+
 	checks := m.counters("origin_checks_total", "URLs whose origins were asked whether they still have the image, by what they said.", "state")
 	m.origins = m.gauge("origins", "URLs that are kept, by what their origins said in the last pass that ended.", "state")
 	m.originChecks = map[bucket.OriginState]prometheus.Counter{}
@@ -155,6 +172,27 @@ func (m *Metrics) Scrubbed(r bucket.ScrubReport, at time.Time) {
 	}
 	m.remaining.Set(float64(r.Remain))
 	m.scrubEnded.Set(float64(at.Unix()))
+}
+
+// Removed counts a removal, by the verb that asked for it. One that does not exist
+// is none.
+func (m *Metrics) Removed(verb string, err error) {
+	if c := m.removals[[2]string{verb, result(err)}]; c != nil {
+		c.Inc()
+	}
+}
+
+// Reloaded counts a reload of the configuration.
+func (m *Metrics) Reloaded(err error) { m.reloads[result(err)].Inc() }
+
+// AuditFailed counts a line that is missing in the audit log.
+func (m *Metrics) AuditFailed() { m.auditFailures.Inc() }
+
+func result(err error) string {
+	if err != nil {
+		return failed
+	}
+	return ok
 }
 
 // OriginAsked counts a URL whose origin was asked.

@@ -153,6 +153,25 @@ func TestScrubbed(t *testing.T) {
 	has(t, read(t, m), `imgkeep_scrub_findings{kind="corrupt"} 0`, `imgkeep_scrub_findings{kind="missing"} 4`, "imgkeep_scrub_findings_remaining 3", "imgkeep_scrub_ended_timestamp_seconds 1.795e+09")
 }
 
+func TestChanges(t *testing.T) {
+	m := New("1.2.3")
+	has(t, read(t, m), `imgkeep_removals_total{result="ok",verb="unblock"} 0`, `imgkeep_reloads_total{result="failed"} 0`, "imgkeep_audit_failures_total 0")
+	wrong := errors.New("wrong")
+	m.Removed("purge", nil)
+	m.Removed("purge", wrong)
+	m.Removed("purge", wrong)
+	m.Removed("burn", wrong)
+	m.Reloaded(nil)
+	m.Reloaded(wrong)
+	m.AuditFailed()
+	text := read(t, m)
+	has(t, text, `imgkeep_removals_total{result="ok",verb="purge"} 1`, `imgkeep_removals_total{result="failed",verb="purge"} 2`,
+		`imgkeep_reloads_total{result="ok"} 1`, `imgkeep_reloads_total{result="failed"} 1`, "imgkeep_audit_failures_total 1")
+	if strings.Contains(text, "burn") {
+		t.Error("a verb that does not exist is counted")
+	}
+}
+
 func TestOrigins(t *testing.T) {
 	m := New("1.2.3")
 	has(t, read(t, m), `imgkeep_origins{state="gone"} 0`, `imgkeep_origin_checks_total{state="alive"} 0`, "imgkeep_origins_ended_timestamp_seconds 0")
