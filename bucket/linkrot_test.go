@@ -141,9 +141,24 @@ func TestCheckOrigins(t *testing.T) {
 		t.Error(err)
 	}
 
+	// One that was removed and came back with other bytes is asked for once.
+	const twice = "https://twice.example/a.png"
+	for _, body := range []string{"first", "second"} {
+		o.set(twice, body)
+		keep(t, s, twice)
+		if body == "first" {
+			if _, err := s.Forget(t.Context(), twice, why); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+
 	before := tree(t, root)
 	pass := checkOrigins(t, s, living)
-	states[OriginAlive]++
+	states[OriginAlive] += 2 // that of f, and this one
+	if n := living.count(twice); n != 1 {
+		t.Errorf("%s was asked %d times", twice, n)
+	}
 	if !maps.Equal(pass.All, states) || pass.Buckets["f"][OriginAlive] != 1 || pass.Buckets["i"][OriginGone] != 2 || pass.Ended.IsZero() {
 		t.Errorf("found %+v, want %v", pass, states)
 	}
@@ -164,11 +179,11 @@ func TestCheckOrigins(t *testing.T) {
 	living.answer = nil
 	again := checkOrigins(t, s, living)
 	r, err := s.LinkRot()
-	if err != nil || r.Now != nil || r.Last == nil || !maps.Equal(r.Last.All, map[OriginState]int{OriginAlive: 12}) || again.Began.Sub(pass.Ended) != week {
+	if err != nil || r.Now != nil || r.Last == nil || !maps.Equal(r.Last.All, map[OriginState]int{OriginAlive: 13}) || again.Began.Sub(pass.Ended) != week {
 		t.Errorf("after the second: %+v, %v", r, err)
 	}
 	stats, err := s.Stats(t.Context())
-	if err != nil || stats.LinkRot == nil || stats.LinkRot.Last.All[OriginAlive] != 12 {
+	if err != nil || stats.LinkRot == nil || stats.LinkRot.Last.All[OriginAlive] != 13 {
 		t.Errorf("stats: %+v, %v", stats.LinkRot, err)
 	}
 	// A damaged count begins anew.
@@ -176,7 +191,7 @@ func TestCheckOrigins(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(root, linkRotFile), []byte(text), 0o640); err != nil {
 			t.Fatal(err)
 		}
-		if pass := checkOrigins(t, s, living); pass.All[OriginAlive] != 12 {
+		if pass := checkOrigins(t, s, living); pass.All[OriginAlive] != 13 {
 			t.Errorf("after %s: %v", text, pass)
 		}
 	}
