@@ -252,7 +252,7 @@ type storeFile struct {
 	size   string // under which it was made; empty: it is the original
 }
 
-var formats = []probe.Format{probe.JPEG, probe.PNG, probe.GIF, probe.WebP, probe.AVIF}
+var formats = probe.Formats()
 
 // parseFile reads the name of a file in the folder a/b of a bucket.
 func parseFile(a, b, name string) (storeFile, bool) {

@@ -52,7 +52,8 @@ type Site struct {
 	// letters, digits, "-" and "_".
 	Buckets []string
 	// Extensions are the names tried for a hot link, in this order, from
-	// ".jpg", ".png", ".webp", ".gif" and ".avif". Each further name costs a look-up, so
+	// ".jpg", ".png", ".webp", ".gif", ".avif", ".heic" and ".bmp". Each further name
+	// costs a look-up, so
 	// the commonest comes first: see Extensions.
 	Extensions []string
 	// Offers are the formats in which sizes are made besides their own, for viewers
@@ -99,7 +100,7 @@ func Default() Site {
 }
 
 // extensions are those that a stored file can have, the commonest first.
-var extensions = []string{".jpg", ".png", ".webp", ".gif", ".avif"}
+var extensions = []string{".jpg", ".png", ".webp", ".gif", ".avif", ".heic", ".bmp"}
 
 // contentTypes are written out: older lists of nginx lack image/webp, and a
 // distribution's list would make other files of other types possible.
@@ -109,6 +110,8 @@ var contentTypes = map[string]string{
 	".webp": "image/webp",
 	".gif":  "image/gif",
 	".avif": "image/avif",
+	".heic": "image/heic",
+	".bmp":  "image/bmp",
 }
 
 // Extensions orders extensions as Site wants them, the commonest first, each

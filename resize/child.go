@@ -120,6 +120,9 @@ func (p *Pool) startChild(ctx context.Context) (*child, error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.out.SetReadDeadline(time.Unix(1, 0)) })
 	c.greeting, err = readGreeting(c.out)
 	stop()
+	if err == nil && !slices.Equal(c.greeting.Sources, p.opts.Sources) {
+		err = fmt.Errorf("it reads %v besides, and was asked for %v", c.greeting.Sources, p.opts.Sources)
+	}
 	if err == nil && !slices.Equal(c.greeting.Outputs, p.opts.Outputs) {
 		err = fmt.Errorf("it writes %v besides, and was asked for %v", c.greeting.Outputs, p.opts.Outputs)
 	}

@@ -92,12 +92,27 @@ func ReadConfinement(getenv func(string) string) (Confinement, error) {
 	return c, nil
 }
 
-// envOutputs names the formats that a decoder is to write besides, with commas
-// between them.
-const envOutputs = "IMGKEEP_DECODER_OUTPUTS"
+// envSources and envOutputs name the formats that a decoder is to read and to write
+// besides, with commas between them.
+const (
+	envSources = "IMGKEEP_DECODER_SOURCES"
+	envOutputs = "IMGKEEP_DECODER_OUTPUTS"
+)
 
-// ReadOutputs reads what the pool has told a decoder of formats: those of
-// [Options] Outputs. One that is not known is an error.
+// ReadSources reads what the pool has told a decoder of formats: those of
+// [Options] Sources. One that is not known is an error.
+func ReadSources(getenv func(string) string) ([]string, error) {
+	list := getenv(envSources)
+	if list == "" {
+		return nil, nil
+	}
+	all := strings.Split(list, ",")
+	return all, checkSources(all)
+}
+
+func checkSources(list []string) error { return eachOnce("source", list, others) }
+
+// ReadOutputs is the same for Outputs.
 func ReadOutputs(getenv func(string) string) ([]string, error) {
 	list := getenv(envOutputs)
 	if list == "" {
@@ -107,23 +122,15 @@ func ReadOutputs(getenv func(string) string) ([]string, error) {
 	return all, checkOutputs(all)
 }
 
-func checkOutputs(list []string) error {
+func checkOutputs(list []string) error { return eachOnce("output", list, outputs) }
+
+func eachOnce(what string, list, of []string) error {
 	for i, f := range list {
-		if !slices.Contains(outputs, f) || slices.Contains(list[:i], f) {
-			return fmt.Errorf("resize: output %s: want each of %s at most once", quote(f), strings.Join(outputs, ", "))
+		if !slices.Contains(of, f) || slices.Contains(list[:i], f) {
+			return fmt.Errorf("resize: %s %s: want each of %s at most once", what, quote(f), strings.Join(of, ", "))
 		}
 	}
 	return nil
-}
-
-// environ is the environment of each decoder. It is never empty, because nil has
-// exec hand on our own.
-func (o Options) environ() []string {
-	env := o.confinement().environ()
-	if len(o.Outputs) > 0 {
-		env = append(env, envOutputs+"="+strings.Join(o.Outputs, ","))
-	}
-	return append(env, o.Env...)
 }
 
 // confinement is that of each decoder of the pool.
@@ -136,6 +143,19 @@ func (o Options) confinement() Confinement {
 		c.CPU = 2 * time.Duration(images) * o.Timeout
 	}
 	return c
+}
+
+// environ is the environment of each decoder. It is never empty, because of an
+// empty one exec makes our own.
+func (o Options) environ() []string {
+	env := o.confinement().environ()
+	if len(o.Sources) > 0 {
+		env = append(env, envSources+"="+strings.Join(o.Sources, ","))
+	}
+	if len(o.Outputs) > 0 {
+		env = append(env, envOutputs+"="+strings.Join(o.Outputs, ","))
+	}
+	return append(env, o.Env...)
 }
 
 func (s Sandbox) check() error {

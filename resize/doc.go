@@ -39,8 +39,8 @@
 // head and raw bytes: the length of the head (4 bytes, big-endian, at most 64
 // KiB), the head as a JSON object in which unknown fields are refused, and then
 // as many bytes as the head says. At its start a decoder sends its greeting:
-// protocol version, version of libvips, formats, outputs, layers of its sandbox. After
-// that each request (the job, followed by the source and by the files of
+// protocol version, version of libvips, formats, sources and outputs besides, layers
+// of its sandbox. After that each request (the job, followed by the source and by the files of
 // watermarks) gets one answer (the results, followed by their
 // bytes; or what is wrong with the image). The end of the input, between two
 // requests, ends the decoder.

@@ -48,7 +48,7 @@ func fakeDecoder(args []string) {
 	formats := []string{"jpeg", "png", "gif", "webp"}
 	var outputs, held, missing []string
 	switch name, value, _ := strings.Cut(greet, "="); name {
-	case "well":
+	case "well", "without sources":
 	case "gate": // only while the file exists
 		if _, err := os.Stat(value); err != nil {
 			fmt.Fprintln(os.Stderr, "no gate")
@@ -77,7 +77,14 @@ func fakeDecoder(args []string) {
 	case "half confined":
 		held, missing = []string{"seccomp"}, []string{"landlock: \x1b[31mnone"}
 	}
-	if err := writeHead(os.Stdout, greeting{protocol, "8.14.1 fake", formats, outputs, held, missing}); err != nil {
+	sources, err := ReadSources(os.Getenv)
+	if err != nil {
+		os.Exit(3)
+	}
+	if greet == "without sources" {
+		sources = nil
+	}
+	if err := writeHead(os.Stdout, greeting{protocol, "8.14.1 fake", formats, sources, outputs, held, missing}); err != nil {
 		os.Exit(1)
 	}
 	for {

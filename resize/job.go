@@ -14,7 +14,12 @@ const (
 	formatGIF  = "gif"
 	formatWebP = "webp"
 	formatAVIF = "avif"
+	formatBMP  = "bmp"
+	formatHEIC = "heic"
 )
+
+// others are formats that a decoder reads where [Options] Sources asks for them.
+var others = []string{formatAVIF, formatBMP, formatHEIC}
 
 const (
 	// MaxTargets is the largest number of targets of one job.
@@ -26,9 +31,9 @@ const (
 // A Job says what is made of one image. All targets are made from one decoding
 // of it.
 type Job struct {
-	// Format of the source: "jpeg", "png", "gif" or "webp". The decoder uses
-	// the loader of this format whatever the bytes look like, so that they
-	// cannot choose their parser.
+	// Format of the source: "jpeg", "png", "gif", "webp", or one of [Options]
+	// Sources. The decoder uses the loader of this format whatever the bytes
+	// look like, so that they cannot choose their parser.
 	Format string
 	// Targets are from 1 to [MaxTargets].
 	Targets []Target
@@ -50,10 +55,10 @@ type Target struct {
 	Preset *Preset `json:"preset,omitempty"`
 	// Size that the picture fits into; see [Size.Fit].
 	Size Size `json:"size,omitzero"`
-	// Format of the picture. Empty: as the source. Besides those of sources it can
-	// be one of [Options] Outputs. An animation stays one in "gif" and "webp", and
-	// gives its first frame in the others. What has no alpha channel there is laid
-	// on white.
+	// Format of the picture. Empty: as the source; "webp" where the source is not
+	// of a format that every browser shows. It can also be one of [Options] Outputs.
+	// An animation stays one in "gif" and "webp", and gives its first frame in the
+	// others. What has no alpha channel there is laid on white.
 	Format string `json:"format,omitempty"`
 	// Quality from 1 to 100 of "jpeg" and "webp", 0: 80; and of "avif", 0: 65. The
 	// others are lossless, and do not look at it.
@@ -90,8 +95,8 @@ type Request struct {
 
 // check says what is wrong with a request, for both ends.
 func (r *Request) check() error {
-	if !knownFormat(r.Format) {
-		return fmt.Errorf("source format %s is not one of jpeg, png, gif, webp", quote(r.Format))
+	if !knownFormat(r.Format) && !slices.Contains(others, r.Format) {
+		return fmt.Errorf("source format %s is not one of jpeg, png, gif, webp, %s", quote(r.Format), strings.Join(others, ", "))
 	}
 	if len(r.Targets) < 1 || len(r.Targets) > MaxTargets {
 		return fmt.Errorf("%d targets; from 1 to %d can be made at once", len(r.Targets), MaxTargets)

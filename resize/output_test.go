@@ -82,7 +82,7 @@ func TestOutputs(t *testing.T) {
 		wrong string
 	}{
 		{Request{Format: "jpeg", Targets: []Target{{Size: Size{Height: 9}, Format: "avif"}}}, ""},
-		{Request{Format: "avif", Targets: []Target{{Size: Size{Height: 9}, Format: "jpeg"}}}, `source format "avif"`},
+		{Request{Format: "avif", Targets: []Target{{Size: Size{Height: 9}, Format: "jpeg"}}}, "has no avif"},
 		{Request{Format: "jpeg", Targets: []Target{{Size: Size{Height: 9}, Format: "svg"}}}, `format "svg" is not one of jpeg, png, gif, webp, avif`},
 	} {
 		c.job.MaxPixels, c.job.AnimationPixels = 1, 1

@@ -55,9 +55,13 @@ type Options struct {
 	AnimationPixels int64
 	// MaxBytes bounds the results of one job together. 0: 64 MiB.
 	MaxBytes int64
-	// Outputs are formats that decoders write besides those that they read: "avif".
-	// A decoder that cannot is not used. Each has libraries of its own, which are
-	// not loaded otherwise. nil: none.
+	// Sources are formats that decoders read besides "jpeg", "png", "gif" and
+	// "webp": "avif", "bmp", "heic". A decoder that cannot is not used. Each has
+	// libraries of its own, which are not loaded otherwise. nil: none.
+	Sources []string
+	// Outputs are formats that decoders write besides those four: "avif". A decoder
+	// that cannot is not used. Each has libraries of its own, which are not loaded
+	// otherwise. nil: none.
 	Outputs []string
 	// Sandbox is the confinement asked of decoders. Empty: SandboxAuto.
 	Sandbox Sandbox
@@ -89,7 +93,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Sandbox = cmp.Or(o.Sandbox, SandboxAuto); o.Sandbox.check() != nil {
 		return o, o.Sandbox.check()
 	}
-	if err := checkOutputs(o.Outputs); err != nil {
+	if err := errors.Join(checkSources(o.Sources), checkOutputs(o.Outputs)); err != nil {
 		return o, err
 	}
 	if o.Logger == nil {
@@ -218,6 +222,9 @@ func (p *Pool) Version() string { return p.greeting.Libvips }
 // Formats that the decoders read and write.
 func (p *Pool) Formats() []string { return slices.Clone(p.greeting.Formats) }
 
+// Sources that the decoders read besides: those of Options.
+func (p *Pool) Sources() []string { return slices.Clone(p.greeting.Sources) }
+
 // Outputs that the decoders write besides: those of Options.
 func (p *Pool) Outputs() []string { return slices.Clone(p.greeting.Outputs) }
 
@@ -290,7 +297,7 @@ func (p *Pool) check(r *Request) error {
 		return fmt.Errorf("resize: %w", err)
 	}
 	missing := func(f string) error { return fmt.Errorf("resize: libvips %s here has no %s", p.greeting.Libvips, f) }
-	if !slices.Contains(p.greeting.Formats, r.Format) {
+	if !slices.Contains(p.greeting.Formats, r.Format) && !slices.Contains(p.greeting.Sources, r.Format) {
 		return missing(r.Format)
 	}
 	for i := range r.Targets {

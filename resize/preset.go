@@ -58,7 +58,7 @@ type Preset struct {
 	// Watermark is put onto the picture. nil: none.
 	Watermark *Watermark `json:"watermark,omitempty"`
 
-	// Format of the result. Empty: as the source.
+	// Format of the result. Empty: as that of a [Target].
 	Format string `json:"format,omitempty"`
 	// JPEGQuality and WebPQuality are from 1 to 100; 0: 80. So is AVIFQuality; 0: 65.
 	JPEGQuality int `json:"jpeg_quality,omitempty"`
@@ -343,10 +343,14 @@ func (t Target) FormatOf(source string) string {
 	if t.Preset != nil {
 		f = t.Preset.Format
 	}
-	if f == "" {
+	if f != "" {
+		return f
+	}
+	switch source {
+	case formatJPEG, formatPNG, formatGIF, formatWebP:
 		return source
 	}
-	return f
+	return formatWebP
 }
 
 // QualityOf is the quality, 1 to 100, for a format that has one.

@@ -13,6 +13,8 @@ type Decoder interface {
 	Version() string
 	// Formats that can be both read and written.
 	Formats() []string
+	// Sources that can be read besides, of those asked for.
+	Sources() []string
 	// Outputs that can be written besides, of those asked for.
 	Outputs() []string
 	// Resize answers a request that has been checked, with one result for each
@@ -28,7 +30,7 @@ const keepBuffer = 16 << 20
 // and answers requests from in on out, until in ends between two requests. It then returns nil. Any
 // error it returns should end the process, and be the last that is heard of it.
 func Serve(in io.Reader, out io.Writer, d Decoder, l Layers) error {
-	if err := writeHead(out, greeting{protocol, d.Version(), d.Formats(), d.Outputs(), l.Held, l.Missing}); err != nil {
+	if err := writeHead(out, greeting{protocol, d.Version(), d.Formats(), d.Sources(), d.Outputs(), l.Held, l.Missing}); err != nil {
 		return fmt.Errorf("resize: greet: %w", err)
 	}
 	var buf []byte

@@ -34,7 +34,8 @@ type greeting struct {
 	Protocol int      `json:"protocol"`
 	Libvips  string   `json:"libvips"`
 	Formats  []string `json:"formats"`
-	// Outputs are written, and not read.
+	// Sources are read besides, and Outputs written.
+	Sources []string `json:"sources,omitempty"`
 	Outputs []string `json:"outputs,omitempty"`
 	// Held and Missing are those of [Layers].
 	Held    []string `json:"held,omitempty"`
@@ -216,7 +217,7 @@ func readGreeting(r io.Reader) (*greeting, error) {
 			return nil, broken("it decodes %s, which is not one of jpeg, png, gif, webp", quote(f))
 		}
 	}
-	if err := checkOutputs(g.Outputs); err != nil {
+	if err := errors.Join(checkSources(g.Sources), checkOutputs(g.Outputs)); err != nil {
 		return nil, broken("%v", err)
 	}
 	if len(g.Held)+len(g.Missing) > maxLayers {

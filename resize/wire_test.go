@@ -17,6 +17,7 @@ type stub struct {
 
 func (stub) Version() string                                   { return "8.x" }
 func (stub) Formats() []string                                 { return []string{"jpeg", "gif"} }
+func (stub) Sources() []string                                 { return nil }
 func (stub) Outputs() []string                                 { return []string{"avif"} }
 func (s stub) Resize(src []byte, r *Request) ([]Result, error) { return s.answer(src, r) }
 func echo(src []byte, r *Request) ([]Result, error)            { return []Result{{r.Format, 3, 2, 1, src}}, nil }

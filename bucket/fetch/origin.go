@@ -87,7 +87,7 @@ func (f *Fetcher) send(ctx context.Context, to target, method string, formats []
 // without it, though they have the very image.
 func accept(formats []probe.Format) string {
 	if len(formats) == 0 {
-		formats = []probe.Format{probe.JPEG, probe.PNG, probe.GIF, probe.WebP}
+		formats = probe.Web()
 	}
 	var b strings.Builder
 	for _, f := range formats {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/probe/probetest"
 )
 
 // seeds adds the samples of a format, or of all, as far as add wants them.
@@ -66,6 +67,32 @@ func FuzzWebP(f *testing.F) {
 	seeds(f, probe.WebP, func(data []byte) { f.Add(binary.LittleEndian.Uint32(data[4:]), data[12:]) })
 	f.Fuzz(func(t *testing.T, size uint32, body []byte) {
 		sane(t, join([]byte("RIFF"), binary.LittleEndian.AppendUint32(nil, size), []byte("WEBP"), body))
+	})
+}
+
+func FuzzBMP(f *testing.F) {
+	seeds(f, probe.BMP, func(data []byte) { f.Add(data[10:]) })
+	f.Fuzz(func(t *testing.T, body []byte) {
+		sane(t, join([]byte("BM"), make([]byte, 8), body))
+	})
+}
+
+func FuzzAVIF(f *testing.F) {
+	seeds(f, probe.AVIF, func(data []byte) { f.Add(data[12:]) })
+	for _, c := range probetest.Corpus() {
+		if c.Format == probe.AVIF && len(c.Data) < 4000 {
+			f.Add(c.Data[12:])
+		}
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		sane(t, join(be32(20), []byte("ftypavif"), body))
+	})
+}
+
+func FuzzHEIC(f *testing.F) {
+	seeds(f, probe.HEIC, func(data []byte) { f.Add(data[12:]) })
+	f.Fuzz(func(t *testing.T, body []byte) {
+		sane(t, join(be32(20), []byte("ftypheic"), body))
 	})
 }
 

@@ -1,6 +1,6 @@
-// Package probe recognises JPEG, PNG, GIF and WebP images by their own bytes,
-// reads their dimensions as early as the bytes allow, and tells a complete
-// image from a cut-off one.
+// Package probe recognises images by their own bytes: JPEG, PNG, GIF, WebP, AVIF,
+// BMP and HEIC. It reads their dimensions as early as the bytes allow, and tells a
+// complete image from a cut-off one.
 //
 // It exists for downloads from hosts that nobody trusts: a [Scanner] sits
 // beside the download like a hash, sees every byte once, and refuses what is no
@@ -9,7 +9,8 @@
 //
 // It promises that any split of the same bytes gives the same answer, that its
 // memory is the same few hundred bytes for every input, that time grows with
-// the bytes and with nothing they claim, and that no input makes it panic.
+// the bytes and with nothing they claim, and that no input makes it panic. Of an
+// AVIF or HEIC it also holds the table of contents, which is refused beyond 64 KiB.
 //
 // It does not decode: pixel data is walked over, not looked at. An image that
 // passes has a sound structure from its first byte to its end marker; its
@@ -24,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // The verdicts. Errors of this package wrap exactly one of them, with what was
@@ -47,7 +49,7 @@ var (
 // Format is an image file format. The zero value is Unknown.
 type Format uint8
 
-// The formats.
+// The formats. Stores keep the numbers on disk: a new one comes last.
 const (
 	Unknown Format = iota
 	JPEG
@@ -55,6 +57,8 @@ const (
 	GIF
 	WebP
 	AVIF
+	BMP
+	HEIC
 )
 
 var formats = [...]struct{ name, ext, contentType string }{
@@ -64,17 +68,32 @@ var formats = [...]struct{ name, ext, contentType string }{
 	GIF:     {"gif", ".gif", "image/gif"},
 	WebP:    {"webp", ".webp", "image/webp"},
 	AVIF:    {"avif", ".avif", "image/avif"},
+	BMP:     {"bmp", ".bmp", "image/bmp"},
+	HEIC:    {"heic", ".heic", "image/heic"},
 }
 
-// ParseFormat returns the format of a name as String prints it: jpeg, png, gif
-// or webp, in lower case.
+// Formats returns all formats, in the order of their numbers.
+func Formats() []Format {
+	var all []Format
+	for f := JPEG; int(f) < len(formats); f++ {
+		all = append(all, f)
+	}
+	return all
+}
+
+// Web returns the formats that every browser shows.
+func Web() []Format { return []Format{JPEG, PNG, GIF, WebP} }
+
+// ParseFormat returns the format of a name as String prints it, in lower case.
 func ParseFormat(name string) (Format, error) {
-	for f := JPEG; f <= WebP; f++ {
-		if formats[f].name == name {
+	var names []string
+	for _, f := range Formats() {
+		if f.String() == name {
 			return f, nil
 		}
+		names = append(names, f.String())
 	}
-	return Unknown, fmt.Errorf("unknown image format %q: use jpeg, png, gif or webp", name)
+	return Unknown, fmt.Errorf("unknown image format %q: use one of %s", name, strings.Join(names, ", "))
 }
 
 // known maps values that are no format to Unknown, so that the methods below
@@ -86,7 +105,7 @@ func (f Format) known() Format {
 	return Unknown
 }
 
-// String returns the format's name: jpeg, png, gif or webp; unknown for others.
+// String returns the format's name, such as jpeg; unknown for what is none.
 func (f Format) String() string { return formats[f.known()].name }
 
 // Ext returns the format's file extension with its dot; empty for Unknown.
@@ -103,7 +122,8 @@ type Info struct {
 	// Orientation is applied.
 	Width, Height int
 	// Orientation is the EXIF orientation, 1 to 8; 1 where the file has none,
-	// or none that can be trusted.
+	// or none that can be trusted. Of an AVIF or HEIC it is what its own turning and
+	// mirroring (irot, imir) come to, which is what viewers go by there.
 	Orientation int
 	// Frames is the number of frames found in the file, not the number it
 	// claims. 1 for images that are not animated.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 	"testing/iotest"
 
@@ -20,8 +21,10 @@ func TestFormat(t *testing.T) {
 		{probe.GIF, "gif", ".gif", "image/gif"},
 		{probe.WebP, "webp", ".webp", "image/webp"},
 		{probe.AVIF, "avif", ".avif", "image/avif"},
+		{probe.BMP, "bmp", ".bmp", "image/bmp"},
+		{probe.HEIC, "heic", ".heic", "image/heic"},
 		{probe.Unknown, "unknown", "", "application/octet-stream"},
-		{probe.Format(6), "unknown", "", "application/octet-stream"},
+		{probe.Format(100), "unknown", "", "application/octet-stream"},
 		{probe.Format(255), "unknown", "", "application/octet-stream"},
 	} {
 		if s := c.format.String(); s != c.name {
@@ -34,7 +37,7 @@ func TestFormat(t *testing.T) {
 			t.Errorf("%s.ContentType() = %q, want %q", c.name, s, c.contentType)
 		}
 		f, err := probe.ParseFormat(c.name)
-		if c.format > probe.Unknown && c.format <= probe.WebP {
+		if slices.Contains(probe.Formats(), c.format) {
 			if f != c.format || err != nil {
 				t.Errorf("ParseFormat(%q) = %v, %v", c.name, f, err)
 			}
@@ -42,7 +45,7 @@ func TestFormat(t *testing.T) {
 			t.Errorf("ParseFormat(%q) = %v, %v, want an error", c.name, f, err)
 		}
 	}
-	for _, name := range []string{"", "JPEG", "jpg", "image/png", "png ", "avif", "svg"} {
+	for _, name := range []string{"", "JPEG", "jpg", "image/png", "png ", "AVIF", "svg"} {
 		if f, err := probe.ParseFormat(name); f != probe.Unknown || err == nil {
 			t.Errorf("ParseFormat(%q) = %v, %v, want an error", name, f, err)
 		}
@@ -162,14 +165,14 @@ func TestLimitsOverflow(t *testing.T) {
 
 func TestLimitsFormats(t *testing.T) {
 	for _, s := range samples(t) {
-		for f := probe.JPEG; f <= probe.WebP; f++ {
+		for _, f := range probe.Formats() {
 			want := probe.ErrType
 			if f == s.info.Format {
 				want = nil
 			}
 			check(t, s.data, probe.Limits{Formats: []probe.Format{f}}, want)
 		}
-		check(t, s.data, probe.Limits{Formats: []probe.Format{probe.JPEG, probe.PNG, probe.GIF, probe.WebP}}, nil)
+		check(t, s.data, probe.Limits{Formats: probe.Formats()}, nil)
 		check(t, s.data, probe.Limits{Formats: []probe.Format{probe.Unknown}}, probe.ErrType)
 	}
 }

@@ -130,6 +130,17 @@ func samples(tb testing.TB) []sample {
 		{"webp from img2webp", file("img2webp.webp"), animated(probe.WebP, 16, 12, 3), 30, 0},
 		{"webp with odd chunks", webp(vp8x(0, 17, 11), riff("ICCP", []byte("odd")), vp8(17, 11, []byte("o")), riff("junk", []byte("x"))),
 			still(probe.WebP, 17, 11), 30, 0},
+		{"avif", file("still.avif"), still(probe.AVIF, 17, 11), 0, 0},
+		{"avif alpha", file("alpha.avif"), still(probe.AVIF, 17, 11), 0, 0},
+		{"avif tiles", file("tiles.avif"), still(probe.AVIF, 128, 64), 0, 0},
+		{"avif turned", file("turned.avif"), turned(probe.AVIF, 8, 6, 7), 0, 0},
+		{"avif exif", file("exif.avif"), still(probe.AVIF, 17, 11), 0, 0},
+		{"avif and rubbish", join(file("still.avif"), []byte("rubbish")), still(probe.AVIF, 17, 11), 0, 7},
+		{"bmp", file("plain.bmp"), still(probe.BMP, 17, 11), 14 + 36, 0},
+		{"bmp alpha", file("alpha.bmp"), still(probe.BMP, 17, 11), 14 + 36, 0},
+		{"bmp indexed", file("indexed.bmp"), still(probe.BMP, 17, 11), 14 + 36, 0},
+		{"heic", file("still.heic"), still(probe.HEIC, 17, 11), 0, 0},
+		{"heic exif", file("exif.heic"), still(probe.HEIC, 128, 64), 0, 0},
 		{"webp and rubbish", join(file("lossy.webp"), []byte("RIFFRAFF")), still(probe.WebP, 17, 11), 30, 8},
 	}
 }

@@ -28,6 +28,7 @@ type Scanner struct {
 	step  step     // called when op has what it wants
 	buf   [32]byte // what opTake has so far, where the input was split inside it
 	held  int      // bytes in buf
+	whole []byte   // what opGather has so far
 	off   int64    // bytes used up by finished and running operations, without buf
 	start int64    // offset of the bytes that the current step was given
 	sum   bool     // bytes used up go into crc
@@ -43,6 +44,8 @@ type Scanner struct {
 	png  pngState
 	gif  gifState
 	webp webpState
+	bmp  bmpState
+	heif *heifState // nil for other formats
 }
 
 // A step looks at the bytes it asked for and asks for the next step. The bytes
@@ -53,15 +56,23 @@ type step func(s *Scanner, b []byte) error
 type op uint8
 
 const (
-	opTake op = iota // gather want bytes, in one piece
-	opSkip           // pass over want bytes
-	opFind           // pass over all bytes up to and including the next 0xFF
-	opDone           // the image is complete: pass over the rest
+	opTake   op = iota // take want bytes, at most 32, in one piece
+	opGather           // the same for more, which are then kept in memory
+	opSkip             // pass over want bytes
+	opFind             // pass over all bytes up to and including the next 0xFF
+	opDone             // the image is complete: pass over the rest
 )
 
 // take makes next be called with the following n bytes, at most len(s.buf).
 func (s *Scanner) take(n int, next step) error {
 	s.op, s.want, s.step = opTake, int64(n), next
+	return nil
+}
+
+// gather is take for many bytes. Memory for them is taken as they come, so that
+// a length that is a lie costs nothing.
+func (s *Scanner) gather(n int, next step) error {
+	s.op, s.want, s.step = opGather, int64(n), next
 	return nil
 }
 
@@ -118,6 +129,14 @@ func (s *Scanner) Write(p []byte) (int, error) {
 				return total, nil
 			}
 			b, s.held = s.buf[:want], 0
+		case opGather:
+			n := min(int(s.want)-len(s.whole), len(p))
+			s.whole = append(s.whole, p[:n]...)
+			p = p[n:]
+			if len(s.whole) < int(s.want) {
+				return total, nil
+			}
+			b, s.whole = s.whole, nil
 		case opSkip:
 			n := min(s.want, int64(len(p)))
 			s.use(p[:n])
@@ -160,9 +179,9 @@ func (s *Scanner) use(b []byte) {
 // too. Close may be called again, and says the same.
 func (s *Scanner) Close() (Info, error) {
 	if s.err == nil && s.op != opDone {
-		s.err = s.cutOff(s.off + int64(s.held))
+		s.err = s.cutOff(s.off + int64(s.held+len(s.whole)))
 	}
-	s.closed = true
+	s.closed, s.whole = true, nil
 	return s.info, s.err
 }
 
@@ -177,6 +196,10 @@ func (s *Scanner) cutOff(n int64) error {
 		return fmt.Errorf("%w: gif ends after %d bytes, without a trailer", ErrTruncated, n)
 	case WebP:
 		return fmt.Errorf("%w: webp ends after %d of the %d bytes that its RIFF header announces", ErrTruncated, n, s.webp.end)
+	case AVIF, HEIC:
+		return s.heifCutOff(n)
+	case BMP:
+		return fmt.Errorf("%w: bmp ends after %d of %d bytes", ErrTruncated, n, s.bmp.end)
 	}
 	if n == 0 {
 		return fmt.Errorf("%w: it is empty", ErrType)
@@ -203,6 +226,8 @@ var magics = [...]struct {
 	{GIF, "GIF87a", gifStart},
 	{GIF, "GIF89a", gifStart},
 	{WebP, "RIFF????WEBP", webpStart},
+	{BMP, "BM????\x00\x00\x00\x00", bmpStart},
+	{Unknown, "\x00\x00\x00?ftyp", heifStart}, // which one, it says next
 }
 
 // sniff is given the first bytes one by one, so that what is no image is
@@ -217,13 +242,23 @@ func sniff(s *Scanner, b []byte) error {
 		if len(seen) < len(m.magic) {
 			return s.take(1, sniff)
 		}
-		s.info.Format = m.format
-		if len(s.limits.Formats) > 0 && !slices.Contains(s.limits.Formats, m.format) {
-			return fmt.Errorf("%w: it is %s, which is not allowed here", ErrType, m.format)
+		if m.format != Unknown {
+			if err := s.accept(m.format); err != nil {
+				return err
+			}
 		}
 		return m.first(s, nil)
 	}
 	return fmt.Errorf("%w: no image begins with %q", ErrType, seen)
+}
+
+// accept says which format it is, and refuses one that is not allowed.
+func (s *Scanner) accept(f Format) error {
+	s.info.Format = f
+	if len(s.limits.Formats) > 0 && !slices.Contains(s.limits.Formats, f) {
+		return fmt.Errorf("%w: it is %s, which is not allowed here", ErrType, f)
+	}
+	return nil
 }
 
 // fits reports whether b is a beginning of magic.

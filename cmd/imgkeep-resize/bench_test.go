@@ -15,7 +15,7 @@ import (
 // a pool, in turn. By wall clock, as one request after the other.
 func BenchmarkPoolOverhead(b *testing.B) {
 	runtime.LockOSThread()
-	d, err := vips.Start(nil)
+	d, err := vips.Start(nil, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -35,6 +35,13 @@ func sources(t testing.TB, p *resize.Pool) map[string][]byte {
 		"gif": toGIF(t, still(m)), "gif animated": moving,
 		"webp":          toWebP(t, p, "png", toPNG(t, m)),
 		"webp animated": one(t, p, "gif", moving, resize.Target{Size: huge, Format: "webp"}).Data,
+		"avif":          testdata(t, "noise.avif"),
+		"avif tiles":    testdata(t, "tiles.avif"),
+		"bmp":           toBMP(m),
+		"heic":          testdata(t, "noise.heic"),
+		"heic tiles":    testdata(t, "tiles.heic"),
+		"heic clear":    testdata(t, "clear.heic"),
+		"avif clear":    testdata(t, "clear.avif"),
 	}
 }
 
@@ -73,7 +80,7 @@ func TestDeclaredFormatOnly(t *testing.T) {
 		"text": "hello",
 		"zero": strings.Repeat("\x00", 4096),
 	}
-	for _, declared := range []string{"jpeg", "png", "gif", "webp"} {
+	for _, declared := range append(p.Formats(), besides...) {
 		for name, src := range all {
 			if format, _, _ := strings.Cut(name, " "); format != declared {
 				blamed(t, p, declared, src)

@@ -43,11 +43,15 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	sources, err := resize.ReadSources(os.Getenv)
+	if err != nil {
+		return err
+	}
 	outputs, err := resize.ReadOutputs(os.Getenv)
 	if err != nil {
 		return err
 	}
-	d, err := vips.Start(outputs)
+	d, err := vips.Start(sources, outputs)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -39,6 +40,9 @@ func TestMain(m *testing.M) {
 	}())
 }
 
+// besides are all formats that the decoder reads besides those that it writes.
+var besides = []string{"avif", "bmp", "heic"}
+
 func newPool(t testing.TB, o resize.Options) *resize.Pool {
 	t.Helper()
 	o.Command = []string{decoder}
@@ -50,6 +54,9 @@ func newPool(t testing.TB, o resize.Options) *resize.Pool {
 	}
 	if o.Sandbox == "" {
 		o.Sandbox = resize.SandboxRequire
+	}
+	if o.Sources == nil {
+		o.Sources = besides
 	}
 	if o.Timeout == 0 {
 		o.Timeout = time.Minute // the machine may be slow; hangs have their own test
@@ -135,5 +142,8 @@ func TestGreeting(t *testing.T) {
 	}
 	if f := fmt.Sprint(p.Formats()); f != "[jpeg png gif webp]" {
 		t.Errorf("formats %s", f)
+	}
+	if f := p.Sources(); !slices.Equal(f, besides) {
+		t.Errorf("sources %s", f)
 	}
 }

@@ -103,7 +103,7 @@ var rules = map[string]rule{
 	},
 	// Only here are cgo and bimg.
 	"resize/vips": {
-		imports: []string{"resize", "C", "github.com/h2non/bimg"},
+		imports: []string{"resize", "C", "github.com/h2non/bimg", "golang.org/x/image/bmp"},
 		tests:   []string{"golang.org/x/image/font", "golang.org/x/image/math/fixed", "golang.org/x/image/webp"},
 	},
 	"sign": {},

@@ -114,6 +114,39 @@ func TestFormats(t *testing.T) {
 	s.stop()
 }
 
+// A source that not every browser shows is served as it is in full, and gives a
+// WebP in every size, also in one that it is not larger than: its size is never the
+// original under another name. Where it is not listed, it is no image.
+func TestFormatsBesides(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"picture.avif", "picture.bmp", "picture.heic"} {
+		src := testdata(t, file)
+		info, err := probe.Read(bytes.NewReader(src), probe.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		contentType := info.Format.ContentType()
+		w := newWorld(t, settings{"formats": []string{"jpeg", info.Format.String()}, "sizes": []int{20, 50, 100}})
+		s := w.start()
+		url := w.origin.serve("/pictures/"+file, src)
+		s.get(link("i", "full", url)).isBytes(contentType, src)
+		for size, want := range map[string][2]int{"20x50": {27, 20}, "100x100": {80, 60}} {
+			a := s.get(link("i", size, url)).isImage("image/webp")
+			got, err := probe.Read(bytes.NewReader(a.body), probe.Limits{})
+			if err != nil || got.Width != want[0] || got.Height != want[1] {
+				t.Errorf("%s: %s is %+v, %v", file, size, got, err)
+			}
+			s.sameHead(a)
+		}
+		s.stop()
+
+		w = newWorld(t, nil)
+		s = w.start()
+		s.get(link("i", "full", w.origin.serve("/pictures/"+file, src))).isError(http.StatusUnsupportedMediaType, "type")
+		s.stop()
+	}
+}
+
 // checkCorners checks the colours of the quarters: top left, top right, bottom
 // left, bottom right.
 func checkCorners(t *testing.T, about string, m image.Image, want ...color.RGBA) {

@@ -46,14 +46,12 @@ func groups(r *resize.Request) []group {
 }
 
 // make fills in the results of the group's targets.
-func (g group) make(src []byte, r *resize.Request, info C.thumb_info, results []resize.Result) error {
-	data, size := unsafe.Pointer(unsafe.SliceData(src)), C.size_t(len(src))
-	format := formats[r.Format].thumb
+func (g group) make(in source, r *resize.Request, info C.thumb_info, results []resize.Result) error {
 	shown := info
 	var area *C.thumb_area
 	if g.trim > 0 {
 		area = new(C.thumb_area)
-		if rc := C.thumb_trim(data, size, format, C.int(g.trim), area); rc != 0 {
+		if rc := C.thumb_trim(in.data, in.size, in.format, C.int(g.trim), area); rc != 0 {
 			return failure(rc)
 		}
 		shown.width, shown.height = area.width, area.height
@@ -67,7 +65,7 @@ func (g group) make(src []byte, r *resize.Request, info C.thumb_info, results []
 	if err != nil {
 		return err
 	}
-	if rc := C.thumb_make(data, size, format, &info, area, frames, &targets[0], C.int(len(targets))); rc != 0 {
+	if rc := C.thumb_make(in.data, in.size, in.format, &info, area, frames, &targets[0], C.int(len(targets))); rc != 0 {
 		return failure(rc)
 	}
 	for i, t := range targets {

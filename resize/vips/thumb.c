@@ -6,12 +6,8 @@
  * libvips object is kept. All calls are made from one thread at a time.
  */
 
-#define _GNU_SOURCE /* dladdr */
-
 #include "thumb.h"
 
-#include <dlfcn.h>
-#include <gmodule.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +15,7 @@
 #include <vips/vips.h>
 
 #include "edit.h"
+#include "load.h"
 #include "picture.h"
 #include "resample.h"
 #include "trim.h"
@@ -61,27 +58,26 @@ quiet(const gchar *domain, GLogLevelFlags level, const gchar *message, gpointer 
 		g_log_default_handler(domain, level, message, data);
 }
 
-/* Loads one of libvips' modules, which lie beside it. */
-static int
-open_module(const char *name)
-{
-	Dl_info self;
-	char *folder, *path;
-	GModule *module = NULL;
+/* Loaders that are there if somebody wants them: as a module, or in libvips
+ * itself, as it was built. */
+typedef struct {
+	int format;
+	const char *module, *class, *nickname;
+} loader;
 
-	if (!dladdr((const void *) vips_version, &self) || !self.dli_fname) {
-		vips_error("thumb", "libvips is not to be found");
-		return -1;
-	}
-	folder = g_path_get_dirname(self.dli_fname);
-	path = g_strdup_printf("%s/vips-modules-%d.%d/%s.so", folder, vips_version(0), vips_version(1), name);
-	if (!(module = g_module_open(path, G_MODULE_BIND_LAZY)))
-		vips_error("thumb", "%s", g_module_error());
-	else
-		g_module_make_resident(module);
-	g_free(folder);
-	g_free(path);
-	return module ? 0 : -1;
+static const loader loaders[] = {
+	{THUMB_AVIF, "vips-heif", "VipsForeignLoadHeifBuffer", "heifload_buffer"},
+	{THUMB_HEIC, "vips-heif", "VipsForeignLoadHeifBuffer", "heifload_buffer"},
+};
+
+static const loader *
+find_loader(int format)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(loaders); i++)
+		if (loaders[i].format == format)
+			return &loaders[i];
+	vips_error("thumb", "no loader for format %d", format);
+	return NULL;
 }
 
 static int encode_once(VipsImage *in, gboolean palette, int quality, thumb_target *to);
@@ -102,7 +98,7 @@ try_avif(void)
 }
 
 int
-thumb_start(int avif)
+thumb_start(const int *others, int n, int avif)
 {
 	static const char *const allowed[] = {
 		"VipsForeignLoadJpegBuffer", "VipsForeignLoadPngBuffer",
@@ -114,7 +110,13 @@ thumb_start(int avif)
 	/* The library for profiles asks for the time. The zone is read now, so that
 	 * no file is opened later. */
 	tzset();
-	/* What a module brings comes unblocked: it is loaded first. */
+	/* What a module brings comes unblocked: all modules are loaded first. */
+	for (int i = 0; i < n; i++) {
+		const loader *l = find_loader(others[i]);
+
+		if (!l || (!vips_type_find("VipsForeign", l->nickname) && open_module(l->module)))
+			return THUMB_SELF;
+	}
 	if (avif && !vips_type_find("VipsForeign", "heifsave_buffer") && open_module("vips-heif"))
 		return THUMB_SELF;
 	/* Allow-list: no other loader or saver, nor these for files, can be
@@ -122,6 +124,8 @@ thumb_start(int avif)
 	vips_operation_block_set("VipsForeign", TRUE);
 	for (size_t i = 0; i < G_N_ELEMENTS(allowed); i++)
 		vips_operation_block_set(allowed[i], FALSE);
+	for (int i = 0; i < n; i++)
+		vips_operation_block_set(find_loader(others[i])->class, FALSE);
 	if (avif)
 		vips_operation_block_set("VipsForeignSaveHeifBuffer", FALSE);
 	vips_concurrency_set(1);
@@ -144,32 +148,18 @@ thumb_free(void *data)
 	g_free(data);
 }
 
-/* Opens an image for one pass from top to bottom. Nothing is decoded yet. */
-static VipsImage *
-load(const void *src, size_t len, int format, int frames, int shrink, double scale)
+int
+thumb_try(const void *src, size_t len, int format)
 {
-	void *buf = (void *) src;
-	VipsImage *out = NULL;
+	VipsImage *im = load(src, len, format, 1, 1, 1.0);
+	void *pixels = NULL;
+	size_t size;
 
-	switch (format) {
-	case THUMB_JPEG:
-		vips_jpegload_buffer(buf, len, &out, "shrink", shrink,
-			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
-		break;
-	case THUMB_PNG:
-		vips_pngload_buffer(buf, len, &out,
-			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
-		break;
-	case THUMB_GIF:
-		vips_gifload_buffer(buf, len, &out, "n", frames,
-			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
-		break;
-	case THUMB_WEBP:
-		vips_webpload_buffer(buf, len, &out, "n", frames, "scale", scale,
-			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
-		break;
-	}
-	return out;
+	if (im)
+		pixels = vips_image_write_to_memory(im, &size);
+	VIPS_UNREF(im);
+	g_free(pixels);
+	return pixels ? 0 : THUMB_IMAGE;
 }
 
 int

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-enum { THUMB_JPEG = 1, THUMB_PNG, THUMB_GIF, THUMB_WEBP, THUMB_AVIF };
+enum { THUMB_JPEG = 1, THUMB_PNG, THUMB_GIF, THUMB_WEBP, THUMB_AVIF, THUMB_RAW, THUMB_HEIC };
 
 /* What a function returns when it does not return 0. The reason is then in
  * libvips' error buffer. */
@@ -21,6 +21,12 @@ typedef struct {
 	int frames;
 	int alpha;
 } thumb_info;
+
+/* What a source of format THUMB_RAW is: pixels of RGBA, row by row. */
+typedef struct {
+	const void *pixels;
+	int width, height;
+} thumb_raw;
 
 /* A part of a picture, as stored. */
 typedef struct {
@@ -54,9 +60,13 @@ typedef struct {
 	size_t size;
 } thumb_target;
 
-/* Blocks all loaders and savers but those of the first four formats, and with
- * avif the saver of AVIF, whose module it loads. */
-int thumb_start(int avif);
+/* Blocks all loaders and savers but those of the first four formats, the loaders
+ * of the n others, and with avif the saver of AVIF. It loads their modules. */
+int thumb_start(const int *others, int n, int avif);
+
+/* Decodes a picture and forgets it. */
+int thumb_try(const void *src, size_t len, int format);
+
 void thumb_tidy(void);
 int thumb_read(const void *src, size_t len, int format, thumb_info *info);
 

@@ -24,6 +24,7 @@ import "C"
 
 import (
 	"bytes"
+	"embed"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -54,6 +55,10 @@ var formats = map[string]struct {
 	"webp": {output{C.THUMB_WEBP, 16383}, bimg.WEBP},
 }
 
+// others are formats that can be loaded besides, where that is asked for.
+// BMP, which libvips has no loader for, is decoded here.
+var others = map[string]C.int{"avif": C.THUMB_AVIF, "heic": C.THUMB_HEIC, formatBMP: C.THUMB_RAW}
+
 // outputs can be saved besides, where that is asked for.
 var outputs = map[string]output{"avif": {C.THUMB_AVIF, 16384}}
 
@@ -64,22 +69,34 @@ const maxSide = 1_000_000
 // A Decoder is libvips, started and narrowed down to what is needed. It is not
 // for concurrent use.
 type Decoder struct {
-	formats, outputs []string
+	formats, sources, outputs []string
+	reads                     map[string]C.int
 }
 
 // Start sets libvips up, for the whole process. It is called once. From then on
-// no image can be loaded but a JPEG, PNG, GIF or WebP in memory, also not
-// through bimg. wanted are formats to be saved besides: "avif". One that
-// this libvips cannot save is an error.
-func Start(wanted []string) (*Decoder, error) {
-	d := &Decoder{outputs: wanted}
+// no image can be loaded but a JPEG, PNG, GIF or WebP in memory, and those of
+// the sources asked for, such as "avif"; also not through bimg. wanted are formats
+// to be saved besides: "avif". What this libvips cannot load or save is an error.
+func Start(sources, wanted []string) (*Decoder, error) {
+	d := &Decoder{outputs: wanted, reads: map[string]C.int{}}
+	var loaders []C.int
+	for _, name := range sources {
+		thumb, ok := others[name]
+		if !ok {
+			return nil, fmt.Errorf("vips: format %q is none that can be read", name)
+		}
+		d.reads[name], d.sources = thumb, append(d.sources, name)
+		if thumb != C.THUMB_RAW {
+			loaders = append(loaders, thumb)
+		}
+	}
 	for _, name := range wanted {
 		if _, ok := outputs[name]; !ok {
 			return nil, fmt.Errorf("vips: format %q is none that can be written", name)
 		}
 	}
-	if rc := C.thumb_start(flag(slices.Contains(wanted, "avif"))); rc != 0 {
-		return nil, fmt.Errorf("libvips %s cannot write %s: %w", d.Version(), strings.Join(wanted, ", "), failure(rc))
+	if rc := C.thumb_start(unsafe.SliceData(loaders), C.int(len(loaders)), flag(slices.Contains(wanted, "avif"))); rc != 0 {
+		return nil, fmt.Errorf("libvips %s cannot read or write one of %s: %w", d.Version(), strings.Join(slices.Concat(sources, wanted), ", "), failure(rc))
 	}
 	// Nothing is ever asked for twice.
 	bimg.VipsCacheSetMax(0)
@@ -90,12 +107,64 @@ func Start(wanted []string) (*Decoder, error) {
 		t := formats[name].bimg
 		if bimg.VipsIsTypeSupported(t) && bimg.VipsIsTypeSupportedSave(t) {
 			d.formats = append(d.formats, name)
+			d.reads[name] = formats[name].thumb
 		}
 	}
 	if len(d.formats) == 0 {
 		return nil, fmt.Errorf("vips: libvips %s reads and writes none of jpeg, png, gif, webp", d.Version())
 	}
+	for _, name := range sources {
+		if err := d.try(name); err != nil {
+			return nil, fmt.Errorf("libvips %s cannot read %s: %w", d.Version(), name, err)
+		}
+	}
 	return d, nil
+}
+
+// samples are images of a few pixels.
+//
+//go:embed samples
+var samples embed.FS
+
+// try decodes a first image of a format. So it is known that this libvips can,
+// and all that its libraries open, they have opened then.
+func (d *Decoder) try(format string) error {
+	src, err := samples.ReadFile("samples/sample." + format)
+	if err != nil {
+		return err
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer C.thumb_tidy()
+	in, err := d.open(src, format, maxSide*maxSide)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	if rc := C.thumb_try(in.data, in.size, in.format); rc != 0 {
+		return failure(rc)
+	}
+	return nil
+}
+
+// A source is an image as the C part takes it.
+type source struct {
+	data   unsafe.Pointer
+	size   C.size_t
+	format C.int
+	close  func()
+}
+
+// open makes a source of an image of one of the formats that are read.
+func (d *Decoder) open(src []byte, format string, maxPixels int64) (source, error) {
+	in, ok := d.reads[format]
+	if !ok || len(src) == 0 {
+		return source{}, fmt.Errorf("vips: %d bytes of format %q", len(src), format)
+	}
+	if in == C.THUMB_RAW {
+		return openBMP(src, maxPixels)
+	}
+	return source{unsafe.Pointer(unsafe.SliceData(src)), C.size_t(len(src)), in, func() {}}, nil
 }
 
 // Version of the libvips that runs, which may differ from the headers that
@@ -104,6 +173,9 @@ func (d *Decoder) Version() string { return C.GoString(C.vips_version_string()) 
 
 // Formats that libvips can both read and write, as it was built.
 func (d *Decoder) Formats() []string { return d.formats }
+
+// Sources are the formats that it was started to read besides.
+func (d *Decoder) Sources() []string { return d.sources }
 
 // Outputs are the formats that it was started to write besides.
 func (d *Decoder) Outputs() []string { return d.outputs }
@@ -123,13 +195,13 @@ func (d *Decoder) Resize(src []byte, r *resize.Request) ([]resize.Result, error)
 	defer runtime.UnlockOSThread()
 	defer C.thumb_tidy()
 
-	in, ok := formats[r.Format]
-	if !ok || len(src) == 0 {
-		return nil, fmt.Errorf("vips: %d bytes of format %q", len(src), r.Format)
+	in, err := d.open(src, r.Format, r.MaxPixels)
+	if err != nil {
+		return nil, err
 	}
-	data, size := unsafe.Pointer(unsafe.SliceData(src)), C.size_t(len(src))
+	defer in.close()
 	var info C.thumb_info
-	if rc := C.thumb_read(data, size, in.thumb, &info); rc != 0 {
+	if rc := C.thumb_read(in.data, in.size, in.format, &info); rc != 0 {
 		return nil, failure(rc)
 	}
 	if r.Format == "gif" {
@@ -146,7 +218,7 @@ func (d *Decoder) Resize(src []byte, r *resize.Request) ([]resize.Result, error)
 	}
 	results := make([]resize.Result, len(r.Targets))
 	for _, g := range groups(r) {
-		if err := g.make(src, r, info, results); err != nil {
+		if err := g.make(in, r, info, results); err != nil {
 			return nil, err
 		}
 	}

@@ -22,7 +22,7 @@ var decoder *Decoder
 
 func TestMain(m *testing.M) {
 	var err error
-	if decoder, err = Start([]string{"avif"}); err != nil {
+	if decoder, err = Start(nil, []string{"avif"}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

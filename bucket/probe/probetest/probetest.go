@@ -53,7 +53,9 @@ const (
 
 // Corpus returns all cases.
 func Corpus() []Case {
-	return slices.Concat(bombs(), lies(), lengths(), exifs(), polyglots(), trailers(), strangers())
+	return slices.Concat(bombs(), lies(), lengths(), exifs(), polyglots(), trailers(), strangers(),
+		heifs(probe.AVIF, av1, file("good.avif"), file("tile.avif")), bmps(),
+		heifs(probe.HEIC, hevc, file("tile.heic"), file("tile.heic")))
 }
 
 // Good returns a small image of each kind, complete and with content to its last
@@ -66,6 +68,9 @@ func Good() []Case {
 		{Name: "gif-animated", Format: probe.GIF, Data: goodGIF(4)},
 		{Name: "webp", Format: probe.WebP, Data: webpFile(vp8l(side, side*3/4, true))},
 		{Name: "webp-animated", Format: probe.WebP, Data: webpAnimation(side, side*3/4, 4, vp8l(side, side*3/4, true))},
+		{Name: "avif", Format: probe.AVIF, Data: file("good.avif")},
+		{Name: "bmp", Format: probe.BMP, Data: goodBMP()},
+		{Name: "heic", Format: probe.HEIC, Data: file("tile.heic")},
 	}
 	for i := range all {
 		all[i].Size = Made

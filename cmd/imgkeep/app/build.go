@@ -312,7 +312,7 @@ func newPool(c config.Config, log *slog.Logger) (*resize.Pool, error) {
 		Timeout: c.Resize.Timeout, MaxImages: c.Resize.MaxImages,
 		MaxPixels: c.Fetch.MaxPixels, AnimationPixels: c.Resize.AnimationPixels, Outputs: c.Outputs(),
 		Sandbox: resize.Sandbox(c.Resize.Sandbox), MaxMemory: int64(c.Resize.MaxMemory),
-		Logger: log,
+		Sources: c.Besides(), Logger: log,
 	})
 	if err != nil {
 		return nil, err

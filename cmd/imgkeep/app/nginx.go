@@ -78,6 +78,9 @@ func newSite(c config.Config) (nginx.Site, error) {
 	for _, f := range limits.Formats {
 		s.Extensions = append(s.Extensions, f.Ext())
 	}
+	if len(c.Besides()) > 0 { // sizes of which are made in another format
+		s.Extensions = append(s.Extensions, probe.WebP.Ext())
+	}
 	for _, p := range c.Presets {
 		if f, err := probe.ParseFormat(p.Format); err == nil { // otherwise as the source
 			s.Extensions = append(s.Extensions, f.Ext())

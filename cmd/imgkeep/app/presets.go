@@ -52,7 +52,7 @@ func setWatermark(w *resize.Watermark, c config.Watermark) error {
 	if len(w.Picture) > resize.MaxWatermark {
 		return fmt.Errorf("picture: %s has more than %d bytes", c.Picture, resize.MaxWatermark)
 	}
-	info, err := probe.Read(bytes.NewReader(w.Picture), probe.Limits{MaxPixels: maxMarkPixels})
+	info, err := probe.Read(bytes.NewReader(w.Picture), probe.Limits{Formats: probe.Web(), MaxPixels: maxMarkPixels})
 	if errors.Is(err, probe.ErrPixels) {
 		return fmt.Errorf("picture: %s has more than %d pixels", c.Picture, maxMarkPixels)
 	}

@@ -65,7 +65,7 @@ func serve() error {
 	if err != nil {
 		return err
 	}
-	decoder, err := vips.Start(nil)
+	decoder, err := vips.Start(nil, nil)
 	if err != nil {
 		return err
 	}

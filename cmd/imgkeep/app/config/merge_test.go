@@ -18,6 +18,10 @@ func TestMerge(t *testing.T) {
 		{"", "resize: {negotiate: [avif], avif_quality: 50, quality: 70}", "[resize.quality resize.avif_quality]", "[resize.negotiate]"},
 		{"", "buckets: [{name: i, hosts: [a.example]}]", "[buckets]", "[]"},
 		{"", "buckets: [{name: i}, {name: f}]", "[]", "[buckets]"},
+		{"", "formats: [png]", "[formats]", "[]"},
+		{"", "formats: [png, avif]", "[]", "[formats]"},
+		{"formats: [png, avif]", "formats: [avif, webp]", "[formats]", "[]"},
+		{"formats: [png, avif]", "formats: [png]", "[]", "[formats]"},
 		{"store: {min_free: 1}", "store: {min_free: 2, scrub_rate: 3}", "[store.min_free]", "[store.scrub_rate]"},
 	} {
 		old, _ := mustLoad(t, tt.old)

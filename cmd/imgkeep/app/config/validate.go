@@ -89,6 +89,11 @@ func (c *Config) validate(p *problems) {
 		}
 	}
 	unique(p, "formats", c.Formats)
+	for i, b := range c.Buckets {
+		if besides := c.Besides(); b.StripMetadata && len(besides) > 0 {
+			p.addf(item("buckets", i)+".strip_metadata", "the metadata of %s cannot be removed, and may say where a photo was taken: take them out of formats, or leave this off", strings.Join(besides, ", "))
+		}
+	}
 
 	c.Fetch.validate(p)
 	c.Approve.validate(p)
@@ -117,6 +122,15 @@ func (c *Config) validate(p *problems) {
 	c.Nginx.validate(p)
 	oneOf(p, "log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf(p, "log.format", c.Log.Format, "text", "json")
+}
+
+// Besides are the formats that not every browser shows. Decoders read them only
+// where they are asked to, at their start.
+func (c Config) Besides() []string {
+	return slices.DeleteFunc(slices.Clone(c.Formats), func(name string) bool {
+		f, err := probe.ParseFormat(name)
+		return err != nil || slices.Contains(probe.Web(), f)
+	})
 }
 
 const (

@@ -30,7 +30,7 @@ func LoadPlaceholder(path string) (*Placeholder, error) {
 	if err != nil {
 		return nil, err
 	}
-	image, err := probe.Read(bytes.NewReader(data), probe.Limits{})
+	image, err := probe.Read(bytes.NewReader(data), probe.Limits{Formats: probe.Web()})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

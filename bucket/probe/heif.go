@@ -1,0 +1,150 @@
+package probe
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// AVIF (AV1 Image File Format 1.1) and HEIC, the same with HEVC, are HEIF files
+// (ISO/IEC 23008-12), which are chains of boxes (ISO/IEC 14496-12): ftyp with its
+// brands, meta with a table of items and their properties, mdat with their bytes.
+// See heif_meta.go for what is read of meta. The boxes may come in any order. Where meta comes behind mdat,
+// nothing is known of the image before it: the limits are held against it only
+// then, and an image in tiles is refused, since what says how they lie is past.
+//
+// The image is complete when the bytes of all items are there, those of
+// thumbnails, alpha and EXIF too. What else the boxes hold does not matter.
+//
+// Sizes are those that the table states. The coded image has its own, which only a
+// decoder reads: where they differ, it fails, after it has taken the memory.
+//
+// Only still images are accepted. A sequence is a video, whose frames are not
+// counted here: its brand alone has it refused, also where the file has a still
+// picture besides.
+
+type heifState struct {
+	kind [4]byte // of the current box
+	end  int64   // offset behind the last byte of all items; 0: not known yet
+	grid heifGrid
+}
+
+// heifMaxMeta bounds the meta box. A photo of 48 tiles has 4 KB; most is for
+// colour profiles.
+const heifMaxMeta = 64 << 10
+
+// heifStart is called behind size and kind of the ftyp box.
+func heifStart(s *Scanner, _ []byte) error {
+	n := int(s.magic[3]) - 8
+	if n < 8 || n%4 != 0 {
+		return fmt.Errorf("%w: an ftyp box of %d bytes", ErrType, n+8)
+	}
+	s.heif = new(heifState)
+	return s.gather(n, heifBrands)
+}
+
+// heifBrands is given the major brand, a version and the compatible brands.
+func heifBrands(s *Scanner, b []byte) error {
+	format, sequence := Unknown, ""
+	for i := 0; i < len(b); i += 4 {
+		if i == 4 {
+			continue // the version
+		}
+		switch brand := string(b[i : i+4]); brand {
+		case "avis", "msf1", "hevc", "hevx":
+			sequence = brand
+		case "avif":
+			format = AVIF
+		case "heic", "heix":
+			format = HEIC
+		}
+	}
+	if format == Unknown {
+		return fmt.Errorf("%w: an ftyp box of brand %q", ErrType, b[:4])
+	}
+	if err := s.accept(format); err != nil {
+		return err
+	}
+	if sequence != "" {
+		return s.unsupported("an image sequence (brand %s)", sequence)
+	}
+	return s.take(8, heifBox)
+}
+
+func heifNext(s *Scanner, _ []byte) error {
+	return s.take(8, heifBox)
+}
+
+// heifBox is given size and kind of a box.
+func heifBox(s *Scanner, b []byte) error {
+	size := int64(binary.BigEndian.Uint32(b))
+	s.heif.kind = [4]byte(b[4:])
+	switch size {
+	case 0: // all that follows
+		return s.broken("it ends with a %q box, before any meta box", b[4:])
+	case 1:
+		return s.take(8, heifLargeBox)
+	}
+	return s.heifBody(size - 8)
+}
+
+func heifLargeBox(s *Scanner, b []byte) error {
+	size := binary.BigEndian.Uint64(b)
+	if size > 1<<62 {
+		return s.broken("a %q box of %d bytes", s.heif.kind[:], size)
+	}
+	return s.heifBody(int64(size) - 16)
+}
+
+// heifBody is called where n bytes of a box follow.
+func (s *Scanner) heifBody(n int64) error {
+	switch kind := string(s.heif.kind[:]); {
+	case n < 0:
+		return s.broken("a %q box with %d bytes less than its header", kind, -n)
+	case kind == "ftyp":
+		return s.broken("two ftyp boxes")
+	case kind == "meta" && n > heifMaxMeta:
+		return s.unsupported("a meta box of %d bytes, over %d", n, heifMaxMeta)
+	case kind == "meta":
+		return s.gather(int(n), heifMetaBox)
+	}
+	return s.skip(n, heifNext)
+}
+
+// heifMetaBox is given the body of the meta box.
+func heifMetaBox(s *Scanner, b []byte) error {
+	m := heifMeta{s: s}
+	if err := m.read(b); err != nil {
+		return err
+	}
+	s.heif.end = max(m.end, s.off)
+	s.heif.grid = m.grid
+	if at := m.grid.at; at > 0 {
+		if at < s.off {
+			return s.unsupported("tiles whose arrangement comes before the meta box")
+		}
+		return s.skip(at-s.off, heifArrangement)
+	}
+	return s.skip(s.heif.end-s.off, heifEnd)
+}
+
+func heifArrangement(s *Scanner, _ []byte) error {
+	return s.take(s.heif.grid.length, heifTiles)
+}
+
+// heifTiles is given the arrangement of an image in tiles.
+func heifTiles(s *Scanner, b []byte) error {
+	if err := s.heif.grid.check(s, b); err != nil {
+		return err
+	}
+	return s.skip(max(0, s.heif.end-s.off), heifEnd)
+}
+
+func heifEnd(s *Scanner, _ []byte) error { return s.done() }
+
+// heifCutOff is the verdict on an image that ended after n bytes.
+func (s *Scanner) heifCutOff(n int64) error {
+	if s.heif.end == 0 {
+		return fmt.Errorf("%w: %s ends after %d bytes, before its meta box does", ErrTruncated, s.info.Format, n)
+	}
+	return fmt.Errorf("%w: %s ends after %d of the %d bytes that its items reach to", ErrTruncated, s.info.Format, n, s.heif.end)
+}

@@ -1,0 +1,72 @@
+package probetest
+
+import (
+	"bytes"
+
+	"imgkeep/bucket/probe"
+)
+
+// bmpOf is a BMP (Microsoft, Bitmap Storage): its information header is filled up
+// to the length that it states, and masks and palette are what follows.
+func bmpOf(header, width, height, bits, compression, colours int, rest, pixels []byte) []byte {
+	info := join(le32(header), le32(width), le32(height), le16(1), le16(bits), le32(compression), make([]byte, 12), le32(colours), le32(0))
+	info = join(info[:min(len(info), header)], make([]byte, max(0, header-len(info))))
+	if header > 40 {
+		copy(info[40:], "\x00\x00\xFF\x00\x00\xFF\x00\x00\xFF\x00\x00\x00\x00\x00\x00\xFF")
+	}
+	offset := 14 + len(info) + len(rest)
+	return join([]byte("BM"), le32(offset+len(pixels)), le32(0), le32(offset), info, rest, pixels)
+}
+
+// goodBMP is noise.
+func goodBMP() []byte {
+	return bmpOf(40, side, side*3/4, 24, 0, 0, nil, noise(side*3*side*3/4))
+}
+
+func bmps() []Case {
+	const half = side * 3 / 4
+	var all []Case
+	add := func(name string, data []byte, want error, size Outcome) {
+		all = append(all, Case{"bmp-" + name, "", probe.BMP, data, want, size})
+	}
+	rows := func(width, bits, height int) []byte { return make([]byte, (width*bits+31)/32*4*height) }
+	grey := func(n int) []byte { return bytes.Repeat([]byte{7, 7, 7, 0}, n) }
+
+	for _, bits := range []int{1, 2, 4, 8} {
+		add("palette-of-"+string(rune('0'+bits))+"-bits", bmpOf(40, side, half, bits, 0, 0, grey(1<<bits), rows(side, bits, half)), nil, Made)
+	}
+	add("few-colours", bmpOf(40, side, half, 8, 0, 3, grey(3), rows(side, 8, half)), nil, Made)
+	add("colours-beyond-the-palette", bmpOf(40, side, half, 8, 0, 3, grey(3), bytes.Repeat([]byte{3}, side*half)), nil, Refused)
+	add("too-many-colours", bmpOf(40, side, half, 4, 0, 17, grey(17), rows(side, 4, half)), probe.ErrBroken, Refused)
+	add("4-billion-colours", bmpOf(40, side, half, 8, 0, 1<<32-1, grey(3), rows(side, 8, half)), probe.ErrBroken, Refused)
+	add("32-bits", bmpOf(108, side, half, 32, 0, 0, nil, noise(4*side*half)), nil, Made)
+	add("masks", bmpOf(124, side, half, 32, 3, 0, nil, noise(4*side*half)), nil, Made)
+	add("masks-of-its-own", func() []byte {
+		b := bmpOf(124, side, half, 32, 3, 0, nil, noise(4*side*half))
+		b[14+40] = 1
+		return b
+	}(), probe.ErrType, Refused)
+	add("masks-in-a-short-header", bmpOf(40, side, half, 32, 3, 0, make([]byte, 12), noise(4*side*half)), probe.ErrType, Refused)
+	add("top-row-first", bmpOf(40, side, -half, 24, 0, 0, nil, rows(side, 24, half)), nil, Made)
+	add("os2", bmpOf(12, side, half, 24, 0, 0, nil, rows(side, 24, half)), probe.ErrType, Refused)
+	add("header-of-4-gb", bmpOf(40, side, half, 24, 0, 0, nil, nil)[:14:14], probe.ErrTruncated, Refused)
+	add("run-lengths", bmpOf(40, side, half, 8, 1, 0, grey(256), noise(200)), probe.ErrType, Refused)
+	add("jpeg-inside", bmpOf(40, side, half, 0, 4, 0, nil, goodJPEG()), probe.ErrType, Refused)
+	add("16-bits", bmpOf(40, side, half, 16, 0, 0, nil, rows(side, 16, half)), probe.ErrType, Refused)
+	add("a-gap-before-the-pixels", bmpOf(40, side, half, 24, 0, 0, make([]byte, 4), rows(side, 24, half)), probe.ErrType, Refused)
+	add("two-planes", func() []byte {
+		b := goodBMP()
+		b[26] = 2
+		return b
+	}(), probe.ErrBroken, Refused)
+	add("50000x50000", bmpOf(40, 50000, 50000, 1, 0, 0, grey(2), noise(200)), probe.ErrPixels, Refused)
+	add("sides-of-31-bits", bmpOf(40, 1<<31-1, -1<<31, 32, 0, 0, nil, noise(200)), probe.ErrPixels, Refused)
+	add("negative-width", bmpOf(40, -side, half, 24, 0, 0, nil, rows(side, 24, half)), probe.ErrBroken, Refused)
+	add("height-0", bmpOf(40, side, 0, 24, 0, 0, nil, nil), probe.ErrBroken, Refused)
+	add("a-side-of-16384", bmpOf(40, 16384, 1, 1, 0, 0, grey(2), rows(16384, 1, 1)), nil, Made)
+	add("a-side-of-16385", bmpOf(40, 16385, 1, 1, 0, 0, grey(2), rows(16385, 1, 1)), probe.ErrPixels, Made)
+	add("49-megapixels-in-6-mb", bmpOf(40, 7000, 7000, 1, 0, 0, grey(2), rows(7000, 1, 7000)), nil, Made)
+	add("49-megapixels-in-200-bytes", bmpOf(40, 7000, 7000, 1, 0, 0, grey(2), noise(200)), probe.ErrTruncated, Refused)
+	add("a-row-missing", bmpOf(40, side, half, 24, 0, 0, nil, rows(side, 24, half-1)), probe.ErrTruncated, Refused)
+	return all
+}

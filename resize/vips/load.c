@@ -1,0 +1,101 @@
+/* How an image is opened: by the loader of the format that it is said to be, and
+ * by no other. */
+
+#define _GNU_SOURCE /* dladdr */
+
+#include "load.h"
+
+#include <dlfcn.h>
+#include <gmodule.h>
+#include <string.h>
+
+#include "thumb.h"
+
+int
+open_module(const char *name)
+{
+	Dl_info self;
+	char *folder, *path;
+	GModule *module = NULL;
+
+	if (!dladdr((const void *) vips_version, &self) || !self.dli_fname) {
+		vips_error("thumb", "libvips is not to be found");
+		return -1;
+	}
+	folder = g_path_get_dirname(self.dli_fname);
+	path = g_strdup_printf("%s/vips-modules-%d.%d/%s.so", folder, vips_version(0), vips_version(1), name);
+	if (!(module = g_module_open(path, G_MODULE_BIND_LAZY)))
+		vips_error("thumb", "%s", g_module_error());
+	else
+		g_module_make_resident(module);
+	g_free(folder);
+	g_free(path);
+	return module ? 0 : -1;
+}
+
+/* Refuses an image that is coded otherwise than its format says: the loader
+ * takes whatever the library can decode. It turns images upright by itself. */
+static VipsImage *
+check_heif(VipsImage *im, const char *compression)
+{
+	const char *found;
+
+	if (!im)
+		return NULL;
+	if (vips_image_get_string(im, "heif-compression", &found) || strcmp(found, compression)) {
+		vips_error("thumb", "it is not coded as %s", compression);
+		g_object_unref(im);
+		return NULL;
+	}
+	vips_autorot_remove_angle(im);
+	return im;
+}
+
+/* Takes pixels that are decoded already. They are not copied. */
+static VipsImage *
+take_raw(const thumb_raw *raw)
+{
+	VipsImage *im = vips_image_new_from_memory(raw->pixels, (size_t) raw->width * raw->height * 4,
+		raw->width, raw->height, 4, VIPS_FORMAT_UCHAR);
+	VipsImage *out = NULL;
+
+	if (im) {
+		vips_copy(im, &out, "interpretation", VIPS_INTERPRETATION_sRGB, NULL);
+		g_object_unref(im);
+	}
+	return out;
+}
+
+VipsImage *
+load(const void *src, size_t len, int format, int frames, int shrink, double scale)
+{
+	void *buf = (void *) src;
+	VipsImage *out = NULL;
+
+	switch (format) {
+	case THUMB_JPEG:
+		vips_jpegload_buffer(buf, len, &out, "shrink", shrink,
+			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
+		break;
+	case THUMB_PNG:
+		vips_pngload_buffer(buf, len, &out,
+			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
+		break;
+	case THUMB_GIF:
+		vips_gifload_buffer(buf, len, &out, "n", frames,
+			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
+		break;
+	case THUMB_WEBP:
+		vips_webpload_buffer(buf, len, &out, "n", frames, "scale", scale,
+			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
+		break;
+	case THUMB_AVIF:
+	case THUMB_HEIC:
+		vips_heifload_buffer(buf, len, &out,
+			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
+		return check_heif(out, format == THUMB_AVIF ? "av1" : "hevc");
+	case THUMB_RAW:
+		return take_raw(src);
+	}
+	return out;
+}

@@ -1,0 +1,14 @@
+#ifndef IMGKEEP_LOAD_H
+#define IMGKEEP_LOAD_H
+
+#include <vips/vips.h>
+
+/* Opens an image for one pass from top to bottom. Nothing is decoded yet. frames
+ * are how many are wanted; a JPEG is decoded shrink times smaller, a WebP by scale.
+ * NULL: the reason is in libvips' error buffer. */
+VipsImage *load(const void *src, size_t len, int format, int frames, int shrink, double scale);
+
+/* Loads one of libvips' modules, which lie beside it. */
+int open_module(const char *name);
+
+#endif
