@@ -123,12 +123,12 @@ func (p *previewCommand) write(stdout io.Writer, name, file string, r resize.Res
 	}
 	output := p.output
 	if output == "" {
-		ext := "." + r.Format
-		if format, err := probe.ParseFormat(r.Format); err == nil {
-			ext = format.Ext()
+		format, err := probe.ParseFormat(r.Format)
+		if err != nil {
+			return err
 		}
 		base := filepath.Base(file)
-		output = strings.TrimSuffix(base, filepath.Ext(base)) + "." + name + ext
+		output = strings.TrimSuffix(base, filepath.Ext(base)) + "." + name + format.Ext()
 	}
 	if in, err := os.Stat(file); err == nil {
 		if out, err := os.Stat(output); err == nil && os.SameFile(in, out) {

@@ -16,7 +16,7 @@ import (
 	"imgkeep/resize"
 )
 
-// webp reads a WebP: Go has no encoder. lossy.webp is 17 x 11, gif2webp.webp 15 x 9
+// webp reads a WebP, or an AVIF: Go has no encoder. lossy.webp is 17 x 11, gif2webp.webp 15 x 9
 // in 4 frames.
 func webp(t testing.TB, name string, padding int) []byte {
 	t.Helper()
@@ -287,5 +287,50 @@ func TestPopulateConverts(t *testing.T) {
 		if jobs := s.formats(); !slices.Equal(jobs, c.jobs) {
 			t.Errorf("%s: jobs %q, want %q", c.name, jobs, c.jobs)
 		}
+	}
+}
+
+// An AVIF is recognised by our own parser too, whatever a decoder says that it is.
+func TestConvertedNonsense(t *testing.T) {
+	good := webp(t, "still.avif", 0)
+	sides := result(t, good)
+	for name, c := range map[string]struct {
+		data []byte
+		ok   bool
+	}{
+		"an AVIF":    {good, true},
+		"HTML":       {append(slices.Clone(good[:12]), "<html><script>alert(1)</script>"...), false},
+		"cut off":    {good[:len(good)-1], false},
+		"other size": {webp(t, "turned.avif", 0), false},
+	} {
+		s, made := negotiating(t, func(_ *bucket.Options, o *server.Options) {
+			o.Sizes, o.Negotiate = []int{sides.Height}, map[string][]string{nginx.AnySize: {"avif"}}
+		})
+		made["jpeg"] = append(toJPEG(t, sides.Width, sides.Height), make([]byte, 1000)...)
+		well := s.decoder.answer
+		s.decoder.answer = func(source []byte, j resize.Job) ([]resize.Result, error) {
+			var all []resize.Result
+			for _, target := range j.Targets {
+				r := sides
+				if r.Data = c.data; target.FormatOf(j.Format) != "avif" {
+					one, err := well(source, resize.Job{Format: j.Format, Targets: []resize.Target{target}})
+					if err != nil {
+						return nil, err
+					}
+					r = one[0]
+				}
+				all = append(all, r)
+			}
+			return all, nil
+		}
+		want, kind := made["jpeg"], "image/jpeg"
+		if c.ok {
+			want, kind = good, "image/avif"
+		}
+		url := s.origin.put("cat", toJPEG(t, 2*sides.Width, 2*sides.Height))
+		t.Run(name, func(t *testing.T) {
+			s.t = t
+			s.gets(s.link(fmt.Sprintf("%dx", sides.Height), url), "image/avif", want, kind, fmt.Sprintf("%dx+avif", sides.Height))
+		})
 	}
 }
