@@ -30,7 +30,7 @@ type rule struct {
 var rules = map[string]rule{
 	"cmd/imgkeep": {
 		imports: []string{"cmd/imgkeep/app"},
-		tests:   []string{"bucket/probe", "bucket/probe/probetest", "nginx", "nginx/nginxtest", "golang.org/x/sys/unix"},
+		tests:   []string{"bucket/probe", "bucket/probe/probetest", "nginx", "nginx/nginxtest", "scripts/benchtest", "golang.org/x/sys/unix"},
 	},
 	// The commands. Only here is cobra.
 	"cmd/imgkeep/app": {
@@ -104,9 +104,10 @@ var rules = map[string]rule{
 	// Only here are cgo and bimg.
 	"resize/vips": {
 		imports: []string{"resize", "C", "github.com/h2non/bimg", "golang.org/x/image/bmp"},
-		tests:   []string{"golang.org/x/image/font", "golang.org/x/image/math/fixed", "golang.org/x/image/webp"},
+		tests:   []string{"scripts/benchtest", "golang.org/x/image/font", "golang.org/x/image/math/fixed", "golang.org/x/image/webp"},
 	},
-	"sign": {},
+	"scripts/benchtest": {}, // for benchmarks
+	"sign":              {},
 	// Files for other programs; tests try them.
 	"contrib/clients": {
 		tests: []string{"sign"},

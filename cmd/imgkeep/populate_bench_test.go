@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"imgkeep/scripts/benchtest"
 )
 
 // BenchmarkPopulate compares `imgkeep populate`, with a server and without, with
@@ -21,12 +23,9 @@ import (
 // tell whether memory grows with them, and what sizes cost. It is what
 // `scripts/bench populate` runs.
 func BenchmarkPopulate(b *testing.B) {
-	count := 10_000
-	if text := os.Getenv("IMGKEEP_BENCH_URLS"); text != "" {
-		var err error
-		if count, err = strconv.Atoi(text); err != nil || count < 10 {
-			b.Fatalf("IMGKEEP_BENCH_URLS: %q is no number of URLs, at least 10", text)
-		}
+	count := benchtest.Number(b, "IMGKEEP_BENCH_URLS", 10_000)
+	if count < 10 {
+		b.Fatalf("IMGKEEP_BENCH_URLS=%d: want at least 10", count)
 	}
 	const (
 		rounds = 3
@@ -73,7 +72,7 @@ func BenchmarkPopulate(b *testing.B) {
 			most := int(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss >> 10)
 			if served != nil {
 				used += cpu(b, served.cmd.Process.Pid) - before
-				most = peak(b, served.cmd.Process.Pid)
+				most = int(peak(served.cmd.Process.Pid))
 			}
 			r := rows[name]
 			if r == nil {

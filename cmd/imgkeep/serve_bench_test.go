@@ -1,13 +1,11 @@
 package main_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/md5"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -25,6 +23,7 @@ import (
 
 	"imgkeep/nginx"
 	"imgkeep/nginx/nginxtest"
+	"imgkeep/scripts/benchtest"
 )
 
 // BenchmarkServing compares ways of sending the same 4,096 images of 18 KB over
@@ -40,7 +39,7 @@ func BenchmarkServing(b *testing.B) {
 		b.Fatal("wrk is not installed: on Debian, apt-get install wrk")
 	}
 	const images = 4096
-	seconds, rounds := number(b, "IMGKEEP_BENCH_SECONDS", 1), number(b, "IMGKEEP_BENCH_ROUNDS", 15)
+	seconds, rounds := benchtest.Number(b, "IMGKEEP_BENCH_SECONDS", 1), benchtest.Number(b, "IMGKEEP_BENCH_ROUNDS", 15)
 	w, site := newFronted(b, settings{"log.level": "info", "nginx.valid": "5s"})
 	site.Valid = 5 * time.Second
 	site.OpenFiles = 10_000 // as the plain nginx below has; the default fits a worker's 1,024 files
@@ -152,7 +151,7 @@ func BenchmarkHotLinks(b *testing.B) {
 		b.Fatal("wrk is not installed: on Debian, apt-get install wrk")
 	}
 	const links, files = 500_000, 4096
-	seconds, rounds := number(b, "IMGKEEP_BENCH_SECONDS", 1), number(b, "IMGKEEP_BENCH_ROUNDS", 15)
+	seconds, rounds := benchtest.Number(b, "IMGKEEP_BENCH_SECONDS", 1), benchtest.Number(b, "IMGKEEP_BENCH_ROUNDS", 15)
 	dir, err := os.MkdirTemp("", "hotlinks")
 	if err != nil {
 		b.Fatal(err)
@@ -187,7 +186,7 @@ func BenchmarkHotLinks(b *testing.B) {
 	front, static := nginxtest.Start(b, site, quiet), startStatic(b, site.Root)
 	for range b.N {
 		all := make([]string, links)
-		before, began, used := kernelMemory(b), time.Now(), ticks(b, os.Getpid())
+		before, began, used := kernelMemory(b), time.Now(), ownTime(b)
 		for i := range all {
 			signature := make([]byte, 12)
 			random.Read(signature)
@@ -197,7 +196,7 @@ func BenchmarkHotLinks(b *testing.B) {
 			}
 			all[i] = "/i/full/" + text + "/aHR0cHM6Ly9leGFtcGxlLm9yZy9hLmpwZw"
 		}
-		making, makingCPU, memory := time.Since(began), (ticks(b, os.Getpid())-used)/100, kernelMemory(b)-before
+		making, makingCPU, memory := time.Since(began), ownTime(b)-used, kernelMemory(b)-before
 		began = time.Now()
 		if gone, err := hot.Sweep(); gone != 0 || err != nil {
 			b.Fatal(gone, err)
@@ -264,20 +263,6 @@ func kernelMemory(b *testing.B) float64 {
 		}
 	}
 	return sum
-}
-
-// number is a whole number from the environment.
-func number(b *testing.B, name string, otherwise int) int {
-	b.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		b.Fatalf("%s=%s: want a number above 0", name, text)
-	}
-	return n
 }
 
 // benchImages has the origin serve images of 18 KB each, 70% JPEG, 20% PNG, 5%
@@ -488,7 +473,7 @@ func (r *row) run(b *testing.B, wrk string, seconds int) {
 	defer cancel()
 	app := func() float64 {
 		if r.self {
-			return ticks(b, os.Getpid()) / 100
+			return ownTime(b)
 		}
 		return cpu(b, r.imgkeep)
 	}
@@ -537,65 +522,4 @@ func (r *row) ratio(to *row) float64 {
 func median(all []float64) float64 {
 	slices.Sort(all)
 	return all[len(all)/2]
-}
-
-// cpu is what a process and its living children have used, in seconds.
-func cpu(b *testing.B, pid int) float64 {
-	b.Helper()
-	if pid == 0 {
-		return 0
-	}
-	total := ticks(b, pid)
-	for _, child := range children(b, pid) {
-		total += ticks(b, child)
-	}
-	return total / 100 // USER_HZ, which is 100 on every Linux (proc(5))
-}
-
-// children are the processes that a process has started and that live.
-func children(b *testing.B, pid int) (pids []int) {
-	b.Helper()
-	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	for _, path := range lists {
-		list, err := os.ReadFile(path)
-		if err != nil {
-			continue // a thread that has ended
-		}
-		for child := range strings.FieldsSeq(string(list)) {
-			n, err := strconv.Atoi(child)
-			if err != nil {
-				b.Fatal(err)
-			}
-			pids = append(pids, n)
-		}
-	}
-	return pids
-}
-
-// ticks is what a process has used, in hundredths of a second.
-func ticks(b *testing.B, pid int) float64 {
-	b.Helper()
-	f, err := os.Open(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer f.Close()
-	stat, err := io.ReadAll(f)
-	if err != nil {
-		b.Fatal(err)
-	}
-	_, rest, _ := bytes.Cut(stat, []byte(") "))
-	fields := strings.Fields(string(rest))
-	var sum float64
-	for _, field := range fields[11:13] {
-		n, err := strconv.ParseFloat(field, 64)
-		if err != nil {
-			b.Fatal(err)
-		}
-		sum += n
-	}
-	return sum
 }

@@ -495,17 +495,6 @@ func (k *soak) goroutines() (n int) {
 	return n
 }
 
-// statusOf is a figure of a process (proc(5), status); 0 if that has ended.
-func statusOf(pid int, name string) (n int64) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := strings.Cut(string(text), "\n"+name)
-	_, _ = fmt.Sscan(rest, &n)
-	return n
-}
-
 // idle waits until the server has no more descriptors open than that, or until two
 // minutes have shown that it will not: connections that nobody uses are closed after
 // one.

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"imgkeep/scripts/benchtest"
 )
 
 // BenchmarkStore has the real programs work on a store of many small images, which
@@ -19,7 +21,7 @@ import (
 // backups. It is what `scripts/bench store` runs. IMGKEEP_BENCH_IMAGES is the
 // number of images, 1,000,000 if not set.
 func BenchmarkStore(b *testing.B) {
-	images := number(b, "IMGKEEP_BENCH_IMAGES", 1_000_000)
+	images := benchtest.Number(b, "IMGKEEP_BENCH_IMAGES", 1_000_000)
 	for range b.N {
 		w := newWorld(b, settings{"log.level": "info", "fetch.deny_hosts": []string{"denied.example"}})
 		fill := exec.Command("go", "run", "../../scripts/fill.go", "-root", w.root(), "-images", strconv.Itoa(images))

@@ -6,11 +6,11 @@ import (
 	"image/color/palette"
 	"image/draw"
 	"image/gif"
-	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,58 +18,15 @@ import (
 	"github.com/h2non/bimg"
 
 	"imgkeep/resize"
+	"imgkeep/scripts/benchtest"
 )
 
-// photos are the pictures to measure with: those in the folder that
-// IMGKEEP_PHOTOS names, else the wallpapers that the system has (under
-// XDG_DATA_DIRS), else one that is made here. At most so many of a format, of
-// all kinds.
+// photos are those of benchtest.Photos, or one that is made here.
 func photos(b *testing.B, format string, most int) map[string][]byte {
 	b.Helper()
-	var folders []string
-	if dir := os.Getenv("IMGKEEP_PHOTOS"); dir != "" {
-		folders = []string{dir}
-	} else {
-		data := os.Getenv("XDG_DATA_DIRS")
-		if data == "" {
-			data = "/usr/local/share:/usr/share" // the default of the XDG Base Directory Specification
-		}
-		for _, d := range filepath.SplitList(data) {
-			folders = append(folders, filepath.Join(d, "wallpapers"), filepath.Join(d, "backgrounds"))
-		}
-	}
-	var names []string
-	for _, dir := range folders {
-		_ = filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
-			ext := strings.Replace(strings.ToLower(filepath.Ext(name)), "jpg", "jpeg", 1)
-			if err == nil && e.Type().IsRegular() && ext == "."+format {
-				if info, err := e.Info(); err == nil && info.Size() > 20_000 {
-					names = append(names, name)
-				}
-			}
-			return nil
-		})
-	}
-	slices.Sort(names)
-	found := map[string][]byte{}
-	for i := 0; len(names) > 0 && i < min(most, len(names)); i++ {
-		name := names[i*len(names)/min(most, len(names))]
-		src, err := os.ReadFile(name)
-		if err != nil {
-			b.Fatal(err)
-		}
-		found[name] = src
-	}
+	found := benchtest.Photos(b, format, most)
 	if len(found) == 0 {
-		src := toPNG(b, scene(2560, 1600))
-		if format != "png" {
-			r, err := decoder.Resize(src, request("png", resize.Target{Size: resize.Size{Height: 1600}, Format: format, Quality: 90}))
-			if err != nil {
-				b.Fatal(err)
-			}
-			src = r[0].Data
-		}
-		found["made"] = src
+		found["made"] = encoded(b, scene(2560, 1600), format)
 	}
 	return found
 }
@@ -84,12 +41,70 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// heights are the sizes that are made in comparisons.
+var heights = []int{150, 250, 500}
+
+// separately makes three sizes with bimg, each from a decoding of its own, and
+// returns how many bytes they take.
+func separately(src []byte) (size int, err error) {
+	for _, h := range heights {
+		out, err := bimg.NewImage(src).Process(bimg.Options{Height: h, Quality: 80, StripMetadata: true})
+		if err != nil {
+			return 0, err
+		}
+		size += len(out)
+	}
+	return size, nil
+}
+
+// Three sizes by bimg alone, two pictures at a time, for the comparison that
+// cmd/imgkeep's BenchmarkResize makes: of the files in the folder that
+// IMGKEEP_BENCH_FILES names, or of photos.
+func BenchmarkSeparately(b *testing.B) {
+	var all [][]byte
+	if dir := os.Getenv("IMGKEEP_BENCH_FILES"); dir == "" {
+		all = slices.Collect(maps.Values(photos(b, "jpeg", 20)))
+	} else if paths, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(paths) == 0 {
+		b.Fatalf("%s: %d files, %v", dir, len(paths), err)
+	} else {
+		for _, path := range paths {
+			src, err := os.ReadFile(path)
+			if err != nil {
+				b.Fatal(err)
+			}
+			all = append(all, src)
+		}
+	}
+	bimg.VipsVectorSetEnabled(true) // its best
+	defer bimg.VipsVectorSetEnabled(false)
+	before := cpu(b)
+	for b.Loop() {
+		next := make(chan []byte)
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				for src := range next {
+					if _, err := separately(src); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		}
+		for _, src := range all {
+			next <- src
+		}
+		close(next)
+		wg.Wait()
+	}
+	b.ReportMetric(float64(cpu(b)-before)/1e6/float64(b.N), "cpu-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
 // Three sizes of a photo: all from one decoding, and with bimg, which decodes
 // for each. Both are measured in turn on each photo, so that the ratio holds on
 // a busy machine too. It is that of the processor time, the median over the
 // photos; the times are means.
 func BenchmarkThreeSizes(b *testing.B) {
-	heights := []int{150, 250, 500}
 	var targets []resize.Target
 	for _, h := range heights {
 		targets = append(targets, resize.Target{Size: resize.Size{Height: h}})
@@ -109,13 +124,11 @@ func BenchmarkThreeSizes(b *testing.B) {
 					}
 					t1 := cpu(b)
 					bimg.VipsVectorSetEnabled(true) // its best
-					for _, h := range heights {
-						out, err := bimg.NewImage(src).Process(bimg.Options{Height: h, Quality: 80, StripMetadata: true})
-						if err != nil {
-							b.Fatal(name, err)
-						}
-						bytesTheirs += len(out)
+					size, err := separately(src)
+					if err != nil {
+						b.Fatal(name, err)
 					}
+					bytesTheirs += size
 					bimg.VipsVectorSetEnabled(false)
 					t2 := cpu(b)
 					ours, theirs = ours+t1-t0, theirs+t2-t1
