@@ -88,12 +88,17 @@ func children(b *testing.B, pid int) (pids []int) {
 	return pids
 }
 
-// peak is the most memory that each of these processes has had, in MB, added up.
-func peak(pids ...int) (n int64) {
+// peak is the most memory that these processes have had, in MB, added up as if they
+// all had it at once. What they have in common, the pages of programs and
+// libraries, counts once.
+func peak(pids ...int) int64 {
+	var own, common int64
 	for _, pid := range pids {
-		n += statusOf(pid, "VmHWM:") >> 10
+		files := statusOf(pid, "RssFile:")
+		own += statusOf(pid, "VmHWM:") - files
+		common = max(common, files)
 	}
-	return n
+	return (own + common) >> 10
 }
 
 // statusOf is a figure of a process, of those in its status; 0 if it has ended.

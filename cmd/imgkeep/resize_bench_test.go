@@ -26,6 +26,11 @@ import (
 // benchHeights are what is made of each picture.
 var benchHeights = []int{150, 250, 500}
 
+// atOnce is how many pictures each way has before it is another's turn: so many
+// that the start of a client is little beside them, and so few that all have had
+// the same of what else the machine does.
+const atOnce = 25
+
 // BenchmarkResize has three sizes made of pictures that nobody has seen yet, in
 // ways that take turns at a few pictures each:
 //
@@ -125,7 +130,7 @@ func measureResize(b *testing.B, table io.Writer, bimg, name, format string, pic
 			run(w, first)
 			w.before, w.wall = w.used(), 0
 		}
-		for pictures := range slices.Chunk(pictures, 8) {
+		for pictures := range slices.Chunk(pictures, atOnce) {
 			s := put(pictures)
 			for _, w := range ways {
 				run(w, s)
@@ -186,8 +191,11 @@ func (s *server) way(name string, run func(some) error) *way {
 	b, pid := s.w.t.(*testing.B), s.cmd.Process.Pid
 	return &way{
 		name: name, make: run,
-		used:   func() float64 { return cpu(b, pid) },
-		memory: func() string { return fmt.Sprintf("%d, decoders %d", peak(pid), peak(children(b, pid)...)) },
+		used: func() float64 { return cpu(b, pid) },
+		memory: func() string {
+			decoders := children(b, pid)
+			return fmt.Sprintf("%d, %d decoders %d", peak(pid), len(decoders), peak(decoders...))
+		},
 	}
 }
 

@@ -5,49 +5,51 @@ import (
 	"fmt"
 	"image"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/h2non/bimg"
 
 	"imgkeep/resize"
+	"imgkeep/scripts/benchtest"
 )
 
 // BenchmarkQuality prints how much what is made looks like the ideal, and how
 // many bytes it takes: photos, and the charts of TestQuality, as they are
 // served, all sizes from one decoding. Beside it are the ideal itself, put
-// through libvips' encoder at the same quality, which is as good as a file can
-// be, and what vipsthumbnail makes, where it is on PATH. IMGKEEP_BENCH_COUNT is
-// how many photos of a format are taken at most, 8 if it is not set. It is what
-// `scripts/bench quality` runs.
+// through the same encoder, which is as good as a file can
+// be, and what vipsthumbnail, imgproxy and imagor make, where they are on PATH.
+// Of each format 8 photos are taken, or as many as IMGKEEP_BENCH_COUNT says. It
+// is what `scripts/bench quality` runs.
 //
 // The photos are those that mean the same to all: opaque, upright, without a
 // colour profile.
 func BenchmarkQuality(b *testing.B) {
-	most := 8
-	if text := os.Getenv("IMGKEEP_BENCH_COUNT"); text != "" {
-		var err error
-		if most, err = strconv.Atoi(text); err != nil || most < 1 {
-			b.Fatalf("IMGKEEP_BENCH_COUNT: %q is no number of photos", text)
-		}
+	q := quality{b: b, names: []string{"imgkeep", "the ideal, encoded"}, peers: benchtest.Peers(b)}
+	if path, err := exec.LookPath("vipsthumbnail"); err == nil {
+		q.thumbnail, q.names = path, append(q.names, "vipsthumbnail")
+	} else {
+		fmt.Fprintln(os.Stderr, "vipsthumbnail is not on PATH, and is left out: on Debian, apt-get install libvips-tools")
 	}
-	thumbnail, err := exec.LookPath("vipsthumbnail")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "vipsthumbnail is not on PATH, and has no column: on Debian, apt-get install libvips-tools")
+	for _, p := range q.peers {
+		q.names = append(q.names, p.Name)
 	}
-	fmt.Print("\n| pictures | number | height | imgkeep: SSIM, lowest, bytes | the ideal, encoded | vipsthumbnail |\n| --- | --- | --- | --- | --- | --- |\n")
-	for _, format := range []string{"jpeg", "png", "webp"} {
+	q.origin = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(q.source) }))
+	b.Cleanup(q.origin.Close)
+	fmt.Printf("\n| pictures | number | height | %s |\n|%s\n", strings.Join(q.names, " | "), strings.Repeat(" --- |", 3+len(q.names)))
+	for _, q.format = range []string{"jpeg", "png", "webp"} {
 		drawn := map[string][]byte{}
 		for i, c := range charts {
-			drawn[c.name] = encoded(b, chart(i), format)
+			drawn[c.name] = encoded(b, chart(i), q.format)
 		}
-		q := quality{b: b, format: format, thumbnail: thumbnail}
-		q.measure("photos, "+format, photos(b, format, most))
-		q.measure("charts, "+format, drawn)
+		q.measure("photos, "+q.format, photos(b, q.format, 8))
+		q.measure("charts, "+q.format, drawn)
 	}
 	fmt.Println()
 	b.ReportMetric(0, "ns/op")
@@ -57,7 +59,11 @@ func BenchmarkQuality(b *testing.B) {
 type quality struct {
 	b         *testing.B
 	format    string
-	thumbnail string // the program; empty: there is none
+	names     []string // of the columns
+	thumbnail string   // the program vipsthumbnail; empty: there is none
+	peers     []*benchtest.Peer
+	origin    *httptest.Server // has what source is
+	source    []byte
 }
 
 // score is of the pictures that one program has made at one size.
@@ -67,9 +73,6 @@ type score struct {
 }
 
 func (s *score) String() string {
-	if s == nil {
-		return "-"
-	}
 	sum := 0.0
 	for _, v := range s.ssim {
 		sum += v
@@ -84,7 +87,7 @@ func (q *quality) measure(name string, sources map[string][]byte) {
 	for _, h := range heights {
 		scores[h] = map[string]*score{}
 	}
-	count := 0
+	count, served := 0, 0
 	for _, file := range slices.Sorted(maps.Keys(sources)) {
 		src := sources[file]
 		if !plain(q.b, src) {
@@ -93,6 +96,7 @@ func (q *quality) measure(name string, sources map[string][]byte) {
 		}
 		fmt.Fprintf(os.Stderr, "%s: %s\n", name, filepath.Base(file))
 		count++
+		q.source = src
 		full := flat(decode(q.b, src))
 		var targets []resize.Target
 		for _, h := range heights {
@@ -117,22 +121,33 @@ func (q *quality) measure(name string, sources map[string][]byte) {
 				s.ssim, s.bytes = append(s.ssim, ssim(luma(m), want.luma())), s.bytes+len(data)
 			}
 			score("imgkeep", r.Data)
-			again, err := bimg.NewImage(toPNG(q.b, ideal.image())).Process(bimg.Options{
-				Type: formats[q.format].bimg, Quality: 80, Compression: 6, StripMetadata: true,
-			})
+			again, err := decoder.Resize(toPNG(q.b, ideal.image()), request("png", resize.Target{Size: resize.Size{Height: r.Height}, Format: q.format}))
 			if err != nil {
 				q.b.Fatal(file, err)
 			}
-			score("ideal", again)
+			score("the ideal, encoded", again[0].Data)
 			if q.thumbnail != "" {
 				score("vipsthumbnail", q.vipsthumbnail(src, r.Height))
 			}
+			for _, p := range q.peers {
+				served++ // so that it is a URL that nobody has seen
+				data, err := p.Resize(q.b.Context(), fmt.Sprintf("%s/%d.%s", q.origin.URL, served, q.format), q.format, r.Height)
+				if err != nil {
+					q.b.Fatal(file, err)
+				}
+				score(p.Name, data)
+			}
 		}
 	}
+	if count == 0 {
+		return
+	}
 	for _, h := range heights {
-		if count > 0 {
-			fmt.Printf("| %s | %d | %d | %v | %v | %v |\n", name, count, h, scores[h]["imgkeep"], scores[h]["ideal"], scores[h]["vipsthumbnail"])
+		fmt.Printf("| %s | %d | %d |", name, count, h)
+		for _, by := range q.names {
+			fmt.Printf(" %v |", scores[h][by])
 		}
+		fmt.Println()
 	}
 }
 

@@ -107,9 +107,9 @@ func encoded(t testing.TB, m image.Image, format string) []byte {
 func TestQuality(t *testing.T) {
 	type least struct{ resized, served float64 }
 	limits := map[string]map[string]least{
-		"jpeg": {"lines": {0.88, 0.86}, "gradient": {0.995, 0.993}, "rings": {0.44, 0.43}, "noise": {0.78, 0.73}, "text": {0.82, 0.79}},
-		"png":  {"lines": {0.99, 0.99}, "gradient": {0.999, 0.999}, "rings": {0.90, 0.90}, "noise": {0.965, 0.965}, "text": {0.98, 0.98}},
-		"webp": {"lines": {0.955, 0.93}, "gradient": {0.993, 0.987}, "rings": {0.83, 0.85}, "noise": {0.945, 0.85}, "text": {0.96, 0.945}},
+		"jpeg": {"lines": {0.985, 0.955}, "gradient": {0.998, 0.995}, "rings": {0.97, 0.965}, "noise": {0.98, 0.81}, "text": {0.97, 0.93}},
+		"png":  {"lines": {0.99, 0.99}, "gradient": {0.999, 0.999}, "rings": {0.90, 0.90}, "noise": {0.97, 0.97}, "text": {0.985, 0.985}},
+		"webp": {"lines": {0.98, 0.955}, "gradient": {0.995, 0.987}, "rings": {0.905, 0.91}, "noise": {0.97, 0.875}, "text": {0.98, 0.965}},
 	}
 	for i, c := range charts {
 		m := chart(i)

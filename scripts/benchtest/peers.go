@@ -72,7 +72,7 @@ func imagor(tb testing.TB, dir, port string) *Peer {
 		return nil
 	}
 	p.cmd.Env = append(p.cmd.Env, "SERVER_ADDRESS=127.0.0.1", "BIND=127.0.0.1:"+port,
-		"IMAGOR_UNSAFE=1", "IMAGOR_PROCESS_CONCURRENCY=2", "VIPS_STRIP_METADATA=1", "HTTP_LOADER_DEFAULT_SCHEME=http",
+		"IMAGOR_UNSAFE=1", "IMAGOR_PROCESS_CONCURRENCY=2", "IMAGOR_PROCESS_QUEUE_SIZE=100", "VIPS_STRIP_METADATA=1", "HTTP_LOADER_DEFAULT_SCHEME=http",
 		"IMAGOR_REQUEST_TIMEOUT=5m", "IMAGOR_LOAD_TIMEOUT=5m", "IMAGOR_PROCESS_TIMEOUT=5m")
 	p.path = func(source, format string, height int) string {
 		return fmt.Sprintf("/unsafe/0x%d/filters:quality(80):format(%s):strip_icc():strip_exif()/%s", height, format, url.PathEscape(source))
