@@ -492,7 +492,7 @@ make_frame(job *j, int frame)
  * 0.44 of bimg's time, but lines of 1.5 pixels, made 100 high from 675, have
  * an SSIM of 0.89, and fine rings of 0.47; with 2, it is 0.54, 0.99 and 0.98.
  * Most of that time is spent where a JPEG would be decoded at half its size,
- * and most of the likeness is gained beyond: so, 0.48. */
+ * and most of the likeness is gained beyond: so, 0.49. */
 #define ROOM_HALF 1.5
 #define ROOM 2.0
 
