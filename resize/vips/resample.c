@@ -30,6 +30,7 @@
 
 /* The bands of a pixel; where they are fewer than four, also what follows. */
 typedef float quad __attribute__((vector_size(16), may_alias));
+typedef gint32 quad32 __attribute__((vector_size(16)));
 typedef guint8 quad8 __attribute__((vector_size(4)));
 typedef guint16 quad16 __attribute__((vector_size(8)));
 
@@ -172,10 +173,13 @@ static void
 sum_columns(float *restrict out, const float *const *rows, const float *weights, int count, int n)
 {
 	for (int x = 0; x < n; x += 4 * BLOCK) {
-		quad sum[BLOCK] = {{0}};
+		const quad *p = (const quad *) (rows[0] + x);
+		quad sum[BLOCK];
 
-		for (int r = 0; r < count; r++) {
-			const quad *p = (const quad *) (rows[r] + x);
+		for (int i = 0; i < BLOCK; i++)
+			sum[i] = weights[0] * p[i];
+		for (int r = 1; r < count; r++) {
+			p = (const quad *) (rows[r] + x);
 
 			for (int i = 0; i < BLOCK; i++)
 				sum[i] += weights[r] * p[i];
@@ -184,39 +188,63 @@ sum_columns(float *restrict out, const float *const *rows, const float *weights,
 	}
 }
 
-static inline VipsPel
-to_byte(float v)
+/* Rounds values to what a byte can hold. */
+static inline quad32
+to_bytes(quad v)
 {
-	return v <= 0 ? 0 : v >= 255 ? 255 : (VipsPel) (v + 0.5f);
+	const quad most = {255, 255, 255, 255};
+	quad32 over = v > most;
+
+	v = (quad) ((quad32) v & (v > 0));
+	v = (quad) (((quad32) v & ~over) | ((quad32) most & over));
+	return __builtin_convertvector(v + 0.5f, quad32);
 }
 
 static inline void
-store(VipsPel *out, const float *v, int bands, gboolean alpha)
+store(VipsPel *out, quad v, int bands, gboolean alpha)
 {
-	float undo = 1;
+	quad32 bytes = to_bytes(v);
 
 	if (alpha) {
-		VipsPel a = to_byte(v[bands - 1]);
+		gint32 a = bytes[bands - 1];
 
-		out[--bands] = a;
-		undo = a == 0 ? 0 : 255.0f / MIN(255.0f, v[bands]);
+		bytes = to_bytes(v * (a == 0 ? 0 : 255.0f / MIN(255.0f, v[bands - 1])));
+		bytes[bands - 1] = a;
 	}
 	for (int b = 0; b < bands; b++)
-		out[b] = to_byte(v[b] * undo);
+		out[b] = bytes[b];
 }
 
-/* Shrinks a row sideways and stores it. */
-static void
-finish_row(VipsPel *out, const float *row, const axis *a, int width, int bands, gboolean alpha)
+/* Shrinks a row sideways and stores it. Two sums, since one has to wait for its
+ * last addition before the next. */
+static inline void
+finish(VipsPel *out, const float *row, const axis *a, int width, int bands, gboolean alpha)
 {
 	for (int x = 0; x < width; x++, out += bands) {
 		const float *w = a->weights + (size_t) x * a->most;
 		const float *p = row + (size_t) a->from[x] * bands;
-		quad sum = {0};
+		quad sum = {0}, other = {0};
+		int i = 0;
 
-		for (int i = 0; i < a->count[x]; i++, p += bands)
+		for (; i + 1 < a->count[x]; i += 2, p += 2 * bands) {
 			sum += w[i] * get(p);
-		store(out, (const float *) &sum, bands, alpha);
+			other += w[i + 1] * get(p + bands);
+		}
+		if (i < a->count[x])
+			sum += w[i] * get(p);
+		store(out, sum + other, bands, alpha);
+	}
+}
+
+/* The same, compiled for each number of bands. */
+static void
+finish_row(VipsPel *out, const float *row, const axis *a, int width, int bands, gboolean alpha)
+{
+	switch (bands) {
+	case 1: finish(out, row, a, width, 1, FALSE); break;
+	case 2: finish(out, row, a, width, 2, alpha); break;
+	case 3: finish(out, row, a, width, 3, FALSE); break;
+	case 4: finish(out, row, a, width, 4, alpha); break;
 	}
 }
 
