@@ -65,7 +65,11 @@ func serve() error {
 	if err != nil {
 		return err
 	}
-	decoder, err := vips.Start(nil, nil)
+	sources, err := resize.ReadSources(os.Getenv)
+	if err != nil {
+		return err
+	}
+	decoder, err := vips.Start(sources, nil)
 	if err != nil {
 		return err
 	}
