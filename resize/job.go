@@ -16,10 +16,11 @@ const (
 	formatAVIF = "avif"
 	formatBMP  = "bmp"
 	formatHEIC = "heic"
+	formatTIFF = "tiff"
 )
 
 // others are formats that a decoder reads where [Options] Sources asks for them.
-var others = []string{formatAVIF, formatBMP, formatHEIC}
+var others = []string{formatAVIF, formatBMP, formatHEIC, formatTIFF}
 
 const (
 	// MaxTargets is the largest number of targets of one job.

@@ -77,6 +77,22 @@ func FuzzBMP(f *testing.F) {
 	})
 }
 
+func FuzzTIFF(f *testing.F) {
+	seeds(f, probe.TIFF, func(data []byte) { f.Add(data[0] == 'M', data[4:]) })
+	for _, c := range probetest.Corpus() {
+		if c.Format == probe.TIFF && len(c.Data) < 4000 {
+			f.Add(c.Data[0] == 'M', c.Data[4:])
+		}
+	}
+	f.Fuzz(func(t *testing.T, big bool, body []byte) {
+		order := "II*\x00"
+		if big {
+			order = "MM\x00*"
+		}
+		sane(t, join([]byte(order), body))
+	})
+}
+
 func FuzzAVIF(f *testing.F) {
 	seeds(f, probe.AVIF, func(data []byte) { f.Add(data[12:]) })
 	for _, c := range probetest.Corpus() {

@@ -1,5 +1,5 @@
 // Package probe recognises images by their own bytes: JPEG, PNG, GIF, WebP, AVIF,
-// BMP and HEIC. It reads their dimensions as early as the bytes allow, and tells a
+// BMP, HEIC and TIFF. It reads their dimensions as early as the bytes allow, and tells a
 // complete image from a cut-off one.
 //
 // It exists for downloads from hosts that nobody trusts: a [Scanner] sits
@@ -59,6 +59,7 @@ const (
 	AVIF
 	BMP
 	HEIC
+	TIFF
 )
 
 var formats = [...]struct{ name, ext, contentType string }{
@@ -70,6 +71,7 @@ var formats = [...]struct{ name, ext, contentType string }{
 	AVIF:    {"avif", ".avif", "image/avif"},
 	BMP:     {"bmp", ".bmp", "image/bmp"},
 	HEIC:    {"heic", ".heic", "image/heic"},
+	TIFF:    {"tiff", ".tif", "image/tiff"},
 }
 
 // Formats returns all formats, in the order of their numbers.

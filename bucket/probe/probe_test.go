@@ -23,6 +23,7 @@ func TestFormat(t *testing.T) {
 		{probe.AVIF, "avif", ".avif", "image/avif"},
 		{probe.BMP, "bmp", ".bmp", "image/bmp"},
 		{probe.HEIC, "heic", ".heic", "image/heic"},
+		{probe.TIFF, "tiff", ".tif", "image/tiff"},
 		{probe.Unknown, "unknown", "", "application/octet-stream"},
 		{probe.Format(100), "unknown", "", "application/octet-stream"},
 		{probe.Format(255), "unknown", "", "application/octet-stream"},

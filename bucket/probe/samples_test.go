@@ -140,6 +140,12 @@ func samples(tb testing.TB) []sample {
 		{"bmp alpha", file("alpha.bmp"), still(probe.BMP, 17, 11), 14 + 36, 0},
 		{"bmp indexed", file("indexed.bmp"), still(probe.BMP, 17, 11), 14 + 36, 0},
 		{"heic", file("still.heic"), still(probe.HEIC, 17, 11), 0, 0},
+		{"tiff", file("still.tiff"), still(probe.TIFF, 17, 11), 0, 0},
+		{"tiff, directory first", file("first.tiff"), still(probe.TIFF, 17, 11), 8 + 2 + 2*12, 0},
+		{"tiff, lengths first", file("lengths.tiff"), still(probe.TIFF, 17, 11), 8 + 2 + 2*12, 0},
+		{"tiff tiles", file("tiles.tiff"), still(probe.TIFF, 17, 11), 0, 0},
+		{"tiff turned", file("turned.tiff"), turned(probe.TIFF, 17, 11, 6), 0, 0},
+		{"tiff pages", file("pages.tiff"), still(probe.TIFF, 17, 11), 0, 1784 - 888},
 		{"heic exif", file("exif.heic"), still(probe.HEIC, 128, 64), 0, 0},
 		{"webp and rubbish", join(file("lossy.webp"), []byte("RIFFRAFF")), still(probe.WebP, 17, 11), 30, 8},
 	}

@@ -45,6 +45,7 @@ type Scanner struct {
 	gif  gifState
 	webp webpState
 	bmp  bmpState
+	tif  tifState
 	heif *heifState // nil for other formats
 }
 
@@ -200,6 +201,8 @@ func (s *Scanner) cutOff(n int64) error {
 		return s.heifCutOff(n)
 	case BMP:
 		return fmt.Errorf("%w: bmp ends after %d of %d bytes", ErrTruncated, n, s.bmp.end)
+	case TIFF:
+		return s.tifCutOff(n)
 	}
 	if n == 0 {
 		return fmt.Errorf("%w: it is empty", ErrType)
@@ -227,6 +230,8 @@ var magics = [...]struct {
 	{GIF, "GIF89a", gifStart},
 	{WebP, "RIFF????WEBP", webpStart},
 	{BMP, "BM????\x00\x00\x00\x00", bmpStart},
+	{TIFF, "II*\x00", tifStart},
+	{TIFF, "MM\x00*", tifStart},
 	{Unknown, "\x00\x00\x00?ftyp", heifStart}, // which one, it says next
 }
 

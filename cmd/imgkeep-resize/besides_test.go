@@ -82,6 +82,18 @@ func TestBesides(t *testing.T) {
 		{".bmp", 128, 64, whole},
 		{"clear.bmp", 128, 64, [4]color.NRGBA{red, clear, blue, clear}},
 		{"unused.bmp", 128, 64, whole},
+		{"lzw.tiff", 128, 64, whole},
+		{"tiles.tiff", 128, 64, whole},
+		{"pyramid.tiff", 128, 64, whole},
+		{"pages.tiff", 128, 64, whole},
+		{"separate.tiff", 128, 64, whole},
+		{"big.tiff", 128, 64, whole},
+		{"lsb.tiff", 128, 64, whole},
+		{"deep.tiff", 128, 64, whole},
+		{"palette.tiff", 128, 64, whole},
+		{"clear.tiff", 128, 64, [4]color.NRGBA{red, clear, blue, clear}},
+		{"half.tiff", 128, 64, [4]color.NRGBA{half(red), half(green), half(blue), half(yellow)}},
+		{"turned.tiff", 64, 128, shownAs(6)},
 		{"clear.heic", 128, 64, [4]color.NRGBA{red, clear, blue, clear}},
 		{"clear.avif", 128, 64, [4]color.NRGBA{red, clear, blue, clear}},
 	} {
@@ -109,6 +121,12 @@ func TestBesides(t *testing.T) {
 			checkQuarters(t, c.file, m, c.want)
 		}
 	}
+}
+
+// half is a colour half transparent.
+func half(c color.NRGBA) color.NRGBA {
+	c.A = 128
+	return c
 }
 
 // The decoder turns an AVIF just as probe says that it is turned, so that all that

@@ -41,6 +41,9 @@ func sources(t testing.TB, p *resize.Pool) map[string][]byte {
 		"heic":          testdata(t, "noise.heic"),
 		"heic tiles":    testdata(t, "tiles.heic"),
 		"heic clear":    testdata(t, "clear.heic"),
+		"tiff":          testdata(t, "noise.tiff"),
+		"tiff tiles":    testdata(t, "tiles.tiff"),
+		"tiff planes":   testdata(t, "separate.tiff"),
 		"avif clear":    testdata(t, "clear.avif"),
 	}
 }

@@ -94,6 +94,10 @@ load(const void *src, size_t len, int format, int frames, int shrink, double sca
 		vips_heifload_buffer(buf, len, &out,
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
 		return check_heif(out, format == THUMB_AVIF ? "av1" : "hevc");
+	case THUMB_TIFF:
+		vips_tiffload_buffer(buf, len, &out, "page", 0, "n", 1,
+			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
+		break;
 	case THUMB_RAW:
 		return take_raw(src);
 	}

@@ -68,6 +68,7 @@ typedef struct {
 static const loader loaders[] = {
 	{THUMB_AVIF, "vips-heif", "VipsForeignLoadHeifBuffer", "heifload_buffer"},
 	{THUMB_HEIC, "vips-heif", "VipsForeignLoadHeifBuffer", "heifload_buffer"},
+	{THUMB_TIFF, "vips-tiff", "VipsForeignLoadTiffBuffer", "tiffload_buffer"},
 };
 
 static const loader *

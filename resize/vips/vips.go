@@ -57,7 +57,7 @@ var formats = map[string]struct {
 
 // others are formats that can be loaded besides, where that is asked for.
 // BMP, which libvips has no loader for, is decoded here.
-var others = map[string]C.int{"avif": C.THUMB_AVIF, "heic": C.THUMB_HEIC, formatBMP: C.THUMB_RAW}
+var others = map[string]C.int{"avif": C.THUMB_AVIF, "heic": C.THUMB_HEIC, formatBMP: C.THUMB_RAW, formatTIFF: C.THUMB_TIFF}
 
 // outputs can be saved besides, where that is asked for.
 var outputs = map[string]output{"avif": {C.THUMB_AVIF, 16384}}
@@ -163,6 +163,9 @@ func (d *Decoder) open(src []byte, format string, maxPixels int64) (source, erro
 	}
 	if in == C.THUMB_RAW {
 		return openBMP(src, maxPixels)
+	}
+	if in == C.THUMB_TIFF {
+		return openTIFF(src)
 	}
 	return source{unsafe.Pointer(unsafe.SliceData(src)), C.size_t(len(src)), in, func() {}}, nil
 }

@@ -55,7 +55,7 @@ const (
 func Corpus() []Case {
 	return slices.Concat(bombs(), lies(), lengths(), exifs(), polyglots(), trailers(), strangers(),
 		heifs(probe.AVIF, av1, file("good.avif"), file("tile.avif")), bmps(),
-		heifs(probe.HEIC, hevc, file("tile.heic"), file("tile.heic")))
+		heifs(probe.HEIC, hevc, file("tile.heic"), file("tile.heic")), tiffs())
 }
 
 // Good returns a small image of each kind, complete and with content to its last
@@ -71,6 +71,7 @@ func Good() []Case {
 		{Name: "avif", Format: probe.AVIF, Data: file("good.avif")},
 		{Name: "bmp", Format: probe.BMP, Data: goodBMP()},
 		{Name: "heic", Format: probe.HEIC, Data: file("tile.heic")},
+		{Name: "tiff", Format: probe.TIFF, Data: goodTIFF().file()},
 	}
 	for i := range all {
 		all[i].Size = Made
