@@ -52,7 +52,7 @@ type Site struct {
 	// letters, digits, "-" and "_".
 	Buckets []string
 	// Extensions are the names tried for a hot link, in this order, from
-	// ".jpg", ".png", ".webp", ".gif", ".avif", ".heic", ".bmp" and ".tif". Each further name
+	// ".jpg", ".png", ".webp", ".gif", ".avif", ".heic", ".bmp", ".tif" and ".jxl". Each further name
 	// costs a look-up, so
 	// the commonest comes first: see Extensions.
 	Extensions []string
@@ -100,7 +100,7 @@ func Default() Site {
 }
 
 // extensions are those that a stored file can have, the commonest first.
-var extensions = []string{".jpg", ".png", ".webp", ".gif", ".avif", ".heic", ".bmp", ".tif"}
+var extensions = []string{".jpg", ".png", ".webp", ".gif", ".avif", ".heic", ".bmp", ".tif", ".jxl"}
 
 // contentTypes are written out: older lists of nginx lack image/webp, and a
 // distribution's list would make other files of other types possible.
@@ -111,6 +111,7 @@ var contentTypes = map[string]string{
 	".gif":  "image/gif",
 	".avif": "image/avif",
 	".heic": "image/heic",
+	".jxl":  "image/jxl",
 	".bmp":  "image/bmp",
 	".tif":  "image/tiff",
 }

@@ -17,10 +17,11 @@ const (
 	formatBMP  = "bmp"
 	formatHEIC = "heic"
 	formatTIFF = "tiff"
+	formatJXL  = "jxl"
 )
 
 // others are formats that a decoder reads where [Options] Sources asks for them.
-var others = []string{formatAVIF, formatBMP, formatHEIC, formatTIFF}
+var others = []string{formatAVIF, formatBMP, formatHEIC, formatTIFF, formatJXL}
 
 const (
 	// MaxTargets is the largest number of targets of one job.

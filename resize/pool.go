@@ -56,7 +56,7 @@ type Options struct {
 	// MaxBytes bounds the results of one job together. 0: 64 MiB.
 	MaxBytes int64
 	// Sources are formats that decoders read besides "jpeg", "png", "gif" and
-	// "webp": "avif", "bmp", "heic", "tiff". A decoder that cannot is not used. Each has
+	// "webp": "avif", "bmp", "heic", "tiff", "jxl". A decoder that cannot is not used. Each has
 	// libraries of its own, which are not loaded otherwise. nil: none.
 	Sources []string
 	// Outputs are formats that decoders write besides those four: "avif". A decoder

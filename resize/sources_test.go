@@ -54,7 +54,7 @@ func TestSources(t *testing.T) {
 func TestFormatOf(t *testing.T) {
 	for _, c := range []struct{ source, target, want string }{
 		{"jpeg", "", "jpeg"}, {"png", "", "png"}, {"gif", "", "gif"}, {"webp", "", "webp"},
-		{"avif", "", "webp"}, {"bmp", "", "webp"}, {"heic", "", "webp"}, {"tiff", "", "webp"}, {"avif", "png", "png"}, {"jpeg", "webp", "webp"},
+		{"avif", "", "webp"}, {"bmp", "", "webp"}, {"heic", "", "webp"}, {"tiff", "", "webp"}, {"jxl", "", "webp"}, {"avif", "png", "png"}, {"jpeg", "webp", "webp"},
 	} {
 		if got := (Target{Format: c.target}).FormatOf(c.source); got != c.want {
 			t.Errorf("%q of %s is %s, want %s", c.target, c.source, got, c.want)

@@ -23,6 +23,9 @@ type answer struct {
 	status int    // 0: a local file
 	length int64  // as announced; negative: unknown
 	body   io.Reader
+	// unframed: it ends where the connection does, so that nothing tells whether all
+	// of it is there (RFC 9112, section 6.3).
+	unframed bool
 	// challenge: the header said that this is a challenge, not the image.
 	challenge bool
 }
@@ -79,6 +82,9 @@ func (a *answer) receive(ctx context.Context, r Request, dst io.Writer) (probe.I
 	info, err := scanner.Close()
 	if err != nil {
 		return probe.Info{}, n, a.verdict(err, head, head, len(head))
+	}
+	if a.unframed && scanner.Endless() {
+		return probe.Info{}, n, a.errorf(Broken, "neither the %s nor the answer says where it ends: after %d bytes it may be cut off", info.Format, n)
 	}
 	return info, n, nil
 }

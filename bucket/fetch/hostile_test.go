@@ -139,6 +139,36 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// An image whose end its own bytes do not tell is taken where the answer tells it.
+func TestEndlessFormat(t *testing.T) {
+	// A JPEG XL of 8 x 8, as far as that is looked at.
+	bare := "\xFF\x0A\x41\x40\x52\x5C\x08\x00" + strings.Repeat("x", 100)
+	boxed := "\x00\x00\x00\x0CJXL \x0D\x0A\x87\x0A\x00\x00\x00\x14ftypjxl \x00\x00\x00\x00jxl \x00\x00\x00\x74jxlc" + bare
+	ok := "HTTP/1.1 200 OK\r\n"
+	for _, tt := range []struct {
+		name, sent string
+		taken      bool
+	}{
+		{"by its length", ok + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(bare)) + bare, true},
+		{"in chunks", ok + fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(bare), bare), true},
+		{"by the end of the connection", ok + "\r\n" + bare, false},
+		{"HTTP/1.0", "HTTP/1.0 200 OK\r\n\r\n" + bare, false},
+		{"in a box", "HTTP/1.0 200 OK\r\n\r\n" + boxed, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			origin := "http://" + rawOrigin(t, answering(tt.sent))
+			_, _, err := pullRequest(t, newFetcher(t, patient, origin), Request{URL: origin + "/" + secret})
+			switch {
+			case tt.taken && err != nil:
+				t.Error(err)
+			case !tt.taken:
+				wantClass(t, err, Broken, "127.0.0.1", "may be cut off")
+			}
+		})
+	}
+}
+
 // TestResetConnection: RST instead of FIN is a cut as well.
 func TestResetConnection(t *testing.T) {
 	picture := string(pngOf(t, 20, 20))

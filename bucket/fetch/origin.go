@@ -39,6 +39,7 @@ func (f *Fetcher) visit(ctx context.Context, to target, r Request, dst io.Writer
 		return Result{}, location, nil
 	}
 	a := answer{host: to.host, status: resp.StatusCode, length: resp.ContentLength, body: resp.Body, challenge: challenged(resp)}
+	a.unframed = resp.ProtoMajor < 2 && resp.ContentLength < 0 && len(resp.TransferEncoding) == 0
 	info, n, err := a.receive(ctx, r, dst)
 	if err != nil {
 		return Result{}, "", err

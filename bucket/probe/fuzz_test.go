@@ -112,6 +112,30 @@ func FuzzHEIC(f *testing.F) {
 	})
 }
 
+func FuzzJXL(f *testing.F) {
+	const bare, boxes = "\xFF\x0A", "\x00\x00\x00\x0CJXL \x0D\x0A\x87\x0A\x00\x00\x00\x14ftypjxl \x00\x00\x00\x00jxl "
+	add := func(data []byte) {
+		if body, ok := bytes.CutPrefix(data, []byte(boxes)); ok {
+			f.Add(body, true)
+		} else {
+			f.Add(data[len(bare):], false)
+		}
+	}
+	seeds(f, probe.JXL, add)
+	for _, c := range probetest.Corpus() {
+		if c.Format == probe.JXL && len(c.Data) < 4000 {
+			add(c.Data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, body []byte, inBoxes bool) {
+		if inBoxes {
+			sane(t, join([]byte(boxes), body))
+		} else {
+			sane(t, join([]byte(bare), body))
+		}
+	})
+}
+
 // FuzzEXIF puts what it makes where an image may have EXIF.
 func FuzzEXIF(f *testing.F) {
 	for o := range 10 {

@@ -1,5 +1,5 @@
 // Package probe recognises images by their own bytes: JPEG, PNG, GIF, WebP, AVIF,
-// BMP, HEIC and TIFF. It reads their dimensions as early as the bytes allow, and tells a
+// BMP, HEIC, TIFF and JPEG XL. It reads their dimensions as early as the bytes allow, and tells a
 // complete image from a cut-off one.
 //
 // It exists for downloads from hosts that nobody trusts: a [Scanner] sits
@@ -14,7 +14,8 @@
 //
 // It does not decode: pixel data is walked over, not looked at. An image that
 // passes has a sound structure from its first byte to its end marker; its
-// compressed data may still be damaged, which only a decoder can tell.
+// compressed data may still be damaged, which only a decoder can tell. Of a JPEG XL
+// that is a bare codestream it cannot tell the end: see [Scanner.Endless].
 //
 // What follows the end marker of an image is passed over and is no part of the
 // verdict: phones append videos ("motion photos") and further JPEGs (MPF) to
@@ -60,6 +61,7 @@ const (
 	BMP
 	HEIC
 	TIFF
+	JXL
 )
 
 var formats = [...]struct{ name, ext, contentType string }{
@@ -72,6 +74,7 @@ var formats = [...]struct{ name, ext, contentType string }{
 	BMP:     {"bmp", ".bmp", "image/bmp"},
 	HEIC:    {"heic", ".heic", "image/heic"},
 	TIFF:    {"tiff", ".tif", "image/tiff"},
+	JXL:     {"jxl", ".jxl", "image/jxl"},
 }
 
 // Formats returns all formats, in the order of their numbers.
@@ -125,7 +128,8 @@ type Info struct {
 	Width, Height int
 	// Orientation is the EXIF orientation, 1 to 8; 1 where the file has none,
 	// or none that can be trusted. Of an AVIF or HEIC it is what its own turning and
-	// mirroring (irot, imir) come to, which is what viewers go by there.
+	// mirroring (irot, imir) come to, which is what viewers go by there; of a JPEG XL
+	// what its codestream says.
 	Orientation int
 	// Frames is the number of frames found in the file, not the number it
 	// claims. 1 for images that are not animated.

@@ -24,6 +24,7 @@ func TestFormat(t *testing.T) {
 		{probe.BMP, "bmp", ".bmp", "image/bmp"},
 		{probe.HEIC, "heic", ".heic", "image/heic"},
 		{probe.TIFF, "tiff", ".tif", "image/tiff"},
+		{probe.JXL, "jxl", ".jxl", "image/jxl"},
 		{probe.Unknown, "unknown", "", "application/octet-stream"},
 		{probe.Format(100), "unknown", "", "application/octet-stream"},
 		{probe.Format(255), "unknown", "", "application/octet-stream"},

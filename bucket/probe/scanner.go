@@ -47,6 +47,7 @@ type Scanner struct {
 	bmp  bmpState
 	tif  tifState
 	heif *heifState // nil for other formats
+	jxl  *jxlState  // the same
 }
 
 // A step looks at the bytes it asked for and asks for the next step. The bytes
@@ -186,6 +187,11 @@ func (s *Scanner) Close() (Info, error) {
 	return s.info, s.err
 }
 
+// Endless reports whether nothing in the bytes says where the image ends, as in a
+// JPEG XL without boxes: its verdict holds only if what brings the bytes knows that
+// they are all. It is final with Close.
+func (s *Scanner) Endless() bool { return s.jxl != nil && s.jxl.left == jxlEndless }
+
 // cutOff is the verdict on an image that ended after n bytes.
 func (s *Scanner) cutOff(n int64) error {
 	switch s.info.Format {
@@ -199,6 +205,8 @@ func (s *Scanner) cutOff(n int64) error {
 		return fmt.Errorf("%w: webp ends after %d of the %d bytes that its RIFF header announces", ErrTruncated, n, s.webp.end)
 	case AVIF, HEIC:
 		return s.heifCutOff(n)
+	case JXL:
+		return s.jxlCutOff(n)
 	case BMP:
 		return fmt.Errorf("%w: bmp ends after %d of %d bytes", ErrTruncated, n, s.bmp.end)
 	case TIFF:
@@ -232,6 +240,8 @@ var magics = [...]struct {
 	{BMP, "BM????\x00\x00\x00\x00", bmpStart},
 	{TIFF, "II*\x00", tifStart},
 	{TIFF, "MM\x00*", tifStart},
+	{JXL, jxlSignature, jxlBare},
+	{JXL, "\x00\x00\x00\x0CJXL \x0D\x0A\x87\x0A", jxlBoxes},
 	{Unknown, "\x00\x00\x00?ftyp", heifStart}, // which one, it says next
 }
 

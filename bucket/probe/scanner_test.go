@@ -151,8 +151,6 @@ func TestScannerType(t *testing.T) {
 		"tiff of panasonic":  "IIU\x00\x18\x00\x00\x00",
 		"heif of no kind":    "\x00\x00\x00\x14ftypmif1\x00\x00\x00\x00miaf",
 		"heif in sequence":   "\x00\x00\x00\x14ftyphevc\x00\x00\x00\x00heic",
-		"jpeg xl":            "\xFF\x0A\xFA\x7F",
-		"jpeg xl, boxed":     "\x00\x00\x00\x0CJXL \x0D\x0A\x87\x0A",
 		"jpeg 2000":          "\xFF\x4F\xFF\x51",
 		"bmp of os/2":        "BM\x46\x00\x00\x00\x00\x00\x00\x00\x1A\x00\x00\x00\x0C\x00\x00\x00",
 		"bmw":                "BMW of 1972",
@@ -299,8 +297,12 @@ func TestScannerMemory(t *testing.T) {
 				t.Fatal(s.name, err)
 			}
 		})
-		if n > 1 {
-			t.Errorf("%s: %v allocations, want 1", s.name, n)
+		want := 1.0
+		if s.info.Format == probe.JXL {
+			want = 2 // the other one has its header
+		}
+		if n > want {
+			t.Errorf("%s: %v allocations, want %v", s.name, n, want)
 		}
 	}
 }

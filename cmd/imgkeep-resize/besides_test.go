@@ -96,6 +96,11 @@ func TestBesides(t *testing.T) {
 		{"turned.tiff", 64, 128, shownAs(6)},
 		{"clear.heic", 128, 64, [4]color.NRGBA{red, clear, blue, clear}},
 		{"clear.avif", 128, 64, [4]color.NRGBA{red, clear, blue, clear}},
+		{"plain.jxl", 128, 64, whole},
+		{"deep.jxl", 128, 64, whole},
+		{"float.jxl", 128, 64, whole},
+		{"jpeg.jxl", 128, 64, whole},
+		{"clear.jxl", 128, 64, [4]color.NRGBA{red, clear, blue, clear}},
 	} {
 		format := formatOf(c.file)
 		src := toBMP(corners(128, 64))
@@ -159,6 +164,26 @@ func TestTurnedHEIF(t *testing.T) {
 	}
 }
 
+// The same of a JPEG XL, whose orientation lies behind its size.
+func TestTurnedJXL(t *testing.T) {
+	p := newPool(t, resize.Options{})
+	src := testdata(t, "turned.jxl")
+	at := bytes.Index(src, []byte{0xff, 0x0a}) + 3
+	for orientation := 1; orientation <= 8; orientation++ {
+		src[at] = src[at]&^(7<<3) | byte(orientation-1)<<3
+		info, err := probe.Read(bytes.NewReader(src), probe.Limits{})
+		if err != nil || info.Orientation != orientation || info.Width != 128 || info.Height != 64 {
+			t.Fatalf("orientation %d: probe says %+v, %v", orientation, info, err)
+		}
+		w, h := info.Shown()
+		r := one(t, p, "jxl", src, resize.Target{Size: huge, Format: "png"})
+		if r.Width != w || r.Height != h {
+			t.Errorf("orientation %d: %d x %d, and probe says %d x %d", orientation, r.Width, r.Height, w, h)
+		}
+		checkQuarters(t, fmt.Sprintf("orientation %d", orientation), pixels(t, p, r), shownAs(orientation))
+	}
+}
+
 // shownAs is what an EXIF orientation makes of corners.
 func shownAs(orientation int) [4]color.NRGBA {
 	return [...][4]color.NRGBA{
@@ -173,7 +198,7 @@ func TestBesidesNotAskedFor(t *testing.T) {
 	if s := p.Sources(); len(s) != 0 {
 		t.Errorf("it reads %v", s)
 	}
-	for _, file := range []string{"ten.avif"} {
+	for _, file := range []string{"ten.avif", "plain.jxl"} {
 		src := testdata(t, file)
 		_, err := p.Resize(t.Context(), bytes.NewReader(src), int64(len(src)),
 			resize.Job{Format: formatOf(file), Targets: []resize.Target{{Size: size(t, "20x20")}}})
@@ -188,7 +213,7 @@ func TestBesidesNotAskedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, library := range []string{"heif", "dav1d", "magick", "Magick", "poppler", "openslide"} {
+	for _, library := range []string{"heif", "dav1d", "libjxl", "magick", "Magick", "poppler", "openslide"} {
 		if bytes.Contains(maps, []byte(library)) {
 			t.Errorf("%s is mapped", library)
 		}
@@ -203,7 +228,7 @@ func TestBesidesLoadsNoMore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for library, want := range map[string]bool{"vips-heif": true, "vips-magick": false, "vips-poppler": false, "vips-openslide": false} {
+	for library, want := range map[string]bool{"vips-heif": true, "vips-jxl": true, "vips-magick": false, "vips-poppler": false, "vips-openslide": false} {
 		if bytes.Contains(maps, []byte(library)) != want {
 			t.Errorf("%s is mapped: %v", library, !want)
 		}

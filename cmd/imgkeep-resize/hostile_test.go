@@ -45,6 +45,10 @@ func sources(t testing.TB, p *resize.Pool) map[string][]byte {
 		"tiff tiles":    testdata(t, "tiles.tiff"),
 		"tiff planes":   testdata(t, "separate.tiff"),
 		"avif clear":    testdata(t, "clear.avif"),
+		"jxl":           testdata(t, "noise.jxl"),
+		"jxl clear":     testdata(t, "clear.jxl"),
+		"jxl deep":      testdata(t, "deep.jxl"),
+		"jxl of jpeg":   testdata(t, "jpeg.jxl"),
 	}
 }
 

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 }
 
 // besides are all formats that the decoder reads besides those that it writes.
-var besides = []string{"avif", "bmp", "heic", "tiff"}
+var besides = []string{"avif", "bmp", "heic", "tiff", "jxl"}
 
 func newPool(t testing.TB, o resize.Options) *resize.Pool {
 	t.Helper()

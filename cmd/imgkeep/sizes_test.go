@@ -119,7 +119,7 @@ func TestFormats(t *testing.T) {
 // original under another name. Where it is not listed, it is no image.
 func TestFormatsBesides(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{"picture.avif", "picture.bmp", "picture.heic", "picture.tiff"} {
+	for _, file := range []string{"picture.avif", "picture.bmp", "picture.heic", "picture.tiff", "picture.jxl"} {
 		src := testdata(t, file)
 		info, err := probe.Read(bytes.NewReader(src), probe.Limits{})
 		if err != nil {

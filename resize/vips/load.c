@@ -51,6 +51,24 @@ check_heif(VipsImage *im, const char *compression)
 	return im;
 }
 
+/* A JPEG XL comes turned upright, and in floating point where it is stored so: this
+ * becomes 16 bits, without what is brighter than white. */
+static VipsImage *
+check_jxl(VipsImage *im)
+{
+	VipsImage *scaled = NULL, *out = NULL;
+
+	if (!im)
+		return NULL;
+	if (im->BandFmt != VIPS_FORMAT_FLOAT)
+		return im;
+	if (!vips_linear1(im, &scaled, 65535, 0, NULL) && !vips_cast(scaled, &out, VIPS_FORMAT_USHORT, NULL))
+		out->Type = out->Bands < 3 ? VIPS_INTERPRETATION_GREY16 : VIPS_INTERPRETATION_RGB16;
+	VIPS_UNREF(scaled);
+	g_object_unref(im);
+	return out;
+}
+
 /* Takes pixels that are decoded already. They are not copied. */
 static VipsImage *
 take_raw(const thumb_raw *raw)
@@ -98,6 +116,10 @@ load(const void *src, size_t len, int format, int frames, int shrink, double sca
 		vips_tiffload_buffer(buf, len, &out, "page", 0, "n", 1,
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
 		break;
+	case THUMB_JXL:
+		vips_jxlload_buffer(buf, len, &out,
+			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
+		return check_jxl(out);
 	case THUMB_RAW:
 		return take_raw(src);
 	}

@@ -69,6 +69,7 @@ static const loader loaders[] = {
 	{THUMB_AVIF, "vips-heif", "VipsForeignLoadHeifBuffer", "heifload_buffer"},
 	{THUMB_HEIC, "vips-heif", "VipsForeignLoadHeifBuffer", "heifload_buffer"},
 	{THUMB_TIFF, "vips-tiff", "VipsForeignLoadTiffBuffer", "tiffload_buffer"},
+	{THUMB_JXL, "vips-jxl", "VipsForeignLoadJxlBuffer", "jxlload_buffer"},
 };
 
 static const loader *

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-enum { THUMB_JPEG = 1, THUMB_PNG, THUMB_GIF, THUMB_WEBP, THUMB_AVIF, THUMB_RAW, THUMB_HEIC, THUMB_TIFF };
+enum { THUMB_JPEG = 1, THUMB_PNG, THUMB_GIF, THUMB_WEBP, THUMB_AVIF, THUMB_RAW, THUMB_HEIC, THUMB_TIFF, THUMB_JXL };
 
 /* What a function returns when it does not return 0. The reason is then in
  * libvips' error buffer. */

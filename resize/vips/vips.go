@@ -57,7 +57,7 @@ var formats = map[string]struct {
 
 // others are formats that can be loaded besides, where that is asked for.
 // BMP, which libvips has no loader for, is decoded here.
-var others = map[string]C.int{"avif": C.THUMB_AVIF, "heic": C.THUMB_HEIC, formatBMP: C.THUMB_RAW, formatTIFF: C.THUMB_TIFF}
+var others = map[string]C.int{"avif": C.THUMB_AVIF, "heic": C.THUMB_HEIC, formatBMP: C.THUMB_RAW, formatTIFF: C.THUMB_TIFF, "jxl": C.THUMB_JXL}
 
 // outputs can be saved besides, where that is asked for.
 var outputs = map[string]output{"avif": {C.THUMB_AVIF, 16384}}
@@ -144,6 +144,7 @@ func (d *Decoder) try(format string) error {
 	if rc := C.thumb_try(in.data, in.size, in.format); rc != 0 {
 		return failure(rc)
 	}
+	C.vips_error_clear() // libheif reads on behind the end of a small one
 	return nil
 }
 
@@ -166,6 +167,12 @@ func (d *Decoder) open(src []byte, format string, maxPixels int64) (source, erro
 	}
 	if in == C.THUMB_TIFF {
 		return openTIFF(src)
+	}
+	if in == C.THUMB_JXL {
+		var err error
+		if src, err = codestream(src); err != nil {
+			return source{}, err
+		}
 	}
 	return source{unsafe.Pointer(unsafe.SliceData(src)), C.size_t(len(src)), in, func() {}}, nil
 }

@@ -55,7 +55,7 @@ const (
 func Corpus() []Case {
 	return slices.Concat(bombs(), lies(), lengths(), exifs(), polyglots(), trailers(), strangers(),
 		heifs(probe.AVIF, av1, file("good.avif"), file("tile.avif")), bmps(),
-		heifs(probe.HEIC, hevc, file("tile.heic"), file("tile.heic")), tiffs())
+		heifs(probe.HEIC, hevc, file("tile.heic"), file("tile.heic")), tiffs(), jxls())
 }
 
 // Good returns a small image of each kind, complete and with content to its last
@@ -72,6 +72,7 @@ func Good() []Case {
 		{Name: "bmp", Format: probe.BMP, Data: goodBMP()},
 		{Name: "heic", Format: probe.HEIC, Data: file("tile.heic")},
 		{Name: "tiff", Format: probe.TIFF, Data: goodTIFF().file()},
+		{Name: "jxl", Format: probe.JXL, Data: goodJXL()},
 	}
 	for i := range all {
 		all[i].Size = Made

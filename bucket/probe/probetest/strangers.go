@@ -82,7 +82,7 @@ func strangers() []Case {
 		{Name: "tiff-in-a-circle", Format: probe.TIFF, Data: tiff(directory(8, field{256, 3, 1, 9})), Want: probe.ErrBroken},
 		{Name: "heic-of-two-tables", Imitates: "libheif, May 2026", Format: probe.HEIC, Data: isobmff("heic"), Want: probe.ErrBroken},
 		{Name: "avif-of-two-tables", Imitates: "libheif, May 2026", Format: probe.AVIF, Data: isobmff("avif"), Want: probe.ErrBroken},
-		{Name: "jpeg-xl", Data: join([]byte("\x00\x00\x00\x0CJXL \x0D\x0A\x87\x0A"), noise(200))},
+		{Name: "jpeg-xl-of-noise", Format: probe.JXL, Want: probe.ErrBroken, Data: join([]byte("\x00\x00\x00\x0CJXL \x0D\x0A\x87\x0A"), noise(200))},
 		{Name: "jpeg-2000", Data: join([]byte("\xFF\x4F\xFF\x51"), noise(200))},
 		{Name: "libvips-own", Imitates: "CVE-2026-33327", Data: join([]byte("\xB6\xA6\xF2\x08"), le32(9), le32(9), le32(3), make([]byte, 500))},
 		{Name: "ppm", Data: join([]byte("P6\n9 9\n255\n"), make([]byte, 9*9*3))},
