@@ -285,7 +285,7 @@ func TestJobIsChecked(t *testing.T) {
 		n    int64
 		want string
 	}{
-		{Job{Format: "tiff", Targets: []Target{fine}}, 4, `source format "tiff"`},
+		{Job{Format: "svg", Targets: []Target{fine}}, 4, `source format "svg"`},
 		{Job{Format: "", Targets: []Target{fine}}, 4, "source format"},
 		{Job{Format: "png", Targets: []Target{fine}}, 4, "libvips 8.14.1 fake here has no png"},
 		{Job{Format: "jpeg", Targets: []Target{{Size: Size{Height: 1}, Format: "webp"}}}, 4, "has no webp"},
