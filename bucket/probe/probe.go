@@ -1,6 +1,6 @@
 // Package probe recognises images by their own bytes: JPEG, PNG, GIF, WebP, AVIF,
-// BMP, HEIC, TIFF and JPEG XL. It reads their dimensions as early as the bytes allow, and tells a
-// complete image from a cut-off one.
+// BMP, HEIC, TIFF and JPEG XL. It reads their dimensions as early as the bytes
+// allow, and tells a complete image from a cut-off one.
 //
 // It exists for downloads from hosts that nobody trusts: a [Scanner] sits
 // beside the download like a hash, sees every byte once, and refuses what is no
