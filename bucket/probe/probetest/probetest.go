@@ -11,6 +11,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"slices"
+	"sync"
 
 	"imgkeep/bucket/probe"
 )
@@ -51,12 +52,15 @@ const (
 	Either                 // the one or the other, as its libraries are
 )
 
-// Corpus returns all cases.
-func Corpus() []Case {
+// Corpus returns all cases. Their bytes belong to all callers, who do not change them.
+func Corpus() []Case { return slices.Clone(corpus()) }
+
+// corpus takes seconds to make.
+var corpus = sync.OnceValue(func() []Case {
 	return slices.Concat(bombs(), lies(), lengths(), exifs(), polyglots(), trailers(), strangers(),
 		heifs(probe.AVIF, av1, file("good.avif"), file("tile.avif")), bmps(),
 		heifs(probe.HEIC, hevc, file("tile.heic"), file("tile.heic")), tiffs(), jxls())
-}
+})
 
 // Good returns a small image of each kind, complete and with content to its last
 // byte, to be damaged by Cuts and Flips.
