@@ -1,9 +1,6 @@
 package probe
 
-import (
-	"encoding/binary"
-	"fmt"
-)
+import "fmt"
 
 // AVIF (AV1 Image File Format 1.1) and HEIC, the same with HEVC, are HEIF files
 // (ISO/IEC 23008-12), which are chains of boxes (ISO/IEC 14496-12): ftyp with its
@@ -23,8 +20,7 @@ import (
 // picture besides.
 
 type heifState struct {
-	kind [4]byte // of the current box
-	end  int64   // offset behind the last byte of all items; 0: not known yet
+	end  int64 // offset behind the last byte of all items; 0: not known yet
 	grid heifGrid
 }
 
@@ -67,39 +63,14 @@ func heifBrands(s *Scanner, b []byte) error {
 	if sequence != "" {
 		return s.unsupported("an image sequence (brand %s)", sequence)
 	}
-	return s.take(8, heifBox)
+	s.box.body = heifBody
+	return nextBox(s, nil)
 }
 
-func heifNext(s *Scanner, _ []byte) error {
-	return s.take(8, heifBox)
-}
-
-// heifBox is given size and kind of a box.
-func heifBox(s *Scanner, b []byte) error {
-	size := int64(binary.BigEndian.Uint32(b))
-	s.heif.kind = [4]byte(b[4:])
-	switch size {
-	case 0: // all that follows
-		return s.broken("it ends with a %q box, before any meta box", b[4:])
-	case 1:
-		return s.take(8, heifLargeBox)
-	}
-	return s.heifBody(size - 8)
-}
-
-func heifLargeBox(s *Scanner, b []byte) error {
-	size := binary.BigEndian.Uint64(b)
-	if size > 1<<62 {
-		return s.broken("a %q box of %d bytes", s.heif.kind[:], size)
-	}
-	return s.heifBody(int64(size) - 16)
-}
-
-// heifBody is called where n bytes of a box follow.
-func (s *Scanner) heifBody(n int64) error {
-	switch kind := string(s.heif.kind[:]); {
-	case n < 0:
-		return s.broken("a %q box with %d bytes less than its header", kind, -n)
+func heifBody(s *Scanner, n int64) error {
+	switch kind := string(s.box.kind[:]); {
+	case n == boxEndless:
+		return s.broken("it ends with a %q box, before any meta box", kind)
 	case kind == "ftyp":
 		return s.broken("two ftyp boxes")
 	case kind == "meta" && n > heifMaxMeta:
@@ -107,7 +78,7 @@ func (s *Scanner) heifBody(n int64) error {
 	case kind == "meta":
 		return s.gather(int(n), heifMetaBox)
 	}
-	return s.skip(n, heifNext)
+	return s.skip(n, nextBox)
 }
 
 // heifMetaBox is given the body of the meta box.

@@ -22,10 +22,9 @@ import (
 // Only still images are accepted, of gray or RGB.
 
 type jxlState struct {
-	kind  [4]byte // of the current box
-	left  int64   // bytes of the codestream that follow in it; jxlEndless: all
-	last  bool    // there are none in another
-	parts uint32  // jxlp boxes so far
+	left  int64  // bytes of the codestream that follow in it; boxEndless: all
+	last  bool   // there are none in another
+	parts uint32 // jxlp boxes so far
 
 	head   [jxlMaxHead]byte // the first bytes of the codestream
 	held   int              // bytes in head
@@ -34,7 +33,6 @@ type jxlState struct {
 
 const (
 	jxlSignature = "\xFF\x0A" // of a codestream
-	jxlEndless   = -1
 
 	// jxlMaxHead bounds the header that is looked at. Encoders need 4 to 20 bytes;
 	// the names of extra channels can make it longer.
@@ -45,14 +43,14 @@ const (
 
 // jxlBare is called behind the first bytes of a codestream.
 func jxlBare(s *Scanner, _ []byte) error {
-	s.jxl = &jxlState{left: jxlEndless, last: true}
+	s.jxl = &jxlState{left: boxEndless, last: true}
 	s.jxl.held = copy(s.jxl.head[:], jxlSignature)
 	return s.take(1, jxlHead)
 }
 
 // jxlBoxes is called behind the signature box.
 func jxlBoxes(s *Scanner, _ []byte) error {
-	s.jxl = &jxlState{}
+	s.jxl, s.box.body = &jxlState{}, jxlBody
 	return s.take(16, jxlBrand)
 }
 
@@ -62,45 +60,12 @@ func jxlBrand(s *Scanner, b []byte) error {
 	if string(b[4:12]) != "ftypjxl " || n < 16 || n > jxlMaxFtyp {
 		return s.broken("no ftyp box of JPEG XL, but %q", b)
 	}
-	return s.skip(int64(n)-16, jxlNext)
+	return s.skip(int64(n)-16, nextBox)
 }
 
-func jxlNext(s *Scanner, _ []byte) error {
-	return s.take(8, jxlBox)
-}
-
-// jxlBox is given size and kind of a box.
-func jxlBox(s *Scanner, b []byte) error {
-	s.jxl.kind = [4]byte(b[4:])
-	switch size := int64(binary.BigEndian.Uint32(b)); size {
-	case 0:
-		return s.jxlBody(jxlEndless)
-	case 1:
-		return s.take(8, jxlLargeBox)
-	default:
-		return s.jxlSized(size - 8)
-	}
-}
-
-func jxlLargeBox(s *Scanner, b []byte) error {
-	size := binary.BigEndian.Uint64(b)
-	if size > 1<<62 {
-		return s.broken("a %q box of %d bytes", s.jxl.kind[:], size)
-	}
-	return s.jxlSized(int64(size) - 16)
-}
-
-func (s *Scanner) jxlSized(n int64) error {
-	if n < 0 {
-		return s.broken("a %q box with %d bytes less than its header", s.jxl.kind[:], -n)
-	}
-	return s.jxlBody(n)
-}
-
-// jxlBody is called where n bytes of a box follow, or all that there are.
-func (s *Scanner) jxlBody(n int64) error {
+func jxlBody(s *Scanner, n int64) error {
 	x := s.jxl
-	switch string(x.kind[:]) {
+	switch string(s.box.kind[:]) {
 	case "jxlc":
 		if x.parts > 0 {
 			return s.broken("the whole codestream behind %d parts of one", x.parts)
@@ -108,7 +73,7 @@ func (s *Scanner) jxlBody(n int64) error {
 		x.left, x.last = n, true
 		return s.jxlPart()
 	case "jxlp":
-		if n < 4 && n != jxlEndless {
+		if n < 4 && n != boxEndless {
 			return s.broken("a jxlp box of %d bytes", n)
 		}
 		x.left = n
@@ -119,12 +84,12 @@ func (s *Scanner) jxlBody(n int64) error {
 		}
 		return s.take(1, jxlLevel)
 	case "ftyp", "JXL ":
-		return s.broken("two %q boxes", x.kind[:])
+		return s.broken("two %q boxes", s.box.kind[:])
 	}
-	if n == jxlEndless {
-		return s.broken("it ends with a %q box, before its codestream does", x.kind[:])
+	if n == boxEndless {
+		return s.broken("it ends with a %q box, before its codestream does", s.box.kind[:])
 	}
-	return s.skip(n, jxlNext)
+	return s.skip(n, nextBox)
 }
 
 // jxlLevel is given what a decoder must be able to do.
@@ -132,7 +97,7 @@ func jxlLevel(s *Scanner, b []byte) error {
 	if b[0] != 5 && b[0] != 10 {
 		return s.unsupported("level %d", b[0])
 	}
-	return s.take(8, jxlBox)
+	return nextBox(s, nil)
 }
 
 // jxlIndex is given the number of a jxlp box, whose first bit says that it is the
@@ -144,9 +109,9 @@ func jxlIndex(s *Scanner, b []byte) error {
 	switch {
 	case v&^last != s.jxl.parts:
 		return s.broken("part %d of the codestream, and %d are there", v&^last, s.jxl.parts)
-	case s.jxl.left == jxlEndless && !s.jxl.last:
+	case s.jxl.left == boxEndless && !s.jxl.last:
 		return s.broken("it ends with part %d, which is not the last", s.jxl.parts)
-	case s.jxl.left != jxlEndless:
+	case s.jxl.left != boxEndless:
 		s.jxl.left -= 4
 	}
 	s.jxl.parts++
@@ -158,7 +123,7 @@ func jxlIndex(s *Scanner, b []byte) error {
 func (s *Scanner) jxlPart() error {
 	x := s.jxl
 	switch {
-	case x.left == jxlEndless && x.passed:
+	case x.left == boxEndless && x.passed:
 		return s.done()
 	case x.passed:
 		return s.skip(x.left, jxlPartEnd)
@@ -167,14 +132,14 @@ func (s *Scanner) jxlPart() error {
 	case x.last:
 		return s.broken("a codestream of %d bytes", x.held)
 	}
-	return s.take(8, jxlBox)
+	return nextBox(s, nil)
 }
 
 func jxlPartEnd(s *Scanner, _ []byte) error {
 	if s.jxl.last {
 		return s.done()
 	}
-	return s.take(8, jxlBox)
+	return nextBox(s, nil)
 }
 
 // jxlHead is given the next byte of the header of the codestream.
@@ -185,7 +150,7 @@ func jxlHead(s *Scanner, b []byte) error {
 	}
 	x.head[x.held] = b[0]
 	x.held++
-	if x.left != jxlEndless {
+	if x.left != boxEndless {
 		x.left--
 	}
 	h := jxlHeader{s: s, rest: x.head[:x.held]}

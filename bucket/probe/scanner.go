@@ -46,6 +46,7 @@ type Scanner struct {
 	webp webpState
 	bmp  bmpState
 	tif  tifState
+	box  boxState
 	heif *heifState // nil for other formats
 	jxl  *jxlState  // the same
 }
@@ -190,7 +191,7 @@ func (s *Scanner) Close() (Info, error) {
 // Endless reports whether nothing in the bytes says where the image ends, as in a
 // JPEG XL without boxes: its verdict holds only if what brings the bytes knows that
 // they are all. It is final with Close.
-func (s *Scanner) Endless() bool { return s.jxl != nil && s.jxl.left == jxlEndless }
+func (s *Scanner) Endless() bool { return s.jxl != nil && s.jxl.left == boxEndless }
 
 // cutOff is the verdict on an image that ended after n bytes.
 func (s *Scanner) cutOff(n int64) error {
