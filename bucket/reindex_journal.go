@@ -15,12 +15,13 @@ import (
 	"strings"
 	"time"
 
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
 )
 
 // maxLine is the longest line of a journal that is read, in bytes: a URL of
-// maxURL, each byte of it escaped, and the rest.
+// imageurl.MaxLength, each byte of it escaped, and the rest.
 const maxLine = 32 << 10
 
 // journalLine is a line of a journal, as it is read back.
@@ -173,7 +174,7 @@ func (e event) removed(bucket string) (Image, error) {
 	if image.Format, err = probe.ParseFormat(e.Type); err != nil {
 		return Image{}, err
 	}
-	if len(e.URL) > maxURL || (e.URL == "") != (e.Op == opPurge) {
+	if len(e.URL) > imageurl.MaxLength || (e.URL == "") != (e.Op == opPurge) {
 		return Image{}, fmt.Errorf("its URL has %d bytes", len(e.URL))
 	}
 	return image, nil
@@ -215,7 +216,7 @@ func (e event) image(bucket string) (Image, error) {
 	// The journal has them as shown; turned again they are as stored.
 	image.Width, image.Height = image.Shown()
 	switch {
-	case e.URL == "" || len(e.URL) > maxURL:
+	case e.URL == "" || len(e.URL) > imageurl.MaxLength:
 		return Image{}, fmt.Errorf("its URL has %d bytes", len(e.URL))
 	case e.Bytes <= 0 || e.Width <= 0 || e.Height <= 0 || e.Orientation < 0 || e.Orientation > 8 || e.Frames < 0:
 		return Image{}, errors.New("its numbers cannot be an image's")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net/url"
 	"strings"
 	"time"
 
@@ -168,27 +167,6 @@ func (s *Store) blockEvent(op string, b Block) *event {
 		e.Host = b.Subject
 	}
 	return e
-}
-
-// CanonicalHost returns the one spelling of a pattern of hosts, as
-// fetch.MatchHost reads them.
-func CanonicalHost(pattern string) (string, error) {
-	if err := fetch.CheckPattern(pattern); err != nil {
-		return "", err
-	}
-	name, below := strings.CutPrefix(pattern, "*.")
-	u := url.URL{Scheme: "http", Host: strings.Trim(name, "[]")}
-	if strings.Contains(u.Host, ":") {
-		u.Host = "[" + u.Host + "]"
-	}
-	canonical, err := Canonical(u.String())
-	if err != nil {
-		return "", err
-	}
-	if below {
-		return "*." + hostOf(canonical), nil
-	}
-	return hostOf(canonical), nil
 }
 
 // blockedURL returns ErrRemoved where a URL or its host is blocked.

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+
+	"imgkeep/bucket/imageurl"
 )
 
 // Resolver finds the addresses of a name. *net.Resolver is one.
@@ -87,7 +89,7 @@ func (d *dialer) DialContext(ctx context.Context, _, address string) (net.Conn, 
 	if err != nil {
 		return nil, errorf(Refused, "", "not an address: %w", err)
 	}
-	host, addr, err := parseHost(name)
+	host, addr, err := imageurl.ParseHost(name)
 	if err != nil {
 		return nil, errorf(Refused, "", "%w", err)
 	}

@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"imgkeep/bucket/imageurl"
 )
 
 func TestFallback(t *testing.T) {
@@ -56,7 +58,7 @@ func FuzzFallback(f *testing.F) {
 		if err != nil || !strings.HasPrefix(image, "http://") && !strings.HasPrefix(image, "https://") || u.String() != image {
 			return // not canonical
 		}
-		to, err := fetcher.target(nil, fallback.Around(image), newHostSet([]string{fallback.Host()}))
+		to, err := fetcher.target("", fallback.Around(image), imageurl.NewHosts([]string{fallback.Host()}))
 		if err == nil && !MatchHost([]string{fallback.Host()}, to.host) {
 			t.Fatalf("%q around %q leads to %s", template, image, to.host)
 		}

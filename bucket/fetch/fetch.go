@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
 )
 
@@ -117,7 +118,7 @@ type Fetcher struct {
 	o         Options
 	guard     guard
 	tlsConfig *tls.Config
-	denied    *hostSet
+	denied    *imageurl.Hosts
 	removed   *removals
 	limit     *limiter
 	routes    map[string]*route // by the URL of the proxy; empty: none
@@ -142,7 +143,7 @@ func New(o Options) (*Fetcher, error) {
 	}
 	f := &Fetcher{
 		o: o, guard: guard, tlsConfig: &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
-		denied: newHostSet(o.DenyHosts), removed: removed,
+		denied: imageurl.NewHosts(o.DenyHosts), removed: removed,
 		limit: newLimiter(o.Concurrency, o.PerHost, o.Queue), routes: map[string]*route{},
 	}
 	usual, err := f.route(o.Proxy)
@@ -301,11 +302,11 @@ func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (re
 // follow visits a URL, and where redirects lead from there, until a visit returns
 // no location, or an error.
 func (f *Fetcher) follow(ctx context.Context, r Request, visit func(context.Context, target) (location string, err error)) error {
-	var hosts *hostSet
+	var hosts *imageurl.Hosts
 	if len(r.Hosts) > 0 {
-		hosts = newHostSet(r.Hosts)
+		hosts = imageurl.NewHosts(r.Hosts)
 	}
-	to, err := f.target(nil, r.URL, hosts)
+	to, err := f.target("", r.URL, hosts)
 	if err != nil {
 		return err
 	}
@@ -321,9 +322,9 @@ func (f *Fetcher) follow(ctx context.Context, r Request, visit func(context.Cont
 	// fault.
 	ctx, cancel := context.WithTimeoutCause(ctx, f.o.Timeout, errTimeout)
 	defer cancel()
-	seen := map[string]bool{}
+	seen := map[imageurl.URL]bool{}
 	for {
-		seen[to.url.String()] = true
+		seen[to.image] = true
 		location, err := visit(ctx, to)
 		if err != nil || location == "" {
 			return err
@@ -333,13 +334,13 @@ func (f *Fetcher) follow(ctx context.Context, r Request, visit func(context.Cont
 			return errorf(Failed, to.host, "more than %d redirects", f.o.MaxRedirects)
 		}
 		from := to
-		if to, err = f.target(from.url, location, hosts); err != nil {
+		if to, err = f.target(from.image, location, hosts); err != nil {
 			return redirected(from, err)
 		}
 		if r.Denied != nil && r.Denied(to.host) {
 			return redirected(from, errorf(Denied, to.host, "host is denied by the operator"))
 		}
-		if seen[to.url.String()] {
+		if seen[to.image] {
 			return errorf(Failed, from.host, "redirects in a loop")
 		}
 		// A redirect to another site counts there: a hundred hosts that all lead

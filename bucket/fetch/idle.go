@@ -27,7 +27,7 @@ func (p *Place) Release() {
 func (f *Fetcher) Reserve(ctx context.Context, url string) (*Place, error) {
 	site, perSite := localScheme, f.usual.perHost
 	if !isLocal(url) {
-		to, err := f.target(nil, url, nil)
+		to, err := f.target("", url, nil)
 		if err != nil {
 			return nil, nil
 		}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"imgkeep/bucket/imageurl"
 )
 
 // localScheme begins URLs of files in Options.LocalRoot: local:///path.
@@ -57,7 +59,7 @@ func (f *Fetcher) fetchLocal(ctx context.Context, r Request, dst io.Writer) (Res
 // write each path: no empty, "." or ".." element, no query.
 func localName(raw string) (string, error) {
 	u, err := url.Parse(raw)
-	if err != nil || len(raw) > maxURL {
+	if err != nil || len(raw) > imageurl.MaxRedirect {
 		return "", errorf(Refused, "", "not a valid local URL")
 	}
 	name, rooted := strings.CutPrefix(u.Path, "/")

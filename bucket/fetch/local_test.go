@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
 )
 
@@ -78,7 +79,7 @@ func TestLocal(t *testing.T) {
 		{"local:/a.png", ""}, // as RFC 8089 has it for file:
 		{"local:a.png", Refused}, {"local://a.png", Refused}, {"local://host/a.png", Refused}, {"local://u@/a.png", Refused}, {"local:///./a.png", Refused},
 		{"local:///dir//x.png", Refused}, {"local:///a.png?x", Refused}, {"local:///a.png?", Refused}, {"local:", Refused}, {"local:///a.png%00", Refused}, {"local:///%zz", Refused},
-		{"local:///" + strings.Repeat("a", maxURL), Refused},
+		{"local:///" + strings.Repeat("a", imageurl.MaxRedirect), Refused},
 
 		{"local:///none.png", Gone}, {"local:///none/a.png", Gone}, {"local:///a.png/b.png", Gone}, {"local:///nothing.png", Gone},
 		{"local:///" + strings.Repeat("a", 300), Failed},

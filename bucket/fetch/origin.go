@@ -47,7 +47,7 @@ func (f *Fetcher) visit(ctx context.Context, to target, r Request, dst io.Writer
 	if f.removed.isDigest(r.Digest) {
 		return Result{}, "", a.errorf(Gone, "its bytes are those of a picture that says that it was removed")
 	}
-	return Result{Info: info, Bytes: n, FinalURL: to.url.String()}, "", nil
+	return Result{Info: info, Bytes: n, FinalURL: to.image.String()}, "", nil
 }
 
 // send sends the request, for a range of bytes if one is given. Its header has

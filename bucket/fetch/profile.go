@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+
+	"imgkeep/bucket/imageurl"
 )
 
 // Profile is how some hosts are asked. It holds for the hosts that it names, at
@@ -29,7 +31,7 @@ const NoProxy = "direct"
 
 // profile is a Profile in use, and so are the Options for all other hosts.
 type profile struct {
-	hosts     *hostSet
+	hosts     *imageurl.Hosts
 	userAgent string
 	referer   string // empty: none
 	perHost   int    // 0: as usual
@@ -39,7 +41,7 @@ type profile struct {
 // profileOf returns the first profile that names a host.
 func (f *Fetcher) profileOf(host string) *profile {
 	for i := range f.profiles {
-		if f.profiles[i].hosts.has(host) {
+		if f.profiles[i].hosts.Has(host) {
 			return &f.profiles[i]
 		}
 	}
@@ -76,7 +78,7 @@ func (f *Fetcher) addProfile(p Profile) error {
 		return err
 	}
 	f.profiles = append(f.profiles, profile{
-		hosts: newHostSet(p.Hosts), userAgent: p.UserAgent, referer: p.Referer,
+		hosts: imageurl.NewHosts(p.Hosts), userAgent: p.UserAgent, referer: p.Referer,
 		perHost: min(p.PerHost, f.o.Concurrency), route: r,
 	})
 	return nil

@@ -5,8 +5,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
+
+	"imgkeep/bucket/imageurl"
 )
 
 // Removed is the mark of a picture that says that an image was removed, and comes
@@ -86,28 +87,21 @@ func (r *removals) add(m Removed) error {
 }
 
 func removedURL(raw string) (string, error) {
-	wrong := fmt.Errorf("url %q: want http or https, a host and a path, as in https://i.imgur.com/removed.png", printable(raw, 100))
-	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.Opaque != "" {
-		return "", wrong
+	u, err := imageurl.Parse(raw)
+	if err == nil && !u.IsLocal() {
+		// A host alone would be every image that it answers a request for / with.
+		if _, path, _ := strings.Cut(strings.TrimPrefix(schemeless(u), "://"), "/"); strings.Trim(path, "/") != "" {
+			return schemeless(u), nil
+		}
 	}
-	host, addr, err := parseHost(u.Hostname())
-	if err != nil {
-		return "", wrong
-	}
-	port, err := portOf(u)
-	if err != nil {
-		return "", wrong
-	}
-	// A host alone would be every image that it answers a request for / with.
-	if strings.Trim(u.Path, "/") == "" && u.RawQuery == "" {
-		return "", wrong
-	}
-	clean := &url.URL{Scheme: u.Scheme, Host: hostPort(host, addr, u.Scheme, port), Path: u.Path, RawPath: u.RawPath, RawQuery: escapeQuery(u.RawQuery)}
-	return schemeless(clean), nil
+	return "", fmt.Errorf("url %q: want http or https, a host and a path, as in https://i.imgur.com/removed.png", printable(raw, 100))
 }
 
-func schemeless(u *url.URL) string { return strings.TrimPrefix(u.String(), u.Scheme) }
+// schemeless is a URL from "://" on: http and https are the same picture.
+func schemeless(u imageurl.URL) string {
+	_, rest, _ := strings.Cut(u.String(), ":")
+	return ":" + rest
+}
 
 // opaque is what stands in an entity tag (RFC 9110, section 8.8.3).
 func opaque(etag string) string {
@@ -125,7 +119,7 @@ func parseDigest(s string) (digest [32]byte, err error) {
 	return [32]byte(b), nil
 }
 
-func (r *removals) isURL(u *url.URL) bool { return r.urls[schemeless(u)] }
+func (r *removals) isURL(u imageurl.URL) bool { return r.urls[schemeless(u)] }
 
 func (r *removals) isETag(field string) bool {
 	return len(r.etags) > 0 && r.etags[opaque(field)]

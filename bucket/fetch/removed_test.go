@@ -163,7 +163,7 @@ func FuzzRemoved(f *testing.F) {
 			if m.ETag != "" && (!r.isETag(m.ETag) || r.isETag("")) {
 				t.Fatalf("%+v is not found", m)
 			}
-			if to, err := fetcher.target(nil, rawURL, nil); m.URL != "" && err == nil && !r.isURL(to.url) {
+			if to, err := fetcher.target("", rawURL, nil); m.URL != "" && err == nil && !r.isURL(to.image) {
 				t.Fatalf("%+v is not found: %v", m, to.url)
 			}
 			if sum, err := parseDigest(digest); m.Digest != "" && (err != nil || !r.isDigest(func() [32]byte { return sum })) {

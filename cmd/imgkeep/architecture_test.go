@@ -69,7 +69,11 @@ var rules = map[string]rule{
 		tests:   []string{"bucket/probe", "bucket/probe/probetest", "golang.org/x/sys/unix"},
 	},
 	"bucket": {
-		imports: []string{"bucket/approve", "bucket/fetch", "bucket/index", "bucket/probe", "golang.org/x/net/idna", "golang.org/x/sync/singleflight", "golang.org/x/sys/unix"},
+		imports: []string{"bucket/approve", "bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/probe", "golang.org/x/sync/singleflight", "golang.org/x/sys/unix"},
+	},
+	// The one rule of how URLs and hosts are spelled.
+	"bucket/imageurl": {
+		imports: []string{"golang.org/x/net/idna"},
 	},
 	// It is asked with standard-library types only.
 	"bucket/approve": {},
@@ -78,7 +82,7 @@ var rules = map[string]rule{
 		imports: []string{"bucket/probe", "go.etcd.io/bbolt", "golang.org/x/sys/unix"},
 	},
 	"bucket/fetch": {
-		imports: []string{"bucket/probe", "golang.org/x/net"},
+		imports: []string{"bucket/imageurl", "bucket/probe", "golang.org/x/net"},
 	},
 	"bucket/probe": {
 		tests: []string{"bucket/probe/probetest"},

@@ -1,4 +1,4 @@
-package bucket
+package imageurl
 
 import (
 	"strconv"
@@ -23,10 +23,11 @@ func isPlain(raw string) bool {
 		return false
 	}
 	host, port, hasPort := strings.Cut(rest[:slash], ":")
-	if hasPort && !isPlainPort(port, secure) || !isPlainHost(host) {
+	if hasPort && !isPlainPort(port, secure) || !isPlainPath(rest[slash:]) {
 		return false
 	}
-	return isPlainPath(rest[slash:])
+	_, err := checkHost(host)
+	return err == nil
 }
 
 func isPlainPort(port string, secure bool) bool {
@@ -37,26 +38,6 @@ func isPlainPort(port string, secure bool) bool {
 	return err == nil && (secure && n != 443 || !secure && n != 80)
 }
 
-// isPlainHost leaves every label to the long way about which IDNA has an opinion
-// of its own.
-func isPlainHost(host string) bool {
-	if len(host) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(host, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || strings.Contains(label, "--") {
-			return false
-		}
-		for i := range len(label) {
-			c := label[i]
-			if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // isPlainPath is for a path that begins with a slash, and its query.
 func isPlainPath(path string) bool {
 	for i := range len(path) {
@@ -64,7 +45,7 @@ func isPlainPath(path string) bool {
 			return false
 		}
 	}
-	if strings.Contains(path, "&amp;") {
+	if strings.Contains(path, "&amp;") || strings.Contains(path, "&AMP;") {
 		return false
 	}
 	path, _, _ = strings.Cut(path, "?")

@@ -1,0 +1,27 @@
+// Package imageurl gives a URL of an image, a host, and a pattern of hosts their
+// one spelling each.
+//
+// It is the only rule for all of them: what a site signed, where a redirect leads,
+// what a profile, a block or a list of hosts names. Were there two rules, an attacker
+// would look for the spelling that one of them reads as the trusted host and the
+// other as theirs.
+//
+// What it promises: the rule is that of browsers (WHATWG URL Standard, sections 3.5
+// and 4.4), so that an image which a page shows has a URL here too. Parse of what
+// Parse has returned is the same again. What is returned is printable ASCII, so that
+// it can stand in a request line, a journal and a log.
+//
+// It departs from browsers where they are generous to attackers, or where stored keys
+// hang on it:
+//
+//   - user names and passwords are refused, since a link would publish them;
+//   - control characters other than tabs and line breaks are refused;
+//   - of the spellings of an IPv4 address only four decimal parts are accepted;
+//   - a host's final dot and the fragment are dropped;
+//   - some bytes more are percent-encoded: ^ ` { | } in a query, \ in a query, | in a
+//     path, and a percent sign that begins no escape. Origins decode them alike.
+//
+// What it does not do: it asks no name server, and does not judge whether an address
+// may be connected to. That is [imgkeep/bucket/fetch]. All functions may be called
+// concurrently.
+package imageurl

@@ -1,0 +1,98 @@
+package imageurl
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+const (
+	// MaxLength is the longest URL that Parse reads and returns, in bytes: what a
+	// link of 4 KB can hold.
+	MaxLength = 3072
+	// MaxRedirect is the longest URL that Resolve reads and returns, in bytes.
+	// Servers refuse longer ones in the main.
+	MaxRedirect = 8 << 10
+
+	localScheme = "local"
+)
+
+// ErrURL is what every error of Parse and Resolve wraps.
+var ErrURL = errors.New("not the URL of an image")
+
+// URL is the URL of an image in its one spelling: what Parse or Resolve has
+// returned. A conversion from a string claims that it is such a one. The zero value
+// is no URL.
+type URL string
+
+// Parse returns the one spelling of an image's URL, under which it is kept and by
+// which it is fetched. Spellings that every origin treats alike become one:
+//
+//   - the fragment, spaces around the URL, tabs and line breaks inside, a default
+//     port and the final dot of a host are dropped, and dot segments resolved;
+//   - scheme and host are in lower case, the host in punycode (UTS 46);
+//   - in http and https URLs \ is /, and any number of slashes may follow the scheme;
+//   - what may not stand in a URL is percent-encoded;
+//   - an ampersand that HTML has escaped ("&amp;", "&#038;", "&#x26;" …) is "&", since
+//     forums sign what stands in their HTML.
+//
+// It leaves alone what an origin may tell apart: the case and the percent-encoding of
+// path and query. Only http, https and local (with no host) pass.
+func Parse(raw string) (URL, error) {
+	if len(raw) > MaxLength {
+		return "", urlError("longer than %d bytes", MaxLength)
+	}
+	if isPlain(raw) {
+		return URL(raw), nil
+	}
+	return parse(unescapeAmpersands(raw), "", MaxLength)
+}
+
+// Resolve returns where a redirect leads from base, which may be empty: then location
+// must be absolute. It reads location as Parse does, but that it leaves HTML's
+// escapes alone, since no header has them, and accepts MaxRedirect bytes.
+func Resolve(base URL, location string) (URL, error) {
+	if len(location) > MaxRedirect {
+		return "", urlError("longer than %d bytes", MaxRedirect)
+	}
+	return parse(location, base, MaxRedirect)
+}
+
+// String is the URL as text.
+func (u URL) String() string { return string(u) }
+
+// IsLocal tells whether the URL is that of a file of the operator's.
+func (u URL) IsLocal() bool { return strings.HasPrefix(string(u), localScheme+":") }
+
+// Host is the host without its port and without brackets; "" for local files.
+func (u URL) Host() string {
+	_, rest, _ := strings.Cut(string(u), "://")
+	if i := strings.IndexAny(rest, "/?"); i >= 0 {
+		rest = rest[:i]
+	}
+	if strings.HasPrefix(rest, "[") {
+		host, _, _ := strings.Cut(rest[1:], "]")
+		return host
+	}
+	host, _, _ := strings.Cut(rest, ":")
+	return host
+}
+
+// split takes a URL apart at its path and its query, which begin with / and ?, and
+// may be missing but for the path.
+func (u URL) split() (origin, path, query string) {
+	s := string(u)
+	start := strings.Index(s, "://") + len("://")
+	if i := strings.IndexByte(s[start:], '/'); i >= 0 {
+		start += i
+	}
+	origin, path = s[:start], s[start:]
+	if i := strings.IndexByte(path, '?'); i >= 0 {
+		path, query = path[:i], path[i:]
+	}
+	return origin, path, query
+}
+
+func urlError(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrURL}, args...)...)
+}
