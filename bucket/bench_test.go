@@ -26,7 +26,7 @@ import (
 func BenchmarkKeep(b *testing.B) {
 	for _, clients := range []int{1, 16, 64} {
 		b.Run(fmt.Sprint(clients), func(b *testing.B) {
-			s := openStore(b, Options{Root: b.TempDir(), Origin: bulk{}})
+			s := openStore(b, withFolders(Options{Root: b.TempDir(), Origin: bulk{}}))
 			bare := b.TempDir()
 			if err := makeBucket(osDisk{}, s.Root(), "bare"); err != nil {
 				b.Fatal(err)

@@ -29,7 +29,7 @@ func (c *crasher) care(o Options) error {
 		_, err := Reindex(ctx, ReindexOptions{Root: o.Root, Progress: told})
 		return err
 	}
-	o.disk = nil
+	o.disk = sparseDisk{osDisk{}}
 	s, err := Open(o)
 	if err != nil {
 		return err

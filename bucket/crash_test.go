@@ -95,7 +95,10 @@ func runCrashChild(text string) error {
 		return err
 	}
 	c := &crasher{plan: plan, pipe: os.NewFile(3, "acknowledgements"), counting: plan.Opening}
-	o := Options{Root: plan.Root, Origin: crashOrigin{}, disk: newStepDisk(c.hook)}
+	o := Options{Root: plan.Root, Origin: crashOrigin{}, disk: newStepDisk(c.hook), sparse: true}
+	if plan.Opening {
+		o.disk = stepDisk{disk: osDisk{}, hook: c.hook}
+	}
 	for _, name := range plan.Buckets {
 		o.Buckets = append(o.Buckets, Bucket{Name: name})
 	}
@@ -121,7 +124,6 @@ func runCrashChild(text string) error {
 		}
 		select {} // until the parent kills
 	}
-	c.say("steps", strconv.Itoa(c.steps))
 	return c.store.Close(context.Background())
 }
 
@@ -142,8 +144,11 @@ func (c *crasher) hook(s step, do func() error) error {
 	if c.counting {
 		c.steps++
 	}
-	n := c.steps
+	n, count := c.steps, c.counting
 	c.mu.Unlock()
+	if count && c.plan.KillAt == 0 && c.plan.Load == 0 {
+		c.say("step", stepKind(c.plan.Root, s))
+	}
 	if c.plan.KillAt == 0 || n < c.plan.KillAt {
 		return do()
 	}
@@ -248,7 +253,7 @@ func newCrashSite(t *testing.T) *crashSite {
 
 func (c *crashSite) open(t *testing.T, buckets ...string) *Store {
 	t.Helper()
-	o := Options{Root: c.root, Origin: crashOrigin{}}
+	o := sparse(Options{Root: c.root, Origin: crashOrigin{}})
 	for _, name := range buckets {
 		o.Buckets = append(o.Buckets, Bucket{Name: name})
 	}
@@ -260,9 +265,9 @@ func (c *crashSite) open(t *testing.T, buckets ...string) *Store {
 }
 
 // run runs a child to its end, or until it has said so many things, and notes
-// what it acknowledged. It returns how many steps there were, where the child
-// lived to say.
-func (c *crashSite) run(t *testing.T, plan crashPlan, killAfter int) (steps int) {
+// what it acknowledged. It returns the kinds of the steps, of a child that was to
+// do each thing once and to live.
+func (c *crashSite) run(t *testing.T, plan crashPlan, killAfter int) (steps []string) {
 	t.Helper()
 	c.rounds++
 	plan.Root, plan.Round = c.root, strconv.Itoa(c.rounds)
@@ -306,8 +311,8 @@ func (c *crashSite) run(t *testing.T, plan crashPlan, killAfter int) (steps int)
 			c.damaged[arg] = true
 		case "healed":
 			delete(c.damaged, arg)
-		case "steps":
-			steps, _ = strconv.Atoi(arg)
+		case "step":
+			steps = append(steps, arg)
 		}
 		if killAfter--; killAfter == 0 {
 			child.Process.Kill()
@@ -465,13 +470,13 @@ func TestCrashAtEachStep(t *testing.T) {
 	c := newCrashSite(t)
 	steps := c.run(t, crashPlan{}, 0)
 	c.check(t)
-	if steps < 50 {
-		t.Fatalf("there are %d steps", steps)
+	if len(steps) < 50 {
+		t.Fatalf("there are %d steps", len(steps))
 	}
-	for n := 1; n <= steps; n++ {
+	for _, n := range toTry(steps) {
 		c.run(t, crashPlan{KillAt: n}, 0)
 		if c.check(t); t.Failed() {
-			t.Fatalf("killed at step %d", n)
+			t.Fatalf("killed at step %d, %s", n, steps[n-1])
 		}
 	}
 	c.checkAll(t)
@@ -525,7 +530,7 @@ func TestCrashWhileOpening(t *testing.T) {
 			plan.KillAt = 1 + rand.IntN(steps)
 		}
 		n := c.run(t, plan, 0)
-		steps = max(steps, n)
+		steps = max(steps, len(n))
 		found, err := filepath.Glob(filepath.Join(c.root, name, "?", "?"))
 		if _, there := os.Stat(filepath.Join(c.root, name)); err != nil || there == nil && len(found) != 64*64 {
 			t.Errorf("killed at step %d of %d: a bucket of %d folders, %v", plan.KillAt, steps, len(found), err)

@@ -370,7 +370,7 @@ func TestOpenFaults(t *testing.T) {
 	attempt := func(n int) (*Options, *step, error) {
 		o := &Options{
 			Root: filepath.Join(t.TempDir(), "a/b"), Origin: newOrigin(),
-			Buckets: []Bucket{{Name: "i"}}, disk: newStepDisk(f.hook),
+			Buckets: []Bucket{{Name: "i"}}, disk: stepDisk{disk: osDisk{}, hook: f.hook},
 		}
 		f.arm(n, syscall.EIO, false, false)
 		s, err := Open(*o)

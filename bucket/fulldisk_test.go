@@ -111,7 +111,7 @@ func heavyURL(name any) string { return fmt.Sprintf("https://example.com/%v.png"
 // small is a store on the small disk.
 func small(t *testing.T, root string, o Options) *Store {
 	o.Root, o.Origin = filepath.Join(root, "store"), heavy{}
-	return openStore(t, o)
+	return openStore(t, withFolders(o))
 }
 
 func free(t *testing.T, root string) room {

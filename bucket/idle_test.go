@@ -297,7 +297,7 @@ func TestIdleLeavesOthersInItsFlight(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			o := newOrigin()
 			o.set(idleURL, "the bytes of a")
-			s, err := Open(Options{Root: root, Buckets: []Bucket{{Name: "i"}}, Origin: o})
+			s, err := Open(sparse(Options{Root: root, Buckets: []Bucket{{Name: "i"}}, Origin: o}))
 			if err != nil {
 				t.Fatal(err)
 			}

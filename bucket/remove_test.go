@@ -57,7 +57,7 @@ func (x *removable) must(err error) {
 
 func (x *removable) open() {
 	x.Helper()
-	s, err := Open(x.options())
+	s, err := Open(sparse(x.options()))
 	x.must(err)
 	x.Store = s
 	x.Cleanup(func() {
@@ -226,6 +226,7 @@ func TestPurgeStrays(t *testing.T) {
 	x.must(os.MkdirAll(filepath.Dir(aside), 0o750))
 	x.must(os.WriteFile(aside, []byte("the bytes of c"), 0o400))
 	stray := Image{Bucket: "i", Digest: Digest{1, 2, 3}, Info: probe.Info{Format: probe.GIF}}
+	x.must(os.MkdirAll(filepath.Dir(x.Path(stray.File())), 0o755))
 	x.must(os.WriteFile(x.Path(stray.File()), []byte("stray"), 0o444))
 	for _, d := range []Digest{x.cImg.Digest, stray.Digest} {
 		_, err := x.Purge(t.Context(), Target{Digest: d}, RemoveOptions{})
@@ -438,7 +439,7 @@ func TestRemovalFinished(t *testing.T) {
 			}
 			return do()
 		})
-		s, err := Open(o)
+		s, err := Open(sparse(o))
 		x.must(err)
 		x.Store = s
 		f.arm(1, syscall.EIO, false, true)

@@ -194,7 +194,9 @@ func folderDigest(a, b string) Digest {
 func (c *scrubbing) folder(ctx context.Context, b *scrubbed, x, y string, entries []index.Entry) error {
 	path := filepath.Join(b.name, x, y)
 	files, err := os.ReadDir(c.s.Path(path))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && c.s.sparse {
+		// Nothing was put into it.
+	} else if errors.Is(err, fs.ErrNotExist) {
 		f := Finding{Kind: Missing, Path: path, Detail: "the folder is not there: nothing can be kept in it"}
 		if c.Repair {
 			err := os.MkdirAll(c.s.Path(path), dirMode)

@@ -32,14 +32,17 @@ const (
 	urlD  = "https://example.com/d.png"
 )
 
-func newScrubbable(t *testing.T) *scrubbable {
+func newScrubbable(t *testing.T) *scrubbable { return newScrubbableIn(t, sparse(Options{})) }
+
+func newScrubbableIn(t *testing.T, o Options) *scrubbable {
 	t.Helper()
 	x := &scrubbable{t: t, o: newOrigin(), c: newClock()}
 	x.c.now = time.Now().UTC().Truncate(time.Second).Add(-2 * time.Hour)
 	for url, body := range map[string]string{urlA: "the bytes of a", urlB: "the bytes of b", urlB2: "the bytes of b", urlD: "the bytes of d"} {
 		x.o.set(url, body)
 	}
-	s, err := Open(Options{Root: t.TempDir(), Origin: x.o, Now: x.c.Now, Buckets: []Bucket{{Name: "i"}}})
+	o.Root, o.Origin, o.Now, o.Buckets = t.TempDir(), x.o, x.c.Now, []Bucket{{Name: "i"}}
+	s, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,8 +77,15 @@ func (x *scrubbable) must(err error) {
 func (x *scrubbable) write(file, text string) {
 	x.t.Helper()
 	os.Remove(x.Path(file))
+	x.folderOf(file)
 	x.must(os.WriteFile(x.Path(file), []byte(text), 0o644))
 	x.must(os.Chtimes(x.Path(file), x.c.Now().Add(-2*time.Hour), x.c.Now().Add(-2*time.Hour)))
+}
+
+// folderOf makes the folder that a file lies in.
+func (x *scrubbable) folderOf(file string) {
+	x.t.Helper()
+	x.must(os.MkdirAll(filepath.Dir(x.Path(file)), 0o755))
 }
 
 func (x *scrubbable) scrub(o ScrubOptions) (ScrubReport, *found) {
@@ -119,7 +129,7 @@ func (x *scrubbable) exists(file string) bool {
 }
 
 func TestScrubClean(t *testing.T) {
-	x := newScrubbable(t)
+	x := newScrubbableIn(t, withFolders(Options{}))
 	var stages []string
 	var f found
 	r, err := x.Scrub(t.Context(), ScrubOptions{Found: f.add, Progress: func(p Progress) { stages = append(stages, p.Stage) }})
@@ -148,6 +158,7 @@ func TestScrubFinds(t *testing.T) {
 		damage  func(x *scrubbable)
 		kind    Kind
 		path    func(x *scrubbable) string
+		folders bool // the store has all its folders
 		remains bool // what cannot be repaired
 		check   func(x *scrubbable)
 	}{
@@ -295,6 +306,7 @@ func TestScrubFinds(t *testing.T) {
 		},
 		"a dangling link": {
 			damage: func(x *scrubbable) {
+				x.folderOf(orphan.File())
 				x.must(os.Symlink(filepath.Base(orphan.File()), x.Path(orphan.MadeFile("150x", probe.PNG))))
 			},
 			kind: Dangling, path: func(*scrubbable) string { return orphan.MadeFile("150x", probe.PNG) },
@@ -332,7 +344,7 @@ func TestScrubFinds(t *testing.T) {
 		},
 		"a missing folder": {
 			damage: func(x *scrubbable) { x.must(os.Remove(x.Path("i/Z/z"))) },
-			kind:   Missing, path: func(*scrubbable) string { return "i/Z/z" },
+			kind:   Missing, path: func(*scrubbable) string { return "i/Z/z" }, folders: true,
 		},
 		"old unfinished work": {
 			damage: func(x *scrubbable) {
@@ -345,7 +357,11 @@ func TestScrubFinds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x := newScrubbable(t)
+			o := sparse(Options{})
+			if tt.folders {
+				o = withFolders(o)
+			}
+			x := newScrubbableIn(t, o)
 			tt.damage(x)
 			want := string(tt.kind) + " " + tt.path(x)
 			r, f := x.scrub(ScrubOptions{Alone: true})
@@ -397,7 +413,7 @@ func (x *scrubbable) withIndex(entries ...index.Entry) {
 	slices.SortFunc(links, func(a, b index.Link) int { return bytes.Compare(a.Key[:], b.Key[:]) })
 	x.must(r.Replace(filepath.Join(root, "aside"), []index.Content{{Bucket: "i", Images: slices.Values(entries), URLs: slices.Values(links)}}, nil))
 	x.must(r.Close())
-	x.Store, err = Open(Options{Root: root, Origin: x.o, Now: x.c.Now, Buckets: []Bucket{{Name: "i"}}})
+	x.Store, err = Open(sparse(Options{Root: root, Origin: x.o, Now: x.c.Now, Buckets: []Bucket{{Name: "i"}}}))
 	x.must(err)
 	x.t.Cleanup(func() { x.Close(context.Background()) })
 }

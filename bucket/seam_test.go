@@ -22,9 +22,10 @@ type stepDisk struct {
 	hook func(s step, do func() error) error
 }
 
-// newStepDisk is a real disk under a hook.
+// newStepDisk is a real disk under a hook, without the folders that nothing is put
+// into.
 func newStepDisk(hook func(step, func() error) error) stepDisk {
-	return stepDisk{disk: osDisk{}, hook: hook}
+	return stepDisk{disk: sparseDisk{osDisk{}}, hook: hook}
 }
 
 func (d stepDisk) Mkdir(path string, mode fs.FileMode) error {

@@ -68,7 +68,8 @@ type Options struct {
 	Now func() time.Time // nil: time.Now
 	Log *slog.Logger     // nil: none
 
-	disk disk // nil: the real one
+	disk   disk // nil: the real one
+	sparse bool // tests': disk makes the folders of a bucket when they are needed, and a scrub misses none
 }
 
 // Store is an open store. It may be used concurrently.
@@ -80,6 +81,7 @@ type Store struct {
 	log      *slog.Logger
 
 	disk    disk
+	sparse  bool
 	index   *index.DB
 	journal journal // of blocks, which are of all buckets
 	flights singleflight.Group
@@ -189,7 +191,7 @@ func Open(o Options) (_ *Store, err error) {
 		o.disk = osDisk{}
 	}
 	s := &Store{
-		disk: o.disk, root: o.Root, now: o.Now, log: o.Log,
+		disk: o.disk, sparse: o.sparse, root: o.Root, now: o.Now, log: o.Log,
 		buckets:   map[string]*openBucket{},
 		commits:   make(chan pending, maxGroup),
 		committed: make(chan struct{}),

@@ -104,7 +104,7 @@ func openStore(t testing.TB, o Options) *Store {
 	if o.Buckets == nil {
 		o.Buckets = []Bucket{{Name: "i"}}
 	}
-	s, err := Open(o)
+	s, err := Open(sparse(o))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestKeep(t *testing.T) {
 // A bucket has all its folders from the start.
 func TestFolders(t *testing.T) {
 	root := t.TempDir()
-	openStore(t, Options{Root: root, Origin: newOrigin(), Buckets: []Bucket{{Name: "i"}, {Name: "f"}}})
+	openStore(t, withFolders(Options{Root: root, Origin: newOrigin(), Buckets: []Bucket{{Name: "i"}, {Name: "f"}}}))
 	for _, b := range []string{"i", "f"} {
 		found, err := filepath.Glob(filepath.Join(root, b, "?", "?"))
 		if err != nil || len(found) != 64*64 {
