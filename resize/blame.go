@@ -14,7 +14,8 @@ import (
 // a time, so it was no other's. It is not the image's doing where somebody has
 // killed or stopped the decoder (the kernel, short of memory; an operator; the
 // service manager), nor where the decoder took too long for want of a
-// processor or of the disk.
+// processor or of the disk, nor where it says itself that any image would have
+// met with this: it got no memory, or its library does not do what it did at the start.
 var ErrDeadly = errors.New("the image is to blame")
 
 // deadly adds ErrDeadly to an error.
@@ -25,7 +26,8 @@ func deadly(err error) error { return fmt.Errorf("%w: %w", err, ErrDeadly) }
 func (c *child) diedOfImage() bool {
 	status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if !ok || !status.Signaled() {
-		return true // it has ended itself in the middle of its work
+		// Otherwise it has ended itself in the middle of its work.
+		return !ok || status.ExitStatus() != ExitUnable
 	}
 	if c.killed.Load() {
 		return true // it lived on without its pipe

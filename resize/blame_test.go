@@ -30,6 +30,9 @@ func TestBlame(t *testing.T) {
 		{signal(syscall.SIGABRT), ErrCrashed, true},
 		{signal(syscall.SIGBUS), ErrCrashed, true},
 		{"hang", ErrTimeout, true},
+		// Any image would have met with this.
+		{"unable", ErrCrashed, false},
+		{"starved", ErrCrashed, false},
 		// The kernel, when memory is short, and the end of a service.
 		{signal(syscall.SIGKILL), ErrCrashed, false},
 		{signal(syscall.SIGTERM), ErrCrashed, false},
@@ -56,6 +59,24 @@ func TestBlame(t *testing.T) {
 	_, err := p.Resize(context.Background(), strings.NewReader("goo"), 4, someJob)
 	if err == nil || errors.Is(err, ErrDeadly) {
 		t.Errorf("a source that is too short: %v", err)
+	}
+}
+
+// A decoder that was unable works on, until another one is up in its place.
+func TestUnable(t *testing.T) {
+	l := &lines{}
+	p := newPool(t, Options{Logger: logTo(l)})
+	pid := tell(t, p, "pid")
+	_, err := ask(p, "unable")
+	if _, image := errors.AsType[*ImageError](err); image || !errors.Is(err, ErrCrashed) || !strings.Contains(err.Error(), "operation is blocked") {
+		t.Errorf("got %v", err)
+	}
+	eventually(t, func() bool { return tell(t, p, "pid") != pid }, func() string { return "it was not replaced" })
+	if s := p.Stats(); s.Crashed != 0 || s.Worn != 1 {
+		t.Errorf("%+v", s)
+	}
+	if all := l.take(); len(all) != 1 || !strings.Contains(all[0], "operation is blocked") {
+		t.Errorf("log: %q", all)
 	}
 }
 

@@ -130,9 +130,13 @@ func behave(req *Request, behaviour string) {
 		_ = writeError(out, &ImageError{Detail: "premature end\nof \x1b[31mfile"})
 	case "large":
 		_ = writeError(out, &ImageError{TooLarge: true, Detail: "50000 by 50000"})
+	case "unable":
+		_ = writeUnable(out, errors.New("vips: pngsave_buffer: operation is blocked"))
 	case "exit":
 		fmt.Fprintln(os.Stderr, "out of memory")
 		os.Exit(7)
+	case "starved":
+		os.Exit(ExitUnable)
 	case "segv":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSEGV)
 		pause()

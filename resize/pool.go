@@ -108,7 +108,8 @@ var (
 	ErrBusy = errors.New("resize: all decoders are busy, and the queue is full")
 	// ErrTimeout: the decoder did not finish in time, and was killed.
 	ErrTimeout = errors.New("resize: the decoder took too long")
-	// ErrCrashed: the decoder died over the image, or answered nonsense.
+	// ErrCrashed: the decoder died over the image, answered nonsense, or says that
+	// it was unable to work on it. See [ErrDeadly] for whether the image is to blame.
 	ErrCrashed = errors.New("resize: the decoder failed")
 	// ErrClosed: the pool is closed.
 	ErrClosed = errors.New("resize: the pool is closed")
@@ -280,6 +281,11 @@ func (p *Pool) Resize(ctx context.Context, src io.Reader, n int64, j Job) ([]Res
 			err = fmt.Errorf("%w: %w", errProtocol, wrong)
 		}
 	}
+	if unable, ok := errors.AsType[*errUnable](err); ok {
+		p.opts.Logger.Warn("resize: decoder was unable", "error", unable, "text", c.said.take())
+		p.release(s, true)
+		return nil, fmt.Errorf("%w: %w", ErrCrashed, unable)
+	}
 	if _, fine := errors.AsType[*ImageError](err); err != nil && !fine {
 		hung := errors.Is(err, os.ErrDeadlineExceeded) && c.hangs(began, p.opts.Timeout)
 		return nil, p.discard(s, c, err, hung)
@@ -287,7 +293,7 @@ func (p *Pool) Resize(ctx context.Context, src io.Reader, n int64, j Job) ([]Res
 	if text := c.said.take(); text != "" {
 		p.opts.Logger.Warn("resize: decoder printed", "text", text)
 	}
-	p.release(s)
+	p.release(s, false)
 	return results, err
 }
 
@@ -403,16 +409,17 @@ func (p *Pool) giveBack(s *slot) {
 	}
 }
 
-// release gives a slot back whose child did its work. A child that has had its
-// number of images works on until another is up in its place.
-func (p *Pool) release(s *slot) {
+// release gives a slot back whose child has answered. One that is worn, or has had
+// its number of images, works on until another is up in its place.
+func (p *Pool) release(s *slot, worn bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stats.Busy--
 	p.stats.Images++
-	s.child.images++
+	c := s.child
+	c.images++
 	if p.renew(s) {
-		worn := s.child.images >= p.opts.MaxImages
+		worn = worn && s.child == c || s.child.images >= p.opts.MaxImages
 		p.free(s)
 		if worn {
 			p.replace(s)

@@ -17,19 +17,33 @@ type Decoder interface {
 	Sources() []string
 	// Outputs that can be written besides, of those asked for.
 	Outputs() []string
+	// Prove reads and writes an image of every format that the decoder promises.
+	// Its error says in a line which one does not work, and what to do.
+	Prove() error
 	// Resize answers a request that has been checked, with one result for each
 	// target. src may be overwritten after it returns. An *ImageError blames
-	// the image; any other error blames the decoder, which is then ended.
+	// the image; any other error is the decoder's own, which is then replaced.
 	Resize(src []byte, r *Request) ([]Result, error)
 }
 
 // keepBuffer is the largest source whose memory is kept for the next, in bytes.
 const keepBuffer = 16 << 20
 
-// Serve is the loop of a decoder process, which these layers confine: it greets,
-// and answers requests from in on out, until in ends between two requests. It then returns nil. Any
-// error it returns should end the process, and be the last that is heard of it.
+// ErrMemory says that a decoder has no memory for what it was to do.
+var ErrMemory = errors.New("out of memory")
+
+// ExitUnable is the exit code of a decoder that had to end over an image for a
+// reason that is not the image's: it got no memory.
+const ExitUnable = 71
+
+// Serve is the loop of a decoder process, which these layers confine: it proves
+// that d works, greets, and answers requests from in on out, until in ends between
+// two requests. It then returns nil. Any error it returns should end the process,
+// and be the last that is heard of it; with [ExitUnable] if it is an [ErrMemory].
 func Serve(in io.Reader, out io.Writer, d Decoder, l Layers) error {
+	if err := d.Prove(); err != nil {
+		return fmt.Errorf("resize: %w", err)
+	}
 	if err := writeHead(out, greeting{protocol, d.Version(), d.Formats(), d.Sources(), d.Outputs(), l.Held, l.Missing}); err != nil {
 		return fmt.Errorf("resize: greet: %w", err)
 	}
@@ -45,7 +59,9 @@ func Serve(in io.Reader, out io.Writer, d Decoder, l Layers) error {
 		results, err := d.Resize(src, req)
 		if blame, ok := errors.AsType[*ImageError](err); ok {
 			err = writeError(out, blame)
-		} else if err == nil {
+		} else if err != nil {
+			err = writeUnable(out, err)
+		} else {
 			err = writeResults(out, results)
 		}
 		if err != nil {

@@ -29,6 +29,24 @@ func widen(pipe *os.File) {
 	}
 }
 
+// Room returns [ErrMemory] where this process cannot have n bytes more, if these
+// are many. The Go runtime ends the process when it cannot, and that looks like a
+// crash.
+func Room(n int64) error {
+	const (
+		many  = 4 << 20
+		arena = 64 << 20 // what the runtime takes at least, when it takes address space
+	)
+	if n < many {
+		return nil
+	}
+	m, err := syscall.Mmap(-1, 0, int(n)+arena, syscall.PROT_NONE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
+	if err != nil {
+		return fmt.Errorf("%w: %d bytes: %w", ErrMemory, n, err)
+	}
+	return syscall.Munmap(m)
+}
+
 // processorTime is what a process has used, all its threads together
 // (clock_getcpuclockid(3)).
 func processorTime(pid int) (time.Duration, error) {

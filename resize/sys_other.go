@@ -15,6 +15,9 @@ func procAttr() *syscall.SysProcAttr { return nil }
 
 func widen(*os.File) {}
 
+// Room is known on Linux alone.
+func Room(int64) error { return nil }
+
 func processorTime(int) (time.Duration, error) { return 0, errors.ErrUnsupported }
 
 func sleeps(int) bool { return false }

@@ -12,7 +12,7 @@ import (
 // The messages between pool and decoder; see the package doc.
 
 const (
-	protocol = 3
+	protocol = 4
 	// maxHead bounds a head, in bytes, at both ends.
 	maxHead = 64 << 10
 	// maxCoord bounds the sides of a result: libvips' own limit.
@@ -56,8 +56,10 @@ type answerHead struct {
 }
 
 type errorHead struct {
-	TooLarge bool   `json:"too_large,omitempty"`
-	Detail   string `json:"detail"`
+	TooLarge bool `json:"too_large,omitempty"`
+	// Unable: it is not the image's.
+	Unable bool   `json:"unable,omitempty"`
+	Detail string `json:"detail"`
 }
 
 type resultHead struct {
@@ -136,6 +138,9 @@ func readRequest(r io.Reader, buf []byte) (*Request, []byte, error) {
 		return nil, nil, broken("a source of %d bytes is not from 1 to %d", head.Bytes, MaxSource)
 	}
 	if int64(cap(buf)) < head.Bytes {
+		if err := Room(head.Bytes); err != nil {
+			return nil, nil, err
+		}
 		buf = make([]byte, head.Bytes)
 	}
 	buf = buf[:head.Bytes]
@@ -194,7 +199,12 @@ func writeResults(w io.Writer, results []Result) error {
 }
 
 func writeError(w io.Writer, e *ImageError) error {
-	return writeHead(w, answerHead{Error: &errorHead{e.TooLarge, printable(e.Detail)}})
+	return writeHead(w, answerHead{Error: &errorHead{TooLarge: e.TooLarge, Detail: printable(e.Detail)}})
+}
+
+// writeUnable says that the decoder has failed, and not because of the image.
+func writeUnable(w io.Writer, err error) error {
+	return writeHead(w, answerHead{Error: &errorHead{Unable: true, Detail: printable(err.Error())}})
 }
 
 // The pool's end. What it reads may come from an enemy.
@@ -268,8 +278,13 @@ func writeRequest(w io.Writer, r *Request, src io.Reader, n int64) error {
 	return err
 }
 
-// readAnswer reads the answer to req. The error is an *ImageError where the
-// decoder says so; any other says that the decoder is not to be used again.
+// errUnable is a decoder's own account of a failure that is not the image's.
+type errUnable struct{ detail string }
+
+func (e *errUnable) Error() string { return "not because of the image: " + e.detail }
+
+// readAnswer reads the answer to req. The error is an *ImageError or an *errUnable
+// where the decoder says so; any other says that the decoder is not to be used again.
 // All results together have at most maxBytes bytes.
 func readAnswer(r io.Reader, req *Request, maxBytes int64) ([]Result, error) {
 	var head answerHead
@@ -282,6 +297,9 @@ func readAnswer(r io.Reader, req *Request, maxBytes int64) ([]Result, error) {
 	if e := head.Error; e != nil {
 		if head.Results != nil {
 			return nil, broken("an answer with an error and with results")
+		}
+		if e.Unable {
+			return nil, &errUnable{printable(e.Detail)}
 		}
 		return nil, &ImageError{e.TooLarge, printable(e.Detail)}
 	}

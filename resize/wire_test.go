@@ -19,7 +19,13 @@ func (stub) Version() string                                   { return "8.x" }
 func (stub) Formats() []string                                 { return []string{"jpeg", "gif"} }
 func (stub) Sources() []string                                 { return nil }
 func (stub) Outputs() []string                                 { return []string{"avif"} }
+func (stub) Prove() error                                      { return nil }
 func (s stub) Resize(src []byte, r *Request) ([]Result, error) { return s.answer(src, r) }
+// unproved is a decoder that does not do what it promises.
+type unproved struct{ stub }
+
+func (unproved) Prove() error { return errors.New("libvips 8.x cannot write png") }
+
 func echo(src []byte, r *Request) ([]Result, error)            { return []Result{{r.Format, 3, 2, 1, src}}, nil }
 func request(t testing.TB, w io.Writer, r *Request, src string) {
 	t.Helper()
@@ -74,9 +80,16 @@ func TestServeEnds(t *testing.T) {
 			t.Errorf("input of %d bytes: %v", n, err)
 		}
 	}
-	own := errors.New("out of memory")
-	if err := Serve(bytes.NewReader(whole.Bytes()), io.Discard, stub{func([]byte, *Request) ([]Result, error) { return nil, own }}, Layers{}); !errors.Is(err, own) {
+	var out bytes.Buffer
+	must(t, Serve(bytes.NewReader(whole.Bytes()), &out, stub{func([]byte, *Request) ([]Result, error) { return nil, ErrMemory }}, Layers{}))
+	_, err := readGreeting(&out)
+	must(t, err)
+	if _, err := readAnswer(&out, someRequest, 1<<20); !reflect.DeepEqual(err, error(&errUnable{"out of memory"})) {
 		t.Errorf("a failure of its own: %v", err)
+	}
+	out.Reset()
+	if err := Serve(bytes.NewReader(whole.Bytes()), &out, unproved{}, Layers{}); err == nil || !strings.Contains(err.Error(), "cannot write png") || out.Len() > 0 {
+		t.Errorf("one that does not work: %v, after it said %q", err, &out)
 	}
 	r, w := io.Pipe()
 	_ = r.Close()

@@ -11,10 +11,11 @@
 // files and connections, to start programs, and more: see package sandbox.
 //
 // Exit codes: 0 at the end of the input, 1 after an error, told on standard
-// error.
+// error, and 71 where that is a lack of memory.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -34,6 +35,9 @@ func main() {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "imgkeep-resize:", err)
+		if errors.Is(err, resize.ErrMemory) {
+			os.Exit(resize.ExitUnable)
+		}
 		os.Exit(1)
 	}
 }

@@ -43,6 +43,9 @@ func openBMP(src []byte, maxPixels int64) (source, error) {
 	if int64(c.Width)*int64(c.Height) > 8*int64(len(src)) {
 		return source{}, blame(fmt.Errorf("bmp: %d by %d pixels in %d bytes", c.Width, c.Height, len(src)))
 	}
+	if err := resize.Room(4 * int64(c.Width) * int64(c.Height)); err != nil {
+		return source{}, err
+	}
 	m, err := bmp.Decode(bytes.NewReader(src))
 	if err != nil {
 		return source{}, blame(err)

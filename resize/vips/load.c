@@ -1,37 +1,13 @@
 /* How an image is opened: by the loader of the format that it is said to be, and
  * by no other. */
 
-#define _GNU_SOURCE /* dladdr */
-
 #include "load.h"
 
-#include <dlfcn.h>
-#include <gmodule.h>
 #include <string.h>
 
+#include "codec.h"
+#include "fault.h"
 #include "thumb.h"
-
-int
-open_module(const char *name)
-{
-	Dl_info self;
-	char *folder, *path;
-	GModule *module = NULL;
-
-	if (!dladdr((const void *) vips_version, &self) || !self.dli_fname) {
-		vips_error("thumb", "libvips is not to be found");
-		return -1;
-	}
-	folder = g_path_get_dirname(self.dli_fname);
-	path = g_strdup_printf("%s/vips-modules-%d.%d/%s.so", folder, vips_version(0), vips_version(1), name);
-	if (!(module = g_module_open(path, G_MODULE_BIND_LAZY)))
-		vips_error("thumb", "%s", g_module_error());
-	else
-		g_module_make_resident(module);
-	g_free(folder);
-	g_free(path);
-	return module ? 0 : -1;
-}
 
 /* Refuses an image that is coded otherwise than its format says: the loader
  * takes whatever the library can decode. It turns images upright by itself. */
@@ -90,6 +66,10 @@ load(const void *src, size_t len, int format, int frames, int shrink, double sca
 	void *buf = (void *) src;
 	VipsImage *out = NULL;
 
+	if (format != THUMB_RAW && !codec_usable(format, FALSE)) {
+		fault_set();
+		return NULL;
+	}
 	switch (format) {
 	case THUMB_JPEG:
 		vips_jpegload_buffer(buf, len, &out, "shrink", shrink,

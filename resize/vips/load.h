@@ -8,7 +8,4 @@
  * NULL: the reason is in libvips' error buffer. */
 VipsImage *load(const void *src, size_t len, int format, int frames, int shrink, double scale);
 
-/* Loads one of libvips' modules, which lie beside it. */
-int open_module(const char *name);
-
 #endif

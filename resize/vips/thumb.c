@@ -9,9 +9,7 @@
 #include "thumb.h"
 
 #include <malloc.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <vips/vips.h>
 
 #include "edit.h"
@@ -20,118 +18,17 @@
 #include "resample.h"
 #include "trim.h"
 
-#if VIPS_MAJOR_VERSION < 8 || (VIPS_MAJOR_VERSION == 8 && VIPS_MINOR_VERSION < 13)
-#error "libvips 8.13 or later is needed"
-#endif
-
 /* The largest picture, in pixels, that an AVIF is made of with effort. */
 #define MUCH_AVIF (2 << 20)
 
 /* Freed memory that is kept for the next image, in bytes. */
 #define KEEP (16u << 20)
 
-/* Before any Go code runs, because bimg starts libvips when its package is
- * initialised.
- *
- * VIPSHOME leads nowhere, so that libvips finds no modules: its loaders through
- * ImageMagick, poppler, libheif, OpenSlide and JPEG XL are not even mapped
- * into the process, but for what thumb_start is asked for. VIPS_DISC_THRESHOLD is
- * out of reach: above it, libvips unpacks what it cannot read from top to bottom
- * into a temporary file.
- */
+/* Threads that come and go must not leave an arena of free memory each. */
 __attribute__((constructor)) static void
-environment(void)
+few_arenas(void)
 {
-	setenv("VIPSHOME", "/nonexistent", 1);
-	setenv("VIPS_BLOCK_UNTRUSTED", "1", 1);
-	setenv("VIPS_DISC_THRESHOLD", "1000g", 1);
-	/* Threads that come and go must not leave an arena of free memory each. */
 	mallopt(M_ARENA_MAX, 2);
-}
-
-/* A broken image can bring hundreds of warnings. The reason that counts is in
- * the error. What is about to abort the process may still say so. */
-static void
-quiet(const gchar *domain, GLogLevelFlags level, const gchar *message, gpointer data)
-{
-	if (level & (G_LOG_FLAG_FATAL | G_LOG_LEVEL_ERROR))
-		g_log_default_handler(domain, level, message, data);
-}
-
-/* Loaders that are there if somebody wants them: as a module, or in libvips
- * itself, as it was built. */
-typedef struct {
-	int format;
-	const char *module, *class, *nickname;
-} loader;
-
-static const loader loaders[] = {
-	{THUMB_AVIF, "vips-heif", "VipsForeignLoadHeifBuffer", "heifload_buffer"},
-	{THUMB_HEIC, "vips-heif", "VipsForeignLoadHeifBuffer", "heifload_buffer"},
-	{THUMB_TIFF, "vips-tiff", "VipsForeignLoadTiffBuffer", "tiffload_buffer"},
-	{THUMB_JXL, "vips-jxl", "VipsForeignLoadJxlBuffer", "jxlload_buffer"},
-};
-
-static const loader *
-find_loader(int format)
-{
-	for (size_t i = 0; i < G_N_ELEMENTS(loaders); i++)
-		if (loaders[i].format == format)
-			return &loaders[i];
-	vips_error("thumb", "no loader for format %d", format);
-	return NULL;
-}
-
-static int encode_once(VipsImage *in, gboolean palette, int quality, thumb_target *to);
-
-/* A first picture, so that it is known that this libvips can, and all that its
- * libraries open they have opened then. */
-static int
-try_avif(void)
-{
-	VipsImage *im = NULL;
-	thumb_target to = {.width = 64, .height = 64, .format = THUMB_AVIF};
-	int failed = vips_black(&im, to.width, to.height, "bands", 3, NULL) ||
-		encode_once(im, FALSE, 50, &to);
-
-	VIPS_UNREF(im);
-	g_free(to.data);
-	return failed;
-}
-
-int
-thumb_start(const int *others, int n, int avif)
-{
-	static const char *const allowed[] = {
-		"VipsForeignLoadJpegBuffer", "VipsForeignLoadPngBuffer",
-		"VipsForeignLoadNsgifBuffer", "VipsForeignLoadWebpBuffer",
-		"VipsForeignSaveJpegBuffer", "VipsForeignSavePngBuffer",
-		"VipsForeignSaveCgifBuffer", "VipsForeignSaveWebpBuffer"};
-
-	g_log_set_default_handler(quiet, NULL);
-	/* The library for profiles asks for the time. The zone is read now, so that
-	 * no file is opened later. */
-	tzset();
-	/* What a module brings comes unblocked: all modules are loaded first. */
-	for (int i = 0; i < n; i++) {
-		const loader *l = find_loader(others[i]);
-
-		if (!l || (!vips_type_find("VipsForeign", l->nickname) && open_module(l->module)))
-			return THUMB_SELF;
-	}
-	if (avif && !vips_type_find("VipsForeign", "heifsave_buffer") && open_module("vips-heif"))
-		return THUMB_SELF;
-	/* Allow-list: no other loader or saver, nor these for files, can be
-	 * called at all, by whatever name. */
-	vips_operation_block_set("VipsForeign", TRUE);
-	for (size_t i = 0; i < G_N_ELEMENTS(allowed); i++)
-		vips_operation_block_set(allowed[i], FALSE);
-	for (int i = 0; i < n; i++)
-		vips_operation_block_set(find_loader(others[i])->class, FALSE);
-	if (avif)
-		vips_operation_block_set("VipsForeignSaveHeifBuffer", FALSE);
-	vips_concurrency_set(1);
-	return avif && try_avif() ? THUMB_SELF : 0;
 }
 
 /* Gives freed memory back to the system where it is much, since the next image
@@ -148,20 +45,6 @@ void
 thumb_free(void *data)
 {
 	g_free(data);
-}
-
-int
-thumb_try(const void *src, size_t len, int format)
-{
-	VipsImage *im = load(src, len, format, 1, 1, 1.0);
-	void *pixels = NULL;
-	size_t size;
-
-	if (im)
-		pixels = vips_image_write_to_memory(im, &size);
-	VIPS_UNREF(im);
-	g_free(pixels);
-	return pixels ? 0 : THUMB_IMAGE;
 }
 
 int

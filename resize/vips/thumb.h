@@ -60,12 +60,16 @@ typedef struct {
 	size_t size;
 } thumb_target;
 
-/* Blocks all loaders and savers but those of the first four formats, the loaders
- * of the n others, and with avif the saver of AVIF. It loads their modules. */
-int thumb_start(const int *others, int n, int avif);
+/* Makes sure that libvips has the loader of a format, or with save its saver. It
+ * may load a module. What a module brings is not blocked: call this for all
+ * formats before codec_block_all. */
+int codec_find(int format, int save);
 
-/* Decodes a picture and forgets it. */
-int thumb_try(const void *src, size_t len, int format);
+/* Blocks all loaders and savers, for whoever calls them by whatever name. */
+void codec_block_all(void);
+
+/* Lets one be called again, or with allowed 0 not any more. */
+int codec_allow(int format, int save, int allowed);
 
 void thumb_tidy(void);
 int thumb_read(const void *src, size_t len, int format, thumb_info *info);

@@ -18,19 +18,17 @@ package vips
 #cgo LDFLAGS: -lm
 #include <string.h>
 #include <vips/vips.h>
+#include "fault.h"
 #include "thumb.h"
 */
 import "C"
 
 import (
 	"bytes"
-	"embed"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
-	"strings"
 	"unsafe"
 
 	"github.com/h2non/bimg"
@@ -45,14 +43,11 @@ type output struct {
 }
 
 // formats are all that can be loaded and saved.
-var formats = map[string]struct {
-	output
-	bimg bimg.ImageType
-}{
-	"jpeg": {output{C.THUMB_JPEG, 65500}, bimg.JPEG},
-	"png":  {output{C.THUMB_PNG, maxSide}, bimg.PNG},
-	"gif":  {output{C.THUMB_GIF, 65535}, bimg.GIF},
-	"webp": {output{C.THUMB_WEBP, 16383}, bimg.WEBP},
+var formats = map[string]output{
+	"jpeg": {C.THUMB_JPEG, 65500},
+	"png":  {C.THUMB_PNG, maxSide},
+	"gif":  {C.THUMB_GIF, 65535},
+	"webp": {C.THUMB_WEBP, 16383},
 }
 
 // others are formats that can be loaded besides, where that is asked for.
@@ -76,76 +71,64 @@ type Decoder struct {
 // Start sets libvips up, for the whole process. It is called once. From then on
 // no image can be loaded but a JPEG, PNG, GIF or WebP in memory, and those of
 // the sources asked for, such as "avif"; also not through bimg. wanted are formats
-// to be saved besides: "avif". What this libvips cannot load or save is an error.
+// to be saved besides: "avif". What this libvips does not do, as [Decoder.Prove]
+// finds, is an error.
 func Start(sources, wanted []string) (*Decoder, error) {
+	C.fault_exit_code = resize.ExitUnable
 	d := &Decoder{outputs: wanted, reads: map[string]C.int{}}
-	var loaders []C.int
+	var codecs []codec
+	for _, name := range []string{"jpeg", "png", "gif", "webp"} {
+		f := formats[name].thumb
+		if C.codec_find(f, 0) == 0 && C.codec_find(f, 1) == 0 {
+			d.formats, d.reads[name] = append(d.formats, name), f
+			codecs = append(codecs, codec{name, f, 0}, codec{name, f, 1})
+		}
+	}
+	C.vips_error_clear()
+	if len(d.formats) == 0 {
+		return nil, fmt.Errorf("vips: libvips %s reads and writes none of jpeg, png, gif, webp", d.Version())
+	}
 	for _, name := range sources {
-		thumb, ok := others[name]
+		f, ok := others[name]
 		if !ok {
 			return nil, fmt.Errorf("vips: format %q is none that can be read", name)
 		}
-		d.reads[name], d.sources = thumb, append(d.sources, name)
-		if thumb != C.THUMB_RAW {
-			loaders = append(loaders, thumb)
+		d.reads[name], d.sources = f, append(d.sources, name)
+		if f != C.THUMB_RAW {
+			codecs = append(codecs, codec{name, f, 0})
 		}
 	}
 	for _, name := range wanted {
-		if _, ok := outputs[name]; !ok {
+		out, ok := outputs[name]
+		if !ok {
 			return nil, fmt.Errorf("vips: format %q is none that can be written", name)
 		}
+		codecs = append(codecs, codec{name, out.thumb, 1})
 	}
-	if rc := C.thumb_start(unsafe.SliceData(loaders), C.int(len(loaders)), flag(slices.Contains(wanted, "avif"))); rc != 0 {
-		return nil, fmt.Errorf("libvips %s cannot read or write one of %s: %w", d.Version(), strings.Join(slices.Concat(sources, wanted), ", "), failure(rc))
+	for _, c := range codecs {
+		if rc := C.codec_find(c.thumb, c.save); rc != 0 {
+			return nil, d.cannot(c.save != 0, c.name, failure(rc))
+		}
+	}
+	C.codec_block_all()
+	for _, c := range codecs {
+		if rc := C.codec_allow(c.thumb, c.save, 1); rc != 0 {
+			return nil, d.cannot(c.save != 0, c.name, failure(rc))
+		}
 	}
 	// Nothing is ever asked for twice.
 	bimg.VipsCacheSetMax(0)
 	bimg.VipsCacheSetMaxMem(0)
 	// No machine code is written while running; see resample.c.
 	bimg.VipsVectorSetEnabled(false)
-	for _, name := range []string{"jpeg", "png", "gif", "webp"} {
-		t := formats[name].bimg
-		if bimg.VipsIsTypeSupported(t) && bimg.VipsIsTypeSupportedSave(t) {
-			d.formats = append(d.formats, name)
-			d.reads[name] = formats[name].thumb
-		}
-	}
-	if len(d.formats) == 0 {
-		return nil, fmt.Errorf("vips: libvips %s reads and writes none of jpeg, png, gif, webp", d.Version())
-	}
-	for _, name := range sources {
-		if err := d.try(name); err != nil {
-			return nil, fmt.Errorf("libvips %s cannot read %s: %w", d.Version(), name, err)
-		}
-	}
-	return d, nil
+	// All that libraries open, they have opened then.
+	return d, d.Prove()
 }
 
-// samples are images of a few pixels.
-//
-//go:embed samples
-var samples embed.FS
-
-// try decodes a first image of a format. So it is known that this libvips can,
-// and all that its libraries open, they have opened then.
-func (d *Decoder) try(format string) error {
-	src, err := samples.ReadFile("samples/sample." + format)
-	if err != nil {
-		return err
-	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	defer C.thumb_tidy()
-	in, err := d.open(src, format, maxSide*maxSide)
-	if err != nil {
-		return err
-	}
-	defer in.close()
-	if rc := C.thumb_try(in.data, in.size, in.format); rc != 0 {
-		return failure(rc)
-	}
-	C.vips_error_clear() // libheif reads on behind the end of a small one
-	return nil
+// codec is a loader or a saver.
+type codec struct {
+	name        string
+	thumb, save C.int
 }
 
 // A source is an image as the C part takes it.
@@ -195,7 +178,7 @@ func saves(format string) output {
 	if out, ok := outputs[format]; ok {
 		return out
 	}
-	return formats[format].output
+	return formats[format]
 }
 
 // Resize implements [resize.Decoder].
@@ -205,6 +188,7 @@ func (d *Decoder) Resize(src []byte, r *resize.Request) ([]resize.Result, error)
 	defer runtime.UnlockOSThread()
 	defer C.thumb_tidy()
 
+	C.fault_reset()
 	in, err := d.open(src, r.Format, r.MaxPixels)
 	if err != nil {
 		return nil, err
@@ -285,7 +269,11 @@ func failure(rc C.int) error {
 	text := C.GoBytes(unsafe.Pointer(C.vips_error_buffer()), C.int(C.strlen(C.vips_error_buffer())))
 	C.vips_error_clear()
 	line, _, _ := bytes.Cut(bytes.TrimSpace(text), []byte("\n"))
-	if rc == C.THUMB_IMAGE || rc == C.THUMB_LARGE {
+	ours := C.fault_is_ours()
+	switch {
+	case ours == C.FAULT_MEMORY:
+		return fmt.Errorf("vips: %w: %s", resize.ErrMemory, line)
+	case ours == 0 && (rc == C.THUMB_IMAGE || rc == C.THUMB_LARGE):
 		return &resize.ImageError{TooLarge: rc == C.THUMB_LARGE, Detail: string(line)}
 	}
 	return errors.New("vips: " + string(line))

@@ -1,0 +1,139 @@
+package vips
+
+/*
+#include "fault.h"
+#include "thumb.h"
+*/
+import "C"
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"imgkeep/resize"
+)
+
+// samples are images of a few pixels, one of each format that can be read: in
+// colour, with alpha where the format has it, and of two frames where it moves.
+//
+//go:embed samples
+var samples embed.FS
+
+// A trial says what is read and written to prove a decoder.
+type trial struct {
+	source, output string
+	alpha          bool // of the output
+	frames         int
+}
+
+// trials prove each format that the decoder promises.
+func (d *Decoder) trials() []trial {
+	var all []trial
+	for _, f := range d.formats {
+		t := trial{f, f, f != "jpeg", 1}
+		if f == "gif" || f == "webp" {
+			t.frames = 2
+		}
+		all = append(all, t)
+	}
+	for _, f := range d.sources {
+		all = append(all, trial{f, d.plainest(), true, 1})
+	}
+	for _, f := range d.outputs {
+		all = append(all, trial{d.plainest(), f, true, 1})
+	}
+	return all
+}
+
+// plainest is a format to read or write where another one is on trial: the best
+// known of those that there are, and one that has been proved before.
+func (d *Decoder) plainest() string {
+	for _, f := range d.formats {
+		if f == "png" {
+			return f
+		}
+	}
+	return d.formats[0]
+}
+
+// Prove reads and writes a tiny image of every format that the decoder promises.
+// Its error names the first format that does not work, libvips' version and what
+// it says, and what may be missing. It may be called at any time, within a
+// sandbox too, but not while an image is resized.
+func (d *Decoder) Prove() error {
+	for _, t := range d.trials() {
+		if err := d.try(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Decoder) try(t trial) error {
+	src, err := samples.ReadFile("samples/sample." + t.source)
+	if err != nil {
+		return err
+	}
+	const side = 8
+	out, err := d.Resize(bytes.Clone(src), &resize.Request{
+		Format: t.source, Targets: []resize.Target{{Size: resize.Size{Height: side, Width: side}, Format: t.output}},
+		MaxPixels: 1 << 20, AnimationPixels: 1 << 20,
+	})
+	if err != nil {
+		// Of the two, the plainest has been proved before.
+		writes := t.source == d.plainest() && t.output != t.source
+		if _, image := errors.AsType[*resize.ImageError](err); !image && t.source == t.output {
+			writes = true // what cannot be read is said to be an image's fault
+		}
+		return d.cannot(writes, map[bool]string{true: t.output, false: t.source}[writes], err)
+	}
+	if err := d.inspect(out[0], t, side); err != nil {
+		return d.cannot(true, t.output, err)
+	}
+	return nil
+}
+
+// inspect reads what was written again, if the format is one of those that are read.
+func (d *Decoder) inspect(r resize.Result, t trial, side int) error {
+	if r.Frames != t.frames || r.Width != side || r.Height != side {
+		return fmt.Errorf("it made %d frames of %d by %d pixels", r.Frames, r.Width, r.Height)
+	}
+	in, ok := d.reads[t.output]
+	if !ok {
+		return nil
+	}
+	var info C.thumb_info
+	if rc := C.thumb_read(unsafe.Pointer(unsafe.SliceData(r.Data)), C.size_t(len(r.Data)), in, &info); rc != 0 {
+		return failure(rc)
+	}
+	if int(info.width) != side || int(info.height) != side || int(info.frames) != t.frames || (t.alpha && info.alpha == 0) {
+		return fmt.Errorf("it reads back %d frames of %d by %d pixels, alpha %v", info.frames, info.width, info.height, info.alpha != 0)
+	}
+	return nil
+}
+
+// packages are those of Debian that bring what formats need besides libvips
+// itself: from Debian 13 on; before that libheif brought it all.
+var packages = map[bool]map[string]string{ // writes, then format
+	false: {"avif": "libheif-plugin-dav1d", "heic": "libheif-plugin-libde265"},
+	true:  {"avif": "libheif-plugin-aomenc"},
+}
+
+// cannot says that a format does not work, and what may help.
+func (d *Decoder) cannot(writes bool, format string, err error) error {
+	verb := "read"
+	if writes {
+		verb = "write"
+	}
+	help := "on Debian it belongs to libvips42t64, before Debian 13 to libvips42"
+	if p := packages[writes][format]; p != "" {
+		help = "on Debian 13 and later, install " + p
+	}
+	if broken, ok := errors.AsType[*resize.ImageError](err); ok {
+		err = errors.New(broken.Detail)
+	}
+	return fmt.Errorf("libvips %s cannot %s %s: %w (%s)", d.Version(), verb, format, err, help)
+}
