@@ -13,6 +13,8 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"imgkeep/nginx/nginxtest"
+
 	"imgkeep/nginx"
 )
 
@@ -69,6 +71,9 @@ func TestHostileHTTP2(t *testing.T) {
 	w := newWorld(t, nginx.HotOptions{}, nil, func(conf string) string {
 		listen := "listen " + conf[strings.Index(conf, "listen 127.0.0.1:")+len("listen "):]
 		listen = listen[:strings.Index(listen, ";")]
+		if nginxtest.KnowsHTTP2(t) {
+			return strings.Replace(conf, "listen "+listen+";", "listen "+listen+"; http2 on;", 1)
+		}
 		return strings.Replace(conf, listen+";", listen+" http2;", 1)
 	})
 	w.app.set("i", sigA, image{expires: time.Now().Add(time.Hour), files: map[string]string{"full": w.store(t, "i", "d.jpg", 100)}})

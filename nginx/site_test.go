@@ -88,11 +88,17 @@ func TestNginxAcceptsExamples(t *testing.T) {
 	s.Listen, s.AccessLog = []string{"127.0.0.1:18080"}, ""
 	text := nginxtest.Text(t, nginx.Main{Site: s, Prefix: dir})
 	cert, key := certificate(t, dir)
+	http2 := "http2 on;"
+	if !nginxtest.KnowsHTTP2(t) {
+		text = strings.ReplaceAll(text, "443 ssl;", "443 ssl http2;") // as is said there
+		http2 = ""
+	}
 	for _, c := range []struct{ from, to string }{
 		{"# limit_req_zone ", "limit_req_zone "},
 		{"# limit_req zone=", "limit_req zone="},
-		{"# listen 443 ssl", "listen 127.0.0.1:18443 ssl"},
+		{"    # listen 443 ssl", "listen 127.0.0.1:18443 ssl"},
 		{"# listen [::]:443 ssl", "listen [::1]:18443 ssl"},
+		{"# http2 on;", http2},
 		{"# ssl_certificate     /etc/letsencrypt/live/img.example.net/fullchain.pem", "ssl_certificate " + cert},
 		{"# ssl_certificate_key /etc/letsencrypt/live/img.example.net/privkey.pem", "ssl_certificate_key " + key},
 		{"# ssl_session_cache ", "ssl_session_cache "},

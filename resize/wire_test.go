@@ -21,12 +21,13 @@ func (stub) Sources() []string                                 { return nil }
 func (stub) Outputs() []string                                 { return []string{"avif"} }
 func (stub) Prove() error                                      { return nil }
 func (s stub) Resize(src []byte, r *Request) ([]Result, error) { return s.answer(src, r) }
+
 // unproved is a decoder that does not do what it promises.
 type unproved struct{ stub }
 
 func (unproved) Prove() error { return errors.New("libvips 8.x cannot write png") }
 
-func echo(src []byte, r *Request) ([]Result, error)            { return []Result{{r.Format, 3, 2, 1, src}}, nil }
+func echo(src []byte, r *Request) ([]Result, error) { return []Result{{r.Format, 3, 2, 1, src}}, nil }
 func request(t testing.TB, w io.Writer, r *Request, src string) {
 	t.Helper()
 	must(t, writeRequest(w, r, strings.NewReader(src), int64(len(src))))

@@ -52,6 +52,30 @@ func playGIF(t testing.TB, data []byte) movie {
 	return m
 }
 
+// again divides a movie by the delays of the one that it was made of: an encoder may
+// have put frames together that look the same.
+func (m movie) again(t testing.TB, delays []int) movie {
+	t.Helper()
+	n := movie{delays: delays, loop: m.loop}
+	f, left := -1, 0
+	for i, d := range delays {
+		if left == 0 {
+			if f++; f == len(m.frames) {
+				t.Fatalf("delays %v end before frame %d of %v", m.delays, i, delays)
+			}
+			left = m.delays[f]
+		}
+		if left -= d; left < 0 {
+			t.Fatalf("delays %v are not those of %v", m.delays, delays)
+		}
+		n.frames = append(n.frames, m.frames[f])
+	}
+	if left > 0 || f+1 < len(m.frames) {
+		t.Fatalf("delays %v are longer than %v", m.delays, delays)
+	}
+	return n
+}
+
 func clone(m *image.NRGBA) *image.NRGBA {
 	c := *m
 	c.Pix = slices.Clone(m.Pix)

@@ -188,7 +188,8 @@ func TestManyFrames(t *testing.T) {
 		}
 	}
 	p = newPool(t, resize.Options{AnimationPixels: 1 << 40})
-	if r := one(t, p, "gif", of(5000), target); r.Frames != 1 {
+	// libvips 8.14 takes 4,096 of them for all, later ones take all: but never some.
+	if r := one(t, p, "gif", of(5000), target); r.Frames != 1 && r.Frames != 5000 {
 		t.Errorf("of 5000 frames %d were kept", r.Frames)
 	}
 }

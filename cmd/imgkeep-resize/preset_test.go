@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"image"
 	"image/color"
 	"image/draw"
@@ -195,9 +194,10 @@ func TestPresetAnimations(t *testing.T) {
 		}
 	}
 	got := playGIF(t, preset(t, p, "gif", source, resize.Preset{Width: 60, Height: 120, Fit: "cover", Gravity: "west", Flip: "horizontal"}).Data)
-	if len(got.frames) != 6 || fmt.Sprint(got.delays) != fmt.Sprint(want.delays) || got.loop != want.loop {
-		t.Fatalf("%d frames, delays %v, loop %d; want 6, %v, %d", len(got.frames), got.delays, got.loop, want.delays, want.loop)
+	if got.loop != want.loop {
+		t.Errorf("loop %d; want %d", got.loop, want.loop)
 	}
+	got = got.again(t, want.delays)
 	// The west of the mirrored picture is the right quarter, in which the box ends.
 	for f, m := range got.frames {
 		for _, x := range []int{10, 50} {

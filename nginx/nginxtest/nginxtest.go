@@ -145,6 +145,22 @@ func Check(t testing.TB, dir, text string) {
 	}
 }
 
+// KnowsHTTP2 tells whether nginx has the directive http2, as it does from 1.25.1 on.
+// Otherwise HTTP/2 is asked for by a word after the address in listen.
+func KnowsHTTP2(t testing.TB) bool {
+	t.Helper()
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(conf, []byte("pid pid; events {} http { access_log off; http2 on; }"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(Binary(t), "-t", "-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", conf).CombinedOutput()
+	if err != nil && !strings.Contains(string(out), `unknown directive "http2"`) {
+		t.Fatalf("nginx -t: %v\n%s", err, out)
+	}
+	return err == nil
+}
+
 // worker is the user directive's value: nobody for root, else nothing, since
 // only root can change users.
 func worker(t testing.TB) string {

@@ -64,8 +64,8 @@ static void
 quiet(const gchar *domain, GLogLevelFlags level, const gchar *message, gpointer data)
 {
 	if (level & (G_LOG_FLAG_FATAL | G_LOG_LEVEL_ERROR)) {
-		g_log_default_handler(domain, level, message, data);
 		fault_end();
+		g_log_default_handler(domain, level, message, data);
 	}
 }
 

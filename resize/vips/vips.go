@@ -151,6 +151,11 @@ func (d *Decoder) open(src []byte, format string, maxPixels int64) (source, erro
 	if in == C.THUMB_TIFF {
 		return openTIFF(src)
 	}
+	if in == C.THUMB_AVIF || in == C.THUMB_HEIC {
+		if err := checkBoxes(src); err != nil {
+			return source{}, err
+		}
+	}
 	if in == C.THUMB_JXL {
 		var err error
 		if src, err = codestream(src); err != nil {

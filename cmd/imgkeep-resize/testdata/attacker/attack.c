@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "attack.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -133,4 +134,37 @@ void
 attack_crash(void)
 {
 	*(volatile int *) 8 = 1;
+}
+
+void
+attack_abort(void)
+{
+	abort();
+}
+
+int
+attack_lose(const char *nickname)
+{
+	GType type = vips_type_find("VipsForeign", nickname);
+
+	if (type)
+		vips_operation_block_set(g_type_name(type), TRUE);
+	return type ? 0 : -1;
+}
+
+/* As glib has it: who gets no memory has the process ended. */
+void
+attack_gmalloc(size_t n)
+{
+	g_free(g_malloc(n));
+}
+
+/* As C++ has it, where nobody catches. */
+void
+attack_new(size_t n)
+{
+	void *(*new)(size_t) = (void *(*)(size_t)) dlsym(RTLD_DEFAULT, "_Znwm");
+
+	if (new)
+		new(n);
 }

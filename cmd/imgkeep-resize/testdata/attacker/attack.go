@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -19,9 +20,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// lose has libvips refuse to read ("<png") or to write (">png") a format.
+func lose(what string) error {
+	name := strings.NewReplacer("avif", "heif", "heic", "heif").Replace(what[1:]) + map[byte]string{'<': "load", '>': "save"}[what[0]] + "_buffer"
+	c := C.CString(name)
+	defer C.free(unsafe.Pointer(c))
+	if C.attack_lose(c) != 0 {
+		return fmt.Errorf("libvips has no %s", name)
+	}
+	return nil
+}
+
 // attack does what it is named after, from Go or, with a c, from C.
 func (a attacker) attack(name, argument string) error {
 	switch name {
+	case "lose":
+		return lose(argument)
+	case "abort":
+		C.attack_abort()
+	case "g_malloc":
+		C.attack_gmalloc(size(argument))
+	case "new":
+		C.attack_new(size(argument))
 	case "open":
 		f, err := os.Open(argument)
 		if err == nil {
@@ -169,4 +189,12 @@ func dialUnix(name string) error {
 	}
 	defer unix.Close(fd)
 	return unix.Connect(fd, &unix.SockaddrUnix{Name: name})
+}
+
+func size(s string) C.size_t {
+	n, err := strconv.ParseUint(s, 10, 63)
+	if err != nil {
+		panic(err)
+	}
+	return C.size_t(n)
 }

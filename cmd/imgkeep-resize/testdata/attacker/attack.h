@@ -13,3 +13,7 @@ int attack_allocate(size_t n);
 int attack_threads(int n);
 int attack_other_abi(void);
 void attack_crash(void);
+void attack_abort(void);
+int attack_lose(const char *nickname);
+void attack_gmalloc(size_t n);
+void attack_new(size_t n);

@@ -8,8 +8,9 @@
 // An image "attack NAME ARGUMENT" is answered with the name of the error that
 // the attack met, or "done". Any other is decoded. The environment says which
 // layers of the sandbox it goes without (ATTACKER_WITHOUT, names with commas),
-// a file that it has open before it is confined (ATTACKER_FILE), and its bound
-// on processor time (ATTACKER_CPU).
+// a file that it has open before it is confined (ATTACKER_FILE), its bound
+// on processor time (ATTACKER_CPU), and what its libvips cannot do any more
+// (ATTACKER_LOSES): "<png" to read a format, ">png" to write it.
 //
 // As "attacker lacking CALL PROGRAM" it becomes another program, for which the
 // kernel does not know a call.
@@ -69,9 +70,18 @@ func serve() error {
 	if err != nil {
 		return err
 	}
-	decoder, err := vips.Start(sources, nil)
+	outputs, err := resize.ReadOutputs(os.Getenv)
 	if err != nil {
 		return err
+	}
+	decoder, err := vips.Start(sources, outputs)
+	if err != nil {
+		return err
+	}
+	if what := os.Getenv("ATTACKER_LOSES"); what != "" {
+		if err := lose(what); err != nil {
+			return err
+		}
 	}
 	d := attacker{decoder, -1}
 	if path := os.Getenv("ATTACKER_FILE"); path != "" {
