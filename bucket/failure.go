@@ -83,12 +83,18 @@ var backoffs = map[fetch.Class]backoff{
 	Unchecked: {30 * time.Second, 10 * time.Minute},
 	// Other bytes in the place of an original.
 	classLost: {time.Minute, day},
+	// Found out only after the origin was asked, since it redirects there: the
+	// operator may change what is refused, and a busy site is soon less so.
+	fetch.Refused: {10 * time.Minute, day},
+	fetch.Busy:    {10 * time.Second, 10 * time.Minute},
+	fetch.Paused:  {time.Minute, day},
 }
 
 // Failure is a fetch that went wrong, just now or earlier: a URL that failed is
 // not tried again before Next. The pause is that of the class of the last
 // failure, and longer with each failure in a row, whatever their classes; it
-// outlives a restart.
+// outlives a restart. Once twice the longest pause of its class has passed since
+// Next, it is forgotten.
 type Failure struct {
 	Class    fetch.Class
 	Status   int       // the origin's answer; 0: none
@@ -104,10 +110,15 @@ func (f *Failure) Error() string {
 	return fmt.Sprintf("%s (%s, failure %d in a row)", f.Detail, f.Class, f.Attempts)
 }
 
-// transient classes say something about the moment or about the configuration,
-// not about the image: they are not remembered.
-func transient(c fetch.Class) bool {
-	return c == fetch.Busy || c == fetch.Refused || c == fetch.Denied
+// passing tells whether a failure says something about the moment or about the
+// configuration, not about the image, and is not remembered. One that has cost an
+// origin a request always is: or each view would cost another one.
+func passing(e *fetch.Error) bool {
+	switch e.Class {
+	case fetch.Busy, fetch.Refused, fetch.Denied, fetch.Paused:
+		return !e.Asked
+	}
+	return false
 }
 
 // recall returns the failure that stands against fetching url now, or nil.
@@ -119,7 +130,7 @@ func (s *Store) recall(bucket, url string) (*Failure, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !s.now().Before(f.Next) {
+	if !s.now().Before(f.Next) || fromTheFuture(f, s.now()) {
 		return nil, nil
 	}
 	return failureFrom(f), nil
@@ -132,13 +143,16 @@ func (s *Store) remember(bucket, url string, cause *fetch.Error) (*Failure, erro
 	if err != nil && !errors.Is(err, index.ErrNotFound) {
 		return nil, err
 	}
-	if f.Attempts == 0 {
+	if f.Attempts == 0 || f.First.After(now) {
 		f.First = now
 	}
-	f.Attempts++
+	// What is only busy or paused, after a redirect, says nothing of the image.
+	if f.Attempts == 0 || cause.Class != fetch.Busy && cause.Class != fetch.Paused {
+		f.Attempts++
+	}
 	f.Class, f.Status, f.Detail = string(cause.Class), cause.Status, cause.Error()
 	f.Host, f.Head = cause.Host, string(cause.Head)
-	f.Next = now.Add(max(backoffs[cause.Class].pause(f.Attempts), min(cause.RetryAfter, maxRetryAfter)))
+	f.Next = now.Add(max(backoffOf(cause.Class).pause(f.Attempts), min(cause.RetryAfter, maxRetryAfter)))
 	if err := s.commit(index.Change{Bucket: bucket, URL: url, Fail: &f}, nil); err != nil {
 		return nil, err
 	}
@@ -156,16 +170,38 @@ func failureFrom(f index.Failure) *Failure {
 	return failure
 }
 
+// fromTheFuture tells whether a failure was written by a clock that was wrong: its
+// pause would last for longer than any of its class. It is not believed, since a
+// clock that was years ahead for a minute would else block its URLs for years.
+func fromTheFuture(f index.Failure, now time.Time) bool {
+	return f.Next.Sub(now) > longestPause(fetch.Class(f.Class))
+}
+
+// stale tells whether a failure matters no more.
+func stale(f index.Failure, now time.Time) bool {
+	return now.Sub(f.Next) > 2*longestPause(fetch.Class(f.Class)) || fromTheFuture(f, now)
+}
+
+// longestPause is that of a class, whether it is ours or the origin has asked for it.
+func longestPause(c fetch.Class) time.Duration {
+	return max(backoffOf(c).longest, maxRetryAfter)
+}
+
+// backoffOf is that of a class: where it has none of its own, a minute at first and
+// a day at most.
+func backoffOf(c fetch.Class) backoff {
+	if b, ok := backoffs[c]; ok {
+		return b
+	}
+	return backoff{time.Minute, day}
+}
+
 // maxRetryAfter is the longest pause that an origin can ask for: none makes an
 // image unreachable for good with one answer.
 const maxRetryAfter = day
 
-// pause is the pause after so many failures in a row. That of a class without a
-// backoff of its own is a minute at first and a day at most.
+// pause is the pause after so many failures in a row.
 func (b backoff) pause(attempts int) time.Duration {
-	if b.first == 0 {
-		b = backoff{time.Minute, day}
-	}
 	d := b.first
 	for range attempts - 1 {
 		if d *= 2; d >= b.longest {

@@ -75,11 +75,14 @@ func TestBackoffs(t *testing.T) {
 	}
 }
 
-// A class that somebody adds is either not remembered or has a backoff.
+// A class that somebody adds has a backoff, if it is ever remembered.
 func TestEveryClassHasABackoff(t *testing.T) {
 	for _, class := range fetch.Classes() {
 		b, has := backoffs[class]
-		if has == transient(class) || has && (b.first < time.Minute || b.longest < b.first) {
+		if class == fetch.Denied { // remembered as removed
+			continue
+		}
+		if !has || b.first < 10*time.Second || b.longest < b.first {
 			t.Errorf("class %q: backoff %+v", class, b)
 		}
 	}
@@ -131,7 +134,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 
 // What says nothing about the image is not held against it.
 func TestNotRemembered(t *testing.T) {
-	for _, class := range []fetch.Class{fetch.Busy, fetch.Refused, fetch.Denied} {
+	for _, class := range []fetch.Class{fetch.Busy, fetch.Refused, fetch.Denied, fetch.Paused} {
 		o := newOrigin()
 		s := openStore(t, Options{Root: t.TempDir(), Origin: o})
 		o.fail(urlA, &fetch.Error{Class: class, Err: errors.New("no")})
@@ -166,5 +169,116 @@ func TestEvidence(t *testing.T) {
 	}
 	if got := log.String(); strings.Count(got, "\n") != 1 || strings.Contains(got, "forged") || !strings.Contains(got, "final=final.example") {
 		t.Errorf("logged %q", got)
+	}
+}
+
+// The same has a pause once it has cost an origin a request: whoever redirects to a
+// private address is not asked again by each view.
+func TestEveryRequestHasAPause(t *testing.T) {
+	for class, want := range map[fetch.Class]time.Duration{
+		fetch.Busy: 10 * time.Second, fetch.Refused: 10 * time.Minute, fetch.Denied: time.Minute, fetch.Paused: time.Minute,
+	} {
+		o, c := newOrigin(), newClock()
+		s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now})
+		o.fail(urlA, &fetch.Error{Class: class, Asked: true, Err: errors.New("no")})
+		for range 30 {
+			if _, err := s.Keep(t.Context(), "i", urlA); err == nil || class == fetch.Denied && !errors.Is(err, ErrDenied) && !errors.Is(err, ErrRemoved) {
+				t.Fatalf("%s: %v", class, err)
+			}
+			if _, err := s.Fetch(t.Context(), "i", urlA); err == nil {
+				t.Fatalf("%s: fetched", class)
+			}
+		}
+		if n := o.count(urlA); n != 1 {
+			t.Errorf("%s: asked %d times", class, n)
+		}
+		o.set(urlA, "a")
+		c.add(want - time.Second)
+		if _, err := s.Keep(t.Context(), "i", urlA); err == nil || o.count(urlA) != 1 {
+			t.Errorf("%s: asked a second before its time: %v", class, err)
+		}
+		c.add(time.Second)
+		keep(t, s, urlA)
+	}
+}
+
+// An origin that is gone while a fallback is busy was asked, too.
+func TestBusyFallbackHasAPause(t *testing.T) {
+	for _, class := range []fetch.Class{fetch.Busy, fetch.Paused} {
+		o, c := newOrigin(), newClock()
+		o.fail("https://archive.example/web/0im_/"+urlA, &fetch.Error{Class: class, Err: errors.New("no")})
+		s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now, Fallbacks: []string{archive}})
+		for range 5 {
+			if _, err := s.Keep(t.Context(), "i", urlA); err == nil {
+				t.Fatal("kept")
+			}
+		}
+		if n := o.count(urlA); n != 1 {
+			t.Errorf("%s: the origin was asked %d times", class, n)
+		}
+	}
+}
+
+// A clock that was wrong while something failed is believed for the longest pause
+// of the class, and no longer.
+func TestForgedClock(t *testing.T) {
+	for _, tt := range []struct {
+		ahead time.Duration
+		asked bool // at once, when the clock is right again
+	}{
+		{23 * time.Hour, false}, {24 * time.Hour, true}, {3 * 365 * 24 * time.Hour, true},
+	} {
+		o, c := newOrigin(), newClock()
+		o.fail(urlA, &fetch.Error{Class: fetch.Failed, Err: errors.New("no")})
+		s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now})
+		c.add(tt.ahead)
+		if _, err := s.Keep(t.Context(), "i", urlA); err == nil {
+			t.Fatal("kept")
+		}
+		c.add(-tt.ahead)
+		o.set(urlA, "a")
+		_, err := s.Keep(t.Context(), "i", urlA)
+		if asked := err == nil; asked != tt.asked {
+			t.Errorf("%v ahead: asked %v: %v", tt.ahead, asked, err)
+		}
+	}
+}
+
+// Failures are forgotten once twice the longest pause has passed: at the start, and
+// while others come.
+func TestFailuresExpire(t *testing.T) {
+	for _, after := range []string{"start", "others"} {
+		o, c, root := newOrigin(), newClock(), t.TempDir()
+		o.fail(urlA, &fetch.Error{Class: fetch.Failed, Err: errors.New("no")})
+		options := Options{Root: root, Origin: o, Now: c.Now}
+		s := openStore(t, options)
+		_, err := s.Keep(t.Context(), "i", urlA)
+		var f *Failure
+		if !errors.As(err, &f) {
+			t.Fatal(err)
+		}
+		forgotten := func() bool {
+			if after == "start" {
+				if err := s.Close(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				s = openStore(t, options)
+			} else if _, err := s.remember("i", urlB, &fetch.Error{Class: fetch.Gone, Err: errors.New("no")}); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.index.Apply([]index.Change{{Bucket: "i", URL: urlB, Fail: &index.Failure{}}}); err != nil {
+				t.Fatal(err)
+			}
+			_, err := s.index.Failure("i", urlA)
+			return errors.Is(err, index.ErrNotFound)
+		}
+		c.add(f.Next.Add(48 * time.Hour).Sub(c.Now()))
+		if forgotten() {
+			t.Errorf("%s: forgotten too early", after)
+		}
+		c.add(time.Second)
+		if !forgotten() {
+			t.Errorf("%s: not forgotten", after)
+		}
 	}
 }

@@ -74,7 +74,7 @@ func TestFallbackOnlyForGone(t *testing.T) {
 }
 
 // Where no fallback has it, the failure is the origin's, whatever those say; one
-// that is ours, and passes, is not remembered.
+// that is ours, and passes, has a short pause.
 func TestFallbackFails(t *testing.T) {
 	at := "https://archive.example/web/0im_/" + urlA
 	for _, class := range []fetch.Class{fetch.Gone, fetch.Blocked, fetch.Failed, fetch.Timeout, fetch.NotImage, fetch.Broken, fetch.Refused, fetch.Denied} {
@@ -89,14 +89,15 @@ func TestFallbackFails(t *testing.T) {
 			t.Errorf("%s: asked again: %v, %v", class, err, o.fetches)
 		}
 	}
-	o := newOrigin()
+	o, c := newOrigin(), newClock()
 	o.fail(at, &fetch.Error{Class: fetch.Busy, Err: errors.New("no")})
-	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Fallbacks: []string{archive}})
-	var e *fetch.Error
-	if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &e) || e.Class != fetch.Busy {
+	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now, Fallbacks: []string{archive}})
+	var f *Failure
+	if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &f) || f.Class != fetch.Busy {
 		t.Errorf("busy: %v", err)
 	}
 	o.set(at, "a")
+	c.add(10 * time.Second)
 	keep(t, s, urlA)
 }
 

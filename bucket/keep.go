@@ -103,8 +103,12 @@ func (s *Store) download(ctx context.Context, bucket, url string, at *fetch.Plac
 			return d, nil
 		}
 		var e *fetch.Error
-		if !errors.As(err, &e) || e.Class == fetch.Busy {
-			return download{}, s.fetchFailed(ctx, bucket, url, err) // ours, and soon over
+		if !errors.As(err, &e) {
+			return download{}, s.fetchFailed(ctx, bucket, url, err) // ours
+		}
+		if e.Class == fetch.Busy || e.Class == fetch.Paused {
+			e.Asked = true                                          // the origin was
+			return download{}, s.fetchFailed(ctx, bucket, url, err) // soon over
 		}
 		s.log.Info("a fallback has not got it either", "bucket", bucket, "host", hostOf(url), "at", f.Host(), "class", e.Class, "status", e.Status, "error", e)
 	}
@@ -187,8 +191,15 @@ func (s *Store) fetchFailed(ctx context.Context, bucket, url string, err error) 
 	case !errors.As(err, &e):
 		return fmt.Errorf("store the image: %w", full(err)) // ours too
 	case e.Class == fetch.Denied:
+		if e.Asked { // a redirect led there; unblocking forgets it
+			removed := *e
+			removed.Class = classRemoved
+			if _, err := s.remember(bucket, url, &removed); err != nil {
+				return err
+			}
+		}
 		return fmt.Errorf("%w: %w", ErrDenied, err)
-	case transient(e.Class):
+	case passing(e):
 		return err
 	}
 	f, err := s.remember(bucket, url, e)

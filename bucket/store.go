@@ -220,7 +220,9 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	// The index is locked for one process, and what is behind the lock may
 	// empty tmp.
-	if s.index, err = index.Open(filepath.Join(o.Root, indexFile), names, index.Options{}); err != nil {
+	if s.index, err = index.Open(filepath.Join(o.Root, indexFile), names, index.Options{
+		Stale: func(f index.Failure) bool { return stale(f, s.now()) },
+	}); err != nil {
 		return nil, err
 	}
 	defer func() {

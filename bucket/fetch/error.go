@@ -43,11 +43,14 @@ const (
 	Broken Class = "broken"
 	// Busy: too much to do here. It says nothing about the origin.
 	Busy Class = "busy"
+	// Paused: the host has asked for a pause, with another URL, and was not asked
+	// again. RetryAfter is what is left of it.
+	Paused Class = "paused"
 )
 
 // Classes are all classes that an Error can have.
 func Classes() []Class {
-	return []Class{Refused, Denied, Gone, Blocked, Failed, Timeout, TooLarge, TooManyPixels, TooManyFrames, NotImage, Broken, Busy}
+	return []Class{Refused, Denied, Gone, Blocked, Failed, Timeout, TooLarge, TooManyPixels, TooManyFrames, NotImage, Broken, Busy, Paused}
 }
 
 // Error tells that a fetch failed, and whose fault it was.
@@ -58,6 +61,10 @@ type Error struct {
 	Host       string        // the host that failed, the last one of the redirects; empty: none was named
 	Head       []byte        // the first bytes of what came instead of an image, at most MaxHead, see Excerpt; nil: none
 	Err        error         // what was wrong; never nil
+
+	// Asked: a host was asked for the image, and has redirected to what failed. Without
+	// it, what is Refused, Denied, Busy or Paused has cost no host a request.
+	Asked bool
 }
 
 // MaxHead bounds Error.Head, in bytes.

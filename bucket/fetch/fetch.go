@@ -78,6 +78,9 @@ type Options struct {
 	RootCAs *x509.CertPool
 	// Resolver finds the addresses of origins. nil: net.DefaultResolver.
 	Resolver Resolver
+	// Pauses are those that hosts have asked for. nil: it begins with none, and
+	// shares them with nobody.
+	Pauses *Pauses
 	// Now is the clock that dates in Retry-After are compared with. nil: time.Now.
 	Now func() time.Time
 	// Logger gets what an operator should see although nothing failed. nil: nobody.
@@ -203,6 +206,9 @@ func (o *Options) complete() error {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Pauses == nil {
+		o.Pauses = NewPauses()
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -301,7 +307,7 @@ func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (re
 
 // follow visits a URL, and where redirects lead from there, until a visit returns
 // no location, or an error.
-func (f *Fetcher) follow(ctx context.Context, r Request, visit func(context.Context, target) (location string, err error)) error {
+func (f *Fetcher) follow(ctx context.Context, r Request, visit func(context.Context, target) (location string, err error)) (err error) {
 	var hosts *imageurl.Hosts
 	if len(r.Hosts) > 0 {
 		hosts = imageurl.NewHosts(r.Hosts)
@@ -323,9 +329,16 @@ func (f *Fetcher) follow(ctx context.Context, r Request, visit func(context.Cont
 	ctx, cancel := context.WithTimeoutCause(ctx, f.o.Timeout, errTimeout)
 	defer cancel()
 	seen := map[imageurl.URL]bool{}
+	redirected := false
+	defer func() { err = asked(err, redirected) }()
 	for {
+		// After the wait for a place: whoever was before us may have been sent away.
+		if err := f.o.Pauses.stands(to.host, f.o.Now()); err != nil {
+			return err
+		}
 		seen[to.image] = true
 		location, err := visit(ctx, to)
+		f.o.Pauses.note(to.host, err, f.o.Now())
 		if err != nil || location == "" {
 			return err
 		}
@@ -334,11 +347,12 @@ func (f *Fetcher) follow(ctx context.Context, r Request, visit func(context.Cont
 			return errorf(Failed, to.host, "more than %d redirects", f.o.MaxRedirects)
 		}
 		from := to
+		redirected = true
 		if to, err = f.target(from.image, location, hosts); err != nil {
-			return redirected(from, err)
+			return redirectedFrom(from, err)
 		}
 		if r.Denied != nil && r.Denied(to.host) {
-			return redirected(from, errorf(Denied, to.host, "host is denied by the operator"))
+			return redirectedFrom(from, errorf(Denied, to.host, "host is denied by the operator"))
 		}
 		if seen[to.image] {
 			return errorf(Failed, from.host, "redirects in a loop")
@@ -351,8 +365,17 @@ func (f *Fetcher) follow(ctx context.Context, r Request, visit func(context.Cont
 	}
 }
 
-// redirected says whose redirect it was that led to what err refuses.
-func redirected(from target, err error) error {
+// asked notes whether a host had answered before an error.
+func asked(err error, was bool) error {
+	var e *Error
+	if was && errors.As(err, &e) {
+		e.Asked = true
+	}
+	return err
+}
+
+// redirectedFrom says whose redirect it was that led to what err refuses.
+func redirectedFrom(from target, err error) error {
 	var e *Error
 	if errors.As(err, &e) {
 		if e.Host == "" {

@@ -139,8 +139,8 @@ func (r Removing) put(removing *bbolt.Bucket) error {
 }
 
 // forget takes a URL away, and with the last one its image.
-func forget(tx *bbolt.Tx, t tables, key []byte) error {
-	if err := tx.Bucket(t.failures).Delete(key); err != nil {
+func (db *DB) forget(tx *bbolt.Tx, t tables, key []byte) error {
+	if err := db.dropFailure(tx.Bucket(t.failures), t, key); err != nil {
 		return err
 	}
 	urls, images := tx.Bucket(t.urls), tx.Bucket(t.images)
@@ -203,7 +203,7 @@ func (db *DB) pardon(tx *bbolt.Tx, class string) error {
 			}
 		}
 		for _, k := range keys {
-			if err := failures.Delete(k); err != nil {
+			if err := db.dropFailure(failures, t, k); err != nil {
 				return err
 			}
 		}

@@ -26,6 +26,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,11 @@ type Options struct {
 	// Timeout is how long Open waits for another process to let go of the
 	// file. 0 means a second. (bbolt's own zero waits for ever.)
 	Timeout time.Duration
+	// MaxFailures is how many failures a bucket remembers. 0: DefaultMaxFailures.
+	MaxFailures int
+	// Stale tells whether a failure matters no more, so that it is dropped: all of
+	// them by Open, and a few whenever another one comes. nil: none is stale.
+	Stale func(Failure) bool
 
 	// The layout, where a test has its own.
 	schema     uint64
@@ -59,6 +65,12 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Timeout == 0 {
 		o.Timeout = time.Second
+	}
+	if o.MaxFailures == 0 {
+		o.MaxFailures = DefaultMaxFailures
+	}
+	if o.Stale == nil {
+		o.Stale = func(Failure) bool { return false }
 	}
 	if o.schema == 0 {
 		o.schema, o.migrations = schema, migrations
@@ -71,12 +83,15 @@ func (o Options) withDefaults() Options {
 type DB struct {
 	path    string
 	buckets map[string]tables
+	options Options
 
 	// change is held by what changes the index, and swap by what uses the file,
 	// which Compact replaces: both in this order.
 	change sync.Mutex
 	swap   sync.RWMutex
 	bolt   *bbolt.DB
+
+	failures map[string]int // by their tables; held by change
 
 	blocks atomic.Bool // there is a block
 }
@@ -96,16 +111,16 @@ func Open(path string, buckets []string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	db := &DB{path: path, bolt: bolt, buckets: map[string]tables{}}
+	db := &DB{path: path, bolt: bolt, buckets: map[string]tables{}, options: o, failures: map[string]int{}}
 	for _, name := range buckets {
 		db.buckets[name] = tablesOf(name)
 	}
 	err = bolt.Update(func(tx *bbolt.Tx) error {
-		err := db.prepare(tx, o)
-		if err == nil {
-			db.anyBlock(tx)
+		if err := db.prepare(tx, o); err != nil {
+			return err
 		}
-		return err
+		db.anyBlock(tx)
+		return db.dropStale(tx)
 	})
 	if err != nil {
 		bolt.Close()
@@ -214,7 +229,12 @@ func (db *DB) update(write func(*bbolt.Tx) error) error {
 	defer db.change.Unlock()
 	db.swap.RLock()
 	defer db.swap.RUnlock()
-	return db.bolt.Update(write)
+	before := maps.Clone(db.failures)
+	err := db.bolt.Update(write)
+	if err != nil {
+		db.failures = before
+	}
+	return err
 }
 
 // Image returns what is kept under a URL, or ErrNotFound.
@@ -317,11 +337,11 @@ func (db *DB) apply(tx *bbolt.Tx, c Change) error {
 	case c.Deadly != nil:
 		return note(tx, t, *c.Deadly)
 	case c.Fail != nil && c.Fail.Attempts == 0:
-		return tx.Bucket(t.failures).Delete(k[:])
+		return db.dropFailure(tx.Bucket(t.failures), t, k[:])
 	case c.Fail != nil:
-		return tx.Bucket(t.failures).Put(k[:], c.Fail.encode())
+		return db.putFailure(tx, t, k[:], *c.Fail)
 	case c.Forget:
-		return forget(tx, t, k[:])
+		return db.forget(tx, t, k[:])
 	case c.Purge != nil:
 		return purge(tx, t, *c.Purge)
 	case c.Removed != nil:
@@ -330,11 +350,11 @@ func (db *DB) apply(tx *bbolt.Tx, c Change) error {
 		}
 		return tx.Bucket(t.removing).Delete(c.Removed[:])
 	}
-	return keep(tx, t, k[:], *c.Keep)
+	return db.keep(tx, t, k[:], *c.Keep)
 }
 
-func keep(tx *bbolt.Tx, t tables, key []byte, image Image) error {
-	if err := tx.Bucket(t.failures).Delete(key); err != nil {
+func (db *DB) keep(tx *bbolt.Tx, t tables, key []byte, image Image) error {
+	if err := db.dropFailure(tx.Bucket(t.failures), t, key); err != nil {
 		return err
 	}
 	urls, images := tx.Bucket(t.urls), tx.Bucket(t.images)

@@ -38,6 +38,7 @@ type parts struct {
 	metrics *metrics.Metrics
 	log     *slog.Logger
 	now     func() time.Time
+	pauses  *fetch.Pauses // that hosts have asked for; they outlive a reload
 	closed  bool
 
 	// What a reload replaces, as one.
@@ -73,7 +74,7 @@ func (p *parts) Add(bucket, url string, image io.Reader) admin.Outcome {
 // build makes the parts. What is cheap to check comes first, and the store last
 // but one, since opening it changes the disk.
 func (a *app) build(c config.Config, log *slog.Logger) (_ *parts, err error) {
-	p := &parts{metrics: metrics.New(a.version()), log: log, now: a.Now}
+	p := &parts{metrics: metrics.New(a.version()), log: log, now: a.Now, pauses: fetch.NewPauses()}
 	next, options, err := p.prepare(c)
 	if err != nil {
 		return nil, err
@@ -127,7 +128,7 @@ func (p *parts) prepare(c config.Config) (*current, bucket.Options, error) {
 		return nil, o, err
 	}
 	mine := newOwn(c, signer, p.now)
-	fetcher, err := newFetcher(c.Fetch, mine, p.log, p.now)
+	fetcher, err := newFetcher(c.Fetch, mine, p.pauses, p.log, p.now)
 	if err != nil {
 		return nil, o, err
 	}
@@ -238,13 +239,13 @@ func newLimits(c config.Config) (probe.Limits, error) {
 	return l, nil
 }
 
-func newFetcher(c config.Fetch, mine *own, log *slog.Logger, now func() time.Time) (*fetch.Fetcher, error) {
+func newFetcher(c config.Fetch, mine *own, pauses *fetch.Pauses, log *slog.Logger, now func() time.Time) (*fetch.Fetcher, error) {
 	o := fetch.Options{
 		Timeout: c.Timeout, HeaderTimeout: c.HeaderTimeout, MaxRedirects: c.MaxRedirects,
 		Ports: c.Ports, Networks: c.Networks, DenyHosts: c.DenyHosts,
 		UserAgent: c.UserAgent, Proxy: c.Proxy, LocalRoot: c.LocalRoot,
 		Concurrency: c.Concurrency, PerHost: c.PerHost, Queue: c.Queue,
-		Own: mine.is,
+		Own: mine.is, Pauses: pauses,
 		Now: now, Logger: log,
 	}
 	for _, p := range c.Profiles {

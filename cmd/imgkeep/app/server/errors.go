@@ -77,6 +77,7 @@ var classes = map[fetch.Class]verdict{
 	bucket.Rejected:     {status: 451, code: "rejected", line: "rejected by the operator's check"},
 	bucket.Unchecked:    {status: 503, code: "unchecked", line: "the operator's check gives no answer: try again later", retry: soon},
 	fetch.Busy:          {status: 503, code: "busy", line: "too busy: try again later", retry: soon},
+	fetch.Paused:        {status: 503, code: "paused", line: "the origin asks to be left alone: try again later", retry: time.Minute},
 }
 
 func verdictOf(err error, now time.Time) verdict {
@@ -98,6 +99,9 @@ func verdictOf(err error, now time.Time) verdict {
 	var fetched *fetch.Error
 	if errors.As(err, &fetched) {
 		if v, ok := classes[fetched.Class]; ok {
+			if v.retry > 0 && fetched.RetryAfter > 0 {
+				v.retry = fetched.RetryAfter
+			}
 			return v
 		}
 	}

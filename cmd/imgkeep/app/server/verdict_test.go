@@ -40,6 +40,7 @@ var classes = map[fetch.Class]verdict{
 	fetch.NotImage:      {415, "type", ""},
 	fetch.Broken:        {422, "broken", ""},
 	fetch.Busy:          {503, "busy", "5"},
+	fetch.Paused:        {503, "paused", minute},
 }
 
 func TestVerdictsOnFetches(t *testing.T) {
