@@ -16,12 +16,13 @@ const (
 	tmpDir     = "tmp"
 	journalDir = "journal"
 
-	// Whoever may enter the store's root may read the images: the web server
-	// does. The journal and the index tell who links what, and stay private.
-	dirMode     = 0o755
+	// Whoever may enter the store's root, and knows the name of an image, may read
+	// it: the web server does, and lists no folder. The journal and the index tell
+	// who links what, and are nobody else's.
+	dirMode     = 0o711
 	imageMode   = 0o444
-	privateDir  = 0o750
-	privateFile = 0o640
+	privateDir  = 0o700
+	privateFile = 0o600
 
 	// shards are the characters of base64url, each a folder.
 	shards = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

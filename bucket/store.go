@@ -238,6 +238,9 @@ func Open(o Options) (_ *Store, err error) {
 			return nil, fmt.Errorf("make bucket %s: %w", name, err)
 		}
 	}
+	if err := s.tighten(names); err != nil {
+		return nil, fmt.Errorf("keep others out of the store: %w", err)
+	}
 	// The names of buckets and index: also of those that were there, since
 	// whoever made them may have died before this line.
 	if err := s.disk.SyncDir(o.Root); err != nil {

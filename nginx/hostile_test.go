@@ -263,6 +263,29 @@ func TestHostileHeaders(t *testing.T) {
 	}
 }
 
+// What may be imgkeep's own fetch is asked of imgkeep also where a link is hot; what
+// a CDN calls itself is not.
+func TestLoopsAreImgkeepsToRefuse(t *testing.T) {
+	w := newWorld(t, nginx.HotOptions{}, nil)
+	w.app.set("i", sigA, image{expires: time.Now().Add(time.Hour), files: map[string]string{"full": w.store(t, "i", "d.jpg", 100)}})
+	w.heat(t, "i", "full", sigA)
+	w.app.take()
+	mark := strings.Repeat("aB3_-xyz0", 3)
+	for loop, asked := range map[string]bool{
+		"": false, "cloudflare; loops=1": false, mark + "x": false, mark[1:]: false,
+		mark: true, mark + ";x=1": true, "cloudflare, " + mark: true, mark + ", cloudflare": true,
+	} {
+		status, _, _ := w.raw(t, "GET /i/full/"+sigA+"/"+extURL+" HTTP/1.1\r\nHost: x\r\nCDN-Loop: "+loop+"\r\n\r\n")
+		seen := w.app.take()
+		if status != 200 || (len(seen) == 1) != asked {
+			t.Errorf("%q: status %d, imgkeep was asked %d times", loop, status, len(seen))
+		}
+		if asked && len(seen) == 1 && seen[0].header.Get("CDN-Loop") != loop {
+			t.Errorf("%q reached imgkeep as %q", loop, seen[0].header.Get("CDN-Loop"))
+		}
+	}
+}
+
 // The access log tells bucket, size, status and who answered; no signature, no
 // address of an image, no page.
 func TestAccessLog(t *testing.T) {

@@ -136,6 +136,9 @@ func (h *Hot) replaceEpoch() error {
 
 // makeRoot makes the folder of the tree, or takes one that is there.
 func (h *Hot) makeRoot() error {
+	if err := checkOwners(h.dir); err != nil {
+		return err
+	}
 	if err := os.Mkdir(h.dir, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
 		return bare(err)
 	}
@@ -149,7 +152,7 @@ func (h *Hot) makeRoot() error {
 			return fmt.Errorf("its mode is %v and cannot be made 0711: %w", info.Mode().Perm(), bare(err))
 		}
 	}
-	return nil
+	return checkOwners(h.dir) // it may have been made by somebody else just now
 }
 
 // isCurrent tells whether the epoch in place lets our links live, with mu held.

@@ -381,3 +381,75 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+// Signed finds links of long ago, and none that nobody has signed.
+func TestSigned(t *testing.T) {
+	s, err := sign.New(sign.Options{Secrets: []string{"the secret of these tests", "the secret before that one"}, Bucketless: "i"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	older, err := sign.New(sign.Options{Secrets: []string{"the secret before that one"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := sign.New(sign.Options{Secrets: []string{"a secret of somebody else's"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 11, 18, 12, 0, 0, 0, time.UTC) // a Wednesday
+	const url = "https://example.com/a.png"
+	week := 7 * 24 * time.Hour
+	for name, tt := range map[string]struct {
+		link sign.Link
+		want bool
+	}{
+		"now":                {s.Sign("i", "full", url, false, now), true},
+		"ten weeks ago":      {s.Sign("i", "full", url, false, now.Add(-10*week)), true},
+		"eleven weeks ago":   {s.Sign("i", "full", url, false, now.Add(-11*week)), false},
+		"the coming week":    {s.Sign("i", "full", url, false, now.Add(week)), false},
+		"an earlier secret":  {older.Sign("i", "full", url, false, now.Add(-9*week)), true},
+		"the older scheme":   {s.SignBucketless("i", "full", url, false, now.Add(-9*week)), true},
+		"in another bucket":  {s.SignBucketless("f", "full", url, false, now), false},
+		"nobody's":           {other.Sign("i", "full", url, false, now), false},
+		"of another picture": {sign.Link{Bucket: "i", Size: "full", Signature: s.Sign("i", "full", url, false, now).Signature, ExtURL: sign.EncodeURL("https://example.com/b.png")}, false},
+	} {
+		if got := s.Signed(tt.link, now, 10); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	// Minutes before Monday a link of the coming week is good: for clocks that differ.
+	monday := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
+	if l := s.Sign("i", "full", url, false, monday); !s.Signed(l, monday.Add(-9*time.Minute), 10) || s.Signed(l, monday.Add(-11*time.Minute), 10) {
+		t.Error("around Monday")
+	}
+}
+
+// A posted URL of this server's own must not cost those who verify their keys: that
+// was 2.5 ms for each view.
+func TestSignedLeavesKeysAlone(t *testing.T) {
+	s, err := sign.New(sign.Options{Secrets: []string{"the secret of these tests"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 11, 18, 12, 0, 0, 0, time.UTC)
+	good := s.Sign("i", "full", "https://example.com/a.png", false, now)
+	verify := func() {
+		if _, err := s.Verify(good, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	verify()
+	usual := testing.AllocsPerRun(100, verify)
+	forged := good
+	forged.Signature = "AAAAAAAAAAAAAAAA"
+	after := 0.0
+	for range 20 {
+		if s.Signed(forged, now, 520) {
+			t.Fatal("forged, and signed")
+		}
+		after += testing.AllocsPerRun(1, verify)
+	}
+	if after/20 > usual+1 {
+		t.Errorf("verifying makes %.1f objects after a look at a forged link, and %.1f else", after/20, usual)
+	}
+}

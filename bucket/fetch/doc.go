@@ -20,7 +20,9 @@
 //   - It recognises an image by its bytes alone, and accepts it only when it is
 //     complete: all the bytes announced, and the format's end marker; and when it
 //     is not a picture that says that the image was removed (see [Removed]).
-//   - It does not fetch from the server that it is part of (see Options.Own).
+//   - It does not fetch from the server that it is part of (see Options.Own), and
+//     marks its requests for that server, where they reach it by an unknown name (see
+//     Options.Loop).
 //   - Every wait has an end, and everything is bounded: header, redirects, time,
 //     simultaneous fetches in all and per site, and those that wait for one.
 //     When places run out, the site that asked for most is turned away first.

@@ -63,6 +63,9 @@ type Options struct {
 	// the aim of a redirect: or it could be made to fetch from itself. The URL is
 	// one that has passed all other rules. nil: none does.
 	Own func(*url.URL) bool
+	// Loop returns what is sent as CDN-Loop (RFC 8586), by which whoever answers for
+	// this server knows its own fetches; empty: nothing is. nil: nothing ever.
+	Loop func() string
 	// LocalRoot is the folder that local:///path URLs are read from. Empty: such
 	// URLs are refused.
 	LocalRoot string

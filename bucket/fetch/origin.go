@@ -69,6 +69,11 @@ func (f *Fetcher) send(ctx context.Context, to target, method string, formats []
 	if p.referer != "" {
 		req.Header.Set("Referer", p.referer)
 	}
+	if f.o.Loop != nil {
+		if mark := f.o.Loop(); mark != "" {
+			req.Header.Set("CDN-Loop", mark)
+		}
+	}
 	if span != "" {
 		req.Header.Set("Range", span)
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	fileMode = 0o640
+	fileMode = 0o600
 	// txBytes is how much goes into one transaction of a new file: it is in
 	// memory until then.
 	txBytes = 16 << 20

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,9 +22,11 @@ func TestScriptsRun(t *testing.T) {
 	for _, test := range []struct {
 		name, listen string
 		args         []string
+		hot          bool // a folder is named for the hot links
 	}{
-		{"direct", "IMGKEEP_LISTEN", nil},
-		{"nginx", "IMGKEEP_NGINX_LISTEN", []string{"--nginx"}},
+		{"direct", "IMGKEEP_LISTEN", nil, true},
+		{"nginx", "IMGKEEP_NGINX_LISTEN", []string{"--nginx"}, true},
+		{"nginx in shared memory", "IMGKEEP_NGINX_LISTEN", []string{"--nginx"}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -35,7 +38,10 @@ func TestScriptsRun(t *testing.T) {
 			if err := os.Chmod(dir, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			env := []string{"IMGKEEP_VAR=" + filepath.Join(dir, "var"), "IMGKEEP_NGINX_HOT=" + filepath.Join(dir, "hot"), test.listen + "=" + freeAddress(t)}
+			env := []string{"IMGKEEP_VAR=" + filepath.Join(dir, "var"), test.listen + "=" + freeAddress(t)}
+			if test.hot {
+				env = append(env, "IMGKEEP_NGINX_HOT="+filepath.Join(dir, "hot"))
+			}
 			first := runScript(t, env, test.args)
 			if len(first) != 4 {
 				t.Fatalf("links printed: %q", first)
@@ -43,7 +49,27 @@ func TestScriptsRun(t *testing.T) {
 			if again := runScript(t, env, test.args); strings.Join(again, " ") != strings.Join(first, " ") {
 				t.Errorf("the second start printed %q, the first %q", again, first)
 			}
+			if !test.hot {
+				checkNoSharedName(t, filepath.Join(dir, "var", "env"))
+			}
 		})
+	}
+}
+
+// checkNoSharedName checks that hot links were in a folder whose name nobody could
+// have taken before, and that it is gone.
+func checkNoSharedName(t *testing.T, env string) {
+	t.Helper()
+	text, err := os.ReadFile(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := regexp.MustCompile(`IMGKEEP_NGINX_HOT="(/dev/shm/imgkeep-[A-Za-z0-9]{10})/hot"`).FindSubmatch(text)
+	if name == nil {
+		t.Fatalf("hot links had no folder of a new name in shared memory:\n%s", text)
+	}
+	if _, err := os.Lstat(string(name[1])); err == nil {
+		t.Errorf("%s is left behind", name[1])
 	}
 }
 

@@ -128,7 +128,7 @@ func (p *parts) prepare(c config.Config) (*current, bucket.Options, error) {
 		return nil, o, err
 	}
 	mine := newOwn(c, signer, p.now)
-	fetcher, err := newFetcher(c.Fetch, mine, p.pauses, p.log, p.now)
+	fetcher, err := newFetcher(c, mine, p.pauses, p.log, p.now)
 	if err != nil {
 		return nil, o, err
 	}
@@ -141,6 +141,7 @@ func (p *parts) prepare(c config.Config) (*current, bucket.Options, error) {
 	}
 	next := &current{config: c, presets: presets, fetcher: fetcher, options: sizeOptions(c, presets)}
 	next.options.Signer, next.options.Unwrap, next.options.Placeholder = signer, mine.unwrap, placeholder
+	next.options.Loop = loop{c.Sign.Secrets}.own
 	next.options.Handoff = c.Handoff == "nginx"
 	next.options.Observer, next.options.Now, next.options.Log = p.metrics, p.now, p.log
 	return next, o, nil
@@ -239,13 +240,14 @@ func newLimits(c config.Config) (probe.Limits, error) {
 	return l, nil
 }
 
-func newFetcher(c config.Fetch, mine *own, pauses *fetch.Pauses, log *slog.Logger, now func() time.Time) (*fetch.Fetcher, error) {
+func newFetcher(all config.Config, mine *own, pauses *fetch.Pauses, log *slog.Logger, now func() time.Time) (*fetch.Fetcher, error) {
+	c := all.Fetch
 	o := fetch.Options{
 		Timeout: c.Timeout, HeaderTimeout: c.HeaderTimeout, MaxRedirects: c.MaxRedirects,
 		Ports: c.Ports, Networks: c.Networks, DenyHosts: c.DenyHosts,
 		UserAgent: c.UserAgent, Proxy: c.Proxy, LocalRoot: c.LocalRoot,
 		Concurrency: c.Concurrency, PerHost: c.PerHost, Queue: c.Queue,
-		Own: mine.is, Pauses: pauses,
+		Own: mine.is, Loop: loop{all.Sign.Secrets}.mark, Pauses: pauses,
 		Now: now, Logger: log,
 	}
 	for _, p := range c.Profiles {

@@ -101,7 +101,7 @@ func hostOf(raw string) string {
 
 // mark notes that a scrub has ended.
 func (s *scrubTimer) mark() error {
-	f, err := os.OpenFile(s.last, os.O_CREATE|os.O_WRONLY, 0o640)
+	f, err := os.OpenFile(s.last, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

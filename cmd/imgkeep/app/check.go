@@ -87,7 +87,7 @@ Exit status: 0 if all would be kept; 3 if some would not; 1 if none would.`,
 				return usageError{err}
 			}
 			k := checker{config: c, bucket: b, limits: limits, own: newOwn(c, signer, a.Now)}
-			k.fetcher, err = newFetcher(c.Fetch, k.own, nil, newLogger(a.Stderr, c.Log), a.Now)
+			k.fetcher, err = newFetcher(c, k.own, nil, newLogger(a.Stderr, c.Log), a.Now)
 			if err != nil {
 				return err
 			}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"imgkeep/bucket"
@@ -19,6 +20,7 @@ type own struct {
 	onBase func(host string) bool
 	signer *sign.Signer
 	now    func() time.Time
+	known  verdicts
 }
 
 func newOwn(c config.Config, signer *sign.Signer, now func() time.Time) *own {
@@ -107,20 +109,43 @@ func refuseOwn(u *url.URL, why string) error {
 	return &fetch.Error{Class: fetch.Refused, Host: u.Hostname(), Err: errors.New(why)}
 }
 
-const (
-	// lookBack is how old a link may be that is unwrapped.
-	lookBack = 10 * 365 * 24 * time.Hour
-	// step is the time that one call of Verify looks back in any case.
-	step = 8 * 7 * 24 * time.Hour
-)
+// lookBack is how old a link may be that is unwrapped, in weeks: ten years.
+const lookBack = 522
 
 // signed tells whether one of the secrets signed a link within lookBack. That takes
-// about a millisecond where none did, and whoever can ask has a signed link.
+// about a millisecond where none did, so what was found last is remembered: of a
+// link that stands in a page, every view asks.
 func (o *own) signed(l sign.Link) bool {
-	for age := time.Duration(0); age < lookBack; age += step {
-		if _, err := o.signer.Verify(l, o.now().Add(-age)); err == nil || errors.Is(err, sign.ErrExpired) {
-			return true
-		}
+	key := l.String()
+	if known, ok := o.known.get(key); ok {
+		return known
 	}
-	return false
+	signed := o.signer.Signed(l, o.now(), lookBack)
+	o.known.put(key, signed)
+	return signed
+}
+
+// verdicts tell of links whether they are signed, of the last maxVerdicts at most.
+// They end with the secrets, at a reload.
+type verdicts struct {
+	mu    sync.Mutex
+	links map[string]bool
+}
+
+const maxVerdicts = 1000
+
+func (v *verdicts) get(link string) (signed, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	signed, ok = v.links[link]
+	return signed, ok
+}
+
+func (v *verdicts) put(link string, signed bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.links == nil || len(v.links) >= maxVerdicts {
+		v.links = map[string]bool{}
+	}
+	v.links[link] = signed
 }

@@ -46,7 +46,7 @@ func (a *app) openStore(c config.Config) (*bucket.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	fetcher, err := newFetcher(c.Fetch, newOwn(c, nil, a.Now), nil, log, a.Now)
+	fetcher, err := newFetcher(c, newOwn(c, nil, a.Now), nil, log, a.Now)
 	if err != nil {
 		return nil, err
 	}

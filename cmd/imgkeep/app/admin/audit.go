@@ -32,6 +32,8 @@ type Change struct {
 	Error string    `json:"error,omitempty"` // empty: it was done
 }
 
+const auditMode = 0o600
+
 // Write adds a line, dated now. A nil Audit writes nothing.
 func (a *Audit) Write(c Change, err error) error {
 	if a == nil {
@@ -58,11 +60,17 @@ func (a *Audit) write(c Change, err error) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	f, err := os.OpenFile(a.Path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+	f, err := os.OpenFile(a.Path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, auditMode)
 	if err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
 	defer f.Close()
+	// It names people and reasons. Earlier releases let the group read it.
+	if info, err := f.Stat(); err == nil && info.Mode().Perm()&^auditMode != 0 {
+		if err := f.Chmod(info.Mode().Perm() & auditMode); err != nil {
+			return fmt.Errorf("audit log: %w", err)
+		}
+	}
 	if _, err := f.Write(append(line, '\n')); err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}

@@ -45,6 +45,7 @@ var verdicts = []struct {
 	{bucket.ErrNoBucket, verdict{status: 404, code: "bucket", line: "no such bucket"}},
 	{errSize, verdict{status: 400, code: "size", line: "no such size: ask for full, info, a preset or a listed {height}x{width}"}},
 	{errProxySize, verdict{status: 400, code: "proxy-size", line: "/proxy goes with the size full only"}},
+	{errLoop, verdict{status: 403, code: "loop", line: "this server does not fetch from itself"}},
 	{bucket.ErrURL, verdict{status: 400, code: "url", line: "the link holds no URL of an image"}},
 	{bucket.ErrDenied, verdict{status: 451, code: "removed", line: "removed by the operator"}},
 	{bucket.ErrRemoved, verdict{status: 451, code: "removed", line: "removed by the operator"}},

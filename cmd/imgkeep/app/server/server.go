@@ -58,6 +58,10 @@ type Options struct {
 	// means itself.
 	Unwrap func(url string) (string, error)
 
+	// Loop tells, of the CDN-Loop headers of a request, whether it is a fetch of this
+	// server's own. nil: none is.
+	Loop func(headers []string) bool
+
 	Sizes   []int // lengths in pixels that a side of a size may have
 	Quality int   // of sizes in lossy formats, 1 to 100
 	// Presets are by their names, which are no sizes. They are not changed.
@@ -188,6 +192,10 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) err
 	if err != nil {
 		return err
 	}
+	if s.Loop != nil && s.Loop(r.Header["Cdn-Loop"]) {
+		s.Log.Warn("this server was asked by itself, and refused: add the name that a link has for it to fetch.own_hosts", s.request(v), "host", r.Host)
+		return errLoop
+	}
 	if !s.Store.Has(l.Bucket) {
 		return bucket.ErrNoBucket
 	}
@@ -243,6 +251,7 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) err
 var (
 	errSize      = errors.New("no such size")
 	errProxySize = errors.New("/proxy goes with the size full only")
+	errLoop      = errors.New("this server does not fetch from itself")
 )
 
 // CheckSize tells whether a link may have its size: full, info, or one that is

@@ -456,3 +456,24 @@ func TestHead(t *testing.T) {
 		}
 	}
 }
+
+// A fetch of the server's own is refused, once it is known that its link was signed:
+// a mark must not tell strangers which server it is of.
+func TestOwnFetchIsRefused(t *testing.T) {
+	s := newSite(t, func(_ *bucket.Options, o *server.Options) {
+		o.Loop = func(headers []string) bool { return slices.Contains(headers, "mine") }
+	})
+	url := s.origin.put("cat", toJPEG(t, 30, 20))
+	forged := strings.Replace(s.link("full", url), "/full/", "/full/x", 1)
+	for _, path := range []string{s.link("full", url), s.link("info", url), s.proxyLink("full", url)} {
+		for range 2 { // before it is kept, and after that
+			checkError(t, path, s.ask("GET", path, http.Header{"Cdn-Loop": {"other", "mine"}}), 403, "loop")
+			if w := s.ask("GET", path, http.Header{"Cdn-Loop": {"other"}}); w.Code != 200 {
+				t.Errorf("%s: another's fetch got %d", path, w.Code)
+			}
+		}
+	}
+	if w := s.ask("GET", forged, http.Header{"Cdn-Loop": {"mine"}}); w.Header().Get("X-Imgkeep-Error") == "loop" {
+		t.Error("a mark is told of without a link")
+	}
+}

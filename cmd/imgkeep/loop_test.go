@@ -1,0 +1,62 @@
+package main_test
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// A link that leads to the server by a name that it does not know as its own, and
+// from there to another such link: one request would become as many as links fit
+// into one another, or as a member has made lead to each other by redirects. The
+// server knows its own fetch, and refuses it; directly and behind nginx, where what
+// is hot is no way around it.
+func TestFetchingFromItself(t *testing.T) {
+	t.Run("direct", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, nil)
+		address := freeAddress(t)
+		w.set("listen", address)
+		s := w.startAlias(address)
+		fetchesFromItself(s, s, address)
+	})
+	t.Run("nginx", func(t *testing.T) {
+		t.Parallel()
+		w, site := newFronted(t, nil)
+		front := w.front(site)
+		address := strings.TrimPrefix(front.base, "http://")
+		fetchesFromItself(front, w.startAlias(address), address)
+	})
+}
+
+// startAlias starts a server that may fetch from an address of its own.
+func (w *world) startAlias(address string) *server {
+	_, port, _ := strings.Cut(address, ":")
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.set("fetch.ports", []int{w.origin.port, n})
+	return w.start()
+}
+
+func fetchesFromItself(s, logs *server, address string) {
+	w, t := s.w, s.w.t
+	_, port, _ := strings.Cut(address, ":")
+	alias := "http://localhost:" + port
+	picture := w.origin.serve("/cat", photo(t, 30, 20))
+	inner := picture
+	for range 5 {
+		inner = alias + link("i", "full", inner)
+	}
+	s.get(link("i", "full", inner)).isError(http.StatusBadGateway, "blocked")
+	if n := w.origin.count("/cat"); n != 0 {
+		t.Errorf("five links deep the origin was asked %d times", n)
+	}
+	// By a redirect, and to what is hot already.
+	s.get(link("i", "full", picture)).isImage("image/jpeg")
+	s.get(link("i", "full", picture)).isImage("image/jpeg")
+	s.get(link("i", "full", w.origin.redirect("/around", alias+link("i", "full", picture)))).isError(http.StatusBadGateway, "blocked")
+	logs.logged("this server was asked by itself, and refused: add the name that a link has for it to fetch.own_hosts")
+}
