@@ -54,8 +54,9 @@ const glanceBytes = 512
 func (f *Fetcher) glance(ctx context.Context, to target, method string, formats []probe.Format) (location string, open bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	impatience := time.AfterFunc(f.o.HeaderTimeout, func() { cancel(errHeaderTimeout) })
+	impatience := time.AfterFunc(f.o.HeaderTimeout-to.spent, func() { cancel(errHeaderTimeout) })
 	defer impatience.Stop()
+	ctx = f.watch(ctx, to.place, func() { cancel(errNetworkBusy) })
 	span := ""
 	if method == http.MethodGet {
 		span = "bytes=0-511" // glanceBytes

@@ -67,6 +67,10 @@ func (g guard) direct() func(context.Context, netip.AddrPort) (net.Conn, error) 
 // fetchKey is the key of the context of the fetch that a connection is made for.
 type fetchKey struct{}
 
+// targetKey is the key of the target of that fetch, whose addresses are known, and
+// have been judged.
+type targetKey struct{}
+
 // boundDial ends a dial after timeout, and together with the fetch that it is
 // made for. An http.Transport hands on a context's values but not its end, and
 // goes on dialling after the request was given up: a host that drops packets
@@ -93,8 +97,10 @@ func (d *dialer) DialContext(ctx context.Context, _, address string) (net.Conn, 
 	if err != nil {
 		return nil, errorf(Refused, "", "%w", err)
 	}
-	addrs, err := d.resolve(ctx, host, addr)
-	if err != nil {
+	var addrs []netip.Addr
+	if to, ok := ctx.Value(targetKey{}).(target); ok && to.host == host && len(to.addrs) > 0 {
+		addrs = to.addrs
+	} else if addrs, err = d.resolve(ctx, host, addr); err != nil {
 		return nil, err
 	}
 	var first error
@@ -105,7 +111,7 @@ func (d *dialer) DialContext(ctx context.Context, _, address string) (net.Conn, 
 		}
 		conn, err := d.attempt(ctx, to, len(addrs)-i)
 		if err == nil {
-			return conn, nil
+			return judgedConn{conn, a}, nil
 		}
 		if first == nil {
 			first = err

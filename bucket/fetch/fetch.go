@@ -88,6 +88,8 @@ type Options struct {
 	Now func() time.Time
 	// Logger gets what an operator should see although nothing failed. nil: nobody.
 	Logger *slog.Logger
+
+	interval time.Duration // a test's own paceTime; 0: that
 }
 
 // Request is one image to fetch.
@@ -127,6 +129,7 @@ type Fetcher struct {
 	denied    *imageurl.Hosts
 	removed   *removals
 	limit     *limiter
+	networks  networks
 	routes    map[string]*route // by the URL of the proxy; empty: none
 	usual     profile           // of the hosts that no other profile names
 	profiles  []profile
@@ -235,6 +238,9 @@ func validFieldValue(s string) bool {
 	return s[0] != ' ' && s[len(s)-1] != ' '
 }
 
+// idleConnTimeout is how long a connection is kept that nobody uses.
+const idleConnTimeout = 30 * time.Second
+
 func (f *Fetcher) transport(d *dialer, config *tls.Config) *http.Transport {
 	return &http.Transport{
 		Proxy:                  nil, // never the environment's
@@ -245,7 +251,7 @@ func (f *Fetcher) transport(d *dialer, config *tls.Config) *http.Transport {
 		ForceAttemptHTTP2:      true, // which a DialContext switches off otherwise
 		MaxIdleConns:           f.o.Concurrency,
 		MaxIdleConnsPerHost:    f.o.PerHost,
-		IdleConnTimeout:        30 * time.Second,
+		IdleConnTimeout:        idleConnTimeout,
 		MaxResponseHeaderBytes: int64(f.o.MaxHeaderBytes),
 		// What an origin may send ahead of what we read is our memory. The
 		// default is 4 MiB for each stream.
@@ -324,7 +330,8 @@ func (f *Fetcher) follow(ctx context.Context, r Request, visit func(context.Cont
 	}
 	p := f.placeFor(r)
 	defer p.release()
-	if err := f.enterSite(ctx, p, to); err != nil {
+	to.place = p
+	if err := f.enterSite(ctx, p, &to); err != nil {
 		return err
 	}
 	// The clock starts with the work. Waiting for a place is not the origin's
@@ -362,7 +369,8 @@ func (f *Fetcher) follow(ctx context.Context, r Request, visit func(context.Cont
 		}
 		// A redirect to another site counts there: a hundred hosts that all lead
 		// to one victim are no way around the limit for that one.
-		if err := f.enterSite(ctx, p, to); err != nil {
+		to.place = p
+		if err := f.enterSite(ctx, p, &to); err != nil {
 			return err
 		}
 	}
@@ -387,43 +395,4 @@ func redirectedFrom(from target, err error) error {
 		e.Err = fmt.Errorf("redirected from %s: %w", from.host, e.Err)
 	}
 	return err
-}
-
-// place is what a fetch holds of the limiter: nothing, or a place of one site.
-type place struct {
-	limit *limiter
-	site  string
-	give  func()
-}
-
-func (p *place) release() {
-	if p.give != nil {
-		p.give()
-		p.give = nil
-	}
-}
-
-// enterSite waits for a place for the site of a target.
-func (f *Fetcher) enterSite(ctx context.Context, p *place, to target) error {
-	return f.enter(ctx, p, siteOf(to.host, to.addr), to.host, f.profileOf(to.host).perHost)
-}
-
-// enter waits for a place for a site, which has perSite of them (0: as usual). A
-// place of another site is given back before, so that nobody waits with something
-// in his hands.
-func (f *Fetcher) enter(ctx context.Context, p *place, site, host string, perSite int) error {
-	if p.give != nil && p.site == site {
-		return nil
-	}
-	p.release()
-	ctx, cancel := context.WithTimeoutCause(ctx, f.o.Timeout, errBusy)
-	defer cancel()
-	began := time.Now()
-	give, err := p.limit.acquire(ctx, site, perSite)
-	f.waited.Add(int64(time.Since(began)))
-	if err != nil {
-		return errorf(Busy, host, "%w", err)
-	}
-	p.site, p.give = site, give
-	return nil
 }

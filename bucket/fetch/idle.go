@@ -25,19 +25,19 @@ func (p *Place) Release() {
 // The wait has no end but that of ctx, whose cause is the error. For a URL that
 // Fetch will refuse the place is nil.
 func (f *Fetcher) Reserve(ctx context.Context, url string) (*Place, error) {
-	site, perSite := localScheme, f.usual.perHost
+	c := claim{site: localScheme, perSite: f.usual.perHost}
 	if !isLocal(url) {
 		to, err := f.target("", url, nil)
 		if err != nil {
 			return nil, nil
 		}
-		site, perSite = siteOf(to.host, to.addr), f.profileOf(to.host).perHost
+		c = f.claimOf(to)
 	}
-	give, err := f.limit.acquireIdle(ctx, site, perSite)
+	h, err := f.limit.holdIdle(ctx, c.site, c.perSite, c.groups())
 	if err != nil {
 		return nil, err
 	}
-	return &Place{place{limit: f.limit, site: site, give: give}}, nil
+	return &Place{place{limit: f.limit, claim: c, hold: h, idle: true}}, nil
 }
 
 // placeFor is the place that a request brings, or one yet to be waited for.
@@ -50,9 +50,8 @@ func (f *Fetcher) placeFor(r Request) *place {
 
 // idler is somebody who waits behind all waiters.
 type idler struct {
+	hold  // whose site is set once it has a place
 	key   string
-	limit int           // as a waiter's
-	site  *site         // once it has a place
 	elem  *list.Element // in limiter.idlers; nil: not waiting
 	ready chan struct{} // closed when it has a place
 }
@@ -60,11 +59,20 @@ type idler struct {
 // acquireIdle is acquire for a fetch that can wait. Those who wait are not
 // counted in queue, and nobody pushes them out: how many there are is the
 // caller's to bound.
-func (l *limiter) acquireIdle(ctx context.Context, key string, limit int) (release func(), err error) {
+func (l *limiter) acquireIdle(ctx context.Context, key string, limit int, groups ...string) (release func(), err error) {
+	h, err := l.holdIdle(ctx, key, limit, groups)
+	if err != nil {
+		return nil, err
+	}
+	return sync.OnceFunc(func() { l.release(h) }), nil
+}
+
+// holdIdle is acquireIdle for whoever gives the place back with release, once.
+func (l *limiter) holdIdle(ctx context.Context, key string, limit int, groups []string) (*hold, error) {
 	if limit == 0 {
 		limit = l.perSite
 	}
-	w := &idler{key: key, limit: limit, ready: make(chan struct{})}
+	w := &idler{hold: hold{limit: limit, groups: groups, idle: true}, key: key, ready: make(chan struct{})}
 	l.mu.Lock()
 	if !l.takeIdle(w) {
 		w.elem = l.idlers.PushBack(w)
@@ -83,7 +91,7 @@ func (l *limiter) acquireIdle(ctx context.Context, key string, limit int) (relea
 			return nil, context.Cause(ctx)
 		}
 	}
-	return sync.OnceFunc(func() { l.releaseIdle(w.site) }), nil
+	return &w.hold, nil
 }
 
 // takeIdle takes a place if there is one. Since dispatch has seen to it that
@@ -93,15 +101,16 @@ func (l *limiter) takeIdle(w *idler) bool {
 	if s == nil {
 		s = &site{key: w.key, waiters: list.New()}
 	}
-	if l.running >= l.total || s.running >= w.limit || l.idle >= idleShare(l.total) || s.idle >= idleShare(w.limit) {
+	h := w.hold
+	h.site = s
+	if !l.hasPlace(&h) || l.idle >= idleShare(l.total) || s.idle >= idleShare(w.limit) {
 		return false
 	}
 	l.sites[w.key] = s
-	l.running++
-	l.idle++
-	s.running++
-	s.idle++
 	w.site = s
+	l.count(&w.hold)
+	l.idle++
+	s.idle++
 	close(w.ready)
 	return true
 }
@@ -119,12 +128,4 @@ func (l *limiter) dispatchIdle() {
 			return
 		}
 	}
-}
-
-func (l *limiter) releaseIdle(s *site) {
-	l.mu.Lock()
-	l.idle--
-	s.idle--
-	l.mu.Unlock()
-	l.release(s)
 }

@@ -42,13 +42,13 @@ func TestIdleComesLast(t *testing.T) {
 		second := mustEnter(t, l, "b", "waits")
 		third := mustEnter(t, l, "c", "waits")
 		for _, c := range []struct{ gives, gets *waiter }{{first, second}, {second, third}} {
-			l.release(c.gives.site)
+			l.release(&c.gives.hold)
 			synctest.Wait()
 			if got := entered(c.gets); got != "in" || hasPlace(waits) {
 				t.Fatalf("the waiter %s, the idle one: %v", got, hasPlace(waits))
 			}
 		}
-		l.release(third.site)
+		l.release(&third.hold)
 		synctest.Wait()
 		if !hasPlace(waits) {
 			t.Fatal("nobody waits, and the idle one has no place")
@@ -58,7 +58,7 @@ func TestIdleComesLast(t *testing.T) {
 		if got := entered(fourth); got != "in" {
 			t.Errorf("an idle fetch has ended, and the waiter %s", got)
 		}
-		l.release(fourth.site)
+		l.release(&fourth.hold)
 		if l.running != 0 || l.idle != 0 || len(l.sites) != 0 || l.idlers.Len() != 0 {
 			t.Errorf("left: %d running, %d idle, %d sites, %d waiting", l.running, l.idle, len(l.sites), l.idlers.Len())
 		}

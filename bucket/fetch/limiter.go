@@ -4,26 +4,31 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 )
 
 // limiter shares places out among sites: at most total in all and perSite for
 // one, unless whoever comes brings another limit for its site, and at most queue
-// that wait.
+// that wait. Sites belong to groups, of which each has at most perGroup places: the
+// domain in which anybody may have a site, and the network of the address. Or three
+// hundred names below one domain, or of one server, would take all places.
 //
 // Places that become free go round the sites, not to the oldest waiter, so that
 // a hundred waiters of one site do not come before the one of another. When the
-// queue is full, the newcomer takes the place of the last waiter of the site
-// with the longest queue, unless that is his own: a flood pushes out itself.
+// queue is full, the newcomer takes the place of the last waiter of the site or
+// group of which most wait, unless that is its own: a flood pushes out itself.
 //
 // Memory grows with those who run or wait; a site without either is forgotten.
 type limiter struct {
-	total, perSite, queue int
+	total, perSite, perGroup, queue int
 
 	mu      sync.Mutex
 	running int
 	waiting int
+	waiters uint64 // so far
 	sites   map[string]*site
+	groups  map[string]*group
 	turns   *list.List // of *site: those with waiters, whose turn is next in front
 
 	idle   int       // running, of those that nobody waits for: see idle.go
@@ -38,25 +43,49 @@ type site struct {
 	turn    *list.Element // in turns; nil: no waiters
 }
 
+// group counts the fetches of several sites together.
+type group struct{ running, waiting int }
+
+// hold is a place, or what a place is wanted for.
+type hold struct {
+	site   *site
+	limit  int      // on the places of the site, with which this one may run
+	groups []string // the site's groups
+	idle   bool     // see idle.go
+}
+
 // waiter is somebody who has a place, or waits for one.
 type waiter struct {
-	site  *site
-	limit int           // on the places of the site, with which this one may run
-	elem  *list.Element // in site.waiters; nil: not waiting any more
-	ready chan error    // gets one value: nil for a place, errBusy when pushed out
+	hold
+	number uint64        // the later, the larger
+	elem   *list.Element // in site.waiters; nil: not waiting any more
+	ready  chan error    // gets one value: nil for a place, errBusy when pushed out
 }
 
 var errBusy = errors.New("too many fetches are waiting")
 
 func newLimiter(total, perSite, queue int) *limiter {
-	return &limiter{total: total, perSite: min(perSite, total), queue: queue, sites: map[string]*site{}, turns: list.New()}
+	return &limiter{
+		// An eighth of all for a group: the sites of a large image host are one, too.
+		total: total, perSite: min(perSite, total), perGroup: min(total, max(2*perSite, total/8)), queue: queue,
+		sites: map[string]*site{}, groups: map[string]*group{}, turns: list.New(),
+	}
 }
 
 // acquire waits for a place for a fetch from key, of which then at most limit run
 // (0: perSite), and ends with ctx. It returns errBusy where there is not even a
 // place to wait. The place is given back with release.
-func (l *limiter) acquire(ctx context.Context, key string, limit int) (release func(), err error) {
-	w, err := l.enter(key, limit)
+func (l *limiter) acquire(ctx context.Context, key string, limit int, groups ...string) (release func(), err error) {
+	h, err := l.hold(ctx, key, limit, groups)
+	if err != nil {
+		return nil, err
+	}
+	return sync.OnceFunc(func() { l.release(h) }), nil
+}
+
+// hold is acquire for whoever gives the place back with release, once.
+func (l *limiter) hold(ctx context.Context, key string, limit int, groups []string) (*hold, error) {
+	w, err := l.enter(key, limit, groups...)
 	if err != nil {
 		return nil, err
 	}
@@ -69,11 +98,11 @@ func (l *limiter) acquire(ctx context.Context, key string, limit int) (release f
 	if err != nil {
 		return nil, err
 	}
-	return sync.OnceFunc(func() { l.release(w.site) }), nil
+	return &w.hold, nil
 }
 
 // enter takes a place, or one in the queue.
-func (l *limiter) enter(key string, limit int) (*waiter, error) {
+func (l *limiter) enter(key string, limit int, groups ...string) (*waiter, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.sites[key]
@@ -83,41 +112,120 @@ func (l *limiter) enter(key string, limit int) (*waiter, error) {
 	if limit == 0 {
 		limit = l.perSite
 	}
-	w := &waiter{site: s, limit: limit, ready: make(chan error, 1)}
+	l.waiters++
+	w := &waiter{hold: hold{site: s, limit: limit, groups: groups}, number: l.waiters, ready: make(chan error, 1)}
 	// Nobody of this site waits while there is a place for it: dispatch sees to
 	// that. Only one with a lower limit may, and is not overtaken either.
-	if l.running < l.total && s.running < limit && s.waiters.Len() == 0 {
+	if s.waiters.Len() == 0 && l.hasPlace(&w.hold) {
 		l.sites[key] = s
 		l.take(w)
 		return w, nil
 	}
-	if l.waiting >= l.queue && !l.pushOut(s.waiters.Len()+1) {
-		return nil, errBusy
+	if l.waiting >= l.queue {
+		own := s.waiters.Len()
+		for _, key := range groups {
+			if g := l.groups[key]; g != nil {
+				own = max(own, g.waiting)
+			}
+		}
+		if !l.pushOut(own + 1) {
+			return nil, errBusy
+		}
 	}
 	l.sites[key] = s
 	w.elem = s.waiters.PushBack(w)
 	l.waiting++
+	for _, key := range groups {
+		l.group(key).waiting++
+	}
 	if s.turn == nil {
 		s.turn = l.turns.PushBack(s)
 	}
 	return w, nil
 }
 
-// pushOut removes the newest waiter of the site with the longest queue, if that
-// queue is longer than n.
-func (l *limiter) pushOut(n int) bool {
-	var longest *site
-	for e := l.turns.Front(); e != nil; e = e.Next() {
-		if s := e.Value.(*site); longest == nil || s.waiters.Len() > longest.waiters.Len() {
-			longest = s
-		}
+// group returns one that is in use from now on.
+func (l *limiter) group(key string) *group {
+	g := l.groups[key]
+	if g == nil {
+		g = &group{}
+		l.groups[key] = g
 	}
-	if longest == nil || longest.waiters.Len() <= n {
+	return g
+}
+
+// hasPlace tells whether there is a place for h, if nobody is before it.
+func (l *limiter) hasPlace(h *hold) bool {
+	if l.running >= l.total || h.site.running >= h.limit {
 		return false
 	}
-	w := longest.waiters.Back().Value.(*waiter)
-	l.unqueue(w)
-	w.ready <- errBusy
+	for _, key := range h.groups {
+		if !l.groupHasPlace(key, h) {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *limiter) groupHasPlace(key string, h *hold) bool {
+	g := l.groups[key]
+	return g == nil || g.running < max(l.perGroup, h.limit)
+}
+
+// move puts a place into another group, instead of the one from, if it is in that,
+// and if there is a place in the other.
+func (l *limiter) move(h *hold, from, to string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if from == to || slices.Contains(h.groups, to) {
+		return true
+	}
+	if to != "" && !l.groupHasPlace(to, h) {
+		return false
+	}
+	groups := slices.DeleteFunc(slices.Clone(h.groups), func(key string) bool { return key == from })
+	if len(groups) < len(h.groups) {
+		l.groups[from].running--
+		l.forgetGroup(from)
+	}
+	if to != "" {
+		groups = append(groups, to)
+		l.group(to).running++
+	}
+	h.groups = groups
+	l.dispatch()
+	return true
+}
+
+// pushOut removes the newest waiter of the site or group of which most wait, if they
+// are more than n.
+func (l *limiter) pushOut(n int) bool {
+	most := n
+	var of func(w *waiter) bool
+	for e := l.turns.Front(); e != nil; e = e.Next() {
+		if s := e.Value.(*site); s.waiters.Len() > most {
+			most, of = s.waiters.Len(), func(w *waiter) bool { return w.site == s }
+		}
+	}
+	for key, g := range l.groups {
+		if g.waiting > most {
+			most, of = g.waiting, func(w *waiter) bool { return slices.Contains(w.groups, key) }
+		}
+	}
+	if of == nil {
+		return false
+	}
+	var newest *waiter
+	for e := l.turns.Front(); e != nil; e = e.Next() {
+		for v := e.Value.(*site).waiters.Back(); v != nil; v = v.Prev() {
+			if w := v.Value.(*waiter); of(w) && (newest == nil || w.number > newest.number) {
+				newest = w
+				break
+			}
+		}
+	}
+	l.unqueue(newest)
+	newest.ready <- errBusy
 	return true
 }
 
@@ -132,16 +240,24 @@ func (l *limiter) leave(w *waiter) {
 	}
 	l.mu.Unlock()
 	if err := <-w.ready; err == nil {
-		l.release(w.site)
+		l.release(&w.hold)
 	}
 }
 
-func (l *limiter) release(s *site) {
+func (l *limiter) release(h *hold) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if h.idle {
+		l.idle--
+		h.site.idle--
+	}
 	l.running--
-	s.running--
-	l.forget(s)
+	h.site.running--
+	for _, key := range h.groups {
+		l.groups[key].running--
+		l.forgetGroup(key)
+	}
+	l.forget(h.site)
 	l.dispatch()
 }
 
@@ -159,7 +275,7 @@ func (l *limiter) next() bool {
 	for e := l.turns.Front(); e != nil; e = e.Next() {
 		s := e.Value.(*site)
 		w := s.waiters.Front().Value.(*waiter)
-		if s.running >= w.limit {
+		if !l.hasPlace(&w.hold) {
 			continue
 		}
 		l.turns.MoveToBack(e)
@@ -171,9 +287,16 @@ func (l *limiter) next() bool {
 }
 
 func (l *limiter) take(w *waiter) {
-	l.running++
-	w.site.running++
+	l.count(&w.hold)
 	w.ready <- nil
+}
+
+func (l *limiter) count(h *hold) {
+	l.running++
+	h.site.running++
+	for _, key := range h.groups {
+		l.group(key).running++
+	}
 }
 
 func (l *limiter) unqueue(w *waiter) {
@@ -181,6 +304,10 @@ func (l *limiter) unqueue(w *waiter) {
 	s.waiters.Remove(w.elem)
 	w.elem = nil
 	l.waiting--
+	for _, key := range w.groups {
+		l.groups[key].waiting--
+		l.forgetGroup(key)
+	}
 	if s.waiters.Len() == 0 {
 		l.turns.Remove(s.turn)
 		s.turn = nil
@@ -191,5 +318,11 @@ func (l *limiter) unqueue(w *waiter) {
 func (l *limiter) forget(s *site) {
 	if s.running == 0 && s.waiters.Len() == 0 {
 		delete(l.sites, s.key)
+	}
+}
+
+func (l *limiter) forgetGroup(key string) {
+	if g := l.groups[key]; g.running == 0 && g.waiting == 0 {
+		delete(l.groups, key)
 	}
 }

@@ -42,7 +42,7 @@ func TestLimitInAll(t *testing.T) {
 	mustEnter(t, l, "b", "in")
 	c := mustEnter(t, l, "c", "waits")
 	mustEnter(t, l, "d", "busy")
-	l.release(a.site)
+	l.release(&a.hold)
 	if got := entered(c); got != "in" {
 		t.Errorf("a place became free, but the waiter %s", got)
 	}
@@ -57,11 +57,11 @@ func TestLimitPerSite(t *testing.T) {
 	third := mustEnter(t, l, "a", "waits")
 	fourth := mustEnter(t, l, "a", "waits")
 	b := mustEnter(t, l, "b", "in") // is not held up by the others
-	l.release(b.site)
+	l.release(&b.hold)
 	if got := entered(third); got != "waits" {
 		t.Errorf("another site's place went over the site's limit: %s", got)
 	}
-	l.release(first.site)
+	l.release(&first.hold)
 	if got := entered(third); got != "in" {
 		t.Errorf("the oldest waiter %s", got)
 	}
@@ -93,16 +93,16 @@ func TestOwnLimit(t *testing.T) {
 	}
 	third := enter(l, 3, "in")
 	enter(l, 3, "waits")
-	l.release(third.site)
+	l.release(&third.hold)
 
 	l = newLimiter(10, 3, 10)
 	first, second := enter(l, 0, "in"), enter(l, 0, "in")
 	low, high := enter(l, 1, "waits"), enter(l, 0, "waits")
-	l.release(first.site)
+	l.release(&first.hold)
 	if got := entered(low) + " " + entered(high); got != "waits waits" {
 		t.Errorf("at one running: %s", got)
 	}
-	l.release(second.site)
+	l.release(&second.hold)
 	if got := entered(low) + " " + entered(high); got != "in in" {
 		t.Errorf("at none running: %s", got)
 	}
@@ -126,7 +126,7 @@ func TestTurns(t *testing.T) {
 		waiting[key] = append(waiting[key], mustEnter(t, l, key, "waits"))
 	}
 	for i, want := range []string{"flood", "small", "other", "flood", "flood", "flood"} {
-		l.release(running.site)
+		l.release(&running.hold)
 		running = nil
 		for key, ws := range waiting {
 			if len(ws) > 0 && entered(ws[0]) == "in" {
@@ -182,7 +182,7 @@ func TestWaitingEndsWithContext(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 	mustEnter(t, l, "a", "waits") // the place in the queue was given back
-	l.release(running.site)
+	l.release(&running.hold)
 }
 
 // TestPlaceComesAsTheWaiterLeaves: a place that is given in the moment in which the
@@ -194,7 +194,7 @@ func TestPlaceComesAsTheWaiterLeaves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.release(running.site) // w is in, but has not noticed
+	l.release(&running.hold) // w is in, but has not noticed
 	l.leave(w)
 	mustEnter(t, l, "c", "in")
 
@@ -211,7 +211,7 @@ func TestPlaceComesAsTheWaiterLeaves(t *testing.T) {
 	if l.running != 1 || l.waiting != 2 {
 		t.Errorf("%d running, %d waiting", l.running, l.waiting)
 	}
-	l.release(running.site)
+	l.release(&running.hold)
 }
 
 func TestReleaseTwiceGivesOnePlace(t *testing.T) {

@@ -37,7 +37,7 @@ func (f *Fetcher) fetchLocal(ctx context.Context, r Request, dst io.Writer) (Res
 	}
 	p := f.placeFor(r)
 	defer p.release()
-	if err := f.enter(ctx, p, localScheme, "", f.usual.perHost); err != nil {
+	if err := f.enterLocal(ctx, p); err != nil {
 		return Result{}, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, f.o.Timeout, errTimeout)
@@ -53,6 +53,13 @@ func (f *Fetcher) fetchLocal(ctx context.Context, r Request, dst io.Writer) (Res
 		return Result{}, err
 	}
 	return Result{Info: info, Bytes: n, FinalURL: (&url.URL{Scheme: "local", Path: "/" + name}).String()}, nil
+}
+
+func (f *Fetcher) enterLocal(ctx context.Context, p *place) error {
+	if p.hold != nil {
+		return nil
+	}
+	return f.enter(ctx, p, claim{site: localScheme, perSite: f.usual.perHost}, "")
 }
 
 // localName returns the path of a local URL below the root. There is one way to

@@ -19,8 +19,9 @@ import (
 func (f *Fetcher) visit(ctx context.Context, to target, r Request, dst io.Writer) (res Result, location string, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	impatience := time.AfterFunc(f.o.HeaderTimeout, func() { cancel(errHeaderTimeout) })
+	impatience := time.AfterFunc(f.o.HeaderTimeout-to.spent, func() { cancel(errHeaderTimeout) })
 	defer impatience.Stop()
+	ctx = f.watch(ctx, to.place, func() { cancel(errNetworkBusy) })
 
 	resp, err := f.send(ctx, to, http.MethodGet, r.Limits.Formats, "")
 	if err != nil {
@@ -40,10 +41,14 @@ func (f *Fetcher) visit(ctx context.Context, to target, r Request, dst io.Writer
 	}
 	a := answer{host: to.host, status: resp.StatusCode, length: resp.ContentLength, body: resp.Body, challenge: challenged(resp)}
 	a.unframed = resp.ProtoMajor < 2 && resp.ContentLength < 0 && len(resp.TransferEncoding) == 0
+	pace := newPace(a.body, f.pace(), func() { cancel(errTooSlow) })
+	defer pace.stop()
+	a.body = pace
 	info, n, err := a.receive(ctx, r, dst)
 	if err != nil {
 		return Result{}, "", err
 	}
+	to.place.seen(&f.networks, to.host)
 	if f.removed.isDigest(r.Digest) {
 		return Result{}, "", a.errorf(Gone, "its bytes are those of a picture that says that it was removed")
 	}
@@ -65,7 +70,7 @@ func (f *Fetcher) send(ctx context.Context, to target, method string, formats []
 			// thousand times the bytes that it seems to.
 			"Accept-Encoding": {"identity"},
 		},
-	}).WithContext(context.WithValue(ctx, fetchKey{}, ctx))
+	}).WithContext(context.WithValue(context.WithValue(ctx, targetKey{}, to), fetchKey{}, ctx))
 	if p.referer != "" {
 		req.Header.Set("Referer", p.referer)
 	}
@@ -80,10 +85,12 @@ func (f *Fetcher) send(ctx context.Context, to target, method string, formats []
 	if p.plain == nil || to.url.Scheme != "http" {
 		return p.direct.RoundTrip(req)
 	}
-	// Nothing of ours is going to connect to these addresses, the proxy is. This
-	// is all that can be done for a plain http URL, see the package's doc.
-	if _, err := p.dialer.resolve(ctx, to.host, to.addr); err != nil {
-		return nil, err
+	// Nothing of ours is going to connect to this address, the proxy is. This is all
+	// that can be done for a plain http URL, see the package's doc.
+	if len(to.addrs) == 0 {
+		if _, err := p.dialer.resolve(ctx, to.host, to.addr); err != nil {
+			return nil, err
+		}
 	}
 	return p.plain.RoundTrip(req)
 }
@@ -104,6 +111,9 @@ func accept(formats []probe.Format) string {
 
 // sendError says what class an error before the end of the header is of.
 func sendError(ctx context.Context, host string, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, errNetworkBusy) {
+		return errorf(Busy, host, "%w", cause)
+	}
 	if ctx.Err() != nil {
 		// Which includes a name server and an address that did not answer.
 		return errorf(Timeout, host, "%w", context.Cause(ctx))

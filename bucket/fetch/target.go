@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"imgkeep/bucket/imageurl"
 )
@@ -15,6 +16,10 @@ type target struct {
 	url   *url.URL     // the same
 	host  string       // without port and brackets
 	addr  netip.Addr   // valid if host is an address
+
+	place *place        // of the fetch
+	addrs []netip.Addr  // that host has; nil: not looked up yet
+	spent time.Duration // on that, of the time for the header
 }
 
 // target judges a URL: the first one and each one that a redirect leads to. raw
