@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // What Verify says of a link that is not good.
@@ -25,11 +27,14 @@ var (
 var (
 	ErrNoSecret   = errors.New("no secret is set, so no link can be signed or checked")
 	ErrWeakSecret = errors.New("weak secret")
+	ErrBadSecret  = errors.New("not a secret: want one line of text; `openssl rand -base64 32` makes a good one")
 )
 
 const (
 	// MinSecret is the shortest secret that New accepts, in bytes.
 	MinSecret = 16
+	// MaxSecret is the longest secret that New accepts, in bytes.
+	MaxSecret = 4096
 	// MaxWeeks is the longest life that a link can have, in weeks.
 	MaxWeeks = 52
 
@@ -44,7 +49,8 @@ var wellKnown = []string{"changeme", "change-me", "secret", "password", "example
 
 // Options say what New builds.
 type Options struct {
-	// Secrets are the keys: the first signs, all verify. At least one.
+	// Secrets are the keys: the first signs, all verify. At least one. Each is
+	// read by [ParseSecret].
 	Secrets []string
 	// Weeks is how many weeks a link lives, its own counted. 0 means 2.
 	Weeks int
@@ -66,8 +72,29 @@ type Signer struct {
 	keys       atomic.Pointer[keyring]
 }
 
-// New returns a Signer, or an error that wraps ErrNoSecret or ErrWeakSecret or
-// says which option is wrong.
+// ParseSecret takes a secret out of the text of a file, a variable or a setting.
+// One line end (LF or CRLF) at its end is dropped, as editors and shells add it;
+// all else counts, spaces too. What is left is one line of UTF-8 of at most
+// MaxSecret bytes, without control characters. The error is ErrNoSecret where
+// nothing is left, and wraps ErrBadSecret otherwise. No error holds any of the
+// text.
+func ParseSecret(text string) (string, error) {
+	secret := strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+	switch {
+	case secret == "":
+		return "", ErrNoSecret
+	case len(secret) > MaxSecret:
+		return "", fmt.Errorf("it has more than %d bytes: %w", MaxSecret, ErrBadSecret)
+	case !utf8.ValidString(secret):
+		return "", fmt.Errorf("it is not UTF-8: %w", ErrBadSecret)
+	case strings.ContainsFunc(secret, unicode.IsControl):
+		return "", fmt.Errorf("it holds a line end or another control character: %w", ErrBadSecret)
+	}
+	return secret, nil
+}
+
+// New returns a Signer, or an error that wraps ErrNoSecret, ErrBadSecret or
+// ErrWeakSecret or says which option is wrong.
 func New(o Options) (*Signer, error) {
 	if o.Weeks == 0 {
 		o.Weeks = 2
@@ -84,16 +111,22 @@ func New(o Options) (*Signer, error) {
 	if len(o.Secrets) == 0 {
 		return nil, ErrNoSecret
 	}
-	for i, s := range o.Secrets {
-		if s == "" {
-			return nil, fmt.Errorf("secret %d of %d is empty: %w", i+1, len(o.Secrets), ErrNoSecret)
+	secrets := make([]string, len(o.Secrets))
+	for i, text := range o.Secrets {
+		s, err := ParseSecret(text)
+		if errors.Is(err, ErrNoSecret) {
+			return nil, fmt.Errorf("secret %d of %d is empty: %w", i+1, len(o.Secrets), err)
 		}
+		if err != nil {
+			return nil, fmt.Errorf("secret %d of %d: %w", i+1, len(o.Secrets), err)
+		}
+		secrets[i] = s
 		if why := weakness(s); why != "" && !o.AllowWeak {
 			return nil, fmt.Errorf("secret %d of %d %s: %w", i+1, len(o.Secrets), why, ErrWeakSecret)
 		}
 	}
 	return &Signer{
-		secrets:    slices.Clone(o.Secrets),
+		secrets:    secrets,
 		weeks:      o.Weeks,
 		location:   o.Location,
 		bucketless: o.Bucketless,

@@ -114,7 +114,7 @@ var rules = map[string]rule{
 	"sign":              {},
 	// Files for other programs; tests try them.
 	"contrib/clients": {
-		tests: []string{"sign"},
+		tests: []string{"resize", "sign"},
 	},
 	"contrib/debian": {},
 	"contrib/systemd": {

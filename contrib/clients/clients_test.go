@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"imgkeep/resize"
 	"imgkeep/sign"
 )
 
@@ -38,13 +39,35 @@ type vector struct {
 	Link       string `json:"link"`
 }
 
+// secretCase is the text of a secret file, or of a setting, and the link that the
+// secret in it signs; none where the text is refused.
+type secretCase struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
+	Link string `json:"link"` // at the time of the first vector, of its URL
+}
+
+// linkCase is what a program is asked to sign, and whether it must refuse.
+type linkCase struct {
+	Name    string `json:"name"`
+	Bucket  string `json:"bucket"`
+	Size    string `json:"size"`
+	URL     string `json:"url"`
+	Proxy   bool   `json:"proxy"`
+	Refused bool   `json:"refused"`
+}
+
 type file struct {
-	About   string   `json:"about"`
-	Vectors []vector `json:"vectors"`
+	About   string       `json:"about"`
+	Vectors []vector     `json:"vectors"`
+	Secrets []secretCase `json:"secrets"`
+	Links   []linkCase   `json:"links"`
 }
 
 const about = "Links that every program which signs for imgkeep must make. week is what follows the secret in the key. " +
-	"bucketless is an older scheme, which new programs need not know."
+	"bucketless is an older scheme, which new programs need not know. The vectors' secrets are taken even where they are weak. " +
+	"secrets: what a secret file may hold, and the link of the first vector's URL at its time; none: refused. " +
+	"links: what must be refused and what must not."
 
 // long is a secret as one should be.
 const long = "vFmUz2b1w0Gk4y3n5c7p9s8r6t2x1q0L"
@@ -123,7 +146,72 @@ func wanted() []vector {
 	return all
 }
 
-func read(t *testing.T) []vector {
+// secretCases are texts of secrets without their links; those that are to be
+// refused are in the second list.
+func secretCases() (good, bad []secretCase) {
+	return []secretCase{
+			{Name: "one line", Text: long + "\n"},
+			{Name: "no line end", Text: long},
+			{Name: "a line end of Windows", Text: long + "\r\n"},
+			{Name: "a line end of the old Macintosh", Text: long + "\r"},
+			{Name: "spaces count", Text: "  " + long + " \n"},
+			{Name: "a no-break space counts", Text: long + "\u00a0"},
+			{Name: "a byte-order mark counts", Text: "\ufeff" + long},
+			{Name: "not ASCII", Text: "Übergrößenträger\n"},
+			{Name: "16 bytes", Text: "abcdefghijklmnop"},
+			{Name: "16 bytes that are 8 characters", Text: "äöüßÄÖÜ÷"},
+			{Name: "one character of several bytes", Text: strings.Repeat("ä", 8)},
+			{Name: "4096 bytes", Text: long + strings.Repeat("s", 4096-len(long)) + "\n"},
+		}, []secretCase{
+			{Name: "empty"},
+			{Name: "an empty line", Text: "\n"},
+			{Name: "an empty line of Windows", Text: "\r\n"},
+			{Name: "an empty line more", Text: long + "\n\n"},
+			{Name: "an empty line first", Text: "\n" + long},
+			{Name: "two secrets", Text: long + "\n" + long + "\n"},
+			{Name: "a tab", Text: long + "\t"},
+			{Name: "a NUL", Text: long + "\x00"},
+			{Name: "DEL", Text: long + "\x7f"},
+			{Name: "a control character that is not ASCII", Text: long + "\u0085"},
+			{Name: "15 bytes", Text: "abcdefghijklmno\n"},
+			{Name: "short and well known", Text: "changeme\n"},
+			{Name: "well known", Text: "1234567890123456\n"},
+			{Name: "well known, in capitals", Text: "0123456789ABCDEF"},
+			{Name: "well known, with spaces", Text: "   changeme         \n"},
+			{Name: "well known, with a space that is not ASCII", Text: "\u2003\u2003\u00a0changeme\u3000"},
+			{Name: "one character", Text: strings.Repeat("x", 40)},
+			{Name: "4097 bytes", Text: long + strings.Repeat("s", 4097-len(long))},
+		}
+}
+
+// linkCases are links without whether they are refused, which the server says.
+func linkCases() []linkCase {
+	fits := "https://" + strings.Repeat("u", (4096-len("/i/full/0123456789abcdef/"))*3/4-len("https://"))
+	var all []linkCase
+	for _, size := range []string{
+		"full", "info", "250x250", "150x", "x200", "99999x99999", "avatar", "a", "xx", "x-2", "big_2", strings.Repeat("a", 23),
+		"", "Full", "full ", " full", "full\n", "x", "0x", "x0", "01x5", "5x01", "100000x", "x100000", "250X250", "250", "-1x5", "+1x5",
+		"1x2x3", "1a", "_a", "-a", strings.Repeat("a", 24), "a/b", "../i", "a%20", "a.b", "ä", "15٠x",
+	} {
+		all = append(all, linkCase{Name: fmt.Sprintf("size %q", size), Bucket: "i", Size: size, URL: url})
+	}
+	for _, bucket := range []string{"f", "0", "avatars234567890", "", "I", "a-b", "a_b", "avatars2345678901", "a/b", "i\n", "ä"} {
+		all = append(all, linkCase{Name: fmt.Sprintf("bucket %q", bucket), Bucket: bucket, Size: "full", URL: url})
+	}
+	for _, u := range []string{"x", " ", "a\tb\r\nc", "", "a\x00", "\x1f", "\x7f", "a\x0b", "ä\u0085", fits, fits + "u"} {
+		all = append(all, linkCase{Name: fmt.Sprintf("URL %.20q of %d bytes", u, len(u)), Bucket: "i", Size: "full", URL: u})
+	}
+	for _, size := range []string{"full", "info", "150x", "avatar"} {
+		all = append(all, linkCase{Name: "not to be stored, size " + size, Bucket: "i", Size: size, URL: url, Proxy: true})
+	}
+	all = append(all, linkCase{Name: "too long with its extension", Bucket: "i", Size: "full", URL: fits, Proxy: true})
+	for i, c := range all {
+		all[i].Refused = sign.Check(c.Bucket, c.Size, c.URL, c.Proxy) != nil
+	}
+	return all
+}
+
+func readFile(t *testing.T) file {
 	t.Helper()
 	text, err := os.ReadFile("vectors.json")
 	if err != nil {
@@ -133,7 +221,49 @@ func read(t *testing.T) []vector {
 	if err := json.Unmarshal(text, &f); err != nil {
 		t.Fatal(err)
 	}
-	return f.Vectors
+	return f
+}
+
+func read(t *testing.T) []vector {
+	t.Helper()
+	return readFile(t).Vectors
+}
+
+// What package sign makes of the texts of secrets and of odd links is what the
+// file says, and what the server knows of sizes is what package sign knows.
+func TestGoRefuses(t *testing.T) {
+	f := readFile(t)
+	good, bad := secretCases()
+	for i, c := range good {
+		s, err := sign.New(sign.Options{Secrets: []string{c.Text}})
+		if err != nil {
+			t.Errorf("%s: %v", c.Name, err)
+			continue
+		}
+		good[i].Link = s.Sign("i", "full", url, false, time.Unix(f.Vectors[0].Time, 0)).String()
+	}
+	for _, c := range bad {
+		if _, err := sign.New(sign.Options{Secrets: []string{c.Text}}); err == nil {
+			t.Errorf("%s: accepted", c.Name)
+		}
+	}
+	if !slices.Equal(f.Secrets, append(good, bad...)) {
+		t.Error("vectors.json has other secrets; -update writes it anew")
+	}
+	links := linkCases()
+	if !slices.Equal(f.Links, links) {
+		t.Error("vectors.json has other links; -update writes it anew")
+	}
+	for _, c := range links {
+		_, sizeErr := resize.ParseSize(c.Size)
+		known := c.Size == "full" || c.Size == "info" || sizeErr == nil || resize.CheckPresetName(c.Size) == nil
+		if !known && !c.Refused {
+			t.Errorf("%s: no server knows the size", c.Name)
+		}
+		if strings.HasPrefix(c.Name, "size ") && known && c.Refused {
+			t.Errorf("%s: it is a size", c.Name)
+		}
+	}
 }
 
 // signed is the link of a vector by package sign.
@@ -165,7 +295,11 @@ func TestGo(t *testing.T) {
 		enc := json.NewEncoder(f)
 		enc.SetEscapeHTML(false)
 		enc.SetIndent("", "  ")
-		if err := enc.Encode(file{about, all}); err != nil {
+		good, bad := secretCases()
+		for i, c := range good {
+			good[i].Link = signed(t, vector{Secret: c.Text, Time: all[0].Time, Bucket: "i", Size: "full", URL: url})
+		}
+		if err := enc.Encode(file{about, all, append(good, bad...), linkCases()}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -224,8 +358,9 @@ func TestVectors(t *testing.T) {
 
 // Each library runs its own test, in its own language, over all vectors.
 func TestLibraries(t *testing.T) {
-	made := 0
-	for _, v := range read(t) {
+	f := readFile(t)
+	made := len(f.Secrets) + len(f.Links)
+	for _, v := range f.Vectors {
 		if !v.Bucketless {
 			made++
 		}
@@ -259,7 +394,7 @@ func TestLibraries(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v: %v\n%s", command, err, out)
 			}
-			if want := fmt.Sprintf("%d vectors\n", made); !strings.HasSuffix(string(out), want) {
+			if want := fmt.Sprintf("%d cases\n", made); !strings.HasSuffix(string(out), want) {
 				t.Errorf("it says %q, want %q", out, want)
 			}
 		})

@@ -1,3 +1,6 @@
+// Secrets that stand in examples.
+const wellKnown = ["changeme", "change-me", "secret", "password", "example", "imgkeep", "0123456789abcdef", "1234567890123456"];
+
 /**
  * Signs links to images that imgkeep serves. Node 18 or later, Deno, Bun, workers
  * and browsers; no dependencies. It uses WebCrypto, hence the promises.
@@ -16,16 +19,25 @@ export class Signer {
 
   /**
    * @param {string} base what stands before a link, as "https://img.example.net", or ""
-   * @param {string} secret the one that the server has too
-   * @param {{bucket?: string}} [options] bucket of links that name no other: "i"
+   * @param {string} secret the one that the server has too, or all that its file
+   *   holds: one line end at the end does not count, spaces do
+   * @param {{bucket?: string, allowWeakSecret?: boolean}} [options] bucket of links
+   *   that name no other: "i"; accept a secret that is short or well known, for tests
+   * @throws {TypeError} where the server would refuse the secret, or the base is none
    */
-  constructor(base, secret, { bucket = "i" } = {}) {
-    if (typeof secret !== "string" || secret === "") {
-      throw new TypeError("imgkeep: the secret is empty");
+  constructor(base, secret, { bucket = "i", allowWeakSecret = false, ...unknown } = {}) {
+    noneOf(unknown);
+    if (!/^(?:(?:https?:)?\/\/[a-z0-9._:[\]-]+)?(?:\/[a-z0-9._~%-]*)*$/i.test(base)) {
+      throw new TypeError(`imgkeep: base "${base}": want one as https://img.example.net, or none`);
     }
     this.#base = base.replace(/\/+$/, "");
-    this.#secret = secret;
+    this.#secret = parseSecret(secret, allowWeakSecret);
     this.#bucket = bucket;
+  }
+
+  /** What stands before links, without a slash at its end. */
+  get base() {
+    return this.#base;
   }
 
   /**
@@ -36,17 +48,21 @@ export class Signer {
    *   size: full, info, or height x width as in 250x250, 150x, x200; proxy: serve
    *   the image and do not store it, with size full; at: unix time of signing, in
    *   seconds, now if absent
-   * @returns {Promise<string>}
+   * @returns {Promise<string>} rejected with a TypeError where every server would
+   *   refuse the link
    */
-  async link(url, { size = "full", bucket = this.#bucket, proxy = false, at = Date.now() / 1000 } = {}) {
-    if (proxy && size !== "full") {
-      throw new TypeError("imgkeep: what is not stored has the size full only");
-    }
+  async link(url, { size = "full", bucket = this.#bucket, proxy = false, at = Date.now() / 1000, ...unknown } = {}) {
+    noneOf(unknown);
+    check(url, size, bucket, proxy);
     const bytes = new TextEncoder();
     const ext = base64url(bytes.encode(url)) + (proxy ? "/proxy" : "");
     const crypto = await webcrypto();
     const mac = await crypto.subtle.sign("HMAC", await this.#key(crypto, isoWeek(at)), bytes.encode(`${bucket}/${ext}`));
-    return `${this.#base}/${bucket}/${size}/${base64url(new Uint8Array(mac, 0, 12))}/${ext}`;
+    const path = `/${bucket}/${size}/${base64url(new Uint8Array(mac, 0, 12))}/${ext}`;
+    if (path.length > 4096) {
+      throw new TypeError("imgkeep: the URL is too long: a link has at most 4096 bytes");
+    }
+    return this.#base + path;
   }
 
   #key(crypto, week) {
@@ -60,6 +76,62 @@ export class Signer {
       this.#keys.set(week, key);
     }
     return key;
+  }
+}
+
+/** The secret in a text: what the server makes of the same text. No error shows it. */
+function parseSecret(text, allowWeak) {
+  const secret = typeof text === "string" ? text.replace(/(?:\r?\n|\r)$/, "") : "";
+  const bytes = new TextEncoder().encode(secret).length;
+  let why = "";
+  if (secret === "") {
+    why = "the secret is empty";
+  } else if (bytes > 4096) {
+    why = "the secret has more than 4096 bytes";
+  } else if (/[\ud800-\udfff]/u.test(secret)) {
+    why = "the secret has no UTF-8";
+  } else if (/[\x00-\x1f\x7f-\x9f]/.test(secret)) {
+    why = "the secret is not one line of text";
+  } else if (allowWeak) {
+    // as it is
+  } else if (bytes < 16) {
+    why = `weak secret: it has ${bytes} bytes, fewer than 16`;
+  } else if (wellKnown.includes(secret.trim().toLowerCase())) {
+    why = "weak secret: it is a well-known one";
+  } else if (/^([\x00-\x7f])\1*$/.test(secret)) {
+    why = "weak secret: it repeats one character";
+  }
+  if (why) {
+    throw new TypeError(`imgkeep: ${why}; \`openssl rand -base64 32\` makes a good one`);
+  }
+  return secret;
+}
+
+/** Refuses what no server would serve, whatever its configuration. */
+function check(url, size, bucket, proxy) {
+  let why = "";
+  if (!/^[a-z0-9]{1,16}$/.test(bucket)) {
+    why = `bucket "${bucket}": want 1 to 16 of a-z and 0-9`;
+  } else if (
+    !/^(?:[1-9][0-9]{0,4}x(?:[1-9][0-9]{0,4})?|x[1-9][0-9]{0,4})$/.test(size) &&
+    !/^(?![0-9]*x[0-9]*$)[a-z][a-z0-9_-]{0,22}$/.test(size) // a preset; full and info have its form
+  ) {
+    why = `size "${size}": want full, info, height x width as in 250x250, 150x, x200, or the name of a preset`;
+  } else if (proxy && size !== "full") {
+    why = "what is not stored has the size full only";
+  } else if (typeof url !== "string" || url === "") {
+    why = "the URL is empty";
+  } else if (/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/.test(url)) {
+    why = "the URL holds a control character";
+  }
+  if (why) {
+    throw new TypeError(`imgkeep: ${why}`);
+  }
+}
+
+function noneOf(unknown) {
+  for (const name of Object.keys(unknown)) {
+    throw new TypeError(`imgkeep: unknown option ${name}`);
   }
 }
 

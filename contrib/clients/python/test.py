@@ -11,25 +11,48 @@ time.tzset()
 
 import imgkeep  # noqa: E402
 
-VECTORS = json.load(open(sys.argv.pop(1), encoding="utf-8"))["vectors"]
-MADE = [v for v in VECTORS if not v["bucketless"]]  # no client makes the older scheme
+with open(sys.argv.pop(1), encoding="utf-8") as file:
+    FILE = json.load(file)
+MADE = [v for v in FILE["vectors"] if not v["bucketless"]]  # no client makes the older scheme
+GOOD = "a long enough secret"
 
 
 class Test(unittest.TestCase):
     def test_vectors(self):
         for v in MADE:
             with self.subTest(v["name"]):
-                got = imgkeep.Signer("", v["secret"]).link(v["url"], v["size"], v["bucket"], v["proxy"], v["time"])
+                got = imgkeep.Signer("", v["secret"], allow_weak_secret=True).link(v["url"], v["size"], v["bucket"], v["proxy"], v["time"])
                 self.assertEqual(got, v["link"])
 
-    def test_refused(self):
-        with self.assertRaises(ValueError):
-            imgkeep.Signer("", "")
-        with self.assertRaises(ValueError):
-            imgkeep.Signer("", "s").link("https://example.com/", "150x", proxy=True)
+    def test_secrets(self):
+        first = MADE[0]
+        for c in FILE["secrets"]:
+            for text in c["text"], c["text"].encode():
+                with self.subTest(c["name"]):
+                    if c["link"]:
+                        self.assertEqual(imgkeep.Signer("", text).link(first["url"], at=first["time"]), c["link"])
+                    else:
+                        with self.assertRaises(ValueError):
+                            imgkeep.Signer("", text)
+        for text in b"a long enough secret\xff", "a long enough secret\udcff", None:
+            with self.assertRaises(ValueError):
+                imgkeep.Signer("", text)
+
+    def test_links(self):
+        signer = imgkeep.Signer("", GOOD)
+        for c in FILE["links"]:
+            with self.subTest(c["name"]):
+                if c["refused"]:
+                    with self.assertRaises(ValueError):
+                        signer.link(c["url"], c["size"], c["bucket"], c["proxy"])
+                else:
+                    signer.link(c["url"], c["size"], c["bucket"], c["proxy"])
 
     def test_base_and_bucket(self):
-        signer = imgkeep.Signer("https://img.example.net/", b"1234", bucket="f")
+        for base in "img.example.net", "https://img.example.net/?a=1", 'https://img.example.net/"', "https://img.example.net\n":
+            with self.assertRaises(ValueError):
+                imgkeep.Signer(base, GOOD)
+        signer = imgkeep.Signer("https://img.example.net/", b"1234", bucket="f", allow_weak_secret=True)
         self.assertTrue(signer.link("https://example.com/").startswith("https://img.example.net/f/full/"))
         self.assertNotIn("1234", repr(signer))
 
@@ -37,4 +60,4 @@ class Test(unittest.TestCase):
 result = unittest.main(exit=False, verbosity=0).result
 if not result.wasSuccessful():
     sys.exit(1)
-print(f"{len(MADE)} vectors")
+print(f"{len(MADE) + len(FILE['secrets']) + len(FILE['links'])} cases")

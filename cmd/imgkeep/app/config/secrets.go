@@ -1,19 +1,17 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"imgkeep/sign"
 )
 
 // maxSecret is the longest secret that a file may hold, in bytes.
-const maxSecret = 4096
+const maxSecret = sign.MaxSecret
 
 // readSecretFiles reads Sign.SecretFiles and puts the secrets after those that
 // are set. It returns warnings.
@@ -42,17 +40,16 @@ func readSecret(path string) (Secret, os.FileInfo, error) {
 	if info.Mode().IsRegular() && info.Mode().Perm()&0o002 != 0 {
 		return "", nil, fmt.Errorf("every user of this machine can change %s; run chmod o-w on it", path)
 	}
-	b = bytes.TrimSuffix(b, []byte("\n"))
-	b = bytes.TrimSuffix(b, []byte("\r"))
-	if len(b) == 0 {
-		return "", nil, fmt.Errorf("%s is empty", path)
-	}
 	// Two secrets in one file would be one wrong secret. And bytes that end in
 	// a newline by chance would sign otherwise in programs that keep it.
-	if !utf8.Valid(b) || bytes.ContainsFunc(b, unicode.IsControl) {
-		return "", nil, fmt.Errorf("%s does not hold one line of text; `openssl rand -base64 32` makes a good secret", path)
+	secret, err := sign.ParseSecret(string(b))
+	switch {
+	case errors.Is(err, sign.ErrNoSecret):
+		return "", nil, fmt.Errorf("%s is empty", path)
+	case err != nil:
+		return "", nil, fmt.Errorf("%s does not hold one line of text: %w", path, err)
 	}
-	return Secret(b), info, nil
+	return Secret(secret), info, nil
 }
 
 // isPublic tells whether every user of the machine can read a file.
