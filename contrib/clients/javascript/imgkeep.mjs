@@ -3,7 +3,7 @@ const wellKnown = ["changeme", "change-me", "secret", "password", "example", "im
 
 /**
  * Signs links to images that imgkeep serves. Node 18 or later, Deno, Bun, workers
- * and browsers; no dependencies. It uses WebCrypto, hence the promises.
+ * and browsers; no dependencies. Browsers have WebCrypto only, hence the promises.
  *
  *     const imgkeep = new Signer("https://img.example.net", secret);
  *     await imgkeep.link("https://example.com/cat.jpg", { size: "250x250" });
@@ -56,13 +56,21 @@ export class Signer {
     check(url, size, bucket, proxy);
     const bytes = new TextEncoder();
     const ext = base64url(bytes.encode(url)) + (proxy ? "/proxy" : "");
-    const crypto = await webcrypto();
-    const mac = await crypto.subtle.sign("HMAC", await this.#key(crypto, isoWeek(at)), bytes.encode(`${bucket}/${ext}`));
-    const path = `/${bucket}/${size}/${base64url(new Uint8Array(mac, 0, 12))}/${ext}`;
+    const mac = await this.#mac(isoWeek(at), `${bucket}/${ext}`);
+    const path = `/${bucket}/${size}/${base64url(new Uint8Array(mac).subarray(0, 12))}/${ext}`;
     if (path.length > 4096) {
       throw new TypeError("imgkeep: the URL is too long: a link has at most 4096 bytes");
     }
     return this.#base + path;
+  }
+
+  async #mac(week, message) {
+    const node = await nodeCrypto;
+    if (node) {
+      return node.createHmac("sha256", this.#secret + week).update(message).digest();
+    }
+    const crypto = globalThis.crypto;
+    return crypto.subtle.sign("HMAC", await this.#key(crypto, week), new TextEncoder().encode(message));
   }
 
   #key(crypto, week) {
@@ -147,6 +155,9 @@ function isoWeek(at) {
 }
 
 function base64url(bytes) {
+  if (globalThis.Buffer) {
+    return globalThis.Buffer.from(bytes).toString("base64url");
+  }
   let binary = "";
   for (const b of bytes) {
     binary += String.fromCharCode(b);
@@ -154,7 +165,5 @@ function base64url(bytes) {
   return btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
 }
 
-/** Node 18 has WebCrypto, but not as a global; a browser has it on https pages. */
-async function webcrypto() {
-  return globalThis.crypto?.subtle ? globalThis.crypto : (await import("node:crypto")).webcrypto;
-}
+/** Node's own is ten times as fast as WebCrypto for so short texts. A browser has WebCrypto on https pages. */
+const nodeCrypto = globalThis.process?.versions?.node ? import("node:crypto") : Promise.resolve(null);

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { inspect } from "node:util";
 import { Signer } from "./imgkeep.mjs";
+import { testRewriter } from "./test_rewriter.mjs";
 
 process.env.TZ = "Pacific/Auckland"; // of the site: links do not depend on it
 
@@ -45,5 +46,7 @@ for (const base of ["img.example.net", "https://img.example.net/?a=1", 'https://
 const other = new Signer("https://img.example.net/", "1234", { bucket: "f", allowWeakSecret: true });
 assert.match(await other.link("https://example.com/"), /^https:\/\/img\.example\.net\/f\/full\//);
 assert.doesNotMatch(inspect(other, { showHidden: true }) + JSON.stringify(other), /1234/);
+
+await testRewriter();
 
 console.log(`${made.length + secrets.length + links.length} cases`);
