@@ -51,7 +51,10 @@ const breakout = new Set(
     "ruby s small span strong strike sub sup table tt u ul var"
   ).split(" "),
 );
-const integration = new Set(["foreignobject", "desc", "title", "mi", "mo", "mn", "ms", "mtext", "annotation-xml"]);
+const integration = new Set([
+  ...["svg foreignobject", "svg desc", "svg title"],
+  ...["math mi", "math mo", "math mn", "math ms", "math mtext", "html annotation-xml"],
+]);
 
 const letter = /[A-Za-z]/;
 const spaces = /[\t\n\f\r ]*/y;
@@ -76,21 +79,25 @@ export function lower(s) {
 }
 
 /**
- * Reports the images of HTML, in order of their tags.
+ * Reports the images of HTML. noscript is read as text, which it is to most
+ * browsers, and as HTML.
  *
  * @param {string} html
  * @param {(from: number, to: number, url: string) => boolean} edit is told where a
  *   URL begins and ends, and the URL
  */
 export function scan(html, edit) {
-  const foreign = []; // open elements of SVG and MathML
+  scanAs(html, edit, false);
+  if (/<noscript/i.test(html)) {
+    scanAs(html, edit, true);
+  }
+}
+
+function scanAs(html, edit, scripting) {
+  const foreign = []; // open elements of SVG and MathML, each after its language
   const count = new Map(); // of them, by name
   const open = new Map(); // elements of HTML, by name: how many are open
-  let limit = Infinity; // where noscript ends, which is text to some browsers and HTML to others
-  for (let i = 0; (i = html.indexOf("<", i)) >= 0; i = Math.min(i, limit)) {
-    if (i >= limit) {
-      limit = Infinity;
-    }
+  for (let i = 0; (i = html.indexOf("<", i)) >= 0; ) {
     let inForeign = foreign.length > 0 && !integration.has(foreign[foreign.length - 1]);
     const closes = html[i + 1] === "/";
     const c = html[i + (closes ? 2 : 1)] ?? "";
@@ -112,14 +119,18 @@ export function scan(html, edit) {
     element(html, name, attributes, edit);
     if (inForeign || name === "svg" || name === "math") {
       if (!tag.selfClosing) {
-        foreign.push(name);
+        let language = inForeign ? foreign[foreign.length - 1].split(" ")[0] : name;
+        if (name === "annotation-xml" && ["text/html", "application/xhtml+xml"].includes(valueOf(html, attributes, "encoding"))) {
+          language = "html";
+        }
+        foreign.push(`${language} ${name}`);
         count.set(name, (count.get(name) ?? 0) + 1);
       }
     } else if (name === "plaintext") {
       i = html.length;
     } else if (name === "script") {
       i = endOfScript(html, i);
-    } else if (raw.has(name)) {
+    } else if (raw.has(name) || (scripting && name === "noscript")) {
       const from = i;
       i = endOfRaw(html, name, i);
       if (name === "style") {
@@ -127,9 +138,6 @@ export function scan(html, edit) {
       }
     } else {
       open.set(name, (open.get(name) ?? 0) + 1);
-      if (name === "noscript" && limit === Infinity) {
-        limit = endOfRaw(html, name, i);
-      }
     }
   }
 }
@@ -177,9 +185,14 @@ export function readTag(s, i, wanted) {
   }
 }
 
+/** The value of an attribute, in small letters. */
+function valueOf(s, attributes, attribute) {
+  return lower(decode(s.slice(...(attributes.get(attribute) ?? [0, 0]))));
+}
+
 /** Rewrites the attributes of an element. */
 function element(s, name, attributes, edit) {
-  const value = (attribute) => (attributes.has(attribute) ? lower(decode(s.slice(...attributes.get(attribute)))) : "");
+  const value = (attribute) => valueOf(s, attributes, attribute);
   let urls = urlsOf.get(name) ?? [];
   if ((name === "input" && value("type") !== "image") || ((name === "object" || name === "embed") && !value("type").trim().startsWith("image/"))) {
     urls = [];
@@ -355,7 +368,7 @@ function endOfScript(s, i) {
 
 function leaveForeign(foreign, count) {
   while (foreign.length > 0 && !integration.has(foreign[foreign.length - 1])) {
-    const name = foreign.pop();
+    const name = foreign.pop().split(" ")[1];
     count.set(name, count.get(name) - 1);
   }
 }
@@ -367,7 +380,7 @@ function closeElement(name, inForeign, foreign, count, open) {
   } else if ((count.get(name) ?? 0) > 0 && (inForeign || !isOpen)) {
     let last;
     do {
-      last = foreign.pop();
+      last = foreign.pop().split(" ")[1];
       count.set(last, count.get(last) - 1);
     } while (last !== name);
   } else if (isOpen) {

@@ -174,7 +174,7 @@ function foreign(text, own) {
 
 /** Reports the images of BBCode. */
 function scanBBCode(s, verbatim, images, edit) {
-  const state = { s, images, edit, closing: new Map(), quotes: { '"': true, "'": true }, json: 0 };
+  const state = { s, images, edit, closing: new Map(), quotes: { '"': true, "'": true }, json: new Map(), seen: new Set() };
   let covered = 0;
   let bracket = -1;
   for (let i = 0; (i = s.indexOf("[", i)) >= 0; ) {
@@ -199,7 +199,8 @@ function scanBBCode(s, verbatim, images, edit) {
         next = closingTag(state, name, end + 1)?.[1] ?? next;
       }
     } else if (images.has(name)) {
-      next = image(state, name, after, bracket, end);
+      // What is in the URL opens no code either.
+      covered = Math.max(covered, image(state, name, after, bracket, end));
     }
     if (c === "=" || end > bracket) {
       covered = Math.max(covered, end);
@@ -259,7 +260,7 @@ function closingTag({ s, closing }, name, from) {
 
 /**
  * Rewrites an image whose name ends at after. Some forums end its tag at the first
- * bracket, some at one that is not in quotes. It returns where to go on.
+ * bracket, some at one that is not in quotes. It returns where its URL ends.
  */
 function image(state, name, after, bracket, end) {
   const { s } = state;
@@ -310,9 +311,11 @@ function tagValue({ s, edit }, from, to, maySpace) {
 function content(state, name, from) {
   const { s, images, edit } = state;
   from = skip(s, spaces, from);
-  if (from >= s.length) {
+  const key = `${name} ${from}`;
+  if (from >= s.length || state.seen.has(key)) {
     return null;
   }
+  state.seen.add(key); // once, however many tags end here
   if (s[from] === "{") {
     json(state, name, from);
     return null; // another image may begin in it
@@ -354,11 +357,18 @@ const inString = /[^"\\]*/y;
 /** Rewrites the JSON of vBulletin's [IMG2=JSON]. */
 function json(state, name, from) {
   const closing = closingTag(state, name, from);
-  if (closing === null || from < state.json) {
+  if (closing === null) {
     return;
   }
-  state.json = closing[0]; // each text is read once, however many tags are open
-  const [text, position] = decodeAt(state.s.slice(from, closing[0]), from);
+  let to = closing[0];
+  if (from >= (state.json.get(name) ?? 0)) {
+    state.json.set(name, to);
+  } else { // this text was read for a tag before; each is read twice at most
+    const open = new RegExp(`\\[${name.replace(/[^0-9a-z]/g, "\\$&")}[=\\]]`, "gi");
+    open.lastIndex = from;
+    to = Math.min(to, open.exec(state.s)?.index ?? to);
+  }
+  const [text, position] = decodeAt(state.s.slice(from, to), from);
   const colon = /"[\t\n\r ]*:[\t\n\r ]*(?=")/y;
   let key = null;
   for (let i = 0; (i = text.indexOf('"', i)) >= 0; i++) {

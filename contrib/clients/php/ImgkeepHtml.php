@@ -43,7 +43,7 @@ final class ImgkeepHtml
         'hr', 'i', 'img', 'li', 'listing', 'menu', 'meta', 'nobr', 'ol', 'p', 'pre', 'ruby', 's', 'small', 'span', 'strong', 'strike', 'sub', 'sup',
         'table', 'tt', 'u', 'ul', 'var',
     ];
-    private const INTEGRATION = ['foreignobject', 'desc', 'title', 'mi', 'mo', 'mn', 'ms', 'mtext', 'annotation-xml'];
+    private const INTEGRATION = ['svg foreignobject', 'svg desc', 'svg title', 'math mi', 'math mo', 'math mn', 'math ms', 'math mtext', 'html annotation-xml'];
 
     /** What the numbers 128 to 159 mean in character references. */
     private const WINDOWS_1252 = [
@@ -60,18 +60,22 @@ final class ImgkeepHtml
         $this->wanted = array_fill_keys(array_merge(self::SRCSETS, self::CSS, self::FACTS, ...array_values(self::URLS)), true);
     }
 
-    /** Reports the images of HTML, in order of their tags. */
+    /** Reports the images of HTML. noscript is read as text, which it is to most browsers, and as HTML. */
     public function scan(string $html): void
     {
-        $foreign = []; // open elements of SVG and MathML
+        $this->scanAs($html, false);
+        if (stripos($html, '<noscript') !== false) {
+            $this->scanAs($html, true);
+        }
+    }
+
+    private function scanAs(string $html, bool $scripting): void
+    {
+        $foreign = []; // open elements of SVG and MathML, each after its language
         $count = [];   // of them, by name
         $open = [];    // elements of HTML, by name: how many are open
-        $limit = null; // where noscript ends, which is text to some browsers and HTML to others
         $i = 0;
         while (($i = strpos($html, '<', $i)) !== false) {
-            if ($limit !== null && $i >= $limit) {
-                $limit = null;
-            }
             $top = end($foreign);
             $inForeign = $top !== false && !in_array($top, self::INTEGRATION, true);
             $c = $html[$i + 1] ?? '';
@@ -82,7 +86,6 @@ final class ImgkeepHtml
             if ($c === '' || !str_contains(self::LETTERS, $c)) {
                 if ($closes || $c === '!' || $c === '?') {
                     $i = self::endOfMarkup($html, $i, $inForeign);
-                    $i = min($i, $limit ?? $i);
                 } else {
                     $i++;
                 }
@@ -92,7 +95,6 @@ final class ImgkeepHtml
             [$name, $attributes, $selfClosing] = self::tag($html, $i, $this->wanted);
             if ($closes) {
                 self::closeElement($name, $inForeign, $foreign, $count, $open);
-                $i = min($i, $limit ?? $i);
                 continue;
             }
             if ($inForeign && (in_array($name, self::BREAKOUT, true) || $name === 'font' && array_intersect_key($attributes, ['color' => 1, 'face' => 1, 'size' => 1]))) {
@@ -102,14 +104,18 @@ final class ImgkeepHtml
             $this->element($html, $name, $attributes);
             if ($inForeign || $name === 'svg' || $name === 'math') {
                 if (!$selfClosing) {
-                    $foreign[] = $name;
+                    $language = $inForeign ? strstr($top, ' ', true) : $name;
+                    if ($name === 'annotation-xml' && in_array(self::value($html, $attributes, 'encoding'), ['text/html', 'application/xhtml+xml'], true)) {
+                        $language = 'html';
+                    }
+                    $foreign[] = "$language $name";
                     $count[$name] = ($count[$name] ?? 0) + 1;
                 }
             } elseif ($name === 'plaintext') {
                 $i = strlen($html);
             } elseif ($name === 'script') {
                 $i = self::endOfScript($html, $i);
-            } elseif (in_array($name, self::RAW, true)) {
+            } elseif (in_array($name, self::RAW, true) || $scripting && $name === 'noscript') {
                 $from = $i;
                 $i = self::endOfRaw($html, $name, $i);
                 if ($name === 'style') {
@@ -117,11 +123,7 @@ final class ImgkeepHtml
                 }
             } else {
                 $open[$name] = ($open[$name] ?? 0) + 1;
-                if ($name === 'noscript') {
-                    $limit ??= self::endOfRaw($html, $name, $i);
-                }
             }
-            $i = min($i, $limit ?? $i);
         }
     }
 
@@ -177,11 +179,17 @@ final class ImgkeepHtml
         }
     }
 
+    /** The value of an attribute, in small letters. */
+    private static function value(string $s, array $attributes, string $attribute): string
+    {
+        [$from, $to] = $attributes[$attribute] ?? [0, 0];
+        return strtolower(self::decode(substr($s, $from, $to - $from)));
+    }
+
     /** Rewrites the attributes of an element. */
     private function element(string $s, string $name, array $attributes): void
     {
-        $value = fn (string $attribute): string => isset($attributes[$attribute])
-            ? strtolower(self::decode(substr($s, $attributes[$attribute][0], $attributes[$attribute][1] - $attributes[$attribute][0]))) : '';
+        $value = fn (string $attribute): string => self::value($s, $attributes, $attribute);
         $urls = self::URLS[$name] ?? [];
         if ($name === 'input' && $value('type') !== 'image' || ($name === 'object' || $name === 'embed') && !str_starts_with(trim($value('type')), 'image/')) {
             $urls = [];
@@ -354,7 +362,7 @@ final class ImgkeepHtml
     private static function leaveForeign(array &$foreign, array &$count): void
     {
         while ($foreign && !in_array(end($foreign), self::INTEGRATION, true)) {
-            $count[array_pop($foreign)]--;
+            $count[substr(strstr(array_pop($foreign), ' '), 1)]--;
         }
     }
 
@@ -365,7 +373,7 @@ final class ImgkeepHtml
             self::leaveForeign($foreign, $count);
         } elseif (($count[$name] ?? 0) > 0 && ($inForeign || !$isOpen)) {
             do {
-                $last = array_pop($foreign);
+                $last = substr(strstr(array_pop($foreign), ' '), 1);
                 $count[$last]--;
             } while ($last !== $name);
         } elseif ($isOpen) {

@@ -54,8 +54,11 @@ final class ImgkeepRewriter
     /** @var array<string, array{int, int}|false> the next closing tag of a BBCode, or its absence */
     private array $closing = [];
 
-    /** Up to where JSON has been read. */
-    private int $json = 0;
+    /** @var array<string, true> where the content of which BBCode has been read */
+    private array $seen = [];
+
+    /** @var array<string, int> up to where the JSON of which BBCode has been read */
+    private array $json = [];
 
     /**
      * @param string   $size     of images in posts
@@ -115,7 +118,8 @@ final class ImgkeepRewriter
                     $next = $closing[1];
                 }
             } elseif (isset($this->images[$name])) {
-                $next = $this->bbcodeImage($post, $name, $after, $bracket, $end);
+                // What is in the URL opens no code either.
+                $covered = max($covered, $this->bbcodeImage($post, $name, $after, $bracket, $end));
             }
             if ($c === '=' || $end > $bracket) {
                 $covered = max($covered, $end);
@@ -163,7 +167,7 @@ final class ImgkeepRewriter
     private function begin(): void
     {
         $this->edits = $this->closing = $this->links = [];
-        $this->json = 0;
+        $this->seen = $this->json = [];
     }
 
     private function end(string $post): string
@@ -273,7 +277,7 @@ final class ImgkeepRewriter
 
     /**
      * Rewrites an image whose name ends at $after. Some forums end its tag at the
-     * first bracket, some at one that is not in quotes. It returns where to go on.
+     * first bracket, some at one that is not in quotes. It returns where its URL ends.
      */
     private function bbcodeImage(string $s, string $name, int $after, int $bracket, int $end): int
     {
@@ -323,9 +327,10 @@ final class ImgkeepRewriter
     private function bbcodeContent(string $s, string $name, int $from): ?int
     {
         $from += strspn($s, self::SPACE, $from);
-        if ($from >= strlen($s)) {
+        if ($from >= strlen($s) || isset($this->seen["$name $from"])) {
             return null;
         }
+        $this->seen["$name $from"] = true; // once, however many tags end here
         if ($s[$from] === '{') {
             $this->bbcodeJson($s, $name, $from);
             return null; // another image may begin in it
@@ -365,11 +370,16 @@ final class ImgkeepRewriter
     private function bbcodeJson(string $s, string $name, int $from): void
     {
         $closing = $this->closing($s, $name, $from);
-        if ($closing === false || $from < $this->json) {
+        if ($closing === false) {
             return;
         }
-        $this->json = $closing[0]; // each text is read once, however many tags are open
-        [$json, $raw] = ImgkeepHtml::decodeAt(substr($s, $from, $closing[0] - $from), $from);
+        $to = $closing[0];
+        if ($from >= ($this->json[$name] ?? 0)) {
+            $this->json[$name] = $to;
+        } elseif (preg_match('~\[' . preg_quote($name, '~') . '[=\]]~i', $s, $m, PREG_OFFSET_CAPTURE, $from)) {
+            $to = min($to, $m[0][1]); // this text was read for a tag before; each is read twice at most
+        }
+        [$json, $raw] = ImgkeepHtml::decodeAt(substr($s, $from, $to - $from), $from);
         $key = null;
         for ($i = 0; ($i = strpos($json, '"', $i)) !== false; $i++) {
             $start = ++$i;
