@@ -4,6 +4,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"imgkeep/scripts/patience"
 )
 
 // clock is one that only goes when it is told to, for tests that wait for real
@@ -57,7 +59,7 @@ func (c *clock) waiting(t *testing.T) {
 	t.Helper()
 	select {
 	case <-c.armed:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience.Of(t)):
 		t.Fatal("nobody has set a timer")
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"imgkeep/nginx"
+	"imgkeep/scripts/patience"
 )
 
 // raw sends a request as it is written and returns the answer's status, headers
@@ -24,7 +25,7 @@ func (w *world) raw(t *testing.T, request string) (int, http.Header, string) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(patience.Of(t)))
 	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}

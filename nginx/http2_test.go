@@ -16,6 +16,7 @@ import (
 	"imgkeep/nginx/nginxtest"
 
 	"imgkeep/nginx"
+	"imgkeep/scripts/patience"
 )
 
 // h2 sends one request over HTTP/2, its pseudo-headers as they are, which no
@@ -27,7 +28,7 @@ func (w *world) h2(t *testing.T, fields ...string) (status int, body string) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(patience.Of(t)))
 	var block bytes.Buffer
 	enc := hpack.NewEncoder(&block)
 	for i := 0; i < len(fields); i += 2 {

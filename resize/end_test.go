@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"imgkeep/scripts/patience"
 )
 
 // A decoder that dies while it has nothing to do is replaced before an image
@@ -160,7 +162,7 @@ func TestUnderLoad(t *testing.T) {
 		calls.Go(func() {
 			for i := range 12 {
 				b := behaviours[(g*7+i*3)%len(behaviours)]
-				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				ctx, cancel := context.WithTimeout(context.Background(), patience.Of(t))
 				r, err := p.Resize(ctx, strings.NewReader(b), int64(len(b)), someJob)
 				cancel()
 				_, image := errors.AsType[*ImageError](err)

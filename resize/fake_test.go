@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"imgkeep/scripts/patience"
 )
 
 // The decoder of these tests is the test binary itself. What it does with an
@@ -296,7 +298,7 @@ func eventually(t testing.TB, ok func() bool, otherwise func() string) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	late := time.NewTimer(20 * time.Second)
+	late := time.NewTimer(patience.Of(t))
 	defer late.Stop()
 	for !ok() {
 		select {

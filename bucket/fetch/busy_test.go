@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"imgkeep/scripts/patience"
 )
 
 // gate is an origin whose answers wait to be let through. It tells of each request
@@ -36,7 +38,7 @@ func newGate(t *testing.T) (*gate, string) {
 // waitUntil waits until a limiter has so many that run and that wait.
 func waitUntil(t *testing.T, l *limiter, running, waiting int) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; runtime.Gosched() {
+	for deadline := time.Now().Add(patience.Of(t)); ; runtime.Gosched() {
 		l.mu.Lock()
 		r, w := l.running, l.waiting
 		l.mu.Unlock()

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"imgkeep/scripts/patience"
 )
 
 // viewer is in everything that a viewer's request has in it besides its link.
@@ -48,7 +50,7 @@ func (s *server) ask(method, path string, header http.Header) answer {
 // request makes a request as a viewer's browser and a careless proxy would.
 func (s *server) request(ctx context.Context, method, path string, header http.Header) (answer, error) {
 	a := answer{t: s.w.t, about: method + " " + path, header: http.Header{}}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, patience.Of(s.w.t))
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, s.base+path, nil)
 	if err != nil {

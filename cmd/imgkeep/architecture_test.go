@@ -30,7 +30,7 @@ type rule struct {
 var rules = map[string]rule{
 	"cmd/imgkeep": {
 		imports: []string{"cmd/imgkeep/app"},
-		tests:   []string{"bucket/probe", "bucket/probe/probetest", "nginx", "nginx/nginxtest", "scripts/benchtest", "golang.org/x/sys/unix"},
+		tests:   []string{"bucket/probe", "bucket/probe/probetest", "nginx", "nginx/nginxtest", "scripts/benchtest", "scripts/patience", "golang.org/x/sys/unix"},
 	},
 	// The commands. Only here is cobra.
 	"cmd/imgkeep/app": {
@@ -70,6 +70,7 @@ var rules = map[string]rule{
 	},
 	"bucket": {
 		imports: []string{"bucket/approve", "bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/probe", "golang.org/x/sync/singleflight", "golang.org/x/sys/unix"},
+		tests:   []string{"scripts/patience"},
 	},
 	// The one rule of how URLs and hosts are spelled.
 	"bucket/imageurl": {
@@ -83,6 +84,7 @@ var rules = map[string]rule{
 	},
 	"bucket/fetch": {
 		imports: []string{"bucket/imageurl", "bucket/probe", "golang.org/x/net"},
+		tests:   []string{"scripts/patience"},
 	},
 	"bucket/probe": {
 		tests: []string{"bucket/probe/probetest"},
@@ -95,12 +97,14 @@ var rules = map[string]rule{
 	},
 	"nginx": {
 		imports: []string{"golang.org/x/sys/unix"},
-		tests:   []string{"nginx/nginxtest", "golang.org/x/net/http2"}, // which nginx may speak
+		tests:   []string{"nginx/nginxtest", "scripts/patience", "golang.org/x/net/http2"}, // which nginx may speak
 	},
 	"nginx/nginxtest": { // for tests
 		imports: []string{"nginx"},
 	},
-	"resize": {},
+	"resize": {
+		tests: []string{"scripts/patience"},
+	},
 	// Only here is what a process gives its rights away with.
 	"resize/sandbox": {
 		imports: []string{"github.com/elastic/go-seccomp-bpf", "github.com/landlock-lsm/go-landlock/landlock", "golang.org/x/sys/unix"},
@@ -111,12 +115,15 @@ var rules = map[string]rule{
 		tests:   []string{"scripts/benchtest", "golang.org/x/image/font", "golang.org/x/image/math/fixed", "golang.org/x/image/webp"},
 	},
 	"scripts/benchtest": {}, // for benchmarks
+	"scripts/patience":  {}, // for tests
 	"sign":              {},
 	// Files for other programs; tests try them.
 	"contrib/clients": {
 		tests: []string{"resize", "sign", "golang.org/x/net/html", "golang.org/x/net/html/atom"},
 	},
-	"contrib/debian": {},
+	"contrib/debian": {
+		tests: []string{"scripts/patience"},
+	},
 	"contrib/systemd": {
 		tests: []string{"nginx"},
 	},

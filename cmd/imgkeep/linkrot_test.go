@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"imgkeep/scripts/patience"
 )
 
 // hasLine checks that lines stand in a text.
@@ -77,7 +79,7 @@ func TestLinkRot(t *testing.T) {
 	s = w.start()
 	select {
 	case <-hanging.arrived:
-	case <-time.After(patience):
+	case <-time.After(patience.Of(t)):
 		t.Fatal("nobody asks")
 	}
 	s.stop()

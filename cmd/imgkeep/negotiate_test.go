@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"imgkeep/nginx"
+	"imgkeep/scripts/patience"
 )
 
 // What browsers of three ages accept.
@@ -241,7 +242,7 @@ func TestNegotiatedFiles(t *testing.T) {
 	}
 	want := []string{"100x.avif -> 100x.png", "100x.png", "x100.avif -> x100.png", "x100.png", "x100.webp -> x100.png"}
 	for begin := time.Now(); len(w.made()) < len(want); { // the eager ones come later
-		if time.Since(begin) > patience {
+		if time.Since(begin) > patience.Of(t) {
 			t.Fatalf("made are only %q", w.made())
 		}
 	}

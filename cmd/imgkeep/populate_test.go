@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"imgkeep/scripts/patience"
 )
 
 // list writes a list of URLs, and returns its path.
@@ -203,7 +205,7 @@ func TestPopulateStops(t *testing.T) {
 			if serving {
 				s = w.start()
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), patience.Of(t))
 			defer cancel()
 			cmd := w.command(ctx, "populate", file)
 			var out, errs bytes.Buffer
@@ -286,7 +288,7 @@ func TestPopulateUsage(t *testing.T) {
 		t.Errorf("it has written %v", got)
 	}
 	// Standard input, of which nothing is kept.
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience.Of(t))
 	defer cancel()
 	cmd := w.command(ctx, "populate", "-")
 	cmd.Stdin = strings.NewReader("nonsense\n")

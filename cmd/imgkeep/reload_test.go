@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"imgkeep/scripts/patience"
 )
 
 // Settings are changed while requests are answered: none is lost, and what is
@@ -78,7 +80,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	for begin := time.Now(); s.get(rotated).status != http.StatusUnavailableForLegalReasons; {
-		if time.Since(begin) > patience {
+		if time.Since(begin) > patience.Of(t) {
 			t.Fatal("SIGHUP changes nothing")
 		}
 	}

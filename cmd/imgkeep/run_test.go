@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"imgkeep/scripts/patience"
 )
 
 // scripts/run prints links that work, with and without nginx, and takes up again
@@ -89,7 +91,7 @@ func runScript(t *testing.T, env, args []string) (links []string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	hang := time.AfterFunc(patience, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+	hang := time.AfterFunc(patience.Of(t), func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 	defer hang.Stop()
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() && !strings.HasPrefix(lines.Text(), "Ctrl-C") {

@@ -24,6 +24,7 @@ import (
 	"imgkeep/nginx"
 	"imgkeep/nginx/nginxtest"
 	"imgkeep/scripts/benchtest"
+	"imgkeep/scripts/patience"
 )
 
 // BenchmarkServing compares ways of sending the same 4,096 images of 18 KB over
@@ -409,7 +410,7 @@ http {
 		_ = cmd.Process.Signal(os.Interrupt)
 		_ = cmd.Wait()
 	})
-	for end := time.Now().Add(patience); ; {
+	for end := time.Now().Add(patience.Of(b)); ; {
 		if c, err := net.Dial("tcp4", address); err == nil {
 			c.Close()
 			break
@@ -469,7 +470,7 @@ var result = regexp.MustCompile(`RESULT (\d+) (\d+) (\d+) ([\d.]+) ([\d.]+)`)
 
 func (r *row) run(b *testing.B, wrk string, seconds int) {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), patience+time.Duration(seconds)*time.Second)
+	ctx, cancel := context.WithTimeout(b.Context(), patience.Of(b)+time.Duration(seconds)*time.Second)
 	defer cancel()
 	app := func() float64 {
 		if r.self {

@@ -20,10 +20,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// patience is how long a test waits for what must happen. It is never used up.
-const patience = time.Minute
+	"imgkeep/scripts/patience"
+)
 
 // settings are keys of the configuration, as in "fetch.timeout".
 type settings map[string]any
@@ -112,14 +111,14 @@ func (w *world) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(w.bin(), "imgkeep"), append(args, "--config", conf)...)
 	cmd.Env = []string{}
 	cmd.Dir = w.dir
-	cmd.WaitDelay = patience
+	cmd.WaitDelay = patience.Of(w.t)
 	return cmd
 }
 
 // imgkeep runs a command to its end, and returns what it printed and its exit status.
 func (w *world) imgkeep(args ...string) (stdout, stderr string, status int) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience.Of(w.t))
 	defer cancel()
 	cmd := w.command(ctx, args...)
 	var out, errs bytes.Buffer
@@ -219,7 +218,7 @@ func (w *world) start() *server {
 // logged waits until the server has logged a message, and returns its fields.
 func (s *server) logged(message string) map[string]any {
 	s.w.t.Helper()
-	late := time.After(patience)
+	late := time.After(patience.Of(s.w.t))
 	ended := s.ended
 	for {
 		line, more := s.log.find(message)
@@ -255,7 +254,7 @@ func (s *server) wait() {
 	t.Helper()
 	select {
 	case <-s.ended:
-	case <-time.After(patience):
+	case <-time.After(patience.Of(t)):
 		t.Fatalf("the server does not stop:\n%s", s.log)
 	}
 	if !s.cmd.ProcessState.Success() {
@@ -297,7 +296,7 @@ func (s *server) kill() {
 	<-s.ended
 	for i := range polls {
 		for {
-			n, err := unix.Poll(polls[i:i+1], int(patience.Milliseconds()))
+			n, err := unix.Poll(polls[i:i+1], int(patience.Of(t).Milliseconds()))
 			if errors.Is(err, unix.EINTR) {
 				continue
 			}

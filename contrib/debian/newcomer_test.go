@@ -19,10 +19,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
-)
 
-// patience is how long is waited for what must happen. It is never used up.
-const patience = time.Minute
+	"imgkeep/scripts/patience"
+)
 
 // TestNewcomer goes the way that README.md shows a newcomer ("On a server of your
 // own"), with the package in a folder in the place of the system: install, nginx,
@@ -224,7 +223,7 @@ func (s system) serve(secretFiles string) *unit {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(u.stop)
-	ready.SetReadDeadline(time.Now().Add(patience))
+	ready.SetReadDeadline(time.Now().Add(patience.Of(s.t)))
 	message := make([]byte, 4096)
 	for {
 		n, err := ready.Read(message)
@@ -245,7 +244,7 @@ func (u *unit) stop() {
 		return
 	}
 	u.cmd.Process.Signal(syscall.SIGTERM)
-	hang := time.AfterFunc(patience, func() { u.cmd.Process.Kill() })
+	hang := time.AfterFunc(patience.Of(u.t), func() { u.cmd.Process.Kill() })
 	defer hang.Stop()
 	defer u.notify.Close()
 	if err := u.cmd.Wait(); err != nil || u.t.Failed() {
@@ -314,7 +313,7 @@ func see(t *testing.T, link string) (got seen) {
 	for began := time.Now(); ; {
 		r, err := http.Get(link)
 		if err != nil {
-			if time.Since(began) > patience {
+			if time.Since(began) > patience.Of(t) {
 				t.Fatal(err)
 			}
 			continue
@@ -341,7 +340,7 @@ func becomes(t *testing.T, link string, status int) {
 		if got.status == status {
 			return
 		}
-		if time.Since(began) > patience {
+		if time.Since(began) > patience.Of(t) {
 			t.Fatalf("%s: %+v, want %d", link, got, status)
 		}
 	}
