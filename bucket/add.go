@@ -133,6 +133,9 @@ func (s *Store) add(bucket, url string, bring func(b Bucket, seen io.Writer) (tm
 		return Image{}, false, fmt.Errorf("store the image: %w", full(err))
 	}
 	info, err := scanner.Close()
+	if errors.Is(err, probe.ErrTruncated) {
+		err = probe.Whole(tmp, n, info)
+	}
 	if err != nil {
 		return Image{}, false, err
 	}

@@ -70,6 +70,39 @@ func TestAdd(t *testing.T) {
 	}
 }
 
+// What is brought is all there is: a whole picture may lack its end, by whatever way it
+// comes, and half of one does not become whole.
+func TestWithoutItsEnd(t *testing.T) {
+	root, files := t.TempDir(), t.TempDir()
+	fetcher, err := fetch.New(fetch.Options{LocalRoot: files})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := openStore(t, Options{Root: root, Origin: fetcher, MaxBytes: 1 << 20})
+	endless := dot[:len(dot)-12]
+	for name, data := range map[string][]byte{"endless.png": endless, "half.png": endless[:len(endless)-3]} {
+		if err := os.WriteFile(filepath.Join(files, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	image, err := s.Keep(t.Context(), "i", "local:///endless.png")
+	if err != nil || image.Bytes != int64(len(endless)) {
+		t.Errorf("%+v, %v", image, err)
+	}
+	if _, err := s.Keep(t.Context(), "i", "local:///half.png"); err == nil {
+		t.Error("half an image was kept")
+	}
+	if _, added, err := s.Add("i", addedURL, bytes.NewReader(endless)); !added || err != nil {
+		t.Errorf("added %v, %v", added, err)
+	}
+	if _, _, err := s.Add("i", addedURL+"2", bytes.NewReader(endless[:len(endless)-3])); !errors.Is(err, probe.ErrTruncated) {
+		t.Errorf("half an image: %v", err)
+	}
+	if _, _, err := s.AddFile("i", addedURL+"3", filepath.Join(files, "endless.png")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAddRefuses(t *testing.T) {
 	s := openStore(t, Options{
 		Root: t.TempDir(), Origin: newOrigin(), DenyHosts: []string{"denied.example"}, MaxBytes: int64(len(dot)),

@@ -144,6 +144,7 @@ func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []str
 	result, err := c.origin.Fetch(ctx, fetch.Request{
 		URL: from, Hosts: hosts, MaxBytes: b.MaxBytes, Limits: c.limits, Place: at,
 		Digest: func() [32]byte { return [32]byte(hash.Sum(nil)) },
+		Again:  tmp,
 		Denied: func(host string) bool { return s.blockedHost(host) != nil },
 	}, io.MultiWriter(diskWriter{s.disk, tmp}, hash))
 	if err != nil {

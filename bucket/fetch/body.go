@@ -80,6 +80,13 @@ func (a *answer) receive(ctx context.Context, r Request, dst io.Writer) (probe.I
 		return probe.Info{}, 0, a.errorf(Failed, "empty body")
 	}
 	info, err := scanner.Close()
+	if errors.Is(err, probe.ErrTruncated) && a.length == n && r.Again != nil {
+		// All that was announced is there: so it may be a whole image whose writer has
+		// left out its end.
+		if whole := probe.Whole(r.Again, n, info); !errors.Is(whole, probe.ErrTruncated) {
+			err = whole
+		}
+	}
 	if err != nil {
 		return probe.Info{}, n, a.verdict(err, head, head, len(head))
 	}

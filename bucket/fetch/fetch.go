@@ -110,6 +110,9 @@ type Request struct {
 	// Digest returns the SHA-256 of what dst has been given, for Options.Removed.
 	// nil: those are not compared by their digests.
 	Digest func() [32]byte
+	// Again reads what dst has been given, so that an image without its end can be
+	// looked at a second time: see [probe.Whole]. nil: it is refused as cut off.
+	Again io.ReaderAt
 	// Place is one that Reserve has taken for URL. nil: Fetch waits for one.
 	Place *Place
 }

@@ -331,6 +331,38 @@ func TestReadingStopsAtTheFirstByteTooMany(t *testing.T) {
 	}
 }
 
+// An image without its end is taken only where as much has come as was announced, and
+// its picture is all there.
+func TestWithoutItsEnd(t *testing.T) {
+	picture := pngOf(t, 50, 50)
+	endless, half := picture[:len(picture)-12], picture[:len(picture)/2]
+	for name, c := range map[string]struct {
+		body   []byte
+		length int64
+		again  bool
+		ok     bool
+	}{
+		"announced":          {endless, int64(len(endless)), true, true},
+		"nothing announced":  {endless, -1, true, false},
+		"more announced":     {endless, int64(len(picture)), true, false},
+		"not to be read":     {endless, int64(len(endless)), false, false},
+		"half, as announced": {half, int64(len(half)), true, false},
+		"all":                {picture, -1, false, true},
+	} {
+		r := Request{MaxBytes: 1 << 20}
+		if c.again {
+			r.Again = bytes.NewReader(c.body)
+		}
+		a := answer{host: "h.example", status: 200, length: c.length, body: bytes.NewReader(c.body)}
+		info, _, err := a.receive(t.Context(), r, io.Discard)
+		if c.ok && (err != nil || info.Width != 50) {
+			t.Errorf("%s: %+v, %v", name, info, err)
+		} else if !c.ok {
+			wantClass(t, err, Broken)
+		}
+	}
+}
+
 type counter struct {
 	r io.Reader
 	n int64

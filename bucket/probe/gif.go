@@ -8,8 +8,8 @@ import "encoding/binary"
 //
 // The image is as large as the screen, grown by the first frame where that
 // exceeds it: encoders that write too small a screen are common, and browsers
-// and libvips grow it so. Later frames are clipped. But the reach of every
-// frame is held against the limits, since decoders buffer whole frames.
+// grow it so. A screen of no pixels is one of them. Later frames are clipped. But the
+// reach of every frame is held against the limits, since decoders buffer whole frames.
 
 type gifState struct {
 	screenW, screenH int64
@@ -17,9 +17,12 @@ type gifState struct {
 }
 
 const (
+	gifPadding   = 0x00
 	gifExtension = 0x21
 	gifImage     = 0x2C
 	gifTrailer   = 0x3B
+
+	gifControl = 0xF9 // an extension
 )
 
 func gifStart(s *Scanner, _ []byte) error {
@@ -31,9 +34,6 @@ func gifScreen(s *Scanner, b []byte) error {
 	g := &s.gif
 	g.screenW = int64(binary.LittleEndian.Uint16(b))
 	g.screenH = int64(binary.LittleEndian.Uint16(b[2:]))
-	if g.screenW == 0 || g.screenH == 0 {
-		return s.broken("a screen of %d x %d pixels", g.screenW, g.screenH)
-	}
 	if err := s.within(g.screenW, g.screenH); err != nil {
 		return err
 	}
@@ -55,6 +55,8 @@ func gifNext(s *Scanner, _ []byte) error {
 // gifBlock is given the first byte of a block.
 func gifBlock(s *Scanner, b []byte) error {
 	switch b[0] {
+	case gifPadding: // which writers leave between blocks, and all readers pass over
+		return gifNext(s, nil)
 	case gifExtension:
 		return s.skip(1, gifSubBlocks)
 	case gifImage:

@@ -32,9 +32,10 @@ func TestGIF(t *testing.T) {
 		{"no frames", join(head, end), probe.ErrBroken},
 		{"only extensions", join(head, []byte("\x21\xFE\x01x\x00"), end), probe.ErrBroken},
 		{"no trailer", join(head, image), probe.ErrTruncated},
-		{"width 0", join(screen(0, 11), image, end), probe.ErrBroken},
-		{"height 0", join(screen(17, 0), image, end), probe.ErrBroken},
-		{"a zero between blocks", join(head, image, []byte{0}, image, end), probe.ErrBroken},
+		{"width 0", join(screen(0, 11), image, end), nil},
+		{"height 0", join(screen(17, 0), image, end), nil},
+		{"no screen, and no frame", join(screen(0, 0), gifImage(0, 0, 0, 0), end), probe.ErrBroken},
+		{"zeros between blocks", join(head, []byte{0}, image, []byte{0, 0, 0}, image, []byte{0}, end), nil},
 		{"a letter between blocks", join(head, image, []byte("x"), image, end), probe.ErrBroken},
 		{"html in place of a block", join(head, []byte("<html>")), probe.ErrBroken},
 

@@ -28,13 +28,17 @@ const (
 	jpegSOF0 = 0xC0 // baseline
 	jpegSOF1 = 0xC1 // extended sequential
 	jpegSOF2 = 0xC2 // progressive
+	jpegDHT  = 0xC4
 	jpegRST0 = 0xD0
 	jpegRST7 = 0xD7
 	jpegSOI  = 0xD8
 	jpegEOI  = 0xD9
 	jpegSOS  = 0xDA
+	jpegDNL  = 0xDC
+	jpegDRI  = 0xDD
 	jpegDHP  = 0xDE
 	jpegEXP  = 0xDF
+	jpegAPP0 = 0xE0
 	jpegAPP1 = 0xE1
 	jpegJPG0 = 0xF0
 	jpegLS   = 0xF7 // JPG7, which JPEG-LS (T.87) calls SOF55
@@ -95,6 +99,11 @@ func jpegMarker(s *Scanner, b []byte) error {
 func jpegSegment(s *Scanner, b []byte) error {
 	j := &s.jpeg
 	n := int(binary.BigEndian.Uint16(b)) - 2
+	if n < 0 && (j.marker >= jpegAPP0 && j.marker < jpegJPG0 || j.marker == jpegCOM || j.marker == jpegDNL) {
+		// What only says something besides is passed over, as libjpeg does, whose writers
+		// have left files of such lengths.
+		n = 0
+	}
 	if n < 0 {
 		return s.broken("segment 0x%02X with a length of %d, less than 2", j.marker, n+2)
 	}

@@ -41,8 +41,11 @@ func TestJPEG(t *testing.T) {
 		{"a segment past the end", join(soi, frame, scan, []byte{0xFF, 0xFE, 0xFF, 0xFF}, eoi), probe.ErrTruncated},
 		{"html in it", join(soi, []byte("\xFF\xE0\x00\x10<html>")), probe.ErrTruncated},
 
-		{"length 0", join(soi, []byte{0xFF, 0xE0, 0, 0}, frame, scan, eoi), probe.ErrBroken},
-		{"length 1", join(soi, []byte{0xFF, 0xE0, 0, 1}, frame, scan, eoi), probe.ErrBroken},
+		{"length 0", join(soi, []byte{0xFF, 0xE0, 0, 0}, frame, scan, eoi), nil},
+		{"length 1", join(soi, []byte{0xFF, 0xE0, 0, 1}, frame, scan, eoi), nil},
+		{"length 0 of a comment", join(soi, []byte{0xFF, 0xFE, 0, 0}, frame, scan, eoi), nil},
+		{"length 0 of a table", join(soi, []byte{0xFF, 0xDB, 0, 0}, frame, scan, eoi), probe.ErrBroken},
+		{"length 1 of a table", join(soi, []byte{0xFF, 0xC4, 0, 1}, frame, scan, eoi), probe.ErrBroken},
 		{"length 2", join(soi, []byte{0xFF, 0xE0, 0, 2}, frame, scan, eoi), nil},
 
 		{"width 0", join(soi, sof(0xC0, 0, 11, 3), scan, eoi), probe.ErrBroken},

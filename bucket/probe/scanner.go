@@ -179,7 +179,7 @@ func (s *Scanner) use(b []byte) {
 
 // Close says that the input has ended, and returns the verdict on it: nil for a
 // complete image within the limits. Info holds what was found before an error,
-// too. Close may be called again, and says the same.
+// too. One that is truncated may lack no more than its end marker: see [Whole]. Close may be called again, and says the same.
 func (s *Scanner) Close() (Info, error) {
 	if s.err == nil && s.op != opDone {
 		s.err = s.cutOff(s.off + int64(s.held+len(s.whole)))

@@ -259,11 +259,11 @@ func TestScannerErrors(t *testing.T) {
 		`truncated image: gif ends after 20 bytes, without a trailer`:                                       append(screen(1, 1)[:19], 0),
 		`truncated image: webp ends after 32 of the 40 bytes that its RIFF header announces`:                webp(vp8x(0, 1, 1), riff("junk", []byte("12")))[:32],
 		`broken image: png, byte 33: no chunk type has the letters "\x00\x00\x00\x00"`:                      join([]byte(pngSignature), ihdr(1, 1, 8, 2), make([]byte, 8)),
-		`broken image: gif, byte 25: no block begins with 0x00`:                                             append(screen(1, 1), 0),
+		`broken image: gif, byte 25: no block begins with 0x01`:                                             append(screen(1, 1), 1),
 		`not an accepted image type: jpeg, byte 3: lossless JPEG (marker 0xC3), which browsers do not show`: join(soi, sof(0xC3, 1, 1, 1)),
 		`broken image: jpeg, byte 18: the reserved marker 0x02`:                                             join(soi, segment(0xFE, make([]byte, 10)), []byte{1, 0xFF, 2}),
 		`broken image: jpeg, byte 6: 10 bits a sample`:                                                      join(soi, segment(0xC0, []byte{10, 0, 11, 0, 17, 1})),
-		`broken image: jpeg, byte 4: segment 0xFE with a length of 1, less than 2`:                          join(soi, []byte{0xFF, 0xFE, 0, 1}),
+		`broken image: jpeg, byte 4: segment 0xDB with a length of 1, less than 2`:                          join(soi, []byte{0xFF, 0xDB, 0, 1}),
 		`broken image: png, byte 16: compression 1, filter 2, interlace 3`:                                  join([]byte(pngSignature), chunk("IHDR", be32(1), be32(1), []byte{8, 2, 1, 2, 3})),
 	} {
 		if _, err := probe.Read(bytes.NewReader(data), probe.Limits{}); err == nil || err.Error() != want {

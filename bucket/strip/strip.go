@@ -32,6 +32,7 @@ func broken(format string, args ...any) error {
 // Metadata returns a copy of a file without its metadata. info is what probe says
 // of it. The copy may be longer than the file by the few bytes of an orientation.
 func Metadata(file []byte, info probe.Info) ([]byte, error) {
+	file = probe.Ended(file)
 	switch info.Format {
 	case probe.JPEG:
 		return jpeg(file, info.Orientation)
@@ -84,10 +85,14 @@ func jpeg(file []byte, orientation int) ([]byte, error) {
 		case marker == 0xd9:
 			return append(out, 0xff, 0xd9), nil
 		}
-		if at+4 > len(file) || at+2+int(binary.BigEndian.Uint16(file[at+2:])) > len(file) || file[at+2] == 0 && file[at+3] < 2 {
+		if at+4 > len(file) {
 			return nil, broken("a segment 0x%02x that hangs over", marker)
 		}
-		end := at + 2 + int(binary.BigEndian.Uint16(file[at+2:]))
+		// A length of 0 or 1 counts as 2, as in package probe.
+		end := at + 2 + max(2, int(binary.BigEndian.Uint16(file[at+2:])))
+		if end > len(file) {
+			return nil, broken("a segment 0x%02x that hangs over", marker)
+		}
 		segment := file[at:end]
 		at = end
 		keep, data := jpegKeeps(marker, segment[4:]), segment
@@ -178,6 +183,9 @@ func gif(file []byte) ([]byte, error) {
 		switch file[at] {
 		case trailer:
 			return append(out, trailer), nil
+		case 0: // padding
+			at++
+			continue
 		case extension:
 			if at+2 >= len(file) {
 				return nil, broken("it ends in an extension")

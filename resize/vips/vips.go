@@ -33,6 +33,7 @@ import (
 
 	"github.com/h2non/bimg"
 
+	"imgkeep/bucket/probe"
 	"imgkeep/resize"
 )
 
@@ -151,12 +152,14 @@ func (d *Decoder) open(src []byte, format string, maxPixels int64) (source, erro
 	if in == C.THUMB_TIFF {
 		return openTIFF(src)
 	}
-	if in == C.THUMB_AVIF || in == C.THUMB_HEIC {
+	switch in {
+	case C.THUMB_JPEG, C.THUMB_PNG, C.THUMB_WEBP:
+		src = probe.Ended(src)
+	case C.THUMB_AVIF, C.THUMB_HEIC:
 		if err := checkBoxes(src); err != nil {
 			return source{}, err
 		}
-	}
-	if in == C.THUMB_JXL {
+	case C.THUMB_JXL:
 		var err error
 		if src, err = codestream(src); err != nil {
 			return source{}, err

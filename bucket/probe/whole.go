@@ -1,0 +1,141 @@
+package probe
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// Whole tells whether an image that Close calls truncated lacks nothing but what
+// stands behind its picture: the EOI marker of a JPEG, the IEND chunk of a PNG, the
+// trailer of a GIF, bytes that only the RIFF header of a WebP announces. Every
+// browser shows such a file as if it were complete, and some writers make them. file
+// is all of it, size bytes; info is what Close has returned with the error. The error
+// is nil, one of file, or wraps ErrTruncated.
+//
+// A file that was cut off on its way must not pass, however it was cut. So the picture
+// data itself decides: the entropy-coded data of a JPEG has to give every block its
+// last bit, the data of a PNG and of the last frame of a GIF every pixel, and a WebP
+// the whole of its last chunk. A file that was cut and then filled up with zero bytes
+// does not have them either. Nonetheless the caller has to know that size is the
+// length that the origin has announced.
+//
+// It reads the file a second time, and takes up to 1 byte of memory for each 2 pixels
+// of a progressive JPEG, 64 KiB for others. One image is looked at at a time: further
+// calls wait.
+func Whole(file io.ReaderAt, size int64, info Info) error {
+	looking <- struct{}{}
+	defer func() { <-looking }()
+	var err error
+	switch info.Format {
+	case JPEG:
+		err = wholeJPEG(file, size)
+	case PNG:
+		err = wholePNG(file, size)
+	case GIF:
+		err = wholeGIF(file, size)
+	case WebP:
+		err = wholeWebP(file, size)
+	default:
+		err = errCut
+	}
+	if err == errCut {
+		return fmt.Errorf("%w: %s of %d bytes, whose picture is not all there", ErrTruncated, info.Format, size)
+	}
+	return err
+}
+
+// Ended returns a file with its end: one that lacks no more than [Whole] says gets it,
+// and any other is returned as it is. Decoders that demand an end then find one. What
+// it returns may be file itself.
+func Ended(file []byte) []byte {
+	s := NewScanner(Limits{})
+	_, _ = s.Write(file)
+	info, err := s.Close()
+	if !errors.Is(err, ErrTruncated) || Whole(bytes.NewReader(file), int64(len(file)), info) != nil {
+		return file
+	}
+	switch info.Format {
+	case JPEG:
+		return append(slices.Clip(bytes.TrimRight(file, "\xFF")), 0xFF, jpegEOI)
+	case PNG:
+		const end = "\x00\x00\x00\x00IEND\xAE\x42\x60\x82"
+		p := pngWalk{file: bytes.NewReader(file), size: int64(len(file)), at: 8}
+		for _, n, ok := p.chunk(); ok; _, n, ok = p.chunk() {
+			p.at += 12 + n
+		}
+		return append(slices.Clip(file[:p.at]), end...)
+	case GIF:
+		// Zeros fill up a sub-block, end it, and are padding between blocks.
+		return append(append(slices.Clip(file), make([]byte, 256)...), gifTrailer)
+	case WebP:
+		end, _ := webpEnd(bytes.NewReader(file), int64(len(file)))
+		file = append(bytes.Clone(file[:end]), make([]byte, end%2)...)
+		binary.LittleEndian.PutUint32(file[4:], uint32(len(file)-8))
+	}
+	return file
+}
+
+// looking has room for one.
+var looking = make(chan struct{}, 1)
+
+// errCut: the picture data is not complete.
+var errCut = fmt.Errorf("%w: picture data", ErrTruncated)
+
+// cut makes the end of a file a verdict on it.
+func cut(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return errCut
+	}
+	return err
+}
+
+// readAt reads all of b at an offset.
+func readAt(file io.ReaderAt, b []byte, at int64) error {
+	n, err := file.ReadAt(b, at)
+	if n == len(b) {
+		return nil
+	}
+	return cut(err)
+}
+
+// wholeWebP walks over the chunks (RFC 9649). A still image is whole where the chunk of
+// its pixels is. Of an animation less than a chunk may be missing, since nothing tells
+// how many frames it has.
+func wholeWebP(file io.ReaderAt, size int64) error {
+	_, err := webpEnd(file, size)
+	return err
+}
+
+// webpEnd returns the offset behind the last whole chunk.
+func webpEnd(file io.ReaderAt, size int64) (int64, error) {
+	var head [12]byte
+	if err := readAt(file, head[:], 0); err != nil {
+		return 0, err
+	}
+	missing := 8 + int64(binary.LittleEndian.Uint32(head[4:])) - size
+	image, moving, at := false, false, int64(len(head))
+	for at+8 <= size {
+		if err := readAt(file, head[:8], at); err != nil {
+			return 0, err
+		}
+		n := int64(binary.LittleEndian.Uint32(head[4:]))
+		if at+8+n > size {
+			break
+		}
+		switch string(head[:4]) {
+		case "VP8 ", "VP8L":
+			image = true
+		case "ANMF":
+			image, moving = true, true
+		}
+		at += 8 + n + n%2
+	}
+	if !image || moving && (missing >= 8 || at < size) {
+		return 0, errCut
+	}
+	return min(at, size), nil
+}
