@@ -55,7 +55,7 @@ func gifNext(s *Scanner, _ []byte) error {
 // gifBlock is given the first byte of a block.
 func gifBlock(s *Scanner, b []byte) error {
 	switch b[0] {
-	case gifPadding: // which writers leave between blocks, and all readers pass over
+	case gifPadding: // some writers leave zeros between blocks; Chromium shows what comes before them
 		return gifNext(s, nil)
 	case gifExtension:
 		return s.skip(1, gifSubBlocks)

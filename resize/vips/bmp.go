@@ -1,28 +1,19 @@
 package vips
 
-/*
-#include <stdlib.h>
-#include "thumb.h"
-*/
-import "C"
-
 import (
 	"bytes"
 	"fmt"
 	"image"
-	"runtime"
-	"runtime/debug"
-	"unsafe"
 
 	"golang.org/x/image/bmp"
 
 	"imgkeep/resize"
 )
 
-const formatBMP = "bmp"
-
-// largeBMP is how many pixels are so many that their memory is given back at once.
-const largeBMP = 4 << 20
+const (
+	formatBMP = "bmp"
+	formatGIF = "gif"
+)
 
 // openBMP decodes a BMP. libvips reads it through ImageMagick alone, which reads
 // a hundred formats more.
@@ -32,11 +23,8 @@ func openBMP(src []byte, maxPixels int64) (source, error) {
 	if err != nil {
 		return source{}, blame(err)
 	}
-	if c.Width < 1 || c.Height < 1 {
-		return source{}, blame(fmt.Errorf("bmp: %d by %d pixels", c.Width, c.Height))
-	}
-	if int64(c.Width) > maxPixels/int64(c.Height) || max(c.Width, c.Height) > maxSide {
-		return source{}, tooLarge("%d by %d pixels are over %d, or a side over %d", c.Width, c.Height, maxPixels, maxSide)
+	if err := roomFor(c.Width, c.Height, maxPixels); err != nil {
+		return source{}, err
 	}
 	// Memory is taken for all pixels before they are read: so let them be there.
 	// There is a bit of each at least.
@@ -50,18 +38,7 @@ func openBMP(src []byte, maxPixels int64) (source, error) {
 	if err != nil {
 		return source{}, blame(err)
 	}
-	pixels := rgba(m)
-	var pin runtime.Pinner
-	pin.Pin(unsafe.SliceData(pixels))
-	raw := (*C.thumb_raw)(C.malloc(C.sizeof_thumb_raw))
-	*raw = C.thumb_raw{unsafe.Pointer(unsafe.SliceData(pixels)), C.int(c.Width), C.int(c.Height)}
-	return source{unsafe.Pointer(raw), C.sizeof_thumb_raw, C.THUMB_RAW, func() {
-		C.free(unsafe.Pointer(raw))
-		pin.Unpin()
-		if pixels = nil; c.Width*c.Height > largeBMP {
-			debug.FreeOSMemory()
-		}
-	}}, nil
+	return (&raw{pixels: rgba(m), width: c.Width, height: c.Height}).open()
 }
 
 // rgba returns pixels that are not weighted by their alpha. A picture that is

@@ -45,9 +45,8 @@ check_jxl(VipsImage *im)
 	return out;
 }
 
-/* Takes pixels that are decoded already. They are not copied. */
-static VipsImage *
-take_raw(const thumb_raw *raw)
+VipsImage *
+load_raw(const thumb_raw *raw)
 {
 	VipsImage *im = vips_image_new_from_memory(raw->pixels, (size_t) raw->width * raw->height * 4,
 		raw->width, raw->height, 4, VIPS_FORMAT_UCHAR);
@@ -57,6 +56,17 @@ take_raw(const thumb_raw *raw)
 		vips_copy(im, &out, "interpretation", VIPS_INTERPRETATION_sRGB, NULL);
 		g_object_unref(im);
 	}
+	if (!out)
+		return NULL;
+	if (raw->frames > 1) {
+		vips_image_set_int(out, VIPS_META_N_PAGES, raw->frames);
+		vips_image_set_array_int(out, "delay", raw->delays, raw->frames);
+		vips_image_set_int(out, "loop", raw->loop);
+	}
+	if (raw->palette)
+		vips_image_set_int(out, "palette-bit-depth", 8);
+	if (raw->profile)
+		vips_image_set_blob_copy(out, VIPS_META_ICC_NAME, raw->profile, raw->profile_size);
 	return out;
 }
 
@@ -79,10 +89,6 @@ load(const void *src, size_t len, int format, int frames, int shrink, double sca
 		vips_pngload_buffer(buf, len, &out,
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
 		break;
-	case THUMB_GIF:
-		vips_gifload_buffer(buf, len, &out, "n", frames,
-			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
-		break;
 	case THUMB_WEBP:
 		vips_webpload_buffer(buf, len, &out, "n", frames, "scale", scale,
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
@@ -101,7 +107,9 @@ load(const void *src, size_t len, int format, int frames, int shrink, double sca
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
 		return check_jxl(out);
 	case THUMB_RAW:
-		return take_raw(src);
+		if (((const thumb_raw *) src)->handle && thumbFrame(((const thumb_raw *) src)->handle, 0))
+			return NULL;
+		return load_raw(src);
 	}
 	return out;
 }

@@ -8,7 +8,6 @@ import "C"
 import (
 	"fmt"
 	"slices"
-	"unsafe"
 
 	"imgkeep/resize"
 )
@@ -176,13 +175,17 @@ func preset(c *C.thumb_target, p *resize.Preset, l resize.Layout, maxPixels int6
 // watermark decodes a watermark to the size that it has on the canvas. It is the
 // operator's own: what is wrong with it is not the image's fault.
 func watermark(e *C.thumb_edit, m *resize.Watermark, l resize.Layout, maxPixels int64) error {
-	data, size := unsafe.Pointer(unsafe.SliceData(m.Picture)), C.size_t(len(m.Picture))
-	in, ok := formats[m.Format]
+	f, ok := formats[m.Format]
 	if !ok || len(m.Picture) == 0 {
 		return fmt.Errorf("vips: watermark of %d bytes of format %q", len(m.Picture), m.Format)
 	}
+	in, err := open(m.Picture, m.Format, f.thumb, maxPixels)
+	if err != nil {
+		return fmt.Errorf("vips: watermark: %v", err) // the image that was asked for is not to blame
+	}
+	defer in.close()
 	var info C.thumb_info
-	if rc := C.thumb_read(data, size, in.thumb, &info); rc != 0 {
+	if rc := C.thumb_read(in.data, in.size, in.format, &info); rc != 0 {
 		return fmt.Errorf("vips: watermark: %w", ours(rc))
 	}
 	width, height := int(info.width), int(info.height)
@@ -196,7 +199,7 @@ func watermark(e *C.thumb_edit, m *resize.Watermark, l resize.Layout, maxPixels 
 	if w == 0 {
 		return nil // no room
 	}
-	if rc := C.thumb_mark(data, size, in.thumb, C.int(w), C.int(h), &e.mark); rc != 0 {
+	if rc := C.thumb_mark(in.data, in.size, in.format, C.int(w), C.int(h), &e.mark); rc != 0 {
 		return fmt.Errorf("vips: watermark: %w", ours(rc))
 	}
 	e.mark_x, e.mark_y, e.mark_w, e.mark_h = C.int(x), C.int(y), C.int(w), C.int(h)

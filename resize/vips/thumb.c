@@ -321,6 +321,7 @@ append(picture *strip, const picture *p, int frame, int frames)
 /* What thumb_make works with. */
 typedef struct {
 	VipsImage *im;
+	const thumb_raw *raw; /* NULL: im has all frames, below each other */
 	int frames;
 	gboolean palette;
 	thumb_target *targets;
@@ -354,11 +355,19 @@ make_target(job *j, VipsImage *base, int frame, int i)
 static int
 make_frame(job *j, int frame)
 {
-	int rows = j->im->Ysize / j->frames, result;
+	int rows = j->raw ? j->im->Ysize : j->im->Ysize / j->frames, result;
 	VipsImage *im;
 	picture base;
 
-	if ((result = make_base(&base, j->im, frame * rows, rows, j->width, j->height)))
+	if (j->raw && frame > 0) {
+		if (thumbFrame(j->raw->handle, frame))
+			return THUMB_IMAGE;
+		/* Anew, so that nothing of the last frame is taken for this one. */
+		VIPS_UNREF(j->im);
+		if (!(j->im = load_raw(j->raw)))
+			return THUMB_SELF;
+	}
+	if ((result = make_base(&base, j->im, j->raw ? 0 : frame * rows, rows, j->width, j->height)))
 		return result;
 	if (!(im = picture_image(&base)))
 		result = THUMB_SELF;
@@ -400,7 +409,7 @@ int
 thumb_make(const void *src, size_t len, int format, const thumb_info *info,
 	const thumb_area *area, int frames, thumb_target *targets, int n)
 {
-	job j = {.frames = frames, .targets = targets, .n = n};
+	job j = {.frames = frames, .targets = targets, .n = n, .raw = format == THUMB_RAW ? src : NULL};
 	int shrink = 1, result = 0;
 	int width = area ? area->width : info->width, height = area ? area->height : info->height;
 	double scale = 1.0;
@@ -446,7 +455,7 @@ thumb_make(const void *src, size_t len, int format, const thumb_info *info,
 			targets[i].data = NULL;
 		}
 	g_free(j.strips);
-	g_object_unref(j.im);
+	VIPS_UNREF(j.im);
 	return result;
 }
 

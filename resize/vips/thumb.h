@@ -4,6 +4,7 @@
 #define IMGKEEP_THUMB_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 enum { THUMB_JPEG = 1, THUMB_PNG, THUMB_GIF, THUMB_WEBP, THUMB_AVIF, THUMB_RAW, THUMB_HEIC, THUMB_TIFF, THUMB_JXL };
 
@@ -22,11 +23,22 @@ typedef struct {
 	int alpha;
 } thumb_info;
 
-/* What a source of format THUMB_RAW is: pixels of RGBA, row by row. */
+/* What a source of format THUMB_RAW is: pixels of RGBA, row by row, of frame 0. */
 typedef struct {
 	const void *pixels;
 	int width, height;
+	int frames;           /* of more than 1, thumbFrame puts each into pixels */
+	const int *delays;    /* of each frame, in milliseconds */
+	int loop;             /* how often all are shown; 0: for ever */
+	int palette;
+	const void *profile;  /* ICC; NULL: sRGB */
+	size_t profile_size;
+	uintptr_t handle;     /* for thumbFrame */
 } thumb_raw;
+
+/* In raw.go: puts a frame into the pixels of a thumb_raw, which is frame 0, or the one
+ * behind the last. Not 0: it cannot be decoded. */
+extern int thumbFrame(uintptr_t handle, int frame);
 
 /* A part of a picture, as stored. */
 typedef struct {

@@ -52,7 +52,7 @@ var formats = map[string]output{
 }
 
 // others are formats that can be loaded besides, where that is asked for.
-// BMP, which libvips has no loader for, is decoded here.
+// BMP, which libvips has no loader for, is decoded here, and GIF too.
 var others = map[string]C.int{"avif": C.THUMB_AVIF, "heic": C.THUMB_HEIC, formatBMP: C.THUMB_RAW, formatTIFF: C.THUMB_TIFF, "jxl": C.THUMB_JXL}
 
 // outputs can be saved besides, where that is asked for.
@@ -138,6 +138,7 @@ type source struct {
 	size   C.size_t
 	format C.int
 	close  func()
+	raw    *raw // where it is decoded here
 }
 
 // open makes a source of an image of one of the formats that are read.
@@ -146,8 +147,16 @@ func (d *Decoder) open(src []byte, format string, maxPixels int64) (source, erro
 	if !ok || len(src) == 0 {
 		return source{}, fmt.Errorf("vips: %d bytes of format %q", len(src), format)
 	}
-	if in == C.THUMB_RAW {
+	return open(src, format, in, maxPixels)
+}
+
+// open is Decoder.open for a format that is known to be read, as in says.
+func open(src []byte, format string, in C.int, maxPixels int64) (source, error) {
+	switch format {
+	case formatBMP:
 		return openBMP(src, maxPixels)
+	case formatGIF:
+		return openGIF(src, maxPixels)
 	}
 	if in == C.THUMB_TIFF {
 		return openTIFF(src)
@@ -165,7 +174,7 @@ func (d *Decoder) open(src []byte, format string, maxPixels int64) (source, erro
 			return source{}, err
 		}
 	}
-	return source{unsafe.Pointer(unsafe.SliceData(src)), C.size_t(len(src)), in, func() {}}, nil
+	return source{data: unsafe.Pointer(unsafe.SliceData(src)), size: C.size_t(len(src)), format: in, close: func() {}}, nil
 }
 
 // Version of the libvips that runs, which may differ from the headers that
@@ -206,21 +215,16 @@ func (d *Decoder) Resize(src []byte, r *resize.Request) ([]resize.Result, error)
 	if rc := C.thumb_read(in.data, in.size, in.format, &info); rc != 0 {
 		return nil, failure(rc)
 	}
-	if r.Format == "gif" {
-		n, err := gifFrames(src)
-		if err != nil {
-			return nil, &resize.ImageError{Detail: err.Error()}
-		}
-		if n != int(info.frames) {
-			info.frames = 1 // better one frame than an animation that breaks off
-		}
-	}
 	if err := limit(r, &info); err != nil {
 		return nil, err
 	}
 	results := make([]resize.Result, len(r.Targets))
 	for _, g := range groups(r) {
 		if err := g.make(in, r, info, results); err != nil {
+			if in.raw != nil && in.raw.err != nil {
+				C.vips_error_clear()
+				return nil, &resize.ImageError{Detail: in.raw.err.Error()}
+			}
 			return nil, err
 		}
 	}

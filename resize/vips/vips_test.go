@@ -170,47 +170,6 @@ func TestNoLeak(t *testing.T) {
 	}
 }
 
-func TestGIFFrames(t *testing.T) {
-	const (
-		screen = "GIF89a\x02\x00\x02\x00\x00\x00\x00"
-		colour = "GIF89a\x02\x00\x02\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff"
-		frame  = "\x2c\x00\x00\x00\x00\x02\x00\x02\x00\x00\x02\x02\x44\x01\x00"
-		local  = "\x2c\x00\x00\x00\x00\x02\x00\x02\x00\x80\x00\x00\x00\xff\xff\xff\x02\x02\x44\x01\x00"
-		delay  = "\x21\xf9\x04\x00\x0a\x00\x00\x00"
-		loop   = "\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
-	)
-	for src, want := range map[string]int{
-		screen + ";":         0,
-		colour + frame + ";": 1,
-		colour + loop + delay + frame + delay + frame + ";":              2,
-		screen + local + frame + local + ";trailing":                     3,
-		screen + "\x21\xfe\x02;;\x00" + frame + ";":                      1,
-		screen + frame + "\x21\xf9\x00" + strings.Repeat(frame, 9) + ";": 10,
-	} {
-		if n, err := gifFrames([]byte(src)); n != want || err != nil {
-			t.Errorf("%q: %d frames, %v, want %d", src, n, err, want)
-		}
-		for i := range strings.IndexByte(src+";", ';') {
-			if _, err := gifFrames([]byte(src[:i])); err == nil {
-				t.Errorf("%q is taken for whole", src[:i])
-			}
-		}
-	}
-	if _, err := gifFrames([]byte(screen + "\x00;")); err == nil {
-		t.Error("a block that begins with 0 is taken for one")
-	}
-}
-
-func FuzzGIFFrames(f *testing.F) {
-	f.Add([]byte("GIF89a\x02\x00\x02\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff\x21\xf9\x04\x00\x0a\x00\x00\x00\x2c\x00\x00\x00\x00\x02\x00\x02\x00\x00\x02\x02\x44\x01\x00;"))
-	f.Fuzz(func(t *testing.T, src []byte) {
-		n, err := gifFrames(src)
-		if err != nil && n != 0 || n < 0 || n > len(src) {
-			t.Errorf("%d frames, %v", n, err)
-		}
-	})
-}
-
 func FuzzStripWebP(f *testing.F) {
 	r, err := decoder.Resize(toPNG(f, scene(20, 20)), request("png", resize.Target{Size: resize.Size{Height: 10}, Format: "webp"}))
 	if err != nil {
