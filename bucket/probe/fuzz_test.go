@@ -71,9 +71,14 @@ func FuzzWebP(f *testing.F) {
 }
 
 func FuzzBMP(f *testing.F) {
-	seeds(f, probe.BMP, func(data []byte) { f.Add(data[10:]) })
+	seeds(f, probe.BMP, func(data []byte) { f.Add(data[2:]) })
+	for _, c := range probetest.Corpus() {
+		if c.Format == probe.BMP && len(c.Data) < 4000 {
+			f.Add(c.Data[2:])
+		}
+	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		sane(t, join([]byte("BM"), make([]byte, 8), body))
+		sane(t, join([]byte("BM"), body))
 	})
 }
 

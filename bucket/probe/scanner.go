@@ -209,7 +209,7 @@ func (s *Scanner) cutOff(n int64) error {
 	case JXL:
 		return s.jxlCutOff(n)
 	case BMP:
-		return fmt.Errorf("%w: bmp ends after %d of %d bytes", ErrTruncated, n, s.bmp.end)
+		return s.bmpCutOff(n)
 	case TIFF:
 		return s.tifCutOff(n)
 	}
@@ -238,7 +238,7 @@ var magics = [...]struct {
 	{GIF, "GIF87a", gifStart},
 	{GIF, "GIF89a", gifStart},
 	{WebP, "RIFF????WEBP", webpStart},
-	{BMP, "BM????\x00\x00\x00\x00", bmpStart},
+	{BMP, "BM", bmpStart},
 	{TIFF, "II*\x00", tifStart},
 	{TIFF, "MM\x00*", tifStart},
 	{JXL, jxlSignature, jxlBare},

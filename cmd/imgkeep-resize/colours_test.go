@@ -26,6 +26,7 @@ func TestLikeChromium(t *testing.T) {
 	p := newPool(t, resize.Options{})
 	pictures := map[string][]byte{}
 	maps.Copy(pictures, gifPictures())
+	maps.Copy(pictures, bmpPictures())
 	shown := inChromium(t, pictures)
 	for _, name := range slices.Sorted(maps.Keys(pictures)) {
 		format, _, _ := strings.Cut(name, " ")

@@ -33,7 +33,7 @@ typedef struct {
 static const codec codecs[] = {
 	{THUMB_JPEG, "jpegload_buffer", "jpegsave_buffer", NULL},
 	{THUMB_PNG, "pngload_buffer", "pngsave_buffer", NULL},
-	{THUMB_GIF, "gifload_buffer", "gifsave_buffer", NULL},
+	{THUMB_GIF, NULL, "gifsave_buffer", NULL},
 	{THUMB_WEBP, "webpload_buffer", "webpsave_buffer", NULL},
 	{THUMB_AVIF, "heifload_buffer", "heifsave_buffer", "vips-heif"},
 	{THUMB_HEIC, "heifload_buffer", NULL, "vips-heif"},

@@ -44,7 +44,7 @@ func roomFor(width, height int, maxPixels int64) error {
 	if int64(width) > maxPixels/int64(height) || max(width, height) > maxSide {
 		return tooLarge("%d by %d pixels are over %d, or a side over %d", width, height, maxPixels, maxSide)
 	}
-	return nil
+	return resize.Room(4 * int64(width) * int64(height))
 }
 
 // open makes a source of it, with its first frame.

@@ -80,9 +80,13 @@ func Start(sources, wanted []string) (*Decoder, error) {
 	var codecs []codec
 	for _, name := range []string{"jpeg", "png", "gif", "webp"} {
 		f := formats[name].thumb
-		if C.codec_find(f, 0) == 0 && C.codec_find(f, 1) == 0 {
+		own := name == formatGIF // it is read here
+		if (own || C.codec_find(f, 0) == 0) && C.codec_find(f, 1) == 0 {
 			d.formats, d.reads[name] = append(d.formats, name), f
-			codecs = append(codecs, codec{name, f, 0}, codec{name, f, 1})
+			codecs = append(codecs, codec{name, f, 1})
+			if !own {
+				codecs = append(codecs, codec{name, f, 0})
+			}
 		}
 	}
 	C.vips_error_clear()

@@ -1,0 +1,50 @@
+package vips
+
+import (
+	"bytes"
+	"image"
+	"image/color"
+	"image/draw"
+	"testing"
+
+	stdbmp "golang.org/x/image/bmp"
+)
+
+// What golang.org/x/image decodes, which is not much, has the same colours here; and
+// nothing makes it panic.
+func FuzzBMP(f *testing.F) {
+	m := image.NewPaletted(image.Rect(0, 0, 9, 5), color.Palette{color.Black, color.White, color.NRGBA{9, 8, 7, 255}})
+	rgb := image.NewRGBA(m.Rect)
+	for i := range m.Pix {
+		m.Pix[i] = byte(i % 3)
+		rgb.Set(i%9, i/9, color.NRGBA{byte(i), byte(3 * i), byte(7 * i), 255})
+	}
+	for _, m := range []image.Image{m, rgb} {
+		var b bytes.Buffer
+		if err := stdbmp.Encode(&b, m); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b.Bytes())
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		b, err := readBMP(src)
+		if err != nil || b.width < 1 || b.height < 1 || b.width > 100 || b.height > 100 || !b.runs && len(b.data) < b.stride()*b.height {
+			return
+		}
+		got := image.NewNRGBA(image.Rect(0, 0, b.width, b.height))
+		if b.runs {
+			_ = b.unpack(got.Pix)
+			return
+		}
+		b.rows(got.Pix)
+		m, err := stdbmp.Decode(bytes.NewReader(src))
+		if err != nil || b.bits == 32 { // whose alpha it takes for one
+			return
+		}
+		want := image.NewNRGBA(m.Bounds())
+		draw.Draw(want, want.Rect, m, image.Point{}, draw.Src)
+		if got.Rect != want.Rect || !bytes.Equal(got.Pix, want.Pix) {
+			t.Errorf("%q: another picture", src)
+		}
+	})
+}
