@@ -15,7 +15,6 @@ import (
 	"imgkeep/bucket/approve"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/index"
-	"imgkeep/bucket/probe"
 )
 
 // Keep returns the image that is kept under a canonical URL. Where there is none
@@ -38,7 +37,7 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url string, at *fetch.
 	if err := s.hasRoom(); err != nil {
 		return Image{}, err
 	}
-	d, err := s.downloadApproved(ctx, bucket, url, at)
+	d, err := s.downloadApproved(ctx, bucket, url, at, nil)
 	if err != nil {
 		return Image{}, err
 	}
@@ -72,8 +71,8 @@ type download struct {
 }
 
 // downloadApproved is download for an image that nobody has approved of yet.
-func (s *Store) downloadApproved(ctx context.Context, bucket, url string, at *fetch.Place) (download, error) {
-	d, err := s.download(ctx, bucket, url, at)
+func (s *Store) downloadApproved(ctx context.Context, bucket, url string, at *fetch.Place, sp *space) (download, error) {
+	d, err := s.download(ctx, bucket, url, at, sp)
 	if err != nil {
 		return download{}, err
 	}
@@ -87,17 +86,18 @@ func (s *Store) downloadApproved(ctx context.Context, bucket, url string, at *fe
 // download fetches an image: from its origin or, where that says that it is gone,
 // from the first fallback that has it. A failure that says something about the
 // image is remembered, and it is the origin's. at is a place that was taken for the
-// origin; nil: one is waited for.
-func (s *Store) download(ctx context.Context, bucket, url string, at *fetch.Place) (download, error) {
+// origin; nil: one is waited for. sp is the space that the file is to take; nil: it is
+// not counted.
+func (s *Store) download(ctx context.Context, bucket, url string, at *fetch.Place, sp *space) (download, error) {
 	c := s.settings.Load()
 	hosts := c.buckets[bucket].Hosts
-	d, err := s.fetch(ctx, bucket, url, url, hosts, at)
+	d, err := s.fetch(ctx, bucket, url, url, hosts, at, sp)
 	var gone *fetch.Error
 	if !errors.As(err, &gone) || gone.Class != fetch.Gone || strings.HasPrefix(url, localURL) {
 		return d, s.fetchFailed(ctx, bucket, url, err)
 	}
 	for _, f := range c.fallbacks {
-		d, err := s.fetch(ctx, bucket, url, f.Around(url), hostsOf(f, hosts), nil)
+		d, err := s.fetch(ctx, bucket, url, f.Around(url), hostsOf(f, hosts), nil, sp)
 		if err == nil {
 			s.log.Info("found elsewhere what is gone from its origin", "bucket", bucket, "host", hostOf(url), "at", f.Host())
 			return d, nil
@@ -128,7 +128,7 @@ func hostsOf(f fetch.Fallback, bucket []string) []string {
 const localURL = "local:"
 
 // fetch fetches the image of a URL from where it is looked for.
-func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []string, at *fetch.Place) (_ download, err error) {
+func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []string, at *fetch.Place, sp *space) (_ download, err error) {
 	tmp, err := s.temp("image-*")
 	if err != nil {
 		return download{}, err
@@ -146,7 +146,7 @@ func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []str
 		Digest: func() [32]byte { return [32]byte(hash.Sum(nil)) },
 		Again:  tmp,
 		Denied: func(host string) bool { return s.blockedHost(host) != nil },
-	}, io.MultiWriter(diskWriter{s.disk, tmp}, hash))
+	}, io.MultiWriter(sp.writer(diskWriter{s.disk, tmp}), hash))
 	if err != nil {
 		return download{}, err
 	}
@@ -292,7 +292,7 @@ func (s *Store) fetchAndHeal(ctx context.Context, image Image) (err error) {
 		return err
 	}
 	// Without a question: these bytes have been approved of, or are thrown away.
-	d, err := s.download(ctx, image.Bucket, image.URL, nil)
+	d, err := s.download(ctx, image.Bucket, image.URL, nil, nil)
 	var f *Failure
 	if errors.As(err, &f) {
 		return fmt.Errorf("%w: %w", ErrLost, err)
@@ -331,42 +331,6 @@ func orNil(f *Failure) error {
 		return nil
 	}
 	return f
-}
-
-// Passing is an image that is not kept: a file without a name, which is gone
-// when it is closed.
-type Passing struct {
-	*os.File
-	probe.Info
-	Bytes int64
-}
-
-// Fetch fetches an image under all the checks of Keep without keeping it. It is
-// whole when Fetch returns, so a cut-off download is an error here as well.
-// Errors are those of Keep, and a failure that is remembered stands against it
-// too. Unlike Keep it ends with ctx, since nobody else waits for it.
-func (s *Store) Fetch(ctx context.Context, bucket, url string) (*Passing, error) {
-	done, err := s.begin()
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	if _, err := s.Find(bucket, url); err != nil && !errors.Is(err, ErrNotKept) {
-		return nil, err
-	}
-	if err := s.hasRoom(); err != nil {
-		return nil, err
-	}
-	d, err := s.downloadApproved(ctx, bucket, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	s.disk.RemoveAll(d.tmp.Name())
-	if err := s.admit(bucket, url, d.image.Digest, d.final); err != nil {
-		d.tmp.Close()
-		return nil, err
-	}
-	return &Passing{File: d.tmp, Info: d.image.Info, Bytes: d.image.Bytes}, nil
 }
 
 func (s *Store) temp(pattern string) (*os.File, error) {

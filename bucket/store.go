@@ -86,6 +86,7 @@ type Store struct {
 	journal journal // of blocks, which are of all buckets
 	flights singleflight.Group
 	hurries hurries
+	passing passings
 
 	// removing is held, to read, from the check that something may be kept until
 	// it is, and by what removes, so that nothing is removed in between.
@@ -191,7 +192,8 @@ func Open(o Options) (_ *Store, err error) {
 		o.disk = osDisk{}
 	}
 	s := &Store{
-		disk: o.disk, sparse: o.sparse, root: o.Root, now: o.Now, log: o.Log,
+		passing: passings{budget: passingBytes, images: map[string]*passed{}, files: map[*passed]bool{}},
+		disk:    o.disk, sparse: o.sparse, root: o.Root, now: o.Now, log: o.Log,
 		buckets:   map[string]*openBucket{},
 		commits:   make(chan pending, maxGroup),
 		committed: make(chan struct{}),
@@ -274,6 +276,7 @@ func (s *Store) Close(ctx context.Context) error {
 	s.end()
 	close(s.commits)
 	<-s.committed
+	s.passing.close()
 
 	var errs []error
 	for _, b := range s.buckets {

@@ -224,7 +224,8 @@ func (unmodified) ModTime() time.Time { return time.Time{} }
 // send sends a file, from which nothing has been read, with ranges and conditions
 // (RFC 9110, sections 13 and 14).
 func (s *Server) send(w http.ResponseWriter, r *http.Request, f *os.File, info fs.FileInfo) {
-	hurry(w, info.Size())
+	hurry(w, 0)
+	w = paced{w}
 	out := w
 	if conditional(r) {
 		out = &refusals{ResponseWriter: w, size: info.Size(), refuse: func(v verdict) { s.answer(w, v) }}

@@ -289,8 +289,8 @@ func TestPassing(t *testing.T) {
 			t.Errorf("headers %v", h)
 		}
 	}
-	if n := s.origin.fetches[host+"cat"]; n != 2 {
-		t.Errorf("%d fetches, want one for each view", n)
+	if n := s.origin.fetches[host+"cat"]; n != 1 {
+		t.Errorf("%d fetches, want one for all views within a minute", n)
 	}
 	if _, err := s.store.Find("i", host+"cat"); !errors.Is(err, bucket.ErrNotKept) {
 		t.Errorf("it is kept: %v", err)
@@ -300,8 +300,8 @@ func TestPassing(t *testing.T) {
 	if w := s.get(path); w.Code != 200 || !bytes.Equal(w.Body.Bytes(), data) || w.Header().Get("ETag") != "" {
 		t.Errorf("from the store: status %d, %d bytes, %v", w.Code, w.Body.Len(), w.Header())
 	}
-	if n := s.origin.fetches[host+"cat"]; n != 3 {
-		t.Errorf("%d fetches, want one for each view and one to keep it", n)
+	if n := s.origin.fetches[host+"cat"]; n != 2 {
+		t.Errorf("%d fetches, want one for the views and one to keep it", n)
 	}
 	// A failure is remembered, as for what is stored.
 	gone := s.proxyLink("full", s.origin.put("gone", &fetch.Error{Class: fetch.Gone, Err: errors.New("gone")}))
@@ -386,5 +386,29 @@ func TestPlaceholder(t *testing.T) {
 	}
 	if w := s.get("/healthz"); w.Body.String() != "ok\n" {
 		t.Errorf("healthz: %q", w.Body)
+	}
+}
+
+// HEAD of an image that is not kept is answered from what is known, as GET is; twenty
+// of them download it once.
+func TestHeadOfPassing(t *testing.T) {
+	s := newSite(t, nil)
+	url := s.origin.put("cat", toJPEG(t, 30, 20))
+	path := s.proxyLink("full", url)
+	for range 20 {
+		w := s.ask(http.MethodHead, path, nil)
+		if w.Code != 200 || w.Body.Len() != 0 {
+			t.Fatalf("status %d, %d bytes", w.Code, w.Body.Len())
+		}
+	}
+	get := s.get(path)
+	for _, header := range []http.Header{nil, {"Range": {"bytes=1-2"}}, {"Range": {"bytes=9999999-"}}} {
+		a, b := s.ask(http.MethodHead, path, header), s.ask(http.MethodGet, path, header)
+		if a.Code != b.Code || fmt.Sprint(a.Header()) != fmt.Sprint(b.Header()) {
+			t.Errorf("%v: HEAD is answered %d %v, GET %d %v", header, a.Code, a.Header(), b.Code, b.Header())
+		}
+	}
+	if get.Code != 200 || s.origin.fetches[url] != 1 {
+		t.Errorf("status %d, fetched %d times", get.Code, s.origin.fetches[url])
 	}
 }

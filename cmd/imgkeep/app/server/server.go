@@ -274,6 +274,17 @@ func CheckSize(l sign.Link, listed resize.Listed) error {
 func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, url string) error {
 	image, err := s.Store.Find(name, url)
 	if errors.Is(err, bucket.ErrNotKept) {
+		if r.Method == http.MethodHead && !s.strips(name) {
+			info, bytes, err := s.Store.Passed(name, url)
+			if err == nil {
+				s.answered(v, CodeOK)
+				s.headPassing(w, r, info.Format, bytes)
+				return nil
+			}
+			if !errors.Is(err, bucket.ErrNotKept) {
+				return err
+			}
+		}
 		v.temperature = Cold
 		passing, err := s.Store.Fetch(r.Context(), name, url)
 		if err != nil {

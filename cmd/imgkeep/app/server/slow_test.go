@@ -97,6 +97,24 @@ func TestSlowReaderIsCutOff(t *testing.T) {
 	})
 }
 
+// One who reads a lot at first, and then nothing, is cut off after the grace time: what
+// was read before is no credit.
+func TestReaderThatStopsIsCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, c := newPipeSite(t)
+		data := toJPEG(t, 600, 600)
+		path := s.proxyLink("full", s.origin.put("cat", data))
+		r := request(t, c, path)
+		if _, err := io.CopyN(io.Discard, r, int64(len(data)/2)); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(31 * time.Second)
+		if n, err := io.Copy(io.Discard, r); err == nil && n >= int64(len(data)/2) {
+			t.Errorf("after half a minute without reading the rest comes: %d bytes, %v", n, err)
+		}
+	})
+}
+
 // One who reads a little faster than that gets it all.
 func TestPatientReaderIsServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
