@@ -24,8 +24,11 @@
 //     marks its requests for that server, where they reach it by an unknown name (see
 //     Options.Loop).
 //   - Every wait has an end, and everything is bounded: header, redirects, time,
-//     simultaneous fetches in all and per site, and those that wait for one.
-//     When places run out, the site that asked for most is turned away first.
+//     simultaneous fetches in all, per site, per domain below an ICANN suffix and per
+//     network of the address, and those that wait for one. When places run out, who
+//     asked for most is turned away first. A body has to come at a least rate all the
+//     time.
+//   - A host that asks for a pause gets it, see [Pauses].
 //   - Errors tell whose fault it is, see [Class]. Their text is for the operator's
 //     log: it names the origin's host, no path, and nothing of a viewer.
 //
