@@ -312,3 +312,30 @@ func TestHealFails(t *testing.T) {
 		})
 	}
 }
+
+// keptSizes is an origin that notes how many bytes of an image are wanted.
+type keptSizes struct {
+	*origin
+	kept []int64
+}
+
+func (k *keptSizes) Fetch(ctx context.Context, r fetch.Request, dst io.Writer) (fetch.Result, error) {
+	k.kept = append(k.kept, r.Kept)
+	return k.origin.Fetch(ctx, r, dst)
+}
+
+// An image that is kept with a long tail is asked for with it: cut at its end it
+// would be other bytes, and lost.
+func TestHealAsItWasKept(t *testing.T) {
+	o := &keptSizes{origin: newOrigin()}
+	o.set(urlA, "the bytes of a")
+	s := openStore(t, Options{Root: t.TempDir(), Origin: o})
+	image := keep(t, s, urlA)
+	if err := os.Remove(s.Path(image.File())); err != nil {
+		t.Fatal(err)
+	}
+	content(t, s, image)
+	if want := []int64{0, image.Bytes}; !slices.Equal(o.kept, want) {
+		t.Errorf("wanted %d bytes of it, not %d", o.kept, want)
+	}
+}

@@ -72,7 +72,7 @@ type download struct {
 
 // downloadApproved is download for an image that nobody has approved of yet.
 func (s *Store) downloadApproved(ctx context.Context, bucket, url string, at *fetch.Place, sp *space) (download, error) {
-	d, err := s.download(ctx, bucket, url, at, sp)
+	d, err := s.download(ctx, bucket, url, 0, at, sp)
 	if err != nil {
 		return download{}, err
 	}
@@ -85,19 +85,20 @@ func (s *Store) downloadApproved(ctx context.Context, bucket, url string, at *fe
 
 // download fetches an image: from its origin or, where that says that it is gone,
 // from the first fallback that has it. A failure that says something about the
-// image is remembered, and it is the origin's. at is a place that was taken for the
-// origin; nil: one is waited for. sp is the space that the file is to take; nil: it is
+// image is remembered, and it is the origin's. kept is how many bytes it had when it was
+// kept, 0 where it is new. at is a place that was taken for the origin; nil: one is
+// waited for. sp is the space that the file is to take; nil: it is
 // not counted.
-func (s *Store) download(ctx context.Context, bucket, url string, at *fetch.Place, sp *space) (download, error) {
+func (s *Store) download(ctx context.Context, bucket, url string, kept int64, at *fetch.Place, sp *space) (download, error) {
 	c := s.settings.Load()
 	hosts := c.buckets[bucket].Hosts
-	d, err := s.fetch(ctx, bucket, url, url, hosts, at, sp)
+	d, err := s.fetch(ctx, bucket, url, url, hosts, kept, at, sp)
 	var gone *fetch.Error
 	if !errors.As(err, &gone) || gone.Class != fetch.Gone || strings.HasPrefix(url, localURL) {
 		return d, s.fetchFailed(ctx, bucket, url, err)
 	}
 	for _, f := range c.fallbacks {
-		d, err := s.fetch(ctx, bucket, url, f.Around(url), hostsOf(f, hosts), nil, sp)
+		d, err := s.fetch(ctx, bucket, url, f.Around(url), hostsOf(f, hosts), kept, nil, sp)
 		if err == nil {
 			s.log.Info("found elsewhere what is gone from its origin", "bucket", bucket, "host", hostOf(url), "at", f.Host())
 			return d, nil
@@ -128,7 +129,7 @@ func hostsOf(f fetch.Fallback, bucket []string) []string {
 const localURL = "local:"
 
 // fetch fetches the image of a URL from where it is looked for.
-func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []string, at *fetch.Place, sp *space) (_ download, err error) {
+func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []string, kept int64, at *fetch.Place, sp *space) (_ download, err error) {
 	tmp, err := s.temp("image-*")
 	if err != nil {
 		return download{}, err
@@ -142,7 +143,7 @@ func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []str
 	b := c.buckets[bucket]
 	hash := sha256.New()
 	result, err := c.origin.Fetch(ctx, fetch.Request{
-		URL: from, Hosts: hosts, MaxBytes: b.MaxBytes, Limits: c.limits, Place: at,
+		URL: from, Hosts: hosts, MaxBytes: b.MaxBytes, Kept: kept, Limits: c.limits, Place: at,
 		Digest: func() [32]byte { return [32]byte(hash.Sum(nil)) },
 		Again:  tmp,
 		Denied: func(host string) bool { return s.blockedHost(host) != nil },
@@ -292,7 +293,7 @@ func (s *Store) fetchAndHeal(ctx context.Context, image Image) (err error) {
 		return err
 	}
 	// Without a question: these bytes have been approved of, or are thrown away.
-	d, err := s.download(ctx, image.Bucket, image.URL, nil, nil)
+	d, err := s.download(ctx, image.Bucket, image.URL, image.Bytes, nil, nil)
 	var f *Failure
 	if errors.As(err, &f) {
 		return fmt.Errorf("%w: %w", ErrLost, err)

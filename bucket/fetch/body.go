@@ -14,6 +14,63 @@ import (
 // maxPage is how many bytes of a page are searched for a challenge.
 const maxPage = 4 << 10
 
+// MaxTail is how many bytes behind the end of an image stay with it, so that its
+// digest is that of the origin's file: a newline, a camera's notes. Where more follow
+// (a phone's video; whatever a member would have us keep and serve as an image), the
+// image is cut at its end, and the rest is not even downloaded. What it takes to be
+// an image may still hold anything, such as comments.
+const MaxTail = 8 << 10
+
+// tail passes an image on to dst, and holds back what follows its end.
+type tail struct {
+	dst     io.Writer
+	scanner *probe.Scanner
+	kept    int64 // Request.Kept
+	written int64
+	held    []byte
+}
+
+// take is given the next piece, which the scanner has seen, and says whether more
+// is wanted.
+func (t *tail) take(piece []byte) (more bool, err error) {
+	end, known := t.scanner.End()
+	if !known {
+		return true, t.write(piece)
+	}
+	end = max(end, t.kept)
+	n := min(int64(len(piece)), end-t.written)
+	if err := t.write(piece[:n]); err != nil {
+		return false, err
+	}
+	if t.kept > 0 {
+		return t.written < end, nil
+	}
+	if len(t.held)+len(piece[n:]) > MaxTail {
+		t.held = nil
+		return false, nil
+	}
+	t.held = append(t.held, piece[n:]...)
+	return true, nil
+}
+
+// finish is called where the body ends: what is held back then belongs to it.
+func (t *tail) finish() error { return t.write(t.held) }
+
+func (t *tail) write(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	m, err := t.dst.Write(b)
+	t.written += int64(m)
+	if err == nil && m != len(b) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		return fmt.Errorf("fetch: writing: %w", err)
+	}
+	return nil
+}
+
 // buffers are what bodies are read into: one for each fetch that runs.
 var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
@@ -37,8 +94,8 @@ func (a *answer) errorf(c Class, format string, args ...any) *Error {
 }
 
 // receive copies the image to dst and returns what it is. Each piece is judged
-// before dst gets it, and nothing is read after the verdict, or beyond the first
-// byte that is too many.
+// before dst gets it, and nothing is read after the verdict, beyond the first byte
+// that is too many, or beyond MaxTail bytes behind the image's end.
 func (a *answer) receive(ctx context.Context, r Request, dst io.Writer) (probe.Info, int64, error) {
 	if a.length > r.MaxBytes {
 		return probe.Info{}, 0, a.errorf(TooLarge, "%d bytes announced, at most %d are taken", a.length, r.MaxBytes)
@@ -46,6 +103,7 @@ func (a *answer) receive(ctx context.Context, r Request, dst io.Writer) (probe.I
 	buffer := buffers.Get().(*[32 << 10]byte)
 	defer buffers.Put(buffer)
 	scanner := probe.NewScanner(r.Limits)
+	image := &tail{dst: dst, scanner: scanner, kept: r.Kept}
 	var head []byte
 	var n int64
 	for {
@@ -61,12 +119,17 @@ func (a *answer) receive(ctx context.Context, r Request, dst io.Writer) (probe.I
 		if _, err := scanner.Write(piece); err != nil {
 			return probe.Info{}, n, a.verdict(err, head, buffer[:], m)
 		}
-		if m, err := dst.Write(piece); err != nil {
-			return probe.Info{}, n, fmt.Errorf("fetch: writing: %w", err)
-		} else if m != len(piece) {
-			return probe.Info{}, n, fmt.Errorf("fetch: writing: %w", io.ErrShortWrite)
+		more, err := image.take(piece)
+		if err != nil {
+			return probe.Info{}, n, err
 		}
 		if readErr == io.EOF {
+			if err := image.finish(); err != nil {
+				return probe.Info{}, n, err
+			}
+			break
+		}
+		if !more {
 			break
 		}
 		if ctx.Err() != nil {
@@ -93,7 +156,7 @@ func (a *answer) receive(ctx context.Context, r Request, dst io.Writer) (probe.I
 	if a.unframed && scanner.Endless() {
 		return probe.Info{}, n, a.errorf(Broken, "neither the %s nor the answer says where it ends: after %d bytes it may be cut off", info.Format, n)
 	}
-	return info, n, nil
+	return info, image.written, nil
 }
 
 // cutOff says that a body ended before its end: fewer bytes than Content-Length

@@ -104,6 +104,10 @@ type Request struct {
 	Denied func(host string) bool
 	// MaxBytes is the size of the largest image accepted, in bytes. At least 1.
 	MaxBytes int64
+	// Kept is how many bytes were kept of the image before, where it is fetched again:
+	// so many are wanted, whatever follows its end. 0: it is new, and cut at its end
+	// where more than MaxTail bytes follow.
+	Kept int64
 	// Limits are what the image must keep to. Formats also become the Accept that
 	// origins are sent.
 	Limits probe.Limits

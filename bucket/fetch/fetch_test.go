@@ -318,7 +318,8 @@ func TestAnnouncedLengthIsRefusedUnread(t *testing.T) {
 }
 
 func TestReadingStopsAtTheFirstByteTooMany(t *testing.T) {
-	picture := pngOf(t, 50, 50)
+	picture := jpegOf(t, 8, 8)
+	picture = picture[:len(picture)-2] // its scan goes on
 	for _, limit := range []int64{100, 32<<10 - 1, 32 << 10, 32<<10 + 1, 70_000} {
 		endless := &counter{r: io.MultiReader(bytes.NewReader(picture), zeros{})}
 		a := answer{host: "h.example", status: 200, length: -1, body: endless}

@@ -237,8 +237,8 @@ func TestEndless(t *testing.T) {
 		{"header fields", "HTTP/1.1 200 OK\r\n", "X: y\r\n", Failed},
 		{"one header field", "HTTP/1.1 200 OK\r\nX: ", "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy", Failed},
 		{"status line", "HTTP/1.1 200 ", "OK ", Failed},
-		{"body after the image", "HTTP/1.1 200 OK\r\n\r\n" + picture, strings.Repeat("\x00", 1000), TooLarge},
-		{"chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n", len(picture), picture), "1\r\n\x00\r\n", TooLarge},
+		{"body after the image", "HTTP/1.1 200 OK\r\n\r\n" + picture, strings.Repeat("\x00", 1000), ""},
+		{"chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n", len(picture), picture), "1\r\n\x00\r\n", ""},
 		{"chunk extensions (CVE-2023-39326)", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", Broken},
 		{"chunk extensions, a byte a chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1;" + strings.Repeat("x", 2000) + "\r\n\xff\r\n", NotImage},
 		{"trailers", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\n", len(picture), picture), "X: y\r\n", Broken},
@@ -261,7 +261,11 @@ func TestEndless(t *testing.T) {
 			o := patient
 			o.MaxRedirects = 3
 			_, _, err := pull(t, newFetcher(t, o, origin), origin+"/"+secret)
-			wantClass(t, err, tt.want)
+			if tt.want != "" {
+				wantClass(t, err, tt.want)
+			} else if err != nil { // what follows is cut off
+				t.Error(err)
+			}
 			<-done
 		})
 	}
@@ -498,7 +502,7 @@ func TestHTTP2(t *testing.T) {
 		path string
 		want Class
 	}{
-		{"/plain", ""}, {"/cut", Broken}, {"/short", Broken}, {"/bomb", TooManyPixels}, {"/endless", TooLarge}, {"/silent", Timeout}, {"/silent-body", Timeout},
+		{"/plain", ""}, {"/cut", Broken}, {"/short", Broken}, {"/bomb", TooManyPixels}, {"/endless", ""}, {"/silent", Timeout}, {"/silent-body", Timeout},
 		{"/header", Failed}, {"/storm", Failed},
 	} {
 		o := Options{RootCAs: roots, Timeout: time.Hour, HeaderTimeout: time.Hour}

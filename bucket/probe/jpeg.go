@@ -49,7 +49,13 @@ const (
 // over all coefficients once more, also where it has next to no data: of a
 // progressive JPEG, 45 bytes are a whole scan of 49 megapixels (the maxscans of
 // libjpeg-turbo's djpeg is against the same). Encoders write about ten.
-const jpegMaxScans = 100
+const (
+	jpegMaxScans = 100
+	// jpegFullScans is how many an image may have that is as large as Limits allow.
+	// Of smaller ones all scans together go over no more pixels than of that: else
+	// 395 KB of 49 megapixels in 100 scans kept a decoder busy for seconds.
+	jpegFullScans = 16
+)
 
 // jpegKinds names the kinds other than SOF0 to SOF2, by the marker that shows
 // them. libjpeg-turbo 2 decodes none of them but the arithmetic-coded, and those
@@ -195,6 +201,10 @@ func jpegScan(s *Scanner, b []byte) error {
 	s.jpeg.scanned = true
 	if s.jpeg.scans++; s.jpeg.scans > jpegMaxScans {
 		return fmt.Errorf("%w: jpeg of %d x %d has more than %d scans", ErrPixels, s.info.Width, s.info.Height, jpegMaxScans)
+	}
+	if m := s.limits.MaxPixels; m > 0 && s.canvas()*int64(s.jpeg.scans) > jpegFullScans*m {
+		return fmt.Errorf("%w: jpeg of %d x %d has %d scans, which go over more than %d times the pixels allowed",
+			ErrPixels, s.info.Width, s.info.Height, s.jpeg.scans, jpegFullScans)
 	}
 	return s.jpegLeave()
 }

@@ -96,4 +96,9 @@ func TestScanLimit(t *testing.T) {
 	scans := func(n int) []byte { return join(soi, sof(0xC2, 17, 11, 3), bytes.Repeat(sos(1, 3), n), eoi) }
 	check(t, scans(100), probe.Limits{}, nil)
 	check(t, scans(101), probe.Limits{}, probe.ErrPixels)
+	// Sixteen of as many pixels as are allowed, or more of fewer.
+	check(t, scans(16), probe.Limits{MaxPixels: 17 * 11}, nil)
+	check(t, scans(17), probe.Limits{MaxPixels: 17 * 11}, probe.ErrPixels)
+	check(t, scans(32), probe.Limits{MaxPixels: 2 * 17 * 11}, nil)
+	check(t, scans(33), probe.Limits{MaxPixels: 2 * 17 * 11}, probe.ErrPixels)
 }

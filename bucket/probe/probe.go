@@ -20,6 +20,7 @@
 // What follows the end marker of an image is passed over and is no part of the
 // verdict: phones append videos ("motion photos") and further JPEGs (MPF) to
 // their pictures, servers append newlines, and every browser shows them all.
+// [Scanner.End] says where it begins.
 package probe
 
 import (
@@ -36,7 +37,8 @@ var (
 	// within such a type that browsers do not show.
 	ErrType = errors.New("not an accepted image type")
 	// ErrPixels: the image has more pixels, or a longer side, than Limits allow;
-	// or it is a JPEG of more than 100 scans, each of which goes over all pixels.
+	// or it is a JPEG of more than 100 scans, or whose scans, each of which goes over
+	// all pixels, go over more than 16 times the pixels that Limits allow.
 	ErrPixels = errors.New("too many pixels")
 	// ErrFrames: the animation has more frames, or more pixels in all of them
 	// together, than Limits allow.

@@ -31,6 +31,7 @@ type Scanner struct {
 	whole []byte   // what opGather has so far
 	off   int64    // bytes used up by finished and running operations, without buf
 	start int64    // offset of the bytes that the current step was given
+	end   int64    // offset behind the image, once it is complete
 	sum   bool     // bytes used up go into crc
 	crc   uint32
 
@@ -93,8 +94,16 @@ func (s *Scanner) find(next step) error {
 
 // done says that the image is complete.
 func (s *Scanner) done() error {
-	s.op = opDone
+	s.op, s.end = opDone, s.off
 	return nil
+}
+
+// End returns how many bytes the image has, once it is complete and its format says
+// where it ends: what follows them is no part of it. Of a TIFF that is never known,
+// since its directories may name any place of the file, nor of a JPEG XL that is
+// [Scanner.Endless].
+func (s *Scanner) End() (n int64, known bool) {
+	return s.end, s.err == nil && s.op == opDone && s.info.Format != TIFF && !s.Endless()
 }
 
 // NewScanner returns a Scanner that accepts what l allows.

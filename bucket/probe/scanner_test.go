@@ -101,6 +101,18 @@ func TestScannerTruncation(t *testing.T) {
 				}
 				check(t, s.data[:n], probe.Limits{}, probe.ErrTruncated)
 			}
+			scanner := probe.NewScanner(probe.Limits{})
+			for n := range s.data {
+				if at, known := scanner.End(); known && (n < end || at != int64(end)) {
+					t.Fatalf("after %d bytes it ends at %d, not at %d", n, at, end)
+				}
+				if _, err := scanner.Write(s.data[n : n+1]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if at, known := scanner.End(); known != (s.info.Format != probe.TIFF && !scanner.Endless()) || known && at != int64(end) {
+				t.Errorf("it ends at %d (%v), not at %d", at, known, end)
+			}
 			for n := end; n <= len(s.data); n++ {
 				if info, err := probe.Read(bytes.NewReader(s.data[:n]), probe.Limits{}); err != nil || info != s.info {
 					t.Errorf("cut behind its end, at %d of %d: %+v, %v; want %+v", n, len(s.data), info, err, s.info)

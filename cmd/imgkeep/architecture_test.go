@@ -84,7 +84,7 @@ var rules = map[string]rule{
 	},
 	"bucket/fetch": {
 		imports: []string{"bucket/imageurl", "bucket/probe", "golang.org/x/net"},
-		tests:   []string{"scripts/patience"},
+		tests:   []string{"bucket/probe/probetest", "scripts/patience"},
 	},
 	"bucket/probe": {
 		tests: []string{"bucket/probe/probetest"},
