@@ -14,6 +14,11 @@ var (
 	// ended what was to decode it. From OpenMade it says that this was not long
 	// ago, and that nothing is made of the image before a minute has passed.
 	ErrDeadly = errors.New("the image ends what decodes it")
+	// ErrSlow is for the errors of a Maker to wrap, where a decoder took too long for
+	// the original, whosever fault that is. From OpenMade it says that this was not
+	// long ago: nothing is made of the image for a minute, and for twice as long with
+	// each further time in a row, an hour at most. It says so in a *PauseError.
+	ErrSlow = errors.New("decoding the image took too long")
 	// ErrUndecodable: the image has done so twice. Nothing is made of it, until
 	// Retry; its original is served.
 	ErrUndecodable = errors.New("the image has ended what decodes it twice, and is not decoded any more")
@@ -27,11 +32,70 @@ const (
 	// is wrong with the machine rather than with the image has time to pass, and
 	// an image that is asked for all the time does not end all decoders at once.
 	killPause = time.Minute
+	// slowPause is the longest pause of an image that takes too long.
+	slowPause = time.Hour
+	// maxPauses is how many such images are remembered.
+	maxPauses = 4096
 )
+
+// A PauseError says until when nothing is made of an image. It wraps ErrSlow.
+type PauseError struct{ Until time.Time }
+
+func (e *PauseError) Error() string {
+	return fmt.Sprintf("%v: nothing is made of it before %s", ErrSlow, e.Until.UTC().Format(time.RFC3339))
+}
+func (e *PauseError) Unwrap() error { return ErrSlow }
+
+// pause is that of an image. It is in memory only: a restart may have been the cure.
+type pause struct {
+	times int // in a row
+	until time.Time
+}
+
+// paused is the pause of an image now, as an error.
+func (s *Store) paused(image Image) error {
+	s.blaming.Lock()
+	defer s.blaming.Unlock()
+	if p, ok := s.pauses[image.Digest]; ok && s.now().Before(p.until) {
+		return &PauseError{p.until}
+	}
+	return nil
+}
+
+// pause notes that decoding an image has taken too long. Several sizes may have been
+// in the making; that counts once.
+func (s *Store) pause(image Image) {
+	s.blaming.Lock()
+	defer s.blaming.Unlock()
+	now := s.now()
+	p := s.pauses[image.Digest]
+	if now.Before(p.until) {
+		return
+	}
+	if _, known := s.pauses[image.Digest]; !known && len(s.pauses) >= maxPauses {
+		for digest := range s.pauses { // any will do
+			delete(s.pauses, digest)
+			break
+		}
+	}
+	p.until = now.Add(backoff{killPause, slowPause}.pause(p.times + 1))
+	p.times++
+	s.pauses[image.Digest] = p
+}
+
+// resume forgets the pause of an image that was decoded in time.
+func (s *Store) resume(image Image) {
+	s.blaming.Lock()
+	defer s.blaming.Unlock()
+	delete(s.pauses, image.Digest)
+}
 
 // decodable tells whether something may be made of an image now. kills is how
 // many decoders it has ended since it was last decoded.
 func (s *Store) decodable(image Image) (kills int, err error) {
+	if err := s.paused(image); err != nil {
+		return 0, err
+	}
 	d, err := s.index.Deadly(image.Bucket, image.Digest)
 	switch {
 	case errors.Is(err, index.ErrNotFound):
@@ -121,6 +185,7 @@ func (s *Store) Retry(what string) (Retried, error) {
 			}
 			digest = image.Digest
 		}
+		s.resume(Image{Digest: digest})
 		_, err := s.index.Deadly(name, digest)
 		if errors.Is(err, index.ErrNotFound) {
 			continue

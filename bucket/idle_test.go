@@ -259,7 +259,7 @@ func TestHasMade(t *testing.T) {
 		}
 	}
 	want(probe.JPEG, false, 0, ErrNotMade)
-	err = s.MakeSeveral(image, func(_ context.Context, original io.Reader, _ int64) ([]Made, error) {
+	err = s.MakeSeveral(t.Context(), image, func(_ context.Context, original io.Reader, _ int64) ([]Made, error) {
 		_, err := io.ReadAll(original)
 		return []Made{
 			{Making: Making{"30x", probe.JPEG}, Data: []byte("small")},
@@ -278,7 +278,7 @@ func TestHasMade(t *testing.T) {
 	}
 	want(probe.AVIF, false, 0, ErrNotMade)
 	// It is made anew, in the place of the link that leads nowhere.
-	err = s.MakeSeveral(image, func(_ context.Context, original io.Reader, _ int64) ([]Made, error) {
+	err = s.MakeSeveral(t.Context(), image, func(_ context.Context, original io.Reader, _ int64) ([]Made, error) {
 		_, err := io.ReadAll(original)
 		return []Made{{Making: Making{"30x", probe.AVIF}, Data: []byte("new")}}, err
 	})

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
 )
@@ -25,6 +26,9 @@ func imageFrom(bucket, url string, i index.Image) Image {
 func (i Image) entry() *index.Image {
 	return &index.Image{Digest: i.Digest, Info: i.Info, Bytes: i.Bytes, Stored: i.Stored}
 }
+
+// Site is where the image comes from, as fetches are shared out by: see fetch.Site.
+func (i Image) Site() string { return fetch.Site(hostOf(i.URL)) }
 
 // File is the path of the original, below the store's root.
 func (i Image) File() string {

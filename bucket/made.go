@@ -16,7 +16,8 @@ import (
 
 // Maker makes something from an original, which is n bytes long, and returns
 // its bytes; none mean that the original itself is what was to be made. It must
-// read all of original. An error that wraps ErrDeadly is remembered.
+// read all of original. An error that wraps ErrDeadly or ErrSlow is remembered. The
+// end of ctx says that nobody wants the thing any more.
 type Maker func(ctx context.Context, original io.Reader, n int64) ([]byte, error)
 
 // Undecoded is the name of what is made without decoding: the original with
@@ -35,8 +36,8 @@ var ErrNotMade = errors.New("not made yet")
 // from other bytes is thrown away, and the original healed as by Open.
 //
 // The name must be safe as part of a file name. Errors are those of maker and of
-// Open, and ErrDeadly and ErrUndecodable where earlier makers have died of the
-// image. Without a maker, what is missing stays so: ErrNotMade.
+// Open, and ErrDeadly, ErrSlow and ErrUndecodable where earlier makers have died of
+// the image or been late. Without a maker, what is missing stays so: ErrNotMade.
 func (s *Store) OpenMade(ctx context.Context, image Image, name string, f probe.Format, maker Maker) (*os.File, error) {
 	path := s.Path(image.MadeFile(name, f))
 	file, err := openFile(path)
@@ -90,12 +91,13 @@ func (s *Store) MadeBytes(image Image, name string, f probe.Format) (int64, erro
 	return info.Size(), nil
 }
 
-// makeOnce makes what lies at path, in one flight for all that ask meanwhile.
+// makeOnce makes what lies at path, in one flight for all that ask meanwhile. The
+// flight ends when all of them have left before it has a decoder.
 func (s *Store) makeOnce(ctx context.Context, image Image, thing Making, path string, maker Maker) error {
 	if maker == nil {
 		return ErrNotMade
 	}
-	_, err := fly(ctx, s, "make\x00"+path, func(ctx context.Context) (struct{}, error) {
+	_, err := flyWanted(ctx, s, "make\x00"+path, func(ctx context.Context) (struct{}, error) {
 		err := s.make(ctx, image, thing, path, maker)
 		if errors.Is(err, errDamaged) {
 			if err = s.heal(ctx, image); err == nil {
@@ -152,11 +154,16 @@ func (s *Store) readWhole(ctx context.Context, image Image, decodes bool, reader
 	if got := Digest(hash.Sum(nil)); got != image.Digest {
 		return fmt.Errorf("%w: its digest is %s", errDamaged, got)
 	}
-	if errors.Is(readErr, ErrDeadly) {
+	switch {
+	case errors.Is(readErr, ErrDeadly):
 		return s.blame(image, readErr)
-	}
-	if readErr == nil && kills > 0 {
-		s.acquit(image)
+	case errors.Is(readErr, ErrSlow):
+		s.pause(image)
+	case readErr == nil && decodes:
+		s.resume(image)
+		if kills > 0 {
+			s.acquit(image)
+		}
 	}
 	return readErr
 }

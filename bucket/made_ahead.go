@@ -29,16 +29,20 @@ type Made struct {
 // which things those are, and may be called again, with an original that was
 // healed. Errors are those of OpenMade; after one, none of the things is promised.
 //
-// It returns when all is done, or the store closes. It is no flight: what is made
+// It returns when all is done, when ctx ends before maker has begun to decode, or when
+// the store closes. It is no flight: what is made
 // twice at the same time is stored twice, and the second takes the place of the
 // first.
-func (s *Store) MakeSeveral(image Image, maker func(ctx context.Context, original io.Reader, n int64) ([]Made, error)) error {
+func (s *Store) MakeSeveral(ctx context.Context, image Image, maker func(ctx context.Context, original io.Reader, n int64) ([]Made, error)) error {
 	done, err := s.begin()
 	if err != nil {
 		return err
 	}
 	defer done()
-	_, err = s.makeAll(s.life, image, maker)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
+	_, err = s.makeAll(ctx, image, maker)
 	return err
 }
 

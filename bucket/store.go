@@ -85,6 +85,8 @@ type Store struct {
 	index   *index.DB
 	journal journal // of blocks, which are of all buckets
 	flights singleflight.Group
+	wanting sync.Mutex
+	wanted  map[string]*wanted // flights that end when nobody waits for them
 	hurries hurries
 	passing passings
 
@@ -92,7 +94,8 @@ type Store struct {
 	// it is, and by what removes, so that nothing is removed in between.
 	removing sync.RWMutex
 	removals atomic.Uint64
-	blaming  sync.Mutex // of images, for ending decoders
+	blaming  sync.Mutex       // of images, for ending decoders
+	pauses   map[Digest]pause // of images that decoders took too long for; blaming guards it
 
 	commits   chan pending
 	committed chan struct{} // closed when the committer has ended
@@ -195,6 +198,8 @@ func Open(o Options) (_ *Store, err error) {
 		passing: passings{budget: passingBytes, images: map[string]*passed{}, files: map[*passed]bool{}},
 		disk:    o.disk, sparse: o.sparse, root: o.Root, now: o.Now, log: o.Log,
 		buckets:   map[string]*openBucket{},
+		wanted:    map[string]*wanted{},
+		pauses:    map[Digest]pause{},
 		commits:   make(chan pending, maxGroup),
 		committed: make(chan struct{}),
 	}
@@ -419,4 +424,36 @@ func fly[T any](ctx context.Context, s *Store, key string, work func(context.Con
 	case <-ctx.Done():
 		return zero, context.Cause(ctx)
 	}
+}
+
+// wanted is a flight that somebody waits for.
+type wanted struct {
+	people int
+	ctx    context.Context
+	end    context.CancelFunc
+}
+
+// flyWanted is fly for work that is worth nothing when nobody waits for it any more:
+// its context then ends, and who comes later begins anew.
+func flyWanted[T any](ctx context.Context, s *Store, key string, work func(context.Context) (T, error)) (T, error) {
+	s.wanting.Lock()
+	w := s.wanted[key]
+	if w == nil {
+		w = &wanted{}
+		w.ctx, w.end = context.WithCancel(s.life)
+		s.wanted[key] = w
+	}
+	w.people++
+	s.wanting.Unlock()
+	defer func() {
+		s.wanting.Lock()
+		defer s.wanting.Unlock()
+		if w.people--; w.people == 0 {
+			w.end()
+			delete(s.wanted, key)
+		}
+	}()
+	// The context belongs to the key of the flight: who finds another flight that is
+	// about to end for want of people does not join it.
+	return fly(ctx, s, fmt.Sprintf("%s\x00%p", key, w), func(context.Context) (T, error) { return work(w.ctx) })
 }

@@ -14,8 +14,9 @@ import (
 // a time, so it was no other's. It is not the image's doing where somebody has
 // killed or stopped the decoder (the kernel, short of memory; an operator; the
 // service manager), nor where the decoder took too long for want of a
-// processor or of the disk, nor where it says itself that any image would have
-// met with this: it got no memory, or its library does not do what it did at the start.
+// processor, of the disk, or of the source, nor where it says itself that any image
+// would have met with this: it got no memory, or its library does not do what it did at
+// the start.
 var ErrDeadly = errors.New("the image is to blame")
 
 // deadly adds ErrDeadly to an error.
@@ -39,15 +40,33 @@ func (c *child) diedOfImage() bool {
 }
 
 // hangs says whether a child that is late has only itself to blame: it has had
-// a processor for half of the time, or it sleeps. began is the processor time
-// that it had used before.
+// a processor for half of the time, or it sleeps although it has had its image for
+// as long. began is the processor time that it had used before.
 func (c *child) hangs(began, timeout time.Duration) bool {
-	used, err := processorTime(c.cmd.Process.Pid)
+	pid := c.cmd.Process.Pid
+	used, err := processorTime(pid)
 	if err != nil {
 		return false // it is gone, or this is not Linux
 	}
-	return used-began >= timeout/2 || sleeps(c.cmd.Process.Pid)
+	if used-began >= timeout/2 {
+		return true
+	}
+	// On a machine that is short of processors, threads that wait for each other may
+	// all be found asleep at one moment: not again and again, without any progress.
+	for range asleepLooks {
+		if !c.fed || !sleeps(pid) {
+			return false
+		}
+		time.Sleep(asleepPause)
+	}
+	now, err := processorTime(pid)
+	return err == nil && now == used
 }
+
+const (
+	asleepLooks = 5
+	asleepPause = 10 * time.Millisecond
+)
 
 // blames says whether the image is to blame for how a child failed. It waits for
 // the end of one that has crashed, which is near.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -50,6 +51,18 @@ func TestBlame(t *testing.T) {
 			}
 		})
 	}
+	// The disk from which the image comes is slow; the decoder sleeps meanwhile.
+	t.Run("a late source", func(t *testing.T) {
+		p := newPool(t, Options{Timeout: 500 * time.Millisecond})
+		late := time.After(700 * time.Millisecond)
+		_, err := p.Resize(context.Background(), io.MultiReader(strings.NewReader("ha"), readerFunc(func(b []byte) (int, error) {
+			<-late
+			return copy(b, "ng"), nil
+		})), 4, someJob)
+		if !errors.Is(err, ErrTimeout) || errors.Is(err, ErrDeadly) {
+			t.Errorf("got %v", err)
+		}
+	})
 	p := newPool(t, Options{})
 	for _, fine := range []string{"good", "broken", "large"} {
 		if _, err := ask(p, fine); errors.Is(err, ErrDeadly) {
@@ -82,7 +95,7 @@ func TestUnable(t *testing.T) {
 
 // Who is late is to blame with half of the time on a processor, or asleep.
 func TestHangs(t *testing.T) {
-	c := &child{cmd: exec.Command(os.Args[0], "fake-decoder", "silent")}
+	c := &child{cmd: exec.Command(os.Args[0], "fake-decoder", "silent"), fed: true}
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -97,6 +110,11 @@ func TestHangs(t *testing.T) {
 	if !c.hangs(used, time.Hour) {
 		t.Error("one that sleeps is not to blame")
 	}
+	c.fed = false
+	if c.hangs(used, time.Hour) {
+		t.Error("one that waits for its image is to blame")
+	}
+	c.fed = true
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}

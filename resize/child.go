@@ -23,6 +23,7 @@ type child struct {
 	images   int
 	said     *excerpt
 	killed   atomic.Bool // by us
+	fed      bool        // has had its last request in whole for half of the time
 
 	// exited is closed once the process is gone and waited for; state is then
 	// how it ended.

@@ -39,6 +39,12 @@ type Job struct {
 	Format string
 	// Targets are from 1 to [MaxTargets].
 	Targets []Target
+	// Site and Image are whose share of the decoders the job takes: where the image
+	// comes from, and which it is. Any words will do.
+	Site, Image string
+	// Background: nobody waits for it. It comes after all jobs that somebody waits
+	// for, and waits until ctx ends.
+	Background bool
 	// Gather is called once a decoder is at hand, and its targets are made in the
 	// place of Targets: so a job that had to wait takes along what was asked for
 	// meanwhile. It must not block. nil: Targets are made.

@@ -31,9 +31,12 @@ type Options struct {
 	// that has ended at once. 0: none; it is then missing until another has
 	// started.
 	Spares int
-	// Queue is how many calls of Resize may wait while all decoders work.
-	// 0: 64; negative: none.
+	// Queue is how many calls of Resize may wait while all decoders work, and as
+	// many in the background. 0: 64; negative: none.
 	Queue int
+	// Wait is the longest that a call waits for a decoder, unless it is in the
+	// background. 0: Timeout.
+	Wait time.Duration
 	// Timeout is the longest that a decoder may work on an image, reading of
 	// the source and sending of the results included. 0: 10 seconds.
 	Timeout time.Duration
@@ -77,13 +80,14 @@ func (o Options) withDefaults() (Options, error) {
 	if len(o.Command) == 0 || o.Command[0] == "" {
 		return o, errors.New("resize: no decoder command")
 	}
-	if o.Workers < 0 || o.Spares < 0 || o.Timeout < 0 || o.StartTimeout < 0 || o.Backoff < 0 || o.MaxImages < 0 ||
+	if o.Workers < 0 || o.Spares < 0 || o.Timeout < 0 || o.Wait < 0 || o.StartTimeout < 0 || o.Backoff < 0 || o.MaxImages < 0 ||
 		o.MaxPixels < 0 || o.AnimationPixels < 0 || o.MaxBytes < 0 || o.MaxMemory < 0 {
 		return o, errors.New("resize: an option is negative")
 	}
 	o.Workers = cmp.Or(o.Workers, runtime.NumCPU())
 	o.Queue = max(0, cmp.Or(o.Queue, 64))
 	o.Timeout = cmp.Or(o.Timeout, 10*time.Second)
+	o.Wait = cmp.Or(o.Wait, o.Timeout)
 	o.StartTimeout = cmp.Or(o.StartTimeout, 10*time.Second)
 	o.Backoff = cmp.Or(o.Backoff, 100*time.Millisecond)
 	o.MaxImages = cmp.Or(o.MaxImages, 500)
@@ -104,8 +108,9 @@ func (o Options) withDefaults() (Options, error) {
 
 // Errors of Resize, to be told apart with errors.Is.
 var (
-	// ErrBusy: as many calls wait as may. Try again later.
-	ErrBusy = errors.New("resize: all decoders are busy, and the queue is full")
+	// ErrBusy: as many calls wait as may, of this site or image at least; or none
+	// of the decoders came free in time. Try again later.
+	ErrBusy = errors.New("resize: all decoders are busy")
 	// ErrTimeout: the decoder did not finish in time, and was killed.
 	ErrTimeout = errors.New("resize: the decoder took too long")
 	// ErrCrashed: the decoder died over the image, answered nonsense, or says that
@@ -156,8 +161,10 @@ type Pool struct {
 	slots   []*slot
 	idle    []*slot // with a living child; the last was used last
 	spares  []*child
-	making  int // spares that are being started
-	waiters []chan *slot
+	making  int     // spares that are being started
+	waiters []*call // the oldest in front
+	sites   shares
+	images  shares
 	stats   Stats
 }
 
@@ -169,6 +176,7 @@ type slot struct {
 	next     *child // up already, in place of child when the slot is free
 	busy     bool
 	starting bool
+	call     *call // that it is busy for
 }
 
 // NewPool starts the decoders and waits for the greeting of each. A program
@@ -186,7 +194,7 @@ func NewPool(opts Options) (*Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resize: decoder: %w", err)
 	}
-	p := &Pool{opts: o, path: path, launcher: newLauncher()}
+	p := &Pool{opts: o, path: path, launcher: newLauncher(), sites: shares{}, images: shares{}}
 	p.stats.Workers = o.Workers
 	p.ctx, p.stop = context.WithCancel(context.Background())
 
@@ -247,9 +255,10 @@ func (p *Pool) Stats() Stats {
 // Resize has the targets of j made from the n bytes of src. The results stand
 // in the order of the targets.
 //
-// The end of ctx ends the wait for a decoder, with the context's error. Once
-// one works, it is waited for, at most for Options.Timeout; src is not used
-// after the return. An *[ImageError] says that the image is at fault; see also
+// The end of ctx ends the wait for a decoder, with the context's error, and the call
+// leaves the queue. Once one works, it is waited for, at most for Options.Timeout: its
+// result can be kept for the next who asks, and to end it would cost a decoder. src is
+// not used after the return. An *[ImageError] says that the image is at fault; see also
 // [ErrBusy], [ErrTimeout], [ErrCrashed], [ErrDeadly] and [ErrClosed].
 func (p *Pool) Resize(ctx context.Context, src io.Reader, n int64, j Job) ([]Result, error) {
 	req := &Request{j.Format, j.Targets, p.opts.MaxPixels, p.opts.AnimationPixels}
@@ -261,7 +270,7 @@ func (p *Pool) Resize(ctx context.Context, src io.Reader, n int64, j Job) ([]Res
 	if n < 1 || n > MaxSource {
 		return nil, fmt.Errorf("resize: a source of %d bytes is not from 1 to %d", n, MaxSource)
 	}
-	s, err := p.acquire(ctx)
+	s, err := p.acquire(ctx, j)
 	if err != nil {
 		return nil, err
 	}
@@ -315,95 +324,23 @@ func (p *Pool) check(r *Request) error {
 }
 
 func (p *Pool) ask(c *child, req *Request, src io.Reader, n int64) ([]Result, error) {
-	deadline := time.Now().Add(p.opts.Timeout)
+	began := time.Now()
+	deadline := began.Add(p.opts.Timeout)
+	c.fed = false
 	_ = c.in.SetWriteDeadline(deadline)
 	_ = c.out.SetReadDeadline(deadline)
 	if err := writeRequest(c.in, req, src, n); err != nil {
 		return nil, err
 	}
+	c.fed = time.Since(began) < p.opts.Timeout/2
 	return readAnswer(c.out, req, p.opts.MaxBytes)
-}
-
-// acquire takes a decoder, and counts the call in jobs.
-func (p *Pool) acquire(ctx context.Context) (*slot, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return nil, ErrClosed
-	}
-	if i := len(p.idle) - 1; i >= 0 {
-		s := p.idle[i]
-		p.idle = p.idle[:i]
-		p.take(s)
-		p.mu.Unlock()
-		return s, nil
-	}
-	if len(p.waiters) >= p.opts.Queue {
-		p.stats.Refused++
-		p.mu.Unlock()
-		return nil, ErrBusy
-	}
-	turn := make(chan *slot, 1)
-	p.waiters = append(p.waiters, turn)
-	p.mu.Unlock()
-
-	began := time.Now()
-	defer func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.stats.Waited += time.Since(began)
-	}()
-	select {
-	case s, ok := <-turn:
-		if !ok {
-			return nil, ErrClosed
-		}
-		return s, nil
-	case <-ctx.Done():
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if i := slices.Index(p.waiters, turn); i >= 0 {
-		p.waiters = slices.Delete(p.waiters, i, i+1)
-		return nil, ctx.Err()
-	}
-	// The turn came at the same moment; it goes to the next.
-	if s, ok := <-turn; ok {
-		p.stats.Busy--
-		p.free(s)
-		p.jobs.Done()
-	}
-	return nil, ctx.Err()
-}
-
-// take gives a slot with a living child to a call. The mutex is held.
-func (p *Pool) take(s *slot) {
-	s.busy = true
-	p.stats.Busy++
-	p.jobs.Add(1)
-}
-
-// free makes a slot with a child available. The mutex is held.
-func (p *Pool) free(s *slot) {
-	s.busy = false
-	if len(p.waiters) > 0 && !p.closed {
-		turn := p.waiters[0]
-		p.waiters = slices.Delete(p.waiters, 0, 1)
-		p.take(s)
-		turn <- s
-		return
-	}
-	p.idle = append(p.idle, s)
 }
 
 // giveBack gives a slot back whose child had nothing to do.
 func (p *Pool) giveBack(s *slot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stats.Busy--
+	p.leave(s)
 	if p.renew(s) {
 		p.free(s)
 	}
@@ -414,7 +351,7 @@ func (p *Pool) giveBack(s *slot) {
 func (p *Pool) release(s *slot, worn bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stats.Busy--
+	p.leave(s)
 	p.stats.Images++
 	c := s.child
 	c.images++
@@ -455,7 +392,7 @@ func (p *Pool) discard(s *slot, c *child, cause error, hung bool) error {
 	}
 	var blame string
 	p.mu.Lock()
-	p.stats.Busy--
+	p.leave(s)
 	p.stats.Images++
 	err := fmt.Errorf("%w: %w", ErrCrashed, cause)
 	src, abandoned := errors.AsType[*errSource](cause)
@@ -564,8 +501,9 @@ func (p *Pool) Close() error {
 	p.mu.Lock()
 	first := !p.closed
 	p.closed = true
-	for _, turn := range p.waiters {
-		close(turn)
+	for _, w := range p.waiters {
+		w.err = ErrClosed
+		close(w.turn)
 	}
 	p.waiters = nil
 	p.mu.Unlock()

@@ -20,6 +20,17 @@ func CheckPattern(pattern string) error {
 	return err
 }
 
+// Site returns the site that a host is counted for where something is shared out: its
+// registrable domain, or the network of an address. It never fails: what is no host is
+// a site of its own, as is one without a domain.
+func Site(host string) string {
+	h, addr, err := imageurl.ParseHost(host)
+	if err != nil {
+		return host
+	}
+	return siteOf(h, addr)
+}
+
 // siteOf returns the key that hosts are counted by when places are shared out:
 // the registrable domain (Public Suffix List), or the /64 network of an IPv6
 // address. Whoever has a domain has as many host names in it as he likes, and

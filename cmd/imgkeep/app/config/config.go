@@ -181,7 +181,8 @@ type Resize struct {
 	Workers int `yaml:"workers"`
 	// Queue is how many images may wait for one.
 	Queue int `yaml:"queue"`
-	// Timeout bounds the work on one image. A decoder that takes longer is ended.
+	// Timeout bounds the work on one image, and the wait for a decoder. A decoder that
+	// takes longer is ended.
 	Timeout time.Duration `yaml:"timeout"`
 	// Quality is that of JPEG and WebP, 1 to 100.
 	Quality int `yaml:"quality"`

@@ -58,6 +58,7 @@ var verdicts = []struct {
 	{resize.ErrTimeout, verdict{status: 503, code: "resize-timeout", line: "making this size took too long", retry: time.Minute, fault: true}},
 	{resize.ErrCrashed, verdict{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute, fault: true}},
 	// Known from before, and told the operator then.
+	{bucket.ErrSlow, verdict{status: 503, code: "resize-timeout", line: "making this size took too long", retry: time.Minute}},
 	{bucket.ErrDeadly, verdict{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute}},
 	{strip.ErrBroken, verdict{status: 422, code: "broken", line: "the image is broken or cut off"}},
 }
@@ -84,6 +85,9 @@ var classes = map[fetch.Class]verdict{
 func verdictOf(err error, now time.Time) verdict {
 	for _, v := range verdicts {
 		if errors.Is(err, v.err) {
+			if paused, ok := errors.AsType[*bucket.PauseError](err); ok {
+				v.retry = max(paused.Until.Sub(now), time.Second)
+			}
 			return v.verdict
 		}
 	}

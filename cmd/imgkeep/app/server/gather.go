@@ -29,8 +29,10 @@ type wishes struct {
 type wished struct{ bucket, url string }
 
 type gathering struct {
-	sizes  map[string]*wish // by their classes
-	queued bool             // a job has no decoder yet, and will take along all wishes
+	sizes map[string]*wish // by their classes
+	// queued ends the wait of the job that has no decoder yet, and will take along all
+	// wishes. nil: there is none.
+	queued context.CancelFunc
 }
 
 // wish is a size of an image, for those who accept it in these formats too.
@@ -39,7 +41,7 @@ type wish struct {
 	size     string
 	accepted []string
 	people   int  // who want it
-	asked    bool // the image is there, and the size is to be made, whoever leaves
+	asked    bool // the image is there, and the size is to be made
 	taken    bool // by a job
 	plain    bool // where it is converted: it is there already in its own format
 
@@ -69,13 +71,37 @@ func (ws *wishes) join(of wished, size string, accepted []string) *wish {
 	return w
 }
 
-// leave takes a request back. What has been asked for is made all the same.
+// leave takes a request back. What a decoder works on is made all the same; what nobody
+// wants any more before that is not, and the job leaves its place in the queue to others.
 func (ws *wishes) leave(w *wish) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if w.people--; w.people == 0 && !w.asked && !w.taken {
-		ws.drop(w)
+	if w.people--; w.people > 0 || w.taken {
+		return
 	}
+	g := ws.images[w.of]
+	ws.drop(w)
+	if g.queued != nil && !g.wants() {
+		g.queued()
+		g.queued = nil
+	}
+}
+
+// wants tells whether a wish waits for a job.
+func (g *gathering) wants() bool {
+	for _, w := range g.sizes {
+		if w.asked && !w.taken {
+			return true
+		}
+	}
+	return false
+}
+
+// wanted tells whether somebody waits for a wish that is taken.
+func (ws *wishes) wanted(w *wish) bool {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	return w.people > 0
 }
 
 // drop forgets a wish. The mutex is held.
@@ -86,28 +112,33 @@ func (ws *wishes) drop(w *wish) {
 	}
 }
 
-// ask wants a wish made now; plain tells what of it is there. It tells whether a job
-// has to be started for that.
-func (ws *wishes) ask(w *wish, plain bool) (start bool) {
+// ask wants a wish made now; plain tells what of it is there. Where a job has to be
+// started for that, it returns the context that ends when nobody wants the job.
+func (ws *wishes) ask(w *wish, plain bool) (job context.Context) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	w.asked = true
 	if w.taken {
-		return false
+		return nil
 	}
 	w.plain = plain
-	g := ws.images[w.of]
-	start, g.queued = !g.queued, true
-	return start
+	if g := ws.images[w.of]; g.queued == nil {
+		job, g.queued = context.WithCancel(context.Background())
+	}
+	return job
 }
 
 // take gives the job that is queued its wishes: n at most, and those that were
-// asked for first. another tells that some of these are left, and a job is to be
-// started for them.
-func (ws *wishes) take(of wished, n int) (batch []*wish, another bool) {
+// asked for first. another is not nil where some of these are left, and is the context
+// of a job that is to be started for them.
+func (ws *wishes) take(of wished, n int) (batch []*wish, another context.Context) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	g := ws.images[of]
+	if g == nil {
+		return nil, nil // all have left
+	}
+	left := false
 	for _, asked := range []bool{true, false} {
 		for _, w := range g.sizes {
 			switch {
@@ -116,11 +147,13 @@ func (ws *wishes) take(of wished, n int) (batch []*wish, another bool) {
 				w.taken = true
 				batch = append(batch, w)
 			case asked:
-				another = true
+				left = true
 			}
 		}
 	}
-	g.queued = another
+	if g.queued = nil; left {
+		another, g.queued = context.WithCancel(context.Background())
+	}
 	return batch, another
 }
 
@@ -162,8 +195,8 @@ func (s *Server) makeMissing(ctx context.Context, v *visit, d delivery) error {
 	if !errors.Is(err, bucket.ErrNotMade) {
 		return err
 	}
-	if s.wishes.ask(w, converts && plain == nil) {
-		go s.makeWishes(w.of, d.image)
+	if job := s.wishes.ask(w, converts && plain == nil); job != nil {
+		go s.makeWishes(job, w.of, d.image)
 	}
 	select {
 	case <-w.done:
@@ -175,35 +208,58 @@ func (s *Server) makeMissing(ctx context.Context, v *visit, d delivery) error {
 
 // makeWishes makes the sizes that are wanted of an image, all of them from one
 // decoding. Where that fails, each is made by itself: the fault may be that of one,
-// or of their number, and only a job of one target is held against an image.
-func (s *Server) makeWishes(of wished, image bucket.Image) {
+// or of their number, and only a job of one target is held against an image. job ends
+// when nobody wants it any more, before it has a decoder.
+func (s *Server) makeWishes(job context.Context, of wished, image bucket.Image) {
 	var batch []*wish
 	var things []thing
 	var wrong error
+	gathered := false
 	gather := func() []thing {
-		if batch == nil {
-			var another bool
-			if batch, another = s.wishes.take(of, s.atOnce(image)); another {
-				go s.makeWishes(of, image)
+		if !gathered {
+			gathered = true
+			var another context.Context
+			if batch, another = s.wishes.take(of, s.atOnce(image)); another != nil {
+				go s.makeWishes(another, of, image)
 			}
 			things, wrong = s.things(image, batch)
 		}
 		return things
 	}
-	err := s.Store.MakeSeveral(image, func(ctx context.Context, original io.Reader, n int64) ([]bucket.Made, error) {
+	err := s.Store.MakeSeveral(job, image, func(ctx context.Context, original io.Reader, n int64) ([]bucket.Made, error) {
 		made, err := s.make(ctx, image, original, n, gather)
 		return made, cmp.Or(wrong, err)
 	})
 	switch {
-	case batch == nil: // it did not get as far as that
-		batch, _ = s.wishes.take(of, math.MaxInt)
-	case err != nil && len(things) > 1:
-		for i, w := range batch {
-			s.wishes.finish(batch[i:i+1], s.makeAlone(image, w))
-		}
+	case gathered && err != nil && len(things) > 1:
+		s.makeEach(image, batch)
 		return
+	case gathered:
+	case job.Err() != nil:
+		return // whoever wants something now has another job
+	default: // it did not get as far as that
+		batch, _ = s.wishes.take(of, math.MaxInt)
 	}
 	s.wishes.finish(batch, err)
+}
+
+// makeEach makes wishes one by one, as long as somebody wants them. All decoders being
+// busy for as long as one of them waits, the others do not wait as well.
+func (s *Server) makeEach(image bucket.Image, batch []*wish) {
+	var busy error
+	for i, w := range batch {
+		err := busy
+		switch {
+		case err != nil:
+		case !s.wishes.wanted(w):
+			err = resize.ErrBusy // for who may come this moment
+		default:
+			if err = s.makeAlone(image, w); errors.Is(err, resize.ErrBusy) {
+				busy = err
+			}
+		}
+		s.wishes.finish(batch[i:i+1], err)
+	}
 }
 
 // atOnce is how many wishes of an image fit into a job.
@@ -251,7 +307,7 @@ func (s *Server) makeAlone(image bucket.Image, w *wish) error {
 	if err != nil || converted == nil {
 		return err
 	}
-	return s.Store.MakeSeveral(image, func(ctx context.Context, original io.Reader, n int64) ([]bucket.Made, error) {
+	return s.Store.MakeSeveral(context.Background(), image, func(ctx context.Context, original io.Reader, n int64) ([]bucket.Made, error) {
 		return s.make(ctx, image, original, n, func() []thing { return []thing{*converted} })
 	})
 }

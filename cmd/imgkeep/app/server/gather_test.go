@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"imgkeep/bucket"
 	"imgkeep/cmd/imgkeep/app/server"
@@ -204,8 +205,7 @@ func TestGatherNoAnimations(t *testing.T) {
 	})
 }
 
-// Whoever leaves leaves the others alone. What was asked for is made all the same,
-// unless there is no image yet.
+// Whoever leaves leaves the others alone, and what nobody else wants is not made.
 func TestGatherLeaving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, ready := gatherSite(t, nil)
@@ -217,7 +217,7 @@ func TestGatherLeaving(t *testing.T) {
 		synctest.Wait()
 		ready <- nil
 		c.made("x10")
-		if got := c.jobs(); !slices.Equal(got, []int{2}) {
+		if got := c.jobs(); !slices.Equal(got, []int{1}) {
 			t.Errorf("jobs of %v targets", got)
 		}
 		fetch := make(chan bool)
@@ -230,7 +230,7 @@ func TestGatherLeaving(t *testing.T) {
 		close(fetch)
 		ready <- nil
 		c.made("x20")
-		if got := c.jobs(); !slices.Equal(got, []int{2, 1}) {
+		if got := c.jobs(); !slices.Equal(got, []int{1, 1}) {
 			t.Errorf("jobs of %v targets", got)
 		}
 	})
@@ -352,4 +352,100 @@ func TestGatherClosed(t *testing.T) {
 		checkError(t, "closed", c.answers["10x"], 503, "stopping")
 		checkError(t, "closed", c.answers["x10"], 503, "stopping")
 	})
+}
+
+// A job that everybody has left before it had a decoder leaves the queue: of sizes that
+// are made together, of an animation's, which are made one by one, and of converted
+// ones. Who comes later gets one of their own. (Otherwise requests that are closed at
+// once fill the queue with work that nobody wants.)
+func TestLeftJobsEnd(t *testing.T) {
+	for name, image := range map[string][]byte{"still": toPNG(t, 60, 40), "animated": toGIF(t, 60, 40, 3)} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, _ := gatherSite(t, nil)
+				var mu sync.Mutex
+				waiting, ended := 0, 0
+				open := make(chan bool)
+				c.decoder.ready = nil
+				c.decoder.enter = func(ctx context.Context) error {
+					mu.Lock()
+					waiting++
+					mu.Unlock()
+					select {
+					case <-open:
+						return nil
+					case <-ctx.Done():
+						mu.Lock()
+						ended++
+						mu.Unlock()
+						return ctx.Err()
+					}
+				}
+				if name == "animated" {
+					c.decoder.answer = func(_ []byte, j resize.Job) ([]resize.Result, error) {
+						l := j.Targets[0].Layout(60, 40)
+						return []resize.Result{result(t, toGIF(t, l.CanvasW, l.CanvasH, 3))}, nil
+					}
+				}
+				url := c.keep("cat", image)
+				ctx, leave := context.WithCancel(t.Context())
+				c.ask(ctx, url, "10x", "x10", "10x")
+				leave()
+				c.done.Wait()
+				synctest.Wait()
+				if waiting == 0 || ended != waiting {
+					t.Errorf("%d jobs waited, %d ended", waiting, ended)
+				}
+				c.ask(t.Context(), url, "10x")
+				close(open)
+				c.done.Wait()
+				if a := c.answers["10x"]; a.Code != 200 || len(c.jobs()) != 1 {
+					t.Errorf("who came later: status %d, jobs of %v targets", a.Code, c.jobs())
+				}
+			})
+		})
+	}
+}
+
+// A timeout gives an image a pause, also where it is not held against it: the second
+// viewer costs no decoder, and is told when to come again. The pause grows while it
+// times out, and ends with what is made in time.
+func TestPauses(t *testing.T) {
+	s := newSite(t, nil)
+	url := s.origin.put("slow", toJPEG(t, 30, 30))
+	tries := 0
+	s.decoder.answer = func([]byte, resize.Job) ([]resize.Result, error) {
+		tries++
+		return nil, fmt.Errorf("%w: %s", resize.ErrTimeout, private)
+	}
+	for i, pause := range []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute} {
+		checkError(t, "a timeout", s.get(s.link("10x10", url)), 503, "resize-timeout")
+		for _, size := range []string{"10x10", "20x20"} {
+			w := s.get(s.link(size, url))
+			checkError(t, "in the pause", w, 503, "resize-timeout")
+			if got, want := w.Header().Get("Retry-After"), fmt.Sprint(pause.Seconds()); got != want {
+				t.Errorf("pause %d: Retry-After %s, want %s", i, got, want)
+			}
+		}
+		if tries != i+1 {
+			t.Errorf("%d tries in pause %d", tries, i)
+		}
+		s.clock.add(pause - time.Second)
+		checkError(t, "at the end of the pause", s.get(s.link("10x10", url)), 503, "resize-timeout")
+		s.clock.add(time.Second)
+	}
+	if tries != 3 {
+		t.Errorf("%d tries", tries)
+	}
+	s.decoder.answer = func([]byte, resize.Job) ([]resize.Result, error) {
+		return []resize.Result{result(t, toJPEG(t, 10, 10))}, nil
+	}
+	if w := s.get(s.link("10x10", url)); w.Code != 200 {
+		t.Errorf("after the pauses: status %d", w.Code)
+	}
+	s.decoder.answer = func([]byte, resize.Job) ([]resize.Result, error) { return nil, resize.ErrTimeout }
+	s.get(s.link("20x20", url))
+	if w := s.get(s.link("20x20", url)); w.Header().Get("Retry-After") != "60" {
+		t.Errorf("the pause does not begin anew: Retry-After %s", w.Header().Get("Retry-After"))
+	}
 }

@@ -43,7 +43,7 @@ func (s *Server) maker(image bucket.Image, target resize.Target) bucket.Maker {
 // be converted, what is plain stands for it.
 func (s *Server) make(ctx context.Context, image bucket.Image, original io.Reader, n int64, gather func() []thing) ([]bucket.Made, error) {
 	var things []thing
-	job := resize.Job{Format: image.Format.String()}
+	job := resize.Job{Format: image.Format.String(), Site: image.Site(), Image: image.Digest.String(), Background: s.background}
 	job.Gather = func() []resize.Target {
 		things, job.Targets = gather(), nil
 		for _, t := range things {
@@ -64,6 +64,8 @@ func (s *Server) make(ctx context.Context, image bucket.Image, original io.Reade
 		return []bucket.Made{{Making: things[0].Making, Like: things[0].plain}}, nil
 	case alone && errors.Is(err, resize.ErrDeadly):
 		return nil, fmt.Errorf("%w: %w", bucket.ErrDeadly, err)
+	case alone && errors.Is(err, resize.ErrTimeout):
+		return nil, fmt.Errorf("%w: %w", bucket.ErrSlow, err)
 	}
 	return nil, err
 }

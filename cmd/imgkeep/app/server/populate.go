@@ -34,7 +34,9 @@ func NewPopulator(o Options, decoders int) (*Populator, error) {
 	if o.Store == nil {
 		return nil, errors.New("a populator needs a store")
 	}
-	return &Populator{s: newServer(o), decoders: make(chan struct{}, max(1, decoders/2))}, nil
+	s := newServer(o)
+	s.background = true
+	return &Populator{s: s, decoders: make(chan struct{}, max(1, decoders/2))}, nil
 }
 
 // Populate keeps the image of a URL, as it was written, in a bucket, and makes

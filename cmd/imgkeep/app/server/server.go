@@ -108,6 +108,8 @@ type Server struct {
 	router  http.Handler
 	wishes  wishes
 	eager   eager
+	// background: nobody waits for what it makes.
+	background bool
 
 	begun    string        // when, in base 36
 	requests atomic.Uint64 // of links, so far

@@ -179,13 +179,19 @@ type decoder struct {
 	mu     sync.Mutex
 	jobs   []resize.Job
 	answer func(source []byte, j resize.Job) ([]resize.Result, error)
-	ready  func() error // is called when a job is there; once it returns, a decoder is at hand. nil: one is
+	enter  func(ctx context.Context) error // is called first, as the wait in the queue; nil: there is none
+	ready  func() error                    // is called when a job is there; once it returns, a decoder is at hand. nil: one is
 }
 
-func (d *decoder) Resize(_ context.Context, src io.Reader, n int64, j resize.Job) ([]resize.Result, error) {
+func (d *decoder) Resize(ctx context.Context, src io.Reader, n int64, j resize.Job) ([]resize.Result, error) {
 	source, err := io.ReadAll(src)
 	if err != nil || int64(len(source)) != n {
 		return nil, fmt.Errorf("source of %d bytes, not %d: %v", len(source), n, err)
+	}
+	if d.enter != nil {
+		if err := d.enter(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if d.ready != nil {
 		if err := d.ready(); err != nil {

@@ -166,7 +166,7 @@ func TestVerdictsOnDecoders(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.decoder.answer = func([]byte, resize.Job) ([]resize.Result, error) { return nil, test.err }
-			url := s.origin.put(name, toJPEG(t, 30, 30))
+			url := s.origin.put(name, append(toJPEG(t, 30, 30), name...)) // of its own bytes
 			w := s.get(s.link("10x10", url))
 			checkError(t, name, w, test.want.status, test.want.code)
 			if got := w.Header().Get("Retry-After"); got != test.want.retry {

@@ -1,0 +1,236 @@
+package resize
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+)
+
+// Decoders are shared out by time, among sites and, within a site, among images:
+// whoever has fewer decoders at work comes first, then whoever has used less of
+// them lately. So somebody who sends a hundred images that take seconds each waits
+// behind others who send small ones, and not they behind him.
+//
+// The queue is bounded in length and in time. When it is full, a newcomer takes the
+// place of the last waiter of the site that has most of them, unless that is the
+// newcomer's own: a flood pushes out itself. What runs in the background comes after
+// all that viewers wait for, and waits for as long as it likes.
+
+// share is what a site or an image has of the decoders. The pool's mutex guards it.
+type share struct {
+	running, waiting int
+	// used is when the time that it has used up, one decoder's after the other, is
+	// over; in the past where it owes nothing.
+	used time.Time
+}
+
+// debt is what it has used up lately.
+func (s *share) debt(now time.Time) time.Duration { return max(0, s.used.Sub(now)) }
+
+// charge has it pay for a decoder's time, of which no more than most is remembered:
+// a site that has been alone for long is not to wait for ever when another comes.
+func (s *share) charge(now time.Time, d, most time.Duration) {
+	s.used = now.Add(min(s.debt(now)+d, most))
+}
+
+// shares are those that have not been forgotten, by key.
+type shares map[string]*share
+
+func (m shares) get(key string) *share {
+	s := m[key]
+	if s == nil {
+		s = &share{}
+		m[key] = s
+	}
+	return s
+}
+
+// forget drops those that have, want and owe nothing.
+func (m shares) forget(now time.Time) {
+	for key, s := range m {
+		if s.running == 0 && s.waiting == 0 && !s.used.After(now) {
+			delete(m, key)
+		}
+	}
+}
+
+// call is one that has a decoder, or waits for one.
+type call struct {
+	site, image *share
+	background  bool
+	turn        chan *slot // gets the decoder; closed: there will be none, for err
+	err         error
+	began       time.Time // of its work
+}
+
+// before says whether c comes before d, which came later.
+func (c *call) before(d *call, now time.Time) bool {
+	return cmp.Or(
+		compareBool(c.background, d.background),
+		cmp.Compare(c.site.running, d.site.running), cmp.Compare(c.site.debt(now), d.site.debt(now)),
+		cmp.Compare(c.image.running, d.image.running), cmp.Compare(c.image.debt(now), d.image.debt(now)),
+	) <= 0
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// acquire takes a decoder for a job, and counts the call in jobs.
+func (p *Pool) acquire(ctx context.Context, j Job) (*slot, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	c := &call{background: j.Background, turn: make(chan *slot, 1)}
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, ErrClosed
+	}
+	c.site, c.image = p.sites.get(j.Site), p.images.get(j.Image)
+	if i := len(p.idle) - 1; i >= 0 {
+		s := p.idle[i]
+		p.idle = p.idle[:i]
+		p.take(s, c)
+		p.mu.Unlock()
+		return s, nil
+	}
+	if !p.enter(c) {
+		p.stats.Refused++
+		p.mu.Unlock()
+		return nil, ErrBusy
+	}
+	p.mu.Unlock()
+
+	began := time.Now()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.stats.Waited += time.Since(began)
+	}()
+	late := (<-chan time.Time)(nil)
+	if !c.background {
+		t := time.NewTimer(p.opts.Wait)
+		defer t.Stop()
+		late = t.C
+	}
+	var err error
+	select {
+	case s, ok := <-c.turn:
+		if !ok {
+			return nil, c.err
+		}
+		return s, nil
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-late:
+		err = ErrBusy
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if slices.Contains(p.waiters, c) {
+		p.unqueue(c)
+		if err == ErrBusy {
+			p.stats.Refused++
+		}
+		return nil, err
+	}
+	// The turn came at the same moment, or the refusal.
+	s, ok := <-c.turn
+	switch {
+	case !ok:
+		return nil, c.err
+	case err == ErrBusy:
+		return s, nil
+	}
+	p.leave(s)
+	p.free(s)
+	p.jobs.Done()
+	return nil, err
+}
+
+// enter puts a call into the queue, if there is a place for it. The mutex is held.
+func (p *Pool) enter(c *call) bool {
+	queued := 0
+	var last *call // of whoever has most in the queue
+	for _, w := range p.waiters {
+		if w.background != c.background {
+			continue
+		}
+		queued++
+		if last == nil || cmp.Or(cmp.Compare(w.site.waiting, last.site.waiting), cmp.Compare(w.image.waiting, last.image.waiting)) >= 0 {
+			last = w
+		}
+	}
+	if queued >= p.opts.Queue {
+		if last == nil || last.site.waiting <= c.site.waiting+1 && (last.site != c.site || last.image.waiting <= c.image.waiting+1) {
+			return false
+		}
+		p.unqueue(last)
+		p.stats.Refused++
+		last.err = ErrBusy
+		close(last.turn)
+	}
+	p.waiters = append(p.waiters, c)
+	c.site.waiting++
+	c.image.waiting++
+	return true
+}
+
+// unqueue takes a call out of the queue. The mutex is held.
+func (p *Pool) unqueue(c *call) {
+	i := slices.Index(p.waiters, c)
+	p.waiters = slices.Delete(p.waiters, i, i+1)
+	c.site.waiting--
+	c.image.waiting--
+}
+
+// take gives a slot with a living child to a call. The mutex is held.
+func (p *Pool) take(s *slot, c *call) {
+	s.busy, s.call = true, c
+	c.began = time.Now()
+	c.site.running++
+	c.image.running++
+	p.stats.Busy++
+	p.jobs.Add(1)
+}
+
+// leave ends the work of a call, which pays for its time. The mutex is held.
+func (p *Pool) leave(s *slot) {
+	c, now := s.call, time.Now()
+	s.call = nil
+	p.stats.Busy--
+	for _, share := range []*share{c.site, c.image} {
+		share.running--
+		share.charge(now, now.Sub(c.began), 2*p.opts.Timeout)
+	}
+	p.sites.forget(now)
+	p.images.forget(now)
+}
+
+// free makes a slot with a child available: to the call whose turn it is, if one
+// waits. The mutex is held.
+func (p *Pool) free(s *slot) {
+	s.busy = false
+	if len(p.waiters) == 0 || p.closed {
+		p.idle = append(p.idle, s)
+		return
+	}
+	now := time.Now()
+	next := p.waiters[0]
+	for _, w := range p.waiters[1:] {
+		if !next.before(w, now) {
+			next = w
+		}
+	}
+	p.unqueue(next)
+	p.take(s, next)
+	next.turn <- s
+}
