@@ -14,6 +14,7 @@ import (
 
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/strip"
 )
 
 // deadly is a store with an image, and a maker that dies of it.
@@ -127,16 +128,16 @@ func TestDeadlyImageMadeBefore(t *testing.T) {
 	d.want("made before", nil, 3)
 }
 
-// What is made without decoding is made of such an image too.
-func TestDeadlyImageUndecoded(t *testing.T) {
+// What is made without decoding is tried of such an image too (this one is no PNG).
+func TestDeadlyImageStripped(t *testing.T) {
 	d := newDeadly(t)
 	d.want("the first time", ErrDeadly, 1)
 	d.clock.add(time.Minute)
 	d.want("the second time", ErrUndecodable, 2)
-	if d.err = nil; d.make(Undecoded) != nil {
-		t.Error("it is not made")
+	if _, err := d.store.OpenStripped(t.Context(), d.image); !errors.Is(err, strip.ErrBroken) {
+		t.Errorf("stripped: %v", err)
 	}
-	d.want("sizes", ErrUndecodable, 3)
+	d.want("sizes", ErrUndecodable, 2)
 }
 
 // Only what dies counts, and only twice in a row.

@@ -20,10 +20,6 @@ import (
 // end of ctx says that nobody wants the thing any more.
 type Maker func(ctx context.Context, original io.Reader, n int64) ([]byte, error)
 
-// Undecoded is the name of what is made without decoding: the original with
-// something taken out. That it ends decoders does not keep an image from it.
-const Undecoded = "full"
-
 // ErrNotMade: what was asked for has not been made from the image yet.
 var ErrNotMade = errors.New("not made yet")
 
@@ -44,7 +40,7 @@ func (s *Store) OpenMade(ctx context.Context, image Image, name string, f probe.
 	if !errors.Is(err, fs.ErrNotExist) {
 		return file, err
 	}
-	if err := s.makeOnce(ctx, image, Making{name, f}, path, maker); err != nil {
+	if err := s.makeBy(ctx, image, Making{name, f}, path, maker); err != nil {
 		return nil, err
 	}
 	return openFile(path)
@@ -56,7 +52,7 @@ func (s *Store) EnsureMade(ctx context.Context, image Image, name string, f prob
 	path := s.Path(image.MadeFile(name, f))
 	_, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return s.makeOnce(ctx, image, Making{name, f}, path, maker)
+		return s.makeBy(ctx, image, Making{name, f}, path, maker)
 	}
 	return err
 }
@@ -91,17 +87,30 @@ func (s *Store) MadeBytes(image Image, name string, f probe.Format) (int64, erro
 	return info.Size(), nil
 }
 
-// makeOnce makes what lies at path, in one flight for all that ask meanwhile. The
-// flight ends when all of them have left before it has a decoder.
-func (s *Store) makeOnce(ctx context.Context, image Image, thing Making, path string, maker Maker) error {
+// makeBy makes what lies at path by a maker.
+func (s *Store) makeBy(ctx context.Context, image Image, thing Making, path string, maker Maker) error {
 	if maker == nil {
 		return ErrNotMade
 	}
+	return s.makeOnce(ctx, image, path, func(ctx context.Context) error { return s.make(ctx, image, thing, maker) })
+}
+
+// makeOnce makes what lies at path, in one flight for all that ask meanwhile. The
+// flight ends when all of them have left before it has a decoder.
+func (s *Store) makeOnce(ctx context.Context, image Image, path string, make func(context.Context) error) error {
 	_, err := flyWanted(ctx, s, "make\x00"+path, func(ctx context.Context) (struct{}, error) {
-		err := s.make(ctx, image, thing, path, maker)
+		// An earlier flight may have landed since. A link to an original that is
+		// gone is not enough.
+		if _, err := os.Stat(path); err == nil {
+			return struct{}{}, nil
+		}
+		if err := s.hasRoom(); err != nil {
+			return struct{}{}, err
+		}
+		err := make(ctx)
 		if errors.Is(err, errDamaged) {
 			if err = s.heal(ctx, image); err == nil {
-				err = s.make(ctx, image, thing, path, maker)
+				err = make(ctx)
 			}
 		}
 		return struct{}{}, err
@@ -109,17 +118,9 @@ func (s *Store) makeOnce(ctx context.Context, image Image, thing Making, path st
 	return err
 }
 
-func (s *Store) make(ctx context.Context, image Image, thing Making, path string, maker Maker) error {
-	// An earlier flight may have landed since. A link to an original that is
-	// gone is not enough.
-	if _, err := os.Stat(path); err == nil {
-		return nil
-	}
-	if err := s.hasRoom(); err != nil {
-		return err
-	}
+func (s *Store) make(ctx context.Context, image Image, thing Making, maker Maker) error {
 	var data []byte
-	err := s.readWhole(ctx, image, thing.Name != Undecoded, func(original io.Reader) (err error) {
+	err := s.readWhole(ctx, image, true, func(original io.Reader) (err error) {
 		data, err = maker(ctx, original, image.Bytes)
 		return err
 	})

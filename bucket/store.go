@@ -86,6 +86,7 @@ type Store struct {
 	journal journal // of blocks, which are of all buckets
 	flights singleflight.Group
 	wanting sync.Mutex
+	ending  sync.Mutex         // of images that lack their end, see stripEnded
 	wanted  map[string]*wanted // flights that end when nobody waits for them
 	hurries hurries
 	passing passings

@@ -10,14 +10,19 @@
 //
 // It does not look into pixels, nor into the profile. It expects a file that
 // package probe has found whole, and refuses what it cannot follow.
+//
+// It copies what it reads: its memory is the same 200 KB for every image, so that many
+// large ones at once are no burden.
 package strip
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 
 	"imgkeep/bucket/probe"
 )
@@ -29,21 +34,74 @@ func broken(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrBroken, fmt.Sprintf(format, args...))
 }
 
-// Metadata returns a copy of a file without its metadata. info is what probe says
-// of it. The copy may be longer than the file by the few bytes of an orientation.
-func Metadata(file []byte, info probe.Info) ([]byte, error) {
-	file = probe.Ended(file)
+// Output is where a file is written: an *os.File.
+type Output interface {
+	io.Writer
+	io.WriterAt
+}
+
+// Metadata copies a file without its metadata from src to dst, which is empty. info is
+// what probe says of it. One that lacks its end, see probe.Ended, is refused. The copy may be longer than the file by the few bytes of an
+// orientation. An error that does not wrap ErrBroken is one of src or dst; after any,
+// what dst has is worth nothing.
+func Metadata(dst Output, src io.Reader, info probe.Info) error {
+	c := &copier{src: bufio.NewReaderSize(src, bufferBytes), dst: bufio.NewWriterSize(dst, bufferBytes)}
+	var err error
 	switch info.Format {
 	case probe.JPEG:
-		return jpeg(file, info.Orientation)
+		err = c.jpeg(info.Orientation)
 	case probe.PNG:
-		return png(file, info.Orientation)
+		err = c.png(info.Orientation)
 	case probe.GIF:
-		return gif(file)
+		err = c.gif()
 	case probe.WebP:
-		return webp(file, info.Orientation)
+		err = c.webp(info.Orientation)
+	default:
+		return broken("it is %s", info.Format)
 	}
-	return nil, broken("it is %s", info.Format)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return broken("it ends before its end")
+	}
+	if err == nil {
+		err = c.dst.Flush()
+	}
+	if err == nil && info.Format == probe.WebP {
+		_, err = dst.WriteAt(binary.LittleEndian.AppendUint32(nil, uint32(c.written-8)), 4)
+	}
+	return err
+}
+
+const bufferBytes = 64 << 10
+
+// copier takes from src, and gives to dst what stays.
+type copier struct {
+	src     *bufio.Reader
+	dst     *bufio.Writer
+	written int64
+	buf     [1 << 16]byte
+}
+
+// take reads n bytes, at most 64 KiB, which are valid until it is called again.
+func (c *copier) take(n int) ([]byte, error) {
+	_, err := io.ReadFull(c.src, c.buf[:n])
+	return c.buf[:n], err
+}
+
+func (c *copier) put(b ...byte) error {
+	c.written += int64(len(b))
+	_, err := c.dst.Write(b)
+	return err
+}
+
+// pass copies the next n bytes, or leaves them out.
+func (c *copier) pass(n int64, keep bool) error {
+	dst := io.Discard
+	if keep {
+		dst = c.dst
+		c.written += n
+	}
+	_, err := io.CopyN(dst, c.src, n)
+	return err
 }
 
 // exif is a TIFF structure with nothing but an orientation (EXIF 2.32, 4.6.5).
@@ -54,63 +112,91 @@ func exif(orientation int) []byte {
 
 // jpeg walks the markers of ITU-T T.81, annex B, as package probe does: bytes
 // between segments that are no marker belong to a scan, or are passed over.
-func jpeg(file []byte, orientation int) ([]byte, error) {
-	if !bytes.HasPrefix(file, []byte("\xff\xd8\xff")) {
-		return nil, broken("it is no JPEG")
+func (c *copier) jpeg(orientation int) error {
+	start, err := c.take(2)
+	if err != nil {
+		return err
 	}
-	out := append(make([]byte, 0, len(file)+64), file[:2]...)
-	turn := orientation > 1
-	scanned := false
-	for at := 2; ; {
-		from := at
-		at = bytes.IndexByte(file[at:], 0xff)
-		if at < 0 || from+at+1 >= len(file) {
-			return nil, broken("it ends before its end marker")
-		}
-		at += from
-		marker := file[at+1]
-		if scanned {
-			out = append(out, file[from:at]...)
+	if string(start) != "\xff\xd8" {
+		return broken("it is no JPEG")
+	}
+	if err := c.put(start...); err != nil {
+		return err
+	}
+	turn, scanned := orientation > 1, false
+	for {
+		marker, err := c.marker(scanned)
+		if err != nil {
+			return err
 		}
 		switch {
-		case marker == 0xff: // a fill byte
-			at++
-			continue
 		case marker == 0 || marker == 0x01 || marker >= 0xd0 && marker <= 0xd7:
 			if scanned {
-				out = append(out, file[at:at+2]...)
+				err = c.put(0xff, marker)
 			}
-			at += 2
-			continue
 		case marker == 0xd9:
-			return append(out, 0xff, 0xd9), nil
+			return c.put(0xff, 0xd9)
+		default:
+			if turn && marker != 0xe0 {
+				block := append([]byte("Exif\x00\x00"), exif(orientation)...)
+				if err := c.put(append(binary.BigEndian.AppendUint16([]byte{0xff, 0xe1}, uint16(len(block)+2)), block...)...); err != nil {
+					return err
+				}
+				turn = false
+			}
+			err = c.segment(marker)
+			scanned = scanned || marker == 0xda
 		}
-		if at+4 > len(file) {
-			return nil, broken("a segment 0x%02x that hangs over", marker)
+		if err != nil {
+			return err
 		}
-		// A length of 0 or 1 counts as 2, as in package probe.
-		end := at + 2 + max(2, int(binary.BigEndian.Uint16(file[at+2:])))
-		if end > len(file) {
-			return nil, broken("a segment 0x%02x that hangs over", marker)
-		}
-		segment := file[at:end]
-		at = end
-		keep, data := jpegKeeps(marker, segment[4:]), segment
-		if keep && marker == 0xe0 { // JFIF, without its thumbnail
-			data = append([]byte{0xff, 0xe0, 0, 16}, segment[4:16]...)
-			data = append(data, 0, 0)
-		}
-		if turn && marker != 0xe0 {
-			block := append([]byte("Exif\x00\x00"), exif(orientation)...)
-			out = binary.BigEndian.AppendUint16(append(out, 0xff, 0xe1), uint16(len(block)+2))
-			out = append(out, block...)
-			turn = false
-		}
-		if keep {
-			out = append(out, data...)
-		}
-		scanned = scanned || marker == 0xda
 	}
+}
+
+// marker finds the next one, and keeps what stands before it, but for fill bytes.
+func (c *copier) marker(keep bool) (byte, error) {
+	for {
+		piece, err := c.src.ReadSlice(0xff)
+		found := err == nil
+		if err == bufio.ErrBufferFull {
+			err = nil
+		}
+		if found {
+			piece = piece[:len(piece)-1]
+		}
+		if err == nil && keep {
+			err = c.put(piece...)
+		}
+		if err != nil {
+			return 0, err
+		}
+		for found {
+			if m, err := c.src.ReadByte(); err != nil || m != 0xff {
+				return m, err
+			}
+		}
+	}
+}
+
+// segment passes over the rest of a segment of a JPEG, or keeps it.
+func (c *copier) segment(marker byte) error {
+	length, err := c.take(2)
+	if err != nil {
+		return err
+	}
+	// A length of 0 or 1 counts as 2, as in package probe.
+	n := max(0, int(binary.BigEndian.Uint16(length))-2)
+	data, err := c.take(n)
+	if err != nil || !jpegKeeps(marker, data) {
+		return err
+	}
+	if marker == 0xe0 { // JFIF, without its thumbnail
+		data = append(data[:12:12], 0, 0)
+	}
+	if err := c.put(0xff, marker, byte((len(data)+2)>>8), byte(len(data)+2)); err != nil {
+		return err
+	}
+	return c.put(data...)
 }
 
 // jpegKeeps tells whether a segment is needed to show the picture.
@@ -134,31 +220,38 @@ var pngKeeps = map[string]bool{
 	"bKGD": true, "pHYs": true, "acTL": true, "fcTL": true, "fdAT": true,
 }
 
-func png(file []byte, orientation int) ([]byte, error) {
+func (c *copier) png(orientation int) error {
 	const head, around = 8, 12 // of the file; length, kind and check of a chunk
-	if len(file) < head || string(file[:head]) != "\x89PNG\r\n\x1a\n" {
-		return nil, broken("it is no PNG")
+	start, err := c.take(head)
+	if err != nil {
+		return err
 	}
-	out := append(make([]byte, 0, len(file)+64), file[:head]...)
-	for rest := file[head:]; len(rest) >= around; {
-		n := around + int64(binary.BigEndian.Uint32(rest))
-		if n > int64(len(rest)) {
-			return nil, broken("a chunk that hangs over")
+	if string(start) != "\x89PNG\r\n\x1a\n" {
+		return broken("it is no PNG")
+	}
+	if err := c.put(start...); err != nil {
+		return err
+	}
+	for {
+		b, err := c.take(8)
+		if err != nil {
+			return err
 		}
-		chunk := rest[:n]
-		rest = rest[n:]
-		kind := string(chunk[4:8])
-		if pngKeeps[kind] {
-			out = append(out, chunk...)
+		n, kind := int64(binary.BigEndian.Uint32(b)), string(b[4:])
+		keep := pngKeeps[kind]
+		if keep {
+			err = c.put(b...)
 		}
-		if kind == "IHDR" && orientation > 1 {
-			out = append(out, pngChunk("eXIf", exif(orientation))...)
+		if err == nil {
+			err = c.pass(n+around-8, keep)
 		}
-		if kind == "IEND" {
-			return out, nil
+		if err == nil && kind == "IHDR" && orientation > 1 {
+			err = c.put(pngChunk("eXIf", exif(orientation))...)
+		}
+		if err != nil || kind == "IEND" {
+			return err
 		}
 	}
-	return nil, broken("it ends before its last chunk")
 }
 
 func pngChunk(kind string, data []byte) []byte {
@@ -168,53 +261,79 @@ func pngChunk(kind string, data []byte) []byte {
 }
 
 // gif walks the blocks of GIF89a.
-func gif(file []byte) ([]byte, error) {
+func (c *copier) gif() error {
 	const extension, picture, trailer = 0x21, 0x2c, 0x3b
-	if len(file) < 13 {
-		return nil, broken("it is no GIF")
+	head, err := c.take(13)
+	if err == nil {
+		err = c.put(head...)
 	}
-	at := 13 + gifColours(file[10])
-	if at > len(file) {
-		return nil, broken("a colour table that hangs over")
+	if err == nil {
+		err = c.pass(gifColours(c.buf[10]), true)
 	}
-	out := append(make([]byte, 0, len(file)), file[:at]...)
-	for at < len(file) {
-		from, keep := at, true
-		switch file[at] {
+	for err == nil {
+		var kind byte
+		if kind, err = c.src.ReadByte(); err != nil {
+			return err
+		}
+		switch kind {
 		case trailer:
-			return append(out, trailer), nil
+			return c.put(trailer)
 		case 0: // padding
-			at++
-			continue
 		case extension:
-			if at+2 >= len(file) {
-				return nil, broken("it ends in an extension")
-			}
-			keep = gifKeeps(file[at+1], file[at+2:])
-			at += 2
+			err = c.gifExtension()
 		case picture:
-			if at+10 > len(file) {
-				return nil, broken("it ends in a frame")
+			var b []byte
+			if b, err = c.take(9); err == nil {
+				err = c.put(append([]byte{picture}, b...)...)
 			}
-			at += 11 + gifColours(file[at+9])
+			if err == nil {
+				err = c.pass(gifColours(c.buf[8])+1, true)
+			}
+			if err == nil {
+				err = c.gifSubBlocks(true)
+			}
 		default:
-			return nil, broken("no block begins with 0x%02x", file[at])
-		}
-		for at < len(file) && file[at] != 0 { // sub-blocks, up to one of length 0
-			at += 1 + int(file[at])
-		}
-		at++
-		if at > len(file) {
-			return nil, broken("it ends in a block")
-		}
-		if keep {
-			out = append(out, file[from:at]...)
+			return broken("no block begins with 0x%02x", kind)
 		}
 	}
-	return nil, broken("it ends before its trailer")
+	return err
 }
 
-func gifColours(flags byte) int {
+func (c *copier) gifExtension() error {
+	label, err := c.src.ReadByte()
+	if err != nil {
+		return err
+	}
+	name, err := c.src.Peek(12)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	keep := gifKeeps(label, name)
+	if keep {
+		if err := c.put(0x21, label); err != nil {
+			return err
+		}
+	}
+	return c.gifSubBlocks(keep)
+}
+
+// gifSubBlocks goes up to one of length 0.
+func (c *copier) gifSubBlocks(keep bool) error {
+	for {
+		n, err := c.src.ReadByte()
+		if err == nil && keep {
+			err = c.put(n)
+		}
+		if err == nil {
+			err = c.pass(int64(n), keep)
+		}
+		if err != nil || n == 0 {
+			return err
+		}
+	}
+}
+
+func gifColours(flags byte) int64 {
 	if flags&0x80 == 0 {
 		return 0
 	}
@@ -237,47 +356,65 @@ func gifKeeps(label byte, blocks []byte) bool {
 	return false
 }
 
-// webp walks the chunks of the WebP Container Specification.
-func webp(file []byte, orientation int) ([]byte, error) {
+// webp walks the chunks of the WebP Container Specification. The length of the file,
+// which stands at its beginning, is set when all is written.
+func (c *copier) webp(orientation int) error {
 	const head, around = 12, 8
 	const flagEXIF, flagXMP = 0x08, 0x04
-	if len(file) < head || string(file[:4]) != "RIFF" || string(file[8:12]) != "WEBP" {
-		return nil, broken("it is no WebP")
+	start, err := c.take(head)
+	if err != nil {
+		return err
 	}
-	size := int64(binary.LittleEndian.Uint32(file[4:])) + 8
-	if size > int64(len(file)) || size < head {
-		return nil, broken("it ends before its length")
+	rest := int64(binary.LittleEndian.Uint32(start[4:])) + 8 - head
+	if string(start[:4]) != "RIFF" || string(start[8:]) != "WEBP" || rest < 0 {
+		return broken("it is no WebP")
 	}
-	out := append(make([]byte, 0, size+64), file[:head]...)
+	err = c.put(start...)
 	extended := false
-	for rest := file[head:size]; len(rest) >= around; {
-		n := around + int64(binary.LittleEndian.Uint32(rest[4:]))
-		if n > int64(len(rest)) {
-			return nil, broken("a chunk that hangs over")
+	for err == nil && rest >= around {
+		var b []byte
+		if b, err = c.take(around); err != nil {
+			return err
 		}
-		n = min(n+n%2, int64(len(rest)))
-		chunk := rest[:n]
-		rest = rest[n:]
-		switch string(chunk[:4]) {
+		n := int64(binary.LittleEndian.Uint32(b[4:]))
+		if rest -= around; n > rest {
+			return broken("a chunk that hangs over")
+		}
+		body := min(n+n%2, rest)
+		rest -= body
+		switch kind := string(b[:4]); kind {
 		case "VP8X":
-			if n <= around {
-				return nil, broken("an empty header")
+			if n == 0 {
+				return broken("an empty header")
 			}
 			extended = true
-			at := len(out) + around
-			out = append(out, chunk...)
-			if out[at] &^= flagEXIF | flagXMP; orientation > 1 {
-				out[at] |= flagEXIF
+			if err = c.put(b...); err != nil {
+				return err
+			}
+			if b, err = c.take(1); err != nil {
+				return err
+			}
+			flags := b[0] &^ (flagEXIF | flagXMP)
+			if orientation > 1 {
+				flags |= flagEXIF
+			}
+			if err = c.put(flags); err == nil {
+				err = c.pass(body-1, true)
 			}
 		case "ICCP", "ANIM", "ANMF", "ALPH", "VP8 ", "VP8L":
-			out = append(out, chunk...)
+			if err = c.put(b...); err == nil {
+				err = c.pass(body, true)
+			}
+		default:
+			err = c.pass(body, false)
 		}
 	}
-	if extended && orientation > 1 {
-		block := exif(orientation)
-		out = binary.LittleEndian.AppendUint32(append(out, "EXIF"...), uint32(len(block)))
-		out = append(out, block...)
+	if err == nil {
+		err = c.pass(rest, false)
 	}
-	binary.LittleEndian.PutUint32(out[4:], uint32(len(out)-8))
-	return out, nil
+	if err == nil && extended && orientation > 1 {
+		block := exif(orientation)
+		err = c.put(append(binary.LittleEndian.AppendUint32([]byte("EXIF"), uint32(len(block))), block...)...)
+	}
+	return err
 }

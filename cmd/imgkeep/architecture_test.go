@@ -69,7 +69,7 @@ var rules = map[string]rule{
 		tests:   []string{"bucket/probe", "bucket/probe/probetest", "golang.org/x/sys/unix"},
 	},
 	"bucket": {
-		imports: []string{"bucket/approve", "bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/probe", "golang.org/x/sync/singleflight", "golang.org/x/sys/unix"},
+		imports: []string{"bucket/approve", "bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/probe", "bucket/strip", "golang.org/x/sync/singleflight", "golang.org/x/sys/unix"},
 		tests:   []string{"scripts/patience"},
 	},
 	// The one rule of how URLs and hosts are spelled.

@@ -174,7 +174,7 @@ func (s *Server) makeMissing(ctx context.Context, v *visit, d delivery) error {
 	// All targets of a job share its budget for animations, so that one of several
 	// could lose its frames.
 	converts := d.converted != probe.Unknown
-	if d.name == bucket.Undecoded || d.image.Frames > 1 && !converts {
+	if d.image.Frames > 1 && !converts {
 		return s.Store.EnsureMade(ctx, d.image, d.name, d.format, d.maker)
 	}
 	w := v.wish

@@ -64,7 +64,7 @@ type delivery struct {
 	image   bucket.Image
 	format  probe.Format // of what is sent
 	name    string       // under which it is made; empty: it is the original
-	maker   bucket.Maker
+	maker   bucket.Maker // nil: it is made without decoding
 
 	varies    bool         // with the Accept header
 	accepted  []string     // by the viewer, of the formats in which the size is offered
@@ -77,7 +77,7 @@ func (s *Server) delivery(l sign.Link, image bucket.Image) (delivery, error) {
 	d := delivery{link: l, image: image, format: image.Format}
 	if l.Size == sign.SizeFull {
 		if s.strips(l.Bucket) {
-			d.name, d.maker = bucket.Undecoded, stripper(image)
+			d.name = bucket.Stripped
 		}
 		return d, nil
 	}
@@ -108,7 +108,7 @@ func (s *Server) making(size string, image bucket.Image) (m bucket.Making, targe
 
 // path is where the file is, below the store's root.
 func (d delivery) path() string {
-	if d.maker == nil {
+	if d.name == "" {
 		return d.image.File()
 	}
 	return d.image.MadeFile(d.name, d.format)
@@ -141,8 +141,11 @@ func (s *Server) deliver(w http.ResponseWriter, r *http.Request, v *visit, d del
 }
 
 func (s *Server) open(ctx context.Context, v *visit, d delivery) (*os.File, error) {
-	if d.maker == nil {
+	switch d.name {
+	case "":
 		return s.Store.Open(ctx, d.image)
+	case bucket.Stripped:
+		return s.Store.OpenStripped(ctx, d.image)
 	}
 	f, err := s.Store.OpenMade(ctx, d.image, d.name, d.format, nil)
 	if !errors.Is(err, bucket.ErrNotMade) {
@@ -155,8 +158,11 @@ func (s *Server) open(ctx context.Context, v *visit, d delivery) (*os.File, erro
 }
 
 func (s *Server) ensure(ctx context.Context, v *visit, d delivery) error {
-	if d.maker == nil {
+	switch d.name {
+	case "":
 		return s.Store.Ensure(ctx, d.image)
+	case bucket.Stripped:
+		return s.Store.EnsureStripped(ctx, d.image)
 	}
 	err := s.Store.EnsureMade(ctx, d.image, d.name, d.format, nil)
 	if errors.Is(err, bucket.ErrNotMade) {

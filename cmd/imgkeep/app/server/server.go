@@ -256,6 +256,9 @@ var (
 	errLoop      = errors.New("this server does not fetch from itself")
 )
 
+// strips tells whether images of a bucket are served without metadata.
+func (s *Server) strips(bucket string) bool { return slices.Contains(s.Stripped, bucket) }
+
 // CheckSize tells whether a link may have its size: full, info, or one that is
 // listed; and full alone with /proxy. It is the rule of all that take or make links.
 func CheckSize(l sign.Link, listed resize.Listed) error {
@@ -294,7 +297,13 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, ur
 		}
 		defer passing.Close()
 		if s.strips(name) {
-			return s.sendStripped(w, r, v, passing.File, passing.Info)
+			stripped, err := s.Store.Strip(passing)
+			if err != nil {
+				return err
+			}
+			defer stripped.Close()
+			passing.Close() // a slow viewer holds one file
+			passing = stripped
 		}
 		s.answered(v, CodeOK)
 		s.sendPassing(w, r, v, passing.File, passing.Format)
@@ -303,14 +312,15 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, ur
 	if err != nil {
 		return err
 	}
-	f, err := s.Store.Open(r.Context(), image)
+	open := s.Store.Open
+	if s.strips(name) {
+		open = s.Store.OpenStripped
+	}
+	f, err := open(r.Context(), image)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if s.strips(name) {
-		return s.sendStripped(w, r, v, f, image.Info)
-	}
 	s.answered(v, CodeOK)
 	s.sendPassing(w, r, v, f, image.Format)
 	return nil
