@@ -85,14 +85,21 @@ func (a *app) serve(ctx context.Context, c config.Config, load func() (config.Co
 	if err != nil {
 		return err
 	}
-	conns := newConnections()
+	conns, limit := newConnections(), newLimit(0)
+	if c.Handoff == "direct" { // otherwise nginx bounds its own
+		limit = newLimit(c.MaxConnections)
+	}
 	server := &http.Server{
-		Handler:           parts,
-		ConnState:         conns.track,
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Handler: parts,
+		ConnState: func(c net.Conn, state http.ConnState) {
+			limit.track(c, state)
+			conns.track(c, state)
+		},
+		DisableGeneralOptionsHandler: true, // whose answer lacks our headers
+		ReadHeaderTimeout:            readHeaderTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -125,7 +132,7 @@ func (a *app) serve(ctx context.Context, c config.Config, load func() (config.Co
 	served := make(chan error, len(listeners))
 	for _, l := range listeners {
 		log.Info("serving", "address", l.Addr().String(), "root", c.Root, "handoff", c.Handoff)
-		go func() { served <- server.Serve(l) }()
+		go func() { served <- server.Serve(&listener{l, limit}) }()
 	}
 	hangups := make(chan struct{})
 	go func() {

@@ -24,6 +24,9 @@ type Config struct {
 	BaseURL string `yaml:"base_url"`
 	// Handoff says who sends files: "direct", the server itself, or "nginx".
 	Handoff string `yaml:"handoff"`
+	// MaxConnections is how many viewers may be connected at once where Handoff is
+	// "direct".
+	MaxConnections int `yaml:"max_connections"`
 	// Placeholder is the path of an image that is sent as the body of an
 	// error. Empty: errors are a line of text.
 	Placeholder string `yaml:"placeholder"`
@@ -272,6 +275,7 @@ func Default() Config {
 		Listen:          "127.0.0.1:8091",
 		Root:            "/var/lib/imgkeep",
 		Handoff:         "direct",
+		MaxConnections:  4096,
 		ShutdownTimeout: 30 * time.Second,
 		Sign:            Sign{Weeks: 2, Timezone: "UTC"},
 		Buckets:         []Bucket{{Name: "i"}},

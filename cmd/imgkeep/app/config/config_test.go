@@ -143,6 +143,7 @@ admin: /run/imgkeep/admin.sock
 base_url: https://img.example.com/pictures/
 handoff: nginx
 placeholder: /srv/missing.png
+max_connections: 100
 shutdown_timeout: 1m30s
 sign: {secrets: [`+goodSecret+`], secret_files: [`+secretFile+`], weeks: 4, timezone: Europe/Berlin, bucketless: f, allow_weak_secret: true}
 buckets:

@@ -26,7 +26,7 @@ func TestFileRefused(t *testing.T) {
 		{"buckets: [{name: i, host: [a.com]}]", "imgkeep.yaml:1: buckets[0].host: there is no such key; did you mean buckets[0].hosts?"},
 		{"log: {1: x}", "imgkeep.yaml:1: log.1: there is no such key; want one of format, level"},
 		{"log: {[a]: x}", "imgkeep.yaml: yaml: invalid map key: []interface {}{\"a\"}"},
-		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of admin, approve, base_url, buckets, fetch, formats, handoff, linkrot, listen, log, metrics, nginx, placeholder, presets, resize, root, shutdown_timeout, sign, sizes, store|" +
+		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of admin, approve, base_url, buckets, fetch, formats, handoff, linkrot, listen, log, max_connections, metrics, nginx, placeholder, presets, resize, root, shutdown_timeout, sign, sizes, store|" +
 			"imgkeep.yaml:2: log.<<: there is no such key; want one of format, level"},
 
 		// Shapes.
@@ -170,6 +170,7 @@ func TestRanges(t *testing.T) {
 		key                       string
 		below, least, most, above string // below or above may be empty: no such value
 	}{
+		{"max_connections", "15", "16", "1000000", "1000001"},
 		{"shutdown_timeout", "999us", "1ms", "1h", "1h0m1s"},
 		{"sign.weeks", "0", "1", "52", "53"},
 		{"fetch.timeout", "0s", "1ms", "1h", "61m"},

@@ -70,6 +70,7 @@ func (c *Config) validate(p *problems) {
 	c.validatePaths(p)
 	c.validateBaseURL(p)
 	oneOf(p, "handoff", c.Handoff, "direct", "nginx")
+	between(p, "max_connections", c.MaxConnections, 16, 1_000_000)
 	between(p, "shutdown_timeout", c.ShutdownTimeout, time.Millisecond, time.Hour)
 
 	c.validateBuckets(p)
