@@ -19,14 +19,19 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"imgkeep/bucket/probe/probetest"
 )
 
 // BenchmarkSoak has the real programs, behind a real nginx, serve 64 viewers for
 // IMGKEEP_SOAK, a minute if that is not set: images that are hot, sizes of them,
 // new images, everything that an origin can do wrong, and viewers who read a byte
-// at a time; while decoders are killed at random. It fails if an answer is wrong,
-// if anything is left over afterwards, or if the server's memory grows. It is what
-// `scripts/soak` runs.
+// at a time; while decoders are killed at random, and attackers among the viewers try
+// to have the server for themselves: by images that take decoders long, by requests
+// that they leave at once, by reading slowly what has to be stripped of its metadata, by
+// bytes behind images. It fails if an answer is wrong, if a good viewer waits for longer
+// than worstKept or worstNew, if anything is left over afterwards, or if the server's
+// memory grows. It is what `scripts/soak` runs.
 func BenchmarkSoak(b *testing.B) {
 	length := time.Minute
 	if text := os.Getenv("IMGKEEP_SOAK"); text != "" {
@@ -47,6 +52,13 @@ const (
 	coldKind    = "new images"
 	hostileKind = "hostile origins"
 	slowKind    = "slow viewers"
+	leaveKind   = "viewers who leave"
+)
+
+// The longest that good viewers may wait, for what is kept and for what is new.
+const (
+	worstKept = 2 * time.Second
+	worstNew  = 15 * time.Second
 )
 
 const hotImages = 200
@@ -62,7 +74,8 @@ type soak struct {
 	failed   chan error
 
 	mu     sync.Mutex
-	counts map[string]map[int]int // answers by kind and status
+	counts map[string]map[int]int   // answers by kind and status
+	waits  map[string]time.Duration // the longest by kind
 	killed int
 }
 
@@ -70,17 +83,20 @@ func newSoak(b *testing.B) *soak {
 	w, site := newFronted(b, settings{
 		"log.level": "info", "nginx.valid": "5s", "resize.workers": 2, "resize.timeout": "3s", "fetch.timeout": "4s",
 		"fetch.max_bytes": "256KiB", "fetch.max_pixels": 4_000_000, "fetch.networks": []string{"127.0.0.0/8"},
+		"buckets": []map[string]any{{"name": "i"}, {"name": "s", "strip_metadata": true}},
 	})
 	k := &soak{
-		b: b, w: w, stop: make(chan struct{}), failed: make(chan error, 1), counts: map[string]map[int]int{},
+		b: b, w: w, stop: make(chan struct{}), failed: make(chan error, 1), counts: map[string]map[int]int{}, waits: map[string]time.Duration{},
 		pictures: map[string][]byte{
 			"jpeg": toJPEG(b, corners(120, 90)), "png": toPNG(b, corners(120, 90)),
 			"gif": toGIF(b, corners(120, 90), corners(120, 90)), "webp": testdata(b, "still.webp"),
+			"heavy": probetest.Progressive(2000, 2000, 16),
 		},
 	}
-	// The bad ones are on hosts of their own: a flood of them is to harm nobody else.
+	// The bad ones are on sites and networks of their own: a flood of them is to harm
+	// nobody else.
 	for i := range 3 {
-		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.%d:%d", i+2, w.origin.port))
+		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.%d.1:%d", i+2, w.origin.port))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -97,7 +113,7 @@ func newSoak(b *testing.B) *soak {
 
 // url is the address of page n of a kind, on one of the three hosts.
 func (k *soak) url(host int, page string, n int64) string {
-	return fmt.Sprintf("http://127.0.0.%d:%d/%s/%d", host+2, k.w.origin.port, page, n)
+	return fmt.Sprintf("http://127.0.%d.1:%d/%s/%d", host+2, k.w.origin.port, page, n)
 }
 
 // picture is image n, of its own bytes.
@@ -124,6 +140,8 @@ var hostile = map[string][]int{
 	"error": {502},
 	"block": {502},
 	"inner": {403},
+	"heavy": {200, 422}, // lawful, and takes decoders long; they get killed at times
+	"tail":  {200, 422},
 }
 
 // serve is the origins.
@@ -141,6 +159,15 @@ func (k *soak) serve(w http.ResponseWriter, r *http.Request) {
 	case "ok":
 		body := k.picture(n)
 		announced(len(body), body)
+	case "heavy":
+		w.Write(append(bytes.Clone(k.pictures["heavy"]), parts[2]...))
+	case "tail": // which is more than an image may have in all
+		w.Write(k.picture(n))
+		for range 100 {
+			if _, err := w.Write(make([]byte, 4096)); err != nil {
+				return
+			}
+		}
 	case "gone":
 		w.WriteHeader(http.StatusNotFound)
 	case "html":
@@ -235,14 +262,23 @@ func (k *soak) run(length time.Duration) {
 	after.goroutines = k.goroutines()
 
 	total := 0
-	for _, kind := range []string{hotKind, sizeKind, coldKind, hostileKind, slowKind} {
+	for _, kind := range []string{hotKind, sizeKind, coldKind, hostileKind, slowKind, leaveKind} {
 		statuses := []string{}
 		for status, n := range k.counts[kind] {
 			statuses = append(statuses, fmt.Sprintf("%d: %d", status, n))
 			total += n
 		}
 		slices.Sort(statuses)
-		fmt.Printf("%-22s %s\n", kind, strings.Join(statuses, ", "))
+		wait := ""
+		if worst := k.waits[kind]; worst > 0 {
+			wait = fmt.Sprintf("worst wait %.2f s", worst.Seconds())
+		}
+		fmt.Printf("%-22s %-18s %s\n", kind, wait, strings.Join(statuses, ", "))
+	}
+	for kind, most := range map[string]time.Duration{hotKind: worstKept, sizeKind: worstNew, coldKind: worstNew} {
+		if got := k.waits[kind]; got > most {
+			b.Errorf("%s: somebody waited for %v, and %v is the most", kind, got, most)
+		}
 	}
 	quarter := len(samples) / 4
 	early, late := typical(samples[min(60, quarter):max(2*quarter, min(120, len(samples)))]), typical(samples[3*quarter:])
@@ -301,10 +337,12 @@ func (k *soak) view(random *rand.Rand) {
 		k.size(known, []string{"10x10", "20x20", "50x50", "x20", "10x"}[random.IntN(5)])
 	case p < 85:
 		k.full(hotImages+k.next.Add(1), 200, 503)
-	case p < 97:
+	case p < 93:
 		k.bad(random)
+	case p < 97:
+		k.leave(random)
 	default:
-		k.slow(known)
+		k.slow([]string{link("i", "full", k.url(0, "ok", known)), link("s", "full", k.url(0, "ok", known)), proxyLink("s", "full", k.url(0, "ok", known))}[random.IntN(3)])
 	}
 }
 
@@ -319,12 +357,16 @@ func (k *soak) count(kind string, status int) {
 
 // ask requests a link, and sees to it that the status is one of those allowed.
 func (k *soak) ask(kind, path string, allowed ...int) (answer, bool) {
+	began := time.Now()
 	a, err := k.s.request(k.b.Context(), http.MethodGet, path, nil)
 	if err != nil {
 		k.wrong("%s: %s: %v", kind, path, err)
 		return a, false
 	}
 	k.count(kind, a.status)
+	if kind != hostileKind {
+		k.waited(kind, time.Since(began))
+	}
 	if !slices.Contains(allowed, a.status) {
 		k.wrong("%s: %s: status %d: %s", kind, path, a.status, a.body)
 	}
@@ -332,6 +374,26 @@ func (k *soak) ask(kind, path string, allowed ...int) (answer, bool) {
 		k.wrong("%s: %s: no Retry-After", kind, path)
 	}
 	return a, a.status == http.StatusOK
+}
+
+// waited notes how long somebody has waited for an answer.
+func (k *soak) waited(kind string, d time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.waits[kind] = max(k.waits[kind], d)
+}
+
+// leave requests sizes of an image that takes decoders long, and does not wait.
+func (k *soak) leave(random *rand.Rand) {
+	n := random.Int64N(1000)
+	for _, size := range []string{"10x10", "20x20", "50x50", "x20", "10x"} {
+		ctx, cancel := context.WithTimeout(k.b.Context(), time.Duration(random.IntN(20))*time.Millisecond)
+		_, err := k.s.request(ctx, http.MethodGet, link("i", size, k.url(1+random.IntN(2), "heavy", n)), nil)
+		cancel()
+		if err != nil {
+			k.count(leaveKind, 0)
+		}
+	}
 }
 
 // full requests image n, which must come as it is.
@@ -383,14 +445,14 @@ func (k *soak) bad(random *rand.Rand) {
 }
 
 // slow requests an image and reads it slowly, and not to its end.
-func (k *soak) slow(n int64) {
+func (k *soak) slow(path string) {
 	c, err := net.Dial("tcp4", strings.TrimPrefix(k.s.base, "http://"))
 	if err != nil {
 		k.wrong("slow: %v", err)
 		return
 	}
 	defer c.Close()
-	request := "GET " + link("i", "full", k.url(0, "ok", n)) + " HTTP/1.1\r\nHost: x\r\n\r\n"
+	request := "GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n"
 	for i := 0; i < len(request) && k.running(); i += 20 {
 		if _, err := io.WriteString(c, request[i:min(i+20, len(request))]); err != nil {
 			return

@@ -97,6 +97,10 @@ func scans(width, height, n int) []byte {
 		[]byte{0xFF, 0xD9})
 }
 
+// Progressive is a lawful gray JPEG of so many scans, in few bytes, each of which makes a
+// decoder go over all pixels.
+func Progressive(width, height, scans int) []byte { return progressive(width, height, 1, scans-1) }
+
 // progressive is a flat JPEG whose scans are all complete. The first gives each
 // block a bit; each of the others says in a few bytes that no block has anything:
 // for every coefficient, as many as successive approximation may have.
