@@ -453,7 +453,7 @@ func (k *soak) slow(path string) {
 		return
 	}
 	defer c.Close()
-	request := "GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n"
+	request := "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 	for i := 0; i < len(request) && k.running(); i += 20 {
 		if _, err := io.WriteString(c, request[i:min(i+20, len(request))]); err != nil {
 			return
@@ -461,12 +461,14 @@ func (k *soak) slow(path string) {
 		k.pause(20 * time.Millisecond)
 	}
 	one := make([]byte, 16)
-	for range 50 {
+	for n := range 50 {
 		if !k.running() {
 			return
 		}
-		if _, err := c.Read(one); err != nil {
-			k.wrong("slow: %v", err)
+		if _, err := c.Read(one); err == io.EOF && n > 0 {
+			break // it was short
+		} else if err != nil {
+			k.wrong("slow: %s: %v", path, err)
 			return
 		}
 		k.pause(20 * time.Millisecond)
