@@ -20,15 +20,18 @@ func CheckPattern(pattern string) error {
 	return err
 }
 
-// Site returns the site that a host is counted for where something is shared out: its
-// registrable domain, or the network of an address. It never fails: what is no host is
-// a site of its own, as is one without a domain.
+// Site returns whom a host is counted for where something other than places is shared
+// out by who sends work: its domain below an ICANN suffix, or the network of an address.
+// It never fails: what is no host is a site of its own, as is one without a domain.
 func Site(host string) string {
 	h, addr, err := imageurl.ParseHost(host)
-	if err != nil {
+	switch {
+	case err != nil:
 		return host
+	case addr.IsValid():
+		return guard{}.networkOf(addr)
 	}
-	return siteOf(h, addr)
+	return domainOf(h)
 }
 
 // siteOf returns the key that hosts are counted by when places are shared out:

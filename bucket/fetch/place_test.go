@@ -265,3 +265,17 @@ func TestTricklesLoseTheirPlace(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 }
+
+// Whoever sends work is one: many names below a domain for dynamic names, or many
+// addresses of a network.
+func TestSiteOfWork(t *testing.T) {
+	for host, want := range map[string]string{
+		"a.b.example.co.uk": "example.co.uk", "one.dyndns.org": "dyndns.org", "two.dyndns.org": "dyndns.org",
+		"192.0.2.1": "network 192.0.2.0/24", "192.0.2.99": "network 192.0.2.0/24", "2001:db8:0:1::1": "network 2001:db8::/56",
+		"localhost": "localhost", "": "", "no host": "no host",
+	} {
+		if got := Site(host); got != want {
+			t.Errorf("%q is of %q, want %q", host, got, want)
+		}
+	}
+}
