@@ -95,7 +95,7 @@ func newSoak(b *testing.B) *soak {
 	}
 	// The bad ones are on sites and networks of their own: a flood of them is to harm
 	// nobody else.
-	for i := range 3 {
+	for i := range 4 {
 		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.%d.1:%d", i+2, w.origin.port))
 		if err != nil {
 			b.Fatal(err)
@@ -111,7 +111,7 @@ func newSoak(b *testing.B) *soak {
 	return k
 }
 
-// url is the address of page n of a kind, on one of the three hosts.
+// url is the address of page n of a kind, on one of the four hosts.
 func (k *soak) url(host int, page string, n int64) string {
 	return fmt.Sprintf("http://127.0.%d.1:%d/%s/%d", host+2, k.w.origin.port, page, n)
 }
@@ -389,7 +389,7 @@ func (k *soak) leave(random *rand.Rand) {
 	n := random.Int64N(1000)
 	for _, size := range []string{"10x10", "20x20", "50x50", "x20", "10x"} {
 		ctx, cancel := context.WithTimeout(k.b.Context(), time.Duration(random.IntN(20))*time.Millisecond)
-		_, err := k.s.request(ctx, http.MethodGet, link("i", size, k.url(1+random.IntN(2), "heavy", n)), nil)
+		_, err := k.s.request(ctx, http.MethodGet, link("i", size, k.url(3, "heavy", n)), nil)
 		cancel()
 		if err != nil {
 			k.count(leaveKind, 0)
@@ -442,7 +442,11 @@ func (k *soak) bad(random *rand.Rand) {
 	if random.IntN(4) == 0 {
 		n = k.next.Add(1) + 1000
 	}
-	k.ask(hostileKind, link("i", size, k.url(1+random.IntN(2), page, n)), append(slices.Clone(hostile[page]), 503)...)
+	host := 1 + random.IntN(2)
+	if page == "heavy" {
+		host = 3 // it is decoders that are to be busy with it, not fetches
+	}
+	k.ask(hostileKind, link("i", size, k.url(host, page, n)), append(slices.Clone(hostile[page]), 503)...)
 }
 
 // slow requests an image and reads it slowly, and not to its end.
