@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"imgkeep/scripts/patience"
 )
 
 // Attacks by which somebody who has links that the site has signed would keep the
@@ -106,7 +108,7 @@ func (w *world) waitFor(name string, want float64) {
 	w.t.Helper()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
-	for end := time.After(patience); w.metric(name) != want; {
+	for end := time.After(patience.Of(w.t)); w.metric(name) != want; {
 		select {
 		case <-look.C:
 		case <-end:
@@ -183,7 +185,7 @@ func TestUnreadableRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(patience))
+		_ = conn.SetDeadline(time.Now().Add(patience.Of(t)))
 		if _, err := io.WriteString(conn, c.request); err != nil {
 			t.Fatal(err)
 		}
