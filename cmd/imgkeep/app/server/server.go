@@ -295,16 +295,15 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, ur
 		if err != nil {
 			return err
 		}
-		defer passing.Close()
 		if s.strips(name) {
 			stripped, err := s.Store.Strip(passing)
+			passing.Close() // a slow viewer holds one file
 			if err != nil {
 				return err
 			}
-			defer stripped.Close()
-			passing.Close() // a slow viewer holds one file
 			passing = stripped
 		}
+		defer passing.Close()
 		s.answered(v, CodeOK)
 		s.sendPassing(w, r, v, passing.File, passing.Format)
 		return nil
