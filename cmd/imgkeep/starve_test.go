@@ -20,27 +20,27 @@ import (
 // Attacks by which somebody who has links that the site has signed would keep the
 // others from being served.
 
-// slowViewer asks for a link, and reads the head of the answer and no more.
-func (s *server) slowViewer(path string) (head string, err error) {
+// slowViewer asks for a link, and reads the head of the answer and no more, until leave
+// is called.
+func (s *server) slowViewer(path string) (head string, leave func() error, err error) {
 	c, err := net.Dial("tcp4", strings.TrimPrefix(s.base, "http://"))
 	if err != nil {
-		return "", err
+		s.w.t.Fatal(err)
 	}
-	s.w.t.Cleanup(func() { c.Close() })
 	if err := c.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
-		return "", err
+		return "", c.Close, err
 	}
 	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-		return "", err
+		return "", c.Close, err
 	}
 	r := bufio.NewReaderSize(c, 16)
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
-			return head, err
+			return head, c.Close, err
 		}
 		if head += line; line == "\r\n" {
-			return head, nil
+			return head, c.Close, nil
 		}
 	}
 }
@@ -68,7 +68,8 @@ func TestSlowViewersOfStripped(t *testing.T) {
 		case n%20 == 0:
 			path = proxyLink("i", "full", passing)
 		}
-		head, err := s.slowViewer(path)
+		head, leave, err := s.slowViewer(path)
+		defer leave() // before the server is stopped
 		if err != nil || !strings.HasPrefix(head, "HTTP/1.1 200 OK\r\n") || !strings.Contains(head, "\r\nAccept-Ranges: bytes\r\n") {
 			t.Fatalf("viewer %d: %v, %q", n, err, head)
 		}
