@@ -13,7 +13,7 @@ import (
 	"imgkeep/bucket/probe"
 )
 
-// The README's pictures are what the program makes of the sample today: of the same
+// The documents' pictures of presets are what the program makes of the sample today: of the same
 // sides, and alike to the eye, as a difference hash of 64 bits sees it. After a
 // change that is meant, scripts/presets makes them again.
 func TestSamples(t *testing.T) {
@@ -28,7 +28,7 @@ func TestSamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	formats, err := os.ReadFile(filepath.Join("..", "..", "contrib", "docs", "formats.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,15 +61,15 @@ func TestSamples(t *testing.T) {
 		if info, err := probe.Read(bytes.NewReader(got), probe.Limits{}); err != nil || info != wantInfo {
 			t.Errorf("%s: %+v, want %+v, %v", name, info, wantInfo, err)
 		}
-		if !bytes.Contains(readme, []byte("contrib/sample/presets/"+filepath.Base(file))) {
-			t.Errorf("the README does not show %s", filepath.Base(file))
+		if !bytes.Contains(formats, []byte("../sample/presets/"+filepath.Base(file))) {
+			t.Errorf("formats.md does not show %s", filepath.Base(file))
 		}
 		if wantInfo.Format == probe.WebP {
 			continue // which Go cannot decode
 		}
 		a, b := dhash(t, got), dhash(t, want)
 		if d := bits.OnesCount64(a ^ b); d > 4 {
-			t.Errorf("%s: it differs from the picture in the README by %d bits of 64: run scripts/presets if it should", name, d)
+			t.Errorf("%s: it differs from the picture in formats.md by %d bits of 64: run scripts/presets if it should", name, d)
 		}
 		seen[name] = a
 	}

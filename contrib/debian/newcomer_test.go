@@ -23,8 +23,7 @@ import (
 	"imgkeep/scripts/patience"
 )
 
-// TestNewcomer goes the way that README.md shows a newcomer ("On a server of your
-// own"), with the package in a folder in the place of the system: install, nginx,
+// TestNewcomer runs the steps of contrib/docs/install.md, with the package in a folder in the place of the system: install, nginx,
 // sign from PHP, see an image, populate, remove one, rotate the secret, upgrade. In
 // the place of systemd it does what the unit says.
 func TestNewcomer(t *testing.T) {
@@ -286,7 +285,7 @@ func (s system) nginx(site string) {
 	})
 }
 
-// sign has the installed PHP library make a link, with the words of README.md.
+// sign has the installed PHP library make a link, with the words of install.md.
 func (s system) sign(secretFile, url, size string) string {
 	s.t.Helper()
 	_, base, _ := strings.Cut(s.read(conf), "\nbase_url: ")
@@ -294,10 +293,10 @@ func (s system) sign(secretFile, url, size string) string {
 	words := `require "/usr/share/doc/imgkeep/clients/php/Imgkeep.php";
 $imgkeep = new Imgkeep("https://img.example.net", trim(file_get_contents("/etc/imgkeep/secret")));
 echo $imgkeep->link("https://example.com/cat.jpg", "150x150"), "\n";`
-	readme := s.read("usr/share/doc/imgkeep/README.md")
+	install := s.read("usr/share/doc/imgkeep/contrib/docs/install.md")
 	for line := range strings.Lines(words) {
-		if !strings.Contains(readme, strings.TrimSpace(line)) {
-			s.t.Fatalf("README.md does not say %q", line)
+		if !strings.Contains(install, strings.TrimSpace(line)) {
+			s.t.Fatalf("install.md does not say %q", line)
 		}
 	}
 	code := strings.NewReplacer("/usr/share", s.path("usr/share"), "https://img.example.net", base,
