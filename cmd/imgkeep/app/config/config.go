@@ -11,133 +11,200 @@ import (
 
 // Config is the whole configuration: plain data, after checks. Paths in it are
 // absolute. It may be read concurrently. The yaml tags are the names of the keys.
+//
+// The comment on a field, here and in the types below, is the documentation of its
+// key, for operators: contrib/imgkeep.yaml and contrib/docs/options.md are made from it
+// by go test ./cmd/imgkeep/app/config -run Options -update.
 type Config struct {
-	// Listen is host:port or unix:/path.
+	// Where the server listens: host:port, or unix:/path for a socket. Without a host
+	// (":8091") it listens on all addresses. Port 0: any that is free.
 	Listen string `yaml:"listen"`
-	// Root is the folder that holds everything kept.
+	// The folder that holds everything kept. It needs a file system of its own size:
+	// nothing in it is ever removed unasked.
 	Root string `yaml:"root"`
-	// Admin is the path of the socket by which commands reach the server.
-	// Empty: AdminSocket names it.
+	// The socket by which commands such as `imgkeep scrub` reach the running server.
+	// Only root and the user that the server runs as may use it. Empty: admin.sock in
+	// root.
 	Admin string `yaml:"admin"`
-	// BaseURL is put before the links that `imgkeep sign` prints. It has no
-	// slash at its end. Empty: links are printed as paths.
+	// What `imgkeep sign` puts before links, such as https://img.example.com. Empty:
+	// links are printed as paths.
 	BaseURL string `yaml:"base_url"`
-	// Handoff says who sends files: "direct", the server itself, or "nginx".
+	// Who sends files to viewers: direct, the server itself; or nginx, which must
+	// stand before it (see nginx below).
 	Handoff string `yaml:"handoff"`
-	// MaxConnections is how many viewers may be connected at once where Handoff is
-	// "direct".
+	// How many connections of viewers there may be at once when the server sends files
+	// itself; a quarter of them from one address or IPv6 network of strangers. Beyond that
+	// the one that has been idle for longest is closed, or else the new one. 16 to 1000000.
 	MaxConnections int `yaml:"max_connections"`
-	// Placeholder is the path of an image that is sent as the body of an
-	// error. Empty: errors are a line of text.
+	// The path of an image that is sent as the body of errors, so that pages show it
+	// in the place of what is missing. The status stays the error's. Empty: errors are
+	// one line of text.
 	Placeholder string `yaml:"placeholder"`
-	// ShutdownTimeout is how long running requests may take to end once the
-	// server has been told to stop.
+	// How long requests that are under way may take to end when the server is told
+	// to stop. 1ms to 1h.
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
 	Sign            Sign          `yaml:"sign"`
-	// Buckets are the buckets that exist, at least one. The first is the one
-	// that `imgkeep sign` takes where none is named.
+	// The buckets that exist, at least one. `imgkeep sign` takes the first unless told.
 	Buckets []Bucket `yaml:"buckets"`
-	// Sizes are the lengths, in pixels, that a side of a size may have.
+	// The heights and widths, in pixels, that links may ask for: with 150 and 250 in
+	// the list there are 150x250, 150x, x250 and so on. 1 to 65535 each. Empty: only
+	// the full image is served.
 	Sizes []int `yaml:"sizes"`
-	// Presets are sizes with names. They are known to be valid, but for the
-	// pictures of watermarks.
+	// Sizes with names, each described in full: /i/avatar/... is what the preset
+	// "avatar" makes. When the description changes, pictures are made anew. Keys that
+	// are left out ask for nothing. Empty: there are none. `imgkeep preview` shows what
+	// a preset makes of a file; the README has a page of them. All keys:
 	Presets []Preset `yaml:"presets"`
-	// Formats are the formats that are accepted, by their names in bucket/probe.
+	// The formats that are accepted, recognised by their bytes: jpeg, png, gif, webp,
+	// which every browser shows, and besides them avif, bmp, heic, tiff and jxl. Of the latter,
+	// sizes and presets are made as webp where they name no format, and the full image
+	// is served as it is: a browser that does not know it shows nothing. Decoders load the library
+	// of each only where it is listed here, and a libvips without it stops the start.
+	// A list with others of them waits for a restart, and nginx needs its site anew. No
+	// bucket can then have strip_metadata. Of one that is taken out again, the images
+	// that are kept are served in full and in the sizes that are made, and no more are.
 	Formats []string `yaml:"formats"`
-	Fetch   Fetch    `yaml:"fetch"`
-	Approve Approve  `yaml:"approve"`
-	Resize  Resize   `yaml:"resize"`
-	Store   Store    `yaml:"store"`
-	LinkRot LinkRot  `yaml:"linkrot"`
-	Nginx   Nginx    `yaml:"nginx"`
-	Metrics Metrics  `yaml:"metrics"`
-	Log     Log      `yaml:"log"`
+	// Downloads from origins.
+	Fetch Fetch `yaml:"fetch"`
+	// A check of the operator's, asked about each new image before it is stored, and
+	// before it is served by a link with /proxy.
+	Approve Approve `yaml:"approve"`
+	// The processes that decode images and make sizes.
+	Resize Resize `yaml:"resize"`
+	// The disk.
+	Store Store `yaml:"store"`
+	// Asking the origins of what is kept whether they still have it, to know how much
+	// has outlived its origin: see `imgkeep stats`. Nothing is ever removed by that. It
+	// asks by HEAD, by all rules of fetch, and only where no viewer wants the place.
+	LinkRot LinkRot `yaml:"linkrot"`
+	// Serving through nginx, for handoff: nginx.
+	Nginx Nginx `yaml:"nginx"`
+	// What Prometheus reads.
+	Metrics Metrics `yaml:"metrics"`
+	// The log, on standard error.
+	Log Log `yaml:"log"`
 }
 
 // Sign is about links and their signatures.
 type Sign struct {
-	// Secrets are all secrets: those of sign.secrets, then those that Load
-	// read from SecretFiles. The first signs, all verify. It may be empty:
-	// not every command needs one.
+	// The secrets that links are signed with: the first signs, all verify, so that a
+	// new one is put in front, and the old one taken away when its links have
+	// expired. At least 16 bytes each; `openssl rand -base64 32` makes a good one.
+	// Keep this file unreadable for others if one stands here. Empty: none.
+	// IMGKEEP_SECRET is one secret, taken whole, in the place of this list.
 	Secrets []Secret `yaml:"secrets"`
-	// SecretFiles are files that hold one secret each. Load has read them.
+	// Files that hold one secret each, in one line. The line's end does not count,
+	// spaces do. They come after those above.
+	// Empty: none. A file that every user can change is refused, and one that every
+	// user can read is warned of.
 	SecretFiles []string `yaml:"secret_files"`
-	// Weeks is how many weeks a link lives, its own counted.
+	// How many weeks a link lives, the week in which it was made counted. 1 to 52.
 	Weeks int `yaml:"weeks"`
-	// Timezone is the zone in which weeks begin, by its name in the IANA
-	// database. It is known to load.
+	// The time zone in which weeks begin: that of the program that signs, by its
+	// name in the IANA database, such as Europe/Berlin.
 	Timezone string `yaml:"timezone"`
-	// Bucketless names the bucket that also accepts signatures of the older
-	// scheme, which do not cover the bucket. Empty: none.
+	// The bucket that also accepts links of the older scheme, whose signature does
+	// not cover the bucket. Empty: none.
 	Bucketless string `yaml:"bucketless"`
-	// AllowWeakSecret accepts secrets that are short or well known.
+	// Accept secrets that are short or well known. For tests only.
 	AllowWeakSecret bool `yaml:"allow_weak_secret"`
 }
 
 // Bucket is one bucket.
 type Bucket struct {
-	// Name stands in links and on disk.
+	// 1 to 16 of a-z and 0-9. It stands in links and on disk: to change it is to
+	// begin anew.
 	Name string `yaml:"name"`
-	// Hosts are the hosts that images of the bucket may come from, as
-	// "example.com" or "*.example.com" (see fetch.MatchHost). Empty: any.
+	// The hosts that its images may come from: example.com is that host alone,
+	// *.example.com all hosts below it. Empty: any host.
 	Hosts []string `yaml:"hosts"`
-	// MaxBytes is the largest image. 0: Fetch.MaxBytes.
+	// The largest image, in bytes, 1KiB to 1GiB. 0: fetch.max_bytes.
 	MaxBytes ByteSize `yaml:"max_bytes"`
-	// StripMetadata serves images without metadata in full too. What is kept
-	// is what the origin sent.
+	// Serve the full image without metadata too (the place where a photo was taken,
+	// names, comments), its pixels, profile and orientation as they are. What is kept
+	// is what the origin sent. Sizes never have metadata, unless the original stands
+	// for one because it is as small: with this it does not. Not with formats besides
+	// jpeg, png, gif and webp.
 	StripMetadata bool `yaml:"strip_metadata"`
 }
 
 // Fetch is about downloads from origins.
 type Fetch struct {
-	// Timeout bounds a whole download, redirects and waiting included.
+	// The time for a whole download, redirects included. 1ms to 1h.
 	Timeout time.Duration `yaml:"timeout"`
-	// HeaderTimeout bounds the wait for the first byte of an answer.
+	// The time until the header of an answer is there. 1ms to 1h.
 	HeaderTimeout time.Duration `yaml:"header_timeout"`
-	// MaxBytes is the largest image. A bucket may set its own.
+	// The largest image, in bytes. 1KiB to 1GiB.
 	MaxBytes ByteSize `yaml:"max_bytes"`
-	// MaxPixels bounds width times height.
+	// The largest image, in pixels: width times height. At least 1.
 	MaxPixels int64 `yaml:"max_pixels"`
-	// MaxSide bounds width and height, in pixels.
+	// The largest width and height, in pixels. 1 to 65535.
 	MaxSide int `yaml:"max_side"`
-	// MaxFrames is the most frames of an animation.
+	// The most frames of an animation. What has more is refused with 413, at the
+	// header of the frame that is too many. 1 to 1000000.
 	MaxFrames int `yaml:"max_frames"`
-	// MaxAnimationPixels bounds width times height times frames of an animation.
-	// A larger one is refused; see also Resize.AnimationPixels.
+	// The largest animation, in pixels: width times height times frames, refused
+	// likewise. 500 million are a thousand frames of 800 x 600; as a rule 16 MiB of
+	// GIF hold far less. This bounds what is kept; resize.animation_pixels bounds what
+	// stays an animation when it is resized. 1 to 1000000000000.
 	MaxAnimationPixels int64 `yaml:"max_animation_pixels"`
-	// MaxRedirects is how many redirects are followed. 0: none.
+	// How many redirects are followed. 0 to 20; 0: none.
 	MaxRedirects int `yaml:"max_redirects"`
-	// Ports are the ports that may be connected to.
+	// The ports that may be connected to.
 	Ports []int `yaml:"ports"`
-	// Networks are the private networks that may be connected to. Empty: none.
+	// The private networks that images may be fetched from, such as 10.1.0.0/16 or
+	// fd00::/8. Empty: none.
 	Networks []netip.Prefix `yaml:"networks"`
-	// DenyHosts are hosts never fetched from, written as Bucket.Hosts.
+	// Hosts that nothing is fetched from, written as the hosts of a bucket. Empty:
+	// none.
 	DenyHosts []string `yaml:"deny_hosts"`
-	// UserAgent is what imgkeep calls itself to origins.
+	// What imgkeep calls itself. Many origins refuse an empty one.
 	UserAgent string `yaml:"user_agent"`
-	// Proxy is the URL of an outbound proxy: http, https or socks5. It may
-	// hold a password. Empty: none.
+	// A proxy for all downloads, which hides the server's address from origins:
+	// http://host:port, https://host:port or socks5://host:port, with user:password@
+	// before the host if need be. Empty: none.
 	Proxy string `yaml:"proxy"`
-	// Profiles say how some hosts are asked otherwise. The first that names a
-	// host holds for it.
+	// How some hosts are asked otherwise; the first profile that names a host holds
+	// for it, at each redirect anew, and no other host sees what it sets. Each has
+	// hosts, written as the hosts of a bucket, and any of
+	//   user_agent  in the place of the one above
+	//   referer     a URL that is sent as Referer. Empty: none is sent
+	//   proxy       in the place of the one above; direct: none
+	//   per_host    in the place of the one below, for the whole site
+	// as in
+	//   - {hosts: ["*.example.com"], referer: "https://www.example.com/", per_host: 1}
 	Profiles []Profile `yaml:"profiles"`
-	// Removed are marks of pictures that say that an image was removed.
+	// Pictures that say that an image was removed, and that origins send with status
+	// 200 in its place: they count as gone, and are never stored. Each is known by one
+	// of
+	//   url     to which its origin redirects
+	//   etag    that it is sent with, of at least 8 characters
+	//   digest  SHA-256 of its bytes, as sha256sum prints it or as imgkeep names files
+	// The defaults are imgur's, by its URL, its ETag and its bytes, and Flickr's, small and
+	// large.
 	Removed []Removed `yaml:"removed"`
-	// Fallbacks are URLs with {url} in them at which is looked for what is gone
-	// from its origin. Empty: nowhere.
+	// Where else to look for an image that is gone from its origin, one after the
+	// other: URLs with {url} in their path or query. The journal then says where the
+	// image came from. The owner of such a place learns what is asked for. Empty:
+	// nowhere. The Internet Archive: https://web.archive.org/web/0im_/{url}
 	Fallbacks []string `yaml:"fallbacks"`
-	// OwnHosts are names of this server besides that of BaseURL, written as
-	// Bucket.Hosts.
+	// Names of this server besides that of base_url, written as the hosts of a
+	// bucket; on any port. A link of its own within a link is taken for what it shows,
+	// if it was signed by one of the secrets in the last ten years; all else that leads
+	// back here is refused.
 	OwnHosts []string `yaml:"own_hosts"`
-	// LocalRoot is the folder that local:///path is read from. Empty: local
+	// The folder that URLs such as local:///dir/image.png are read from. Empty: such
 	// URLs are refused.
 	LocalRoot string `yaml:"local_root"`
-	// Concurrency is how many downloads run at once.
+	// How many downloads run at once. 1 to 10000.
 	Concurrency int `yaml:"concurrency"`
-	// PerHost is how many of them run at once from one site: a domain with all
-	// the hosts below it. At most Concurrency.
+	// How many of them from one site, which is a domain with all hosts below it. At
+	// least 1; no more than concurrency count. All sites of one domain in which anybody
+	// may have a site (dynamic names, say), and all of one network (/24, /56), have an
+	// eighth of concurrency together, or twice this where that is more.
 	PerHost int `yaml:"per_host"`
-	// Queue is how many more may wait.
+	// How many downloads may wait for their turn. More are refused with 503. 1 to
+	// 1000000.
 	Queue int `yaml:"queue"`
 }
 
@@ -165,106 +232,139 @@ type Removed struct {
 
 // Approve is about the operator's check of images before they are kept.
 type Approve struct {
-	// URL is asked about each image. Empty: nobody is.
+	// The endpoint: http or https. It gets a POST with the image as its body, its
+	// Content-Type, and X-Imgkeep-URL, X-Imgkeep-Bucket and X-Imgkeep-Digest. 200 and
+	// 204 say yes; 403 and 451 say no, which is remembered for 30 days, and viewers
+	// get 451; anything else is no answer. It may have a private address. Empty: no
+	// check.
 	URL string `yaml:"url"`
-	// Timeout bounds one question, the wait for its turn included.
+	// The time for one answer, the wait for its turn included. 1ms to 1h.
 	Timeout time.Duration `yaml:"timeout"`
-	// Concurrency is how many questions are under way at once.
+	// How many questions are under way at once. 1 to 1000.
 	Concurrency int `yaml:"concurrency"`
-	// Fail is "closed", so that nothing is kept without an answer, or "open".
+	// What happens without an answer. closed: nothing is stored, and viewers get 503.
+	// open: the image is stored.
 	Fail string `yaml:"fail"`
 }
 
 // Resize is about the decoder processes.
 type Resize struct {
-	// Command is the decoder's program. Empty: imgkeep-resize from the folder
-	// that holds imgkeep, or else from PATH.
+	// The program that decodes, a path or a name in PATH. Empty: imgkeep-resize from
+	// the folder in which imgkeep is, or else from PATH.
 	Command string `yaml:"command"`
-	// Workers is how many decoders run. 0: one a core.
+	// How many of it run. 0 to 1024; 0: one a core.
 	Workers int `yaml:"workers"`
-	// Queue is how many images may wait for one.
+	// How many images may wait for one. They are served in turn by site, a domain with
+	// all hosts below it, and by image; who has used little comes first. More are refused
+	// with 503, first those of the site that has most waiting. 1 to 1000000.
 	Queue int `yaml:"queue"`
-	// Timeout bounds the work on one image, and the wait for a decoder. A decoder that
-	// takes longer is ended.
+	// The time for one image, and the longest that it waits for a decoder; then viewers
+	// get 503. A decoder that takes longer is ended, and nothing is made of the image for
+	// a minute, and for longer when it happens again. 1ms to 1h.
 	Timeout time.Duration `yaml:"timeout"`
-	// Quality is that of JPEG and WebP, 1 to 100.
+	// The quality of JPEG and WebP. 1 to 100.
 	Quality int `yaml:"quality"`
-	// AVIFQuality is that of AVIF, 1 to 100.
+	// The quality of AVIF, on a scale of its own: 65 looks about as JPEG does at 80. 1
+	// to 100.
 	AVIFQuality int `yaml:"avif_quality"`
-	// Negotiate are the formats in which sizes are made besides their own, for viewers
-	// who accept them: "avif", "webp", the one that is wanted most first. Empty: none.
+	// The formats in which sizes are made besides their own, for viewers whose browser
+	// says that it shows them (Accept): avif, webp, the one that is wanted most first. Who
+	// accepts none of them gets what he got before, and so does everybody where another
+	// format would have no fewer bytes. AVIF never takes an animation; an animated GIF becomes an animated WebP. An
+	// AVIF costs a decoder about ten times what a JPEG does, once. After a change print
+	// the site of nginx anew, and restart. Presets have a negotiate of their own. Empty:
+	// sizes have one format.
 	Negotiate []string `yaml:"negotiate"`
-	// MaxImages is how many images a decoder serves before it is replaced.
+	// How many images a decoder serves before a new one replaces it, which gives
+	// back the memory that decoding has left in pieces. At least 1.
 	MaxImages int `yaml:"max_images"`
-	// AnimationPixels bounds width times height times frames of an animation.
+	// The largest animation that stays one when resized, in pixels: width times
+	// height times frames. At least 1.
 	AnimationPixels int64 `yaml:"animation_pixels"`
-	// Sandbox is how far decoders must confine themselves: "auto", as far as the
-	// kernel lets them; "require", wholly, or the server does not start; "off".
+	// Decoders take from themselves what they do not need: files, network, programs
+	// (Landlock, seccomp, limits). auto: as far as the kernel lets them; the log says
+	// at start what it lacks. require: the server does not start without all of it,
+	// as the systemd unit sets. off: not at all, for finding faults.
 	Sandbox string `yaml:"sandbox"`
-	// MaxMemory bounds the address space that a decoder takes for its images.
+	// The memory (address space) that a decoder may take for an image. One that wants
+	// more ends, and the image counts as one that ends decoders. Allow about 25 bytes
+	// for each pixel of fetch.max_pixels and animation_pixels. 256MiB to 1TiB.
 	MaxMemory ByteSize `yaml:"max_memory"`
-	// AnimationExcess says what is served as a size of a larger one: "first",
-	// a size of its first frame, or "original", the animation as it is.
+	// What is served as a size of a larger one: first, a size of its first frame; or
+	// original, the animation as it is. A preset that changes more than size and
+	// quality gives the first frame either way.
 	AnimationExcess string `yaml:"animation_excess"`
-	// Eager are sizes and presets that are made of an image in the background
-	// once its first viewer was served.
+	// Sizes and presets that are made in the background as soon as the first viewer of
+	// a new image was served, all from one decoding, as in [150x, avatar]. One image at
+	// a time; under load some are left out, and made when somebody asks. At most 16.
+	// Empty: none.
 	Eager []string `yaml:"eager"`
 }
 
 // Store is about the disk.
 type Store struct {
-	// MinFree is the free space below which nothing new is stored. 0: no floor.
+	// The free space below which nothing new is stored; what is there is served all
+	// the same. 0: no floor.
 	MinFree ByteSize `yaml:"min_free"`
-	// MinFreeInodes is the same for inodes.
+	// The same for inodes, a number. 0: no floor.
 	MinFreeInodes int64 `yaml:"min_free_inodes"`
-	// ScrubInterval is how long the server waits from the end of one scrub to
-	// the beginning of the next. 0: it does not scrub of itself.
+	// How long after one scrub the server begins the next, in which it reads every
+	// original again and reports what is damaged, without repairing it. 0 to 87600h;
+	// 0: it does not.
 	ScrubInterval time.Duration `yaml:"scrub_interval"`
-	// ScrubRate is how many bytes of originals such a scrub reads in a second.
-	// 0: as fast as it goes.
+	// How much a scrub of the server's reads in a second. 0: as fast as it goes.
 	ScrubRate ByteSize `yaml:"scrub_rate"`
 }
 
 // LinkRot is about asking origins whether they still have what is kept.
 type LinkRot struct {
-	// Interval is how long the server waits from the end of one pass to the
-	// beginning of the next. 0: it does not ask.
+	// How long after one pass through all URLs the next begins; 168h is a week. 24h to
+	// 87600h, or 0: nobody is asked. A pass that a stop has broken off goes on at the
+	// start.
 	Interval time.Duration `yaml:"interval"`
-	// Rate is how many URLs are asked in a second, at most.
+	// How many URLs are asked in a second, of all hosts together. 1 to 1000; one a
+	// second is 600,000 a week.
 	Rate int `yaml:"rate"`
 }
 
 // Nginx is about serving through nginx.
 type Nginx struct {
-	// Hot is the folder, on tmpfs, of the symbolic links that nginx serves by.
+	// The folder of the symbolic links that nginx serves by. It belongs on tmpfs,
+	// and neither into root nor around it.
 	Hot string `yaml:"hot"`
-	// MaxLinks bounds their number.
+	// How many links there may be; with more in demand they make room for each
+	// other. One takes about 1.1 KB of memory and an inode of the tmpfs: /run has a
+	// fifth of the machine's memory and 800,000 inodes, and systemd needs some of
+	// both. 1 to 100000000.
 	MaxLinks int `yaml:"max_links"`
-	// Listen are the ports or addresses that nginx listens on.
+	// The ports or addresses that nginx listens on.
 	Listen []string `yaml:"listen"`
-	// ServerName are the host names that nginx serves. "_": any.
+	// The host names that nginx serves. _ is any.
 	ServerName []string `yaml:"server_name"`
-	// Valid is how long nginx may trust what it knows of a file: how late it
-	// notices that a link has expired. Whole seconds.
+	// How long nginx trusts what it knows of a file: how late it notices that a link
+	// has expired or an image was removed. Whole seconds, 1s to 1m.
 	Valid time.Duration `yaml:"valid"`
-	// OpenFiles is how many files nginx remembers and holds open.
+	// How many files nginx remembers and holds open: well below a worker's limit of
+	// open files (worker_rlimit_nofile, often 1024). 10000 serves many popular images
+	// faster. 1 to 1000000.
 	OpenFiles int `yaml:"open_files"`
-	// AccessLog is the path of nginx's log of requests. Empty: none.
+	// nginx's log of requests. Empty: none.
 	AccessLog string `yaml:"access_log"`
 }
 
 // Metrics is about what Prometheus reads.
 type Metrics struct {
-	// Listen is host:port or unix:/path, where /metrics is answered. Empty:
-	// only the admin socket answers it.
+	// Where Prometheus reads /metrics: host:port, or unix:/path. Whoever can connect
+	// may read them, so choose an address that strangers cannot reach. Empty: only
+	// the admin socket answers GET /metrics, to those whom it answers at all.
 	Listen string `yaml:"listen"`
 }
 
 // Log is about the log.
 type Log struct {
-	// Level is the least level written: "debug", "info", "warn" or "error".
+	// The least level that is written: debug, info, warn or error.
 	Level string `yaml:"level"`
-	// Format is "text" or "json".
+	// text or json.
 	Format string `yaml:"format"`
 }
 

@@ -13,57 +13,92 @@ import (
 // Preset is a size with a name. Its fields are those of resize.Preset, where each
 // is explained; zero stands for the default.
 type Preset struct {
-	// Name stands in links. No other size has it.
-	Name       string  `yaml:"name"`
-	Width      int     `yaml:"width"`
-	Height     int     `yaml:"height"`
-	Fit        string  `yaml:"fit"`
-	Gravity    string  `yaml:"gravity"`
-	Enlarge    bool    `yaml:"enlarge"`
-	Rotate     int     `yaml:"rotate"`
-	Flip       string  `yaml:"flip"`
-	Trim       int     `yaml:"trim"`
-	Brightness int     `yaml:"brightness"`
-	Contrast   int     `yaml:"contrast"`
-	Blur       float64 `yaml:"blur"`
-	Sharpen    float64 `yaml:"sharpen"`
-	// Padding is one number for all edges, two for top and bottom and for left
-	// and right, or four: top, right, bottom, left. Empty: none.
-	Padding    []int     `yaml:"padding"`
-	Background string    `yaml:"background"`
-	Watermark  Watermark `yaml:"watermark"`
-	Format     string    `yaml:"format"`
-	// Negotiate is as that of Resize, for this preset. It has no Format then.
+	// 1 to 23 of a-z, 0-9, - and _, a letter first. It stands in links. No form
+	// of a size (x200), and neither full nor info.
+	Name string `yaml:"name"`
+	// The box, in pixels: 1 to 8192 each; 0: this side is free.
+	Width int `yaml:"width"`
+	// The other side.
+	Height int `yaml:"height"`
+	// How a picture is fitted to it: inside, all of it and nothing else; cover,
+	// the box is filled and what hangs over is cut off; contain, all of it, and
+	// the box is filled up; crop, cut out at its own scale. Empty: inside.
+	Fit string `yaml:"fit"`
+	// Which part stays (cover, crop), or where it stands (contain): centre, north,
+	// northeast, east, southeast, south, southwest, west, northwest; or smart,
+	// which finds what draws the eye. Empty: centre.
+	Gravity string `yaml:"gravity"`
+	// Also fit a picture that is smaller than the box. Without it cover gives the
+	// largest piece in the shape of the box.
+	Enlarge bool `yaml:"enlarge"`
+	// Turned clockwise, before it is fitted: 0, 90, 180 or 270.
+	Rotate int `yaml:"rotate"`
+	// Mirrored: horizontal, vertical or both. Empty: not.
+	Flip string `yaml:"flip"`
+	// Cut off borders in the colour of the top left pixel, give or take so much in
+	// a channel: 1 to 254. An animation becomes its first frame. 0: not.
+	Trim int `yaml:"trim"`
+	// Changed by -100 to 100 percent.
+	Brightness int `yaml:"brightness"`
+	// The same.
+	Contrast int `yaml:"contrast"`
+	// How far it is blurred, in pixels of the result: 0.3 to 20; 0: not. What has
+	// too many pixels for that is refused, 4 megapixels at 20.
+	Blur float64 `yaml:"blur"`
+	// How far around it is sharpened: 0.3 to 10; 0: not.
+	Sharpen float64 `yaml:"sharpen"`
+	// Put around it, in pixels, 0 to 1000: one number for all edges, two (top and
+	// bottom, left and right) or four (top, right, bottom, left). Empty: none.
+	Padding []int `yaml:"padding"`
+	// What shows through and fills up, as "#rrggbb". Empty: nothing does, and white
+	// in a JPEG.
+	Background string `yaml:"background"`
+	// What is put on top: a text or a picture.
+	Watermark Watermark `yaml:"watermark"`
+	// jpeg, png, gif, webp or avif. Empty: as the source.
+	Format string `yaml:"format"`
+	// As resize.negotiate, for this preset, which then has no format. Empty: not.
 	Negotiate []string `yaml:"negotiate"`
-	// Quality of lossy formats. 0: Resize.Quality, or Resize.AVIFQuality.
-	Quality     Quality  `yaml:"quality"`
-	Progressive bool     `yaml:"progressive"`
-	MaxBytes    ByteSize `yaml:"max_bytes"`
-	Animated    string   `yaml:"animated"`
+	// The quality of lossy formats.
+	Quality Quality `yaml:"quality"`
+	// A JPEG or PNG that shows all of itself early.
+	Progressive bool `yaml:"progressive"`
+	// The most bytes, 1KiB to 16MiB: the quality is lowered until it fits. For
+	// format jpeg, webp or avif. 0: any.
+	MaxBytes ByteSize `yaml:"max_bytes"`
+	// keep: an animation stays one, where format can hold it. first: its first
+	// frame. Empty: keep.
+	Animated string `yaml:"animated"`
 }
 
 // Quality is that of each lossy format, 1 to 100.
 type Quality struct {
+	// Of JPEG, 1 to 100. 0: resize.quality.
 	JPEG int `yaml:"jpeg"`
+	// Of WebP, 1 to 100. 0: resize.quality.
 	WebP int `yaml:"webp"`
+	// Of AVIF, 1 to 100. 0: resize.avif_quality.
 	AVIF int `yaml:"avif"`
 }
 
 // Watermark is what a preset puts on a picture: a text or another picture. Both
 // empty: nothing.
 type Watermark struct {
-	// Text is one line.
+	// One line of 1 to 100 characters, in the Latin, Greek or Cyrillic script.
 	Text string `yaml:"text"`
-	// Colour of Text, "#rrggbb". Empty: white.
+	// Its colour, as "#rrggbb". Empty: white.
 	Colour string `yaml:"colour"`
-	// Picture is the path of a file.
+	// The path of a picture of at most 1 MiB, in the place of a text.
 	Picture string `yaml:"picture"`
-	// Position, Scale, Opacity and Margin are those of resize.Watermark; but a
-	// text whose scale is 0 has one of 25.
+	// As gravity, but for smart. Empty: southeast.
 	Position string `yaml:"position"`
-	Scale    int    `yaml:"scale"`
-	Opacity  int    `yaml:"opacity"`
-	Margin   int    `yaml:"margin"`
+	// Its width in percent of the result's: 1 to 100. 0: 25 for a text, and the
+	// width of its own for a picture.
+	Scale int `yaml:"scale"`
+	// In percent, 1 to 100; 0: 100.
+	Opacity int `yaml:"opacity"`
+	// To the edges, in pixels. 0 to 1000.
+	Margin int `yaml:"margin"`
 }
 
 const (

@@ -1,0 +1,242 @@
+package config
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+var update = flag.Bool("update", false, "write contrib/imgkeep.yaml and contrib/docs/options.md anew")
+
+// The commented configuration and the table in the documents say what the comments on
+// Config say, and nothing else.
+func TestOptions(t *testing.T) {
+	contrib := filepath.Join("..", "..", "..", "..", "contrib")
+	docs := fieldDocs(t)
+	for path, want := range map[string]string{
+		filepath.Join(contrib, "imgkeep.yaml"):       optionsFile(docs),
+		filepath.Join(contrib, "docs", "options.md"): optionsTable(docs),
+	} {
+		if *update {
+			if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(path)
+		if err != nil || string(got) != want {
+			t.Errorf("%s is not what the comments on Config say (%v): run go test ./cmd/imgkeep/app/config -run Options -update", path, err)
+		}
+	}
+}
+
+// fieldDocs are the comments on the fields of this package's types, by "Type.Field".
+func fieldDocs(t *testing.T) map[string]string {
+	t.Helper()
+	docs := map[string]string{}
+	for _, name := range []string{"config.go", "preset.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok {
+				return true
+			}
+			structure, ok := spec.Type.(*ast.StructType)
+			if !ok {
+				return true
+			}
+			for _, f := range structure.Fields.List {
+				var text strings.Builder
+				if f.Doc != nil {
+					for _, c := range f.Doc.List {
+						text.WriteString(strings.TrimPrefix(strings.TrimPrefix(c.Text, "//"), " ") + "\n")
+					}
+				}
+				docs[spec.Name.Name+"."+f.Names[0].Name] = text.String()
+			}
+			return true
+		})
+	}
+	return docs
+}
+
+const optionsHead = `# Configuration of imgkeep. Every setting stands here with its default, so the
+# file may be used as it is, or cut down to what differs. Only a secret is missing:
+# see sign below.
+#
+# A flag of the command takes precedence over the environment, the environment over
+# this file, and this file over the default. In the environment fetch.max_bytes is
+# IMGKEEP_FETCH_MAX_BYTES; lists are written with commas, and those whose items
+# have keys, such as the buckets, as JSON.
+# An empty variable counts as not set. IMGKEEP_CONFIG names this file.
+#
+# Sizes of files: a number of bytes, or with a unit: KiB, MiB, GiB (of 1024) or
+# kB, MB, GB (of 1000). Durations: a number with a unit: ms, s, m or h. Paths that
+# do not begin with a slash are taken from the folder in which imgkeep is started.
+# A key that does not exist is an error. 'imgkeep config' checks a configuration,
+# and prints what holds and where it was set.
+`
+
+// examplePreset is the one that the file shows.
+var examplePreset = Preset{
+	Name: "avatar", Width: 96, Height: 96, Fit: "cover", Gravity: "smart", Background: "#ffffff",
+	Watermark: Watermark{Text: "© example.com", Position: "southeast", Scale: 40, Opacity: 60, Margin: 4},
+	Format:    "webp", Quality: Quality{WebP: 75}, MaxBytes: 16 << 10, Animated: "first",
+}
+
+// optionsFile is the commented configuration.
+func optionsFile(docs map[string]string) string {
+	w := optionsWriter{docs: docs}
+	w.out.WriteString(optionsHead)
+	w.section(reflect.ValueOf(Default()), "", true)
+	return w.out.String()
+}
+
+type optionsWriter struct {
+	docs map[string]string
+	out  bytes.Buffer
+}
+
+func (w *optionsWriter) comment(doc, indent string) {
+	for line := range strings.Lines(doc) {
+		w.out.WriteString(strings.TrimRight(indent+"# "+strings.TrimRight(line, "\n"), " ") + "\n")
+	}
+}
+
+// section writes the keys of a struct. Keys at the top, and those of sections, have a
+// blank line before them.
+func (w *optionsWriter) section(v reflect.Value, indent string, spaced bool) {
+	for i := range v.NumField() {
+		field, value := v.Type().Field(i), v.Field(i)
+		if spaced && (i > 0 || indent == "") {
+			w.out.WriteString("\n")
+		}
+		doc := w.docs[v.Type().Name()+"."+field.Name]
+		w.comment(doc, indent)
+		key := indent + keyOf(field) + ":"
+		switch items, isList := value.Interface().([]Bucket); {
+		case isSection(field.Type):
+			w.out.WriteString(key + "\n")
+			w.section(value, indent+"  ", spaced)
+		case isList:
+			w.out.WriteString(key + "\n")
+			for _, b := range items {
+				w.item(reflect.ValueOf(b), indent+"  ")
+			}
+		case field.Type == reflect.TypeFor[[]Preset]():
+			example := optionsWriter{docs: w.docs}
+			example.item(reflect.ValueOf(examplePreset), "  ")
+			w.out.WriteString("#\n")
+			w.comment("presets:\n"+example.out.String(), "")
+			w.out.WriteString(key + " []\n")
+		case field.Type == reflect.TypeFor[[]Removed]():
+			w.out.WriteString(key + "\n")
+			for _, r := range value.Interface().([]Removed) {
+				for j := range reflect.TypeFor[Removed]().NumField() {
+					if text := reflect.ValueOf(r).Field(j).String(); text != "" {
+						w.out.WriteString(indent + "  - " + keyOf(reflect.TypeFor[Removed]().Field(j)) + ": " + text + "\n")
+					}
+				}
+			}
+		default:
+			w.out.WriteString(key + " " + optionText(value) + "\n")
+		}
+	}
+}
+
+// item writes an item of a list, whose comment stands behind its dash.
+func (w *optionsWriter) item(v reflect.Value, indent string) {
+	inner := optionsWriter{docs: w.docs}
+	inner.section(v, indent+"  ", false)
+	text := inner.out.String()
+	w.out.WriteString(indent + "- " + strings.TrimPrefix(text, indent+"  "))
+}
+
+// optionText is a value as people write it.
+func optionText(v reflect.Value) string {
+	switch x := v.Interface().(type) {
+	case time.Duration:
+		if x == 0 {
+			return "0"
+		}
+		text := x.String()
+		for _, zero := range []string{"m0s", "h0m"} {
+			if strings.HasSuffix(text, zero) {
+				text = text[:len(text)-2]
+			}
+		}
+		return text
+	case ByteSize:
+		if x == 0 {
+			return "0"
+		}
+	}
+	if v.Kind() == reflect.Slice {
+		var items []string
+		for i := range v.Len() {
+			items = append(items, optionText(v.Index(i)))
+		}
+		return "[" + strings.Join(items, ", ") + "]"
+	}
+	text, err := yaml.Marshal(v.Interface())
+	if err != nil {
+		panic(err)
+	}
+	s := strings.TrimSpace(string(text))
+	if inner, ok := strings.CutPrefix(s, "'"); ok {
+		s = `"` + strings.TrimSuffix(inner, "'") + `"`
+	}
+	return s
+}
+
+// optionsTable is the table of the documents.
+func optionsTable(docs map[string]string) string {
+	var out strings.Builder
+	out.WriteString(`# Options
+
+Made from the source, as is [imgkeep.yaml](../imgkeep.yaml), which has the same as a file to start from.
+
+| key | default | what it is |
+| --- | --- | --- |
+`)
+	var walk func(v reflect.Value, path string, defaults bool)
+	walk = func(v reflect.Value, path string, defaults bool) {
+		for i := range v.NumField() {
+			field, value := v.Type().Field(i), v.Field(i)
+			key := join(path, keyOf(field))
+			text := strings.Join(strings.Fields(docs[v.Type().Name()+"."+field.Name]), " ")
+			text = strings.ReplaceAll(text, "|", `\|`)
+			standard := "`" + optionText(value) + "`"
+			switch {
+			case isSection(field.Type):
+				if text != "" {
+					fmt.Fprintf(&out, "| `%s` | | %s |\n", key, text)
+				}
+				walk(value, key, defaults)
+				continue
+			case field.Type.Kind() == reflect.Slice && isSection(field.Type.Elem()), !defaults:
+				standard = ""
+			}
+			fmt.Fprintf(&out, "| `%s` | %s | %s |\n", key, standard, text)
+			switch field.Type {
+			case reflect.TypeFor[[]Bucket](), reflect.TypeFor[[]Preset]():
+				walk(reflect.New(field.Type.Elem()).Elem(), key+"[]", false)
+			}
+		}
+	}
+	walk(reflect.ValueOf(Default()), "", true)
+	return out.String()
+}
