@@ -291,7 +291,7 @@ func (s system) sign(secretFile, url, size string) string {
 	_, base, _ := strings.Cut(s.read(conf), "\nbase_url: ")
 	base, _, _ = strings.Cut(base, "\n")
 	words := `require "/usr/share/doc/imgkeep/clients/php/Imgkeep.php";
-$imgkeep = new Imgkeep("https://img.example.net", trim(file_get_contents("/etc/imgkeep/secret")));
+$imgkeep = new Imgkeep("https://img.example.net", file_get_contents("/etc/imgkeep/secret"));
 echo $imgkeep->link("https://example.com/cat.jpg", "150x150"), "\n";`
 	install := s.read("usr/share/doc/imgkeep/contrib/docs/install.md")
 	for line := range strings.Lines(words) {
