@@ -41,8 +41,19 @@ need_nginx() {
 	as_root systemctl disable --now nginx >/dev/null 2>&1 || as_root service nginx stop >/dev/null 2>&1 || true
 }
 
-# need_libvips installs what the decoder is built with.
-need_libvips() { need_packages libvips-dev pkg-config gcc libc6-dev; }
+# need_libvips installs what the decoder is built with, and its encoder of AVIF.
+need_libvips() {
+	need_packages libvips-dev pkg-config gcc libc6-dev
+	local p
+	p=$(avif_packages)
+	[ -z "$p" ] || need_packages "$p"
+}
+
+# avif_packages prints the package that libheif has its encoder of AVIF from, where
+# that is not in libheif itself, as it is in Debian 12.
+avif_packages() {
+	dpkg-query -W -f '${Depends} ${Recommends} ${Suggests}' libheif1 2>/dev/null | grep -o -m 1 'libheif-plugin-aomenc' | head -n 1 || true
+}
 
 # on_tmpfs puts temporary files into memory where there is room, until we end.
 on_tmpfs() {

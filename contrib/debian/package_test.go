@@ -122,6 +122,11 @@ func TestPackage(t *testing.T) {
 			t.Errorf("the package does not say %q:\n%s", want, info)
 		}
 	}
+	// The encoder of AVIF is a package of its own where libheif has such, as on Debian 13.
+	plugins := strings.Contains(run(t, "dpkg-query", "-W", "-f", "${Depends} ${Recommends}", "libheif1"), "libheif-plugin-")
+	if got := strings.Contains(info, "\n Recommends: nginx, openssl, libheif-plugin-aomenc\n"); got != plugins {
+		t.Errorf("it recommends the encoder of AVIF: %v, want %v:\n%s", got, plugins, info)
+	}
 	if strings.Contains(info, ": @") {
 		t.Errorf("something was not filled in:\n%s", info)
 	}
