@@ -73,7 +73,7 @@ func TestHostileHTTP2(t *testing.T) {
 		listen := "listen " + conf[strings.Index(conf, "listen 127.0.0.1:")+len("listen "):]
 		listen = listen[:strings.Index(listen, ";")]
 		if nginxtest.KnowsHTTP2(t) {
-			return strings.Replace(conf, "listen "+listen+";", "listen "+listen+"; http2 on;", 1)
+			return strings.Replace(conf, listen+";", listen+"; http2 on;", 1)
 		}
 		return strings.Replace(conf, listen+";", listen+" http2;", 1)
 	})
