@@ -110,8 +110,8 @@ func TestNoMemory(t *testing.T) {
 		attack string
 		deadly bool
 	}{
-		{fmt.Sprint("g_malloc ", memory+1<<20), false},
-		{fmt.Sprint("new ", memory+1<<20), false},
+		{fmt.Sprint("g_malloc ", 8*memory), false},
+		{fmt.Sprint("new ", 8*memory), false},
 		{"abort", true}, // without a lack of memory
 	} {
 		src := "attack " + c.attack
