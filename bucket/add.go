@@ -111,6 +111,8 @@ func (s *Store) add(bucket, url string, bring func(b Bucket, seen io.Writer) (tm
 	if err := s.blockedURL(url); err != nil {
 		return Image{}, false, err
 	}
+	under, landed := s.fetches.begin(bucket, url)
+	defer landed()
 	if err := s.hasRoom(); err != nil {
 		return Image{}, false, err
 	}
@@ -148,6 +150,9 @@ func (s *Store) add(bucket, url string, bring func(b Bucket, seen io.Writer) (tm
 		defer s.removing.RUnlock()
 		if err := s.admit(bucket, url, image.Digest, url); err != nil {
 			return err
+		}
+		if s.fetches.removed(under, image.Digest) {
+			return errJustRemoved
 		}
 		if err := place(s.disk, tmp, s.Path(image.File())); err != nil {
 			return fmt.Errorf("store the image: %w", full(err))

@@ -6,6 +6,7 @@
 //
 //	{root}/index.db                                what is kept under which URL
 //	{root}/tmp/                                    unfinished work; emptied by Open
+//	{root}/.reserve/                               room that only removals may use
 //	{root}/journal/2026-11.ndjson                  a line for each block, of all buckets
 //	{root}/{bucket}/journal/2026-11.ndjson         a line for each URL kept, and each removal
 //	{root}/{bucket}/{a}/{b}/{digest}.jpg           an original; a and b are the digest's first two characters

@@ -36,6 +36,7 @@ func TestFullDisk(t *testing.T) {
 		t.Run("floor of bytes", func(t *testing.T) { testFloorOfBytes(t, root) })
 		t.Run("floor of inodes", func(t *testing.T) { testFloorOfInodes(t, root) })
 		t.Run("no bytes left", func(t *testing.T) { testNoBytesLeft(t, root) })
+		t.Run("removals", func(t *testing.T) { testRemovalsOnFullDisk(t, root) })
 		t.Run("no inodes left", func(t *testing.T) { testNoInodesLeft(t, root) })
 		return
 	}

@@ -34,6 +34,8 @@ func (s *Store) Keep(ctx context.Context, bucket, url string) (Image, error) {
 }
 
 func (s *Store) fetchAndKeep(ctx context.Context, bucket, url string, at *fetch.Place) (Image, error) {
+	under, landed := s.fetches.begin(bucket, url)
+	defer landed()
 	if err := s.hasRoom(); err != nil {
 		return Image{}, err
 	}
@@ -45,7 +47,10 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url string, at *fetch.
 	image := d.image
 	s.removing.RLock()
 	defer s.removing.RUnlock()
-	if err := s.admit(bucket, url, image.Digest, d.final); err != nil {
+	if err = s.admit(bucket, url, image.Digest, d.final); err == nil && s.fetches.removed(under, image.Digest) {
+		err = errJustRemoved
+	}
+	if err != nil {
 		s.disk.RemoveAll(d.tmp.Name())
 		return Image{}, err
 	}

@@ -36,6 +36,7 @@ type Passing struct {
 	*os.File
 	probe.Info
 	Bytes int64
+	of    *passed
 	close func()
 }
 
@@ -196,7 +197,7 @@ func (p *passings) open(i *passed) (*Passing, error) {
 		return nil, err
 	}
 	i.readers++
-	return &Passing{File: f, Info: i.image.Info, Bytes: i.image.Bytes, close: sync.OnceFunc(func() { p.left(i) })}, nil
+	return &Passing{File: f, Info: i.image.Info, Bytes: i.image.Bytes, of: i, close: sync.OnceFunc(func() { p.left(i) })}, nil
 }
 
 func (p *passings) left(i *passed) {

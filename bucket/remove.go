@@ -58,106 +58,161 @@ type Removal struct {
 // Forget, Purge, Block and Unblock have been flushed to disk when they return. A
 // crash, or an error, leaves things as they were, or out of reach of everybody
 // with the rest to be done by the next Open or Scrub: the order is journal, index,
-// files. Fetches under way do not bring back what was removed meanwhile.
+// files. What they return has happened, also where they return an error besides. A
+// fetch that was under way does not bring back what was removed meanwhile: it keeps
+// nothing, and is ErrRemoved to those who wait for it.
 func (s *Store) Forget(ctx context.Context, url string, o RemoveOptions) (Removal, error) {
-	return s.remove(ctx, Target{URL: url}, o, func(found []Removed) error {
-		for _, f := range found {
+	look := func(known urlLists) (Removal, error) {
+		found, err := s.search(ctx, Target{URL: url}, o.Buckets, known)
+		return Removal{Images: found}, err
+	}
+	return s.remove(o, look, func(want Removal) (r Removal, err error) {
+		s.fetches.forget(o.Buckets, url)
+		for _, f := range want.Images {
 			change := index.Change{Bucket: f.Bucket, URL: url, Forget: true}
 			if err := s.removeOne(f, change, s.removeEvent(opForget, f.image, o)); err != nil {
-				return err
+				return r, err
 			}
+			r.Images = append(r.Images, f)
 		}
-		return nil
+		return r, nil
 	})
 }
 
 // Purge takes an image out of the store: the bytes that are kept under a URL, or
 // have a digest, with all URLs that have them and all that was made from them.
 // Asked for again they are fetched anew. ErrNotKept where there is no such image.
-// It goes through the journal and through all URLs in the index: seconds for some
-// millions, of which keeping waits for a part.
+// It goes through the journal: seconds for some millions of URLs, of which keeping
+// waits for a part.
 func (s *Store) Purge(ctx context.Context, t Target, o RemoveOptions) (Removal, error) {
-	if t.URL != "" {
-		digests, err := s.digestsOf(t.URL, o.Buckets)
-		if err != nil {
-			return Removal{}, err
-		}
-		if len(digests) == 0 {
-			return Removal{}, s.nothingKept(o)
-		}
-		var all Removal
-		for _, d := range digests { // more than one where buckets differ
-			r, err := s.Purge(ctx, Target{Digest: d}, o)
-			all.Images = append(all.Images, r.Images...)
-			if err != nil {
-				return all, err
+	look := func(known urlLists) (r Removal, err error) {
+		digests := []Digest{t.Digest}
+		if t.URL != "" { // more than one where buckets differ
+			if digests, err = s.digestsOf(t.URL, o.Buckets); err != nil {
+				return r, err
 			}
 		}
-		return all, nil
+		r.Images, err = s.searchAll(ctx, digests, o.Buckets, known)
+		return r, err
 	}
-	return s.remove(ctx, t, o, func(found []Removed) error { return s.purge(found, o) })
+	return s.remove(o, look, func(want Removal) (Removal, error) {
+		if t.URL != "" {
+			s.fetches.forget(o.Buckets, t.URL)
+		} else {
+			s.fetches.purge(o.Buckets, t.Digest)
+		}
+		images, err := s.purge(want.Images, o)
+		return Removal{Images: images}, err
+	})
 }
 
-// remove finds images, and has them removed while nothing is kept.
-func (s *Store) remove(ctx context.Context, t Target, o RemoveOptions, do func([]Removed) error) (Removal, error) {
+// remove looks for what a removal takes away and has it done, of which do returns
+// what it has done. While it does nothing is kept, made or healed.
+//
+// It looks twice: what was kept after the first look is not passed over, and what
+// takes long, to read the journals, is done before keeping has to wait.
+func (s *Store) remove(o RemoveOptions, look func(urlLists) (Removal, error), do func(Removal) (Removal, error)) (Removal, error) {
 	done, err := s.begin()
 	if err != nil {
 		return Removal{}, err
 	}
 	defer done()
-	found, err := s.search(ctx, t, o.Buckets)
+	known := urlLists{}
+	want, err := look(known)
 	if err != nil {
 		return Removal{}, err
 	}
-	if len(found) == 0 {
-		return Removal{}, s.nothingKept(o)
-	}
-	r := Removal{Images: found}
 	if o.DryRun {
-		return r, nil
+		return want, want.orNothing()
 	}
 	s.removing.Lock()
 	defer s.removing.Unlock()
-	if err := do(found); err != nil {
+	if want, err = look(known); err != nil {
+		return Removal{}, err
+	}
+	if _, err := s.reserve.spend(false); err != nil {
+		s.log.Error("the room for removals cannot be given back", "folder", s.reserve.dir, "error", err)
+	}
+	r, err := do(want)
+	if err != nil {
+		r.Images = s.gone(r.Images)
 		return r, err
 	}
-	return r, s.finish()
-}
-
-// nothingKept returns ErrNotKept, once nothing is left of what an earlier attempt
-// could not finish.
-func (s *Store) nothingKept(o RemoveOptions) error {
-	if !o.DryRun {
-		s.removing.Lock()
-		defer s.removing.Unlock()
-		if err := s.finish(); err != nil {
-			return err
-		}
+	if o.KeepFiles {
+		return r, r.orNothing()
 	}
-	return ErrNotKept
+	// Also where there is nothing: something may be left of an earlier attempt.
+	if err := s.finish(); err != nil {
+		r.Images = s.gone(r.Images)
+		return r, err
+	}
+	return r, r.orNothing()
 }
 
-func (s *Store) purge(found []Removed, o RemoveOptions) error {
+// orNothing is ErrNotKept where a removal has nothing to do.
+func (r Removal) orNothing() error {
+	if len(r.Images)+len(r.Blocked) == 0 {
+		return ErrNotKept
+	}
+	return nil
+}
+
+// gone are images whose files could not all be removed, with those that were. No
+// viewer can reach the others.
+func (s *Store) gone(images []Removed) []Removed {
+	for i, r := range images {
+		images[i].Files = slices.DeleteFunc(slices.Clone(r.Files), func(file string) bool {
+			_, err := os.Lstat(s.Path(file))
+			return !errors.Is(err, fs.ErrNotExist)
+		})
+	}
+	return images
+}
+
+// purge returns those images that it has taken out of reach.
+func (s *Store) purge(found []Removed, o RemoveOptions) (done []Removed, err error) {
 	for _, f := range found {
+		s.fetches.purge([]string{f.Bucket}, f.image.Digest)
 		change := index.Change{Bucket: f.Bucket, Purge: &index.Removing{Digest: f.image.Digest, Format: f.image.Format}}
 		image := f.image
 		image.URL = ""
 		if err := s.removeOne(f, change, s.removeEvent(opPurge, image, o)); err != nil {
-			return err
+			return done, err
 		}
+		done = append(done, f)
 	}
-	return nil
+	return done, nil
 }
 
 // removeOne takes an image out of reach; finish has its files removed. Nothing is
 // kept meanwhile.
 func (s *Store) removeOne(f Removed, change index.Change, e *event) error {
-	if err := s.commit(change, e); err != nil {
+	if err := s.commitRemoval(change, e); err != nil {
 		return err
 	}
-	s.removals.Add(1)
 	s.log.Info("removed", "op", e.Op, "bucket", f.Bucket, "digest", f.Digest, "urls", len(f.URLs), "why", e.Why, "by", e.By)
 	return nil
+}
+
+// commitRemoval is commit for what takes something out of reach. It is counted
+// before, and again after: also an error may have left it done.
+func (s *Store) commitRemoval(change index.Change, e *event) error {
+	s.removals.Add(1)
+	defer s.removals.Add(1)
+	return s.commitWithReserve(change, e)
+}
+
+// commitWithReserve is commit that may use the room of removals.
+func (s *Store) commitWithReserve(change index.Change, e *event) error {
+	err := s.commit(change, e)
+	if errors.Is(err, ErrFull) {
+		// A quota, say, which nobody can be asked about.
+		spent, spendErr := s.reserve.spend(true)
+		if err = errors.Join(err, spendErr); spent {
+			err = s.commit(change, e)
+		}
+	}
+	return err
 }
 
 // finish removes the files of all images that are being removed. Nothing is kept
@@ -181,7 +236,7 @@ func (s *Store) finishBucket(bucket string) error {
 		if err := s.unlink(image); err != nil {
 			return fmt.Errorf("remove the files of %s, which nobody sees any more: %w", image.File(), full(err))
 		}
-		if err := s.commit(index.Change{Bucket: bucket, Removed: &gone.Digest}, nil); err != nil {
+		if err := s.commitWithReserve(index.Change{Bucket: bucket, Removed: &gone.Digest}, nil); err != nil {
 			return err
 		}
 	}
@@ -262,7 +317,20 @@ func (s *Store) removeEvent(op string, i Image, o RemoveOptions) *event {
 	}
 }
 
-// Removals counts what was removed, blocked or configured anew since Open. Whoever makes something
-// of an image that outlives his look at the store, such as a link past it, undoes
-// that if the number has changed since before his look.
+// Removals counts what was removed, blocked or configured anew since Open. Whoever
+// has found an image, and shows it later or lets others show it, asks Stands if the
+// number has changed since before it was found. The number changes before a removal
+// returns.
 func (s *Store) Removals() uint64 { return s.removals.Load() }
+
+// Stands tells whether an image that was found or kept may still be shown: ErrDenied
+// or ErrRemoved where it may not.
+func (s *Store) Stands(image Image) error {
+	if denied := s.settings.Load().denied; denied != nil && denied(hostOf(image.URL)) {
+		return ErrDenied
+	}
+	return s.stillUnder(image)
+}
+
+// Passes is Stands for an image that is not kept.
+func (s *Store) Passes(p *Passing) error { return s.mayPass(p.of) }

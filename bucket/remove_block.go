@@ -36,21 +36,34 @@ var ErrNotBlocked = errors.New("not blocked")
 // It also removes the files, as Purge does, unless o.KeepFiles is set. Those of a
 // host it leaves where they are.
 func (s *Store) Block(ctx context.Context, t Target, o RemoveOptions) (Removal, error) {
-	done, err := s.begin()
-	if err != nil {
-		return Removal{}, err
-	}
-	defer done()
 	o.Buckets = nil
-	var r Removal
-	digests := []Digest{t.Digest}
+	return s.remove(o, func(known urlLists) (Removal, error) { return s.blocking(ctx, t, o, known) }, func(want Removal) (r Removal, err error) {
+		for _, b := range want.Blocked {
+			if err := s.commitRemoval(index.Change{Block: &b}, s.blockEvent(opBlock, b)); err != nil {
+				return r, err
+			}
+			r.Blocked = append(r.Blocked, b)
+			s.log.Info("blocked", "kind", b.Kind, "digest", digestOf(b), "host", hostOfBlock(b), "why", b.Why, "by", b.By)
+		}
+		if o.KeepFiles {
+			r.Images = want.Images
+			return r, nil
+		}
+		r.Images, err = s.purge(want.Images, o)
+		return r, err
+	})
+}
+
+// blocking finds what a block blocks, and what it removes.
+func (s *Store) blocking(ctx context.Context, t Target, o RemoveOptions, known urlLists) (r Removal, err error) {
 	add := func(kind, subject, why string) {
 		r.Blocked = append(r.Blocked, Block{Kind: kind, Subject: subject, For: why, Since: s.now().UTC().Truncate(time.Second), Why: o.Why, By: o.By})
 	}
+	digests := []Digest{t.Digest}
 	switch {
 	case t.Host != "":
 		add(BlockHost, t.Host, "")
-		digests = nil
+		return r, nil
 	case t.URL != "":
 		add(BlockURL, t.URL, "")
 		if digests, err = s.digestsOf(t.URL, nil); err != nil {
@@ -59,37 +72,15 @@ func (s *Store) Block(ctx context.Context, t Target, o RemoveOptions) (Removal, 
 		for _, d := range digests {
 			if _, err := s.index.Block(BlockDigest, d.String()); errors.Is(err, index.ErrNotFound) {
 				add(BlockDigest, d.String(), t.URL) // else it is blocked for a reason of its own
+			} else if err != nil {
+				return r, s.unlessClosed(err)
 			}
 		}
 	default:
 		add(BlockDigest, t.Digest.String(), "")
 	}
-	for _, d := range digests {
-		found, err := s.search(ctx, Target{Digest: d}, nil)
-		if err != nil {
-			return r, err
-		}
-		r.Images = append(r.Images, found...)
-	}
-	if o.DryRun {
-		return r, nil
-	}
-	s.removing.Lock()
-	defer s.removing.Unlock()
-	for _, b := range r.Blocked {
-		if err := s.commit(index.Change{Block: &b}, s.blockEvent(opBlock, b)); err != nil {
-			return r, err
-		}
-		s.removals.Add(1)
-		s.log.Info("blocked", "kind", b.Kind, "digest", digestOf(b), "host", hostOfBlock(b), "why", b.Why, "by", b.By)
-	}
-	if o.KeepFiles {
-		return r, nil
-	}
-	if err := s.purge(r.Images, o); err != nil {
-		return r, err
-	}
-	return r, s.finish()
+	r.Images, err = s.searchAll(ctx, digests, nil, known)
+	return r, err
 }
 
 // Unblock lifts the block of exactly this; of a URL also the blocks of bytes that
@@ -111,25 +102,28 @@ func (s *Store) Unblock(ctx context.Context, t Target, o RemoveOptions) (Removal
 	s.removing.Lock()
 	defer s.removing.Unlock()
 	var r Removal
+	var found []Block
 	for b, err := range s.index.Blocks() {
 		if err != nil {
 			return r, err
 		}
 		if b.Kind == want.Kind && b.Subject == want.Subject || want.Kind == BlockURL && b.For == want.Subject {
-			r.Unblocked = append(r.Unblocked, b)
+			found = append(found, b)
 		}
 	}
-	if len(r.Unblocked) == 0 {
+	if len(found) == 0 {
 		return r, ErrNotBlocked
 	}
 	if o.DryRun {
-		return r, nil
+		return Removal{Unblocked: found}, nil
 	}
-	for _, b := range r.Unblocked {
+	for _, was := range found {
+		b := was
 		b.Why, b.By, b.Since = o.Why, o.By, s.now().UTC().Truncate(time.Second)
 		if err := s.commit(index.Change{Unblock: &b, Pardon: string(classRemoved)}, s.blockEvent(opUnblock, b)); err != nil {
 			return r, err
 		}
+		r.Unblocked = append(r.Unblocked, was)
 		s.log.Info("unblocked", "kind", b.Kind, "digest", digestOf(b), "host", hostOfBlock(b), "why", b.Why, "by", b.By)
 	}
 	return r, nil
@@ -214,9 +208,9 @@ func (s *Store) blocked(kind, subject string) error {
 	return ErrRemoved
 }
 
-// admit tells whether what was fetched may be kept, and remembers where it may
-// not, so that it is not fetched again for each viewer.
-func (s *Store) admit(bucket, url string, d Digest, final string) error {
+// unblocked tells whether bytes may be shown, or kept, that were found under a URL
+// and where redirects led to from there.
+func (s *Store) unblocked(url string, d Digest, final string) error {
 	if err := s.blockedURL(url); err != nil {
 		return err
 	}
@@ -224,6 +218,16 @@ func (s *Store) admit(bucket, url string, d Digest, final string) error {
 	if led, bad := Canonical(final); err == nil && bad == nil && led != url {
 		err = s.blockedURL(led)
 	}
+	return err
+}
+
+// admit tells whether what was fetched may be kept, and remembers where it may
+// not, so that it is not fetched again for each viewer.
+func (s *Store) admit(bucket, url string, d Digest, final string) error {
+	if err := s.blockedURL(url); err != nil {
+		return err
+	}
+	err := s.unblocked(url, d, final)
 	if !errors.Is(err, ErrRemoved) {
 		return err
 	}
@@ -233,12 +237,16 @@ func (s *Store) admit(bucket, url string, d Digest, final string) error {
 	return ErrRemoved
 }
 
+// errJustRemoved: what was on its way to a viewer, or about to be kept, was removed
+// meanwhile.
+var errJustRemoved = fmt.Errorf("%w just now", ErrRemoved)
+
 // stillUnder tells whether an image is still what is kept under its URL:
 // ErrRemoved. What heals it must not bring back what was removed meanwhile.
 func (s *Store) stillUnder(image Image) error {
 	i, err := s.index.Image(image.Bucket, image.URL)
 	if errors.Is(err, index.ErrNotFound) || err == nil && i.Digest != image.Digest {
-		return fmt.Errorf("%w just now", ErrRemoved)
+		return errJustRemoved
 	}
 	if err != nil {
 		return s.unlessClosed(err)
@@ -254,7 +262,7 @@ func (s *Store) stillKept(image Image) error {
 	_, err := s.index.Entry(image.Bucket, image.Digest)
 	switch {
 	case errors.Is(err, index.ErrNotFound):
-		return fmt.Errorf("%w just now", ErrRemoved)
+		return errJustRemoved
 	case err != nil:
 		return s.unlessClosed(err)
 	}

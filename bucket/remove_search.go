@@ -48,8 +48,32 @@ func (s *Store) digestsOf(url string, buckets []string) ([]Digest, error) {
 	return digests, nil
 }
 
+// urlLists are URLs that were found to have some bytes, by bucket and digest: to read
+// the journals for them takes long.
+type urlLists map[urlList][]string
+
+type urlList struct {
+	bucket string
+	digest Digest
+}
+
+// searchAll is search for several digests.
+func (s *Store) searchAll(ctx context.Context, digests []Digest, buckets []string, known urlLists) (all []Removed, err error) {
+	if _, err := s.in(buckets); err != nil {
+		return nil, err
+	}
+	for _, d := range digests {
+		found, err := s.search(ctx, Target{Digest: d}, buckets, known)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
 // search finds what a removal of a URL or a digest takes away.
-func (s *Store) search(ctx context.Context, t Target, buckets []string) ([]Removed, error) {
+func (s *Store) search(ctx context.Context, t Target, buckets []string, known urlLists) ([]Removed, error) {
 	names, err := s.in(buckets)
 	if err != nil {
 		return nil, err
@@ -84,7 +108,7 @@ func (s *Store) search(ctx context.Context, t Target, buckets []string) ([]Remov
 			r.image, r.Bytes = imageFrom(name, t.URL, e.Image), e.Bytes
 			if t.URL != "" {
 				r.URLs, r.Left = []string{t.URL}, int(max(e.Refs, 1)-1)
-			} else if r.URLs, err = s.URLs(ctx, name, digest); err != nil {
+			} else if r.URLs, err = s.urlsOf(ctx, name, digest, e.Refs, known); err != nil {
 				return nil, err
 			}
 		}
@@ -121,6 +145,27 @@ func (s *Store) stray(r *Removed, d Digest) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// urlsOf is URLs where the index counts so many. What is known, and still true, is
+// not read again.
+func (s *Store) urlsOf(ctx context.Context, bucket string, d Digest, refs uint64, known urlLists) ([]string, error) {
+	k := urlList{bucket, d}
+	urls, ok := known[k]
+	if ok = ok && uint64(len(urls)) == refs; ok {
+		for _, url := range urls {
+			if ref, err := s.index.RefOf(bucket, index.KeyOf(url)); err != nil || ref != refOf(d) {
+				ok = false
+				break
+			}
+		}
+	}
+	if ok {
+		return urls, nil
+	}
+	urls, err := s.URLs(ctx, bucket, d)
+	known[k] = urls
+	return urls, err
 }
 
 // URLs lists the URLs of a bucket under which some bytes are kept, in the order

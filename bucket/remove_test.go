@@ -434,7 +434,7 @@ func TestRemovalFinished(t *testing.T) {
 		f := &fault{}
 		o := x.options()
 		o.disk = newStepDisk(func(s step, do func() error) error {
-			if s.op == "RemoveAll" && !strings.Contains(s.path, tmpDir) {
+			if s.op == "RemoveAll" && !strings.HasPrefix(s.path, filepath.Join(x.root, tmpDir)) {
 				return f.hook(s, do)
 			}
 			return do()

@@ -113,6 +113,7 @@ type scrubbing struct {
 	quarantine string // below the root
 	images     int    // in all buckets, when it began
 	bytes      int64
+	removals   uint64 // that it has finished itself
 	report     ScrubReport
 }
 

@@ -41,7 +41,7 @@ func (c *scrubbing) compare(ctx context.Context, b *scrubbed) error {
 	seen := make([]uint32, len(links)) // number of the last line of the URL; 0: none
 	differ := map[index.Key]numberedLine{}
 	purged := map[index.Ref]numberedLine{} // the last line of each
-	removals := c.s.Removals()
+	removals := c.s.Removals() - c.removals
 	n := 0
 	for line, err := range readJournalLines(c.s.root, b.name) {
 		if err != nil {
@@ -114,7 +114,7 @@ func (c *scrubbing) halfRemoved(b *scrubbed, key index.Key, line journalLine, re
 	c.s.removing.Lock()
 	defer c.s.removing.Unlock()
 	ref, err := c.s.index.RefOf(b.name, key)
-	if errors.Is(err, index.ErrNotFound) || err == nil && ref != refOf(line.image.Digest) || c.s.Removals() != removals {
+	if errors.Is(err, index.ErrNotFound) || err == nil && ref != refOf(line.image.Digest) || c.s.Removals()-c.removals != removals {
 		return nil // it has changed since; the next scrub will see
 	}
 	if err != nil {
@@ -126,7 +126,9 @@ func (c *scrubbing) halfRemoved(b *scrubbed, key index.Key, line journalLine, re
 		if line.op == opPurge {
 			change = index.Change{Bucket: b.name, Purge: &index.Removing{Digest: line.image.Digest, Format: line.image.Format}}
 		}
-		err := c.s.commit(change, nil)
+		err := c.s.commitWithReserve(change, nil)
+		c.s.removals.Add(1) // for whoever looks at it
+		c.removals++
 		if err == nil {
 			err = c.s.finishBucket(b.name)
 		}
@@ -179,7 +181,7 @@ func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, lin
 	}
 	c.s.removing.RLock()
 	defer c.s.removing.RUnlock()
-	if c.s.Removals() != removals {
+	if c.s.Removals()-c.removals != removals {
 		return nil // perhaps of this: the next scrub will see
 	}
 	if _, err := os.Lstat(c.s.Path(line.image.File())); err != nil {

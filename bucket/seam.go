@@ -1,7 +1,9 @@
 package bucket
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -37,6 +39,10 @@ type disk interface {
 	RemoveAll(path string) error
 	// SyncDir flushes the names in a folder.
 	SyncDir(path string) error
+
+	// Allocate makes a file of so many bytes, for which there is room on the disk, or
+	// leaves none.
+	Allocate(path string, size int64, mode fs.FileMode) error
 
 	// Room tells what is free.
 	Room(path string) (room, error)
@@ -79,6 +85,27 @@ func (osDisk) SyncDir(path string) error {
 	defer d.Close()
 	return d.Sync()
 }
+
+func (osDisk) Allocate(path string, size int64, mode fs.FileMode) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = unix.Fallocate(int(f.Fd()), 0, 0, size)
+	if errors.Is(err, unix.EOPNOTSUPP) { // then in the way that all have
+		_, err = io.CopyN(f, zeros{}, size)
+	}
+	if err != nil {
+		return errors.Join(&fs.PathError{Op: "allocate", Path: path, Err: err}, os.Remove(path))
+	}
+	return nil
+}
+
+// zeros are bytes without end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func (osDisk) Room(path string) (room, error) {
 	var st unix.Statfs_t

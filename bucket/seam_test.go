@@ -102,6 +102,10 @@ func (d stepDisk) SyncDir(path string) error {
 	return d.hook(step{"SyncDir", path}, func() error { return d.disk.SyncDir(path) })
 }
 
+func (d stepDisk) Allocate(path string, size int64, mode fs.FileMode) error {
+	return d.hook(step{"Allocate", path}, func() error { return d.disk.Allocate(path, size, mode) })
+}
+
 func (d stepDisk) Room(path string) (r room, err error) {
 	err = d.hook(step{"Room", path}, func() error {
 		r, err = d.disk.Room(path)

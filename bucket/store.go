@@ -65,6 +65,10 @@ type Options struct {
 	MinFree       int64
 	MinFreeInodes int64
 
+	// Reserved is the room, in bytes, that only removals may use, so that they are
+	// possible on a full disk: see DefaultReserve. 0: none.
+	Reserved int64
+
 	Now func() time.Time // nil: time.Now
 	Log *slog.Logger     // nil: none
 
@@ -90,11 +94,13 @@ type Store struct {
 	wanted  map[string]*wanted // flights that end when nobody waits for them
 	hurries hurries
 	passing passings
+	reserve reserve
 
 	// removing is held, to read, from the check that something may be kept until
 	// it is, and by what removes, so that nothing is removed in between.
 	removing sync.RWMutex
 	removals atomic.Uint64
+	fetches  fetches          // under way
 	blaming  sync.Mutex       // of images, for ending decoders
 	pauses   map[Digest]pause // of images that decoders took too long for; blaming guards it
 
@@ -258,9 +264,13 @@ func Open(o Options) (_ *Store, err error) {
 	for _, name := range names {
 		s.buckets[name].journal.recover()
 	}
+	s.reserve = reserve{disk: s.disk, dir: filepath.Join(o.Root, reserveDir), bytes: o.Reserved, now: s.now}
 	s.life, s.end = context.WithCancel(context.Background())
 	go s.committer()
 	s.removeLeft()
+	if err := s.reserve.fill(); err != nil {
+		s.log.Warn("there is no room that is kept for removals, and nothing new is kept until there is", "folder", s.reserve.dir, "error", err)
+	}
 	return s, nil
 }
 
@@ -369,6 +379,9 @@ func (s *Store) hasRoom() error {
 	}
 	if free.countsInodes && free.inodes < floor.minInodes {
 		return fmt.Errorf("%w: %d inodes are free, store.min_free_inodes is %d", ErrFull, free.inodes, floor.minInodes)
+	}
+	if !s.reserve.restored() {
+		return fmt.Errorf("%w: there is not even room for removals, of %d bytes", ErrFull, s.reserve.bytes)
 	}
 	return nil
 }

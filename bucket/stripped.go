@@ -145,5 +145,5 @@ func (s *Store) Strip(p *Passing) (*Passing, error) {
 		tmp.Close()
 		return nil, err
 	}
-	return &Passing{File: tmp, Info: p.Info, Bytes: size, close: func() {}}, nil
+	return &Passing{File: tmp, Info: p.Info, Bytes: size, of: p.of, close: func() {}}, nil
 }

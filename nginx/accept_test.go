@@ -209,7 +209,10 @@ func TestHotClasses(t *testing.T) {
 	if a := w.look(t, "GET", "banner", http.Header{"Accept": {"image/webp"}}); a.status != 403 || a.vary != "" || len(w.app.take()) != 1 {
 		t.Errorf("not hot: %+v", a)
 	}
-	if n, err := w.hot.Remove("i", sigA); n != 7 || err != nil {
+	if err := w.hot.BeginRemoval(); err != nil {
+		t.Error(err)
+	}
+	if n, err := w.hot.EndRemoval(false, func(string) bool { return true }); n != 7 || err != nil {
 		t.Errorf("%d links removed, %v", n, err)
 	}
 }

@@ -109,26 +109,19 @@ func BenchmarkHotExpire(b *testing.B) {
 	}
 }
 
-// An image is taken out of the tree: by its file, which looks at every link, and
-// by its signature.
-func BenchmarkHotForget(b *testing.B) {
+// An image is taken out of the tree, which looks at every link.
+func BenchmarkHotRemoval(b *testing.B) {
 	for _, n := range counts {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			h := filled(b, n, time.Now().Add(time.Hour))
 			for b.Loop() {
-				if _, err := h.Forget("/nowhere"); err != nil {
+				if err := h.BeginRemoval(); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := h.EndRemoval(false, func(target string) bool { return target == "/nowhere" }); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
-	}
-}
-
-func BenchmarkHotRemove(b *testing.B) {
-	h := filled(b, 10_000, time.Now().Add(time.Hour))
-	for i := 0; b.Loop(); i++ {
-		if _, err := h.Remove("i", signature(i)); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

@@ -67,6 +67,8 @@ type Hot struct {
 	added      int         // links ever made, so that a walk knows of those made meanwhile
 	uniques    int         // temporary names given out
 	drops      int         // how often all links were dropped
+	removing   int         // removals that have begun and not ended
+	unfinished bool        // links are left that a removal was to take away
 	next       time.Time   // no link is known to expire before; zero: none is known at all
 	swept      time.Time   // when the last whole walk began
 }
@@ -110,6 +112,9 @@ func OpenHot(o HotOptions) (*Hot, error) {
 	if err := h.establish(true); err != nil {
 		return nil, fmt.Errorf("hot links: folder %s: %w", h.dir, err)
 	}
+	if err := h.finishRemoval(); err != nil {
+		return nil, fmt.Errorf("hot links: folder %s: %w", h.dir, bare(err))
+	}
 	return h, nil
 }
 
@@ -130,6 +135,14 @@ func (h *Hot) Len() int {
 //
 // Errors never name the signature. The caller goes on without the link.
 func (h *Hot) Add(bucket, size, signature, ext, target string, expires time.Time) error {
+	return h.AddWhile(bucket, size, signature, ext, target, expires, func() bool { return true })
+}
+
+// AddWhile is Add for a decision that may be out of date: still says whether it
+// holds. Where it does not, no link is made, which is no error. A link that is made
+// because it did is there for every EndRemoval, Renew and Drop that begins after
+// still was asked.
+func (h *Hot) AddWhile(bucket, size, signature, ext, target string, expires time.Time, still func() bool) error {
 	if err := checkLink(bucket, size, signature, ext, target); err != nil {
 		return err
 	}
@@ -138,7 +151,7 @@ func (h *Hot) Add(bucket, size, signature, ext, target string, expires time.Time
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.superseded {
+	if h.superseded || !still() {
 		return nil
 	}
 	folder := filepath.Join(h.dir, bucket, size, signature[:1], signature[1:2])

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -526,4 +527,106 @@ func FuzzCheckLink(f *testing.F) {
 			t.Errorf("accepted: target %q", target)
 		}
 	})
+}
+
+// A removal passes while a link is being made, at every step: its decision was asked
+// for before, so that the link is made, and the removal takes it away. A decision
+// that is out of date makes none.
+func TestAddDuringRemoval(t *testing.T) {
+	for _, step := range []string{"asked", "linked", "dated", "foldered", "named"} {
+		dir := filepath.Join(t.TempDir(), "hot")
+		h := mustOpen(t, HotOptions{Dir: dir})
+		var removed atomic.Bool
+		ended := make(chan error, 1)
+		passed := false
+		pass := func(s string) {
+			if s != step || passed {
+				return
+			}
+			passed = true
+			removed.Store(true)
+			go func() { // it waits for the link, as it must
+				_, err := h.EndRemoval(false, func(target string) bool { return target == "/a.jpg" })
+				ended <- err
+			}()
+		}
+		h.step = pass
+		if err := h.BeginRemoval(); err != nil {
+			t.Fatal(err)
+		}
+		add := func() {
+			t.Helper()
+			err := h.AddWhile("i", "full", testSignature, ".jpg", "/a.jpg", time.Now().Add(time.Hour), func() bool {
+				still := !removed.Load()
+				pass("asked")
+				return still
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		add()
+		if !passed {
+			t.Fatalf("%s: no such step", step)
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		add()
+		if exists(filepath.Join(dir, testPath)) || h.Len() != 0 {
+			t.Errorf("removed when %s: the link is there, Len %d", step, h.Len())
+		}
+		if exists(filepath.Join(dir, removingFile)) {
+			t.Errorf("removed when %s: the removal is still noted", step)
+		}
+	}
+}
+
+// A process that dies between a removal and the end of its links leaves word for the
+// next, which drops all; so does one whose links could not be taken away.
+func TestRemovalBrokenOff(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "hot")
+	expires := time.Now().Add(time.Hour)
+	h := mustOpen(t, HotOptions{Dir: dir})
+	h.addTest(t, expires)
+	if err := h.BeginRemoval(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Lstat(filepath.Join(dir, removingFile)); err != nil || info.ModTime().Before(expires) {
+		t.Errorf("whoever removes what has expired takes the note along: %v", err)
+	}
+	h = mustOpen(t, HotOptions{Dir: dir}) // the other has died
+	if exists(filepath.Join(dir, testPath)) || exists(filepath.Join(dir, removingFile)) {
+		t.Error("a removal that was broken off has left its links, or its note")
+	}
+
+	h.addTest(t, expires)
+	if err := h.BeginRemoval(); err != nil {
+		t.Fatal(err)
+	}
+	h.unfinished = true // as the failure of an earlier one leaves it
+	if n, err := h.EndRemoval(false, func(string) bool { return false }); n != 1 || err != nil {
+		t.Errorf("%d links went, %v: after a failure all must", n, err)
+	}
+	if exists(filepath.Join(dir, removingFile)) {
+		t.Error("the removal is still noted")
+	}
+	// Of two at once the first to end leaves the note to the other.
+	for range 2 {
+		if err := h.BeginRemoval(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, left := range []bool{true, false} {
+		if _, err := h.EndRemoval(false, func(string) bool { return false }); err != nil || exists(filepath.Join(dir, removingFile)) != left {
+			t.Errorf("noted: %v, %v", !left, err)
+		}
+	}
+	// And somebody may have removed the tree.
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.BeginRemoval(); err != nil || !exists(filepath.Join(dir, removingFile)) {
+		t.Errorf("without a tree: %v", err)
+	}
 }

@@ -372,7 +372,7 @@ func signature(n int) string {
 	return string(b)
 }
 
-func TestForgetRemoveDrop(t *testing.T) {
+func TestRemovalDrop(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "hot")
 	h := openHot(t, nginx.HotOptions{Dir: dir})
 	expires := time.Now().Add(time.Hour)
@@ -384,15 +384,22 @@ func TestForgetRemoveDrop(t *testing.T) {
 			add(t, h, bucket, "full", sigC, ".jpg", "/one.jpg2", expires)
 		}
 	}
+	removal := func(all bool, target string) func() (int, error) {
+		return func() (int, error) {
+			if err := h.BeginRemoval(); err != nil {
+				return 0, err
+			}
+			return h.EndRemoval(all, func(t string) bool { return t == target })
+		}
+	}
 	for _, c := range []struct {
 		what string
 		do   func() (int, error)
 		left int
 	}{
-		{"Forget", func() (int, error) { return h.Forget("/one.jpg") }, 4},
-		{"Forget of nothing", func() (int, error) { return h.Forget("/one.jp") }, 8},
-		{"Remove", func() (int, error) { return h.Remove("i", sigA) }, 6},
-		{"Remove of nothing", func() (int, error) { return h.Remove("t", sigA) }, 8},
+		{"a removal", removal(false, "/one.jpg"), 4},
+		{"a removal of nothing", removal(false, "/one.jp"), 8},
+		{"a removal of all", removal(true, ""), 0},
 		{"Drop", h.Drop, 0},
 	} {
 		fill()
@@ -404,9 +411,16 @@ func TestForgetRemoveDrop(t *testing.T) {
 	if entries, err := os.ReadDir(filepath.Join(dir, ".dropped")); err == nil && len(entries) > 0 {
 		t.Errorf("Drop has left %v", entries)
 	}
+	fill()
+	if got, err := nginx.Targets(dir, "i", sigA); err != nil || len(got) != 2 || !slices.Contains(got, "/one.jpg") || !slices.Contains(got, "/one.150x.webp") {
+		t.Errorf("the targets: %q, %v", got, err)
+	}
+	if got, err := nginx.Targets(dir, "t", sigA); err != nil || len(got) != 0 {
+		t.Errorf("the targets of nothing: %q, %v", got, err)
+	}
 	for _, bad := range [][2]string{{"..", sigA}, {"i", "../../../../etc/x"}} {
-		if _, err := h.Remove(bad[0], bad[1]); err == nil {
-			t.Errorf("Remove(%q, %q): accepted", bad[0], bad[1])
+		if _, err := nginx.Targets(dir, bad[0], bad[1]); err == nil {
+			t.Errorf("Targets(%q, %q): accepted", bad[0], bad[1])
 		}
 	}
 }

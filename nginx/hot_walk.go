@@ -76,57 +76,16 @@ func (h *Hot) trim() {
 	}
 }
 
-// Forget removes the links that point at a stored file, and returns how many. It
-// looks at every link: for a file that is about to get other contents or that
-// only some of its links may still reach. A file that is removed needs no
-// Forget, since links that point at nothing are not served; and where the
-// signatures are known, Remove is quicker.
-func (h *Hot) Forget(target string) (int, error) {
-	h.walking.Lock()
-	defer h.walking.Unlock()
-	buf := make([]byte, len(target)+1)
-	w := walker{remove: func(folder int, name string) bool {
-		n, err := unix.Readlinkat(folder, name, buf)
-		return err == nil && string(buf[:n]) == target
-	}}
-	for _, bucket := range names(h.dir) {
-		w.walk(filepath.Join(h.dir, bucket))
-	}
-	h.mu.Lock()
-	h.count -= w.removed
-	h.mu.Unlock()
-	return w.removed, bare(w.err)
-}
-
-// Remove removes the links of one signature, in all sizes, and returns how many
-// there were.
-func (h *Hot) Remove(bucket, signature string) (int, error) {
-	if !isName(bucket) || !isSignature(signature) {
-		return 0, errors.New("hot links: no such bucket or signature can be")
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	gone := 0
-	for _, size := range names(filepath.Join(h.dir, bucket)) {
-		stem := filepath.Join(h.dir, bucket, size, signature[:1], signature[1:2], signature[2:])
-		for _, ext := range extensions {
-			switch err := os.Remove(stem + ext); {
-			case err == nil:
-				h.count--
-				gone++
-			case !errors.Is(err, fs.ErrNotExist):
-				return gone, bare(err)
-			}
-		}
-	}
-	return gone, nil
-}
-
 // Drop removes all links, and returns how many there were. They are out of reach
 // at once; the rest of the work takes as long as there are links.
 func (h *Hot) Drop() (int, error) {
 	h.walking.Lock()
 	defer h.walking.Unlock()
+	return h.drop()
+}
+
+// drop is Drop, with walking held.
+func (h *Hot) drop() (int, error) {
 	h.mu.Lock()
 	folders, err := h.detach()
 	h.mu.Unlock()

@@ -274,7 +274,7 @@ func TestImportLink(t *testing.T) {
 	if out, errs, status := w.imgkeep("scrub", "--quiet"); status != 0 {
 		t.Errorf("scrub: status %d: %s%s", status, out, errs)
 	}
-	if text, err := os.ReadFile(filepath.Join(w.root(), "audit.ndjson")); err != nil || strings.Count(string(text), `"op":"add"`) < 10 {
+	if text, err := os.ReadFile(filepath.Join(w.root(), "audit.ndjson")); err != nil || strings.Count(string(text), "\n") != 2 || strings.Count(string(text), `"op":"import","what":{"bucket":"i","from":"`+old.dir) != 2 || !strings.Contains(string(text), `"urls":11,"kept":10,"failed":1`) {
 		t.Errorf("the audit log: %s, %v", text, err)
 	}
 }

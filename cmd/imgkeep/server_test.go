@@ -38,6 +38,8 @@ type world struct {
 	// activated is the socket that the server is handed over, as by systemd; nil:
 	// it opens its own.
 	activated *os.File
+	// env is the environment of its processes.
+	env []string
 
 	mu       sync.Mutex
 	answered map[int]int // answers, by status
@@ -109,7 +111,7 @@ func (w *world) command(ctx context.Context, args ...string) *exec.Cmd {
 		w.t.Fatal(err)
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(w.bin(), "imgkeep"), append(args, "--config", conf)...)
-	cmd.Env = []string{}
+	cmd.Env = append([]string{}, w.env...)
 	cmd.Dir = w.dir
 	cmd.WaitDelay = patience.Of(w.t)
 	return cmd

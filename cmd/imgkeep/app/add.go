@@ -40,7 +40,7 @@ called wrongly.`,
 				return usageError{err}
 			}
 			defer f.Close()
-			return a.withKeeper(cmd.Context(), c, false, func(k keeper) error {
+			return a.withKeeper(cmd.Context(), c, false, a.becomeOwner, func(k keeper) error {
 				o, err := k.Add(cmd.Context(), bucketName, url, f)
 				switch {
 				case err != nil:

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
 )
 
@@ -34,7 +35,8 @@ type Env struct {
 type app struct {
 	Env
 	configFile string
-	started    bool // a command has begun its work: the command line was right
+	caller     admin.Caller // who runs this
+	started    bool         // a command has begun its work: the command line was right
 }
 
 // Run runs the command that the arguments name and returns the exit status: see
@@ -43,9 +45,9 @@ func Run(ctx context.Context, env Env) int {
 	if env.Now == nil {
 		env.Now = time.Now
 	}
-	a := &app{Env: env}
+	a := &app{Env: env, caller: admin.Self()}
 	root := newRootCommand(a)
-	root.SetArgs(env.Args)
+	root.SetArgs(plainArguments(env.Args))
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)

@@ -198,15 +198,17 @@ func sizeOptions(c config.Config, presets map[string]*resize.Preset) server.Opti
 	return o
 }
 
-// dropHot takes all hot links away; nil where there are none.
-func (p *parts) dropHot() func() error {
+// hotLinks are what removals take away; nil where there are none.
+func (p *parts) hotLinks() admin.HotLinks {
 	if p.hot == nil {
 		return nil
 	}
-	return func() error {
-		_, err := p.hot.Drop()
-		return err
-	}
+	return p.hot
+}
+
+// linkBook knows the links of the configuration in force.
+func (p *parts) linkBook() linkBook {
+	return linkBook{func() config.Config { return p.current.Load().config }, p.store, p.now, nil}
 }
 
 // close ends what was made; the store waits for running work until ctx ends.
@@ -278,7 +280,7 @@ func storeOptions(c config.Config, origin bucket.Origin, quiet reserve, limits p
 	o := bucket.Options{
 		Root: c.Root, Origin: origin, Reserve: quiet, MaxBytes: int64(c.Fetch.MaxBytes), Limits: limits,
 		DenyHosts: c.Fetch.DenyHosts, Fallbacks: c.Fetch.Fallbacks,
-		MinFree: int64(c.Store.MinFree), MinFreeInodes: c.Store.MinFreeInodes,
+		MinFree: int64(c.Store.MinFree), MinFreeInodes: c.Store.MinFreeInodes, Reserved: bucket.DefaultReserve,
 		Now: now, Log: log,
 	}
 	if c.Approve.URL != "" {

@@ -115,7 +115,7 @@ func (a *app) withBlocks(ctx context.Context, c config.Config, work func(blocks)
 		func(client *admin.Client) error { asked = true; return work(client.Show) },
 		func(store *bucket.Store) error {
 			asked = true
-			return work(func(ctx context.Context, q admin.ShowRequest) (bucket.Facts, error) { return q.Do(ctx, store) })
+			return work(func(ctx context.Context, q admin.ShowRequest) (bucket.Facts, error) { return q.Do(ctx, store, nil) })
 		})
 	if asked {
 		return err

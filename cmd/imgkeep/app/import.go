@@ -133,7 +133,7 @@ func (i *importCommand) run(cmd *cobra.Command, args []string) error {
 			return usagef("--link does not go with a running server: stop it, or have the images copied")
 		}
 		for _, name := range found {
-			if err := i.bucket(ctx, k, dir, name); err != nil {
+			if err := i.bucket(admin.InRun(ctx), k, dir, name); err != nil {
 				return err
 			}
 		}
@@ -142,7 +142,17 @@ func (i *importCommand) run(cmd *cobra.Command, args []string) error {
 	if i.dryRun {
 		err = all(nil)
 	} else {
-		err = i.app.withKeeper(ctx, c, false, all)
+		as := i.app.becomeOwner
+		if i.link { // which may need root
+			as = func(string) error { return nil }
+		}
+		err = i.app.withKeeper(ctx, c, false, as, func(k keeper) error {
+			err := all(k)
+			return errors.Join(err, i.noted(ctx, k, dir, found, err))
+		})
+		if i.link {
+			err = errors.Join(err, giveToOwner(c.Root))
+		}
 	}
 	i.progress.clear()
 	err = errors.Join(err, i.print(i.summary(i.app.Now().Sub(began))))
@@ -155,6 +165,21 @@ func (i *importCommand) run(cmd *cobra.Command, args []string) error {
 		return partialError{i.bad, i.images, "images are not kept"}
 	}
 	return nil
+}
+
+// noted has the end of the run noted in the audit log, as one line.
+func (i *importCommand) noted(ctx context.Context, k keeper, dir string, buckets []string, err error) error {
+	if i.images == 0 {
+		return nil
+	}
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	run := admin.Run{Op: "import", From: dir, Bucket: strings.Join(buckets, ","), URLs: i.images, Kept: i.kept, Failed: i.bad, Bytes: i.bytes}
+	if err != nil {
+		run.Stopped = err.Error()
+	}
+	return noteRun(ctx, k, run, err)
 }
 
 // unknown warns of folders that look like buckets and are none of the
@@ -283,12 +308,12 @@ func (i *importCommand) file(ctx context.Context, k keeper, name, path string, e
 
 // linker keeps a file by another name of it: a keeper that has the store open.
 type linker interface {
-	Link(bucket, url, path string) (admin.Outcome, error)
+	Link(bucket, url, path string) admin.Outcome
 }
 
 func (i *importCommand) keep(ctx context.Context, k keeper, name, url, path string) (admin.Outcome, error) {
 	if i.link {
-		return k.(linker).Link(name, url, path)
+		return k.(linker).Link(name, url, path), nil
 	}
 	f, err := os.Open(path)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"syscall"
 	"time"
 
@@ -115,14 +114,16 @@ func addCode(err error) string {
 type keeper interface {
 	Populate(context.Context, admin.PopulateRequest) (admin.Outcome, error)
 	Add(ctx context.Context, bucket, url string, image io.Reader) (admin.Outcome, error)
-	// Populated notes the end of a run of populate in the audit log.
-	Populated(context.Context, admin.PopulateRun) error
+	// Ran notes the end of a run in the audit log. What is added with a context of
+	// admin.InRun is not noted before.
+	Ran(context.Context, admin.Run) error
 }
 
 // here is a localKeeper as a keeper.
 type here struct {
 	localKeeper
 	audit *admin.Audit
+	by    admin.Caller
 }
 
 func (h here) Populate(ctx context.Context, q admin.PopulateRequest) (admin.Outcome, error) {
@@ -130,30 +131,30 @@ func (h here) Populate(ctx context.Context, q admin.PopulateRequest) (admin.Outc
 	return o, ctx.Err()
 }
 
-func (h here) Add(_ context.Context, bucket, url string, image io.Reader) (admin.Outcome, error) {
+func (h here) Add(ctx context.Context, bucket, url string, image io.Reader) (admin.Outcome, error) {
 	o := h.localKeeper.Add(bucket, url, image)
-	return o, h.audit.Added(admin.Who(os.Getuid()), bucket, url, o)
+	if admin.IsInRun(ctx) {
+		return o, nil
+	}
+	return o, h.audit.Added(h.by, bucket, url, o)
 }
 
-// Link keeps a file by another name of it. A server cannot: it need not see, nor
-// have, what the command has.
-func (h here) Link(bucket, url, path string) (admin.Outcome, error) {
-	o := h.localKeeper.Link(bucket, url, path)
-	return o, h.audit.Added(admin.Who(os.Getuid()), bucket, url, o)
-}
-
-func (h here) Populated(_ context.Context, run admin.PopulateRun) error {
-	return h.audit.Populated(admin.Who(os.Getuid()), run)
-}
+func (h here) Ran(_ context.Context, run admin.Run) error { return h.audit.Ran(h.by, run) }
 
 // withKeeper has images kept. A store is made where there is none; decoders are
 // started if sizes are to be made.
-func (a *app) withKeeper(ctx context.Context, c config.Config, sizes bool, work func(keeper) error) (err error) {
+//
+// as says what root does in a store of somebody else: becomeOwner, or what it does
+// instead.
+func (a *app) withKeeper(ctx context.Context, c config.Config, sizes bool, as func(root string) error, work func(keeper) error) (err error) {
 	client, err := admin.Dial(ctx, c.AdminSocket())
 	if err == nil {
 		return work(client)
 	}
 	if !errors.Is(err, admin.ErrNoServer) {
+		return err
+	}
+	if err := as(c.Root); err != nil {
 		return err
 	}
 	presets, err := newPresets(c)
@@ -176,5 +177,5 @@ func (a *app) withKeeper(ctx context.Context, c config.Config, sizes bool, work 
 	if err != nil {
 		return err
 	}
-	return work(here{k, a.audit(c)})
+	return work(here{k, a.audit(c), a.caller})
 }

@@ -234,27 +234,3 @@ func TestCheck(t *testing.T) {
 		t.Errorf("status %d, %s", status, errs)
 	}
 }
-
-func TestParseName(t *testing.T) {
-	const link = "/i/250x250/gnjO6SJxYbeT9VBz/aHR0cHM6Ly9leGFtcGxlX3VybC9pbWcuanBn"
-	digest := bucket.Digest{1}.String()
-	for arg, want := range map[string]name{
-		link:                              {url: "https://example_url/img.jpg"},
-		link + "/proxy":                   {url: "https://example_url/img.jpg"},
-		"https://img.example.net" + link:  {url: "https://example_url/img.jpg"},
-		"https://Example.com:443/a.png#x": {url: "https://example.com/a.png"},
-		digest:                            {digest: digest},
-		"Example.com":                     {host: "example.com"},
-		"*.example.com":                   {host: "*.example.com"},
-	} {
-		got, err := parseName(arg, true)
-		if got.link = nil; err != nil || got != want {
-			t.Errorf("%s: got %+v, %v; want %+v", arg, got, err, want)
-		}
-	}
-	for _, arg := range []string{"", "example.com", "/i/full/short/aHR0", "ftp://example.com/a"} {
-		if got, err := parseName(arg, false); err == nil {
-			t.Errorf("%q is read as %+v", arg, got)
-		}
-	}
-}

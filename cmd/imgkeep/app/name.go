@@ -1,14 +1,16 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
-	"time"
+	"unicode"
 
 	"imgkeep/bucket"
-	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/sign"
 )
 
@@ -18,75 +20,169 @@ type name struct {
 	link              *sign.Link
 }
 
+// named is what a request says of a link by which an image was named.
+func (n name) named(unverified bool) admin.Named {
+	if n.link == nil {
+		return admin.Named{}
+	}
+	return admin.Named{Link: n.link.String(), Unverified: unverified}
+}
+
 // parseName reads a digest, a link of ours, whole or as a path, expired or not, in
-// any size, or the URL of an image; and a host where hosts may be meant. A
-// signature is not looked at: whoever may run this needs none.
-func parseName(arg string, hosts bool) (name, error) {
-	if _, err := bucket.ParseDigest(arg); err == nil {
-		return name{digest: arg}, nil
+// any size, or the URL of an image; and a host where hosts may be meant. What people
+// paste around a link, from a page or a mail, is passed over. What begins as links of
+// this server do and is none is refused: it would be taken for the URL of an image
+// that there is not. Whether its signature fits is for whoever knows the secrets.
+func (o *own) parseName(arg string, hosts bool) (name, error) {
+	text := bareName(arg)
+	if _, err := bucket.ParseDigest(text); err == nil {
+		return name{digest: text}, nil
 	}
-	path := arg
-	if u, err := url.Parse(arg); err == nil && u.Host != "" {
-		path = u.EscapedPath()
+	link, err := o.findLink(arg)
+	if err != nil {
+		return name{}, err
 	}
-	if l, err := sign.Parse(path); err == nil {
-		if raw, err := l.URL(); err == nil {
-			if canonical, err := bucket.Canonical(raw); err == nil {
-				return name{url: canonical, link: &l}, nil
-			}
+	if link != nil {
+		url, err := o.imageOf(*link)
+		if err != nil {
+			return name{}, fmt.Errorf("%q names no image: %w", arg, err)
 		}
+		return name{url: url, link: link}, nil
 	}
-	if hosts && !strings.Contains(arg, "/") {
-		host, err := bucket.CanonicalHost(arg)
+	if hosts && !strings.Contains(text, "/") {
+		if !strings.ContainsAny(text, ".:") && len(text) > maxLabel {
+			return name{}, fmt.Errorf("%q is no digest, which has %d characters of A-Z a-z 0-9 - _, and no host", arg, len(bucket.Digest{}.String()))
+		}
+		host, err := bucket.CanonicalHost(text)
 		return name{host: host}, err
 	}
-	canonical, err := bucket.Canonical(arg)
+	canonical, err := bucket.Canonical(text)
 	if err != nil {
 		return name{}, fmt.Errorf("%q names no image: want a URL, a link or a digest: %w", arg, err)
+	}
+	if u, err := url.Parse(canonical); err == nil && o.is(u) {
+		return name{}, fmt.Errorf("%q is a URL of this server, and no whole link: want the link as it stands in the page, or the URL of the image", arg)
 	}
 	return name{url: canonical}, nil
 }
 
-// links are the paths of all links that are good now for what a removal took away,
-// for whoever has to drop them from a cache of his own. Links that were signed for
-// another spelling of the URL are not among them.
-func links(c config.Config, r bucket.Removal, now time.Time) ([]string, error) {
-	paths := []string{}
-	for _, secret := range c.Sign.Secrets {
-		one := c.Sign
-		one.Secrets = []config.Secret{secret}
-		signer, err := newSigner(one)
+// maxLabel is how long a host without a dot may be: shorter than a digest of which a
+// character is missing.
+const maxLabel = 32
+
+// imageOf is the canonical URL of the image that a link shows, also of a link around
+// another one.
+func (o *own) imageOf(l sign.Link) (string, error) {
+	for range maxNested + 1 {
+		raw, err := l.URL()
 		if err != nil {
-			return nil, err
+			return "", err
 		}
-		for _, i := range r.Images {
-			sizes := []string{sign.SizeFull}
-			for _, made := range i.Sizes {
-				sizes = append(sizes, linkSize(made))
-			}
-			for _, url := range i.URLs {
-				for week := range c.Sign.Weeks {
-					at := now.Add(-time.Duration(week) * 7 * 24 * time.Hour)
-					for _, size := range sizes {
-						paths = append(paths, signer.Sign(i.Bucket, size, url, false, at).String())
-						if i.Bucket == c.Sign.Bucketless {
-							paths = append(paths, signer.SignBucketless(i.Bucket, size, url, false, at).String())
-						}
-					}
-					paths = append(paths, signer.Sign(i.Bucket, sign.SizeFull, url, true, at).String())
-				}
-			}
+		canonical, err := bucket.Canonical(raw)
+		if err != nil {
+			return "", err
+		}
+		u, err := url.Parse(canonical)
+		if err != nil {
+			return "", err
+		}
+		path, ours := o.path(u)
+		if !ours {
+			return canonical, nil
+		}
+		if l, err = sign.Parse(path); err != nil {
+			return "", fmt.Errorf("it is around a URL of this server that is no link: %w", err)
 		}
 	}
-	slices.Sort(paths)
-	return slices.Compact(paths), nil
+	return "", errors.New("too many links of this server within one another")
 }
 
-// linkSize is what links call a size that files have under this name: those of a
-// preset end in 8 characters of its definition, those of other sizes do not.
-func linkSize(made string) string {
-	if i := strings.LastIndexByte(made, '-'); i > 0 {
-		return made[:i]
+// findLink returns the one link that a text holds, or nil: also where it holds other
+// addresses besides, as the URL of an image on a site with a link in it.
+func (o *own) findLink(text string) (*sign.Link, error) {
+	var found *sign.Link
+	for _, word := range words(text) {
+		l, err := o.parseLink(word)
+		switch {
+		case err != nil && strings.Contains(word, "://"):
+			return nil, nil
+		case err != nil:
+		case found != nil && *found != l:
+			return nil, fmt.Errorf("%q holds several links: name them one by one", text)
+		default:
+			found = &l
+		}
 	}
-	return made
+	return found, nil
 }
+
+// parseLink reads a link, whole or as a path.
+func (o *own) parseLink(s string) (sign.Link, error) {
+	path := s
+	if u, err := url.Parse(s); err == nil && u.Host != "" {
+		path = u.EscapedPath()
+		if below, ours := o.path(u); ours {
+			path = below
+		}
+	}
+	return sign.Parse(path)
+}
+
+// entities are the characters of HTML that may follow a link, and cannot be in one.
+var entities = strings.NewReplacer("&quot;", " ", "&#34;", " ", "&#39;", " ", "&apos;", " ", "&lt;", " ", "&gt;", " ", "&nbsp;", " ")
+
+// attribute is what comes before an address in HTML and BBCode, and ends in a
+// character that links may have.
+var attribute = regexp.MustCompile(`(?i)\b(?:src|href|url|img)=`)
+
+// words are the parts of a text that may be links: between all that links cannot
+// have, and without punctuation behind them.
+func words(text string) (all []string) {
+	text = attribute.ReplaceAllString(entities.Replace(text), " ")
+	for _, word := range strings.FieldsFunc(text, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"'`<>[](){}|\\^", r)
+	}) {
+		if word = strings.TrimRight(word, ".,;:!?*~/"); word != "" {
+			all = append(all, word)
+		}
+	}
+	return all
+}
+
+// tag is BBCode around an address.
+var tag = regexp.MustCompile(`(?i)^\[(?:img|url)\]|\[/(?:img|url)\]$`)
+
+// bareName strips from a name what neither a URL nor a digest can begin or end with.
+func bareName(s string) string {
+	for {
+		was := s
+		s = strings.TrimPrefix(s, digestPrefix)
+		s = strings.TrimFunc(s, func(r rune) bool {
+			return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || strings.ContainsRune("\"<>\u201c\u201d\u00ab\u00bb", r)
+		})
+		if s = tag.ReplaceAllString(s, ""); s == was {
+			return s
+		}
+	}
+}
+
+// digestPrefix stands before a digest that begins like a flag.
+const digestPrefix = "digest:"
+
+// plainArguments are arguments of which none is a digest that begins with "-", as one
+// in 64 does: that would be read as a flag. Those get a prefix.
+func plainArguments(args []string) []string {
+	args = slices.Clone(args)
+	for i, arg := range args {
+		if arg == "--" {
+			break
+		}
+		if _, err := bucket.ParseDigest(bareName(arg)); err == nil && strings.HasPrefix(arg, "-") {
+			args[i] = digestPrefix + arg
+		}
+	}
+	return args
+}
+
+// asTyped is an argument as it was given.
+func asTyped(arg string) string { return strings.TrimPrefix(arg, digestPrefix) }

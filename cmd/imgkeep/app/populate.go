@@ -123,7 +123,7 @@ func (p *populateCommand) run(cmd *cobra.Command, args []string) (err error) {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process
 	p.began = p.app.Now()
-	err = p.app.withKeeper(ctx, c, len(p.sizes) > 0, func(k keeper) error {
+	err = p.app.withKeeper(ctx, c, len(p.sizes) > 0, p.app.becomeOwner, func(k keeper) error {
 		err := p.all(ctx, k, list, workers(c))
 		return errors.Join(err, p.noted(ctx, k, err))
 	})
@@ -152,13 +152,18 @@ func (p *populateCommand) noted(ctx context.Context, k keeper, err error) error 
 	if p.done == 0 {
 		return nil
 	}
-	run := admin.PopulateRun{Bucket: p.bucket, Sizes: p.sizes, URLs: p.done, Kept: p.kept, Failed: p.bad, Made: p.made, Bytes: p.bytes}
+	run := admin.Run{Op: "populate", Bucket: p.bucket, Sizes: p.sizes, URLs: p.done, Kept: p.kept, Failed: p.bad, Made: p.made, Bytes: p.bytes}
 	if err != nil {
 		run.Stopped = err.Error()
 	}
+	return noteRun(ctx, k, run, err)
+}
+
+// noteRun has a run noted that has ended by err.
+func noteRun(ctx context.Context, k keeper, run admin.Run, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
 	defer cancel()
-	if noteErr := k.Populated(ctx, run); err == nil {
+	if noteErr := k.Ran(ctx, run); err == nil {
 		return noteErr
 	}
 	return nil

@@ -37,6 +37,9 @@ was found; 1 if it was not made: the old one is then in its place.`,
 			if err := isStore(c.Root); err != nil {
 				return err
 			}
+			if err := a.becomeOwner(c.Root); err != nil {
+				return err
+			}
 			p := newProgress(cmd.ErrOrStderr(), a.Now)
 			out := &scrubOutput{w: cmd.OutOrStdout(), json: asJSON, findings: []bucket.Finding{}, before: p.clear}
 			o := bucket.ReindexOptions{Root: c.Root, Found: out.found}

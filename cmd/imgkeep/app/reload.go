@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -32,16 +33,22 @@ for a restart: addresses, folders, buckets that come or go, the decoders, what t
 site of nginx says.
 
 A configuration that is wrong changes nothing: the server goes on as before, and
-every problem is named here and in its log.
+every problem is named here, in its log, and in what 'systemctl status' says of it.
+The files of secrets are the server's to read: this command needs none of them.
 
 Exit status: 0 if all that has changed holds; 3 if some of it waits for a restart; 1
 if the server finds its configuration wrong, or none runs; 2 if this command finds
 its own wrong, and has not asked.`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, _, err := a.load(cmd)
+			// Not the files of secrets, which the server reads: where they come by
+			// systemd's LoadCredential, nobody else can.
+			c, sources, err := config.LoadPublic(a.configFile, cmd.Flags())
 			if err != nil {
-				return err
+				return usageError{err}
+			}
+			for _, w := range sources.Warnings {
+				a.complain("warning: " + w)
 			}
 			client, err := admin.Dial(cmd.Context(), c.AdminSocket())
 			if err != nil {
@@ -91,12 +98,25 @@ func (r *reloader) reload() (admin.Reloaded, error) {
 	defer r.mu.Unlock()
 	done, err := r.attempt()
 	r.parts.metrics.Reloaded(err)
+	notify(r.log, "STATUS="+reloadStatus(done, err, r.parts.now()))
 	if err != nil {
 		r.log.Error("the new configuration is wrong, and the old one holds", "error", err)
 		return admin.Reloaded{}, fmt.Errorf("the new configuration is wrong, and the old one holds: %w", err)
 	}
 	r.log.Info("configuration read anew", "changed", done.Changed, "restart", done.Restart)
 	return done, nil
+}
+
+// reloadStatus is a line for 'systemctl status'.
+func reloadStatus(done admin.Reloaded, err error, at time.Time) string {
+	when := at.UTC().Format(time.RFC3339)
+	switch {
+	case err != nil:
+		return printable(fmt.Sprintf("reload refused at %s, the old configuration holds: %s", when, strings.ReplaceAll(err.Error(), "\n", "; ")))
+	case len(done.Restart) > 0:
+		return fmt.Sprintf("reloaded at %s; waits for a restart: %s", when, strings.Join(done.Restart, ", "))
+	}
+	return "reloaded at " + when
 }
 
 func (r *reloader) attempt() (admin.Reloaded, error) {

@@ -12,16 +12,20 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"imgkeep/bucket"
 	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/nginx"
 )
 
 const removeHelp = `
 
 An image is named by its URL, by any link of it, in whatever size and also when it
-has expired, or by its digest. Several may be named. It works while the server
+has expired, or by its digest. Several may be named. What was pasted around a link is
+passed over. A link whose signature does not fit its URL is refused, and both images
+are named: nginx goes by the signature. It works while the server
 runs, and is done when the command ends: served directly the image is gone at
 once, behind nginx within nginx.valid. Every change is written to audit.ndjson in
 the root, with who made it and why.
@@ -70,7 +74,7 @@ fetched anew when somebody asks for it. 'imgkeep list --blocked' lists all block
 
 func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 	var q admin.RemoveRequest
-	var asJSON bool
+	var asJSON, unverified bool
 	cmd := &cobra.Command{
 		Use: use, GroupID: groupRemove, Short: short, Long: long,
 		Example: fmt.Sprintf("  imgkeep %s --why 'ticket 4711' https://img.example.net/i/full/…\n  imgkeep %[1]s --dry-run https://origin.example/cat.jpg", verb),
@@ -82,31 +86,28 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 			}
 			hosts := verb == admin.Block || verb == admin.Unblock
 			q.Verb = verb
+			mine := newOwn(c, nil, a.Now)
 			var requests []admin.RemoveRequest
 			for _, arg := range args {
-				n, err := parseName(arg, hosts)
+				n, err := mine.parseName(arg, hosts)
 				if err != nil {
 					return usageError{err}
 				}
 				if verb == admin.Forget && n.url == "" {
-					return usagef("%q is no URL and no link: to remove bytes, purge them", arg)
+					return usagef("%q is no URL and no link: to remove bytes, purge them", asTyped(arg))
 				}
 				one := q
-				one.URL, one.Digest, one.Host = n.url, n.digest, n.host
+				one.URL, one.Digest, one.Host, one.Named = n.url, n.digest, n.host, n.named(unverified)
 				requests = append(requests, one)
 			}
 			out := removeOutput{w: cmd.OutOrStdout(), json: asJSON, dry: q.DryRun}
 			failed := 0
-			one := func(arg string, r bucket.Removal, err error) error {
+			one := func(arg string, r admin.Removal, err error) error {
 				if err != nil {
 					failed++
-					a.complain(arg + ": " + err.Error())
+					a.complain(asTyped(arg) + ": " + err.Error())
 				}
-				paths, err := links(c, r, a.Now())
-				if err != nil {
-					return err
-				}
-				return out.write(arg, r, paths)
+				return out.write(asTyped(arg), r, err)
 			}
 			err = a.withStore(cmd.Context(), c,
 				func(client *admin.Client) error {
@@ -119,8 +120,12 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 					return nil
 				},
 				func(store *bucket.Store) error {
+					with, err := a.removing(c, store, q.DryRun)
+					if err != nil {
+						return err
+					}
 					for i, q := range requests {
-						r, err := q.Do(cmd.Context(), store, admin.Who(os.Getuid()), a.audit(c), a.dropHot(c))
+						r, err := q.Do(cmd.Context(), with)
 						if err := one(args[i], r, err); err != nil {
 							return err
 						}
@@ -142,6 +147,7 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 		flags.BoolVar(&q.Keep, "keep", false, "leave the files on disk")
 	}
 	flags.StringVar(&q.Why, "why", "", "the `REASON`, for the journal and the audit log")
+	addUnverified(flags, &unverified)
 	flags.BoolVar(&q.DryRun, "dry-run", false, "say what would be done and change nothing")
 	flags.BoolVar(&asJSON, "json", false, "print a JSON document for each")
 	return cmd
@@ -152,23 +158,56 @@ func (a *app) audit(c config.Config) *admin.Audit {
 	return &admin.Audit{Path: filepath.Join(c.Root, "audit.ndjson"), Now: a.Now}
 }
 
-// dropHot takes away the hot links of a server that does not run now: nginx serves
-// by them all the same.
-func (a *app) dropHot(c config.Config) func() error {
-	return func() error {
-		if c.Handoff != "nginx" {
-			return nil
-		}
-		if _, err := os.Stat(c.Nginx.Hot); errors.Is(err, os.ErrNotExist) {
-			return nil
-		}
+// removing is what removals are done with where no server runs.
+func (a *app) removing(c config.Config, store *bucket.Store, dryRun bool) (admin.Removing, error) {
+	with := admin.Removing{Store: store, Links: a.linkBook(c, store), Audit: a.audit(c), By: a.caller}
+	// nginx serves by the hot links of a server that does not run now all the same.
+	if c.Handoff != "nginx" || dryRun {
+		return with, nil
+	}
+	if _, err := os.Stat(c.Nginx.Hot); errors.Is(err, os.ErrNotExist) {
+		return with, nil
+	}
+	with.Hot = &lateHot{open: func() (*nginx.Hot, error) {
 		// Whatever the presets are: no link stays that could hang on them.
-		hot, err := newHot(c, nil, newLogger(a.Stderr, c.Log), a.Now)
-		if err == nil {
-			_, err = hot.Drop()
-		}
+		return newHot(c, nil, newLogger(a.Stderr, c.Log), a.Now)
+	}}
+	return with, nil
+}
+
+// lateHot is a tree of hot links that is opened when something is removed, and not
+// before: to open it with fewer secrets than the server had drops links, which tell
+// what a signature stands for.
+type lateHot struct {
+	open func() (*nginx.Hot, error)
+	hot  *nginx.Hot
+}
+
+func (l *lateHot) BeginRemoval() (err error) {
+	if l.hot == nil {
+		l.hot, err = l.open()
+	}
+	if err != nil {
 		return err
 	}
+	return l.hot.BeginRemoval()
+}
+
+func (l *lateHot) EndRemoval(all bool, leads func(target string) bool) (int, error) {
+	if l.hot == nil {
+		return 0, l.BeginRemoval() // which says again what is wrong
+	}
+	return l.hot.EndRemoval(all, leads)
+}
+
+// linkBook knows the links of a configuration. Where it has no secret it says so.
+func (a *app) linkBook(c config.Config, store *bucket.Store) linkBook {
+	return linkBook{func() config.Config { return c }, store, a.Now, a.complain}
+}
+
+// addUnverified adds the flag for links whose signature does not fit.
+func addUnverified(flags *pflag.FlagSet, unverified *bool) {
+	flags.BoolVar(unverified, "unverified", false, "go by the URL in a link also where the signature does not fit it")
 }
 
 // removeOutput writes removals.
@@ -178,14 +217,20 @@ type removeOutput struct {
 	dry  bool
 }
 
-func (o removeOutput) write(arg string, r bucket.Removal, paths []string) error {
+// write writes what has happened, which may be something also beside an error.
+func (o removeOutput) write(arg string, r admin.Removal, failed error) error {
 	if o.json {
+		text := ""
+		if failed != nil {
+			text = failed.Error()
+		}
 		return json.NewEncoder(o.w).Encode(struct {
 			Name   string `json:"name"`
 			DryRun bool   `json:"dry_run"`
 			bucket.Removal
 			Links []string `json:"links"`
-		}{arg, o.dry, r, paths})
+			Error string   `json:"error,omitempty"`
+		}{arg, o.dry, r.Removal, append([]string{}, r.Links...), text})
 	}
 	var b strings.Builder
 	would := ""
@@ -208,9 +253,9 @@ func (o removeOutput) write(arg string, r bucket.Removal, paths []string) error 
 	for _, x := range r.Unblocked {
 		fmt.Fprintf(&b, "%sunblocked: %s %s\n", would, x.Kind, printable(x.Subject))
 	}
-	if len(paths) > 0 {
+	if len(r.Links) > 0 {
 		b.WriteString("to be dropped from caches before the server:\n")
-		for _, p := range paths {
+		for _, p := range r.Links {
 			b.WriteString("  " + p + "\n")
 		}
 	}

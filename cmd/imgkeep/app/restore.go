@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/dustin/go-humanize"
@@ -40,6 +41,7 @@ missing or damaged: the others were restored; 1 if it could not be done.`,
 				o.Progress = p.show
 			}
 			r, indexed, err := bucket.Restore(cmd.Context(), o)
+			err = errors.Join(err, giveToOwner(c.Root))
 			p.clear()
 			if err != nil {
 				return fmt.Errorf("restore: %w", stopFirst(err))

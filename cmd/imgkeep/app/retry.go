@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -11,12 +12,13 @@ import (
 )
 
 func newRetryCommand(a *app) *cobra.Command {
+	var unverified bool
 	cmd := &cobra.Command{
-		Use:     "retry URL|DIGEST",
+		Use:     "retry URL|LINK|DIGEST",
 		GroupID: groupStore,
 		Short:   "Forget what stands against an image",
 		Long: `Retry has an image tried again that was given up, or that is waiting for its next
-try. It is named by the URL that it comes from, or by its digest: the 43
+try. It is named by the URL that it comes from, by a link, or by its digest: the 43
 characters of its file's name. It works while the server runs, and without it.
 
 An image that has ended two decoders (it crashed or hung them, took too much
@@ -35,19 +37,19 @@ It tries nothing itself, and prints what it has forgotten.`,
 			if err != nil {
 				return err
 			}
-			if _, err := bucket.ParseDigest(args[0]); err != nil {
-				if _, err := bucket.Canonical(args[0]); err != nil {
-					return usagef("%q is neither a digest nor the URL of an image: %w", args[0], err)
-				}
+			n, err := newOwn(c, nil, a.Now).parseName(args[0], false)
+			if err != nil {
+				return usageError{err}
 			}
+			what := cmp.Or(n.digest, n.url)
 			var r bucket.Retried
 			err = a.withStore(cmd.Context(), c,
 				func(client *admin.Client) (err error) {
-					r, err = client.Retry(cmd.Context(), args[0])
+					r, err = client.Retry(cmd.Context(), what, n.named(unverified))
 					return err
 				},
 				func(store *bucket.Store) (err error) {
-					r, err = store.Retry(args[0])
+					r, err = admin.RetryRequest{What: what, Named: n.named(unverified)}.Do(store, a.linkBook(c, store), a.audit(c), a.caller)
 					return err
 				})
 			if err != nil {
@@ -69,5 +71,6 @@ It tries nothing itself, and prints what it has forgotten.`,
 		},
 	}
 	addStoreFlags(cmd)
+	addUnverified(cmd.Flags(), &unverified)
 	return cmd
 }

@@ -113,7 +113,7 @@ func (a *app) serve(ctx context.Context, c config.Config, load func() (config.Co
 		Store: parts.store, Keeper: parts, Metrics: parts.metrics.Handler(), Log: log,
 		Scrubbed: func(r bucket.ScrubReport) { parts.metrics.Scrubbed(r, a.Now()) },
 		Removed:  parts.metrics.Removed,
-		DropHot:  parts.dropHot(), Reload: reloader.reload, Audit: audit,
+		Hot:      parts.hotLinks(), Links: parts.linkBook(), Reload: reloader.reload, Audit: audit,
 	})
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 )
 
 func newShowCommand(a *app) *cobra.Command {
-	var asJSON bool
+	var asJSON, unverified bool
 	cmd := &cobra.Command{
 		Use: "show URL|LINK|DIGEST", GroupID: groupLook,
 		Short: "Tell all that is known of an image",
@@ -34,15 +34,15 @@ Exit status: 0 if something is known; 1 if nothing is.`,
 			if err != nil {
 				return err
 			}
-			n, err := parseName(args[0], false)
+			n, err := newOwn(c, nil, a.Now).parseName(args[0], false)
 			if err != nil {
 				return usageError{err}
 			}
-			q := admin.ShowRequest{URL: n.url, Digest: n.digest}
+			q := admin.ShowRequest{URL: n.url, Digest: n.digest, Named: n.named(unverified)}
 			ctx := cmd.Context()
 			facts, err := look(ctx, a, c,
 				func(client *admin.Client) (bucket.Facts, error) { return client.Show(ctx, q) },
-				func(store *bucket.Store) (bucket.Facts, error) { return q.Do(ctx, store) })
+				func(store *bucket.Store) (bucket.Facts, error) { return q.Do(ctx, store, a.linkBook(c, store)) })
 			if err != nil {
 				return err
 			}
@@ -52,13 +52,14 @@ Exit status: 0 if something is known; 1 if nothing is.`,
 				_, err = io.WriteString(cmd.OutOrStdout(), factsText(n.url, facts))
 			}
 			if err == nil && len(facts.Images)+len(facts.Failures)+len(facts.Blocks) == 0 {
-				return fmt.Errorf("nothing is known of %s", args[0])
+				return fmt.Errorf("nothing is known of %s", asTyped(args[0]))
 			}
 			return err
 		},
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON document")
+	addUnverified(cmd.Flags(), &unverified)
 	return cmd
 }
 

@@ -27,6 +27,9 @@ func (a *app) withStore(ctx context.Context, c config.Config, ask func(*admin.Cl
 	if err := isStore(c.Root); err != nil {
 		return err
 	}
+	if err := a.becomeOwner(c.Root); err != nil {
+		return err
+	}
 	store, err := a.openStore(c)
 	if err != nil {
 		return inUse(c, err)

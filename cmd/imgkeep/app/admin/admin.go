@@ -9,15 +9,16 @@
 //	POST /compact  {}                      the figures of the index before and after
 //	POST /retry    {"what":S}              what was forgotten of a URL or digest
 //	GET  /status                           the figures of the index
-//	POST /remove   RemoveRequest           what was removed and blocked
+//	POST /remove   RemoveRequest           what was removed and blocked, and the links of it
 //	POST /show     ShowRequest             all that is known of a URL or a digest
 //	POST /list     ListRequest             the items, then how many there were
 //	GET  /stats                            the figures of the store
 //	POST /reload   {}                      which settings have changed
 //	GET  /metrics                          what Prometheus reads, in its own format
 //	POST /populate {"bucket":S,"url":B,"sizes":[S]}  what became of the URL
-//	POST /populated PopulateRun            the end of a run, for the audit log
-//	POST /add      the bytes of an image; in the query bucket and url (URL-encoded base64)
+//	POST /ran      Run                     the end of a run, for the audit log
+//	POST /add      the bytes of an image; in the query bucket and url (URL-encoded base64),
+//	               and run if it is one of a run
 //	                                       what became of it
 //
 // Whoever leaves ends the work that he has asked for, but for removals. One scrub
@@ -51,9 +52,10 @@ type ScrubRequest struct {
 	Repair bool  `json:"repair"`
 }
 
-// retryRequest asks to forget what stands against an image.
-type retryRequest struct {
+// RetryRequest asks to forget what stands against an image.
+type RetryRequest struct {
 	What string `json:"what"` // as bucket.Store.Retry
+	Named
 }
 
 // Reloaded is what reading the configuration anew has done.
@@ -75,15 +77,17 @@ type PopulateRequest struct {
 	Sizes  []string `json:"sizes"` // to be made of it
 }
 
-// PopulateRun is what a run of populate has done.
-type PopulateRun struct {
-	Bucket string   `json:"bucket"`
+// Run is what a run of populate or import has done.
+type Run struct {
+	Op     string   `json:"op,omitempty"` // "populate" or "import"
+	Bucket string   `json:"bucket,omitempty"`
+	From   string   `json:"from,omitempty"` // the folder of an import
 	Sizes  []string `json:"sizes,omitempty"`
 	URLs   int      `json:"urls"`   // that were looked at
 	Kept   int      `json:"kept"`   // now
 	Failed int      `json:"failed"` // the rest was there
 	Made   int      `json:"made"`   // sizes
-	Bytes  int64    `json:"bytes"`  // fetched
+	Bytes  int64    `json:"bytes"`  // fetched, or added
 	// Stopped says why it has ended before its list; empty: it has not.
 	Stopped string `json:"stopped,omitempty"`
 }
@@ -110,6 +114,7 @@ type message struct {
 	Retried   *bucket.Retried     `json:"retried,omitempty"`
 	Status    *bucket.Figures     `json:"status,omitempty"`
 	Removal   *bucket.Removal     `json:"removal,omitempty"`
+	Links     []string            `json:"links,omitempty"` // of the removal
 	Facts     *bucket.Facts       `json:"facts,omitempty"`
 	Stats     *bucket.Stats       `json:"stats,omitempty"`
 	Item      *Item               `json:"item,omitempty"`

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,9 +10,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"imgkeep/bucket"
@@ -363,12 +367,83 @@ func TestListen(t *testing.T) {
 	}
 }
 
+// What was tried again is noted, by its name; one that a link names wrongly is not.
 func TestRetry(t *testing.T) {
-	c, _ := serve(t, store{})
-	if got, err := c.Retry(t.Context(), "https://e.g/"); err != nil || got != (bucket.Retried{Failures: 12, Undecodable: 1}) {
+	audit := &Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson")}
+	c, _ := serveOptions(t, Options{Store: store{}, Audit: audit, Links: book{}})
+	if got, err := c.Retry(t.Context(), "https://e.g/", Named{}); err != nil || got != (bucket.Retried{Failures: 12, Undecodable: 1}) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if _, err := c.Retry(t.Context(), ""); err == nil || err.Error() != "no such image" {
+	if _, err := c.Retry(t.Context(), "", Named{}); err == nil || err.Error() != "no such image" {
 		t.Errorf("an error: %v", err)
+	}
+	if _, err := c.Retry(t.Context(), "https://e.g/", Named{Link: "/bad/link"}); err == nil || err.Error() != "another image" {
+		t.Errorf("another's link: %v", err)
+	}
+	log, err := os.ReadFile(audit.Path)
+	if err != nil || strings.Count(string(log), "\n") != 2 || !strings.Contains(string(log), `"op":"retry","what":{"of":"https://e.g/","failures":12,"undecodable":1}}`) {
+		t.Errorf("the audit log: %s, %v", log, err)
+	}
+}
+
+// Who was somebody else before says so, and it is noted as that; of a run there is one
+// line.
+func TestClaimsAndRuns(t *testing.T) {
+	t.Setenv("SUDO_USER", "al\u00efce\n\x1b[31m"+strings.Repeat("x", 100))
+	t.Setenv("SUDO_UID", "1000")
+	audit := &Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson")}
+	c, _ := serveOptions(t, Options{Store: store{}, Keeper: keeper{}, Audit: audit})
+	for range 100 {
+		if _, err := c.Add(InRun(t.Context()), "f", "https://e.g/", strings.NewReader("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Ran(t.Context(), Run{Op: "import", From: "/srv/old", Bucket: "f", URLs: 100, Kept: 99, Failed: 1, Bytes: 7}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Ran(t.Context(), Run{Op: "burn"}); err == nil {
+		t.Error("a run of nothing that is known is noted")
+	}
+	log, err := os.ReadFile(audit.Path)
+	if err != nil || strings.Count(string(log), "\n") != 1 {
+		t.Fatalf("the audit log: %s, %v", log, err)
+	}
+	var got struct {
+		By     string
+		Op     string
+		Claims Claims
+		What   Run
+	}
+	if err := json.Unmarshal(log, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.By != Who(os.Getuid()) || got.Op != "import" || !strings.HasPrefix(got.Claims.SudoUser, "al\u00efce[31mxxx") || len(got.Claims.SudoUser) > maxClaim ||
+		got.Claims.SudoUID != "1000" || got.Claims.TTY != claim(terminal()) || got.What.Kept != 99 || got.What.From != "/srv/old" {
+		t.Errorf("noted %s", log)
+	}
+}
+
+// Someone at a terminal is told from a job, by what the kernel says of the process.
+func TestTerminal(t *testing.T) {
+	script, err := exec.LookPath("script")
+	if err != nil {
+		t.Fatal("script is not installed: on Debian, apt-get install bsdutils")
+	}
+	if os.Getenv("IMGKEEP_TEST_TERMINAL") != "" {
+		fmt.Println("terminal:" + terminal() + ":")
+		return
+	}
+	command := os.Args[0] + " -test.run=^TestTerminal$ -test.v </dev/null"
+	cmd := exec.Command(script, "-qec", command, "/dev/null")
+	cmd.Env = append(os.Environ(), "IMGKEEP_TEST_TERMINAL=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !regexp.MustCompile(`terminal:pts/\d+:`).Match(out) {
+		t.Errorf("%v: %s", err, out)
+	}
+	cmd = exec.Command(os.Args[0], "-test.run=^TestTerminal$", "-test.v")
+	cmd.Env = append(os.Environ(), "IMGKEEP_TEST_TERMINAL=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if out, err = cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "terminal::") {
+		t.Errorf("%v: %s", err, out)
 	}
 }

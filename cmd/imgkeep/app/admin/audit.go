@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"imgkeep/bucket"
 )
 
 // Audit is the log of what operators have changed: a file of JSON lines that is
@@ -24,12 +26,13 @@ type Audit struct {
 
 // Change is a line of it.
 type Change struct {
-	Time  time.Time `json:"time"`
-	By    string    `json:"by"` // as Who returns it
-	Op    string    `json:"op"`
-	What  any       `json:"what,omitempty"`
-	Why   string    `json:"why,omitempty"`
-	Error string    `json:"error,omitempty"` // empty: it was done
+	Time   time.Time `json:"time"`
+	By     string    `json:"by"` // as Who returns it
+	Claims *Claims   `json:"claims,omitempty"`
+	Op     string    `json:"op"`
+	What   any       `json:"what,omitempty"`
+	Why    string    `json:"why,omitempty"`
+	Error  string    `json:"error,omitempty"` // empty: it was done
 }
 
 const auditMode = 0o600
@@ -81,7 +84,7 @@ func (a *Audit) write(c Change, err error) error {
 }
 
 // Added adds a line about an image that somebody had kept under a URL, or wanted to.
-func (a *Audit) Added(by, bucket, url string, o Outcome) error {
+func (a *Audit) Added(by Caller, bucket, url string, o Outcome) error {
 	var failed error
 	if o.Code != "" {
 		failed = fmt.Errorf("%s: %s", o.Code, o.Detail)
@@ -92,17 +95,27 @@ func (a *Audit) Added(by, bucket, url string, o Outcome) error {
 		Kept   bool   `json:"kept"` // now; otherwise it was there, or failed
 		Bytes  int64  `json:"bytes,omitempty"`
 	}{bucket, url, o.Kept, o.Bytes}
-	return a.Write(Change{By: by, Op: "add", What: what}, failed)
+	return a.Write(by.change(Change{Op: "add", What: what}), failed)
 }
 
-// Populated adds a line about a run of populate that has ended.
-func (a *Audit) Populated(by string, run PopulateRun) error {
+// Retried adds a line about what was forgotten of a URL or digest, or was not for err.
+func (a *Audit) Retried(by Caller, what string, done bucket.Retried, err error) error {
+	return a.Write(by.change(Change{Op: "retry", What: struct {
+		Of string `json:"of"`
+		bucket.Retried
+	}{what, done}}), err)
+}
+
+// Ran adds a line about a run that has ended: "populate" or "import".
+func (a *Audit) Ran(by Caller, run Run) error {
 	var stopped error
 	if run.Stopped != "" {
 		stopped = errors.New(run.Stopped)
 		run.Stopped = ""
 	}
-	return a.Write(Change{By: by, Op: "populate", What: run}, stopped)
+	op := run.Op
+	run.Op = ""
+	return a.Write(by.change(Change{Op: op, What: run}), stopped)
 }
 
 // Who names a user of this machine: "uid 1000 (alice)".

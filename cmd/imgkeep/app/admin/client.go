@@ -80,8 +80,8 @@ func (c *Client) Compact(ctx context.Context) (Compacted, error) {
 }
 
 // Retry has the store forget what stands against an image.
-func (c *Client) Retry(ctx context.Context, what string) (bucket.Retried, error) {
-	m, err := c.ask(ctx, http.MethodPost, "/retry", retryRequest{what}, nil)
+func (c *Client) Retry(ctx context.Context, what string, n Named) (bucket.Retried, error) {
+	m, err := c.ask(ctx, http.MethodPost, "/retry", RetryRequest{what, n}, nil)
 	if err != nil || m.Retried == nil {
 		return bucket.Retried{}, cutOff(err)
 	}
@@ -98,9 +98,9 @@ func (c *Client) Populate(ctx context.Context, q PopulateRequest) (Outcome, erro
 	return *m.Outcome, nil
 }
 
-// Populated has the end of a run noted.
-func (c *Client) Populated(ctx context.Context, run PopulateRun) error {
-	m, err := c.ask(ctx, http.MethodPost, "/populated", run, nil)
+// Ran has the end of a run noted.
+func (c *Client) Ran(ctx context.Context, run Run) error {
+	m, err := c.ask(ctx, http.MethodPost, "/ran", run, nil)
 	if err != nil || !m.Noted {
 		return cutOff(err)
 	}
@@ -110,6 +110,9 @@ func (c *Client) Populated(ctx context.Context, run PopulateRun) error {
 // Add has the bytes of an image kept under a URL.
 func (c *Client) Add(ctx context.Context, bucket, url string, image io.Reader) (Outcome, error) {
 	query := neturl.Values{"bucket": {bucket}, "url": {base64.StdEncoding.EncodeToString([]byte(url))}}
+	if IsInRun(ctx) {
+		query.Set("run", "1")
+	}
 	m, err := c.send(ctx, http.MethodPost, "/add?"+query.Encode(), io.NopCloser(image), nil)
 	if err != nil || m.Outcome == nil {
 		return Outcome{}, cutOff(err)
@@ -162,6 +165,7 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 	if err != nil {
 		return last, err
 	}
+	r.Header.Set(claimsHeader, ownClaims().encode())
 	answer, err := c.http.Do(r)
 	if err != nil {
 		return last, fmt.Errorf("ask the server at %s: %w", c.path, errors.Unwrap(err))

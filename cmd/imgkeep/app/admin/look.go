@@ -13,6 +13,7 @@ import (
 type ShowRequest struct {
 	URL    string `json:"url,omitempty"`
 	Digest string `json:"digest,omitempty"`
+	Named
 }
 
 // ListRequest asks for what is kept, or for what else List says.
@@ -38,8 +39,11 @@ type Looker interface {
 	Blocks() iter.Seq2[bucket.Block, error]
 }
 
-// Do returns what is known.
-func (q ShowRequest) Do(ctx context.Context, s Looker) (bucket.Facts, error) {
+// Do returns what is known. links may be nil.
+func (q ShowRequest) Do(ctx context.Context, s Looker, links Links) (bucket.Facts, error) {
+	if err := q.check(links); err != nil {
+		return bucket.Facts{}, err
+	}
 	t := bucket.Target{URL: q.URL}
 	if q.URL == "" {
 		var err error
@@ -85,7 +89,7 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err)
 		return
 	}
-	facts, err := q.Do(r.Context(), s.Store)
+	facts, err := q.Do(r.Context(), s.Store, s.Links)
 	newAnswers(w).end(message{Facts: &facts}, err)
 }
 

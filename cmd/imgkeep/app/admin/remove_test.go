@@ -18,6 +18,7 @@ import (
 type remover struct {
 	asked  []string
 	left   int
+	none   bool // nothing is found
 	err    error
 	by     string
 	option bucket.RemoveOptions
@@ -25,7 +26,10 @@ type remover struct {
 
 func (r *remover) do(what string, o bucket.RemoveOptions) (bucket.Removal, error) {
 	r.asked, r.by, r.option = append(r.asked, what), o.By, o
-	return bucket.Removal{Images: []bucket.Removed{{Bucket: "i", Left: r.left}}}, r.err
+	if r.none {
+		return bucket.Removal{}, r.err
+	}
+	return bucket.Removal{Images: []bucket.Removed{{Bucket: "i", Digest: "theDigest", Left: r.left}}}, r.err
 }
 
 func (r *remover) Forget(_ context.Context, url string, o bucket.RemoveOptions) (bucket.Removal, error) {
@@ -46,47 +50,94 @@ func (r *remover) Unblock(_ context.Context, t bucket.Target, o bucket.RemoveOpt
 
 const url = "https://example.com/a.png"
 
-// A removal is done, noted with who asked for it and why, and takes hot links along
-// where files are left for them.
+// tree notes what becomes of hot links.
+type tree struct {
+	store     *remover
+	begun     bool
+	ended     bool
+	all       bool
+	leads     func(string) bool
+	beginErr  error
+	endErr    error
+	outOfTurn bool
+}
+
+func (h *tree) BeginRemoval() error {
+	h.begun, h.outOfTurn = true, len(h.store.asked) > 0
+	return h.beginErr
+}
+
+func (h *tree) EndRemoval(all bool, leads func(string) bool) (int, error) {
+	h.ended, h.all, h.leads = true, all, leads
+	h.outOfTurn = h.outOfTurn || len(h.store.asked) == 0
+	return 0, h.endErr
+}
+
+// book knows links: those that begin with /bad are of another image.
+type book struct{}
+
+func (book) Check(path string) error {
+	if strings.HasPrefix(path, "/bad") {
+		return errors.New("another image")
+	}
+	return nil
+}
+
+func (book) Good(r bucket.Removal) ([]string, error) {
+	return make([]string, len(r.Images)), nil
+}
+
+// A removal is done, noted with who asked for it and why, and takes its hot links
+// along: all where it is not known which they are.
 func TestRemove(t *testing.T) {
 	failed := errors.New("failed")
+	const all, some = "all", "some"
 	for name, tt := range map[string]struct {
 		q     RemoveRequest
 		r     remover
 		asked string
-		hot   bool
+		hot   string // links that went
 		noted string // in the audit log; "": nothing
 		err   string
 	}{
-		"forget":               {q: RemoveRequest{Verb: Forget, URL: url, Why: "w"}, asked: "forget " + url, noted: `"op":"forget"`},
-		"forget one of two":    {q: RemoveRequest{Verb: Forget, URL: url}, r: remover{left: 1}, asked: "forget " + url, hot: true, noted: `"op":"forget"`},
-		"purge":                {q: RemoveRequest{Verb: Purge, Digest: bucket.Digest{}.String()}, asked: "purge AA", noted: `"op":"purge"`},
-		"purge fails":          {q: RemoveRequest{Verb: Purge, URL: url}, r: remover{err: failed}, asked: "purge " + url + "AA", hot: true, noted: `"error":"failed"`, err: "failed"},
+		"forget":               {q: RemoveRequest{Verb: Forget, URL: url, Why: "w"}, asked: "forget " + url, hot: some, noted: `"op":"forget"`},
+		"forget one of two":    {q: RemoveRequest{Verb: Forget, URL: url}, r: remover{left: 1}, asked: "forget " + url, hot: some, noted: `"op":"forget"`},
+		"purge":                {q: RemoveRequest{Verb: Purge, Digest: bucket.Digest{}.String()}, asked: "purge AA", hot: some, noted: `"op":"purge"`},
+		"purge fails":          {q: RemoveRequest{Verb: Purge, URL: url}, r: remover{err: failed}, asked: "purge " + url + "AA", hot: all, noted: `"error":"failed"`, err: "failed"},
 		"dry run":              {q: RemoveRequest{Verb: Block, URL: url, DryRun: true}, asked: "block " + url},
-		"block":                {q: RemoveRequest{Verb: Block, URL: url}, asked: "block " + url, noted: `"op":"block"`},
-		"block, keep":          {q: RemoveRequest{Verb: Block, URL: url, Keep: true}, asked: "block " + url, hot: true, noted: `"op":"block"`},
-		"block a host":         {q: RemoveRequest{Verb: Block, Host: "a.example"}, asked: "block a.example", hot: true, noted: `"host":"a.example"`},
+		"block":                {q: RemoveRequest{Verb: Block, URL: url}, asked: "block " + url, hot: some, noted: `"op":"block"`},
+		"block, keep":          {q: RemoveRequest{Verb: Block, URL: url, Keep: true}, asked: "block " + url, hot: some, noted: `"op":"block"`},
+		"block a host":         {q: RemoveRequest{Verb: Block, Host: "a.example"}, asked: "block a.example", hot: all, noted: `"host":"a.example"`},
 		"unblock":              {q: RemoveRequest{Verb: Unblock, Host: "a.example"}, asked: "unblock a.example", noted: `"op":"unblock"`},
 		"nothing named":        {q: RemoveRequest{Verb: Purge}, err: "0 things are named to purge: want one"},
 		"two things named":     {q: RemoveRequest{Verb: Block, URL: url, Host: "a"}, err: "2 things"},
 		"a host to purge":      {q: RemoveRequest{Verb: Purge, Host: "a"}, err: "does not go with this"},
 		"a digest to forget":   {q: RemoveRequest{Verb: Forget, Digest: bucket.Digest{}.String()}, err: "does not go with this"},
 		"a digest that is not": {q: RemoveRequest{Verb: Purge, Digest: "x"}, err: "is no digest"},
+		"nothing found":        {q: RemoveRequest{Verb: Purge, URL: url}, r: remover{none: true, err: bucket.ErrNotKept}, asked: "purge " + url + "AA", hot: all, noted: `"error":"not kept"`, err: "not kept"},
+		"block what is not":    {q: RemoveRequest{Verb: Block, URL: url}, r: remover{none: true}, asked: "block " + url, hot: all, noted: `"op":"block"`},
+		"no such bucket":       {q: RemoveRequest{Verb: Purge, URL: url}, r: remover{none: true, err: bucket.ErrNoBucket}, asked: "purge " + url + "AA", hot: some, noted: "no such bucket", err: "no such bucket"},
+		"another's link":       {q: RemoveRequest{Verb: Block, URL: url, Named: Named{Link: "/bad/link"}}, err: "another image"},
+		"its link":             {q: RemoveRequest{Verb: Block, URL: url, Named: Named{Link: "/good/link"}}, asked: "block " + url, hot: some, noted: `"link":"/good/link"`},
+		"told to":              {q: RemoveRequest{Verb: Block, URL: url, Named: Named{Link: "/bad/link", Unverified: true}}, asked: "block " + url, hot: some, noted: `"unverified":true`},
 		"no verb":              {q: RemoveRequest{Verb: "burn", URL: url}, err: `"burn" is no way`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 			audit := &Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson"), Now: func() time.Time { return now }}
-			dropped := false
-			_, err := tt.q.Do(t.Context(), &tt.r, "uid 7", audit, func() error { dropped = true; return nil })
+			hot := &tree{store: &tt.r}
+			r, err := tt.q.Do(t.Context(), Removing{Store: &tt.r, Hot: hot, Links: book{}, Audit: audit, By: Caller{"uid 7", Claims{SudoUser: "alice"}}})
 			if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
 				t.Errorf("got %v, want %q", err, tt.err)
 			}
 			if got := strings.Join(tt.r.asked, ","); got != tt.asked || got != "" && tt.r.by != "uid 7" {
 				t.Errorf("asked %q by %q, want %q", got, tt.r.by, tt.asked)
 			}
-			if dropped != tt.hot {
-				t.Errorf("hot links dropped: %v", dropped)
+			if hot.begun != hot.ended || hot.begun != (tt.hot != "") || hot.all != (tt.hot == all) || hot.outOfTurn {
+				t.Errorf("hot links: %+v; want %q", hot, tt.hot)
+			}
+			if len(r.Links) != len(r.Images) {
+				t.Errorf("links %q of %+v", r.Links, r)
 			}
 			text, err := os.ReadFile(audit.Path)
 			if tt.noted == "" {
@@ -95,10 +146,40 @@ func TestRemove(t *testing.T) {
 				}
 				return
 			}
-			if !strings.Contains(string(text), tt.noted) || !strings.HasPrefix(string(text), `{"time":"2026-11-22T12:00:00Z","by":"uid 7"`) || strings.Count(string(text), "\n") != 1 {
+			if !strings.Contains(string(text), tt.noted) || !strings.HasPrefix(string(text), `{"time":"2026-11-22T12:00:00Z","by":"uid 7","claims":{"sudo_user":"alice"},"op"`) || strings.Count(string(text), "\n") != 1 {
 				t.Errorf("noted %s", text)
 			}
 		})
+	}
+}
+
+// Hot links of what was removed are those that lead to its files, whatever was made of
+// it, in whatever bucket. Without a note that a removal has begun all go, and what
+// could not be taken away is no success.
+func TestRemoveHotLinks(t *testing.T) {
+	do := func(hot *tree) error {
+		hot.store = &remover{}
+		_, err := RemoveRequest{Verb: Purge, URL: url}.Do(t.Context(), Removing{Store: hot.store, Hot: hot})
+		return err
+	}
+	hot := &tree{}
+	if err := do(hot); err != nil || hot.all {
+		t.Fatalf("%+v, %v", hot, err)
+	}
+	for target, want := range map[string]bool{
+		"/r/i/t/h/theDigest.jpg": true, "/r/f/t/h/theDigest.250x250.webp": true, "/r/i/t/h/theDigestX.jpg": false, "/r/i/theDigest.d/other.jpg": false, "": false,
+	} {
+		if hot.leads(target) != want {
+			t.Errorf("%q is of what was removed: %v", target, !want)
+		}
+	}
+	hot = &tree{beginErr: errors.New("no room")}
+	if err := do(hot); err != nil || !hot.all {
+		t.Errorf("%+v, %v", hot, err)
+	}
+	hot = &tree{endErr: errors.New("they stay")}
+	if err := do(hot); err == nil || err.Error() != "they stay" {
+		t.Errorf("%+v, %v", hot, err)
 	}
 }
 

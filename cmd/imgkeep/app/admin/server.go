@@ -51,8 +51,8 @@ type Options struct {
 	Scrubbed func(bucket.ScrubReport)
 	// Removed is told of each removal that was tried, by its verb; nil: nobody.
 	Removed func(verb string, err error)
-	// DropHot takes all hot links away; nil: there are none.
-	DropHot func() error
+	Hot     HotLinks // nil: there are none
+	Links   Links    // nil: none are known
 	// Reload reads the configuration anew; nil: it cannot.
 	Reload func() (Reloaded, error)
 	Audit  *Audit       // nil: none
@@ -98,7 +98,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if s.Keeper != nil {
 		mux.HandleFunc("POST /populate", s.populate)
 		mux.HandleFunc("POST "+addPath, s.add)
-		mux.HandleFunc("POST /populated", s.populated)
+		mux.HandleFunc("POST /ran", s.ran)
 	}
 	server := &http.Server{
 		Handler:           s.guard(mux),
@@ -264,16 +264,34 @@ func (s *Server) scrub(w http.ResponseWriter, r *http.Request) {
 	}
 	s.Log.Info("scrub begins", "rate", q.Rate, "repair", q.Repair)
 	a := newAnswers(w)
+	removed := false
 	report, err := s.scrubAsked(r.Context(), bucket.ScrubOptions{
 		Rate: q.Rate, Repair: q.Repair,
-		Found:    func(f bucket.Finding) { a.send(message{Finding: &f}) },
+		Found: func(f bucket.Finding) {
+			removed = removed || f.Kind == bucket.HalfRemoved && f.Repaired
+			a.send(message{Finding: &f})
+		},
 		Progress: func(p bucket.Progress) { a.send(message{Progress: &p}) },
 	})
 	s.report(err, "scrub ends", "found", report.Found, "remain", report.Remain)
+	if removed && s.Hot != nil { // a removal that was broken off has been finished
+		_, endErr := s.endRemovals()
+		err = errors.Join(err, endErr)
+	}
 	if q.Repair {
-		err = errors.Join(err, s.Audit.Write(Change{By: whoAsks(r), Op: "scrub --repair", What: report}, err))
+		err = errors.Join(err, s.Audit.Write(callerOf(r).change(Change{Op: "scrub --repair", What: report}), err))
 	}
 	a.end(message{Scrubbed: &report}, err)
+}
+
+// endRemovals takes all hot links away.
+func (s *Server) endRemovals() (int, error) {
+	unnoted := s.Hot.BeginRemoval()
+	n, err := s.Hot.EndRemoval(true, nil)
+	if err == nil {
+		unnoted = nil // it is done
+	}
+	return n, errors.Join(unnoted, err)
 }
 
 func (s *Server) compact(w http.ResponseWriter, r *http.Request) {
@@ -284,20 +302,33 @@ func (s *Server) compact(w http.ResponseWriter, r *http.Request) {
 	defer s.compacting.Unlock()
 	before, after, err := s.Store.Compact()
 	s.report(err, "index compacted", "before", before.Bytes, "after", after.Bytes)
-	err = errors.Join(err, s.Audit.Write(Change{By: whoAsks(r), Op: "compact"}, err))
+	err = errors.Join(err, s.Audit.Write(callerOf(r).change(Change{Op: "compact"}), err))
 	newAnswers(w).end(message{Compacted: &Compacted{before, after}}, err)
 }
 
+// Do forgets what stands against an image, and notes that. links may be nil.
+func (q RetryRequest) Do(s interface {
+	Retry(what string) (bucket.Retried, error)
+}, links Links, audit *Audit, by Caller) (bucket.Retried, error) {
+	if err := q.check(links); err != nil {
+		return bucket.Retried{}, err
+	}
+	done, err := s.Retry(q.What)
+	return done, errors.Join(err, audit.Retried(by, q.What, done, err))
+}
+
 func (s *Server) retry(w http.ResponseWriter, r *http.Request) {
-	var q retryRequest
+	var q RetryRequest
 	if err := decode(r, &q); err != nil {
 		fail(w, http.StatusBadRequest, err)
 		return
 	}
-	done, err := s.Store.Retry(q.What)
-	// Not of what: no log holds URLs.
+	if err := q.check(s.Links); err != nil { // which names URLs, and this log holds none
+		newAnswers(w).end(message{}, err)
+		return
+	}
+	done, err := q.Do(s.Store, nil, s.Audit, callerOf(r))
 	s.report(err, "retry", "failures", done.Failures, "undecodable", done.Undecodable)
-	err = errors.Join(err, s.Audit.Write(Change{By: whoAsks(r), Op: "retry", What: done}, err))
 	newAnswers(w).end(message{Retried: &done}, err)
 }
 
@@ -307,14 +338,8 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	done, err := s.Reload()
-	err = errors.Join(err, s.Audit.Write(Change{By: whoAsks(r), Op: "reload", What: done}, err))
+	err = errors.Join(err, s.Audit.Write(callerOf(r).change(Change{Op: "reload", What: done}), err))
 	newAnswers(w).end(message{Reloaded: &done}, err)
-}
-
-// whoAsks is who has sent a request that guard lets through.
-func whoAsks(r *http.Request) string {
-	uid, _ := r.Context().Value(peerKey{}).(int)
-	return Who(uid)
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
@@ -332,14 +357,18 @@ func (s *Server) populate(w http.ResponseWriter, r *http.Request) {
 	newAnswers(w).end(message{Outcome: &outcome}, r.Context().Err())
 }
 
-// populated notes the end of a run of populate, whose URLs came one by one.
-func (s *Server) populated(w http.ResponseWriter, r *http.Request) {
-	var q PopulateRun
+// ran notes the end of a run, whose images came one by one.
+func (s *Server) ran(w http.ResponseWriter, r *http.Request) {
+	var q Run
 	if err := decode(r, &q); err != nil {
 		fail(w, http.StatusBadRequest, err)
 		return
 	}
-	newAnswers(w).end(message{Noted: true}, s.Audit.Populated(whoAsks(r), q))
+	if q.Op != "populate" && q.Op != "import" {
+		fail(w, http.StatusBadRequest, fmt.Errorf("the request is not understood: %q is no run", q.Op))
+		return
+	}
+	newAnswers(w).end(message{Noted: true}, s.Audit.Ran(callerOf(r), q))
 }
 
 func (s *Server) add(w http.ResponseWriter, r *http.Request) {
@@ -352,7 +381,10 @@ func (s *Server) add(w http.ResponseWriter, r *http.Request) {
 	outcome := s.Keeper.Add(query.Get("bucket"), string(url), r.Body)
 	io.Copy(io.Discard, r.Body) // or a client that is still sending would not get to the answer
 	s.Log.Info("image added", "bucket", query.Get("bucket"), "kept", outcome.Kept, "bytes", outcome.Bytes, "code", outcome.Code)
-	err = s.Audit.Added(whoAsks(r), query.Get("bucket"), string(url), outcome)
+	err = nil
+	if !query.Has("run") {
+		err = s.Audit.Added(callerOf(r), query.Get("bucket"), string(url), outcome)
+	}
 	newAnswers(w).end(message{Outcome: &outcome}, errors.Join(err, r.Context().Err()))
 }
 

@@ -38,6 +38,17 @@ func (s Sources) Of(key string) string {
 // empty path means the file that IMGKEEP_CONFIG names, or none. The error names
 // every problem found, a line for each. Load may be called concurrently.
 func Load(path string, flags *pflag.FlagSet) (Config, Sources, error) {
+	return loadAll(path, flags, true)
+}
+
+// LoadPublic is Load without the files of Sign.SecretFiles, which need not be there:
+// for whoever only has a server asked that has read them. systemd shows a service's
+// credentials to its main process alone.
+func LoadPublic(path string, flags *pflag.FlagSet) (Config, Sources, error) {
+	return loadAll(path, flags, false)
+}
+
+func loadAll(path string, flags *pflag.FlagSet, secrets bool) (Config, Sources, error) {
 	l := loader{viper: viper.New(), file: &document{}, over: map[string]string{}}
 	if path == "" {
 		path = os.Getenv(fileVariable)
@@ -56,7 +67,9 @@ func Load(path string, flags *pflag.FlagSet) (Config, Sources, error) {
 	if l.public && len(c.Sign.Secrets) > 0 && l.over[secretsKey] == "" {
 		warnings = append(warnings, readable(path))
 	}
-	warnings = append(warnings, c.readSecretFiles(&l.problems)...)
+	if secrets {
+		warnings = append(warnings, c.readSecretFiles(&l.problems)...)
+	}
 	c.clean(&l.problems)
 	c.validate(&l.problems)
 	if len(l.problems) > 0 {

@@ -128,6 +128,9 @@ func (s *Server) deliver(w http.ResponseWriter, r *http.Request, v *visit, d del
 	if err != nil {
 		return err
 	}
+	if err := s.stands(v, d.image); err != nil {
+		return err
+	}
 	s.answered(v, CodeOK)
 	h := w.Header()
 	h.Set("Content-Type", d.format.ContentType())
@@ -176,6 +179,9 @@ func (s *Server) handOver(w http.ResponseWriter, r *http.Request, v *visit, d de
 	if err := s.ensure(r.Context(), v, d); err != nil {
 		return err
 	}
+	if err := s.stands(v, d.image); err != nil {
+		return err
+	}
 	s.answered(v, CodeOK)
 	s.heat(v, d)
 	hurry(w, 0)
@@ -193,15 +199,11 @@ func (s *Server) heat(v *visit, d delivery) {
 	if s.Hot == nil || d.makeshift {
 		return
 	}
-	if err := s.Hot.Add(d.link.Bucket, nginx.Class(d.link.Size, d.accepted), d.link.Signature, d.format.Ext(), s.Store.Path(d.path()), d.expires); err != nil {
+	// No link outlives the decision: one that is made before something is removed, or
+	// before another server replaces this one, is there for whoever takes links away.
+	still := func() bool { return s.Store.Removals() == v.removals && s.Current() }
+	if err := s.Hot.AddWhile(d.link.Bucket, nginx.Class(d.link.Size, d.accepted), d.link.Signature, d.format.Ext(), s.Store.Path(d.path()), d.expires, still); err != nil {
 		s.Log.Warn("no hot link made", s.request(v), "error", err)
-	}
-	// Whoever removes images takes their hot links away after that, and may have
-	// passed before this one was there. So may whoever has replaced us.
-	if s.Store.Removals() != v.removals || !s.Current() {
-		if _, err := s.Hot.Remove(d.link.Bucket, d.link.Signature); err != nil {
-			s.Log.Error("a hot link of what may have been removed meanwhile is still there", s.request(v), "error", err)
-		}
 	}
 }
 
@@ -395,6 +397,9 @@ func (s *Server) info(w http.ResponseWriter, v *visit, image bucket.Image) error
 		}
 	}
 	body, err := json.Marshal(f)
+	if err == nil {
+		err = s.stands(v, image)
+	}
 	if err != nil {
 		return err
 	}

@@ -43,8 +43,7 @@ type Resizer interface {
 
 // Hot keeps hot links: a *nginx.Hot.
 type Hot interface {
-	Add(bucket, size, signature, ext, target string, expires time.Time) error
-	Remove(bucket, signature string) (int, error)
+	AddWhile(bucket, size, signature, ext, target string, expires time.Time, still func() bool) error
 }
 
 // Options say what New serves.
@@ -87,8 +86,8 @@ type Options struct {
 	Handoff bool
 	Hot     Hot
 	// Current tells whether this server is still the one that answers. One that
-	// another has replaced takes back the hot links that it makes for requests
-	// which it still has. nil: it is.
+	// another has replaced makes no hot links for the requests which it still has.
+	// nil: it is.
 	Current func() bool
 
 	// Placeholder is sent as the body of errors. nil: a line of text.
@@ -249,6 +248,21 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) err
 	return s.deliver(w, r, v, d)
 }
 
+// stands looks again at an image that is about to be shown, if something was removed
+// since it was found: to fetch it and to make a size of it takes a while. What is
+// shown has thus been decided before a removal was acknowledged, or after it.
+func (s *Server) stands(v *visit, image bucket.Image) error {
+	now := s.Store.Removals()
+	if now == v.removals {
+		return nil
+	}
+	if err := s.Store.Stands(image); err != nil {
+		return err
+	}
+	v.removals = now
+	return nil
+}
+
 // Errors of links that are signed well and still ask for what is not there.
 var (
 	errSize      = errors.New("no such size")
@@ -304,6 +318,11 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, ur
 			passing = stripped
 		}
 		defer passing.Close()
+		if s.Store.Removals() != v.removals {
+			if err := s.Store.Passes(passing); err != nil {
+				return err
+			}
+		}
 		s.answered(v, CodeOK)
 		s.sendPassing(w, r, v, passing.File, passing.Format)
 		return nil
@@ -320,6 +339,9 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, ur
 		return err
 	}
 	defer f.Close()
+	if err := s.stands(v, image); err != nil {
+		return err
+	}
 	s.answered(v, CodeOK)
 	s.sendPassing(w, r, v, f, image.Format)
 	return nil

@@ -219,25 +219,19 @@ type hot struct {
 	links []string // "bucket size signature ext target expires"
 	err   error
 
-	added   func()   // is called when a link was made; nil: nothing is
-	removed []string // "bucket signature"
+	asked func() // is called before a decision is asked for; nil: nothing is
 }
 
-func (h *hot) Add(bucket, size, signature, ext, target string, expires time.Time) error {
+func (h *hot) AddWhile(bucket, size, signature, ext, target string, expires time.Time, still func() bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.links = append(h.links, strings.Join([]string{bucket, size, signature, ext, target, expires.Format(time.RFC3339)}, " "))
-	if h.added != nil {
-		h.added()
+	if h.asked != nil {
+		h.asked()
+	}
+	if still() {
+		h.links = append(h.links, strings.Join([]string{bucket, size, signature, ext, target, expires.Format(time.RFC3339)}, " "))
 	}
 	return h.err
-}
-
-func (h *hot) Remove(bucket, signature string) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.removed = append(h.removed, bucket+" "+signature)
-	return 1, nil
 }
 
 // take returns the links made since the last call.
