@@ -124,7 +124,7 @@ func each(what string, s Site) string {
 	var b strings.Builder
 	for _, f := range offered {
 		if s.offers(f) {
-			b.WriteString("$imgkeep_" + what + "_" + f)
+			b.WriteString("$" + s.ID() + "_" + what + "_" + f)
 		}
 	}
 	return b.String()

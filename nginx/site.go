@@ -37,10 +37,30 @@ const (
 // Site is the configuration of one nginx site. Default has the values that
 // README and units assume. Every field must be set unless it says otherwise.
 type Site struct {
+	// Name tells sites apart that one nginx serves: names that hold for all of nginx
+	// begin with it. 1 to 32 of a-z, 0-9 and _. Empty: there is one site.
+	Name string
 	// Listen are the values of listen directives: a port, an address with port
-	// ("127.0.0.1:8080", "[::]:80"), or "unix:/path".
+	// ("127.0.0.1:8080", "[::]:80"), or "unix:/path". May be empty if ListenTLS is not.
 	Listen []string
-	// ServerName are the host names served; "_" means none in particular.
+	// ListenTLS are the same for HTTPS. Empty: there is none.
+	ListenTLS []string
+	// Certificate and CertificateKey are the absolute paths of PEM files, where
+	// ListenTLS is not empty.
+	Certificate, CertificateKey string
+	// HTTP2 says how HTTP/2 is asked for on ListenTLS: "on" by a directive, as nginx
+	// 1.25.1 and later has it; "listen" by a word in listen, as nginx before wants it.
+	// Empty: there is none.
+	HTTP2 string
+	// RateLimit is how many requests a second one address may send. 0: any number.
+	RateLimit int
+	// RateBurst is how many more it may send at once.
+	RateBurst int
+	// Include is the absolute path of a file with directives for the server block.
+	// Empty: there is none.
+	Include string
+	// ServerName are the host names served; "_" means none in particular, so that
+	// nginx chooses this site only where no other is the default for the address.
 	ServerName []string
 	// Upstream is where the server listens: "unix:/path" or "host:port".
 	Upstream string
@@ -137,14 +157,7 @@ func (s Site) Validate() error {
 	refuse := func(field, value, want string) {
 		errs = append(errs, fmt.Errorf("nginx site: %s %q: want %s", field, value, want))
 	}
-	if len(s.Listen) == 0 {
-		refuse("Listen", "", "at least one address")
-	}
-	for _, l := range s.Listen {
-		if !isEndpoint(l) && !isEndpoint("0.0.0.0:"+l) {
-			refuse("Listen", l, `a port, "address:port" or "unix:/path"`)
-		}
-	}
+	s.validateListen(refuse)
 	if len(s.ServerName) == 0 {
 		refuse("ServerName", "", `host names, or "_"`)
 	}
@@ -156,8 +169,11 @@ func (s Site) Validate() error {
 	if !isEndpoint(s.Upstream) {
 		refuse("Upstream", s.Upstream, `"unix:/path" or "host:port"`)
 	}
-	for _, p := range []struct{ field, path string }{{"Root", s.Root}, {"Hot", s.Hot}, {"AccessLog", s.AccessLog}} {
-		if !isPath(p.path) && (p.path != "" || p.field != "AccessLog") {
+	for _, p := range []struct {
+		field, path string
+		optional    bool
+	}{{"Root", s.Root, false}, {"Hot", s.Hot, false}, {"AccessLog", s.AccessLog, true}, {"Include", s.Include, true}} {
+		if !isPath(p.path) && (p.path != "" || !p.optional) {
 			refuse(p.field, p.path, "a clean absolute path of letters, digits and ./_@+-")
 		}
 	}
@@ -211,8 +227,47 @@ func (s Site) Validate() error {
 var (
 	path       = regexp.MustCompile(`^/[A-Za-z0-9._@+/-]*$`)
 	host       = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
-	serverName = regexp.MustCompile(`^(_|(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)$`)
+	serverName = regexp.MustCompile(`^(_|(\*\.)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])$`)
+	siteName   = regexp.MustCompile(`^[a-z0-9_]{1,32}$`)
 )
+
+// ID is what names begin with that hold for all of nginx, so that several sites may
+// stand beside each other.
+func (s Site) ID() string {
+	if s.Name == "" {
+		return "imgkeep"
+	}
+	return "imgkeep_" + s.Name
+}
+
+func (s Site) validateListen(refuse func(field, value, want string)) {
+	if s.Name != "" && !siteName.MatchString(s.Name) {
+		refuse("Name", s.Name, "1 to 32 of a-z, 0-9 and _")
+	}
+	if len(s.Listen) == 0 && len(s.ListenTLS) == 0 {
+		refuse("Listen", "", "at least one address")
+	}
+	for field, list := range map[string][]string{"Listen": s.Listen, "ListenTLS": s.ListenTLS} {
+		for _, l := range list {
+			if !isEndpoint(l) && !isEndpoint("0.0.0.0:"+l) {
+				refuse(field, l, `a port, "address:port" or "unix:/path"`)
+			}
+		}
+	}
+	for field, path := range map[string]string{"Certificate": s.Certificate, "CertificateKey": s.CertificateKey} {
+		if len(s.ListenTLS) > 0 && !isPath(path) {
+			refuse(field, path, "a clean absolute path of letters, digits and ./_@+-")
+		}
+	}
+	if s.HTTP2 != "" && s.HTTP2 != "on" && s.HTTP2 != "listen" {
+		refuse("HTTP2", s.HTTP2, `"on", "listen" or nothing`)
+	}
+	for field, n := range map[string]int{"RateLimit": s.RateLimit, "RateBurst": s.RateBurst} {
+		if n < 0 || n > 1_000_000 {
+			refuse(field, strconv.Itoa(n), "0 to 1000000")
+		}
+	}
+}
 
 // isPath wants what nginx takes literally everywhere: no space, quote, brace,
 // semicolon, dollar sign or line break.

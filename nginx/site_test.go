@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,13 @@ func TestNginxAccepts(t *testing.T) {
 		"one bucket and type": func(s *nginx.Site) { s.Extensions = []string{".gif"} },
 		"many buckets":        func(s *nginx.Site) { s.Buckets = many },
 		"no log":              func(s *nginx.Site) { s.AccessLog = "" },
+		"a name":              func(s *nginx.Site) { offering(s); s.Name = "forum_2" },
+		"HTTPS":               func(s *nginx.Site) { s.HTTP2 = "" },
+		"HTTP/2":              func(*nginx.Site) {},
+		"HTTPS alone":         func(s *nginx.Site) { s.Listen = nil },
+		"limits of the rate":  func(s *nginx.Site) { s.RateLimit, s.RateBurst = 1_000_000, 1_000_000 },
+		"no burst":            func(s *nginx.Site) { s.RateLimit, s.RateBurst = 1, 0 },
+		"an include":          func(s *nginx.Site) { s.Include = filepath.Join(filepath.Dir(s.AccessLog), "own.conf") },
 		"no time":             func(s *nginx.Site) { s.MaxAge = 0 },
 		"offers":              offering,
 		"many of them":        func(s *nginx.Site) { offering(s); s.Buckets, s.Offers[0].Sizes = many, many },
@@ -75,41 +83,20 @@ func TestNginxAccepts(t *testing.T) {
 			s := nginx.Default()
 			s.Listen = []string{"127.0.0.1:18080"} // -t tries to listen, and not everybody may on 80
 			s.AccessLog = filepath.Join(dir, "access.log")
+			if strings.HasPrefix(what, "HTTP") {
+				s.ListenTLS, s.HTTP2 = []string{"127.0.0.1:18443"}, "on"
+				if !nginxtest.KnowsHTTP2(t) {
+					s.HTTP2 = "listen"
+				}
+				s.Certificate, s.CertificateKey = certificate(t, dir)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "own.conf"), []byte("location = /own { return 204; }"), 0o644); err != nil {
+				t.Fatal(err)
+			}
 			change(&s)
 			nginxtest.Check(t, dir, nginxtest.Text(t, nginx.Main{Site: s, Prefix: dir}))
 		})
 	}
-}
-
-// The examples in comments work once they are no longer comments.
-func TestNginxAcceptsExamples(t *testing.T) {
-	dir := t.TempDir()
-	s := nginx.Default()
-	s.Listen, s.AccessLog = []string{"127.0.0.1:18080"}, ""
-	text := nginxtest.Text(t, nginx.Main{Site: s, Prefix: dir})
-	cert, key := certificate(t, dir)
-	http2 := "http2 on;"
-	if !nginxtest.KnowsHTTP2(t) {
-		text = strings.ReplaceAll(text, "443 ssl;", "443 ssl http2;") // as is said there
-		http2 = ""
-	}
-	for _, c := range []struct{ from, to string }{
-		{"# limit_req_zone ", "limit_req_zone "},
-		{"# limit_req zone=", "limit_req zone="},
-		{"    # listen 443 ssl", "listen 127.0.0.1:18443 ssl"},
-		{"# listen [::]:443 ssl", "listen [::1]:18443 ssl"},
-		{"# http2 on;", http2},
-		{"# ssl_certificate     /etc/letsencrypt/live/img.example.net/fullchain.pem", "ssl_certificate " + cert},
-		{"# ssl_certificate_key /etc/letsencrypt/live/img.example.net/privkey.pem", "ssl_certificate_key " + key},
-		{"# ssl_session_cache ", "ssl_session_cache "},
-		{"# ssl_protocols ", "ssl_protocols "},
-	} {
-		if strings.Count(text, c.from) != 1 {
-			t.Errorf("%q is there %d times", c.from, strings.Count(text, c.from))
-		}
-		text = strings.Replace(text, c.from, c.to, 1)
-	}
-	nginxtest.Check(t, dir, text)
 }
 
 func certificate(t *testing.T, dir string) (cert, key string) {
@@ -146,9 +133,34 @@ func TestValidate(t *testing.T) {
 		{"Listen", func(s *nginx.Site, v string) { s.Listen = []string{v} },
 			[]string{"1", "80", "65535", "127.0.0.1:8080", "[::]:80", "[::1]:8080", "localhost:80", "unix:/run/x.sock"},
 			[]string{"", "0", "65536", "080", "-1", "80 ssl", "80;", "80\n", "::1:80", "[::1", "[::1%eth0]:80", "[1.2.3.4]:80", "[x]:80", "unix:", "unix:x", "unix:/a b", "a:b:c", "*:80", "$x:80"}},
+		{"Name", func(s *nginx.Site, v string) { s.Name = v },
+			[]string{"", "a", "forum_2", strings.Repeat("n", 32)},
+			[]string{"A", "a-b", "a b", "a;", "ä", strings.Repeat("n", 33)}},
+		{"ListenTLS", func(s *nginx.Site, v string) {
+			s.ListenTLS, s.Certificate, s.CertificateKey = []string{v}, "/c", "/k"
+		},
+			[]string{"443", "127.0.0.1:8443", "[::]:443"},
+			[]string{"", "443 ssl", "443;", "::1:443"}},
+		{"Certificate", func(s *nginx.Site, v string) {
+			s.ListenTLS, s.Certificate, s.CertificateKey = []string{"443"}, v, "/k"
+		},
+			[]string{"/etc/letsencrypt/live/img.example.net/fullchain.pem"},
+			[]string{"", "cert.pem", "/a b", "/a;", "/$host"}},
+		{"CertificateKey", func(s *nginx.Site, v string) {
+			s.ListenTLS, s.Certificate, s.CertificateKey = []string{"443"}, "/c", v
+		},
+			[]string{"/etc/key.pem"},
+			[]string{"", "key.pem", "/a b", "/a;", "/$host"}},
+		{"HTTP2", func(s *nginx.Site, v string) { s.HTTP2 = v }, []string{"", "on", "listen"}, []string{"off", "auto", "on;"}},
+		{"Include", func(s *nginx.Site, v string) { s.Include = v },
+			[]string{"", "/etc/imgkeep/nginx.conf"}, []string{"own.conf", "/", "/a b", "/a;", "/*"}},
+		{"RateLimit", func(s *nginx.Site, v string) { s.RateLimit, _ = strconv.Atoi(v) },
+			[]string{"0", "1", "1000000"}, []string{"-1", "1000001"}},
+		{"RateBurst", func(s *nginx.Site, v string) { s.RateBurst, _ = strconv.Atoi(v) },
+			[]string{"0", "1", "1000000"}, []string{"-1", "1000001"}},
 		{"ServerName", func(s *nginx.Site, v string) { s.ServerName = []string{v} },
-			[]string{"_", "img.example.net", "*.example.net", "localhost", "xn--bcher-kva.example"},
-			[]string{"", "a b", "a;", "a{", "~^x$", "*", "*.", ".example.net", "a.", "bücher.example", "$host", "a\"b", "a\nb", "__"}},
+			[]string{"_", "img.example.net", "*.example.net", "localhost", "xn--bcher-kva.example", "a_b.example", "[2001:db8::1]"},
+			[]string{"", "a b", "a;", "a{", "~^x$", "*", "*.", ".example.net", "a.", "bücher.example", "$host", "a\"b", "a\nb", "__", "[", "[x]", "[::1];"}},
 		{"Upstream", func(s *nginx.Site, v string) { s.Upstream = v },
 			[]string{"unix:/run/imgkeep/http.sock", "127.0.0.1:8091", "[::1]:8091", "app:8091"},
 			[]string{"", "8091", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:x", "http://x:80", "unix:run/x", "unix:/run/../x", "unix:/run/x;", "a b:80", ":80"}},

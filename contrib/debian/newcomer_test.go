@@ -64,13 +64,18 @@ func TestNewcomer(t *testing.T) {
 	secret := s.path("etc/imgkeep/secret")
 	server := s.serve(secret)
 
-	// 2. nginx serves what `imgkeep nginx` prints.
-	s.nginx(s.imgkeep("", "nginx"))
+	// 2. nginx serves what `imgkeep nginx` prints, beside Debian's own site.
+	s.nginx(stockSite(site) + s.imgkeep("", "nginx"))
 
 	// 3. Sign from PHP, and see an image.
 	first := s.sign(secret, url(1), "150x150")
 	if got := see(t, first); got.status != http.StatusOK || got.height != 150 {
 		t.Fatalf("%s: %+v", first, got)
+	}
+	if r, err := http.Get("http://" + site + "/i/full/x/x"); err != nil || r.Header.Get("X-Imgkeep-Error") != "" {
+		t.Errorf("Debian's site is not the default: %v, %v", r, err)
+	} else {
+		r.Body.Close()
 	}
 	if got := see(t, s.sign(secret, url(1), "123x123")); got.status != http.StatusBadRequest {
 		t.Errorf("a size that is not listed: %+v", got)
@@ -154,6 +159,16 @@ func picture(w http.ResponseWriter, r *http.Request) {
 		panic(err)
 	}
 	w.Write(append(b.Bytes(), r.URL.Path...)) // what follows an image makes it another
+}
+
+// stockSite is Debian's sites-available/default: that of this machine, or what
+// matters of it. It takes all requests that no site names.
+func stockSite(addr string) string {
+	text, err := os.ReadFile("/etc/nginx/sites-available/default")
+	if err != nil || !strings.Contains(string(text), "listen 80 default_server;") {
+		text = []byte("server {\nlisten 80 default_server;\nlisten [::]:80 default_server;\nroot /var/www/html;\nserver_name _;\nlocation / { try_files $uri $uri/ =404; }\n}\n")
+	}
+	return strings.NewReplacer("listen [::]:80 default_server;", "", "listen 80 default_server;", "listen "+addr+" default_server;").Replace(string(text)) + "\n"
 }
 
 // freeAddress is one on which nobody listens just now.

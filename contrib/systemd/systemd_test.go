@@ -103,11 +103,43 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// A unit of an instance is that of the one store, with its name wherever that has a
+// name or a folder.
+func TestInstances(t *testing.T) {
+	names := strings.NewReplacer(
+		"--prefix=/run/imgkeep/hot", "--prefix=/run/imgkeep-*/hot", // as the line that it chooses is spelled
+		"/etc/imgkeep/imgkeep.yaml", "/etc/imgkeep/%i.yaml", "/etc/imgkeep/secret", "/etc/imgkeep/%i.secret",
+		"Directory=imgkeep\n", "Directory=imgkeep-%i\n", "/run/imgkeep/", "/run/imgkeep-%i/", "image store", "image store (%i)",
+		"imgkeep.service", "imgkeep@%i.service", "imgkeep.socket", "imgkeep@%i.socket", "imgkeep-expire.timer", "imgkeep-expire@%i.timer",
+	)
+	for _, unit := range []string{"imgkeep.service", "imgkeep.socket", "imgkeep-expire.service", "imgkeep-expire.timer"} {
+		instance := strings.Replace(unit, ".", "@.", 1)
+		if want, got := names.Replace(read(t, unit)), read(t, instance); got != want {
+			t.Errorf("%s is not %s with other names: it is\n%s\nwant\n%s", instance, unit, got, want)
+		}
+	}
+	conf := read(t, "imgkeep.tmpfiles.conf")
+	for _, line := range []string{"e /run/imgkeep-*/hot 0711 imgkeep imgkeep m:1s\n", "x /run/imgkeep-*/hot/.epoch\n"} {
+		if !strings.Contains(conf, line) {
+			t.Errorf("imgkeep.tmpfiles.conf lacks %q", line)
+		}
+	}
+}
+
 // While imgkeep is down, systemd-tmpfiles removes the links that have expired,
 // and nothing else.
 func TestExpiryWhileDown(t *testing.T) {
-	dir := t.TempDir()
+	t.Run("the one store", func(t *testing.T) { expiryWhileDown(t, "imgkeep", "imgkeep") })
+	t.Run("an instance", func(t *testing.T) { expiryWhileDown(t, "imgkeep-forum", "imgkeep-*") })
+}
+
+func expiryWhileDown(t *testing.T, name, spelled string) {
+	runtime := t.TempDir()
+	dir := filepath.Join(runtime, name)
 	hot := filepath.Join(dir, "hot")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	epoch := []string{"secret"}
 	h, err := nginx.OpenHot(nginx.HotOptions{Dir: hot, Epoch: epoch})
 	if err != nil {
@@ -139,12 +171,12 @@ func TestExpiryWhileDown(t *testing.T) {
 		t.Fatalf("before: %s", got)
 	}
 
-	conf := strings.NewReplacer("/run/imgkeep/hot", hot, "/run/imgkeep", dir, "imgkeep imgkeep", "- -").Replace(read(t, "imgkeep.tmpfiles.conf"))
-	file := filepath.Join(dir, "imgkeep.conf")
+	conf := strings.NewReplacer("/run/", runtime+"/", "imgkeep imgkeep", "- -").Replace(read(t, "imgkeep.tmpfiles.conf"))
+	file := filepath.Join(runtime, "imgkeep.conf")
 	if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "systemd-tmpfiles", "--clean", "--prefix="+hot, file)
+	run(t, "systemd-tmpfiles", "--clean", "--prefix="+filepath.Join(runtime, spelled, "hot"), file)
 	if got := links(); got != "[live]" {
 		t.Errorf("after: %s, want [live]", got)
 	}

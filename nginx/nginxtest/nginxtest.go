@@ -27,6 +27,9 @@ import (
 type Server struct {
 	// URL is "http://127.0.0.1:port", Addr the part after the scheme.
 	URL, Addr string
+	// TLSAddr is where HTTPS is answered, if the site has that; its certificate is
+	// the site's.
+	TLSAddr string
 	// Dir is nginx' prefix: nginx.conf, error.log and, where the site keeps one,
 	// access.log are in it.
 	Dir string
@@ -67,20 +70,22 @@ func Start(t testing.TB, site nginx.Site, edit ...func(conf string) string) *Ser
 		}
 	}
 
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener, file := listen(t)
 	defer listener.Close()
-	file, err := listener.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
 	defer file.Close()
 
 	s := &Server{Addr: listener.Addr().String(), Dir: dir, t: t}
 	s.URL = "http://" + s.Addr
 	site.Listen = []string{s.Addr}
+	listeners, files, inherit := []*net.TCPListener{listener}, []*os.File{file}, "NGINX=3;"
+	if len(site.ListenTLS) > 0 {
+		listener, file := listen(t)
+		defer listener.Close()
+		defer file.Close()
+		s.TLSAddr = listener.Addr().String()
+		site.ListenTLS = []string{s.TLSAddr}
+		listeners, files, inherit = append(listeners, listener), append(files, file), "NGINX=3;4;"
+	}
 	site.AccessLog = filepath.Join(dir, "access.log")
 	text := Text(t, nginx.Main{Site: site, Prefix: dir, Workers: 1, Connections: 512, User: worker(t)})
 	for _, e := range edit {
@@ -92,8 +97,8 @@ func Start(t testing.TB, site nginx.Site, edit ...func(conf string) string) *Ser
 	}
 
 	s.cmd = exec.Command(Binary(t), "-p", dir, "-c", conf)
-	s.cmd.ExtraFiles = []*os.File{file}
-	s.cmd.Env = append(os.Environ(), "NGINX=3;")
+	s.cmd.ExtraFiles = files
+	s.cmd.Env = append(os.Environ(), inherit)
 	var stderr bytes.Buffer
 	s.cmd.Stderr = &stderr
 	// A crashed test must leave no nginx behind.
@@ -102,12 +107,14 @@ func Start(t testing.TB, site nginx.Site, edit ...func(conf string) string) *Ser
 		t.Fatal(err)
 	}
 	// Starting it has made the socket blocking, for nginx as well.
-	raw, err := listener.(*net.TCPListener).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := raw.Control(func(fd uintptr) { err = syscall.SetNonblock(int(fd), true) }); err != nil {
-		t.Fatal(err)
+	for _, l := range listeners {
+		raw, err := l.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := raw.Control(func(fd uintptr) { err = syscall.SetNonblock(int(fd), true) }); err != nil {
+			t.Fatal(err)
+		}
 	}
 	t.Cleanup(func() {
 		s.Stop()
@@ -116,6 +123,21 @@ func Start(t testing.TB, site nginx.Site, edit ...func(conf string) string) *Ser
 		}
 	})
 	return s
+}
+
+// listen opens a port, for nginx to inherit.
+func listen(t testing.TB) (*net.TCPListener, *os.File) {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := l.(*net.TCPListener).File()
+	if err != nil {
+		l.Close()
+		t.Fatal(err)
+	}
+	return l.(*net.TCPListener), file
 }
 
 // Text is the rendering of a configuration.

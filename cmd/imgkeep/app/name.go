@@ -86,11 +86,10 @@ func (o *own) imageOf(l sign.Link) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		path, ours := o.path(u)
-		if !ours {
+		if !o.is(u) {
 			return canonical, nil
 		}
-		if l, err = sign.Parse(path); err != nil {
+		if l, err = sign.Parse(u.EscapedPath()); err != nil {
 			return "", fmt.Errorf("it is around a URL of this server that is no link: %w", err)
 		}
 	}
@@ -121,9 +120,6 @@ func (o *own) parseLink(s string) (sign.Link, error) {
 	path := s
 	if u, err := url.Parse(s); err == nil && u.Host != "" {
 		path = u.EscapedPath()
-		if below, ours := o.path(u); ours {
-			path = below
-		}
 	}
 	return sign.Parse(path)
 }

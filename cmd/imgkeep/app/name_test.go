@@ -99,17 +99,6 @@ func TestParseName(t *testing.T) {
 			t.Errorf("%q is read as %+v", arg, got)
 		}
 	}
-	// Where base_url has a path, what is below it is ours, and nothing else.
-	forum := namesOf("https://forum.example/img")
-	if got, err := forum.parseName("https://forum.example/img"+aLink, false); err != nil || got.url != url {
-		t.Errorf("got %+v, %v", got, err)
-	}
-	if got, err := forum.parseName("https://forum.example/avatars/1.png", false); err != nil || got.url != "https://forum.example/avatars/1.png" {
-		t.Errorf("got %+v, %v", got, err)
-	}
-	if got, err := forum.parseName("https://forum.example/img/avatars/1.png", false); err == nil {
-		t.Errorf("got %+v", got)
-	}
 }
 
 func extURLOf(url string) string { return sign.EncodeURL(url) }

@@ -1,12 +1,17 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
+	"net/url"
+	"os/exec"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"imgkeep/bucket"
 	"imgkeep/bucket/probe"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/nginx"
@@ -40,6 +45,9 @@ own that keeps its files in that folder.`,
 			if err != nil {
 				return err
 			}
+			if slices.Equal(site.ServerName, []string{"_"}) && prefix == "" {
+				a.complain("warning: the site has no name, so another site that is the default, as Debian's is, answers in its place: set base_url or nginx.server_name")
+			}
 			if prefix == "" {
 				err = site.Render(cmd.OutOrStdout())
 			} else {
@@ -66,11 +74,16 @@ func newSite(c config.Config) (nginx.Site, error) {
 		return nginx.Site{}, err
 	}
 	s := nginx.Site{
-		Listen: c.Nginx.Listen, ServerName: c.Nginx.ServerName, Upstream: c.Listen,
+		Name: c.Nginx.Name, Listen: c.Nginx.Listen, ServerName: serverNames(c), Upstream: c.Listen,
+		RateLimit: c.Nginx.RateLimit, RateBurst: c.Nginx.RateBurst, Include: c.Nginx.Include,
 		Root: c.Root, Hot: c.Nginx.Hot,
 		MaxAge: sign.MaxAge(c.Sign.Weeks), Valid: c.Nginx.Valid, OpenFiles: c.Nginx.OpenFiles,
 		AccessLog: c.Nginx.AccessLog,
 		Timeout:   patience(c),
+	}
+	if c.Nginx.Certificate != "" {
+		s.ListenTLS, s.Certificate, s.CertificateKey = c.Nginx.ListenTLS, c.Nginx.Certificate, c.Nginx.CertificateKey
+		s.HTTP2 = http2Of(c.Nginx.HTTP2)
 	}
 	for _, b := range c.Buckets {
 		s.Buckets = append(s.Buckets, b.Name)
@@ -101,6 +114,54 @@ func newSite(c config.Config) (nginx.Site, error) {
 		return s, usageError{fmt.Errorf("no nginx site can be made of this configuration: %w", err)}
 	}
 	return s, nil
+}
+
+// serverNames are those of the configuration, or the host of base_url.
+func serverNames(c config.Config) []string {
+	if len(c.Nginx.ServerName) > 0 {
+		return c.Nginx.ServerName
+	}
+	if canonical, err := bucket.Canonical(c.BaseURL + "/"); err == nil { // in punycode, as browsers send it
+		if u, err := url.Parse(canonical); err == nil && strings.Contains(u.Hostname(), ":") {
+			return []string{"[" + u.Hostname() + "]"}
+		} else if err == nil {
+			return []string{u.Hostname()}
+		}
+	}
+	return []string{"_"}
+}
+
+// http2Of says how a site asks for HTTP/2: see nginx.Site. Where no nginx can be
+// asked, as in a container of the server alone, it is the current way.
+func http2Of(setting string) string {
+	switch setting {
+	case "off":
+		return ""
+	case "auto":
+	default:
+		return setting
+	}
+	for _, name := range []string{"nginx", "/usr/sbin/nginx", "/usr/local/sbin/nginx"} {
+		out, err := exec.Command(name, "-v").CombinedOutput()
+		if err != nil {
+			continue
+		}
+		if !knowsHTTP2(string(out)) {
+			return "listen"
+		}
+		break
+	}
+	return "on"
+}
+
+// knowsHTTP2 tells whether nginx, by what its -v says, has the directive http2, as it
+// has since 1.25.1.
+func knowsHTTP2(version string) bool {
+	var major, minor, patch int
+	if _, rest, ok := strings.Cut(version, "nginx/"); ok {
+		fmt.Sscanf(rest, "%d.%d.%d", &major, &minor, &patch)
+	}
+	return cmp.Or(cmp.Compare(major, 1), cmp.Compare(minor, 25), cmp.Compare(patch, 1)) >= 0
 }
 
 // offers are what is negotiated, by format: first what the sizes have, in their

@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,8 +17,6 @@ import (
 // own knows the URLs that lead back to this server.
 type own struct {
 	hosts  func(host string) bool // that are this server's alone; nil: none
-	base   *url.URL               // of base_url, and what lies below it; nil: none
-	onBase func(host string) bool
 	signer *sign.Signer
 	now    func() time.Time
 	known  verdicts
@@ -25,26 +24,14 @@ type own struct {
 
 func newOwn(c config.Config, signer *sign.Signer, now func() time.Time) *own {
 	o := &own{signer: signer, now: now}
-	if len(c.Fetch.OwnHosts) > 0 {
-		o.hosts = fetch.HostMatcher(c.Fetch.OwnHosts)
-	}
+	hosts := slices.Clone(c.Fetch.OwnHosts)
 	if u, err := url.Parse(c.BaseURL); err == nil && u.Host != "" {
-		o.base, o.onBase = u, fetch.HostMatcher([]string{u.Hostname()})
+		hosts = append(hosts, u.Hostname())
+	}
+	if len(hosts) > 0 {
+		o.hosts = fetch.HostMatcher(hosts)
 	}
 	return o
-}
-
-// path returns the path of a URL of this server as its handler would see it. On a
-// host of its own that is every URL; where base_url has a path, as on the host of a
-// forum that has images of its own, it is what lies below that path.
-func (o *own) path(u *url.URL) (path string, ours bool) {
-	path, host := u.EscapedPath(), u.Hostname()
-	if o.base != nil && o.onBase(host) {
-		if rest, ok := strings.CutPrefix(path, o.base.EscapedPath()); ok && (rest == "" || rest[0] == '/') {
-			return rest, true
-		}
-	}
-	return path, o.hosts != nil && o.hosts(host)
 }
 
 // mayBe is a short cut for the many URLs of other hosts: it looks at the host alone,
@@ -57,13 +44,12 @@ func (o *own) mayBe(canonical string) bool {
 	if port := strings.LastIndexByte(host, ':'); port >= 0 && !strings.HasSuffix(host, "]") {
 		host = host[:port]
 	}
-	return o.onBase != nil && o.onBase(host) || o.hosts != nil && o.hosts(host)
+	return o.hosts != nil && o.hosts(host)
 }
 
 // is tells whether a URL leads back to this server.
 func (o *own) is(u *url.URL) bool {
-	_, ours := o.path(u)
-	return ours
+	return o.hosts != nil && o.hosts(u.Hostname())
 }
 
 // maxNested is how many links may be wrapped in one another.
@@ -86,11 +72,7 @@ func (o *own) unwrap(canonical string) (string, error) {
 		if err != nil {
 			return canonical, nil // fetching says what is wrong
 		}
-		path, ours := o.path(u)
-		if !ours {
-			return canonical, nil
-		}
-		l, err := sign.Parse(path)
+		l, err := sign.Parse(u.EscapedPath())
 		if err != nil || !o.signed(l) {
 			return "", refuseOwn(u, "a URL of this server that is no link it has signed")
 		}

@@ -26,7 +26,8 @@ type Config struct {
 	// Only root and the user that the server runs as may use it. Empty: admin.sock in
 	// root.
 	Admin string `yaml:"admin"`
-	// What `imgkeep sign` puts before links, such as https://img.example.com. Empty:
+	// Scheme and host of this server as viewers see it, such as https://img.example.com,
+	// without a path: what `imgkeep sign` puts before links, and the name of nginx' site. Empty:
 	// links are printed as paths.
 	BaseURL string `yaml:"base_url"`
 	// Who sends files to viewers: direct, the server itself; or nginx, which must
@@ -337,10 +338,33 @@ type Nginx struct {
 	// fifth of the machine's memory and 800,000 inodes, and systemd needs some of
 	// both. 1 to 100000000.
 	MaxLinks int `yaml:"max_links"`
-	// The ports or addresses that nginx listens on.
+	// What tells this site apart from another imgkeep that the same nginx serves: 1 to
+	// 32 of a-z, 0-9 and _. Empty: there is no other.
+	Name string `yaml:"name"`
+	// The ports or addresses that nginx listens on for HTTP; ["80"] is without IPv6. Empty:
+	// HTTPS only.
 	Listen []string `yaml:"listen"`
-	// The host names that nginx serves. _ is any.
+	// The same for HTTPS, where there is a certificate.
+	ListenTLS []string `yaml:"listen_tls"`
+	// The certificate with its chain, such as
+	// /etc/letsencrypt/live/img.example.com/fullchain.pem. Empty: no HTTPS.
+	Certificate string `yaml:"certificate"`
+	// Its key, such as /etc/letsencrypt/live/img.example.com/privkey.pem.
+	CertificateKey string `yaml:"certificate_key"`
+	// HTTP/2 for HTTPS. auto: as the nginx of this machine wants it; on: as nginx 1.25.1
+	// and later does (Debian 13); listen: as nginx before it does (Debian 12); off: none.
+	HTTP2 string `yaml:"http2"`
+	// The host names that nginx serves. Empty: the host of base_url. _ is any that no
+	// other site names, where no other site is the default.
 	ServerName []string `yaml:"server_name"`
+	// How many requests a second one address may send; more are refused with 429. 0 to
+	// 1000000; 0: any number.
+	RateLimit int `yaml:"rate_limit"`
+	// How many more it may send at once, as a page with many images does. 0 to 1000000.
+	RateBurst int `yaml:"rate_burst"`
+	// A file that nginx includes at the end of the site's server block, for what cannot be
+	// set here, such as the location of an ACME challenge. Empty: none.
+	Include string `yaml:"include"`
 	// How long nginx trusts what it knows of a file: how late it notices that a link
 	// has expired or an image was removed. Whole seconds, 1s to 1m.
 	Valid time.Duration `yaml:"valid"`
@@ -419,13 +443,15 @@ func Default() Config {
 		Store:   Store{MinFree: gibibyte, MinFreeInodes: 10_000, ScrubInterval: 30 * 24 * time.Hour, ScrubRate: 8 * mebibyte},
 		LinkRot: LinkRot{Rate: 1},
 		Nginx: Nginx{
-			Hot:        "/run/imgkeep/hot",
-			MaxLinks:   250_000,
-			Listen:     []string{"80", "[::]:80"},
-			ServerName: []string{"_"},
-			Valid:      5 * time.Second,
-			OpenFiles:  512,
-			AccessLog:  "/var/log/nginx/imgkeep.log",
+			Hot:       "/run/imgkeep/hot",
+			MaxLinks:  250_000,
+			Listen:    []string{"80", "[::]:80"},
+			ListenTLS: []string{"443", "[::]:443"},
+			HTTP2:     "auto",
+			RateBurst: 400,
+			Valid:     5 * time.Second,
+			OpenFiles: 512,
+			AccessLog: "/var/log/nginx/imgkeep.log",
 		},
 		Log: Log{Level: "info", Format: "text"},
 	}

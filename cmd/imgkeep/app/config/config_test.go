@@ -140,7 +140,7 @@ func TestWholeFile(t *testing.T) {
 listen: unix:/run/imgkeep/http.sock
 root: /srv/images
 admin: /run/imgkeep/admin.sock
-base_url: https://img.example.com/pictures/
+base_url: https://img.example.com/
 handoff: nginx
 placeholder: /srv/missing.png
 max_connections: 100
@@ -178,7 +178,7 @@ approve: {url: "http://10.0.0.1:8100/?a=b", timeout: 1s, concurrency: 2, fail: o
 resize: {command: /opt/resize, workers: 3, queue: 4, timeout: 1s, quality: 70, max_images: 10, animation_pixels: 1000, animation_excess: original, sandbox: off, max_memory: 1GiB, eager: [100x], avif_quality: 40, negotiate: [webp]}
 store: {min_free: 0, min_free_inodes: 0, scrub_interval: 24h, scrub_rate: 1MiB}
 linkrot: {interval: 168h, rate: 2}
-nginx: {hot: /dev/shm/hot, max_links: 10, listen: ["8080"], server_name: [a.example, b.example], valid: 1s, open_files: 5, access_log: ""}
+nginx: {hot: /dev/shm/hot, max_links: 10, listen: ["8080"], name: b, listen_tls: ["8443"], certificate: /c, certificate_key: /k, http2: off, rate_limit: 5, rate_burst: 6, include: /own.conf, server_name: [a.example, b.example], valid: 1s, open_files: 5, access_log: ""}
 metrics: {listen: '127.0.0.1:9100'}
 log: {level: debug, format: json}
 `)
@@ -200,7 +200,7 @@ log: {level: debug, format: json}
 	if want := []Secret{goodSecret, otherSecret}; !slices.Equal(c.Sign.Secrets, want) {
 		t.Error("the secrets of the list do not come first, those of files after them")
 	}
-	if c.BaseURL != "https://img.example.com/pictures" {
+	if c.BaseURL != "https://img.example.com" {
 		t.Errorf("base_url is %q", c.BaseURL)
 	}
 	if c.Fetch.MaxBytes != 10_000_000 || c.Buckets[0].MaxBytes != 1<<20 || c.Fetch.MaxPixels != 1_000_000 {
@@ -223,7 +223,7 @@ presets: [{name: a, watermark: {picture: mark.png}}]
 sign: {secret_files: [secret]}
 fetch: {local_root: ./local/}
 resize: {command: bin/resize}
-nginx: {hot: hot, access_log: log}
+nginx: {hot: hot, access_log: log, certificate: cert, certificate_key: key, include: own}
 `)
 	want := map[string]string{
 		"unix:" + dir + "/http.sock":       c.Listen,
@@ -235,6 +235,9 @@ nginx: {hot: hot, access_log: log}
 		dir + "/bin/resize":                c.Resize.Command,
 		dir + "/hot":                       c.Nginx.Hot,
 		dir + "/log":                       c.Nginx.AccessLog,
+		dir + "/cert":                      c.Nginx.Certificate,
+		dir + "/key":                       c.Nginx.CertificateKey,
+		dir + "/own":                       c.Nginx.Include,
 		dir + "/mark.png":                  c.Presets[0].Watermark.Picture,
 	}
 	for want, got := range want {

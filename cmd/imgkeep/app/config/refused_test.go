@@ -88,6 +88,11 @@ func TestFileRefused(t *testing.T) {
 		{"base_url: https://a.example/#", `imgkeep.yaml:1: base_url: "https://a.example/#" is not what links can begin with: want http or https and a host, as in https://img.example.com`},
 		{"base_url: https://me@a.example", `imgkeep.yaml:1: base_url: "https://me@a.example" is not what links can begin with: want http or https and a host, as in https://img.example.com`},
 		{"base_url: 'https:///a'", `imgkeep.yaml:1: base_url: "https:///a" is not what links can begin with: want http or https and a host, as in https://img.example.com`},
+		{"base_url: https://a.example/img/", `imgkeep.yaml:1: base_url: "https://a.example/img" has a path, below which no link is found: give images a host of their own, as in https://img.example.com`},
+		{"nginx: {certificate: /c}", `nginx.certificate_key: it is empty, and nginx.certificate is not: set both, or none`},
+		{"nginx: {certificate_key: /k}", `nginx.certificate: it is empty, and nginx.certificate_key is not: set both, or none`},
+		{"nginx: {certificate: /c, certificate_key: /k, listen_tls: []}", `imgkeep.yaml:1: nginx.listen_tls: it is empty, and there is a certificate; want ports or addresses, as in ["443", "[::]:443"]`},
+		{"nginx: {http2: yes}", `imgkeep.yaml:1: nginx.http2: "yes" is not one of auto, on, listen, off`},
 		{"formats: [jpeg, avif]\nbuckets: [{name: i}, {name: f, strip_metadata: true}]", "imgkeep.yaml:2: buckets[1].strip_metadata: the metadata of avif cannot be removed, and may say where a photo was taken: take them out of formats, or leave this off"},
 		{"handoff: Nginx", `imgkeep.yaml:1: handoff: "Nginx" is not one of direct, nginx`},
 		{"resize: {sandbox: required}", `imgkeep.yaml:1: resize.sandbox: "required" is not one of auto, require, off`},
@@ -142,7 +147,6 @@ func TestFileRefused(t *testing.T) {
 		{"metrics: {listen: '9100'}", `imgkeep.yaml:1: metrics.listen: "9100" is neither host:port, as in 127.0.0.1:8091, nor unix:/path`},
 		{"metrics: {listen: '127.0.0.1:8091'}", `imgkeep.yaml:1: metrics.listen: "127.0.0.1:8091" is where links are served: name another address`},
 		{"nginx: {listen: []}", `imgkeep.yaml:1: nginx.listen: it is empty; want ports or addresses, as in ["80", "[::]:80"]`},
-		{"nginx: {server_name: []}", "imgkeep.yaml:1: nginx.server_name: it is empty; want host names, or _ for any"},
 
 		// Everything at once, each where it stands.
 		{"listen: nowhere\nsizes:\n  - 150\n  - 0\nbuckets:\n  - name: i\n  - name: I\n    max_bytes: 1\nfetch:\n  timout: 1s\n  ports: [http]\n",

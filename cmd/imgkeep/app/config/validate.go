@@ -37,6 +37,9 @@ func (c *Config) clean(p *problems) {
 	abs("fetch.local_root", &c.Fetch.LocalRoot)
 	abs("nginx.hot", &c.Nginx.Hot)
 	abs("nginx.access_log", &c.Nginx.AccessLog)
+	abs("nginx.certificate", &c.Nginx.Certificate)
+	abs("nginx.certificate_key", &c.Nginx.CertificateKey)
+	abs("nginx.include", &c.Nginx.Include)
 	for i := range c.Sign.SecretFiles {
 		abs(fmt.Sprintf("%s[%d]", secretFilesKey, i), &c.Sign.SecretFiles[i])
 	}
@@ -202,6 +205,9 @@ func (c *Config) validateBaseURL(p *problems) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
 		u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(c.BaseURL, "#") {
 		p.addf("base_url", "%q is not what links can begin with: want http or https and a host, as in https://img.example.com", c.BaseURL)
+	} else if u.Path != "" {
+		// nginx and the server find links by their whole path.
+		p.addf("base_url", "%q has a path, below which no link is found: give images a host of their own, as in https://img.example.com", c.BaseURL)
 	}
 }
 
@@ -255,12 +261,20 @@ func (n *Nginx) validate(p *problems) {
 		p.addf("nginx.valid", "%v is not a whole number of seconds", n.Valid)
 	}
 	between(p, "nginx.open_files", n.OpenFiles, 1, 1_000_000)
-	if len(n.Listen) == 0 {
+	if len(n.Listen) == 0 && n.Certificate == "" {
 		p.addf("nginx.listen", `it is empty; want ports or addresses, as in ["80", "[::]:80"]`)
 	}
-	if len(n.ServerName) == 0 {
-		p.addf("nginx.server_name", "it is empty; want host names, or _ for any")
+	switch {
+	case n.Certificate == "" && n.CertificateKey != "":
+		p.addf("nginx.certificate", "it is empty, and nginx.certificate_key is not: set both, or none")
+	case n.Certificate != "" && n.CertificateKey == "":
+		p.addf("nginx.certificate_key", "it is empty, and nginx.certificate is not: set both, or none")
+	case n.Certificate != "" && len(n.ListenTLS) == 0:
+		p.addf("nginx.listen_tls", `it is empty, and there is a certificate; want ports or addresses, as in ["443", "[::]:443"]`)
 	}
+	oneOf(p, "nginx.http2", n.HTTP2, "auto", "on", "listen", "off")
+	between(p, "nginx.rate_limit", n.RateLimit, 0, 1_000_000)
+	between(p, "nginx.rate_burst", n.RateBurst, 0, 1_000_000)
 }
 
 func (f *Fetch) validate(p *problems) {
