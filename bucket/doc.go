@@ -20,7 +20,7 @@
 // lost is written anew, or not answered. The same bytes under two URLs are one
 // file of a bucket. A URL is fetched by one flight at a time, which the viewer's
 // leaving does not stop; a failure is remembered, and tried again later and
-// later. What is gone from its origin is looked for at the fallbacks, and nothing
+// later. What its origin has lost is looked for at the fallbacks, and nothing
 // is visible that the operator's check, if there is one, has not said yes to.
 //
 // What is removed goes in the order journal, index, files, so that a crash leaves

@@ -1,10 +1,17 @@
 package bucket
 
 import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"io"
+	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -50,7 +57,7 @@ func TestFallback(t *testing.T) {
 	}
 }
 
-// Only what is gone is looked for elsewhere.
+// Without FallbackAfter only what is gone is looked for elsewhere.
 func TestFallbackOnlyForGone(t *testing.T) {
 	for _, class := range []fetch.Class{
 		fetch.Refused, fetch.Denied, fetch.Blocked, fetch.Failed, fetch.Timeout, fetch.TooLarge, fetch.TooManyPixels, fetch.NotImage, fetch.Broken, fetch.Busy,
@@ -71,6 +78,74 @@ func TestFallbackOnlyForGone(t *testing.T) {
 	if _, err := s.Keep(t.Context(), "i", "local:///a.png"); err == nil || len(o.fetches) != 1 {
 		t.Errorf("a local file: %v, asked %v", err, o.fetches)
 	}
+}
+
+// Fallbacks are asked with the failure that is the last of so many, counted over
+// restarts and whatever the failures before it were, and with each one after it.
+func TestFallbackAfter(t *testing.T) {
+	for reason, e := range map[fetch.Reason]fetch.Error{
+		fetch.ReasonGone:        {Class: fetch.Gone, Status: 404},
+		fetch.ReasonNoHost:      {Class: fetch.Failed, Err: noSuchHost(t)},
+		fetch.ReasonUnreachable: {Class: fetch.Failed, Err: syscall.ECONNREFUSED},
+		fetch.ReasonTLS:         {Class: fetch.Failed, Err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}},
+		fetch.ReasonTimeout:     {Class: fetch.Timeout},
+		fetch.ReasonServerError: {Class: fetch.Failed, Status: 502},
+		fetch.ReasonPage:        {Class: fetch.NotImage, Status: 200, Head: []byte("<html>")},
+		fetch.ReasonBlocked:     {Class: fetch.Blocked, Status: 403},
+	} {
+		if e.Err == nil {
+			e.Err = errors.New("no")
+		}
+		for _, after := range []int{0, 1, 3} {
+			o, c := newOrigin(), newClock()
+			at := "https://archive.example/web/0im_/" + urlA
+			o.fail(at, &fetch.Error{Class: fetch.Gone, Err: errors.New("not yet")})
+			o.fail(urlA, &e)
+			options := Options{Root: t.TempDir(), Origin: o, Now: c.Now, Fallbacks: []string{archive}, FallbackAfter: map[fetch.Reason]int{reason: after}}
+			s := openStore(t, options)
+			for n := 1; n <= 4; n++ {
+				if n == 2 { // another one, which counts, and asks nobody
+					o.fail(urlA, &fetch.Error{Class: fetch.Broken, Err: errors.New("no")})
+				} else {
+					o.fail(urlA, &e)
+				}
+				var f *Failure
+				if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &f) || f.Attempts != n || o.count(urlA) != n {
+					t.Fatalf("%s: failure %d: %v", reason, n, err)
+				}
+				want := map[int][]int{0: {0, 0, 0, 0}, 1: {1, 1, 2, 3}, 3: {0, 0, 1, 2}}[after][n-1]
+				if got := o.count(at); got != want {
+					t.Errorf("%s, after %d: at failure %d the fallback was asked %d times, want %d", reason, after, n, got, want)
+				}
+				c.add(f.Next.Sub(c.Now()))
+				if err := s.Close(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				s = openStore(t, options)
+			}
+			o.set(at, "a")
+			if _, err := s.Keep(t.Context(), "i", urlA); (err == nil) != (after > 0) {
+				t.Errorf("%s, after %d: %v", reason, after, err)
+			}
+		}
+	}
+}
+
+// noSuchHost is what the fetcher says of a name that does not exist.
+func noSuchHost(t *testing.T) error {
+	f, err := fetch.New(fetch.Options{Resolver: noNames{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	_, err = f.Fetch(t.Context(), fetch.Request{URL: "http://dead.example/", MaxBytes: 1}, io.Discard)
+	return err
+}
+
+type noNames struct{}
+
+func (noNames) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+	return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 }
 
 // Where no fallback has it, the failure is the origin's, whatever those say; one

@@ -88,8 +88,8 @@ func (s *Store) downloadApproved(ctx context.Context, bucket, url string, at *fe
 	return d, nil
 }
 
-// download fetches an image: from its origin or, where that says that it is gone,
-// from the first fallback that has it. A failure that says something about the
+// download fetches an image: from its origin or, where that has lost it, from the
+// first fallback that has it. A failure that says something about the
 // image is remembered, and it is the origin's. kept is how many bytes it had when it was
 // kept, 0 where it is new. at is a place that was taken for the origin; nil: one is
 // waited for. sp is the space that the file is to take; nil: it is
@@ -98,14 +98,19 @@ func (s *Store) download(ctx context.Context, bucket, url string, kept int64, at
 	c := s.settings.Load()
 	hosts := c.buckets[bucket].Hosts
 	d, err := s.fetch(ctx, bucket, url, url, hosts, kept, at, sp)
-	var gone *fetch.Error
-	if !errors.As(err, &gone) || gone.Class != fetch.Gone || strings.HasPrefix(url, localURL) {
+	var lost *fetch.Error
+	if !errors.As(err, &lost) || strings.HasPrefix(url, localURL) {
 		return d, s.fetchFailed(ctx, bucket, url, err)
+	}
+	if ask, err := s.asksFallbacks(c, bucket, url, lost); err != nil {
+		return download{}, err
+	} else if !ask {
+		return download{}, s.fetchFailed(ctx, bucket, url, lost)
 	}
 	for _, f := range c.fallbacks {
 		d, err := s.fetch(ctx, bucket, url, f.Around(url), hostsOf(f, hosts), kept, nil, sp)
 		if err == nil {
-			s.log.Info("found elsewhere what is gone from its origin", "bucket", bucket, "host", hostOf(url), "at", f.Host())
+			s.log.Info("found elsewhere what its origin has lost", "bucket", bucket, "host", hostOf(url), "reason", lost.Reason(), "at", f.Host())
 			return d, nil
 		}
 		var e *fetch.Error
@@ -118,7 +123,21 @@ func (s *Store) download(ctx context.Context, bucket, url string, kept int64, at
 		}
 		s.log.Info("a fallback has not got it either", "bucket", bucket, "host", hostOf(url), "at", f.Host(), "class", e.Class, "status", e.Status, "error", e)
 	}
-	return download{}, s.fetchFailed(ctx, bucket, url, gone)
+	return download{}, s.fetchFailed(ctx, bucket, url, lost)
+}
+
+// asksFallbacks tells whether a failure of the origin, with those before it, is one
+// after which the fallbacks are asked.
+func (s *Store) asksFallbacks(c *settings, bucket, url string, e *fetch.Error) (bool, error) {
+	after := c.after[e.Reason()]
+	if after == 0 || len(c.fallbacks) == 0 {
+		return false, nil
+	}
+	before, err := s.index.Failure(bucket, url)
+	if err != nil && !errors.Is(err, index.ErrNotFound) {
+		return false, err
+	}
+	return before.Attempts+1 >= after, nil
 }
 
 // hostsOf are those that a bucket that is restricted to some lets a fallback lead

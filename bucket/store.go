@@ -52,8 +52,12 @@ type Options struct {
 	DenyHosts []string     // hosts whose images are neither fetched nor served, as fetch.MatchHost reads them
 
 	// Fallbacks are URLs with {url} in them, see fetch.ParseFallback, that are tried one
-	// after the other when an origin says that an image is gone, and only then.
+	// after the other when an origin has lost an image: see FallbackAfter.
 	Fallbacks []string
+	// FallbackAfter says after how many failures of a URL in a row the fallbacks are
+	// asked, by the reason of the last one. 0, and a reason that is missing: never. nil:
+	// at once where the origin says that the image is gone, and for no other reason.
+	FallbackAfter map[fetch.Reason]int
 	// Approver is asked before an image is kept or passed on. nil: nobody is.
 	Approver Approver
 	// ApproveOpen keeps an image when Approver gives no answer. Without it that is
@@ -130,6 +134,7 @@ type settings struct {
 	limits    probe.Limits
 	denied    func(host string) bool // nil: none is
 	fallbacks []fetch.Fallback
+	after     map[fetch.Reason]int // failures, until fallbacks are asked
 	approver  Approver
 	open      bool // keeps what the approver says nothing of
 	minFree   uint64
@@ -139,11 +144,14 @@ type settings struct {
 func newSettings(o Options) (*settings, error) {
 	c := &settings{
 		buckets: map[string]Bucket{}, origin: o.Origin, reserve: o.Reserve, limits: o.Limits,
-		approver: o.Approver, open: o.ApproveOpen,
+		approver: o.Approver, open: o.ApproveOpen, after: o.FallbackAfter,
 		minFree: uint64(max(o.MinFree, 0)), minInodes: uint64(max(o.MinFreeInodes, 0)),
 	}
 	if c.reserve == nil {
 		c.reserve = func(context.Context, string) (*fetch.Place, error) { return nil, nil }
+	}
+	if c.after == nil {
+		c.after = map[fetch.Reason]int{fetch.ReasonGone: 1}
 	}
 	for i, template := range o.Fallbacks {
 		f, err := fetch.ParseFallback(template)

@@ -113,7 +113,7 @@ func (d *dialer) DialContext(ctx context.Context, _, address string) (net.Conn, 
 		if err == nil {
 			return judgedConn{conn, a}, nil
 		}
-		if first == nil {
+		if first == nil || errors.Is(first, syscall.ENETUNREACH) { // which tells of our network
 			first = err
 		}
 		if ctx.Err() != nil {
@@ -164,7 +164,7 @@ func (d *dialer) resolve(ctx context.Context, host string, addr netip.Addr) ([]n
 	case refused != nil:
 		return nil, errorf(Refused, host, "network is not permitted: %w", refused)
 	case len(permitted) == 0:
-		return nil, errorf(Failed, host, "the name has no address")
+		return nil, errorf(Failed, host, "%w: the name has no address", errNoHost)
 	}
 	permitted = alternate(permitted)
 	return permitted[:min(len(permitted), maxAddresses)], nil
@@ -200,7 +200,7 @@ func lookupError(ctx context.Context, host string, err error) error {
 	case ctx.Err() != nil:
 		return errorf(Timeout, host, "looking up the name: %w", context.Cause(ctx))
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return errorf(Failed, host, "no such host")
+		return errorf(Failed, host, "%w", errNoHost)
 	case errors.As(err, &dns) && dns.IsTimeout:
 		return errorf(Timeout, host, "the name server does not answer")
 	}

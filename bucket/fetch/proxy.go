@@ -55,6 +55,10 @@ func parseProxy(s string, roots *tls.Config) (*outbound, error) {
 	return &outbound{url: u, addr: net.JoinHostPort(u.Hostname(), port), tls: roots}, nil
 }
 
+// errProxy is wrapped by errors of the way to an origin through a proxy: they say
+// nothing about the origin.
+var errProxy = errors.New("proxy")
+
 // tunnel returns the connect of a dialer that goes through the proxy. The proxy
 // gets the address that was judged, so it has no name to resolve in another way.
 func (p *outbound) tunnel() (func(context.Context, netip.AddrPort) (net.Conn, error), error) {
@@ -75,7 +79,11 @@ func (p *outbound) tunnel() (func(context.Context, netip.AddrPort) (net.Conn, er
 		return nil, errors.New("proxy: this SOCKS5 dialer cannot be interrupted")
 	}
 	return func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-		return socks.DialContext(ctx, "tcp", to.String())
+		conn, err := socks.DialContext(ctx, "tcp", to.String())
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errProxy, err)
+		}
+		return conn, nil
 	}, nil
 }
 
@@ -100,7 +108,7 @@ func (p *outbound) dial(ctx context.Context) (net.Conn, error) {
 func (p *outbound) connect(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	conn, err := p.dial(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("proxy: %w", err)
+		return nil, fmt.Errorf("%w: %w", errProxy, err)
 	}
 	// The end of ctx ends the conversation with the proxy, not the tunnel.
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
@@ -110,7 +118,7 @@ func (p *outbound) connect(ctx context.Context, to netip.AddrPort) (net.Conn, er
 	}
 	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("proxy: %w", err)
+		return nil, fmt.Errorf("%w: %w", errProxy, err)
 	}
 	return tunnel, nil
 }
@@ -158,7 +166,7 @@ func (p *outbound) plain(base *http.Transport, timeout time.Duration) *http.Tran
 		defer cancel()
 		conn, err := p.dial(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("proxy: %w", err)
+			return nil, fmt.Errorf("%w: %w", errProxy, err)
 		}
 		return conn, nil
 	}

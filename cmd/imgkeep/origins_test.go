@@ -31,6 +31,7 @@ func TestDifficultOrigins(t *testing.T) {
 		{"url": o.url("/pictures/removed")}, {"digest": hex.EncodeToString(sum[:])}, {"etag": "the-tag-of-a-removed-picture"},
 	})
 	w.set("fetch.fallbacks", []string{o.url("/archive/0im_/") + "{url}"})
+	w.set("fetch.fallback_after", map[string]int{"page": 1, "server_error": 2})
 	w.set("fetch.profiles", []map[string]any{{"hosts": []string{"127.0.0.1"}, "referer": "https://forum.example/", "user_agent": "profiled"}})
 	w.set("base_url", "https://img.example")
 	w.set("fetch.own_hosts", []string{"127.0.0.9"})
@@ -43,6 +44,10 @@ func TestDifficultOrigins(t *testing.T) {
 	})
 	rescued := o.refuse("/pictures/rescued", 404)
 	o.serve("/archive/0im_/"+rescued, image)
+	parked := o.serve("/pictures/parked", []byte("<!doctype html><title>This domain is for sale</title>"))
+	o.serve("/archive/0im_/"+parked, image)
+	broken := o.refuse("/pictures/broken", 502)
+	o.serve("/archive/0im_/"+broken, image)
 	plain := o.serve("/pictures/plain", image)
 	picky := o.on("/pictures/picky", func(w http.ResponseWriter, r *http.Request) {
 		if r.Referer() != "https://forum.example/" || r.UserAgent() != "profiled" {
@@ -66,6 +71,11 @@ func TestDifficultOrigins(t *testing.T) {
 
 	// From the fallback. No viewer is told.
 	s.get(link("i", "full", rescued)).isBytes("image/jpeg", image)
+	s.get(link("i", "full", parked)).isBytes("image/jpeg", image)
+	s.get(link("i", "full", broken)).isError(502, "origin")
+	if n := o.count("/archive/0im_/" + broken); n != 0 {
+		t.Errorf("the fallback was asked %d times after one 502", n)
+	}
 	info := s.get(link("i", "info", rescued))
 	if info.status != 200 || bytes.Contains(info.body, []byte("archive")) || bytes.Contains(info.body, []byte("from")) {
 		t.Errorf("info: status %d, %s", info.status, info.body)
@@ -86,7 +96,7 @@ func TestDifficultOrigins(t *testing.T) {
 		}
 		from[e.URL] = e.From
 	}
-	if want := map[string]string{picky: "", rescued: o.url("/archive/0im_/") + rescued}; fmt.Sprint(from) != fmt.Sprint(want) {
+	if want := map[string]string{picky: "", rescued: o.url("/archive/0im_/") + rescued, parked: o.url("/archive/0im_/") + parked}; fmt.Sprint(from) != fmt.Sprint(want) {
 		t.Errorf("the journal says %v, want %v", from, want)
 	}
 

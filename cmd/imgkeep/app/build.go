@@ -279,7 +279,7 @@ func newStore(c config.Config, origin bucket.Origin, quiet reserve, limits probe
 func storeOptions(c config.Config, origin bucket.Origin, quiet reserve, limits probe.Limits, log *slog.Logger, now func() time.Time) (bucket.Options, error) {
 	o := bucket.Options{
 		Root: c.Root, Origin: origin, Reserve: quiet, MaxBytes: int64(c.Fetch.MaxBytes), Limits: limits,
-		DenyHosts: c.Fetch.DenyHosts, Fallbacks: c.Fetch.Fallbacks,
+		DenyHosts: c.Fetch.DenyHosts, Fallbacks: c.Fetch.Fallbacks, FallbackAfter: c.Fetch.FallbackAfter.ByReason(),
 		MinFree: int64(c.Store.MinFree), MinFreeInodes: c.Store.MinFreeInodes, Reserved: bucket.DefaultReserve,
 		Now: now, Log: log,
 	}

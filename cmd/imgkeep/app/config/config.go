@@ -184,11 +184,16 @@ type Fetch struct {
 	// The defaults are imgur's, by its URL, its ETag and its bytes, and Flickr's, small and
 	// large.
 	Removed []Removed `yaml:"removed"`
-	// Where else to look for an image that is gone from its origin, one after the
-	// other: URLs with {url} in their path or query. The journal then says where the
-	// image came from. The owner of such a place learns what is asked for. Empty:
-	// nowhere. The Internet Archive: https://web.archive.org/web/0im_/{url}
+	// Where else to look for an image that its origin has lost, one after the other:
+	// URLs with {url} in their path or query. The journal then says where the image
+	// came from. The owner of such a place learns what is asked for. Empty: nowhere.
+	// The Internet Archive: https://web.archive.org/web/0im_/{url}
 	Fallbacks []string `yaml:"fallbacks"`
+	// After how many failures of an image in a row the fallbacks are asked, by what the
+	// last one was. The pauses between failures double, from 1 min for most and from 1 h
+	// for a page: the 3rd comes after 3 min at the earliest, the 6th after half an hour.
+	// 0 to 100; 0: never.
+	FallbackAfter FallbackAfter `yaml:"fallback_after"`
 	// Names of this server besides that of base_url, written as the hosts of a
 	// bucket; on any port. A link of its own within a link is taken for what it shows,
 	// if it was signed by one of the secrets in the last ten years; all else that leads
@@ -221,6 +226,34 @@ type Profile struct {
 	Proxy string `yaml:"proxy"`
 	// PerHost is as Fetch.PerHost. 0: that.
 	PerHost int `yaml:"per_host"`
+}
+
+// FallbackAfter is when an origin counts as having lost an image, by fetch.Reason.
+type FallbackAfter struct {
+	// 404, 410, and a picture that says that the image was removed.
+	Gone int `yaml:"gone"`
+	// The name of the host does not exist.
+	NoHost int `yaml:"no_host"`
+	// The host refuses the connection, breaks it off, or has no route to it.
+	Unreachable int `yaml:"unreachable"`
+	// No valid certificate, or no TLS 1.2.
+	TLS int `yaml:"tls"`
+	// No answer in time.
+	Timeout int `yaml:"timeout"`
+	// 500 to 599.
+	ServerError int `yaml:"server_error"`
+	// A page with status 200 in the place of the image, as parked domains send it.
+	Page int `yaml:"page"`
+	// 401, 403, 429, 451, and challenges. Some storage answers 403 for what it has not.
+	Blocked int `yaml:"blocked"`
+}
+
+// ByReason are the same numbers by their reasons.
+func (a FallbackAfter) ByReason() map[fetch.Reason]int {
+	return map[fetch.Reason]int{
+		fetch.ReasonGone: a.Gone, fetch.ReasonNoHost: a.NoHost, fetch.ReasonUnreachable: a.Unreachable, fetch.ReasonTLS: a.TLS,
+		fetch.ReasonTimeout: a.Timeout, fetch.ReasonServerError: a.ServerError, fetch.ReasonPage: a.Page, fetch.ReasonBlocked: a.Blocked,
+	}
 }
 
 // Removed is the mark of a picture that says that an image was removed, as
@@ -417,9 +450,12 @@ func Default() Config {
 			MaxRedirects:       3,
 			Ports:              []int{80, 443},
 			UserAgent:          fetch.DefaultUserAgent,
-			Concurrency:        64,
-			PerHost:            4,
-			Queue:              1024,
+			// With the pauses of package bucket: an outage of some minutes is none of
+			// these, and one of an hour or two is.
+			FallbackAfter: FallbackAfter{Gone: 1, NoHost: 3, Unreachable: 6, TLS: 4, Timeout: 6, ServerError: 6, Page: 2},
+			Concurrency:   64,
+			PerHost:       4,
+			Queue:         1024,
 			Removed: []Removed{
 				{URL: "https://i.imgur.com/removed.png"},
 				{ETag: "d835884373f4d6c8f24742ceabe74946"},

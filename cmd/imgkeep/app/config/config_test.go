@@ -169,6 +169,7 @@ fetch:
   profiles: [{hosts: [a.example], user_agent: Bot/3, referer: "https://a.example/", proxy: direct, per_host: 1}]
   removed: [{etag: 5c4fb843-ece}]
   fallbacks: ["https://archive.example/{url}"]
+  fallback_after: {gone: 2, no_host: 0, unreachable: 7, tls: 8, timeout: 9, server_error: 10, page: 11, blocked: 100}
   own_hosts: [own.example]
   local_root: /srv/local
   concurrency: 8

@@ -319,6 +319,9 @@ func (f *Fetch) validate(p *problems) {
 		}
 	}
 	unique(p, "fetch.fallbacks", f.Fallbacks)
+	for reason, n := range f.FallbackAfter.ByReason() {
+		between(p, "fetch.fallback_after."+string(reason), n, 0, 100)
+	}
 	checkHosts(p, "fetch.own_hosts", f.OwnHosts)
 }
 

@@ -1,0 +1,81 @@
+package fetch
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"syscall"
+)
+
+// Reason tells more exactly than Class what was wrong with an origin, as far as that
+// says whether its images may be lost for good.
+type Reason string
+
+// The reasons.
+const (
+	// ReasonGone: class Gone.
+	ReasonGone Reason = "gone"
+	// ReasonNoHost: the name of the host does not exist, or has no address.
+	ReasonNoHost Reason = "no_host"
+	// ReasonUnreachable: the host refuses or breaks off the connection, or no route
+	// leads there.
+	ReasonUnreachable Reason = "unreachable"
+	// ReasonTLS: no valid certificate, or no TLS that we speak.
+	ReasonTLS Reason = "tls"
+	// ReasonTimeout: class Timeout.
+	ReasonTimeout Reason = "timeout"
+	// ReasonServerError: status 500 to 599.
+	ReasonServerError Reason = "server_error"
+	// ReasonPage: a page in the place of an image, with status 200. Parked domains end so.
+	ReasonPage Reason = "page"
+	// ReasonBlocked: class Blocked. Some storage services answer 403 for what they do
+	// not have.
+	ReasonBlocked Reason = "blocked"
+)
+
+// Reasons are all of them.
+func Reasons() []Reason {
+	return []Reason{ReasonGone, ReasonNoHost, ReasonUnreachable, ReasonTLS, ReasonTimeout, ReasonServerError, ReasonPage, ReasonBlocked}
+}
+
+// Reason is why the image could not be had; empty: a reason that says nothing about
+// whether the origin is lost.
+func (e *Error) Reason() Reason {
+	switch {
+	case e.Class == Gone:
+		return ReasonGone
+	case e.Class == Timeout:
+		return ReasonTimeout
+	case e.Class == Blocked:
+		return ReasonBlocked
+	case e.Class == NotImage && markup(e.Head):
+		return ReasonPage
+	case e.Class != Failed:
+		return ""
+	case e.Status/100 == 5:
+		return ReasonServerError
+	case errors.Is(e.Err, errNoHost):
+		return ReasonNoHost
+	case errors.Is(e.Err, errProxy):
+		return ""
+	case isTLS(e.Err):
+		return ReasonTLS
+	case isUnreachable(e.Err):
+		return ReasonUnreachable
+	}
+	return ""
+}
+
+var errNoHost = errors.New("no such host")
+
+// isTLS tells whether an error is one of TLS with the origin. The errors of crypto/tls
+// have no type in common; each begins like this.
+func isTLS(err error) bool {
+	return strings.Contains(err.Error(), "tls: ") || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
+}
+
+// isUnreachable tells whether an error of connecting is the host's. That we have no
+// network, or not this family of addresses, is not.
+func isUnreachable(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EHOSTUNREACH)
+}
