@@ -13,8 +13,8 @@ import (
 
 // Alive asks whether the image of a URL is still at its origin, without
 // downloading it: nil says that it is. It asks by HEAD, and by a GET of the first
-// bytes only where HEAD is refused or leaves open whether there is an image. All
-// rules of Fetch hold: guard, hosts, redirects, removed pictures known by a URL or
+// bytes only where HEAD is refused, finds nothing, or leaves open whether there is an
+// image: servers exist that answer it with 404, and GET with the image. All rules of Fetch hold: guard, hosts, redirects, removed pictures known by a URL or
 // an ETag, times, and places: as nobody waits for the answer, it takes one as Reserve
 // does. Of r it heeds URL, Hosts, Denied and Limits.Formats.
 //
@@ -95,7 +95,8 @@ func (f *Fetcher) glance(ctx context.Context, to target, method string, formats 
 // HEAD say so in many ways; what is gone or moved is so for any method.
 func refusesHead(status int) bool {
 	switch status {
-	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented:
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusGone,
+		http.StatusInternalServerError, http.StatusNotImplemented:
 		return true
 	}
 	return false

@@ -123,7 +123,8 @@ func (a *answer) receive(ctx context.Context, r Request, dst io.Writer) (probe.I
 		if err != nil {
 			return probe.Info{}, n, err
 		}
-		if readErr == io.EOF {
+		// A stream that is reset after all that was announced has come is complete.
+		if readErr == io.EOF || readErr != nil && n == a.length {
 			if err := image.finish(); err != nil {
 				return probe.Info{}, n, err
 			}

@@ -12,9 +12,10 @@
 //   - Scheme, userinfo, host and port are judged again at every redirect, by the
 //     same lists as the first URL.
 //   - It sends the same few header fields for every viewer, and nothing of his:
-//     no cookie, no address, and no Referer but the operator's own for a host,
-//     which no other host sees (see [Profile]). What an origin says in its header
-//     is used to read its body, and never returned.
+//     no address, no cookie but what the origins of this one fetch have set, and no
+//     Referer or other field but the operator's own for a host, which no other host
+//     sees (see [Profile]). What an origin says in its header is used to read its
+//     body, and never returned.
 //   - It stops at the first byte that is one too many, and as soon as the image's
 //     own header tells of too many pixels, so that a bomb is not downloaded.
 //   - It recognises an image by its bytes alone, and accepts it only when it is
@@ -33,8 +34,10 @@
 //     log: it names the origin's host, no path, and nothing of a viewer.
 //
 // It does not promise that the same URL gives the same bytes twice, does not
-// cache, does not retry, remembers no failure, and does not decode. What it
-// wrote before it failed is worthless: the caller must throw that away.
+// cache, remembers no failure, and does not decode. It asks a second time only by
+// https where nobody can be reached at port 80, and by HTTP/1.1 where an origin takes
+// HTTP/2 back. What it wrote before it failed is worthless: the caller must throw
+// that away.
 //
 // # Connections
 //

@@ -65,6 +65,8 @@ type Error struct {
 	// Asked: a host was asked for the image, and has redirected to what failed. Without
 	// it, what is Refused, Denied, Busy or Paused has cost no host a request.
 	Asked bool
+
+	unconnected bool // before there was a connection
 }
 
 // MaxHead bounds Error.Head, in bytes.

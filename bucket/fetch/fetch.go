@@ -53,6 +53,11 @@ type Options struct {
 	// Proxy is the outbound proxy: http://, https:// or socks5://, a host, and
 	// where needed user:password and a port. Empty: none.
 	Proxy string
+	// Accept are the formats that origins are asked for by name, of those that a request
+	// takes; where it takes none of these, all that it takes. What is not named is taken
+	// too: but an origin that makes WebP or AVIF of its JPEGs for whoever names those
+	// does not send the original. Empty: JPEG, PNG and GIF.
+	Accept []probe.Format
 	// Profiles say how some hosts are asked otherwise. The first that names a host
 	// holds for it.
 	Profiles []Profile
@@ -108,8 +113,7 @@ type Request struct {
 	// so many are wanted, whatever follows its end. 0: it is new, and cut at its end
 	// where more than MaxTail bytes follow.
 	Kept int64
-	// Limits are what the image must keep to. Formats also become the Accept that
-	// origins are sent.
+	// Limits are what the image must keep to. See also Options.Accept.
 	Limits probe.Limits
 	// Digest returns the SHA-256 of what dst has been given, for Options.Removed.
 	// nil: those are not compared by their digests.
@@ -130,18 +134,17 @@ type Result struct {
 
 // Fetcher downloads images. Its methods may be called concurrently.
 type Fetcher struct {
-	o         Options
-	guard     guard
-	tlsConfig *tls.Config
-	denied    *imageurl.Hosts
-	removed   *removals
-	limit     *limiter
-	networks  networks
-	routes    map[string]*route // by the URL of the proxy; empty: none
-	usual     profile           // of the hosts that no other profile names
-	profiles  []profile
-	root      *os.Root     // nil: no local URLs
-	waited    atomic.Int64 // for places, in all, in nanoseconds
+	o        Options
+	guard    guard
+	denied   *imageurl.Hosts
+	removed  *removals
+	limit    *limiter
+	networks networks
+	routes   map[way]*route
+	usual    profile // of the hosts that no other profile names
+	profiles []profile
+	root     *os.Root     // nil: no local URLs
+	waited   atomic.Int64 // for places, in all, in nanoseconds
 }
 
 // New returns a Fetcher. Its errors name the field that is wrong.
@@ -158,11 +161,10 @@ func New(o Options) (*Fetcher, error) {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
 	f := &Fetcher{
-		o: o, guard: guard, tlsConfig: &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
-		denied: imageurl.NewHosts(o.DenyHosts), removed: removed,
-		limit: newLimiter(o.Concurrency, o.PerHost, o.Queue), routes: map[string]*route{},
+		o: o, guard: guard, denied: imageurl.NewHosts(o.DenyHosts), removed: removed,
+		limit: newLimiter(o.Concurrency, o.PerHost, o.Queue), routes: map[way]*route{},
 	}
-	usual, err := f.route(o.Proxy)
+	usual, err := f.route(way{proxy: o.Proxy, tlsMin: tls.VersionTLS12})
 	if err != nil {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
@@ -204,6 +206,9 @@ func (o *Options) complete() error {
 	orDefault(&o.HeaderTimeout, 10*time.Second)
 	orDefault(&o.MaxHeaderBytes, 64<<10)
 	orDefault(&o.UserAgent, DefaultUserAgent)
+	if len(o.Accept) == 0 {
+		o.Accept = []probe.Format{probe.JPEG, probe.PNG, probe.GIF}
+	}
 	orDefault(&o.Concurrency, 64)
 	orDefault(&o.PerHost, 4)
 	orDefault(&o.Queue, 1024)
@@ -337,7 +342,7 @@ func (f *Fetcher) follow(ctx context.Context, r Request, visit func(context.Cont
 	}
 	p := f.placeFor(r)
 	defer p.release()
-	to.place = p
+	to.place, to.cookies = p, newCookies()
 	if err := f.enterSite(ctx, p, &to); err != nil {
 		return err
 	}
@@ -345,33 +350,46 @@ func (f *Fetcher) follow(ctx context.Context, r Request, visit func(context.Cont
 	// fault.
 	ctx, cancel := context.WithTimeoutCause(ctx, f.o.Timeout, errTimeout)
 	defer cancel()
-	seen := map[imageurl.URL]bool{}
-	redirected := false
-	defer func() { err = asked(err, redirected) }()
+	type request struct {
+		url     imageurl.URL
+		cookies string
+	}
+	seen := map[request]bool{}
+	hops := 0
+	var plain error // why https was tried; nil: it was not
+	defer func() { err = asked(err, hops > 0) }()
 	for {
 		// After the wait for a place: whoever was before us may have been sent away.
 		if err := f.o.Pauses.stands(to.host, f.o.Now()); err != nil {
 			return err
 		}
-		seen[to.image] = true
+		seen[request{to.image, to.cookies.header(to.url)}] = true
 		location, err := visit(ctx, to)
 		f.o.Pauses.note(to.host, err, f.o.Now())
-		if err != nil || location == "" {
-			return err
-		}
-		// One redirect more than allowed is not followed, nor looked at.
-		if len(seen) > f.o.MaxRedirects {
-			return errorf(Failed, to.host, "more than %d redirects", f.o.MaxRedirects)
-		}
 		from := to
-		redirected = true
-		if to, err = f.target(from.image, location, hosts); err != nil {
-			return redirectedFrom(from, err)
+		switch secure, ok := f.secure(from, err, hosts); {
+		case ok && plain == nil:
+			plain, to = err, secure
+		case err != nil && plain != nil && unanswered(err):
+			return plain
+		case err != nil || location == "":
+			return err
+		default:
+			// One redirect more than allowed is not followed, nor looked at.
+			if hops++; hops > f.o.MaxRedirects {
+				return errorf(Failed, to.host, "more than %d redirects", f.o.MaxRedirects)
+			}
+			plain = nil
+			if to, err = f.target(from.image, location, hosts); err != nil {
+				return redirectedFrom(from, err)
+			}
+			if r.Denied != nil && r.Denied(to.host) {
+				return redirectedFrom(from, errorf(Denied, to.host, "host is denied by the operator"))
+			}
 		}
-		if r.Denied != nil && r.Denied(to.host) {
-			return redirectedFrom(from, errorf(Denied, to.host, "host is denied by the operator"))
-		}
-		if seen[to.image] {
+		to.cookies = from.cookies
+		// With another cookie than before it may lead elsewhere.
+		if seen[request{to.image, to.cookies.header(to.url)}] {
 			return errorf(Failed, from.host, "redirects in a loop")
 		}
 		// A redirect to another site counts there: a hundred hosts that all lead

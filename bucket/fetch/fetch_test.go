@@ -69,21 +69,27 @@ func TestRequestHeader(t *testing.T) {
 		}
 		w.Write(picture)
 	})
-	for _, tt := range []struct{ agent, wantAgent, wantAccept string }{
-		{"", DefaultUserAgent, "image/png,image/webp,*/*;q=0.1"},
-		{"forum.example image store", "forum.example image store", "image/png,image/webp,*/*;q=0.1"},
+	for _, tt := range []struct {
+		agent, wantAgent string
+		formats          []probe.Format
+		accept           string
+	}{
+		{"", DefaultUserAgent, []probe.Format{probe.PNG, probe.WebP}, "image/png,*/*;q=0.1"},
+		{"forum.example image store", "forum.example image store", []probe.Format{probe.WebP, probe.AVIF}, "image/webp,image/avif,*/*;q=0.1"},
 	} {
 		seen = nil
 		f := newFetcher(t, Options{MaxRedirects: 1, UserAgent: tt.agent}, origin.URL)
-		limits := probe.Limits{Formats: []probe.Format{probe.PNG, probe.WebP}}
-		if _, _, err := pullRequest(t, f, Request{URL: origin.URL + "/first#fragment", Limits: limits}); err != nil {
+		if _, _, err := pullRequest(t, f, Request{URL: origin.URL + "/first#fragment", Limits: probe.Limits{Formats: tt.formats}}); err != nil && tt.agent == "" {
 			t.Fatal(err)
 		}
 		if len(seen) != 2 {
 			t.Fatalf("%d requests", len(seen))
 		}
 		for i, r := range seen {
-			want := http.Header{"User-Agent": {tt.wantAgent}, "Accept": {tt.wantAccept}, "Accept-Encoding": {"identity"}}
+			want := http.Header{"User-Agent": {tt.wantAgent}, "Accept": {tt.accept}, "Accept-Encoding": {"identity"}}
+			if i == 1 { // what the first answer has set
+				want["Cookie"] = []string{"id=1"}
+			}
 			if fmt.Sprint(r.Header) != fmt.Sprint(want) {
 				t.Errorf("request %d has header %v, want %v", i, r.Header, want)
 			}
@@ -95,9 +101,40 @@ func TestRequestHeader(t *testing.T) {
 			t.Errorf("asked for %s", got)
 		}
 	}
-	if got := accept(nil); got != "image/jpeg,image/png,image/gif,image/webp,*/*;q=0.1" {
-		t.Errorf("accepts %s", got)
+}
+
+// Origins that make WebP of a JPEG for whoever names WebP give the JPEG, unless WebP is
+// wanted, or all that may be kept.
+func TestAccept(t *testing.T) {
+	usual := []probe.Format{probe.JPEG, probe.PNG, probe.GIF}
+	for _, tt := range []struct {
+		named, formats []probe.Format
+		want           string
+	}{
+		{usual, nil, "image/jpeg,image/png,image/gif,*/*;q=0.1"},
+		{usual, probe.Web(), "image/jpeg,image/png,image/gif,*/*;q=0.1"},
+		{usual, []probe.Format{probe.GIF, probe.AVIF}, "image/gif,*/*;q=0.1"},
+		{usual, []probe.Format{probe.WebP}, "image/webp,*/*;q=0.1"},
+		{[]probe.Format{probe.WebP, probe.JPEG}, probe.Web(), "image/jpeg,image/webp,*/*;q=0.1"},
+	} {
+		if got := accept(tt.named, tt.formats); got != tt.want {
+			t.Errorf("of %v, naming %v: %s, want %s", tt.formats, tt.named, got, tt.want)
+		}
 	}
+	photo := jpegOf(t, 8, 8)
+	origin := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Vary", "Accept")
+		if strings.Contains(r.Header.Get("Accept"), "image/webp") {
+			http.Error(w, "a WebP", 500)
+			return
+		}
+		w.Write(photo)
+	})
+	if _, res, err := pull(t, newFetcher(t, Options{}, origin.URL), origin.URL); err != nil || res.Info.Format != probe.JPEG {
+		t.Errorf("%v, %v", res.Info, err)
+	}
+	_, _, err := pull(t, newFetcher(t, Options{Accept: []probe.Format{probe.WebP}}, origin.URL), origin.URL)
+	wantClass(t, err, Failed, "500")
 }
 
 func TestHTTPS(t *testing.T) {
@@ -189,11 +226,13 @@ func TestStatuses(t *testing.T) {
 		{504, "", Failed, 0},
 		{599, "", Failed, 0},
 		{999, "", Failed, 0},
-		{201, "", Failed, 0},
-		{202, "", Failed, 0},
 		{204, "", Failed, 0},
 		{205, "", Failed, 0},
+		{206, "", Failed, 0},
 		{206, "Content-Range: bytes 0-99/100", Failed, 0}, // half an image that looks like one
+		{206, "Content-Range: bytes 1-99/99", Failed, 0},
+		{206, "Content-Range: bytes 0-/99", Failed, 0},
+		{206, "Content-Range: bytes 0-98/*", Failed, 0},
 		{300, "Location: /b", Failed, 0},
 		{304, "", Failed, 0},
 		{305, "Location: /b", Failed, 0},
@@ -217,11 +256,25 @@ func TestStatuses(t *testing.T) {
 			t.Errorf("status %d: %d bytes of the body were written", tt.status, len(dst))
 		}
 	}
-	// 203 is 200, from a proxy on the way.
+	// An image is an image, whatever else the status says of how it came to be; and one
+	// of which all is sent, as a part that nobody has asked for.
 	picture := pngOf(t, 2, 2)
-	origin := serve(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(203); w.Write(picture) })
-	if _, _, err := pull(t, newFetcher(t, Options{}, origin.URL), origin.URL); err != nil {
-		t.Error(err)
+	for status, header := range map[int]string{201: "", 202: "", 203: "", 206: fmt.Sprintf("bytes 0-%d/%d", len(picture)-1, len(picture))} {
+		for _, flush := range []bool{false, true} {
+			origin := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if header != "" {
+					w.Header().Set("Content-Range", header)
+				}
+				w.WriteHeader(status)
+				if flush { // so that no length is announced
+					w.(http.Flusher).Flush()
+				}
+				w.Write(picture)
+			})
+			if _, _, err := pull(t, newFetcher(t, Options{}, origin.URL), origin.URL); err != nil {
+				t.Errorf("%d: %v", status, err)
+			}
+		}
 	}
 }
 

@@ -140,7 +140,7 @@ func TestNoSpecialAddressIsReached(t *testing.T) {
 }
 
 // TestPublicAddressIsAskedFor is the other side: what is not special is connected
-// to, directly and by name, and only there.
+// to, directly and by name, and only there: by http, and where that fails by https.
 func TestPublicAddressIsAskedFor(t *testing.T) {
 	var asked []string
 	f := newFetcher(t, Options{Networks: []netip.Prefix{}, Resolver: resolves("i.example", "93.184.215.14,2606:2800:21f:cb07::1", "mixed.example", "10.0.0.1,::1,93.184.215.14")})
@@ -149,11 +149,11 @@ func TestPublicAddressIsAskedFor(t *testing.T) {
 		return nil, fmt.Errorf("not on this network")
 	}
 	for _, tt := range []struct{ url, want string }{
-		{"http://93.184.215.14/", "[93.184.215.14:80]"},
+		{"http://93.184.215.14/", "[93.184.215.14:80 93.184.215.14:443]"},
 		{"https://[2606:2800:21f:cb07::1]/", "[[2606:2800:21f:cb07::1]:443]"},
-		{"http://[::ffff:93.184.215.14]/", "[93.184.215.14:80]"},
-		{"http://i.example/", "[93.184.215.14:80 [2606:2800:21f:cb07::1]:80]"},
-		{"http://mixed.example/", "[93.184.215.14:80]"},
+		{"http://[::ffff:93.184.215.14]/", "[93.184.215.14:80 93.184.215.14:443]"},
+		{"http://i.example/", "[93.184.215.14:80 [2606:2800:21f:cb07::1]:80 93.184.215.14:443 [2606:2800:21f:cb07::1]:443]"},
+		{"http://mixed.example/", "[93.184.215.14:80 93.184.215.14:443]"},
 	} {
 		asked = nil
 		_, _, err := pull(t, f, tt.url)
@@ -175,7 +175,7 @@ func TestManyAddressesAreNotAllTried(t *testing.T) {
 		asked.Add(1)
 		return nil, fmt.Errorf("no")
 	}
-	_, _, err := pull(t, f, "http://i.example/")
+	_, _, err := pull(t, f, "https://i.example/")
 	wantClass(t, err, Failed)
 	if n := asked.Load(); n != maxAddresses {
 		t.Errorf("%d addresses were tried", n)

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"imgkeep/bucket/probe"
@@ -65,7 +69,7 @@ func (f *Fetcher) send(ctx context.Context, to target, method string, formats []
 		URL:    to.url,
 		Header: http.Header{
 			"User-Agent": {p.userAgent},
-			"Accept":     {accept(formats)},
+			"Accept":     {accept(f.o.Accept, formats)},
 			// Compression gains nothing on images, and would let an origin send a
 			// thousand times the bytes that it seems to.
 			"Accept-Encoding": {"identity"},
@@ -73,6 +77,13 @@ func (f *Fetcher) send(ctx context.Context, to target, method string, formats []
 	}).WithContext(context.WithValue(context.WithValue(ctx, targetKey{}, to), fetchKey{}, ctx))
 	if p.referer != "" {
 		req.Header.Set("Referer", p.referer)
+	}
+	maps.Copy(req.Header, p.headers)
+	if h := to.cookies.header(to.url); h != "" {
+		if own := req.Header.Get("Cookie"); own != "" {
+			h = own + "; " + h
+		}
+		req.Header["Cookie"] = []string{h} // anew: the profile's is not ours to change
 	}
 	if f.o.Loop != nil {
 		if mark := f.o.Loop(); mark != "" {
@@ -82,28 +93,51 @@ func (f *Fetcher) send(ctx context.Context, to target, method string, formats []
 	if span != "" {
 		req.Header.Set("Range", span)
 	}
+	var connected atomic.Bool
+	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}))
+	resp, err := p.roundTrip(req, to)
+	if err != nil {
+		if !connected.Load() {
+			err = unconnectedError{err}
+		}
+		return nil, err
+	}
+	to.cookies.take(resp, to.url)
+	return resp, nil
+}
+
+// unconnectedError is what went wrong before there was a connection.
+type unconnectedError struct{ error }
+
+func (e unconnectedError) Unwrap() error { return e.error }
+
+func (p *profile) roundTrip(req *http.Request, to target) (*http.Response, error) {
 	if p.plain == nil || to.url.Scheme != "http" {
-		return p.direct.RoundTrip(req)
+		return p.ask(req)
 	}
 	// Nothing of ours is going to connect to this address, the proxy is. This is all
 	// that can be done for a plain http URL, see the package's doc.
 	if len(to.addrs) == 0 {
-		if _, err := p.dialer.resolve(ctx, to.host, to.addr); err != nil {
+		if _, err := p.dialer.resolve(req.Context(), to.host, to.addr); err != nil {
 			return nil, err
 		}
 	}
 	return p.plain.RoundTrip(req)
 }
 
-// accept returns the Accept header for formats, all if there are none. Anything
-// else is accepted at the lowest weight: servers exist that answer 406 to a list
-// without it, though they have the very image.
-func accept(formats []probe.Format) string {
+// accept returns the Accept header for formats, all if there are none, of which those
+// in named are named if there is one. Anything else is accepted at the lowest weight:
+// servers exist that answer 406 to a list without it, though they have the very image.
+func accept(named, formats []probe.Format) string {
 	if len(formats) == 0 {
 		formats = probe.Web()
 	}
+	both := slices.DeleteFunc(slices.Clone(formats), func(f probe.Format) bool { return !slices.Contains(named, f) })
+	if len(both) == 0 {
+		both = formats
+	}
 	var b strings.Builder
-	for _, f := range formats {
+	for _, f := range both {
 		b.WriteString(f.ContentType() + ",")
 	}
 	return b.String() + "*/*;q=0.1"
@@ -111,22 +145,21 @@ func accept(formats []probe.Format) string {
 
 // sendError says what class an error before the end of the header is of.
 func sendError(ctx context.Context, host string, err error) error {
-	if cause := context.Cause(ctx); errors.Is(cause, errNetworkBusy) {
-		return errorf(Busy, host, "%w", cause)
-	}
-	if ctx.Err() != nil {
-		// Which includes a name server and an address that did not answer.
-		return errorf(Timeout, host, "%w", context.Cause(ctx))
-	}
 	var e *Error
-	if errors.As(err, &e) {
-		return e
-	}
 	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
-		return errorf(Timeout, host, "%w", err)
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errNetworkBusy):
+		return errorf(Busy, host, "%w", cause)
+	case ctx.Err() != nil: // which includes a name server and an address that did not answer
+		e = errorf(Timeout, host, "%w", cause)
+	case errors.As(err, &e):
+	case errors.As(err, &timeout) && timeout.Timeout():
+		e = errorf(Timeout, host, "%w", err)
+	default:
+		e = errorf(Failed, host, "%w", err)
 	}
-	return errorf(Failed, host, "%w", err)
+	e.unconnected = errors.As(err, new(unconnectedError))
+	return e
 }
 
 // compressed are the content codings that change the bytes (IANA HTTP Content
@@ -148,7 +181,11 @@ func (f *Fetcher) judgeHeader(host string, resp *http.Response) (location string
 		return e
 	}
 	switch status {
-	case http.StatusOK, http.StatusNonAuthoritativeInfo:
+	case http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNonAuthoritativeInfo:
+	case http.StatusPartialContent:
+		if !whole(resp) {
+			return "", fail(Failed, "status 206, with a part that nobody has asked for")
+		}
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		if location = resp.Header.Get("Location"); location == "" {
 			return "", fail(Failed, "status %d without a location", status)
@@ -175,6 +212,20 @@ func (f *Fetcher) judgeHeader(host string, resp *http.Response) (location string
 		}
 	}
 	return "", nil
+}
+
+// whole tells whether the part of an answer with status 206 is all there is: servers
+// exist that send such a thing although nobody has asked for a part.
+func whole(resp *http.Response) bool {
+	span, ok := strings.CutPrefix(resp.Header.Get("Content-Range"), "bytes 0-")
+	last, total, _ := strings.Cut(span, "/")
+	end, err := strconv.ParseInt(last, 10, 64)
+	all, err2 := strconv.ParseInt(total, 10, 64)
+	if !ok || err != nil || err2 != nil || end != all-1 || resp.ContentLength >= 0 && resp.ContentLength != all {
+		return false
+	}
+	resp.ContentLength = all
+	return true
 }
 
 // pageTime bounds the wait for the page that comes with an error's status. The

@@ -1,10 +1,14 @@
 package fetch
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"imgkeep/bucket/imageurl"
 )
@@ -24,6 +28,14 @@ type Profile struct {
 	// PerHost is used in the place of Options.PerHost, for the whole site of the
 	// host. 0: Options.PerHost. At most Concurrency.
 	PerHost int
+	// Headers are sent besides, each as "Name: value": any but those that have an own
+	// field here, and those that this package needs itself, see CheckHeader.
+	Headers []string
+	// Insecure takes any certificate: what comes may be anybody's.
+	Insecure bool
+	// TLSMin is the oldest version of TLS that is spoken: "1.0", "1.1", "1.2" or "1.3".
+	// Before 1.2 the ciphers of that time are spoken too. Empty: 1.2.
+	TLSMin string
 }
 
 // NoProxy is the Proxy of a Profile whose hosts are asked directly.
@@ -34,7 +46,8 @@ type profile struct {
 	hosts     *imageurl.Hosts
 	userAgent string
 	referer   string // empty: none
-	perHost   int    // 0: as usual
+	headers   http.Header
+	perHost   int // 0: as usual
 	*route
 }
 
@@ -68,20 +81,59 @@ func (f *Fetcher) addProfile(p Profile) error {
 	if p.PerHost < 0 {
 		return errors.New("per_host: must not be negative")
 	}
+	headers := http.Header{}
+	for _, h := range p.Headers {
+		name, value, err := parseHeader(h)
+		if err != nil {
+			return fmt.Errorf("headers: %w", err)
+		}
+		headers.Add(name, value)
+	}
+	version, ok := tlsVersions[p.TLSMin]
+	if !ok {
+		return fmt.Errorf("tls_min: %q is not one of 1.0, 1.1, 1.2, 1.3", p.TLSMin)
+	}
 	orDefault(&p.UserAgent, f.o.UserAgent)
 	orDefault(&p.Proxy, f.o.Proxy)
 	if p.Proxy == NoProxy {
 		p.Proxy = ""
 	}
-	r, err := f.route(p.Proxy)
+	r, err := f.route(way{proxy: p.Proxy, insecure: p.Insecure, tlsMin: version})
 	if err != nil {
 		return err
 	}
 	f.profiles = append(f.profiles, profile{
-		hosts: imageurl.NewHosts(p.Hosts), userAgent: p.UserAgent, referer: p.Referer,
+		hosts: imageurl.NewHosts(p.Hosts), userAgent: p.UserAgent, referer: p.Referer, headers: headers,
 		perHost: min(p.PerHost, f.o.Concurrency), route: r,
 	})
 	return nil
+}
+
+// ours are the header fields that no profile sets: what has a field of its own in
+// Profile, what this package says itself, and what is about the connection.
+var ours = []string{
+	"User-Agent", "Referer", "Accept-Encoding", "Range", "Cdn-Loop", "Host", "Connection", "Content-Length", "Content-Type",
+	"Expect", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
+// CheckHeader returns an error, without the value, if s cannot be one of the Headers of
+// a Profile.
+func CheckHeader(s string) error {
+	_, _, err := parseHeader(s)
+	return err
+}
+
+func parseHeader(s string) (name, value string, err error) {
+	name, value, ok := strings.Cut(s, ":")
+	value = strings.TrimSpace(value)
+	if !ok || name == "" || strings.Trim(strings.ToLower(name), "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" || value == "" || !validFieldValue(value) {
+		return "", "", errors.New(`want "Name: value" in ASCII, as in "Accept-Language: de"`)
+	}
+	name = http.CanonicalHeaderKey(name)
+	if slices.Contains(ours, name) || strings.HasPrefix(name, "If-") {
+		return "", "", fmt.Errorf("%s is set by imgkeep itself, or by a key of its own", name)
+	}
+	return name, value, nil
 }
 
 // CheckReferer returns an error if s cannot be the Referer of a Profile. Empty is
@@ -97,20 +149,44 @@ func CheckReferer(s string) error {
 	return nil
 }
 
+// tlsVersions are the values of Profile.TLSMin.
+var tlsVersions = map[string]uint16{
+	"": tls.VersionTLS12, "1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13,
+}
+
+// way is what tells one route from another.
+type way struct {
+	proxy    string // a URL; empty: none
+	insecure bool
+	tlsMin   uint16
+}
+
+// tls is the configuration of TLS with origins.
+func (w way) tls(roots *x509.CertPool) *tls.Config {
+	c := &tls.Config{RootCAs: roots, MinVersion: w.tlsMin, InsecureSkipVerify: w.insecure}
+	if w.tlsMin < tls.VersionTLS12 {
+		for _, s := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
+			c.CipherSuites = append(c.CipherSuites, s.ID)
+		}
+	}
+	return c
+}
+
 // route is a way to origins: directly, or through one proxy.
 type route struct {
 	dialer *dialer
 	direct *http.Transport // connects by dialer: to the origin, or through a tunnel to it
+	http1  *http.Transport // as direct, for origins that have offered HTTP/2 and do not want it
 	plain  *http.Transport // asks an HTTP proxy for http URLs; nil: direct does those too
 }
 
-// route returns the way through a proxy, or the direct one where it is empty.
-func (f *Fetcher) route(proxyURL string) (*route, error) {
-	if r := f.routes[proxyURL]; r != nil {
+// route returns the route that goes a way.
+func (f *Fetcher) route(w way) (*route, error) {
+	if r := f.routes[w]; r != nil {
 		return r, nil
 	}
-	config := f.tlsConfig.Clone()
-	proxy, err := parseProxy(proxyURL, config.Clone())
+	config := w.tls(f.o.RootCAs)
+	proxy, err := parseProxy(w.proxy, way{tlsMin: tls.VersionTLS12}.tls(f.o.RootCAs))
 	if err != nil {
 		return nil, err
 	}
@@ -121,15 +197,29 @@ func (f *Fetcher) route(proxyURL string) (*route, error) {
 		}
 	}
 	r.direct = f.transport(r.dialer, config)
+	r.http1 = f.transport(r.dialer, config.Clone())
+	r.http1.ForceAttemptHTTP2, r.http1.Protocols = false, new(http.Protocols)
+	r.http1.Protocols.SetHTTP1(true)
 	if proxy != nil && proxy.url.Scheme != "socks5" {
 		r.plain = proxy.plain(r.direct, f.o.HeaderTimeout)
 	}
-	f.routes[proxyURL] = r
+	f.routes[w] = r
 	return r, nil
+}
+
+// ask sends a request to its origin. One that takes HTTP/2 back is asked once more by
+// HTTP/1.1 (RFC 9113, section 7).
+func (r *route) ask(req *http.Request) (*http.Response, error) {
+	resp, err := r.direct.RoundTrip(req)
+	if err != nil && strings.Contains(err.Error(), "HTTP_1_1_REQUIRED") {
+		return r.http1.RoundTrip(req)
+	}
+	return resp, err
 }
 
 func (r *route) closeIdle() {
 	r.direct.CloseIdleConnections()
+	r.http1.CloseIdleConnections()
 	if r.plain != nil {
 		r.plain.CloseIdleConnections()
 	}

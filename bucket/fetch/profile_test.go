@@ -131,6 +131,16 @@ func TestProfilesRefused(t *testing.T) {
 		{Profile{Hosts: hosts, Referer: "https://h.example/ü"}, "referer"},
 		{Profile{Hosts: hosts, Proxy: "ftp://p.example"}, "proxy"},
 		{Profile{Hosts: hosts, PerHost: -1}, "per_host"},
+		{Profile{Hosts: hosts, TLSMin: "1.4"}, "tls_min"},
+		{Profile{Hosts: hosts, TLSMin: "ssl3"}, "tls_min"},
+		{Profile{Hosts: hosts, Headers: []string{"X-A: 1", "Cookie=" + secret}}, "headers"},
+		{Profile{Hosts: hosts, Headers: []string{": " + secret}}, "headers"},
+		{Profile{Hosts: hosts, Headers: []string{"X-A:"}}, "headers"},
+		{Profile{Hosts: hosts, Headers: []string{"X A: b"}}, "headers"},
+		{Profile{Hosts: hosts, Headers: []string{"X-A: b\r\nX-B: c"}}, "headers"},
+		{Profile{Hosts: hosts, Headers: []string{"host: b.example"}}, "headers: Host"},
+		{Profile{Hosts: hosts, Headers: []string{"If-None-Match: a"}}, "headers: If-None-Match"},
+		{Profile{Hosts: hosts, Headers: []string{"referer: https://a.example/"}}, "headers: Referer"},
 	} {
 		_, err := New(Options{Profiles: []Profile{{Hosts: hosts}, tt.profile}})
 		if err == nil || !strings.Contains(err.Error(), "profiles[1]: "+tt.text) || strings.Contains(err.Error(), secret) {

@@ -77,5 +77,6 @@ func isTLS(err error) bool {
 // isUnreachable tells whether an error of connecting is the host's. That we have no
 // network, or not this family of addresses, is not.
 func isUnreachable(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EHOSTUNREACH)
+	closed := errors.Is(err, io.EOF) || strings.Contains(err.Error(), "server closed idle connection") // net/http's words
+	return closed || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EHOSTUNREACH)
 }

@@ -17,9 +17,10 @@ type target struct {
 	host  string       // without port and brackets
 	addr  netip.Addr   // valid if host is an address
 
-	place *place        // of the fetch
-	addrs []netip.Addr  // that host has; nil: not looked up yet
-	spent time.Duration // on that, of the time for the header
+	cookies *cookies      // of the fetch
+	place   *place        // of the fetch
+	addrs   []netip.Addr  // that host has; nil: not looked up yet
+	spent   time.Duration // on that, of the time for the header
 }
 
 // target judges a URL: the first one and each one that a redirect leads to. raw

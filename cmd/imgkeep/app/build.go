@@ -247,10 +247,17 @@ func newFetcher(all config.Config, mine *own, pauses *fetch.Pauses, log *slog.Lo
 	o := fetch.Options{
 		Timeout: c.Timeout, HeaderTimeout: c.HeaderTimeout, MaxRedirects: c.MaxRedirects,
 		Ports: c.Ports, Networks: c.Networks, DenyHosts: c.DenyHosts,
-		UserAgent: c.UserAgent, Proxy: c.Proxy, LocalRoot: c.LocalRoot,
+		UserAgent: userAgent(all), Proxy: c.Proxy, LocalRoot: c.LocalRoot,
 		Concurrency: c.Concurrency, PerHost: c.PerHost, Queue: c.Queue,
 		Own: mine.is, Loop: loop{all.Sign.Secrets}.mark, Pauses: pauses,
 		Now: now, Logger: log,
+	}
+	for _, name := range c.Accept {
+		f, err := probe.ParseFormat(name)
+		if err != nil {
+			return nil, usagef("fetch.accept: %w", err)
+		}
+		o.Accept = append(o.Accept, f)
 	}
 	for _, p := range c.Profiles {
 		o.Profiles = append(o.Profiles, fetch.Profile(p))
@@ -263,6 +270,16 @@ func newFetcher(all config.Config, mine *own, pauses *fetch.Pauses, log *slog.Lo
 		return nil, usagef("%w", err)
 	}
 	return f, nil
+}
+
+// userAgent is the one that is configured. The default names whom to write to, where
+// base_url tells.
+func userAgent(c config.Config) string {
+	foreign := func(r rune) bool { return r <= ' ' || r > '~' } // which no header has
+	if c.Fetch.UserAgent != fetch.DefaultUserAgent || c.BaseURL == "" || strings.ContainsFunc(c.BaseURL, foreign) {
+		return c.Fetch.UserAgent
+	}
+	return strings.TrimSuffix(fetch.DefaultUserAgent, ")") + "; +" + c.BaseURL + ")"
 }
 
 // reserve is how a store finds a quiet moment: see bucket.Options.

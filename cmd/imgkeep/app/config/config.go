@@ -159,8 +159,15 @@ type Fetch struct {
 	// Hosts that nothing is fetched from, written as the hosts of a bucket. Empty:
 	// none.
 	DenyHosts []string `yaml:"deny_hosts"`
-	// What imgkeep calls itself. Many origins refuse an empty one.
+	// What imgkeep calls itself. Many origins refuse an empty one. The default is followed
+	// by base_url, if that is set, as in Mozilla/5.0 (compatible; imgkeep;
+	// +https://img.example.com): some, such as Wikimedia, want to know whom to write to.
 	UserAgent string `yaml:"user_agent"`
+	// The formats that origins are asked for by name, of those in formats above; if none
+	// of these is there, all of those. Others are taken too. An origin that makes WebP of
+	// its JPEGs for whoever names WebP would else have that kept for good in the place of
+	// the original. At least one.
+	Accept []string `yaml:"accept"`
 	// A proxy for all downloads, which hides the server's address from origins:
 	// http://host:port, https://host:port or socks5://host:port, with user:password@
 	// before the host if need be. Empty: none.
@@ -172,6 +179,11 @@ type Fetch struct {
 	//   referer     a URL that is sent as Referer. Empty: none is sent
 	//   proxy       in the place of the one above; direct: none
 	//   per_host    in the place of the one below, for the whole site
+	//   headers     any others, as in ["Accept-Language: de", "Cookie: adult=1"]
+	//   insecure    true: any certificate is taken, also none of theirs. Whoever is on
+	//               the way can then put another image in the place of the real one
+	//   tls_min     the oldest TLS that is spoken, 1.0 to 1.3, in quotes; below "1.2" also
+	//               the ciphers of that time. Empty: "1.2"
 	// as in
 	//   - {hosts: ["*.example.com"], referer: "https://www.example.com/", per_host: 1}
 	Profiles []Profile `yaml:"profiles"`
@@ -226,6 +238,12 @@ type Profile struct {
 	Proxy string `yaml:"proxy"`
 	// PerHost is as Fetch.PerHost. 0: that.
 	PerHost int `yaml:"per_host"`
+	// Headers are sent to them, each as "Name: value".
+	Headers []string `yaml:"headers"`
+	// Insecure takes any certificate.
+	Insecure bool `yaml:"insecure"`
+	// TLSMin is the oldest version of TLS. Empty: 1.2.
+	TLSMin string `yaml:"tls_min"`
 }
 
 // FallbackAfter is when an origin counts as having lost an image, by fetch.Reason.
@@ -450,6 +468,7 @@ func Default() Config {
 			MaxRedirects:       3,
 			Ports:              []int{80, 443},
 			UserAgent:          fetch.DefaultUserAgent,
+			Accept:             []string{"jpeg", "png", "gif"},
 			// With the pauses of package bucket: an outage of some minutes is none of
 			// these, and one of an hour or two is.
 			FallbackAfter: FallbackAfter{Gone: 1, NoHost: 3, Unreachable: 6, TLS: 4, Timeout: 6, ServerError: 6, Page: 2},

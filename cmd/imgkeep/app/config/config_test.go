@@ -166,7 +166,8 @@ fetch:
   deny_hosts: ["*.evil.example"]
   user_agent: Bot/2
   proxy: socks5://user:pass@proxy.example:1080
-  profiles: [{hosts: [a.example], user_agent: Bot/3, referer: "https://a.example/", proxy: direct, per_host: 1}]
+  profiles: [{hosts: [a.example], user_agent: Bot/3, referer: "https://a.example/", proxy: direct, per_host: 1, headers: ["Accept-Language: de"], insecure: true, tls_min: "1.0"}]
+  accept: [webp]
   removed: [{etag: 5c4fb843-ece}]
   fallbacks: ["https://archive.example/{url}"]
   fallback_after: {gone: 2, no_host: 0, unreachable: 7, tls: 8, timeout: 9, server_error: 10, page: 11, blocked: 100}

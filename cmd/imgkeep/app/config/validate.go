@@ -306,6 +306,15 @@ func (f *Fetch) validate(p *problems) {
 	}
 	checkHosts(p, "fetch.deny_hosts", f.DenyHosts)
 	validateUserAgent(p, "fetch.user_agent", f.UserAgent) // an empty one is refused by many origins
+	if len(f.Accept) == 0 {
+		p.addf("fetch.accept", "it is empty; name at least one format, as in [jpeg, png, gif]")
+	}
+	for i, name := range f.Accept {
+		if _, err := probe.ParseFormat(name); err != nil {
+			p.add(item("fetch.accept", i), err)
+		}
+	}
+	unique(p, "fetch.accept", f.Accept)
 	validateProxy(p, "fetch.proxy", f.Proxy)
 	f.validateProfiles(p)
 	for i, r := range f.Removed {
@@ -342,6 +351,17 @@ func (f *Fetch) validateProfiles(p *problems) {
 			validateProxy(p, at+".proxy", profile.Proxy)
 		}
 		between(p, at+".per_host", profile.PerHost, 0, 10_000)
+		for j, h := range profile.Headers {
+			// Without the value, which may be a secret.
+			if err := fetch.CheckHeader(h); err != nil {
+				p.add(item(at+".headers", j), err)
+			} else if strings.HasSuffix(h, ": "+redacted) {
+				p.addf(item(at+".headers", j), "the value is %q, which stands for a hidden one; write the real one", redacted)
+			}
+		}
+		if profile.TLSMin != "" {
+			oneOf(p, at+".tls_min", profile.TLSMin, "1.0", "1.1", "1.2", "1.3")
+		}
 	}
 }
 

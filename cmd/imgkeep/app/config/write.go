@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -15,17 +16,23 @@ const redacted = "xxxxx"
 
 // Write prints a configuration as YAML that Load reads again, with a comment at
 // each setting that says where it comes from, unless that is the default.
-// Secrets are left out, and passwords of proxies and the query of approve.url
-// are replaced: what is printed may be shown to others.
+// Secrets are left out, and passwords of proxies, the values of profiles' headers and
+// the query of approve.url are replaced: what is printed may be shown to others.
 func Write(w io.Writer, c Config, s Sources) error {
 	secrets := len(c.Sign.Secrets)
 	c.Sign.Secrets = nil
-	var password, inProfile, token bool
+	var password, inProfile, inHeaders, token bool
 	c.Fetch.Proxy, password = withoutPassword(c.Fetch.Proxy)
 	c.Fetch.Profiles = slices.Clone(c.Fetch.Profiles)
 	for i := range c.Fetch.Profiles {
 		p, hidden := withoutPassword(c.Fetch.Profiles[i].Proxy)
 		c.Fetch.Profiles[i].Proxy, inProfile = p, inProfile || hidden
+		headers := slices.Clone(c.Fetch.Profiles[i].Headers)
+		for j, h := range headers {
+			name, _, _ := strings.Cut(h, ":")
+			headers[j], inHeaders = name+": "+redacted, true
+		}
+		c.Fetch.Profiles[i].Headers = headers
 	}
 	if u, err := url.Parse(c.Approve.URL); err == nil && u.RawQuery != "" {
 		u.RawQuery, token = redacted, true
@@ -38,6 +45,8 @@ func Write(w io.Writer, c Config, s Sources) error {
 			text = "none is set; the server needs one"
 		case key == secretsKey:
 			text = fmt.Sprintf("%d hidden", secrets)
+		case key == "fetch.profiles" && inHeaders:
+			text = "passwords and headers hidden"
 		case key == "fetch.proxy" && password, key == "fetch.profiles" && inProfile:
 			text = "password hidden"
 		case key == "approve.url" && token:

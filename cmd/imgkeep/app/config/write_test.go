@@ -45,10 +45,10 @@ func TestWriteHides(t *testing.T) {
 	t.Setenv("IMGKEEP_SECRET", goodSecret)
 	file := write(t, "secret", otherSecret, 0o600)
 	c, s := mustLoad(t, "sign: {secret_files: ["+file+"]}\n"+
-		"fetch: {proxy: 'http://me:hunter2@proxy.example:3128', profiles: [{hosts: [a.example], proxy: 'socks5://me:hunter3@p.example'}]}\n"+
+		"fetch: {proxy: 'http://me:hunter2@proxy.example:3128', profiles: [{hosts: [a.example], proxy: 'socks5://me:hunter3@p.example'}, {hosts: [b.example], headers: ['Cookie: a=hunter5']}]}\n"+
 		"approve: {url: 'http://127.0.0.1:1/check?token=hunter4'}")
 	out := written(t, c, s)
-	for _, secret := range []string{goodSecret, otherSecret, "hunter2", "hunter3", "hunter4"} {
+	for _, secret := range []string{goodSecret, otherSecret, "hunter2", "hunter3", "hunter4", "hunter5"} {
 		if strings.Contains(out, secret) {
 			t.Errorf("it shows %q:\n%s", secret, out)
 		}
@@ -58,7 +58,8 @@ func TestWriteHides(t *testing.T) {
 		"  secret_files: [" + file + "] # ",
 		"  proxy: http://me:xxxxx@proxy.example:3128 # password hidden; ",
 		"proxy: 'socks5://me:xxxxx@p.example'",
-		"  profiles: # password hidden; ",
+		"  profiles: # passwords and headers hidden; ",
+		"headers: ['Cookie: xxxxx']",
 		"  url: http://127.0.0.1:1/check?xxxxx # query hidden; ",
 	} {
 		if !strings.Contains(out, want) {
@@ -68,13 +69,13 @@ func TestWriteHides(t *testing.T) {
 	// Loaded as it is, it would use a wrong password: that is refused.
 	t.Setenv("IMGKEEP_SECRET", "")
 	_, _, err := load(t, out)
-	for _, key := range []string{"fetch.proxy: the password is", "fetch.profiles[0].proxy: the password is", "approve.url: the query is"} {
+	for _, key := range []string{"fetch.proxy: the password is", "fetch.profiles[0].proxy: the password is", "fetch.profiles[1].headers[0]: the value is", "approve.url: the query is"} {
 		if err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("what is hidden is taken (%s): %v", key, err)
 		}
 	}
 	// The configuration itself is left alone.
-	if len(c.Sign.Secrets) != 2 || !strings.Contains(c.Fetch.Proxy, "hunter2") || !strings.Contains(c.Fetch.Profiles[0].Proxy, "hunter3") {
+	if len(c.Sign.Secrets) != 2 || !strings.Contains(c.Fetch.Proxy, "hunter2") || !strings.Contains(c.Fetch.Profiles[0].Proxy, "hunter3") || !strings.Contains(c.Fetch.Profiles[1].Headers[0], "hunter5") {
 		t.Error("Write changes what it writes")
 	}
 }
