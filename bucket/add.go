@@ -154,7 +154,7 @@ func (s *Store) add(bucket, url string, bring func(b Bucket, seen io.Writer) (tm
 		if s.fetches.removed(under, image.Digest) {
 			return errJustRemoved
 		}
-		if err := place(s.disk, tmp, s.Path(image.File())); err != nil {
+		if err := s.place(tmp, image); err != nil {
 			return fmt.Errorf("store the image: %w", full(err))
 		}
 		return s.commit(index.Change{Bucket: bucket, URL: url, Keep: image.entry()}, keepEvent(image))

@@ -195,6 +195,8 @@ type transfer struct {
 	done     int64
 	bytes    int64 // of all that is wanted
 	begun    time.Time
+	again    bool // a plan is made anew: what was found then was reported
+	vanished int  // originals that were removed since their plan
 }
 
 // newTransfer marks the target as unfinished, and locks it.
@@ -228,6 +230,9 @@ func (t *transfer) unlock(whole bool) error {
 }
 
 func (t *transfer) found(f Finding) {
+	if t.again && f.Kind == BrokenLine {
+		return
+	}
 	t.report.Found[f.Kind]++
 	if t.Found != nil {
 		t.Found(f)
@@ -266,6 +271,9 @@ type plan struct {
 	journals map[string]int64 // lengths
 	files    []planned        // in the order of their digests
 	removed  []planned        // that were, and may be in the backup still
+
+	end  index.Position  // up to which it was looked what was removed since
+	late map[Digest]bool // that was; nil: not looked yet
 }
 
 // planned is an original in a plan, which may have tens of millions of them.
@@ -302,10 +310,7 @@ func (t *transfer) run(ctx context.Context) error {
 			}
 		}
 		plans = append(plans, p)
-		t.report.Images += len(p.files)
-		for _, i := range p.files {
-			t.bytes += i.bytes
-		}
+		t.count(p, 1)
 	}
 	tmp := filepath.Join(t.to, tmpDir)
 	if err := os.RemoveAll(tmp); err != nil {
@@ -314,12 +319,12 @@ func (t *transfer) run(ctx context.Context) error {
 	if err := os.Mkdir(tmp, privateDir); err != nil {
 		return err
 	}
-	for _, p := range plans {
-		if p.bucket == "" {
+	for i := range plans {
+		if plans[i].bucket == "" {
 			continue
 		}
-		if err := t.copyFiles(ctx, p); err != nil {
-			return fmt.Errorf("bucket %s: %w", p.bucket, full(err))
+		if err := t.copyBucket(ctx, &plans[i]); err != nil {
+			return fmt.Errorf("bucket %s: %w", plans[i].bucket, full(err))
 		}
 	}
 	// The names too, before a journal says that they are there.
@@ -351,6 +356,70 @@ func (t *transfer) run(ctx context.Context) error {
 	return syncAll(t.to)
 }
 
+// count adds a plan to the figures, or takes it out of them.
+func (t *transfer) count(p plan, sign int) {
+	t.report.Images += sign * len(p.files)
+	for _, i := range p.files {
+		t.bytes += int64(sign) * i.bytes
+	}
+}
+
+// replans is how often a plan is made anew in a store from which is removed all
+// the time. Then the journals in the backup name what the next backup removes.
+const replans = 5
+
+// copyBucket copies the originals of a bucket. If some were removed meanwhile, the
+// plan is made anew, so that the journals in the backup say so too.
+func (t *transfer) copyBucket(ctx context.Context, p *plan) error {
+	defer func() { t.again = false }()
+	for n := 0; ; n++ {
+		t.vanished = 0
+		if err := t.copyFiles(ctx, p); err != nil || t.vanished == 0 || n == replans {
+			return err
+		}
+		t.again = true
+		t.count(*p, -1)
+		t.done -= int64(len(p.files))
+		var err error
+		if *p, err = t.plan(ctx, p.bucket); err != nil {
+			return err
+		}
+		t.count(*p, 1)
+	}
+}
+
+// removedSince tells whether an original was removed since the plan was made: its
+// line is written before its file goes.
+func (t *transfer) removedSince(ctx context.Context, p *plan, d Digest) (bool, error) {
+	if p.late == nil {
+		p.late = map[Digest]bool{}
+		for file, end := range p.journals {
+			if base := filepath.Base(file); base > p.end.File {
+				p.end = index.Position{File: base, Length: end}
+			}
+		}
+	}
+	if p.late[d] {
+		return true, nil
+	}
+	for line, err := range readJournalTail(t.from, p.bucket, p.end) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return false, err
+		}
+		if line.torn {
+			break
+		}
+		if line.broken == nil && line.op != opKeep {
+			p.late[line.image.Digest] = true
+		}
+		p.end = index.Position{File: filepath.Base(line.file), Length: line.end}
+	}
+	return p.late[d], nil
+}
+
 func keys(m map[string]int64) func(func(string) bool) {
 	return func(yield func(string) bool) {
 		for k := range m {
@@ -379,9 +448,11 @@ func (t *transfer) plan(ctx context.Context, name string) (plan, error) {
 		if line.torn {
 			continue
 		}
-		p.journals[line.file] = line.end
+		if !errors.Is(line.broken, errMonthMissing) {
+			p.journals[line.file] = line.end
+		}
 		if line.broken != nil {
-			t.found(Finding{Kind: BrokenLine, Path: line.place(), Detail: line.broken.Error()})
+			t.found(line.finding())
 			continue
 		}
 		switch line.op {

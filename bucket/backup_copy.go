@@ -29,7 +29,7 @@ type batch struct {
 }
 
 // copyFiles copies the originals of a bucket that the target does not have.
-func (t *transfer) copyFiles(ctx context.Context, p plan) error {
+func (t *transfer) copyFiles(ctx context.Context, p *plan) error {
 	if err := os.MkdirAll(filepath.Join(t.to, p.bucket), dirMode); err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (t *transfer) copyFiles(ctx context.Context, p plan) error {
 				continue
 			}
 			copied := len(b.images)
-			if err := t.copyFile(ctx, &b, image); err != nil {
+			if err := t.copyFile(ctx, p, &b, image); err != nil {
 				return err
 			}
 			if there && !t.resumed {
@@ -104,12 +104,11 @@ func (t *transfer) temp(n int) string {
 
 // copyFile copies an original to a temporary file. One that is not what its name
 // says is a finding, and not copied.
-func (t *transfer) copyFile(ctx context.Context, b *batch, image Image) error {
+func (t *transfer) copyFile(ctx context.Context, p *plan, b *batch, image Image) error {
 	path := filepath.Join(t.from, image.File())
 	src, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		t.found(Finding{Kind: Missing, Path: image.File(), Detail: "the journal names it, and there is no such file"})
-		return nil
+		return t.missing(ctx, p, image)
 	}
 	if err != nil {
 		return err
@@ -160,6 +159,21 @@ func (t *transfer) copyFile(ctx context.Context, b *batch, image Image) error {
 	b.images = append(b.images, image)
 	b.bytes += n
 	return ctx.Err()
+}
+
+// missing reports an original that is not there, unless it was removed since the
+// plan was made.
+func (t *transfer) missing(ctx context.Context, p *plan, image Image) error {
+	removed, err := t.removedSince(ctx, p, image.Digest)
+	switch {
+	case err != nil:
+		return err
+	case removed:
+		t.vanished++
+	default:
+		t.found(Finding{Kind: Missing, Path: image.File(), Detail: "the journal names it, and there is no such file"})
+	}
+	return nil
 }
 
 // source tells an error of reading from one of writing.

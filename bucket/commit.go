@@ -2,6 +2,7 @@ package bucket
 
 import (
 	"fmt"
+	"time"
 
 	"imgkeep/bucket/index"
 )
@@ -26,34 +27,70 @@ func (s *Store) commit(c index.Change, e *event) error {
 }
 
 // committer is the one goroutine that writes journals and index. It ends when
-// commits is closed.
+// commits is closed. While the index has failed and answers nothing, which keeps
+// commits from coming, it tries to mend it by itself.
 func (s *Store) committer() {
 	defer close(s.committed)
-	for first := range s.commits {
-		group := []pending{first}
-	gather:
-		for len(group) < maxGroup {
-			select {
-			case p, ok := <-s.commits:
-				if !ok {
-					break gather
-				}
-				group = append(group, p)
-			default:
-				break gather
+	pause := renewPause
+	for {
+		var retry <-chan time.Time
+		if s.index.Failed() {
+			retry = time.After(pause)
+			pause = min(2*pause, maxRenewPause)
+		} else {
+			pause = renewPause
+		}
+		select {
+		case first, ok := <-s.commits:
+			if !ok {
+				return
 			}
-		}
-		err := s.commitGroup(group)
-		if err != nil {
-			s.log.Error("commit failed", "changes", len(group), "error", err)
-		}
-		for _, p := range group {
-			p.done <- err
+			s.commitTogether(first)
+		case <-retry:
+			if err := s.mendIndex(); err != nil {
+				s.log.Error("the index cannot be written anew, and answers nothing until it is", "error", err)
+			}
 		}
 	}
 }
 
+// commitTogether commits a change with those that wait already.
+func (s *Store) commitTogether(first pending) {
+	group := []pending{first}
+gather:
+	for len(group) < maxGroup {
+		select {
+		case p, ok := <-s.commits:
+			if !ok {
+				break gather
+			}
+			group = append(group, p)
+		default:
+			break gather
+		}
+	}
+	err := s.commitGroup(group)
+	if err != nil {
+		s.log.Error("commit failed", "changes", len(group), "error", err)
+	}
+	if s.index.Failed() {
+		if err := s.mendIndex(); err != nil {
+			s.log.Error("the index cannot be written anew, and answers nothing until it is", "error", err)
+		}
+	}
+	for _, p := range group {
+		p.done <- err
+	}
+}
+
+// commitGroup commits changes. Where it fails after lines were written, the index
+// takes these in before anything else.
 func (s *Store) commitGroup(group []pending) error {
+	if s.behind {
+		if err := s.mendIndex(); err != nil {
+			return fmt.Errorf("mend the index: %w", full(err))
+		}
+	}
 	events := map[string][]*event{}
 	changes := make([]index.Change, len(group))
 	for i, p := range group {
@@ -63,20 +100,27 @@ func (s *Store) commitGroup(group []pending) error {
 		}
 	}
 	for name, e := range events {
-		if name == "" {
-			if err := s.journal.append(e); err != nil {
-				return fmt.Errorf("write the journal of the store: %w", full(err))
-			}
-			continue
+		j := s.journalOf(name)
+		if err := j.append(e); err != nil {
+			s.behind = true
+			return fmt.Errorf("write the journal of %s: %w", journalName(name), full(err))
 		}
-		if err := s.buckets[name].journal.append(e); err != nil {
-			return fmt.Errorf("write the journal of bucket %s: %w", name, full(err))
-		}
+		at := j.position()
+		changes = append(changes, index.Change{Bucket: name, Position: &at})
 	}
 	if err := s.disk.Commit(s.index, changes); err != nil {
+		s.behind = true
 		return fmt.Errorf("write the index: %w", full(err))
 	}
 	return nil
+}
+
+// journalName is how messages call a journal.
+func journalName(bucket string) string {
+	if bucket == "" {
+		return "blocks"
+	}
+	return "bucket " + bucket
 }
 
 // full turns the system's word for a full disk into ErrFull, which says what to

@@ -23,6 +23,13 @@
 // later. What its origin has lost is looked for at the fallbacks, and nothing
 // is visible that the operator's check, if there is one, has not said yes to.
 //
+// The journals are the truth. The index says how far into each of them it goes, and
+// Open takes in what they have behind that, or refuses an index that does not fit.
+// Damage of either is an error or a finding, not an answer. After a commit of the
+// index that has failed, what it lacks is taken in before anything else; after a
+// flush that has failed nothing is answered from it (ErrIndexFailed) until it has
+// been written anew.
+//
 // What is removed goes in the order journal, index, files, so that a crash leaves
 // either the image, or something that nobody sees any more and that the next Open
 // finishes. What was answered as removed stays so: also when the index is made

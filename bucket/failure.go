@@ -28,6 +28,9 @@ var (
 	ErrRemoved = errors.New("removed by the operator")
 	// ErrFull: the disk is too full to keep more. What is kept can be read.
 	ErrFull = errors.New("the disk is too full")
+	// ErrIndexFailed: the disk has failed to write the index, and nothing is
+	// answered from it until it has been written anew, which is tried all the time.
+	ErrIndexFailed = index.ErrFailed
 	// ErrLost: an original is missing or damaged, and its origin does not give
 	// the same bytes any more.
 	ErrLost = errors.New("the stored original is damaged, and its origin no longer has it")

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"imgkeep/bucket/index"
 )
 
 const journalExt = ".ndjson"
@@ -43,6 +46,10 @@ type event struct {
 	// for the operator; no index holds it, and no viewer sees it.
 	From string `json:"from,omitempty"`
 
+	// After is the name of the file before, on the first line of a file: a month
+	// that is lost is missed.
+	After string `json:"after,omitempty"`
+
 	Host string `json:"host,omitempty"` // a pattern
 	For  string `json:"for,omitempty"`  // the URL that was to be blocked, of the block of its bytes
 	Why  string `json:"why,omitempty"`
@@ -64,6 +71,45 @@ func keepEvent(i Image) *event {
 	return e
 }
 
+// sumFormat ends a line, with a checksum of what is before. Lines of an earlier
+// version have none.
+const sumFormat = `,"sum":"%08x"}`
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// line is the event's line, with its newline.
+func (e *event) line() ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // URLs have &, and people grep
+	if err := enc.Encode(e); err != nil {
+		return nil, err
+	}
+	text := bytes.TrimSuffix(b.Bytes(), []byte("}\n"))
+	return fmt.Appendf(text, sumFormat+"\n", crc32.Checksum(text, castagnoli)), nil
+}
+
+// checkSum tells whether a line, without its newline, has a checksum, and whether
+// that is its own.
+func checkSum(line []byte) (has, ok bool) {
+	n := len(line) - len(`,"sum":"00000000"}`)
+	if n < 0 || !bytes.HasPrefix(line[n:], []byte(`,"sum":"`)) {
+		return false, false
+	}
+	return true, string(line[n:]) == fmt.Sprintf(sumFormat, crc32.Checksum(line[:n], castagnoli))
+}
+
+// endDamaged tells whether what follows the last newline is a whole line and another
+// byte in the place of its newline. That is no line which a crash has torn: it may
+// have been acknowledged.
+func endDamaged(tail []byte) bool {
+	if len(tail) == 0 {
+		return false
+	}
+	_, ok := checkSum(tail[:len(tail)-1])
+	return ok
+}
+
 // journal appends to the files of one bucket, one a month. It is not for
 // concurrent use.
 type journal struct {
@@ -71,12 +117,19 @@ type journal struct {
 	log  *slog.Logger
 	dir  string
 
-	month string
-	file  *os.File // nil: to be opened
+	month  string
+	before string   // the month of the file before; empty: there is none
+	file   *os.File // nil: to be opened
 	// whole is the length of the month's file up to which it holds whole lines
 	// that are flushed; what is behind, after an error, was never acknowledged.
 	// unknown before the file is opened for the first time.
 	whole int64
+	last  uint64 // lineSum of the line that was appended last
+}
+
+// position is where the journal ends, after append.
+func (j *journal) position() index.Position {
+	return index.Position{File: j.month + journalExt, Length: j.whole, Line: j.last}
 }
 
 const unknown = -1
@@ -87,12 +140,13 @@ const unknown = -1
 func (j *journal) recover() {
 	files, err := os.ReadDir(j.dir)
 	newest := ""
-	for _, f := range files {
+	for _, f := range files { // in their order
 		if month, ok := strings.CutSuffix(f.Name(), journalExt); ok {
-			newest = max(newest, month)
+			j.before, newest = newest, month
 		}
 	}
 	if err == nil && newest != "" {
+		j.month, j.whole = newest, unknown
 		err = j.open(newest)
 	}
 	if err != nil {
@@ -105,31 +159,25 @@ func (j *journal) recover() {
 // all are on disk. After an error none counts, and what was written of them is
 // cut off again before anything is appended.
 func (j *journal) append(events []*event) error {
-	var b bytes.Buffer
-	month := ""
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false) // URLs have &, and people grep
-	for _, e := range events {
+	month := func(e *event) string {
 		// Never in an earlier file than the last line: what it says would come
 		// before what it is to undo, whatever the clock did.
-		if m := max(e.Time.UTC().Format("2006-01"), j.month); m != month {
-			if err := j.write(month, b.Bytes()); err != nil {
-				return err
-			}
-			b.Reset()
-			month = m
+		return max(e.Time.UTC().Format("2006-01"), j.month)
+	}
+	for len(events) > 0 {
+		m, n := month(events[0]), 1
+		for n < len(events) && month(events[n]) <= m {
+			n++
 		}
-		if err := enc.Encode(e); err != nil {
+		if err := j.write(m, events[:n]); err != nil {
 			return err
 		}
+		events = events[n:]
 	}
-	return j.write(month, b.Bytes())
+	return nil
 }
 
-func (j *journal) write(month string, lines []byte) (err error) {
-	if len(lines) == 0 {
-		return nil
-	}
+func (j *journal) write(month string, events []*event) (err error) {
 	// What a failed write or flush left is not known to be on disk, whatever a
 	// second flush says. So the file is opened anew, and cut to what is known.
 	defer func() {
@@ -142,21 +190,44 @@ func (j *journal) write(month string, lines []byte) (err error) {
 			return err
 		}
 	}
+	var lines, line []byte
+	for i, e := range events {
+		if e.After = ""; i == 0 && j.whole == 0 && j.before != "" {
+			e.After = j.before + journalExt
+		}
+		if line, err = e.line(); err != nil {
+			return err
+		}
+		lines = append(lines, line...)
+	}
 	if _, err := j.disk.Write(j.file, lines); err != nil {
 		return err
 	}
 	if err := j.disk.Sync(j.file); err != nil {
 		return err
 	}
-	j.whole += int64(len(lines))
+	j.whole, j.last = j.whole+int64(len(lines)), lineSum(line)
 	return nil
+}
+
+// tidy cuts off what an append that failed has left, so that whoever reads the
+// journal finds nothing that does not count.
+func (j *journal) tidy() error {
+	if j.file != nil || j.month == "" || j.whole == unknown {
+		return nil // nothing was appended
+	}
+	err := j.open(j.month)
+	if err != nil {
+		j.close()
+	}
+	return err
 }
 
 // open opens a month's file so that it ends with a whole line.
 func (j *journal) open(month string) error {
 	j.close()
 	if j.month != month {
-		j.month, j.whole = month, unknown
+		j.before, j.month, j.whole = j.month, month, unknown
 	}
 	f, err := j.disk.OpenAppend(filepath.Join(j.dir, month+journalExt), privateFile)
 	if err != nil {
@@ -200,6 +271,15 @@ func (j *journal) mend(size int64) error {
 		}
 		j.whole++
 		return nil
+	case endDamaged(tail):
+		j.log.Warn("the end of the journal's last line was damaged, and is repaired", "file", j.file.Name())
+		if err = j.disk.Truncate(j.file, size-1); err == nil {
+			_, err = j.disk.Write(j.file, []byte("\n"))
+		}
+		if err != nil {
+			j.whole = unknown
+		}
+		return err
 	}
 	j.log.Warn("the journal's last line was torn by a crash, and is cut off", "file", j.file.Name(), "line", string(tail[:min(len(tail), 200)]))
 	j.whole -= int64(len(tail))

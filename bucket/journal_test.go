@@ -2,6 +2,8 @@ package bucket
 
 import (
 	"encoding/json"
+	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -42,7 +44,7 @@ func TestJournalLine(t *testing.T) {
 	s := openStore(t, Options{Root: root, Origin: o, Now: c.Now})
 	keep(t, s, "https://example.com/a.png?b=1&c=2")
 	got, err := os.ReadFile(filepath.Join(root, "i/journal/2026-11.ndjson"))
-	want := `{"time":"2026-11-18T12:00:00Z","op":"keep","url":"https://example.com/a.png?b=1&c=2","digest":"ypeBEsobvcr6wjGzmiPcTaeG7_gUfE5yuYB3ha_uSLs","type":"png","bytes":1,"width":3,"height":2}` + "\n"
+	want := `{"time":"2026-11-18T12:00:00Z","op":"keep","url":"https://example.com/a.png?b=1&c=2","digest":"ypeBEsobvcr6wjGzmiPcTaeG7_gUfE5yuYB3ha_uSLs","type":"png","bytes":1,"width":3,"height":2,"sum":"e5811bd1"}` + "\n"
 	if err != nil || string(got) != want {
 		t.Errorf("got  %s, %v\nwant %s", got, err, want)
 	}
@@ -98,6 +100,8 @@ func TestJournalTornLine(t *testing.T) {
 		"whole, then a torn": {whole + "\n" + whole[:90], whole + "\n"},
 		"whole but its end":  {whole, whole + "\n"},
 		"one byte":           {"{", ""},
+		"its end damaged":    {summed(whole) + "J", summed(whole) + "\n"},
+		"torn in its sum":    {summed(whole)[:len(whole)+5], ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o, c, root := newOrigin(), newClock(), t.TempDir()
@@ -128,6 +132,12 @@ func TestJournalTornLine(t *testing.T) {
 			}
 		})
 	}
+}
+
+// summed is a line with its checksum.
+func summed(line string) string {
+	line = strings.TrimSuffix(line, "}")
+	return line + fmt.Sprintf(sumFormat, crc32.Checksum([]byte(line), castagnoli))
 }
 
 // A journal without a single whole line is emptied.

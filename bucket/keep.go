@@ -54,7 +54,7 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url string, at *fetch.
 		s.disk.RemoveAll(d.tmp.Name())
 		return Image{}, err
 	}
-	if err := place(s.disk, d.tmp, s.Path(image.File())); err != nil {
+	if err := s.place(d.tmp, image); err != nil {
 		return Image{}, fmt.Errorf("store the image: %w", full(err))
 	}
 	line := keepEvent(image)
@@ -269,6 +269,8 @@ func damage(image Image, info fs.FileInfo, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %w", errDamaged, err)
+	case err == nil && info != nil && !info.Mode().IsRegular():
+		return fmt.Errorf("%w: %s is no file", errDamaged, image.File())
 	case err == nil && info.Size() != image.Bytes:
 		return fmt.Errorf("%w: %s has %d bytes, and had %d", errDamaged, image.File(), info.Size(), image.Bytes)
 	}
@@ -288,15 +290,36 @@ func (s *Store) openOriginal(image Image) (*os.File, error) {
 	return f, nil
 }
 
-// heal fetches a damaged original again.
+// place is place for an original. A folder in its place, which no file can take the
+// name of, is put aside.
+func (s *Store) place(tmp *os.File, image Image) error {
+	path := s.Path(image.File())
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		if err := s.quarantine(quarantineOf(s.now()), image.File()); err != nil {
+			s.disk.RemoveAll(tmp.Name())
+			return err
+		}
+	}
+	return place(s.disk, tmp, path)
+}
+
+// heal fetches a damaged original again, unless a failure stands against that.
 func (s *Store) heal(ctx context.Context, image Image) error {
 	_, err := fly(ctx, s, "heal\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.fetchAndHeal(ctx, image)
+		return struct{}{}, s.fetchAndHeal(ctx, image, false)
 	})
 	return err
 }
 
-func (s *Store) fetchAndHeal(ctx context.Context, image Image) (err error) {
+// healNow is heal for an operator who has asked for it: whatever has failed before.
+func (s *Store) healNow(ctx context.Context, image Image) error {
+	_, err := fly(ctx, s, "heal now\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.fetchAndHeal(ctx, image, true)
+	})
+	return err
+}
+
+func (s *Store) fetchAndHeal(ctx context.Context, image Image, now bool) (err error) {
 	if s.intact(image) {
 		return nil // an earlier flight may have landed since
 	}
@@ -310,7 +333,7 @@ func (s *Store) fetchAndHeal(ctx context.Context, image Image) (err error) {
 			err = errors.Join(err, s.quarantineWrong(image))
 		}
 	}()
-	if f, err := s.recall(image.Bucket, image.URL); err != nil || f != nil {
+	if f, err := s.recall(image.Bucket, image.URL); err != nil || f != nil && !now {
 		return errors.Join(ErrLost, err, orNil(f))
 	}
 	if err := s.hasRoom(); err != nil {
@@ -338,7 +361,7 @@ func (s *Store) fetchAndHeal(ctx context.Context, image Image) (err error) {
 		s.disk.RemoveAll(d.tmp.Name())
 		return err
 	}
-	if err := place(s.disk, d.tmp, s.Path(image.File())); err != nil {
+	if err := s.place(d.tmp, image); err != nil {
 		return fmt.Errorf("store the image: %w", full(err))
 	}
 	return s.commit(index.Change{Bucket: image.Bucket, URL: image.URL, Keep: image.entry()}, nil)

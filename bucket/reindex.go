@@ -67,6 +67,8 @@ type ReindexOptions struct {
 	Root     string
 	Found    func(Finding)  // told of each finding; nil: nobody
 	Progress func(Progress) // told now and then; nil: nobody
+
+	path string // of the new index; empty: it takes the place of the old one
 }
 
 // ReindexReport says what Reindex has done.
@@ -88,11 +90,15 @@ type ReindexReport struct {
 // images have ended decoders: these are tried again when they are asked for, and
 // may end two more.
 //
-// What the journals say was removed stays so; files that are there still go when
-// the store is opened. A last line that a crash has torn is passed over. Findings are broken lines,
-// which are skipped, originals that are missing, whose URLs are not indexed and
-// so are fetched anew when asked for, and orphans. A line with an operation that
-// this version does not know ends it.
+// What the journals say was removed stays so. Files of it that are there all the
+// same, since a removal was broken off or a journal has lost lines, are seen by
+// nobody, and are findings: Reindex removes no file. A last line that a crash has
+// torn is passed over. Findings are also broken lines,
+// which are skipped, months of a journal that are missing, originals that are
+// missing, whose URLs are not indexed and
+// so are fetched anew when asked for, and orphans. What ends it is a line with an
+// operation that this version does not know, and a broken line in the journal of
+// blocks: to pass over it might show what is blocked.
 //
 // It takes about 250 bytes of memory for each URL.
 func Reindex(ctx context.Context, o ReindexOptions) (_ ReindexReport, err error) {
@@ -101,7 +107,10 @@ func Reindex(ctx context.Context, o ReindexOptions) (_ ReindexReport, err error)
 	if r.report.Buckets, err = bucketsOnDisk(o.Root); err != nil {
 		return r.report, err
 	}
-	path := filepath.Join(o.Root, indexFile)
+	path := o.path
+	if path == "" {
+		path = filepath.Join(o.Root, indexFile)
+	}
 	rebuilding, err := index.Rebuild(path)
 	if err != nil {
 		return r.report, err
@@ -119,12 +128,12 @@ func Reindex(ctx context.Context, o ReindexOptions) (_ ReindexReport, err error)
 		}
 		contents = append(contents, c)
 	}
-	blocks, err := r.blocks(ctx)
+	blocks, at, err := r.blocks(ctx)
 	if err != nil {
 		return r.report, err
 	}
 	r.progress("index", 0, 0, false)
-	if err := rebuilding.Replace(filepath.Join(tmp, indexFile), contents, blocks); err != nil {
+	if err := rebuilding.Replace(filepath.Join(tmp, indexFile), contents, blocks, at); err != nil {
 		return r.report, fmt.Errorf("write the new index: %w", full(err))
 	}
 	info, err := os.Stat(path)
@@ -159,6 +168,7 @@ type journaled struct {
 	number map[index.Ref]uint32 // of an image in images
 	urls   []journaledURL
 	lines  uint32
+	at     index.Position // where it ends
 }
 
 type journaledImage struct {
@@ -249,12 +259,13 @@ func (r *reindexing) bucket(ctx context.Context, name string) (index.Content, er
 			urls = append(urls, u)
 		}
 	}
-	var removing []index.Removing
 	order := make([]uint32, 0, len(j.images))
 	for n := range j.images {
-		switch i := &j.images[n]; {
+		i := &j.images[n]
+		switch {
 		case i.present && i.refs == 0 && i.removed:
-			removing = append(removing, index.Removing{Digest: i.digest, Format: i.format})
+			image := Image{Bucket: name, Digest: i.digest, Info: i.info()}
+			r.found(Finding{Kind: HalfRemoved, Path: image.File(), Detail: "the journal says that it was removed, and it is there: nobody sees it; 'imgkeep purge' with its digest removes it"})
 		case i.present:
 			order = append(order, uint32(n))
 		}
@@ -265,7 +276,7 @@ func (r *reindexing) bucket(ctx context.Context, name string) (index.Content, er
 	r.report.URLs += len(urls)
 	r.report.Images += len(order)
 	return index.Content{
-		Bucket: name, Removing: removing,
+		Bucket: name, Position: j.at,
 		Images: func(yield func(index.Entry) bool) {
 			for _, n := range order {
 				i := &j.images[n]
@@ -299,6 +310,7 @@ func (r *reindexing) read(ctx context.Context, name string) (*journaled, error) 
 	}
 	j := &journaled{number: map[index.Ref]uint32{}}
 	file, end := "", int64(0)
+	var last journalLine
 	for line, err := range readJournalLines(r.Root, name) {
 		if err != nil {
 			return nil, err
@@ -314,47 +326,60 @@ func (r *reindexing) read(ctx context.Context, name string) (*journaled, error) 
 			}
 			r.progress("journals", before+end, total, true)
 		}
-		err := line.broken
-		if err == nil {
-			err = j.add(line.op, line.image)
+		if line.broken == nil {
+			line.broken = j.add(line.op, line.image)
 		}
-		switch {
+		switch err := line.broken; {
 		case line.torn:
+			continue
 		case errors.Is(err, errOperation):
 			return nil, fmt.Errorf("%s: %w: use the version that wrote it", line.place(), err)
 		case err != nil:
-			r.found(Finding{Kind: BrokenLine, Path: line.place(), Detail: err.Error()})
+			r.found(line.finding())
+		}
+		if !errors.Is(line.broken, errMonthMissing) {
+			last = line
 		}
 	}
 	j.settle()
-	return j, nil
+	if last.file == "" {
+		return j, nil
+	}
+	j.at, err = positionAt(r.Root, last.file, last.end)
+	return j, err
 }
 
 // blocks reads the store's own journal.
-func (r *reindexing) blocks(ctx context.Context) ([]index.Block, error) {
+func (r *reindexing) blocks(ctx context.Context) (_ []index.Block, at index.Position, err error) {
 	type subject struct{ kind, subject string }
 	blocks := map[subject]index.Block{}
+	var last journalLine
 	for line, err := range readJournalLines(r.Root, "") {
 		if err != nil {
-			return nil, err
+			return nil, at, err
 		}
 		if r.report.Lines++; r.report.Lines%8192 == 0 && ctx.Err() != nil {
-			return nil, ctx.Err()
+			return nil, at, ctx.Err()
 		}
-		switch at := (subject{line.block.Kind, line.block.Subject}); {
+		switch of := (subject{line.block.Kind, line.block.Subject}); {
 		case line.torn:
+			continue
 		case errors.Is(line.broken, errOperation):
-			return nil, fmt.Errorf("%s: %w: use the version that wrote it", line.place(), line.broken)
+			return nil, at, fmt.Errorf("%s: %w: use the version that wrote it", line.place(), line.broken)
 		case line.broken != nil:
-			r.found(Finding{Kind: BrokenLine, Path: line.place(), Detail: line.broken.Error()})
+			return nil, at, unreadableBlock(line)
 		case line.op == opBlock:
-			blocks[at] = line.block
+			blocks[of] = line.block
 		default:
-			delete(blocks, at)
+			delete(blocks, of)
 		}
+		last = line
 	}
 	r.report.Blocks = len(blocks)
-	return slices.Collect(maps.Values(blocks)), nil
+	if last.file != "" {
+		at, err = positionAt(r.Root, last.file, last.end)
+	}
+	return slices.Collect(maps.Values(blocks)), at, err
 }
 
 // look finds which originals are there.

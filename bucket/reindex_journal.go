@@ -3,6 +3,8 @@ package bucket
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,13 +34,31 @@ type journalLine struct {
 	op     string
 	image  Image       // of keep all, of forget URL, digest and format, of purge digest and format
 	block  index.Block // of block and unblock
+	after  string      // of the first line of a file: the name of the file before; empty: it does not say
 	// broken says why it cannot be read; torn that it is the last one and has
 	// no end, as a crash leaves it: it was never acknowledged.
 	broken error
 	torn   bool
 }
 
-func (l journalLine) place() string { return fmt.Sprintf("%s:%d", l.file, l.number) }
+func (l journalLine) place() string {
+	if errors.Is(l.broken, errMonthMissing) {
+		return l.file
+	}
+	return fmt.Sprintf("%s:%d", l.file, l.number)
+}
+
+// finding is what to report of a line that is broken.
+func (l journalLine) finding() Finding {
+	kind := BrokenLine
+	if errors.Is(l.broken, errMonthMissing) {
+		kind = Missing
+	}
+	return Finding{Kind: kind, Path: l.place(), Detail: l.broken.Error()}
+}
+
+// errMonthMissing stands for a line, or many, in a file that is not there.
+var errMonthMissing = errors.New("a file of the journal that the next one names is not there")
 
 // errOperation: to pass over what a newer program has written, such as that an
 // image was removed, would bring the image back.
@@ -67,22 +87,70 @@ func journalFiles(root, bucket string) ([]string, error) {
 }
 
 // readJournalLines reads all of a bucket's journal in the order in which it was
-// written. An error of the disk ends it; a line that is broken does not.
+// written. An error of the disk ends it; a line that is broken does not, nor a
+// month that is missing, for which a broken line stands.
 func readJournalLines(root, bucket string) iter.Seq2[journalLine, error] {
+	return readJournalTail(root, bucket, index.Position{})
+}
+
+// readJournalTail reads what of a bucket's journal is behind a position.
+func readJournalTail(root, bucket string, from index.Position) iter.Seq2[journalLine, error] {
 	return func(yield func(journalLine, error) bool) {
 		files, err := journalFiles(root, bucket)
 		if err != nil {
 			yield(journalLine{}, fmt.Errorf("read the journal of bucket %s: %w", bucket, err))
 			return
 		}
-		for _, name := range files {
-			for line, err := range readJournalFile(root, bucket, name, 0) {
+		before := ""
+		for n, name := range files {
+			base, offset := filepath.Base(name), int64(0)
+			switch {
+			case base < from.File:
+				before = base
+				continue
+			case base == from.File:
+				offset = from.Length
+			}
+			for line, err := range readJournalFile(root, bucket, name, offset) {
+				if err == nil && offset == 0 && line.number == 1 && line.after != "" && line.after != before {
+					lost := journalLine{file: filepath.Join(filepath.Dir(name), filepath.Base(line.after)), broken: errMonthMissing}
+					if !yield(lost, nil) {
+						return
+					}
+				}
+				if line.torn && n+1 < len(files) {
+					line.torn, line.broken = false, errors.New("it is cut off, and later files follow")
+				}
 				if !yield(line, err) || err != nil {
 					return
 				}
 			}
+			before = base
 		}
 	}
+}
+
+// lineSum is what a position remembers of a line.
+func lineSum(line []byte) uint64 {
+	sum := sha256.Sum256(bytes.TrimSuffix(line, []byte("\n")))
+	return binary.BigEndian.Uint64(sum[:])
+}
+
+// positionAt is the position behind the line that ends at an offset of a file of a
+// journal, below root.
+func positionAt(root, name string, end int64) (index.Position, error) {
+	f, err := os.Open(filepath.Join(root, name))
+	if err != nil {
+		return index.Position{}, err
+	}
+	defer f.Close()
+	text := make([]byte, min(end, maxLine))
+	if _, err := f.ReadAt(text, end-int64(len(text))); err != nil {
+		return index.Position{}, err
+	}
+	text = bytes.TrimSuffix(text, []byte("\n"))
+	text = text[bytes.LastIndexByte(text, '\n')+1:]
+	return index.Position{File: filepath.Base(name), Length: end, Line: lineSum(text)}, nil
 }
 
 // readJournalFile reads one file of it from an offset at which a line begins. The
@@ -95,6 +163,12 @@ func readJournalFile(root, bucket, name string, from int64) iter.Seq2[journalLin
 			return
 		}
 		defer f.Close()
+		if from > 0 { // where the line before had no end, and has got one since
+			var edge [2]byte
+			if n, _ := f.ReadAt(edge[:], from-1); n == 2 && edge[0] != '\n' && edge[1] == '\n' {
+				from++
+			}
+		}
 		if _, err := f.Seek(from, io.SeekStart); err != nil {
 			yield(journalLine{}, err)
 			return
@@ -120,8 +194,11 @@ func readJournalFile(root, bucket, name string, from int64) iter.Seq2[journalLin
 				return
 			}
 			if tooLong {
-				line.op, line.image, line.block, line.broken = "", Image{}, index.Block{}, fmt.Errorf("it is longer than %d bytes", maxLine)
+				line.op, line.after, line.image, line.block, line.broken = "", "", Image{}, index.Block{}, fmt.Errorf("it is longer than %d bytes", maxLine)
 			} else {
+				if err == io.EOF && endDamaged(text) {
+					text, line.end = text[:len(text)-1], line.end-1
+				}
 				line.parse(bucket, text)
 			}
 			line.torn = err == io.EOF && line.broken != nil
@@ -134,12 +211,16 @@ func readJournalFile(root, bucket, name string, from int64) iter.Seq2[journalLin
 
 // parse reads a line of the journal of a bucket; "" is the store's own.
 func (l *journalLine) parse(bucket string, text []byte) {
-	l.op, l.image, l.block = "", Image{}, index.Block{}
+	l.op, l.after, l.image, l.block = "", "", Image{}, index.Block{}
 	e, err := parseEvent(text)
+	if has, ok := checkSum(bytes.TrimSuffix(text, []byte("\n"))); err == nil && has && !ok {
+		err = errors.New("its checksum is another: it is not what was written")
+	}
 	if err != nil {
 		l.broken = err
 		return
 	}
+	l.after = e.After
 	switch l.op = e.Op; {
 	case bucket != "" && e.Op == opKeep:
 		l.image, l.broken = e.image(bucket)

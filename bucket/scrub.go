@@ -50,12 +50,13 @@ const (
 )
 
 // Scrub goes through all of the store: it reads every original and compares it
-// with its digest, and compares files, index and journal with each other. The
+// with its digest, and compares files, index and journals with each other, also in
+// what is removed and blocked. The
 // store may be in use meanwhile; what changes while it is looked at is not
-// reported. It takes about 100 bytes of memory for each URL.
+// reported. An entry of the index that cannot be read is a finding. It takes about 100 bytes of memory for each URL.
 //
-// With Repair it fetches a missing or corrupt original again, where the origin
-// still gives the same bytes; indexes what the journal has and the index lacks;
+// With Repair it fetches a missing or corrupt original again, whatever has failed
+// before, where the origin still gives the same bytes; indexes what the journal has and the index lacks;
 // drops what can be made again; and moves the rest to {root}/quarantine, under a
 // folder of this run. Bytes of an original are never deleted. An original that
 // cannot be fetched again stays in the index: its links answer ErrLost, and it
@@ -84,6 +85,9 @@ func (s *Store) Scrub(ctx context.Context, o ScrubOptions) (_ ScrubReport, err e
 		}
 	}
 	c.report.Images = c.images
+	if err := c.blocks(ctx); err != nil {
+		return c.report, errors.Join(err, context.Cause(ctx))
+	}
 	for _, name := range names {
 		if err := c.bucket(ctx, name); err != nil {
 			return c.report, errors.Join(err, context.Cause(ctx))
@@ -113,7 +117,6 @@ type scrubbing struct {
 	quarantine string // below the root
 	images     int    // in all buckets, when it began
 	bytes      int64
-	removals   uint64 // that it has finished itself
 	report     ScrubReport
 }
 
@@ -124,6 +127,7 @@ type scrubbed struct {
 	damaged   []damaged       // originals to be fetched again
 	miscount  []Digest
 	counts    map[index.Ref]uint64
+	end       index.Position // up to which the journal was read
 }
 
 // damaged is an original that is missing or corrupt.
@@ -315,7 +319,9 @@ func (c *scrubbing) orphan(b *scrubbed, file string, p storeFile, f fs.DirEntry)
 	if b.unindexed[p.digest] {
 		return nil // reported by its line of the journal
 	}
-	if _, err := c.s.index.Entry(b.name, p.digest); !errors.Is(err, index.ErrNotFound) {
+	if _, err := c.s.index.Entry(b.name, p.digest); errors.Is(err, index.ErrDamaged) {
+		return nil // reported as that
+	} else if !errors.Is(err, index.ErrNotFound) {
 		return err // it has come meanwhile, or with another format
 	}
 	info, err := f.Info()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"imgkeep/bucket/index"
@@ -23,25 +24,15 @@ func (f *Finding) done(what string, err error) {
 // compare compares the index of a bucket with its journal. The index is read
 // first: what it has then has its line, since lines are written before entries.
 func (c *scrubbing) compare(ctx context.Context, b *scrubbed) error {
-	var links []index.Link
-	b.counts = map[index.Ref]uint64{}
-	for l, err := range c.s.index.URLs(b.name) {
-		if err != nil && l.Key == (index.Key{}) {
-			return fmt.Errorf("read the index: %w", err)
-		}
-		if err != nil {
-			c.found(Finding{Kind: Disagreement, Path: fmt.Sprintf("%s:%x", indexFile, l.Key), Detail: err.Error()})
-			continue
-		}
-		links = append(links, l)
-		b.counts[l.Ref]++
+	links, err := c.links(b)
+	if err != nil {
+		return err
 	}
 	// The last line of a URL holds. Those whose image is not what the index
 	// has are few: earlier ones, and those that are wrong.
 	seen := make([]uint32, len(links)) // number of the last line of the URL; 0: none
 	differ := map[index.Key]numberedLine{}
 	purged := map[index.Ref]numberedLine{} // the last line of each
-	removals := c.s.Removals() - c.removals
 	n := 0
 	for line, err := range readJournalLines(c.s.root, b.name) {
 		if err != nil {
@@ -56,8 +47,11 @@ func (c *scrubbing) compare(ctx context.Context, b *scrubbed) error {
 		if line.torn {
 			continue
 		}
+		if !errors.Is(line.broken, errMonthMissing) {
+			b.end = index.Position{File: filepath.Base(line.file), Length: line.end}
+		}
 		if line.broken != nil {
-			c.found(Finding{Kind: BrokenLine, Path: line.place(), Detail: line.broken.Error()})
+			c.found(line.finding())
 			continue
 		}
 		if line.op == opPurge {
@@ -77,7 +71,7 @@ func (c *scrubbing) compare(ctx context.Context, b *scrubbed) error {
 	}
 	for i, l := range links {
 		if line, ok := purged[l.Ref]; ok && seen[i] > 0 && seen[i] < line.number {
-			if err := c.halfRemoved(b, l.Key, line.journalLine, removals); err != nil {
+			if err := c.halfRemoved(b, l.Key, line.journalLine); err != nil {
 				return err
 			}
 		}
@@ -85,14 +79,36 @@ func (c *scrubbing) compare(ctx context.Context, b *scrubbed) error {
 			c.found(Finding{Kind: Unjournaled, Path: fmt.Sprintf("%s:%x", indexFile, l.Key), Detail: "no line of the journal has this URL: 'imgkeep reindex' would forget it"})
 		}
 	}
+	return c.compareAgain(ctx, b, differ, purged)
+}
+
+// links reads what the index has of URLs.
+func (c *scrubbing) links(b *scrubbed) (links []index.Link, err error) {
+	b.counts = map[index.Ref]uint64{}
+	for l, err := range c.s.index.URLs(b.name) {
+		if err != nil && l.Key == (index.Key{}) {
+			return nil, fmt.Errorf("read the index: %w", err)
+		}
+		if err != nil {
+			c.found(Finding{Kind: Disagreement, Path: fmt.Sprintf("%s:%x", indexFile, l.Key), Detail: err.Error()})
+			continue
+		}
+		links = append(links, l)
+		b.counts[l.Ref]++
+	}
+	return links, nil
+}
+
+// compareAgain looks again at lines that the index may contradict.
+func (c *scrubbing) compareAgain(ctx context.Context, b *scrubbed, differ map[index.Key]numberedLine, purged map[index.Ref]numberedLine) error {
 	for key, line := range differ {
 		var err error
 		switch purge, ok := purged[refOf(line.image.Digest)]; {
 		case ok && purge.number > line.number: // the index does not have it, as it should be, or it was just looked at
 		case line.op == opForget:
-			err = c.halfRemoved(b, key, line.journalLine, removals)
+			err = c.halfRemoved(b, key, line.journalLine)
 		default:
-			err = c.differs(ctx, b, key, line.journalLine, removals)
+			err = c.differs(ctx, b, key, line.journalLine)
 		}
 		if err != nil {
 			return err
@@ -110,14 +126,17 @@ type numberedLine struct {
 // halfRemoved looks again at a URL that was removed, as the journal says, and is
 // in the index all the same: a crash or a disk that failed came between. Nobody
 // was told that it was removed.
-func (c *scrubbing) halfRemoved(b *scrubbed, key index.Key, line journalLine, removals uint64) error {
+func (c *scrubbing) halfRemoved(b *scrubbed, key index.Key, line journalLine) error {
 	c.s.removing.Lock()
 	defer c.s.removing.Unlock()
 	ref, err := c.s.index.RefOf(b.name, key)
-	if errors.Is(err, index.ErrNotFound) || err == nil && ref != refOf(line.image.Digest) || c.s.Removals()-c.removals != removals {
-		return nil // it has changed since; the next scrub will see
+	if errors.Is(err, index.ErrNotFound) || errors.Is(err, index.ErrDamaged) || err == nil && ref != refOf(line.image.Digest) {
+		return nil // it has changed since, or is reported as damaged
 	}
 	if err != nil {
+		return err
+	}
+	if changed, err := c.changedSince(b, key, line.image.Digest); err != nil || changed {
 		return err
 	}
 	f := Finding{Kind: HalfRemoved, Path: line.place(), URL: line.image.URL, Detail: "the journal says that it was removed, and the index has it"}
@@ -128,7 +147,6 @@ func (c *scrubbing) halfRemoved(b *scrubbed, key index.Key, line journalLine, re
 		}
 		err := c.s.commitWithReserve(change, nil)
 		c.s.removals.Add(1) // for whoever looks at it
-		c.removals++
 		if err == nil {
 			err = c.s.finishBucket(b.name)
 		}
@@ -138,11 +156,32 @@ func (c *scrubbing) halfRemoved(b *scrubbed, key index.Key, line journalLine, re
 	return nil
 }
 
+// changedSince tells whether the journal has something of a URL, or a purge of its
+// bytes, behind what was compared. Nothing is removed meanwhile.
+func (c *scrubbing) changedSince(b *scrubbed, key index.Key, d Digest) (bool, error) {
+	for line, err := range readJournalTail(c.s.root, b.name, b.end) {
+		if err != nil {
+			return false, err
+		}
+		if line.broken != nil {
+			continue
+		}
+		if line.op == opPurge && line.image.Digest == d || line.op != opPurge && index.KeyOf(line.image.URL) == key {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // removing looks at what is removed but for its files.
 func (c *scrubbing) removing(b *scrubbed) error {
 	c.s.removing.Lock()
 	defer c.s.removing.Unlock()
 	all, err := c.s.index.Removing(b.name)
+	if errors.Is(err, index.ErrDamaged) {
+		c.found(Finding{Kind: Disagreement, Path: indexFile, Detail: err.Error()})
+		err = nil
+	}
 	if err != nil || len(all) == 0 {
 		return err
 	}
@@ -162,11 +201,13 @@ func (c *scrubbing) removing(b *scrubbed) error {
 }
 
 // differs looks again at a URL of which index and journal say different things.
-func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, line journalLine, removals uint64) error {
+func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, line journalLine) error {
 	f := Finding{Kind: Unindexed, Path: line.place(), URL: line.image.URL, Detail: "the index does not have it"}
 	ref, err := c.s.index.RefOf(b.name, key)
 	switch {
 	case errors.Is(err, index.ErrNotFound):
+	case errors.Is(err, index.ErrDamaged):
+		return nil // reported as that
 	case err != nil:
 		return err
 	case ref == refOf(line.image.Digest):
@@ -181,8 +222,8 @@ func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, lin
 	}
 	c.s.removing.RLock()
 	defer c.s.removing.RUnlock()
-	if c.s.Removals()-c.removals != removals {
-		return nil // perhaps of this: the next scrub will see
+	if changed, err := c.changedSince(b, key, line.image.Digest); err != nil || changed {
+		return err
 	}
 	if _, err := os.Lstat(c.s.Path(line.image.File())); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -225,7 +266,7 @@ func (c *scrubbing) recount(b *scrubbed) error {
 	}
 	for l, err := range c.s.index.URLs(b.name) {
 		if err != nil {
-			continue // reported before
+			return nil // which was reported, and may be one that is missing
 		}
 		if n, ok := got[l.Ref]; ok {
 			got[l.Ref] = n + 1
@@ -316,7 +357,7 @@ func (c *scrubbing) mendOne(ctx context.Context, b *scrubbed, d damaged, urls []
 	err := errors.New("no line of the journal names its URL")
 	for _, url := range urls {
 		image.URL, f.URL = url, url
-		if err = c.s.heal(ctx, image); err == nil {
+		if err = c.s.healNow(ctx, image); err == nil {
 			break
 		}
 		if ctx.Err() != nil {

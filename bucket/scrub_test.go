@@ -411,7 +411,13 @@ func (x *scrubbable) withIndex(entries ...index.Entry) {
 		{Key: index.KeyOf(urlB), Ref: refOf(x.b.Digest)}, {Key: index.KeyOf(urlB2), Ref: refOf(x.b.Digest)},
 	}
 	slices.SortFunc(links, func(a, b index.Link) int { return bytes.Compare(a.Key[:], b.Key[:]) })
-	x.must(r.Replace(filepath.Join(root, "aside"), []index.Content{{Bucket: "i", Images: slices.Values(entries), URLs: slices.Values(links)}}, nil))
+	files, err := journalFiles(root, "i")
+	x.must(err)
+	info, err := os.Stat(filepath.Join(root, files[0]))
+	x.must(err)
+	at, err := positionAt(root, files[0], info.Size())
+	x.must(err)
+	x.must(r.Replace(filepath.Join(root, "aside"), []index.Content{{Bucket: "i", Images: slices.Values(entries), URLs: slices.Values(links), Position: at}}, nil, index.Position{}))
 	x.must(r.Close())
 	x.Store, err = Open(sparse(Options{Root: root, Origin: x.o, Now: x.c.Now, Buckets: []Bucket{{Name: "i"}}}))
 	x.must(err)

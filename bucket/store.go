@@ -110,6 +110,7 @@ type Store struct {
 
 	commits   chan pending
 	committed chan struct{} // closed when the committer has ended
+	behind    bool          // the index may lack lines of the journals; the committer's
 
 	// work counts what is under way and may end in a commit. life is the
 	// context of flights, which no viewer owns; it ends when Close gives up
@@ -194,7 +195,9 @@ func (s *Store) Reconfigure(o Options) error {
 	return nil
 }
 
-// Open opens a store, and makes what is missing of it. Another process that has
+// Open opens a store, and makes what is missing of it, also an index. What the
+// journals have and the index lacks is taken in; an index that has more than the
+// journals is an error. Another process that has
 // it open is an error that wraps index.ErrLocked.
 func Open(o Options) (_ *Store, err error) {
 	if o.Origin == nil {
@@ -242,9 +245,7 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	// The index is locked for one process, and what is behind the lock may
 	// empty tmp.
-	if s.index, err = index.Open(filepath.Join(o.Root, indexFile), names, index.Options{
-		Stale: func(f index.Failure) bool { return stale(f, s.now()) },
-	}); err != nil {
+	if err := s.openIndex(names); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -268,9 +269,8 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.disk.SyncDir(o.Root); err != nil {
 		return nil, fmt.Errorf("flush the store's folder: %w", err)
 	}
-	s.journal.recover()
-	for _, name := range names {
-		s.buckets[name].journal.recover()
+	if err := s.catchUpAtStart(names); err != nil {
+		return nil, err
 	}
 	s.reserve = reserve{disk: s.disk, dir: filepath.Join(o.Root, reserveDir), bytes: o.Reserved, now: s.now}
 	s.life, s.end = context.WithCancel(context.Background())
@@ -368,10 +368,14 @@ func (s *Store) unlessClosed(err error) error {
 	return err
 }
 
-// Ready tells whether the store can keep images: nil, ErrFull, or ErrClosed.
+// Ready tells whether the store can keep images: nil, ErrFull, ErrIndexFailed or
+// ErrClosed.
 func (s *Store) Ready() error {
 	if s.isClosed() {
 		return ErrClosed
+	}
+	if s.index.Failed() {
+		return ErrIndexFailed
 	}
 	return s.hasRoom()
 }

@@ -74,7 +74,10 @@ func (db *DB) Block(kind, subject string) (Block, error) {
 	}
 	var b Block
 	err := db.view(func(tx *bbolt.Tx) (err error) {
-		v := tx.Bucket(blocksTable).Get(Block{Kind: kind, Subject: subject}.key())
+		v, err := tableOf(tx, blocksTable).get(Block{Kind: kind, Subject: subject}.key())
+		if err != nil {
+			return err
+		}
 		if v == nil {
 			return ErrNotFound
 		}
@@ -114,41 +117,49 @@ type Removing struct {
 	Format probe.Format
 }
 
-// Removing lists what of a bucket is being removed.
+// Removing lists what of a bucket is being removed. An entry that cannot be read
+// is an error beside the others.
 func (db *DB) Removing(bucket string) ([]Removing, error) {
 	t, err := db.tables(bucket)
 	if err != nil {
 		return nil, err
 	}
 	var all []Removing
+	var broken []error
 	err = db.view(func(tx *bbolt.Tx) error {
-		return tx.Bucket(t.removing).ForEach(func(k, v []byte) error {
+		tableOf(tx, t.removing).all(func(k, v []byte, err error) bool {
 			format, size := binary.Uvarint(v)
-			if len(k) != 32 || size <= 0 {
-				return fmt.Errorf("%w: removal %x", errRecord, k)
+			if err == nil && (len(k) != 32 || size <= 0) {
+				err = fmt.Errorf("%w: removal %x", errRecord, k)
+			}
+			if err != nil {
+				broken = append(broken, err)
+				return true
 			}
 			all = append(all, Removing{[32]byte(k), probe.Format(format)})
-			return nil
+			return true
 		})
+		return nil
 	})
-	return all, err
+	return all, errors.Join(append(broken, err)...)
 }
 
-func (r Removing) put(removing *bbolt.Bucket) error {
-	return removing.Put(r.Digest[:], binary.AppendUvarint(nil, uint64(r.Format)))
+func (r Removing) put(removing table) error {
+	return removing.put(r.Digest[:], binary.AppendUvarint(nil, uint64(r.Format)))
 }
 
 // forget takes a URL away, and with the last one its image.
-func (db *DB) forget(tx *bbolt.Tx, t tables, key []byte) error {
-	if err := db.dropFailure(tx.Bucket(t.failures), t, key); err != nil {
+func forget(w *writing, t tables, key []byte, spare bool) error {
+	if err := w.table(t.failures).delete(key); err != nil {
 		return err
 	}
-	urls, images := tx.Bucket(t.urls), tx.Bucket(t.images)
-	ref := bytes.Clone(urls.Get(key))
-	if ref == nil {
-		return nil
+	urls, images := w.table(t.urls), w.table(t.images)
+	ref, err := urls.get(key)
+	if err != nil || ref == nil {
+		return err
 	}
-	if err := urls.Delete(key); err != nil {
+	ref = bytes.Clone(ref)
+	if err := urls.delete(key); err != nil {
 		return err
 	}
 	r, err := findRecord(images, ref)
@@ -158,52 +169,71 @@ func (db *DB) forget(tx *bbolt.Tx, t tables, key []byte) error {
 	if err != nil {
 		return err
 	}
-	if r.refs > 1 {
-		r.refs--
-		return images.Put(r.Digest[:], r.encode())
+	if r.refs > 1 || spare {
+		r.refs = max(r.refs, 1) - 1
+		return images.put(r.Digest[:], r.encode())
 	}
-	if err := images.Delete(r.Digest[:]); err != nil {
+	if err := images.delete(r.Digest[:]); err != nil {
 		return err
 	}
-	return Removing{r.Digest, r.Format}.put(tx.Bucket(t.removing))
+	return Removing{r.Digest, r.Format}.put(w.table(t.removing))
 }
 
 // purge takes an image away, and all URLs that refer to it. It goes through all
 // URLs of the bucket: a second for some millions.
-func purge(tx *bbolt.Tx, t tables, gone Removing) error {
+func purge(w *writing, t tables, gone Removing, spare bool) error {
 	ref := refOf(gone.Digest)
-	urls := tx.Bucket(t.urls)
+	urls, images := w.table(t.urls), w.table(t.images)
 	var keys [][]byte
-	c := urls.Cursor()
-	for k, v := c.First(); k != nil; k, v = c.Next() {
-		if bytes.Equal(v, ref[:]) {
+	var broken error
+	urls.all(func(k, v []byte, err error) bool {
+		if err == nil && bytes.Equal(v, ref[:]) {
 			keys = append(keys, bytes.Clone(k))
 		}
+		broken = err // it may be one that refers to the image
+		return err == nil
+	})
+	if broken != nil {
+		return broken
 	}
 	for _, k := range keys {
-		if err := urls.Delete(k); err != nil {
+		if err := urls.delete(k); err != nil {
 			return err
 		}
 	}
-	if err := tx.Bucket(t.images).Delete(gone.Digest[:]); err != nil {
+	if spare {
+		r, err := getRecord(images, gone.Digest[:])
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		r.refs = 0
+		return images.put(r.Digest[:], r.encode())
+	}
+	if err := images.delete(gone.Digest[:]); err != nil {
 		return err
 	}
-	return gone.put(tx.Bucket(t.removing))
+	return gone.put(w.table(t.removing))
 }
 
 // pardon drops failures of a class, in all buckets.
-func (db *DB) pardon(tx *bbolt.Tx, class string) error {
+func (db *DB) pardon(w *writing, class string) error {
 	for _, t := range db.buckets {
-		failures := tx.Bucket(t.failures)
+		failures := w.table(t.failures)
 		var keys [][]byte
-		c := failures.Cursor()
-		for k, v := c.First(); k != nil; k, v = c.Next() {
+		failures.all(func(k, v []byte, err error) bool {
+			if err != nil {
+				return true // which nobody can tell the class of
+			}
 			if f, err := decodeFailure(v); err == nil && f.Class == class {
 				keys = append(keys, bytes.Clone(k))
 			}
-		}
+			return true
+		})
 		for _, k := range keys {
-			if err := db.dropFailure(failures, t, k); err != nil {
+			if err := failures.delete(k); err != nil {
 				return err
 			}
 		}

@@ -56,38 +56,56 @@ func (db *DB) Figures() (Figures, error) {
 func (db *DB) Compact(aside string) (before, after Figures, err error) {
 	db.change.Lock()
 	defer db.change.Unlock()
+	if db.failed.Load() {
+		return before, after, ErrFailed
+	}
 	if before, err = db.Figures(); err != nil {
 		return before, after, err
 	}
-	fresh, err := db.compacted(aside)
+	fresh, file, err := db.compacted(aside)
+	if err == nil {
+		err = db.replace(aside, fresh, file)
+	}
 	if err != nil {
-		os.Remove(aside)
 		return before, after, fmt.Errorf("compact %s: %w", db.path, err)
-	}
-	db.swap.Lock()
-	// The new file is locked since it was made: no other process can come
-	// between.
-	if err := os.Rename(aside, db.path); err != nil {
-		db.swap.Unlock()
-		fresh.Close()
-		os.Remove(aside)
-		return before, after, fmt.Errorf("compact %s: %w", db.path, err)
-	}
-	old := db.bolt
-	db.bolt = fresh
-	db.swap.Unlock()
-	if err := errors.Join(old.Close(), syncDir(filepath.Dir(db.path))); err != nil {
-		return before, after, fmt.Errorf("compact %s: a power cut may bring back the old file, without what is kept from now on; 'imgkeep reindex' would mend that: %w", db.path, err)
 	}
 	after, err = db.Figures()
 	return before, after, err
 }
 
-// compacted copies the index to a new file, and flushes it.
-func (db *DB) compacted(path string) (*bbolt.DB, error) {
-	fresh, err := create(path)
+// replace puts a file that was written aside, and flushed, in the place of the one
+// in use. It takes the file over: after an error it is gone. Nobody changes the
+// index meanwhile.
+func (db *DB) replace(aside string, fresh *bbolt.DB, file *os.File) error {
+	next := newDB(db.path, fresh, file, nil, db.options)
+	next.buckets = db.buckets
+	err := next.begin()
+	if err == nil {
+		db.swap.Lock()
+		defer db.swap.Unlock()
+		// The new file is locked since it was made: no other process can come
+		// between.
+		err = os.Rename(aside, db.path)
+	}
 	if err != nil {
-		return nil, err
+		fresh.Close()
+		os.Remove(aside)
+		return err
+	}
+	old := db.bolt
+	db.bolt, db.file, db.committed = fresh, file, next.committed
+	db.blocks.Store(next.blocks.Load())
+	db.failed.Store(false)
+	// Should its name not reach the disk the old file comes back with a power
+	// cut, and the journals tell what it lacks.
+	return errors.Join(old.Close(), syncDir(filepath.Dir(db.path)))
+}
+
+// compacted copies the index to a new file, and flushes it.
+func (db *DB) compacted(path string) (*bbolt.DB, *os.File, error) {
+	fresh, file, err := create(path)
+	if err != nil {
+		return nil, nil, err
 	}
 	db.swap.RLock()
 	err = bbolt.Compact(fresh, db.bolt, txBytes)
@@ -97,24 +115,24 @@ func (db *DB) compacted(path string) (*bbolt.DB, error) {
 	}
 	if err != nil {
 		fresh.Close()
-		return nil, err
+		os.Remove(path)
+		return nil, nil, err
 	}
-	return fresh, nil
+	return fresh, file, nil
 }
 
 // create makes an empty file for an index that is written without flushes and
 // flushed once at its end.
-func create(path string) (*bbolt.DB, error) {
+func create(path string) (*bbolt.DB, *os.File, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return nil, nil, err
 	}
-	o := Options{}.withDefaults()
-	bolt, err := openBolt(path, o)
+	bolt, file, err := openBolt(path, Options{}.withDefaults())
 	if err != nil {
-		return nil, fmt.Errorf("make %s: %w", path, err)
+		return nil, nil, fmt.Errorf("make %s: %w", path, err)
 	}
 	bolt.NoSync = true
-	return bolt, nil
+	return bolt, file, nil
 }
 
 func flush(bolt *bbolt.DB) error {
@@ -157,5 +175,5 @@ func lock(path string) (_ *os.File, made bool, err error) {
 		}
 		f.Close()
 	}
-	return nil, false, fmt.Errorf("lock %s: %w: it is replaced all the time", path, ErrLocked)
+	return nil, false, fmt.Errorf("lock %s: %w: the file keeps being replaced", path, ErrLocked)
 }

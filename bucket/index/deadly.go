@@ -25,11 +25,13 @@ func (db *DB) Deadly(bucket string, digest [32]byte) (Deadly, error) {
 	var d Deadly
 	err = db.view(func(tx *bbolt.Tx) error {
 		ref := refOf(digest)
-		v := tx.Bucket(t.deadly).Get(ref[:])
+		v, err := tableOf(tx, t.deadly).get(ref[:])
+		if err != nil {
+			return err
+		}
 		if v == nil {
 			return ErrNotFound
 		}
-		var err error
 		d, err = decodeDeadly(v)
 		d.Digest = digest
 		return err
@@ -37,12 +39,12 @@ func (db *DB) Deadly(bucket string, digest [32]byte) (Deadly, error) {
 	return d, err
 }
 
-func note(tx *bbolt.Tx, t tables, d Deadly) error {
+func note(w *writing, t tables, d Deadly) error {
 	ref := refOf(d.Digest)
 	if d.Kills == 0 {
-		return tx.Bucket(t.deadly).Delete(ref[:])
+		return w.table(t.deadly).delete(ref[:])
 	}
-	return tx.Bucket(t.deadly).Put(ref[:], d.encode())
+	return w.table(t.deadly).put(ref[:], d.encode())
 }
 
 // encode writes it without its digest, of which the first half is its key.

@@ -3,6 +3,7 @@ package index
 import (
 	"crypto/sha256"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -54,14 +55,28 @@ func TestDeadly(t *testing.T) {
 	}
 }
 
-// An index of schema 2 from before there was the table, and one that a program
-// without it has written in since, are opened as they are.
-func TestDeadlyTableMissing(t *testing.T) {
+// A table that is missing is damage; one that a later program of the same schema
+// has more is made.
+func TestTableMissing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "index.db")
 	db := open(t, path)
 	image := imageOf("a")
 	apply(t, db, Change{Bucket: "i", URL: "1", Keep: &image})
-	err := db.bolt.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte("i/deadly")) })
+	unmade := func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte("i/deadly")) }
+	if err := errors.Join(db.bolt.Update(unmade), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path, []string{"i"}, Options{}); !errors.Is(err, ErrDamaged) {
+		t.Errorf("a table is missing: %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	db = open(t, path)
+	apply(t, db, Change{Bucket: "i", URL: "1", Keep: &image})
+	err := db.update(func(w *writing) error {
+		return errors.Join(unmade(w.tx), w.meta().delete(totalsKey([]byte("i/deadly"))))
+	})
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"time"
-
-	"go.etcd.io/bbolt"
 )
 
 // An entry of a failure takes up to about a kilobyte, and anybody who can post a
@@ -23,34 +21,35 @@ const failureSample = 16
 
 // putFailure notes what went wrong with a URL. A new entry drops stale ones and,
 // where there are too many, the one of its sample that is tried again first.
-func (db *DB) putFailure(tx *bbolt.Tx, t tables, key []byte, f Failure) error {
-	failures := tx.Bucket(t.failures)
-	if failures.Get(key) == nil {
-		if err := db.makeRoomForFailure(failures, t); err != nil {
-			return err
-		}
-		db.failures[string(t.failures)]++
+func (db *DB) putFailure(failures table, key []byte, f Failure) error {
+	old, err := failures.get(key)
+	if err == nil && old == nil {
+		err = db.makeRoomForFailure(failures)
 	}
-	return failures.Put(key, f.encode())
+	if err != nil {
+		return err
+	}
+	return failures.put(key, f.encode())
 }
 
-func (db *DB) makeRoomForFailure(failures *bbolt.Bucket, t tables) error {
+func (db *DB) makeRoomForFailure(failures table) error {
 	var drop [][]byte
 	var soonest []byte
 	var next time.Time
-	c := failures.Cursor()
+	records := int(failures.totals.records)
+	c := failures.bolt.Cursor()
 	start := Key{}
 	for i := range start {
 		start[i] = byte(rand.Uint32())
 	}
 	k, v := c.Seek(start[:])
-	for range min(failureSample, db.failures[string(t.failures)]) {
+	for range min(failureSample, records) {
 		if k == nil {
 			if k, v = c.First(); k == nil {
 				break
 			}
 		}
-		f, err := decodeFailure(v)
+		f, err := failures.failure(k, v)
 		switch {
 		case err != nil: // verifying tells of it
 		case db.options.Stale(f):
@@ -60,48 +59,40 @@ func (db *DB) makeRoomForFailure(failures *bbolt.Bucket, t tables) error {
 		}
 		k, v = c.Next()
 	}
-	if len(drop) == 0 && soonest != nil && db.failures[string(t.failures)] >= db.options.MaxFailures {
+	if len(drop) == 0 && soonest != nil && records >= db.options.MaxFailures {
 		drop = append(drop, soonest)
 	}
 	for _, k := range drop {
-		if err := db.dropFailure(failures, t, k); err != nil {
+		if err := failures.delete(k); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// dropFailure forgets what went wrong with a URL, if anything did.
-func (db *DB) dropFailure(failures *bbolt.Bucket, t tables, key []byte) error {
-	if failures.Get(key) == nil {
-		return nil
+// failure reads a record.
+func (t table) failure(key, stored []byte) (Failure, error) {
+	v, _, err := unseal(t.name, key, stored)
+	if err != nil {
+		return Failure{}, err
 	}
-	db.failures[string(t.failures)]--
-	return failures.Delete(key)
+	return decodeFailure(v)
 }
 
-// dropStale forgets all failures that are stale, and as many others as are too
-// many, and counts the rest.
-func (db *DB) dropStale(tx *bbolt.Tx) error {
-	for _, t := range db.buckets {
-		failures := tx.Bucket(t.failures)
-		var drop [][]byte
-		kept := 0
-		c := failures.Cursor()
-		for k, v := c.First(); k != nil; k, v = c.Next() {
-			f, err := decodeFailure(v)
-			if err == nil && (db.options.Stale(f) || kept >= db.options.MaxFailures) {
-				drop = append(drop, bytes.Clone(k))
-			} else {
-				kept++
-			}
+// forgettable are the failures that are stale, and as many others as are too many.
+func (db *DB) forgettable(failures table) (keys [][]byte) {
+	kept := 0
+	failures.all(func(k, v []byte, err error) bool {
+		var f Failure
+		if err == nil {
+			f, err = decodeFailure(v)
 		}
-		for _, k := range drop {
-			if err := failures.Delete(k); err != nil {
-				return err
-			}
+		if err == nil && (db.options.Stale(f) || kept >= db.options.MaxFailures) {
+			keys = append(keys, bytes.Clone(k))
+		} else {
+			kept++
 		}
-		db.failures[string(t.failures)] = kept
-	}
-	return nil
+		return true
+	})
+	return keys
 }

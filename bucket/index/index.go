@@ -9,24 +9,29 @@
 //	{bucket}/removing  digest -> type of an image that is removed, until its files are
 //
 // and two of all: blocks, which holds what is not to be kept or served, and meta,
-// with the version of this layout. Keys are hashes so that
+// with the version of this layout, how far into each journal the index goes, and
+// the totals of each table. Keys are hashes so that
 // an entry takes the same room whatever the length of its URL; the URLs
 // themselves stand in the journal of the bucket. Half a SHA-256 tells apart what
 // was not made to collide; two images that were are not both kept (ErrCollision).
 //
 // What it promises: a change that Apply has answered is on disk, whole, or not
-// at all. What it does not promise: to be the only copy. An index can be lost
-// and made again from the journal and the files, which are the truth.
+// at all. Damage is an error (ErrDamaged) and never an answer: each record has a
+// checksum, and Open compares each table with its totals. After a flush that has
+// failed nothing is answered from the file (ErrFailed) until Renew has put a new
+// one in its place. What it does not promise: to be the only copy. An index can be
+// lost and made again from the journal and the files, which are the truth.
 //
 // It is the only package that imports bbolt. bbolt lets one process open a file;
 // a second one waits for Timeout and gives up.
 package index
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"maps"
+	"io/fs"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -42,6 +47,14 @@ var (
 	ErrNotFound = errors.New("not in the index")
 	ErrLocked   = errors.New("the index is in use by another process")
 	ErrSchema   = errors.New("the index was written by a newer imgkeep")
+	// ErrOldSchema: the index was written by an older imgkeep, and is to be made
+	// anew.
+	ErrOldSchema = errors.New("the index was written by an older imgkeep")
+	// ErrDamaged: the file, or a record of it, is not what was written.
+	ErrDamaged = errors.New("the index is damaged: 'imgkeep reindex' makes a new one")
+	// ErrFailed: what was written last may be on disk or not, although it can be
+	// read. Renew mends it.
+	ErrFailed = errors.New("the disk has failed to write the index: nothing is answered from it until it is written anew")
 	// ErrCollision: somebody has made two images whose digests begin alike.
 	ErrCollision = errors.New("its digest collides with that of another image")
 )
@@ -56,10 +69,6 @@ type Options struct {
 	// Stale tells whether a failure matters no more, so that it is dropped: all of
 	// them by Open, and a few whenever another one comes. nil: none is stale.
 	Stale func(Failure) bool
-
-	// The layout, where a test has its own.
-	schema     uint64
-	migrations map[uint64]migration
 }
 
 func (o Options) withDefaults() Options {
@@ -71,9 +80,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Stale == nil {
 		o.Stale = func(Failure) bool { return false }
-	}
-	if o.schema == 0 {
-		o.schema, o.migrations = schema, migrations
 	}
 	return o
 }
@@ -90,10 +96,12 @@ type DB struct {
 	change sync.Mutex
 	swap   sync.RWMutex
 	bolt   *bbolt.DB
-
-	failures map[string]int // by their tables; held by change
+	file   *os.File // of bolt
+	// committed is the number of the last transaction that is known to be on disk.
+	committed int
 
 	blocks atomic.Bool // there is a block
+	failed atomic.Bool // ErrFailed
 }
 
 // tables are the names of a bucket's tables, made once.
@@ -102,31 +110,100 @@ type tables struct {
 }
 
 // Open opens the index at path, which it makes where there is none, and makes
-// the tables of the buckets named. It returns an error that wraps ErrLocked or
-// ErrSchema, or says what is wrong with the file: it looks at every page before
-// it uses one, which takes a few tenths of a second for a million images.
+// the tables of the buckets named. It returns an error that wraps ErrLocked,
+// ErrSchema, ErrOldSchema or ErrDamaged: it looks at every page and every record
+// before it uses one, which takes a few tenths of a second for a million images.
 func Open(path string, buckets []string, o Options) (*DB, error) {
 	o = o.withDefaults()
-	bolt, err := openBolt(path, o)
+	if err := makeMissing(path, buckets); err != nil {
+		return nil, fmt.Errorf("make %s: %w", path, err)
+	}
+	bolt, file, err := openBolt(path, o)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	db := &DB{path: path, bolt: bolt, buckets: map[string]tables{}, options: o, failures: map[string]int{}}
-	for _, name := range buckets {
-		db.buckets[name] = tablesOf(name)
-	}
-	err = bolt.Update(func(tx *bbolt.Tx) error {
-		if err := db.prepare(tx, o); err != nil {
-			return err
-		}
-		db.anyBlock(tx)
-		return db.dropStale(tx)
-	})
-	if err != nil {
+	db := newDB(path, bolt, file, buckets, o)
+	if err := db.begin(); err != nil {
 		bolt.Close()
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return db, nil
+}
+
+func newDB(path string, bolt *bbolt.DB, file *os.File, buckets []string, o Options) *DB {
+	db := &DB{path: path, bolt: bolt, file: file, buckets: map[string]tables{}, options: o}
+	for _, name := range buckets {
+		db.buckets[name] = tablesOf(name)
+	}
+	return db
+}
+
+// begin makes the tables that are missing, drops failures that are not to be
+// remembered, and notes what a process must know of a file that it has opened.
+func (db *DB) begin() error {
+	ready := false
+	drop := map[string][][]byte{}
+	err := db.bolt.View(func(tx *bbolt.Tx) error {
+		if ready = db.prepared(tx); ready {
+			for _, t := range db.buckets {
+				if keys := db.forgettable(tableOf(tx, t.failures)); len(keys) > 0 {
+					drop[string(t.failures)] = keys
+				}
+			}
+		}
+		return nil
+	})
+	if err == nil && (!ready || len(drop) > 0) {
+		err = db.bolt.Update(func(tx *bbolt.Tx) error {
+			w := newWriting(tx)
+			if err := db.prepare(w); err != nil {
+				return err
+			}
+			for name, keys := range drop {
+				for _, k := range keys {
+					if err := w.table([]byte(name)).delete(k); err != nil {
+						return err
+					}
+				}
+			}
+			return w.flush()
+		})
+	}
+	if err != nil {
+		return err
+	}
+	return db.bolt.View(func(tx *bbolt.Tx) error {
+		db.anyBlock(tx)
+		db.committed = tx.ID()
+		return nil
+	})
+}
+
+// makeMissing makes an index where there is none. It appears at once: a file that
+// is there and holds nothing is a damaged one.
+func makeMissing(path string, buckets []string) error {
+	missing := func() bool {
+		info, err := os.Stat(path)
+		return errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0
+	}
+	if !missing() {
+		return nil
+	}
+	r, err := Rebuild(path)
+	if errors.Is(err, ErrLocked) {
+		return nil // Open waits for whoever makes it
+	}
+	if err != nil {
+		return err
+	}
+	if missing() {
+		var contents []Content
+		for _, name := range buckets {
+			contents = append(contents, Content{Bucket: name})
+		}
+		err = r.Replace(path+".new", contents, nil, Position{})
+	}
+	return errors.Join(err, r.Close())
 }
 
 func tablesOf(bucket string) tables {
@@ -142,7 +219,7 @@ func tablesOf(bucket string) tables {
 // openBolt opens the file, and makes sure that it is the one that lies at path
 // when it is ours: whoever compacts or rebuilds an index puts a new file in its
 // place while we wait, and what we then locked would be a file without a name.
-func openBolt(path string, o Options) (*bbolt.DB, error) {
+func openBolt(path string, o Options) (*bbolt.DB, *os.File, error) {
 	for range 10 {
 		var file *os.File
 		bolt, err := bbolt.Open(path, fileMode, &bbolt.Options{
@@ -158,16 +235,16 @@ func openBolt(path string, o Options) (*bbolt.DB, error) {
 		})
 		switch {
 		case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
-			return nil, fmt.Errorf("%w (%w)", errDamaged, err)
+			return nil, nil, fmt.Errorf("%w (%w)", ErrDamaged, err)
 		case err != nil:
-			return nil, err
+			return nil, nil, err
 		}
 		if isAt(file, path) {
-			return bolt, nil
+			return bolt, file, nil
 		}
 		bolt.Close()
 	}
-	return nil, fmt.Errorf("%w: it is replaced all the time", ErrLocked)
+	return nil, nil, fmt.Errorf("%w: the file keeps being replaced", ErrLocked)
 }
 
 // openVerified opens and locks a file, and returns it if bbolt can be trusted
@@ -193,7 +270,11 @@ func openVerified(path string, flag int, mode os.FileMode, timeout time.Duration
 		return nil, fmt.Errorf("lock it: %w", err)
 	}
 	if isAt(f, path) { // if not, it is not what is wanted
-		if err := verify(f); err != nil {
+		err := verify(f)
+		if err == nil {
+			err = flushMeta(f)
+		}
+		if err != nil {
 			f.Close()
 			return nil, err
 		}
@@ -218,21 +299,46 @@ func (db *DB) Close() error {
 	return db.bolt.Close()
 }
 
+// view reads. What was read while a commit failed may be what that has written.
 func (db *DB) view(read func(*bbolt.Tx) error) error {
 	db.swap.RLock()
 	defer db.swap.RUnlock()
-	return db.bolt.View(read)
+	if db.failed.Load() {
+		return ErrFailed
+	}
+	err := db.bolt.View(read)
+	if db.failed.Load() {
+		return ErrFailed
+	}
+	return err
 }
 
-func (db *DB) update(write func(*bbolt.Tx) error) error {
+// update writes. An error of write changes nothing; one of the disk may have
+// changed what can be read without its being on disk.
+func (db *DB) update(write func(*writing) error) error {
 	db.change.Lock()
 	defer db.change.Unlock()
 	db.swap.RLock()
 	defer db.swap.RUnlock()
-	before := maps.Clone(db.failures)
-	err := db.bolt.Update(write)
-	if err != nil {
-		db.failures = before
+	if db.failed.Load() {
+		return ErrFailed
+	}
+	var refused error
+	id := 0
+	err := db.bolt.Update(func(tx *bbolt.Tx) error {
+		id = tx.ID()
+		w := newWriting(tx)
+		if refused = write(w); refused == nil {
+			refused = w.flush()
+		}
+		return refused
+	})
+	switch {
+	case err == nil:
+		db.committed = id
+	case refused == nil && !db.unchanged(err):
+		db.failed.Store(true)
+		return fmt.Errorf("%w: %w", ErrFailed, err)
 	}
 	return err
 }
@@ -246,11 +352,17 @@ func (db *DB) Image(bucket, url string) (Image, error) {
 	var image Image
 	err = db.view(func(tx *bbolt.Tx) error {
 		k := KeyOf(url)
-		ref := tx.Bucket(t.urls).Get(k[:])
+		ref, err := tableOf(tx, t.urls).get(k[:])
+		if err != nil {
+			return err
+		}
 		if ref == nil {
 			return ErrNotFound
 		}
-		r, err := findRecord(tx.Bucket(t.images), ref)
+		r, err := findRecord(tableOf(tx, t.images), ref)
+		if errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("%w (it has no entry of image %x)", ErrDamaged, ref)
+		}
 		image = r.Image
 		return err
 	})
@@ -266,11 +378,13 @@ func (db *DB) Failure(bucket, url string) (Failure, error) {
 	var f Failure
 	err = db.view(func(tx *bbolt.Tx) error {
 		k := KeyOf(url)
-		v := tx.Bucket(t.failures).Get(k[:])
+		v, err := tableOf(tx, t.failures).get(k[:])
+		if err != nil {
+			return err
+		}
 		if v == nil {
 			return ErrNotFound
 		}
-		var err error
 		f, err = decodeFailure(v)
 		return err
 	})
@@ -295,6 +409,12 @@ type Change struct {
 	Purge *Removing
 	// Removed says that the files of an image that was being removed are gone.
 	Removed *[32]byte
+	// Spare, with Forget and Purge, leaves the files of an image that no URL
+	// refers to then: its entry stays.
+	Spare bool
+	// Position says how far into the journal of Bucket, or of all buckets, the
+	// index goes with this change.
+	Position *Position
 	// Block and Unblock are of all buckets. Unblock counts by kind and subject,
 	// and also drops all failures of the class Pardon.
 	Block, Unblock *Block
@@ -302,11 +422,12 @@ type Change struct {
 }
 
 // Apply makes all changes, in their order, in one transaction: after an error
-// none has been made.
+// none has been made. After an error that wraps ErrFailed it is not known whether
+// they have, and all calls return it until Renew.
 func (db *DB) Apply(changes []Change) error {
-	return db.update(func(tx *bbolt.Tx) error {
+	return db.update(func(w *writing) error {
 		for _, c := range changes {
-			if err := db.apply(tx, c); err != nil {
+			if err := db.apply(w, c); err != nil {
 				return err
 			}
 		}
@@ -314,19 +435,21 @@ func (db *DB) Apply(changes []Change) error {
 	})
 }
 
-func (db *DB) apply(tx *bbolt.Tx, c Change) error {
+func (db *DB) apply(w *writing, c Change) error {
 	switch {
+	case c.Position != nil:
+		return w.meta().put(positionKey(c.Bucket), c.Position.encode())
 	case c.Block != nil:
-		if err := tx.Bucket(blocksTable).Put(c.Block.key(), c.Block.encode()); err != nil {
+		if err := w.table(blocksTable).put(c.Block.key(), c.Block.encode()); err != nil {
 			return err
 		}
-		tx.OnCommit(func() { db.blocks.Store(true) })
+		w.tx.OnCommit(func() { db.blocks.Store(true) })
 		return nil
 	case c.Unblock != nil:
-		if err := tx.Bucket(blocksTable).Delete(c.Unblock.key()); err != nil {
+		if err := w.table(blocksTable).delete(c.Unblock.key()); err != nil {
 			return err
 		}
-		return db.pardon(tx, c.Pardon)
+		return db.pardon(w, c.Pardon)
 	}
 	t, err := db.tables(c.Bucket)
 	if err != nil {
@@ -335,29 +458,29 @@ func (db *DB) apply(tx *bbolt.Tx, c Change) error {
 	k := KeyOf(c.URL)
 	switch {
 	case c.Deadly != nil:
-		return note(tx, t, *c.Deadly)
+		return note(w, t, *c.Deadly)
 	case c.Fail != nil && c.Fail.Attempts == 0:
-		return db.dropFailure(tx.Bucket(t.failures), t, k[:])
+		return w.table(t.failures).delete(k[:])
 	case c.Fail != nil:
-		return db.putFailure(tx, t, k[:], *c.Fail)
+		return db.putFailure(w.table(t.failures), k[:], *c.Fail)
 	case c.Forget:
-		return db.forget(tx, t, k[:])
+		return forget(w, t, k[:], c.Spare)
 	case c.Purge != nil:
-		return purge(tx, t, *c.Purge)
+		return purge(w, t, *c.Purge, c.Spare)
 	case c.Removed != nil:
-		if err := note(tx, t, Deadly{Digest: *c.Removed}); err != nil {
+		if err := note(w, t, Deadly{Digest: *c.Removed}); err != nil {
 			return err
 		}
-		return tx.Bucket(t.removing).Delete(c.Removed[:])
+		return w.table(t.removing).delete(c.Removed[:])
 	}
-	return db.keep(tx, t, k[:], *c.Keep)
+	return keep(w, t, k[:], *c.Keep)
 }
 
-func (db *DB) keep(tx *bbolt.Tx, t tables, key []byte, image Image) error {
-	if err := db.dropFailure(tx.Bucket(t.failures), t, key); err != nil {
+func keep(w *writing, t tables, key []byte, image Image) error {
+	if err := w.table(t.failures).delete(key); err != nil {
 		return err
 	}
-	urls, images := tx.Bucket(t.urls), tx.Bucket(t.images)
+	urls, images := w.table(t.urls), w.table(t.images)
 	ref := refOf(image.Digest)
 	r, err := findRecord(images, ref[:])
 	switch {
@@ -368,29 +491,32 @@ func (db *DB) keep(tx *bbolt.Tx, t tables, key []byte, image Image) error {
 	case r.Digest != image.Digest:
 		return fmt.Errorf("%w: %x and %x", ErrCollision, image.Digest, r.Digest)
 	}
-	old := urls.Get(key)
+	old, err := urls.get(key)
+	if err != nil {
+		return err
+	}
 	if string(old) == string(ref[:]) && r.refs > 0 {
 		return nil // known already
 	}
 	if old != nil && string(old) != string(ref[:]) {
-		if err := release(images, old); err != nil {
+		if err := release(images, bytes.Clone(old)); err != nil {
 			return err
 		}
 	}
 	r.refs++
-	if err := images.Put(image.Digest[:], r.encode()); err != nil {
+	if err := images.put(image.Digest[:], r.encode()); err != nil {
 		return err
 	}
 	// What is kept again must not be removed when the next process looks.
-	if err := tx.Bucket(t.removing).Delete(image.Digest[:]); err != nil {
+	if err := w.table(t.removing).delete(image.Digest[:]); err != nil {
 		return err
 	}
-	return urls.Put(key, ref[:])
+	return urls.put(key, ref[:])
 }
 
 // release notes that one URL fewer refers to an image. The entry stays at zero:
 // its file is there still, and scrubbing finds both.
-func release(images *bbolt.Bucket, ref []byte) error {
+func release(images table, ref []byte) error {
 	r, err := findRecord(images, ref)
 	if errors.Is(err, ErrNotFound) {
 		return nil
@@ -401,7 +527,7 @@ func release(images *bbolt.Bucket, ref []byte) error {
 	if r.refs > 0 {
 		r.refs--
 	}
-	return images.Put(r.Digest[:], r.encode())
+	return images.put(r.Digest[:], r.encode())
 }
 
 // Stats are figures of one bucket.

@@ -103,7 +103,7 @@ func TestReferences(t *testing.T) {
 func refs(t *testing.T, db *DB, image Image) (n uint64) {
 	t.Helper()
 	err := db.bolt.View(func(tx *bbolt.Tx) error {
-		r, err := getRecord(tx.Bucket([]byte("i/images")), image.Digest[:])
+		r, err := getRecord(tableOf(tx, []byte("i/images")), image.Digest[:])
 		n = r.refs
 		return err
 	})

@@ -22,7 +22,7 @@ func (db *DB) Entry(bucket string, digest [32]byte) (Entry, error) {
 	}
 	var e Entry
 	err = db.view(func(tx *bbolt.Tx) error {
-		r, err := getRecord(tx.Bucket(t.images), digest[:])
+		r, err := getRecord(tableOf(tx, t.images), digest[:])
 		e = Entry{Image: r.Image, Refs: r.refs}
 		return err
 	})
@@ -37,7 +37,10 @@ func (db *DB) RefOf(bucket string, key Key) (Ref, error) {
 	}
 	var ref Ref
 	err = db.view(func(tx *bbolt.Tx) error {
-		v := tx.Bucket(t.urls).Get(key[:])
+		v, err := tableOf(tx, t.urls).get(key[:])
+		if err != nil {
+			return err
+		}
 		if v == nil {
 			return ErrNotFound
 		}
@@ -65,12 +68,11 @@ func (db *DB) Images(bucket string) iter.Seq2[Entry, error] {
 			return
 		}
 		for pair, err := range db.walk(t.images) {
-			if err != nil {
-				yield(Entry{}, err)
-				return
+			var r record
+			if err == nil {
+				r, err = decodeRecord(pair.key, pair.value)
 			}
-			r, err := decodeRecord(pair.key, pair.value)
-			if errors.Is(err, errRecord) {
+			if err != nil {
 				copy(r.Digest[:], pair.key)
 			}
 			if !yield(Entry{Image: r.Image, Refs: r.refs}, err) {
@@ -95,14 +97,10 @@ func (db *DB) URLs(bucket string) iter.Seq2[Link, error] {
 			return
 		}
 		for pair, err := range db.walk(t.urls) {
-			if err != nil {
-				yield(Link{}, err)
-				return
-			}
 			var l Link
 			copy(l.Key[:], pair.key)
 			copy(l.Ref[:], pair.value)
-			if len(pair.key) != len(l.Key) || len(pair.value) != len(l.Ref) {
+			if err == nil && (len(pair.key) != len(l.Key) || len(pair.value) != len(l.Ref)) {
 				err = errRecord
 			}
 			if !yield(l, err) {
@@ -117,14 +115,15 @@ const ahead = 512
 
 type pair struct{ key, value []byte }
 
-// walk goes through a table. An error ends it.
-func (db *DB) walk(table []byte) iter.Seq2[pair, error] {
+// walk goes through a table. A record that is damaged comes with its key and an
+// error; an error without a key ends it.
+func (db *DB) walk(name []byte) iter.Seq2[pair, error] {
 	return func(yield func(pair, error) bool) {
 		var last []byte
 		for {
 			var pairs []pair
 			err := db.view(func(tx *bbolt.Tx) error {
-				c := tx.Bucket(table).Cursor()
+				c := tx.Bucket(name).Cursor()
 				k, v := c.First()
 				if last != nil {
 					if k, v = c.Seek(last); bytes.Equal(k, last) {
@@ -141,7 +140,8 @@ func (db *DB) walk(table []byte) iter.Seq2[pair, error] {
 				return
 			}
 			for _, p := range pairs {
-				if !yield(p, nil) {
+				value, _, err := unseal(name, p.key, p.value)
+				if !yield(pair{p.key, value}, err) {
 					return
 				}
 			}
@@ -165,16 +165,21 @@ func (db *DB) Recount(bucket string, digests [][32]byte) error {
 	for _, d := range digests {
 		counts[refOf(d)] = 0
 	}
-	return db.update(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(t.urls).Cursor()
-		for k, v := c.First(); k != nil; k, v = c.Next() {
-			if len(v) == len(Ref{}) {
+	return db.update(func(w *writing) error {
+		var broken error // of which nobody knows what it refers to
+		w.table(t.urls).all(func(_, v []byte, err error) bool {
+			if err == nil && len(v) == len(Ref{}) {
 				if n, ok := counts[Ref(v)]; ok {
 					counts[Ref(v)] = n + 1
 				}
 			}
+			broken = err
+			return err == nil
+		})
+		if broken != nil {
+			return broken
 		}
-		images := tx.Bucket(t.images)
+		images := w.table(t.images)
 		for ref, n := range counts {
 			r, err := findRecord(images, ref[:])
 			if errors.Is(err, ErrNotFound) {
@@ -184,7 +189,7 @@ func (db *DB) Recount(bucket string, digests [][32]byte) error {
 				return err
 			}
 			r.refs = n
-			if err := images.Put(r.Digest[:], r.encode()); err != nil {
+			if err := images.put(r.Digest[:], r.encode()); err != nil {
 				return err
 			}
 		}
@@ -209,8 +214,8 @@ func (db *DB) Failures(bucket string) iter.Seq2[Failed, error] {
 		}
 		for pair, err := range db.walk(t.failures) {
 			var f Failed
+			copy(f.Key[:], pair.key)
 			if err == nil {
-				copy(f.Key[:], pair.key)
 				f.Failure, err = decodeFailure(pair.value)
 			}
 			if !yield(f, err) {

@@ -6,8 +6,6 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-
-	"go.etcd.io/bbolt"
 )
 
 // fillRebuilt leaves room in the pages of a new file, so that the first images
@@ -17,9 +15,9 @@ const fillRebuilt = 0.9
 // Content is all that is kept in one bucket.
 type Content struct {
 	Bucket   string
-	Images   iter.Seq[Entry] // in the order of their digests
-	URLs     iter.Seq[Link]  // in the order of their keys
-	Removing []Removing      // in any order
+	Images   iter.Seq[Entry] // in the order of their digests; nil: none
+	URLs     iter.Seq[Link]  // in the order of their keys; nil: none
+	Position Position        // how far into its journal this goes
 }
 
 // Rebuilding is the right to replace the index at a path. While it is held no
@@ -40,12 +38,13 @@ func Rebuild(path string) (*Rebuilding, error) {
 	return &Rebuilding{path: path, lock: f, made: made}, nil
 }
 
-// Replace writes an index of these contents and blocks into a file aside on the same file
+// Replace writes an index of these contents and blocks, which go so far into the
+// journal of all buckets, into a file aside on the same file
 // system, which then takes the place of the old one. After an error, or a crash
 // at any instant, the old file is in its place; what then lies aside is
 // worthless.
-func (r *Rebuilding) Replace(aside string, contents []Content, blocks []Block) (err error) {
-	fresh, err := create(aside)
+func (r *Rebuilding) Replace(aside string, contents []Content, blocks []Block, at Position) (err error) {
+	fresh, file, err := create(aside)
 	if err != nil {
 		return err
 	}
@@ -55,35 +54,30 @@ func (r *Rebuilding) Replace(aside string, contents []Content, blocks []Block) (
 			os.Remove(aside)
 		}
 	}()
-	db := &DB{path: aside, bolt: fresh, buckets: map[string]tables{}}
+	var names []string
 	for _, c := range contents {
-		db.buckets[c.Bucket] = tablesOf(c.Bucket)
+		names = append(names, c.Bucket)
 	}
-	o := Options{}.withDefaults()
-	err = fresh.Update(func(tx *bbolt.Tx) error {
-		if err := db.prepare(tx, o); err != nil {
-			return err
-		}
-		for _, b := range blocks {
-			if err := tx.Bucket(blocksTable).Put(b.key(), b.encode()); err != nil {
-				return err
-			}
-		}
-		for _, c := range contents {
-			for _, gone := range c.Removing {
-				if err := gone.put(tx.Bucket(db.buckets[c.Bucket].removing)); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	db := newDB(aside, fresh, file, names, Options{}.withDefaults())
+	if err := db.begin(); err != nil {
+		return err
+	}
+	changes := []Change{{Position: &at}}
+	for _, b := range blocks {
+		changes = append(changes, Change{Block: &b})
+	}
+	for _, c := range contents {
+		changes = append(changes, Change{Bucket: c.Bucket, Position: &c.Position})
+	}
+	if err := db.Apply(changes); err != nil {
 		return err
 	}
 	for _, c := range contents {
 		t := db.buckets[c.Bucket]
 		images := func(yield func(k, v []byte) bool) {
+			if c.Images == nil {
+				return
+			}
 			for e := range c.Images {
 				if !yield(e.Digest[:], record{Image: e.Image, refs: e.Refs}.encode()) {
 					return
@@ -91,13 +85,16 @@ func (r *Rebuilding) Replace(aside string, contents []Content, blocks []Block) (
 			}
 		}
 		urls := func(yield func(k, v []byte) bool) {
+			if c.URLs == nil {
+				return
+			}
 			for l := range c.URLs {
 				if !yield(l.Key[:], l.Ref[:]) {
 					return
 				}
 			}
 		}
-		if err := errors.Join(fill(fresh, t.images, images), fill(fresh, t.urls, urls)); err != nil {
+		if err := errors.Join(db.fill(t.images, images), db.fill(t.urls, urls)); err != nil {
 			return fmt.Errorf("write %s: %w", aside, err)
 		}
 	}
@@ -122,30 +119,28 @@ func (r *Rebuilding) Close() error {
 }
 
 // fill puts ascending keys into a table, in transactions of txBytes.
-func fill(bolt *bbolt.DB, table []byte, pairs iter.Seq2[[]byte, []byte]) (err error) {
-	var tx *bbolt.Tx
-	var b *bbolt.Bucket
-	size := 0
-	for k, v := range pairs {
-		if tx == nil {
-			if tx, err = bolt.Begin(true); err != nil {
-				return err
+func (db *DB) fill(name []byte, pairs iter.Seq2[[]byte, []byte]) error {
+	next, stop := iter.Pull2(pairs)
+	defer stop()
+	for more := true; more; {
+		err := db.update(func(w *writing) error {
+			t := w.table(name)
+			t.bolt.FillPercent = fillRebuilt
+			for size := 0; size < txBytes; {
+				var k, v []byte
+				if k, v, more = next(); !more {
+					return nil
+				}
+				if err := t.put(k, v); err != nil {
+					return err
+				}
+				size += len(k) + len(v)
 			}
-			b = tx.Bucket(table)
-			b.FillPercent = fillRebuilt
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		if err := b.Put(k, append([]byte(nil), v...)); err != nil {
-			return errors.Join(err, tx.Rollback())
-		}
-		if size += len(k) + len(v); size > txBytes {
-			if err := tx.Commit(); err != nil {
-				return err
-			}
-			tx, size = nil, 0
-		}
-	}
-	if tx != nil {
-		return tx.Commit()
 	}
 	return nil
 }

@@ -3,11 +3,8 @@ package index
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
-
-	"go.etcd.io/bbolt"
 
 	"imgkeep/bucket/probe"
 )
@@ -45,7 +42,7 @@ const (
 	maxHead   = 256
 )
 
-var errRecord = errors.New("broken entry in the index")
+var errRecord = fmt.Errorf("%w (broken entry)", ErrDamaged)
 
 // encode writes the record without its digest, which is its key: unsigned
 // varints, so that an entry takes about 15 bytes.
@@ -73,8 +70,11 @@ func uvarints(b []byte, n []uint64) (rest []byte, ok bool) {
 	return b, true
 }
 
-func getRecord(images *bbolt.Bucket, digest []byte) (record, error) {
-	v := images.Get(digest)
+func getRecord(images table, digest []byte) (record, error) {
+	v, err := images.get(digest)
+	if err != nil {
+		return record{}, err
+	}
 	if v == nil {
 		return record{}, ErrNotFound
 	}
@@ -82,9 +82,12 @@ func getRecord(images *bbolt.Bucket, digest []byte) (record, error) {
 }
 
 // findRecord is getRecord by the beginning of a digest.
-func findRecord(images *bbolt.Bucket, ref []byte) (record, error) {
-	k, v := images.Cursor().Seek(ref)
-	if k == nil || !bytes.HasPrefix(k, ref) {
+func findRecord(images table, ref []byte) (record, error) {
+	k, v, err := images.seek(ref)
+	if err != nil {
+		return record{}, err
+	}
+	if !bytes.HasPrefix(k, ref) {
 		return record{}, ErrNotFound
 	}
 	return decodeRecord(k, v)

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"go.etcd.io/bbolt"
 )
 
 // oldFailure is an entry as it was written before entries had a host and first
@@ -25,7 +23,7 @@ func TestOldFailureIsRead(t *testing.T) {
 	}
 	const url = "https://example.com/gone"
 	k := KeyOf(url)
-	if err := db.bolt.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte("i/failures")).Put(k[:], value) }); err != nil {
+	if err := db.update(func(w *writing) error { return w.table([]byte("i/failures")).put(k[:], value) }); err != nil {
 		t.Fatal(err)
 	}
 	want := Failure{

@@ -3,18 +3,16 @@ package index
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
 	"os"
 )
 
-// errDamaged: bbolt trusts what a page says of itself. A flipped bit or a file
+// bbolt trusts what a page says of itself. A flipped bit or a file
 // that is cut off makes it panic, some of the time in a goroutine of its own
 // where nobody can recover, or read outside of the file. So every page in use is
-// looked at before bbolt is let near.
-var errDamaged = errors.New("the index is damaged: 'imgkeep reindex' makes a new one")
+// looked at before bbolt is let near, and every record in them.
 
 // The file format of bbolt, version 2, in the byte order of the machine: two
 // pages of meta, then pages of branches and leaves, each with its number, kind,
@@ -34,54 +32,104 @@ type verifier struct {
 	pageSize int
 	seen     []bool   // by page
 	buffers  [][]byte // by depth
+
+	table  []byte            // that it is at; nil: the root
+	found  map[string]totals // by table
+	wanted map[string]totals
+	schema []byte // nil: there is none
+	broken error  // the first of records
 }
 
-// verify makes sure that the file of an index has the form that bbolt expects.
-// An empty file is one that bbolt is to make, and one without a meta bbolt
-// refuses itself.
+// verify makes sure that the file of an index has the form that bbolt expects and
+// holds what was written. An empty file is one that bbolt is to make.
 func verify(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil || info.Size() == 0 {
 		return err
 	}
-	root, v, ok := readMeta(f, os.Getpagesize())
+	m, ok := newestMeta(f)
 	if !ok {
-		return nil
+		return fmt.Errorf("%w (it does not begin as an index)", ErrDamaged)
 	}
-	if pages := info.Size() / int64(v.pageSize); int64(len(v.seen)) > pages {
-		v.seen = v.seen[:pages] // what is behind the end is no page
+	v := &verifier{
+		file: f, pageSize: m.pageSize, found: map[string]totals{}, wanted: map[string]totals{},
+		// What is behind the end is no page.
+		seen: make([]bool, min(m.pages, uint64(info.Size())/uint64(m.pageSize))),
 	}
-	if err := v.page(root, 0, nil, nil); err != nil {
-		return fmt.Errorf("%w (%w)", errDamaged, err)
+	if err := v.page(m.root, 0, nil, nil); err != nil {
+		return fmt.Errorf("%w (%w)", ErrDamaged, err)
+	}
+	if v.schema == nil {
+		return fmt.Errorf("%w (it is not empty, and holds no schema)", ErrDamaged)
+	}
+	if err := checkSchema(v.schema); err != nil {
+		return err
+	}
+	if v.broken != nil {
+		return v.broken
+	}
+	for name, found := range v.found {
+		if wanted, ok := v.wanted[name]; !ok || wanted != found {
+			return fmt.Errorf("%w (table %s has %d records, which are not those that were written: %d)", ErrDamaged, name, found.records, wanted.records)
+		}
+	}
+	for name := range v.wanted {
+		if _, ok := v.found[name]; !ok {
+			return fmt.Errorf("%w (table %s is missing)", ErrDamaged, name)
+		}
 	}
 	return nil
 }
 
-// readMeta reads the newer of the two metas that are whole.
-func readMeta(f io.ReaderAt, pageSize int) (root uint64, v *verifier, ok bool) {
-	var newest uint64
-	for n := range 2 {
-		m := make([]byte, metaSum+8)
-		if _, err := f.ReadAt(m, int64(n*pageSize)+headerSize); err != nil {
-			continue
-		}
-		sum := fnv.New64a()
-		sum.Write(m[:metaSum])
-		native := binary.NativeEndian
-		if native.Uint32(m) != metaMagic || native.Uint32(m[4:]) != metaVersion || native.Uint64(m[metaSum:]) != sum.Sum64() {
-			continue
-		}
-		if size := int(native.Uint32(m[8:])); n == 0 {
-			pageSize = size // where the other meta lies
-		} else if size != pageSize {
-			continue
-		}
-		if tx := native.Uint64(m[48:]); !ok || tx > newest {
-			root, newest, ok = native.Uint64(m[16:]), tx, true
-			v = &verifier{file: f, pageSize: pageSize, seen: make([]bool, native.Uint64(m[40:]))}
+// meta is what one of the first two pages says. The page of a transaction is that
+// of its number modulo 2.
+type meta struct {
+	pageSize    int
+	root, pages uint64
+	tx          uint64
+	bytes       [metaSum + 8]byte
+}
+
+// readMeta reads a meta at an offset; it is not ok where it is not whole.
+func readMeta(f io.ReaderAt, offset int64) (m meta, ok bool) {
+	if _, err := f.ReadAt(m.bytes[:], offset+headerSize); err != nil {
+		return m, false
+	}
+	native := binary.NativeEndian
+	if native.Uint32(m.bytes[:]) != metaMagic || native.Uint32(m.bytes[4:]) != metaVersion || native.Uint64(m.bytes[metaSum:]) != m.sum() {
+		return m, false
+	}
+	m.pageSize = int(native.Uint32(m.bytes[8:]))
+	m.root, m.pages, m.tx = native.Uint64(m.bytes[16:]), native.Uint64(m.bytes[40:]), native.Uint64(m.bytes[48:])
+	return m, m.pageSize >= 1024 && m.pageSize <= 64<<10
+}
+
+func (m *meta) sum() uint64 {
+	sum := fnv.New64a()
+	sum.Write(m.bytes[:metaSum])
+	return sum.Sum64()
+}
+
+// metas reads the two metas; those that are not whole are missing.
+func metas(f io.ReaderAt) (all []meta) {
+	pageSize := os.Getpagesize()
+	if m, ok := readMeta(f, 0); ok {
+		all, pageSize = append(all, m), m.pageSize // where the other one lies
+	}
+	if m, ok := readMeta(f, int64(pageSize)); ok && m.pageSize == pageSize {
+		all = append(all, m)
+	}
+	return all
+}
+
+// newestMeta is what bbolt goes by.
+func newestMeta(f io.ReaderAt) (newest meta, ok bool) {
+	for _, m := range metas(f) {
+		if !ok || m.tx > newest.tx {
+			newest, ok = m, true
 		}
 	}
-	return root, v, ok
+	return newest, ok
 }
 
 // page looks at a page and those below it, whose keys must be at least low and
@@ -147,27 +195,19 @@ func (v *verifier) elements(page []byte, depth int, low, high []byte) error {
 	if headerSize+count*elementSize > len(page) {
 		return fmt.Errorf("%d elements do not fit", count)
 	}
-	// element returns the key of one, and what follows its key.
-	element := func(n int) (key, value []byte, ok bool) {
-		at := headerSize + n*elementSize
-		e := page[at : at+elementSize]
-		offset, keys, values := native.Uint32(e), native.Uint32(e[4:]), uint32(0)
-		if kind == leafPage {
-			offset, keys, values = native.Uint32(e[4:]), native.Uint32(e[8:]), native.Uint32(e[12:])
-		}
-		begin := uint64(at) + uint64(offset)
-		middle := begin + uint64(keys)
-		end := middle + uint64(values)
-		if end > uint64(len(page)) {
-			return nil, nil, false
-		}
-		return page[begin:middle], page[middle:end], true
-	}
-	last := low
+	last, next := low, uint64(headerSize+count*elementSize)
 	for n := range count {
-		key, value, ok := element(n)
+		key, value, ok := element(page, kind, n)
 		if !ok {
 			return fmt.Errorf("element %d ends outside of the page", n)
+		}
+		// One follows the other: with another count the first would not.
+		if at := headerSize + n*elementSize; begin(page, at, kind) != next {
+			return fmt.Errorf("element %d does not follow the one before", n)
+		}
+		next += uint64(len(key) + len(value))
+		if len(key) == 0 {
+			return fmt.Errorf("element %d has no key", n)
 		}
 		if order := bytes.Compare(last, key); order > 0 || order == 0 && n > 0 || high != nil && bytes.Compare(key, high) >= 0 {
 			return fmt.Errorf("element %d is out of order", n)
@@ -175,29 +215,93 @@ func (v *verifier) elements(page []byte, depth int, low, high []byte) error {
 		last = key
 		at := headerSize + n*elementSize
 		if kind == branchPage {
-			next := high
+			below := high
 			if n+1 < count {
-				if next, _, ok = element(n + 1); !ok {
+				if below, _, ok = element(page, kind, n+1); !ok {
 					return fmt.Errorf("element %d ends outside of the page", n+1)
 				}
 			}
-			if err := v.page(native.Uint64(page[at+8:]), depth+1, key, next); err != nil {
+			if err := v.page(native.Uint64(page[at+8:]), depth+1, key, below); err != nil {
 				return err
 			}
-		} else if native.Uint32(page[at:])&tableFlag != 0 {
-			if err := v.table(value, depth); err != nil {
+			continue
+		}
+		switch flags := native.Uint32(page[at:]); {
+		case flags == tableFlag && v.table == nil:
+			if err := v.whole(bytes.Clone(key), value, depth); err != nil {
 				return fmt.Errorf("table %q: %w", key, err)
 			}
+		case flags == 0 && v.table != nil:
+			if err := v.record(key, value); err != nil && v.broken == nil {
+				v.broken = err // which is said once the schema is known
+			}
+		default:
+			return fmt.Errorf("element %d is neither a table nor a record of one", n)
 		}
 	}
 	return nil
 }
 
-// table looks at the pages of a table: at its root, or, where it is small, at the
+// element returns the key of an element of a page, and what follows its key.
+func element(page []byte, kind uint16, n int) (key, value []byte, ok bool) {
+	native := binary.NativeEndian
+	at := headerSize + n*elementSize
+	e := page[at : at+elementSize]
+	keys, values := native.Uint32(e[4:]), uint32(0)
+	if kind == leafPage {
+		keys, values = native.Uint32(e[8:]), native.Uint32(e[12:])
+	}
+	from := begin(page, at, kind)
+	middle := from + uint64(keys)
+	end := middle + uint64(values)
+	if end > uint64(len(page)) {
+		return nil, nil, false
+	}
+	return page[from:middle], page[middle:end], true
+}
+
+// begin is where the key of the element at an offset begins.
+func begin(page []byte, at int, kind uint16) uint64 {
+	offset := binary.NativeEndian.Uint32(page[at:])
+	if kind == leafPage {
+		offset = binary.NativeEndian.Uint32(page[at+4:])
+	}
+	return uint64(at) + uint64(offset)
+}
+
+// record looks at a record. Those of an older layout have no checksums.
+func (v *verifier) record(key, value []byte) error {
+	isMeta := bytes.Equal(v.table, metaTable)
+	if isMeta && bytes.Equal(key, schemaKey) {
+		v.schema = bytes.Clone(value)
+		return nil
+	}
+	value, sum, err := unseal(v.table, key, value)
+	if err != nil {
+		return err
+	}
+	if !isMeta {
+		t := v.found[string(v.table)]
+		t.add(sum)
+		v.found[string(v.table)] = t
+		return nil
+	}
+	if name, ok := bytes.CutPrefix(key, totalsPrefix); ok {
+		v.wanted[string(name)], err = decodeTotals(value)
+	}
+	return err
+}
+
+// whole looks at the pages of a table: at its root, or, where it is small, at the
 // page that lies in its element.
-func (v *verifier) table(value []byte, depth int) error {
+func (v *verifier) whole(name, value []byte, depth int) error {
 	if len(value) < 16 {
 		return io.ErrUnexpectedEOF
+	}
+	v.table = name
+	defer func() { v.table = nil }()
+	if !bytes.Equal(name, metaTable) {
+		v.found[string(name)] = totals{}
 	}
 	if root := binary.NativeEndian.Uint64(value); root != 0 {
 		return v.page(root, depth+1, nil, nil)

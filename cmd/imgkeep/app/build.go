@@ -90,7 +90,7 @@ func (a *app) build(c config.Config, log *slog.Logger) (_ *parts, err error) {
 	if err := tryMarks(context.Background(), p.pool, c, next.presets); err != nil {
 		return nil, err
 	}
-	if p.store, err = openStore(c, options, log); err != nil {
+	if p.store, err = openStore(c, options); err != nil {
 		return nil, err
 	}
 	sources := metrics.Sources{
@@ -100,6 +100,13 @@ func (a *app) build(c config.Config, log *slog.Logger) (_ *parts, err error) {
 	if c.Handoff == "nginx" {
 		if p.hot, err = newHot(c, next.presets, log, a.Now); err != nil {
 			return nil, err
+		}
+		// The start has taken in removals or blocks that no process has dropped
+		// the links of.
+		if p.store.Removals() > 0 {
+			if _, err := p.hot.Drop(); err != nil {
+				return nil, fmt.Errorf("drop the hot links: %w", err)
+			}
 		}
 		sources.HotLinks = p.hot.Len
 	}
@@ -290,7 +297,7 @@ func newStore(c config.Config, origin bucket.Origin, quiet reserve, limits probe
 	if err != nil {
 		return nil, err
 	}
-	return openStore(c, o, log)
+	return openStore(c, o)
 }
 
 func storeOptions(c config.Config, origin bucket.Origin, quiet reserve, limits probe.Limits, log *slog.Logger, now func() time.Time) (bucket.Options, error) {
@@ -313,8 +320,8 @@ func storeOptions(c config.Config, origin bucket.Origin, quiet reserve, limits p
 	return o, nil
 }
 
-func openStore(c config.Config, o bucket.Options, log *slog.Logger) (*bucket.Store, error) {
-	if err := ready(context.Background(), c.Root, log); err != nil {
+func openStore(c config.Config, o bucket.Options) (*bucket.Store, error) {
+	if err := ready(c.Root); err != nil {
 		return nil, fmt.Errorf("open the store in %s: %w", c.Root, err)
 	}
 	s, err := bucket.Open(o)

@@ -22,8 +22,10 @@ or damaged, or when files were copied into a store. The server must not run.
 All buckets on disk are indexed, configured or not. A last line of a journal that
 a crash has torn is passed over. What is found is named on standard output, and
 skipped: broken lines, originals that are missing (they are fetched anew when they
-are asked for), and originals that no line names. Which URLs failed lately is
-forgotten.
+are asked for), months of a journal that are missing, originals that no line names,
+and files of what was removed. No file is removed. A broken line in the journal of
+blocks ends it, since to pass over it might show what is blocked. Which URLs failed
+lately is forgotten.
 
 Exit status: 0 if all was as it should be; 3 if the index was made and something
 was found; 1 if it was not made: the old one is then in its place.`,

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -91,28 +89,10 @@ func stopFirst(err error) error {
 }
 
 // ready makes sure that the store in a root can be opened: what a restore has
-// left unfinished is refused, and an index that is missing, where there are
-// journals, is made again. To open the store without would make an empty one,
-// and fetch everything anew.
-func ready(ctx context.Context, root string, log *slog.Logger) error {
+// left unfinished is refused.
+func ready(root string) error {
 	if bucket.RestoreUnfinished(root) {
 		return fmt.Errorf("a restore to %s has begun and not ended: run 'imgkeep restore' again", root)
 	}
-	info, err := os.Stat(filepath.Join(root, "index.db"))
-	if err == nil && info.Size() > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil // opening says what is wrong
-	}
-	journals, err := filepath.Glob(filepath.Join(root, "*", "journal", "*.ndjson"))
-	if err != nil || len(journals) == 0 {
-		return nil
-	}
-	log.Warn("the index is missing: making it again from the journals", "root", root)
-	report, err := bucket.Reindex(ctx, bucket.ReindexOptions{Root: root, Found: func(f bucket.Finding) {
-		log.Warn("reindex found", "kind", f.Kind, "path", f.Path, "detail", f.Detail)
-	}})
-	if err != nil {
-		return fmt.Errorf("the index is missing, and cannot be made again: %w", err)
-	}
-	log.Info("the index was made again", "urls", report.URLs, "images", report.Images, "seconds", report.Seconds)
 	return nil
 }

@@ -1,0 +1,331 @@
+package bucket
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"imgkeep/bucket/index"
+	"imgkeep/bucket/probe"
+)
+
+// flipAll flips a bit of the index of an open store, so many bytes behind each place
+// where it holds some bytes.
+func flipAll(t *testing.T, root string, of []byte, behind int) {
+	t.Helper()
+	path := filepath.Join(root, indexFile)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	n := 0
+	for at := 0; ; n++ {
+		next := bytes.Index(data[at:], of)
+		if next < 0 {
+			break
+		}
+		at += next + len(of)
+		place := int64(at - len(of) + behind)
+		if _, err := f.WriteAt([]byte{data[place] ^ 1}, place); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n == 0 {
+		t.Fatal("the index does not hold that")
+	}
+}
+
+// A record that is damaged while the store is open is "damaged", and never "not
+// kept": whether its key is, its value, or that of the image it refers to.
+func TestDamagedRecord(t *testing.T) {
+	key := index.KeyOf(urlA)
+	for name, tt := range map[string]struct {
+		of     []byte
+		behind int
+	}{
+		"key":    {key[:], 15},
+		"value":  {key[:], 20},
+		"digest": {digestBytes("a"), 31},
+		"facts":  {digestBytes("a"), 33},
+	} {
+		o, root := newOrigin(), t.TempDir()
+		s := openStore(t, Options{Root: root, Origin: o})
+		for n := range 50 {
+			url := fmt.Sprintf("https://example.com/%d.png", n)
+			o.set(url, fmt.Sprint(n))
+			keep(t, s, url)
+		}
+		o.set(urlA, "a")
+		keep(t, s, urlA)
+		flipAll(t, root, tt.of, tt.behind)
+		if _, err := s.Keep(t.Context(), "i", urlA); !errors.Is(err, index.ErrDamaged) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if n := o.count(urlA); n != 1 {
+			t.Errorf("%s: fetched %d times", name, n)
+		}
+		r, err := s.Scrub(t.Context(), ScrubOptions{}) // which goes on to the end
+		if err != nil || r.Found[Disagreement] == 0 || r.Files != 51 {
+			t.Errorf("%s: scrub: %+v, %v", name, r, err)
+		}
+		s.Close(t.Context())
+		if _, err := Open(Options{Root: root, Origin: o, Buckets: []Bucket{{Name: "i"}}}); !errors.Is(err, index.ErrDamaged) {
+			t.Errorf("%s: opened: %v", name, err)
+		}
+	}
+}
+
+func digestBytes(body string) []byte {
+	d := digestOfText(body)
+	return d[:]
+}
+
+// Scrub compares blocks, in a store that is in use as well.
+func TestScrubBlocks(t *testing.T) {
+	for _, alone := range []bool{true, false} {
+		x := newScrubbable(t)
+		at := x.c.Now()
+		x.must(x.journal.append([]*event{x.blockEvent(opBlock, Block{Kind: BlockURL, Subject: urlA, Since: at})}))
+		x.must(x.commit(index.Change{Block: &Block{Kind: BlockHost, Subject: "bad.example", Since: at}}, nil))
+		files, err := journalFiles(x.Root(), "")
+		x.must(err)
+		line := "unindexed " + files[0] + ":1"
+		for range 2 {
+			_, f := x.scrub(ScrubOptions{Alone: alone})
+			f.want(t, line, "unjournaled index.db")
+		}
+		if _, err := x.Find("i", urlA); err != nil {
+			t.Errorf("looking has changed it: %v", err)
+		}
+		r, f := x.scrub(ScrubOptions{Alone: alone, Repair: true})
+		if f.want(t, line, "unjournaled index.db"); r.Remain != 0 {
+			t.Errorf("repaired: %+v", f.all)
+		}
+		if _, err := x.Find("i", urlA); !errors.Is(err, ErrRemoved) {
+			t.Errorf("not blocked: %v", err)
+		}
+		x.wantClean()
+		appendTo(t, x.Path(files[0]), "garbage\n")
+		_, f = x.scrub(ScrubOptions{Alone: alone})
+		f.want(t, "broken-line "+files[0]+":3")
+	}
+}
+
+// A removal that was caught between journal and index is found while others are
+// removed all the time.
+func TestScrubRemovalsInUse(t *testing.T) {
+	x := newScrubbable(t)
+	x.must(x.buckets["i"].journal.append([]*event{x.removeEvent(opForget, x.a, RemoveOptions{})}))
+	stop, stopped, begun := make(chan struct{}), make(chan struct{}), make(chan struct{}, 1)
+	go func() {
+		defer close(stopped)
+		for n := 0; ; n++ {
+			url := fmt.Sprintf("https://example.com/new/%d.png", n)
+			x.o.set(url, url)
+			_, err := x.Keep(context.Background(), "i", url)
+			if err == nil {
+				_, err = x.Forget(context.Background(), url, RemoveOptions{})
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			select {
+			case begun <- struct{}{}:
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	<-begun
+	for range 3 {
+		_, f := x.scrub(ScrubOptions{})
+		f.want(t, "half-removed "+x.journalLine(5))
+	}
+	close(stop)
+	<-stopped
+}
+
+// A last line that is cut off is no news in the newest file of a journal, and damage
+// in one before.
+func TestTornLineOfOlderMonth(t *testing.T) {
+	x := newDamageable(t)
+	older := "i/journal/2026-11.ndjson"
+	for _, cut := range []int{1, 30} {
+		x.restore(x.indexes[1])
+		text := x.journals[older]
+		x.must(os.WriteFile(filepath.Join(x.root, older), []byte(text[:len(text)-cut]), privateFile))
+		want := cut > 1 // it is whole but for its end otherwise
+		line := fmt.Sprintf("broken-line %s:%d", older, strings.Count(text, "\n"))
+		s := x.open(slog.New(slog.DiscardHandler))
+		var f found
+		if _, err := s.Scrub(t.Context(), ScrubOptions{Found: f.add}); err != nil {
+			t.Error(err)
+		}
+		x.must(s.Close(t.Context()))
+		_, r := reindex(t, x.root)
+		for by, f := range map[string]*found{"scrub": &f, "reindex": r} {
+			if slices.Contains(f.short(), line) != want || !want && len(f.all) > 0 {
+				t.Errorf("%s, %d bytes less: %v", by, cut, f.short())
+			}
+		}
+	}
+}
+
+// A month that is lost is missed.
+func TestMonthIsMissed(t *testing.T) {
+	x := newDamageable(t)
+	x.restore(x.indexes[1])
+	older := "i/journal/2026-11.ndjson"
+	x.must(os.Remove(filepath.Join(x.root, older)))
+	var f found
+	s := x.open(slog.New(slog.DiscardHandler))
+	if _, err := s.Scrub(t.Context(), ScrubOptions{Found: f.add}); err != nil {
+		t.Error(err)
+	}
+	x.must(s.Close(t.Context()))
+	if !slices.Contains(f.short(), "missing "+older) {
+		t.Errorf("scrub: %v", f.short())
+	}
+	if _, r := reindex(t, x.root); !slices.Contains(r.short(), "missing "+older) {
+		t.Errorf("reindex: %v", r.short())
+	}
+	_, b := backup(t, x.root, filepath.Join(t.TempDir(), "backup"))
+	b.want(t, "missing "+older)
+}
+
+// What is removed while a backup is made is not missing.
+func TestBackupWhileRemoving(t *testing.T) {
+	for _, op := range []string{opForget, opPurge} {
+		root, urls := varied(t)
+		s := openStore(t, Options{Root: root, Origin: newOrigin(), Buckets: []Bucket{{Name: "i"}, {Name: "f"}}})
+		last := Image{}
+		var under []string // which URLs
+		for _, url := range urls {
+			i, err := s.Find("i", url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if last.Bucket == "" || bytes.Compare(i.Digest[:], last.Digest[:]) > 0 {
+				last, under = i, nil
+			}
+			if i.Digest == last.Digest {
+				under = append(under, url)
+			}
+		}
+		dir := filepath.Join(t.TempDir(), "backup")
+		var f found
+		remove := func() {
+			var err error
+			if op == opPurge {
+				_, err = s.Purge(t.Context(), Target{Digest: last.Digest}, RemoveOptions{Buckets: []string{"i"}})
+			}
+			for _, url := range under {
+				if op == opForget && err == nil {
+					_, err = s.Forget(t.Context(), url, RemoveOptions{Buckets: []string{"i"}})
+				}
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		images := 0
+		r, err := Backup(t.Context(), BackupOptions{Root: root, Dir: dir, Found: f.add, Progress: func(p Progress) {
+			if p.Stage == "images" {
+				if images++; images == 64*64+1 { // bucket f is done, and i is at its first folder
+					remove()
+				}
+			}
+		}})
+		if f.want(t); err != nil || r.Images != r.Copied || r.Images == 0 {
+			t.Errorf("%s: %+v, %v", op, r, err)
+		}
+		if got := readJournal(t, dir, "i"); got[len(got)-1].Op != op {
+			t.Errorf("the backup does not know that it was removed: %+v", got[len(got)-1])
+		}
+		_, g := restore(t, dir, filepath.Join(t.TempDir(), "again"))
+		g.want(t)
+		s.Close(t.Context())
+	}
+}
+
+// An operator who repairs has the origin asked, whatever failed before.
+func TestScrubRepairAsksAgain(t *testing.T) {
+	x := newScrubbable(t)
+	x.must(os.Remove(x.Path(x.a.File())))
+	delete(x.o.answers, urlA)
+	if _, err := x.Open(t.Context(), x.a); !errors.Is(err, ErrLost) {
+		t.Fatalf("got %v", err)
+	}
+	x.o.set(urlA, "the bytes of a")
+	asked := x.o.count(urlA)
+	if _, err := x.Open(t.Context(), x.a); !errors.Is(err, ErrLost) || x.o.count(urlA) != asked {
+		t.Fatalf("a viewer: %v, asked %d times", err, x.o.count(urlA))
+	}
+	r, f := x.scrub(ScrubOptions{Repair: true})
+	if f.want(t, "missing "+x.a.File()); r.Remain != 0 {
+		t.Errorf("repaired: %+v", f.all)
+	}
+	x.wantClean()
+}
+
+// A folder in the place of an original is healed as a missing file is, and what is in
+// it is put aside, also when the same bytes come under another URL.
+func TestHealFolder(t *testing.T) {
+	for name, heal := range map[string]func(x *scrubbable) error{
+		"open": func(x *scrubbable) error {
+			f, err := x.Open(x.t.Context(), x.a)
+			if err == nil {
+				f.Close()
+			}
+			return err
+		},
+		"ensure": func(x *scrubbable) error { return x.Ensure(x.t.Context(), x.a) },
+		"make": func(x *scrubbable) error {
+			f, err := x.OpenMade(x.t.Context(), x.a, "100x100", probe.PNG, asItIs)
+			if err == nil {
+				f.Close()
+			}
+			return err
+		},
+		"keep": func(x *scrubbable) error {
+			x.o.set("https://example.com/a2.png", "the bytes of a")
+			_, err := x.Keep(x.t.Context(), "i", "https://example.com/a2.png")
+			return err
+		},
+		"repair": func(x *scrubbable) error {
+			r, err := x.Scrub(x.t.Context(), ScrubOptions{Repair: true})
+			if err == nil && r.Remain > 0 {
+				err = fmt.Errorf("%+v", r)
+			}
+			return err
+		},
+	} {
+		x := newScrubbable(t)
+		x.must(os.Remove(x.Path(x.a.File())))
+		x.must(os.MkdirAll(filepath.Join(x.Path(x.a.File()), "of somebody"), 0o755))
+		x.must(os.WriteFile(filepath.Join(x.Path(x.a.File()), "of somebody", "note"), []byte("milk"), 0o644))
+		if err := heal(x); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := content(t, x.Store, x.a); got != "the bytes of a" {
+			t.Errorf("%s: it has %q", name, got)
+		}
+		if got := x.quarantined()[x.a.File()+"/of somebody/note"]; got != "milk" {
+			t.Errorf("%s: put aside: %v", name, x.quarantined())
+		}
+	}
+}

@@ -1,0 +1,373 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"imgkeep/bucket/index"
+)
+
+// The journals are the truth, and the index says how far into each of them it
+// goes. It may be behind: a process died between the two, the disk has lost the
+// index's last commit, an operator has put an older file in its place. So at start,
+// and after a commit that has failed, what the journals have behind that is taken
+// in. This reads the ends of the journals only.
+
+// errMisfit: the index says of a journal what is not so.
+var errMisfit = errors.New("the index does not fit the journal")
+
+// catchUpBatch is how many lines are taken in with one flush.
+const catchUpBatch = 4096
+
+// openIndex opens the index. One that is missing is made from the journals, and so
+// is one of an older layout. One that is damaged is an error.
+func (s *Store) openIndex(names []string) error {
+	path := filepath.Join(s.root, indexFile)
+	why := ""
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
+		journaled, err := hasJournals(s.root)
+		if err != nil {
+			return err
+		}
+		if journaled {
+			why = "is missing"
+		}
+	}
+	if why == "" {
+		s.index, err = index.Open(path, names, s.indexOptions())
+		if !errors.Is(err, index.ErrOldSchema) {
+			return err
+		}
+		why = "is of an older layout"
+	}
+	s.log.Warn("the index "+why+": making it again from the journals", "root", s.root)
+	report, err := Reindex(context.Background(), ReindexOptions{Root: s.root, Found: s.logFound})
+	if err != nil {
+		return fmt.Errorf("the index %s, and cannot be made again: %w", why, err)
+	}
+	s.log.Info("the index was made again", "urls", report.URLs, "images", report.Images, "blocks", report.Blocks, "seconds", report.Seconds)
+	s.index, err = index.Open(path, names, s.indexOptions())
+	return err
+}
+
+func (s *Store) indexOptions() index.Options {
+	return index.Options{Stale: func(f index.Failure) bool { return stale(f, s.now()) }}
+}
+
+// hasJournals tells whether there is a line in any journal below a root.
+func hasJournals(root string) (bool, error) {
+	names, err := bucketsOnDisk(root)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range append(names, "") {
+		files, err := journalFiles(root, name)
+		if err != nil {
+			return false, err
+		}
+		for _, file := range files {
+			if info, err := os.Stat(filepath.Join(root, file)); err != nil || info.Size() > 0 {
+				return true, err
+			}
+		}
+	}
+	return false, nil
+}
+
+// refit makes an index that does not fit the journals anew, where they say all that
+// it says: somebody has repaired a journal, or brought another back. Where they do
+// not, somebody has to say which of the two is right.
+func (s *Store) refit(names []string, why error) error {
+	s.log.Warn("making the index again from the journals", "error", why)
+	path, aside := filepath.Join(s.root, indexFile), filepath.Join(s.root, tmpDir, "refit.db")
+	_, err := Reindex(context.Background(), ReindexOptions{Root: s.root, path: aside, Found: s.logFound})
+	if err != nil {
+		return errors.Join(why, err)
+	}
+	fresh, err := index.Open(aside, names, s.indexOptions())
+	if err != nil {
+		return err
+	}
+	lacks := 0
+	for _, name := range names {
+		for l, err := range s.index.URLs(name) {
+			if _, missing := fresh.RefOf(name, l.Key); err != nil || errors.Is(missing, index.ErrNotFound) {
+				lacks++
+			}
+		}
+	}
+	for b, err := range s.index.Blocks() {
+		if _, missing := fresh.Block(b.Kind, b.Subject); err != nil || errors.Is(missing, index.ErrNotFound) {
+			lacks++
+		}
+	}
+	if err := fresh.Close(); err != nil {
+		return err
+	}
+	if lacks > 0 {
+		os.Remove(aside)
+		return fmt.Errorf("%w; it has %d URLs or blocks that the journals do not have", why, lacks)
+	}
+	if err := errors.Join(s.index.Close(), os.Rename(aside, path), s.disk.SyncDir(s.root)); err != nil {
+		return err
+	}
+	s.index, err = index.Open(path, names, s.indexOptions())
+	return err
+}
+
+func (s *Store) logFound(f Finding) {
+	s.log.Warn("reindex found", "kind", f.Kind, "path", f.Path, "detail", f.Detail)
+}
+
+// fits makes sure that a journal is the one that a position is of.
+func fits(root, bucket string, at index.Position) error {
+	if at.File == "" {
+		return nil
+	}
+	file := filepath.Join(bucket, journalDir, at.File)
+	got, err := positionAt(root, file, at.Length)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		err = fmt.Errorf("%w: it goes up to byte %d of %s, which ends before", errMisfit, at.Length, file)
+	case err == nil && got != at:
+		err = fmt.Errorf("%w: another line ends at byte %d of %s", errMisfit, at.Length, file)
+	}
+	if errors.Is(err, errMisfit) {
+		return fmt.Errorf("%w; if the journal was damaged or lost lines, restore it from a backup; if the index is another store's, 'imgkeep reindex' makes a new one", err)
+	}
+	return err
+}
+
+// catchUpAtStart mends the journals' ends and takes in what the index lacks.
+func (s *Store) catchUpAtStart(names []string) error {
+	s.journal.recover()
+	for _, name := range names {
+		s.buckets[name].journal.recover()
+	}
+	removed, err := s.catchUp()
+	if errors.Is(err, errMisfit) {
+		if err = s.refit(names, err); err == nil {
+			removed, err = s.catchUp()
+		}
+	}
+	if noRoom(err) && !removed {
+		// What is kept is served; the rest follows when there is room.
+		s.behind = true
+		s.log.Error("the index is behind the journals, and the disk is full", "error", err)
+		return nil
+	}
+	return err
+}
+
+// catchUp takes in what all journals have behind the index. It tells whether that
+// were removals or blocks.
+func (s *Store) catchUp() (removed bool, err error) {
+	for _, name := range append([]string{""}, s.bucketNames()...) {
+		t := tail{s: s, bucket: name, kept: map[Digest]bool{}}
+		if err := s.journalOf(name).tidy(); err != nil {
+			return removed, fmt.Errorf("open the journal of %s: %w", journalName(name), err)
+		}
+		err := t.takeIn()
+		removed = removed || t.removals
+		if err != nil {
+			return removed, fmt.Errorf("bring the index to the end of the journal of %s: %w", journalName(name), err)
+		}
+	}
+	return removed, nil
+}
+
+func (s *Store) journalOf(bucket string) *journal {
+	if bucket == "" {
+		return &s.journal
+	}
+	return &s.buckets[bucket].journal
+}
+
+// tail is what a journal has behind the index.
+type tail struct {
+	s        *Store
+	bucket   string
+	from     index.Position
+	lines    int
+	removals bool // there are removals or blocks among them
+	// partial says that lines are missing or cannot be read. One of them may be
+	// that of a URL that has the bytes of a removed one: no file is removed then.
+	partial bool
+	kept    map[Digest]bool // by lines that are not committed yet
+}
+
+func (t *tail) takeIn() (err error) {
+	if t.from, err = t.s.index.Position(t.bucket); err != nil {
+		return err
+	}
+	if err := fits(t.s.root, t.bucket, t.from); err != nil {
+		return err
+	}
+	if err := t.survey(); err != nil || t.lines == 0 {
+		return err
+	}
+	t.s.log.Warn("the index is behind the journal: taking in what it lacks", "bucket", t.bucket, "lines", t.lines, "removals", t.removals, "whole", !t.partial)
+	var changes []index.Change
+	var last journalLine
+	for line, err := range readJournalTail(t.s.root, t.bucket, t.from) {
+		if err != nil {
+			return err
+		}
+		if line.torn || errors.Is(line.broken, errMonthMissing) {
+			continue
+		}
+		if last = line; line.broken == nil {
+			changes = append(changes, t.change(line))
+		}
+		if len(changes) == catchUpBatch {
+			if err := t.commit(changes, line); err != nil {
+				return err
+			}
+			changes = nil
+		}
+	}
+	if last.file == "" {
+		return nil
+	}
+	if t.partial && t.bucket != "" {
+		if changes, err = t.spare(changes); err != nil {
+			return err
+		}
+	}
+	return t.commit(changes, last)
+}
+
+// survey reads the lines, and reports those that are broken.
+func (t *tail) survey() error {
+	for line, err := range readJournalTail(t.s.root, t.bucket, t.from) {
+		switch {
+		case err != nil:
+			return err
+		case line.torn:
+			continue
+		case errors.Is(line.broken, errOperation):
+			return fmt.Errorf("%s: %w: use the version that wrote it", line.file, line.broken)
+		case line.broken != nil && t.bucket == "":
+			return unreadableBlock(line)
+		case line.broken != nil:
+			t.s.log.Error("a line of the journal cannot be taken into the index", "file", line.file, "end", line.end, "error", line.broken)
+			t.partial = true
+		case line.number == 1 && filepath.Base(line.file) != t.from.File && line.after == "":
+			t.partial = true // nobody knows of a month between
+		}
+		t.lines++
+		t.removals = t.removals || line.op == opForget || line.op == opPurge || line.op == opBlock
+	}
+	return nil
+}
+
+// unreadableBlock is the error of a line of the journal of blocks: to pass over it
+// might show what is blocked.
+func unreadableBlock(line journalLine) error {
+	if errors.Is(line.broken, errMonthMissing) {
+		return fmt.Errorf("%s: %w, and what it blocked is not known: restore it from a backup, or accept the loss by making it, empty", line.file, line.broken)
+	}
+	return fmt.Errorf("%s: it may be a block, and cannot be read (%w): restore the file from a backup, or take the line out if you know that it is none", line.place(), line.broken)
+}
+
+func (t *tail) change(line journalLine) index.Change {
+	spare := t.partial || t.from.File == ""
+	c := index.Change{Bucket: t.bucket}
+	switch line.op {
+	case opKeep:
+		c.URL, c.Keep = line.image.URL, line.image.entry()
+		t.kept[line.image.Digest] = true
+	case opForget:
+		c.URL, c.Forget, c.Spare = line.image.URL, true, spare
+	case opPurge:
+		// Bytes that the index does not know are for scrubbing.
+		if _, err := t.s.index.Entry(t.bucket, line.image.Digest); errors.Is(err, index.ErrNotFound) && !t.kept[line.image.Digest] {
+			spare = true
+		}
+		c.Purge, c.Spare = &index.Removing{Digest: line.image.Digest, Format: line.image.Format}, spare
+	case opBlock:
+		c.Block = &line.block
+	case opUnblock:
+		c.Unblock, c.Pardon = &line.block, string(classRemoved)
+	}
+	return c
+}
+
+// spare gives up what an earlier process had begun to remove: of a line that
+// cannot be read nobody knows that it did not keep the bytes again.
+func (t *tail) spare(changes []index.Change) ([]index.Change, error) {
+	all, err := t.s.index.Removing(t.bucket)
+	for _, gone := range all {
+		t.s.log.Warn("the file of an image that was being removed stays, since lines of the journal are missing: nobody sees it, and scrub finds it", "bucket", t.bucket, "digest", Digest(gone.Digest))
+		changes = append(changes, index.Change{Bucket: t.bucket, Removed: &gone.Digest})
+	}
+	return changes, err
+}
+
+// commit takes lines in, up to and with the last one. A line that the index
+// refuses is for scrubbing, and keeps none of the others out.
+func (t *tail) commit(changes []index.Change, last journalLine) error {
+	at, err := positionAt(t.s.root, last.file, last.end)
+	if err != nil {
+		return err
+	}
+	end := index.Change{Bucket: t.bucket, Position: &at}
+	clear(t.kept)
+	if t.removals {
+		t.s.removals.Add(1)
+	}
+	err = t.s.disk.Commit(t.s.index, append(changes, end))
+	if !refusedByIndex(err) {
+		return err
+	}
+	for _, c := range changes {
+		if err := t.s.disk.Commit(t.s.index, []index.Change{c}); refusedByIndex(err) {
+			t.s.log.Error("the index refuses a line of the journal", "file", last.file, "before", last.end, "error", err)
+		} else if err != nil {
+			return err
+		}
+	}
+	return t.s.disk.Commit(t.s.index, []index.Change{end})
+}
+
+// refusedByIndex tells whether it was the index that could not make a change, and not the
+// disk.
+func refusedByIndex(err error) bool {
+	return errors.Is(err, index.ErrCollision) || errors.Is(err, index.ErrDamaged)
+}
+
+// renewPause is how long after an attempt to mend the index the next one follows,
+// at first and at most.
+const renewPause, maxRenewPause = time.Second, time.Minute
+
+// mendIndex has the index answer again after a failed flush, and takes in what it
+// lacks after any commit that has failed. Only the committer calls it.
+func (s *Store) mendIndex() error {
+	if s.index.Failed() {
+		if err := s.index.Renew(filepath.Join(s.root, tmpDir, indexFile)); err != nil {
+			return err
+		}
+		s.log.Warn("the index was written anew after the disk had failed to write it")
+	}
+	removed, err := s.catchUp()
+	if err != nil {
+		return err
+	}
+	s.behind = false
+	if done, err := s.begin(); removed && err == nil {
+		go func() {
+			defer done()
+			s.removeLeft()
+		}()
+	} else if err == nil {
+		done()
+	}
+	return nil
+}

@@ -1,0 +1,119 @@
+package index
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// bbolt writes a transaction's pages, flushes them, and then writes and flushes
+// its meta page. When the last flush fails the page is in the system's memory and
+// can be read, and the system takes it for written from then on, whether it is or
+// not. bbolt would go on: it answers from that transaction, and the next one takes
+// pages into use that the last transaction on disk still needs. So after such a
+// failure nothing is answered any more until the last transaction that is known to
+// be on disk has been copied to a new file.
+
+// unchanged tells whether a commit that has failed has left the file as it was for
+// whoever reads: a full disk, which is no reason to trust it less, refuses a page
+// before the meta page is written.
+func (db *DB) unchanged(err error) bool {
+	var write *fs.PathError
+	full := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+	if !full || !errors.As(err, &write) {
+		return false
+	}
+	m, ok := newestMeta(db.file)
+	return ok && m.tx == uint64(db.committed)
+}
+
+// Failed tells whether the index answers nothing, for ErrFailed.
+func (db *DB) Failed() bool { return db.failed.Load() }
+
+// Renew mends an index that has failed: it writes what is known to be on disk, all
+// that Apply has answered, into a file aside on the same file system, which then
+// takes the place of the old one. It takes about as long as copying the file.
+// After an error the index still answers nothing, and Renew may be called again.
+// It does nothing where the index has not failed.
+func (db *DB) Renew(aside string) error {
+	db.change.Lock()
+	defer db.change.Unlock()
+	if !db.failed.Load() {
+		return nil
+	}
+	err := copyCommitted(aside, db.file, uint64(db.committed))
+	if err == nil {
+		fresh, file, openErr := openBolt(aside, Options{}.withDefaults())
+		if err = openErr; err == nil {
+			err = db.replace(aside, fresh, file)
+		}
+	}
+	if err != nil {
+		if db.failed.Load() {
+			os.Remove(aside)
+		}
+		return fmt.Errorf("write %s anew: %w", db.path, err)
+	}
+	return nil
+}
+
+// copyCommitted copies a file as it was after a transaction, and flushes it. No
+// later one has touched the pages of that one, since at most one has begun.
+func copyCommitted(aside string, f *os.File, tx uint64) (err error) {
+	var last *meta
+	for _, m := range metas(f) {
+		if m.tx == tx {
+			last = &m
+		}
+	}
+	if last == nil {
+		return fmt.Errorf("%w (its last transaction is gone)", ErrDamaged)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(aside, os.O_CREATE|os.O_TRUNC|os.O_RDWR, fileMode)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	if _, err := io.Copy(out, io.NewSectionReader(f, 0, info.Size())); err != nil {
+		return err
+	}
+	// Both metas, each in its place, lead to the same pages.
+	for n := range uint64(2) {
+		m := *last
+		if m.tx = tx; n != tx%2 {
+			m.tx = tx - 1
+		}
+		binary.NativeEndian.PutUint64(m.bytes[48:], m.tx)
+		binary.NativeEndian.PutUint64(m.bytes[metaSum:], m.sum())
+		if _, err := out.WriteAt(m.bytes[:], int64(n)*int64(m.pageSize)+headerSize); err != nil {
+			return err
+		}
+	}
+	return out.Sync()
+}
+
+// flushMeta makes sure that the transaction which a file shows is on disk before
+// another is built on it: a process that was killed, or whose flush has failed, may
+// have left its meta page in the system's memory only. The page is written anew,
+// since the system may take it for written.
+func flushMeta(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 {
+		return err
+	}
+	for _, m := range metas(f) {
+		if _, err := f.WriteAt(m.bytes[:], int64(m.tx%2)*int64(m.pageSize)+headerSize); err != nil {
+			return err
+		}
+	}
+	return unix.Fdatasync(int(f.Fd()))
+}

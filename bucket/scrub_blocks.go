@@ -1,0 +1,91 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+
+	"imgkeep/bucket/index"
+)
+
+// blockDifferences are what index and journal say differently of blocks.
+type blockDifferences struct {
+	broken    []Finding
+	unindexed []journalLine // blocks that the index lacks
+	extra     []Block       // that no line says
+}
+
+func (d blockDifferences) none() bool {
+	return len(d.broken)+len(d.unindexed)+len(d.extra) == 0
+}
+
+// blocks compares the blocks of the index with their journal.
+func (c *scrubbing) blocks(ctx context.Context) error {
+	d, err := c.s.compareBlocks(ctx)
+	if err != nil || d.none() {
+		return err
+	}
+	// Once more, while none is made or lifted.
+	c.s.removing.Lock()
+	defer c.s.removing.Unlock()
+	if d, err = c.s.compareBlocks(ctx); err != nil {
+		return err
+	}
+	for _, f := range d.broken {
+		c.found(f)
+	}
+	for _, line := range d.unindexed {
+		f := Finding{Kind: Unindexed, Path: line.place(), URL: line.image.URL, Detail: "the index does not block the " + line.block.Kind + " " + line.block.Subject}
+		if c.Repair {
+			c.s.removals.Add(1)
+			f.done("blocked", c.s.commit(index.Change{Block: &line.block}, nil))
+		}
+		c.found(f)
+	}
+	for _, block := range d.extra {
+		f := Finding{Kind: Unjournaled, Path: indexFile, Detail: "no line of the journal blocks the " + block.Kind + " " + block.Subject + ": 'imgkeep reindex' would lift that"}
+		if c.Repair {
+			f.done("written to the journal", c.s.commit(index.Change{Block: &block}, c.s.blockEvent(opBlock, block)))
+		}
+		c.found(f)
+	}
+	return nil
+}
+
+func (s *Store) compareBlocks(ctx context.Context) (d blockDifferences, err error) {
+	type subject struct{ kind, subject string }
+	journaled := map[subject]journalLine{}
+	for line, err := range readJournalLines(s.root, "") {
+		if err == nil {
+			err = ctx.Err()
+		}
+		switch at := (subject{line.block.Kind, line.block.Subject}); {
+		case err != nil:
+			return d, err
+		case line.torn:
+		case line.broken != nil:
+			d.broken = append(d.broken, line.finding())
+		case line.op == opBlock:
+			journaled[at] = line
+		default:
+			delete(journaled, at)
+		}
+	}
+	for block, err := range s.index.Blocks() {
+		at := subject{block.Kind, block.Subject}
+		_, ok := journaled[at]
+		switch {
+		case errors.Is(err, index.ErrDamaged):
+			d.broken = append(d.broken, Finding{Kind: Disagreement, Path: indexFile, Detail: err.Error()})
+		case err != nil:
+			return d, err
+		case ok:
+			delete(journaled, at)
+		default:
+			d.extra = append(d.extra, block)
+		}
+	}
+	for _, line := range journaled {
+		d.unindexed = append(d.unindexed, line)
+	}
+	return d, nil
+}
