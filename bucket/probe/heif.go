@@ -69,6 +69,8 @@ func heifBrands(s *Scanner, b []byte) error {
 
 func heifBody(s *Scanner, n int64) error {
 	switch kind := string(s.box.kind[:]); {
+	case n == boxEndless && kind == "meta":
+		return s.rest(heifMaxMeta, heifMetaBox)
 	case n == boxEndless:
 		return s.broken("it ends with a %q box, before any meta box", kind)
 	case kind == "ftyp":

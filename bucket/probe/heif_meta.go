@@ -60,7 +60,7 @@ var heifCoded = map[Format]string{AVIF: "av01", HEIC: "hvc1"}
 // heifKnown are the properties that an image may have and that a reader must
 // understand: it must not show an image with others that call themselves
 // essential.
-var heifKnown = []string{"ispe", "pixi", "colr", "pasp", "clli", "mdcv", "cclv", "amve", "irot", "imir", "clap", "av1C", "hvcC", "auxC"}
+var heifKnown = []string{"a1op", "lsel", "ispe", "pixi", "colr", "pasp", "clli", "mdcv", "cclv", "amve", "irot", "imir", "clap", "av1C", "hvcC", "auxC"}
 
 // heifLeastTile is the least side of a tile (ISO/IEC 23000-22, 7.3.11.4.2). Each
 // costs a decoder more than its pixels do.
@@ -438,6 +438,9 @@ func (m *heifMeta) size(id uint32, item *heifItem) (width, height int64, err err
 			if width, height, err = m.extent(p); err != nil {
 				return 0, 0, err
 			}
+		case p.kind == "a1op" && !slices.Equal(p.body, []byte{0}), p.kind == "lsel" && !slices.Equal(p.body, []byte{0xFF, 0xFF}):
+			// Of layers all are decoded, and the last one is shown.
+			return 0, 0, m.s.unsupported("item %d asks for one of its layers: %s %x", id, p.kind, p.body)
 		case p.essential && !slices.Contains(heifKnown, p.kind):
 			return 0, 0, m.s.unsupported("item %d has the property %q", id, p.kind)
 		}

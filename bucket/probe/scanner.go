@@ -62,6 +62,7 @@ type op uint8
 const (
 	opTake   op = iota // take want bytes, at most 32, in one piece
 	opGather           // the same for more, which are then kept in memory
+	opRest             // keep all that comes in memory, up to want bytes, until the end
 	opSkip             // pass over want bytes
 	opFind             // pass over all bytes up to and including the next 0xFF
 	opDone             // the image is complete: pass over the rest
@@ -77,6 +78,13 @@ func (s *Scanner) take(n int, next step) error {
 // a length that is a lie costs nothing.
 func (s *Scanner) gather(n int, next step) error {
 	s.op, s.want, s.step = opGather, int64(n), next
+	return nil
+}
+
+// rest makes next be called with all bytes up to the end of the input, if they are at
+// most n.
+func (s *Scanner) rest(n int, next step) error {
+	s.op, s.want, s.step = opRest, int64(n), next
 	return nil
 }
 
@@ -149,6 +157,15 @@ func (s *Scanner) Write(p []byte) (int, error) {
 				return total, nil
 			}
 			b, s.whole = s.whole, nil
+		case opRest:
+			if n := int64(len(s.whole) + len(p)); n > s.want {
+				over := min(len(p), int(s.want)-len(s.whole)+1)
+				s.start = s.off
+				s.err = s.unsupported("its last box has more than %d bytes", s.want)
+				return total - len(p) + over, s.err
+			}
+			s.whole = append(s.whole, p...)
+			return total, nil
 		case opSkip:
 			n := min(s.want, int64(len(p)))
 			s.use(p[:n])
@@ -190,6 +207,18 @@ func (s *Scanner) use(b []byte) {
 // complete image within the limits. Info holds what was found before an error,
 // too. One that is truncated may lack no more than its end marker: see [Whole]. Close may be called again, and says the same.
 func (s *Scanner) Close() (Info, error) {
+	if s.err == nil && s.op == opRest && !s.closed {
+		b := s.whole
+		s.whole, s.start = nil, s.off
+		s.use(b)
+		for s.err = s.step(s, b); s.err == nil && s.op == opSkip && s.want == 0; {
+			s.err = s.step(s, nil)
+		}
+		if errors.Is(s.err, ErrBroken) {
+			// Of what reaches to the end nothing tells a fault from the want of the rest.
+			s.err = fmt.Errorf("%w: or broken: %v", ErrTruncated, s.err)
+		}
+	}
 	if s.err == nil && s.op != opDone {
 		s.err = s.cutOff(s.off + int64(s.held+len(s.whole)))
 	}

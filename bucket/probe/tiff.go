@@ -316,6 +316,9 @@ func tifChecked(s *Scanner, _ []byte) error {
 	if t.samples < least || t.samples > most {
 		return s.unsupported("%d samples a pixel, with photometric interpretation %d", t.samples, t.photometric)
 	}
+	if t.planes == 2 && t.samples == 2 { // of which libvips makes another picture
+		return s.unsupported("gray and alpha in a plane each")
+	}
 	for _, which := range []int{tifBits, tifFormats} {
 		if n := t.tables[which].count; n > 1 && n != uint32(t.samples) {
 			return s.broken("%d depths or formats of %d samples", n, t.samples)

@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"unsafe"
@@ -36,7 +37,7 @@ func openTIFF(src []byte) (source, error) {
 }
 
 // tiffLink returns the offset of the link from the first directory to the second.
-func tiffLink(src []byte) (int64, error) {
+func tiffLink(src []byte) (_ int64, err error) {
 	var order binary.ByteOrder
 	switch {
 	case len(src) < 8:
@@ -57,13 +58,53 @@ func tiffLink(src []byte) (int64, error) {
 	if at+12*fields+4 > int64(len(src)) {
 		return 0, fmt.Errorf("a directory of %d fields at byte %d of %d", fields, at, len(src))
 	}
+	depth, samples, planes := uint16(1), uint16(1), uint16(1)
 	for range fields {
-		const compression, short = 259, 3
-		if f := src[at:]; order.Uint16(f) == compression &&
-			(order.Uint16(f[2:]) != short || !slices.Contains(tiffCodes, order.Uint16(f[8:]))) {
-			return 0, fmt.Errorf("compression %d", order.Uint16(f[8:]))
+		const short = 3
+		f := src[at:]
+		v, isShort := order.Uint16(f[8:]), order.Uint16(f[2:]) == short
+		switch order.Uint16(f) {
+		case 258:
+			if depth, err = tiffDepth(src, f, order); err != nil {
+				return 0, err
+			}
+		case 259:
+			if !isShort || !slices.Contains(tiffCodes, v) {
+				return 0, fmt.Errorf("compression %d", v)
+			}
+		case 277:
+			samples = v
+		case 284:
+			planes = v
 		}
 		at += 12
 	}
+	switch {
+	case planes == 2 && samples == 2:
+		// libvips puts the samples of one plane into both.
+		return 0, errors.New("gray and alpha in a plane each")
+	case depth != 8 && depth != 16 && (samples > 1 || depth != 1 && depth != 2 && depth != 4):
+		return 0, fmt.Errorf("%d samples of %d bits", samples, depth)
+	}
 	return at, nil
+}
+
+// tiffDepth reads how many bits samples have, wherever that stands: for libvips, it is
+// the depth of the first one. Package probe sees it only behind the directory.
+func tiffDepth(src, field []byte, order binary.ByteOrder) (uint16, error) {
+	n, values := int64(order.Uint32(field[4:])), field[8:12]
+	if n > 2 {
+		at := int64(order.Uint32(field[8:]))
+		if n > 4 || at+2*n > int64(len(src)) {
+			return 0, fmt.Errorf("%d depths at byte %d of %d", n, at, len(src))
+		}
+		values = src[at : at+2*n]
+	}
+	depth := order.Uint16(values)
+	for i := range n {
+		if d := order.Uint16(values[2*i:]); d != depth {
+			return 0, fmt.Errorf("samples of %d and of %d bits", depth, d)
+		}
+	}
+	return depth, nil
 }

@@ -152,6 +152,21 @@ func heifs(format probe.Format, c coder, good, tile []byte) []Case {
 	add("put-together", "", heif{}.file(c, good), nil, Made)
 	add("table-behind-its-data", "", heif{metaLast: true}.file(c, good), nil, Made)
 	add("and-another", "", join(good, good), nil, Made)
+	// A table that reaches to the end of the file says so by a length of 0.
+	endless := heif{metaLast: true}.file(c, good)
+	copy(endless[bytes.Index(endless, []byte("meta"))-4:], be32(0))
+	add("table-of-length-0", "", endless, nil, Either)
+	add("table-of-length-0-and-64-kb", "", join(endless, box("free", make([]byte, 64<<10))), probe.ErrType, Either)
+	add("table-of-length-0-cut-off", "", endless[:len(endless)-1], probe.ErrTruncated, Either)
+	add("table-of-length-0-before-its-data", "", heif{metaLast: true, iloc: func(mdat int) []byte { return located(mdat+1000, piece{1, 0, n}) }}.file(c, good), probe.ErrTruncated, Refused)
+	layers := func(kind string, body ...byte) []byte {
+		return heif{iprp: box("iprp", box("ipco", ispe(c.width, c.height), config, box(kind, body)),
+			full("ipma", 0, be32(1), be16(1), []byte{3, 1, 2, 0x83}))}.file(c, good)
+	}
+	add("layers-all", "", layers("a1op", 0), nil, Either)
+	add("layers-up-to-the-last", "", layers("lsel", 0xFF, 0xFF), nil, Either)
+	add("layers-the-second", "", layers("lsel", 0, 1), probe.ErrType, Either)
+	add("layers-of-another-point", "", layers("a1op", 1), probe.ErrType, Either)
 
 	// Sizes
 	add("50000x50000", "CVE-2021-29453", with(50000, 50000).file(c, good), probe.ErrPixels, Refused)
