@@ -58,25 +58,10 @@ func tiffOrder(s *Scanner, b []byte) error {
 		s.tiff.order = binary.LittleEndian
 	case "MM":
 		s.tiff.order = binary.BigEndian
-	case exifPrefix[:2]:
-		// JPEG has the prefix before the structure that is read here. In WebP
-		// some writers put it, against the standard, and decoders accept it.
-		if s.info.Format == WebP {
-			return s.tiffTake(len(exifPrefix)-2, tiffPrefix)
-		}
-		return s.tiffLeave()
 	default:
 		return s.tiffLeave()
 	}
 	return s.tiffTake(tiffHeaderBytes-2, tiffHeader)
-}
-
-// tiffPrefix is given the rest of the prefix.
-func tiffPrefix(s *Scanner, b []byte) error {
-	if string(b) != exifPrefix[2:] {
-		return s.tiffLeave()
-	}
-	return s.tiffTake(2, tiffOrder)
 }
 
 func tiffHeader(s *Scanner, b []byte) error {

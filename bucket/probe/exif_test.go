@@ -12,12 +12,6 @@ import (
 var carriers = map[string]func(tiff []byte) []byte{
 	"jpeg": func(tiff []byte) []byte { return jpegFile(app1(tiff)) },
 	"png":  func(tiff []byte) []byte { return pngFile(chunk("eXIf", tiff)) },
-	"webp": func(tiff []byte) []byte {
-		return webp(vp8x(flagExif, 17, 11), vp8(17, 11, nil), riff("EXIF", tiff))
-	},
-	"webp with prefix": func(tiff []byte) []byte {
-		return webp(vp8x(flagExif, 17, 11), vp8(17, 11, nil), riff("EXIF", []byte("Exif\x00\x00"), tiff))
-	},
 }
 
 // checkOrientation reads an image of 17 x 11 that must be good.
@@ -159,14 +153,8 @@ func TestOrientationPlaces(t *testing.T) {
 		{"png: with a prefix", pngFile(chunk("eXIf", []byte("Exif\x00\x00"), oriented(6))), 1},
 		{"png: in another chunk", pngFile(chunk("exIf", oriented(6))), 1},
 
-		{"webp: before the image", webp(canvas, riff("EXIF", oriented(6)), image), 6},
-		{"webp: the first of two", webp(canvas, image, riff("EXIF", oriented(3)), riff("EXIF", oriented(6))), 3},
-		{"webp: not announced", webp(vp8x(0xFF&^flagExif&^flagAnim, 17, 11), image, riff("EXIF", oriented(6))), 1},
-		{"webp: without a canvas", webp(image, riff("EXIF", oriented(6))), 1},
-		{"webp: with half a prefix", webp(canvas, image, riff("EXIF", []byte("Exif"))), 1},
-		{"webp: with another prefix", webp(canvas, image, riff("EXIF", []byte("Exif\x00\x01"), oriented(6))), 1},
-		{"webp: in a frame", webp(vp8x(flagExif|flagAnim, 17, 11), anmf(0, 0, 17, 11, image, riff("EXIF", oriented(6)))), 1},
-		{"webp: behind the end", join(webp(canvas, image), riff("EXIF", oriented(6))), 1},
+		{"webp: which no browser turns", webp(canvas, image, riff("EXIF", oriented(6))), 1},
+		{"webp: with a prefix", webp(canvas, image, riff("EXIF", []byte("Exif\x00\x00"), oriented(6))), 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			checkOrientation(t, c.data, c.want)

@@ -9,6 +9,9 @@ import "encoding/binary"
 //
 // An image whose own header differs from what the canvas or the frame says is
 // broken, as in libwebp: else a small canvas would hide a bomb.
+//
+// EXIF is not asked: Chromium does not turn a WebP by it, and sizes are to look as the
+// original does.
 
 type webpState struct {
 	end      int64 // offset behind the file, as the RIFF header says
@@ -17,7 +20,6 @@ type webpState struct {
 	kind     [4]byte
 	extended bool // VP8X has been seen
 	anim     bool // it says that there are frames
-	hasExif  bool // it says that there is EXIF
 	image    bool // an image has been seen: of the file, or of the current frame
 	frames   int
 	frameW   int64 // size of the current frame
@@ -28,7 +30,6 @@ const (
 	webpMinEnd = 12 + 8 // the RIFF header and the header of a chunk
 
 	webpFlagAnim = 0x02
-	webpFlagExif = 0x08
 )
 
 // webpStart is called behind the RIFF header.
@@ -95,8 +96,6 @@ func webpChunk(s *Scanner, b []byte) error {
 		return s.broken("the first chunk is %q, not VP8, VP8L or VP8X", w.kind[:])
 	case kind == "ANMF" && w.anim && !inFrame:
 		return s.webpTake(16, webpFrame)
-	case kind == "EXIF" && w.hasExif && !inFrame:
-		return s.exif(w.chunkEnd, webpOriented)
 	}
 	return s.webpLeave()
 }
@@ -117,7 +116,7 @@ func (s *Scanner) webpLeave() error {
 // webpCanvas is given flags, width and height of the canvas.
 func webpCanvas(s *Scanner, b []byte) error {
 	w := &s.webp
-	w.extended, w.anim, w.hasExif = true, b[0]&webpFlagAnim != 0, b[0]&webpFlagExif != 0
+	w.extended, w.anim = true, b[0]&webpFlagAnim != 0
 	width, height := uint24(b[4:])+1, uint24(b[7:])+1
 	if width*height > 1<<32-1 {
 		return s.broken("a canvas of %d x %d pixels", width, height)
@@ -186,11 +185,6 @@ func (s *Scanner) webpImage(width, height int64) error {
 	}
 	w.image = true
 	return s.webpLeave()
-}
-
-func webpOriented(s *Scanner, _ []byte) error {
-	s.info.Orientation = s.tiff.orientation
-	return webpNext(s, nil)
 }
 
 func uint24(b []byte) int64 {

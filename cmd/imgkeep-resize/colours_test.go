@@ -27,6 +27,7 @@ func TestLikeChromium(t *testing.T) {
 	pictures := map[string][]byte{}
 	maps.Copy(pictures, gifPictures())
 	maps.Copy(pictures, bmpPictures())
+	maps.Copy(pictures, apngPictures(t))
 	shown := inChromium(t, pictures)
 	for _, name := range slices.Sorted(maps.Keys(pictures)) {
 		format, _, _ := strings.Cut(name, " ")

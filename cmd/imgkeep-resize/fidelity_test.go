@@ -38,11 +38,15 @@ func TestOrientation(t *testing.T) {
 			"jpeg": toJPEG(t, corners(w, h)), "png": toPNG(t, corners(w, h)), "webp": toWebP(t, p, "png", toPNG(t, corners(w, h))),
 		} {
 			src = orient(t, format, src, w, h, o)
+			want := want
+			if format == "webp" { // which no browser turns
+				want = [4]color.NRGBA{R, G, B, Y}
+			}
 			// Shrunk, and at its own size, where no shrinking is needed.
 			for _, z := range []resize.Size{{Height: 48, Width: 48}, huge} {
 				m := pixels(t, p, one(t, p, format, src, resize.Target{Size: z}))
 				b := m.Bounds()
-				if turned := b.Dy() > b.Dx(); turned != (o >= 5) {
+				if turned := b.Dy() > b.Dx(); turned != (o >= 5 && format != "webp") {
 					t.Errorf("%s, orientation %d, %v: %v", format, o, z, b)
 				}
 				x, y := b.Dx()/8, b.Dy()/8

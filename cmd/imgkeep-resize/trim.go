@@ -30,8 +30,8 @@ func (t trimmer) Resize(src []byte, r *resize.Request) ([]resize.Result, error) 
 const pngSignature = "\x89PNG\r\n\x1a\n"
 
 // trimPNG leaves of the chunks of a PNG (PNG, third edition, section 5.3) those
-// without which no decoder can do, and those that say what its colours are and
-// which way is up. It drops what is behind the last one. src is changed. What is
+// without which no decoder can do, and those that say what its colours are,
+// which way is up, and what its first frame is. It drops what is behind the last one. src is changed. What is
 // no PNG is left as it is: the library says so better.
 func trimPNG(src []byte) ([]byte, error) {
 	if !bytes.HasPrefix(src, []byte(pngSignature)) {
@@ -60,7 +60,7 @@ func trimPNG(src []byte) ([]byte, error) {
 // may pass over it; of the others there is a list.
 func needed(kind string) bool {
 	switch kind {
-	case "tRNS", "gAMA", "cHRM", "sRGB", "iCCP", "sBIT", "eXIf":
+	case "tRNS", "gAMA", "cHRM", "sRGB", "iCCP", "cICP", "sBIT", "eXIf", "acTL", "fcTL", "fdAT":
 		return true
 	}
 	return kind[0]&0x20 == 0

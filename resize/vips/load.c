@@ -92,6 +92,8 @@ load(const void *src, size_t len, int format, int frames, int shrink, double sca
 	case THUMB_WEBP:
 		vips_webpload_buffer(buf, len, &out, "n", frames, "scale", scale,
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
+		if (out) /* browsers do not turn it, and what is shown in full is the original */
+			vips_autorot_remove_angle(out);
 		break;
 	case THUMB_AVIF:
 	case THUMB_HEIC:

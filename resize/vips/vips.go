@@ -166,7 +166,12 @@ func open(src []byte, format string, in C.int, maxPixels int64) (source, error) 
 		return openTIFF(src)
 	}
 	switch in {
-	case C.THUMB_JPEG, C.THUMB_PNG, C.THUMB_WEBP:
+	case C.THUMB_PNG:
+		src = probe.Ended(src)
+		if first := apngFirst(src); first != nil {
+			return first.open(maxPixels)
+		}
+	case C.THUMB_JPEG, C.THUMB_WEBP:
 		src = probe.Ended(src)
 	case C.THUMB_AVIF, C.THUMB_HEIC:
 		if err := checkBoxes(src); err != nil {

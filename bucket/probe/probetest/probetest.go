@@ -18,7 +18,7 @@ import (
 
 // Limits are those of the server's default configuration. The cases are made
 // for them.
-var Limits = probe.Limits{MaxPixels: 50_000_000, MaxSide: 16384, MaxFrames: 10_000, MaxAnimationPixels: 500_000_000}
+var Limits = probe.Limits{MaxPixels: 51_000_000, MaxSide: 16384, MaxFrames: 10_000, MaxAnimationPixels: 500_000_000}
 
 // Payload is in every file that is also a program or a page. Nothing that is
 // made from such a file has it.

@@ -460,7 +460,7 @@ func Default() Config {
 			Timeout:       30 * time.Second,
 			HeaderTimeout: 10 * time.Second,
 			MaxBytes:      16 * mebibyte,
-			MaxPixels:     50_000_000,
+			MaxPixels:     51_000_000, // phones make 8192 x 6144
 			MaxSide:       16384,
 			MaxFrames:     10_000,
 			// Ten times the largest still picture: a thousand frames of 800 x 600.

@@ -397,3 +397,10 @@ func TestVariablesAreDistinct(t *testing.T) {
 		seen[name] = f.key
 	}
 }
+
+// The 50-megapixel modes of phones make pictures of 8192 x 6144 pixels.
+func TestPhonesPass(t *testing.T) {
+	if most := Default().Fetch.MaxPixels; most < 8192*6144 {
+		t.Errorf("%d pixels are allowed by default", most)
+	}
+}

@@ -77,7 +77,7 @@ var errTogether = errors.New("an animation is too large to be made several times
 // which the budget of a job is too small, that all its targets share.
 func losesFrames(image bucket.Image, things []thing, results []resize.Result) bool {
 	for i, r := range results {
-		if image.Frames > 1 && r.Frames == 1 && things[i].target.Animates(image.Format.String()) {
+		if image.Frames > 1 && r.Frames == 1 && things[i].target.Animates(moving(image)) {
 			return true
 		}
 	}
@@ -133,9 +133,17 @@ func (s *Server) keep(image bucket.Image, things []thing, results []resize.Resul
 	return made
 }
 
+// moving is the format of an image, as [resize.Target.Animates] takes it.
+func moving(image bucket.Image) string {
+	if image.Format == probe.PNG && image.Frames > 1 {
+		return resize.FormatAPNG
+	}
+	return image.Format.String()
+}
+
 // excess tells whether an animation is served as it is in the place of this result.
 func (s *Server) excess(image bucket.Image, target resize.Target, r resize.Result) bool {
-	return s.WholeAnimations && target.Animates(image.Format.String()) && image.Frames > 1 && r.Frames == 1
+	return s.WholeAnimations && target.Animates(moving(image)) && image.Frames > 1 && r.Frames == 1
 }
 
 // accept returns the bytes of a result, or none where the original is to be served
@@ -148,6 +156,8 @@ func (s *Server) accept(image bucket.Image, target resize.Target, r resize.Resul
 		return r.Data
 	case s.excess(image, target, r):
 		return nil
+	case moving(image) == resize.FormatAPNG && image.Width == r.Width && image.Height == r.Height && image.Orientation == 1 && target.Animates(resize.FormatAPNG):
+		return nil // it moves, and fits
 	case fits(image, r) && int64(len(r.Data)) >= image.Bytes:
 		return nil
 	}

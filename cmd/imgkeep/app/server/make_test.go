@@ -2,8 +2,11 @@ package server_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +102,8 @@ func TestSmallerOriginal(t *testing.T) {
 		"made is smaller":               {append(toJPEG(t, 9, 9), "more"...), toJPEG(t, 9, 9), false},
 		"made is larger, of other size": {toGIF(t, 100, 100, 1), append(toGIF(t, 10, 10, 1), make([]byte, 1000)...), false},
 		"made has fewer frames":         {toGIF(t, 9, 9, 3), append(toGIF(t, 9, 9, 1), make([]byte, 1000)...), false},
+		"an animated PNG that fits":     {apng(t, 9, 9), toPNG(t, 9, 9), true},
+		"an animated PNG that does not": {apng(t, 20, 20), toPNG(t, 10, 10), false},
 		"the original is to be turned":  {turned(toJPEG(t, 9, 9)), append(toJPEG(t, 9, 9), make([]byte, 1000)...), false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -130,6 +135,19 @@ func TestSmallerOriginal(t *testing.T) {
 			}
 		})
 	}
+}
+
+// apng is a PNG of two frames.
+func apng(t testing.TB, width, height int) []byte {
+	t.Helper()
+	chunk := func(kind string, n int) []byte {
+		b := binary.BigEndian.AppendUint32(nil, uint32(n))
+		b = append(append(b, kind...), make([]byte, n)...)
+		return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b[4:]))
+	}
+	still := toPNG(t, width, height)
+	const head = 8 + 25
+	return slices.Concat(still[:head], chunk("acTL", 8), chunk("fcTL", 26), still[head:len(still)-12], chunk("fcTL", 26), chunk("fdAT", 9), still[len(still)-12:])
 }
 
 // turned is a JPEG whose EXIF says that it is to be turned to the right.

@@ -39,7 +39,7 @@ func (s *Server) variants(size string, image bucket.Image, accepted []string) (p
 		return plain, nil, err
 	}
 	source := image.Format.String()
-	moves := image.Frames > 1 && plain.target.Animates(source)
+	moves := image.Frames > 1 && plain.target.Animates(moving(image))
 	for _, format := range accepted {
 		if format == plain.Format.String() {
 			break
@@ -49,7 +49,7 @@ func (s *Server) variants(size string, image bucket.Image, accepted []string) (p
 			quality = cmp.Or(s.AVIFQuality, resize.DefaultAVIFQuality)
 		}
 		c := thing{target: plain.target.As(format, source, quality), plain: plain.Format}
-		if moves && !c.target.Animates(source) {
+		if moves && !c.target.Animates(moving(image)) {
 			continue
 		}
 		c.Name = plain.Name
