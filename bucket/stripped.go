@@ -86,6 +86,9 @@ func (s *Store) stripOnce(ctx context.Context, image Image, path string) error {
 // stripTo writes an image to dst without its metadata, and sees that it is still the
 // same image. It returns the digest of what it has written.
 func (s *Store) stripTo(dst *os.File, original io.Reader, info probe.Info) (Digest, error) {
+	if info.Format == probe.WebP {
+		info.Orientation = 1 // stores of before have one that EXIF said
+	}
 	err := strip.Metadata(struct {
 		io.Writer
 		io.WriterAt

@@ -28,6 +28,7 @@ func TestLikeChromium(t *testing.T) {
 	maps.Copy(pictures, gifPictures())
 	maps.Copy(pictures, bmpPictures())
 	maps.Copy(pictures, apngPictures(t))
+	maps.Copy(pictures, numberPictures(t))
 	shown := inChromium(t, pictures)
 	for _, name := range slices.Sorted(maps.Keys(pictures)) {
 		format, _, _ := strings.Cut(name, " ")

@@ -125,7 +125,22 @@ find_profile(VipsImage *source, const picture *p, const void **blob, size_t *len
 		memcmp(head + 48, "IEC sRGB", 8);
 }
 
-/* Converts by the profile, or from four inks by libvips' own one for print. */
+/* Whether a profile has an element. */
+static gboolean
+has_tag(const void *profile, size_t len, const char *name)
+{
+	const unsigned char *b = profile;
+	size_t n = len < 132 ? 0 : MIN((len - 132) / 12, (size_t) b[130] << 8 | b[131]);
+
+	for (size_t i = 0; i < n; i++)
+		if (!memcmp(b + 132 + 12 * i, name, 4))
+			return TRUE;
+	return FALSE;
+}
+
+/* Converts by the profile, or from four inks by libvips' own one for print. A table of
+ * perceptual colours comes first, as in browsers: many profiles have no other, and for
+ * an intent that a profile lacks, libvips leaves the colours as they are. */
 static int
 convert(picture *p, const void *profile, size_t len)
 {
@@ -136,7 +151,8 @@ convert(picture *p, const void *profile, size_t len)
 		vips_image_set_blob_copy(im, VIPS_META_ICC_NAME, profile, len);
 	failed = failed ||
 		vips_icc_transform(im, &out, "srgb", "embedded", profile != NULL, "input_profile", "cmyk",
-			"intent", VIPS_INTENT_RELATIVE, "black_point_compensation", TRUE, NULL) ||
+			"intent", profile && has_tag(profile, len, "A2B0") ? VIPS_INTENT_PERCEPTUAL : VIPS_INTENT_RELATIVE,
+			"black_point_compensation", TRUE, NULL) ||
 		picture_become(p, out);
 	VIPS_UNREF(out);
 	VIPS_UNREF(im);

@@ -171,6 +171,7 @@ func open(src []byte, format string, in C.int, maxPixels int64) (source, error) 
 		if first := apngFirst(src); first != nil {
 			return first.open(maxPixels)
 		}
+		src = profiled(src)
 	case C.THUMB_JPEG, C.THUMB_WEBP:
 		src = probe.Ended(src)
 	case C.THUMB_AVIF, C.THUMB_HEIC:

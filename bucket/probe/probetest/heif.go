@@ -184,7 +184,7 @@ func heifs(format probe.Format, c coder, good, tile []byte) []Case {
 	add("tiles", "", tiles(c, tile, 2, 3, 190, 100, 6), nil, Made)
 	add("tiles-65536-for-a-small-image", libheif, tiles(c, tile, 256, 256, 64, 64, 1000), probe.ErrBroken, Either)
 	add("tiles-of-49-megapixels-by-one", "", tiles(c, tile, 109, 109, 6976, 6976, 109*109), nil, Either)
-	add("tiles-beyond-the-limit", "", tiles(c, tile, 111, 111, 111*64, 111*64, 111*111), probe.ErrPixels, Either)
+	add("tiles-beyond-the-limit", "", tiles(c, tile, 112, 112, 112*64, 112*64, 112*112), probe.ErrPixels, Either)
 	add("tiles-fewer-than-said", libheif, tiles(c, tile, 2, 3, 190, 100, 5), probe.ErrBroken, Either)
 	add("tiles-more-than-said", libheif, tiles(c, tile, 2, 3, 190, 100, 7), probe.ErrBroken, Either)
 	add("tiles-that-leave-a-gap", "", tiles(c, tile, 2, 3, 193, 100, 6), probe.ErrBroken, Either)

@@ -1,0 +1,223 @@
+package vips
+
+import (
+	"bytes"
+	"compress/zlib"
+	"encoding/binary"
+	"hash/crc32"
+	"math"
+	"slices"
+)
+
+// A PNG may say what its colours are by numbers: gAMA and cHRM, or cICP (W3C PNG, third
+// edition, 11.3.2). libvips knows only profiles, so it is given one that says the same.
+// Of cICP, PQ and HLG are left: their pictures are brighter than sRGB can be, and
+// each browser darkens them in its own way.
+
+// A colourSpace is three primaries and a white, as x and y of CIE 1931, and how light
+// grows with numbers.
+type colourSpace struct {
+	primaries [4][2]float64
+	light     func(float64) float64
+}
+
+var (
+	d65    = [2]float64{0.3127, 0.3290}
+	bt709  = [4][2]float64{{0.64, 0.33}, {0.30, 0.60}, {0.15, 0.06}, d65}
+	cicpXY = map[byte][4][2]float64{ // ITU-T H.273, table 2
+		1:  bt709,
+		5:  {{0.64, 0.33}, {0.29, 0.60}, {0.15, 0.06}, d65},
+		6:  {{0.630, 0.340}, {0.310, 0.595}, {0.155, 0.070}, d65},
+		7:  {{0.630, 0.340}, {0.310, 0.595}, {0.155, 0.070}, d65},
+		9:  {{0.708, 0.292}, {0.170, 0.797}, {0.131, 0.046}, d65},
+		11: {{0.680, 0.320}, {0.265, 0.690}, {0.150, 0.060}, {0.314, 0.351}},
+		12: {{0.680, 0.320}, {0.265, 0.690}, {0.150, 0.060}, d65},
+	}
+	cicpLight = map[byte]func(float64) float64{ // table 3
+		// Of television, browsers take what screens do (BT.1886), not what cameras do.
+		1: power(2.4), 6: power(2.4), 14: power(2.4), 15: power(2.4),
+		4: power(2.2), 5: power(2.8), 8: power(1), 13: lightSRGB,
+	}
+)
+
+func power(gamma float64) func(float64) float64 {
+	return func(v float64) float64 { return math.Pow(v, gamma) }
+}
+
+func lightSRGB(v float64) float64 {
+	if v <= 0.04045 {
+		return v / 12.92
+	}
+	return math.Pow((v+0.055)/1.055, 2.4)
+}
+
+// profiled gives a PNG a profile in the place of numbers, if it has any that count. The
+// result may be src.
+func profiled(src []byte) []byte {
+	const head, header, around = 8, 25, 12
+	if len(src) < head+header+around {
+		return src
+	}
+	chunks, out := map[string][]byte{}, slices.Clone(src[:head+header])
+	rest := src[head+header:]
+	for len(rest) >= around {
+		n := int64(binary.BigEndian.Uint32(rest))
+		kind := string(rest[4:8])
+		if n+around > int64(len(rest)) || kind == "IDAT" {
+			break
+		}
+		switch kind {
+		case "gAMA", "cHRM", "cICP", "sRGB", "iCCP":
+			if _, ok := chunks[kind]; !ok && crc32.ChecksumIEEE(rest[4:8+n]) == binary.BigEndian.Uint32(rest[8+n:]) {
+				chunks[kind] = rest[8 : 8+n]
+			}
+		default:
+			out = append(out, rest[:around+n]...)
+		}
+		rest = rest[around+n:]
+	}
+	space, ok := numbers(chunks)
+	if !ok {
+		return src
+	}
+	var packed bytes.Buffer
+	packed.WriteString("numbers\x00\x00")
+	z := zlib.NewWriter(&packed)
+	_, _ = z.Write(space.profile(src[head+8+9]&2 == 0)) // to memory
+	_ = z.Close()
+	chunk := binary.BigEndian.AppendUint32(nil, uint32(packed.Len()))
+	chunk = append(append(chunk, "iCCP"...), packed.Bytes()...)
+	chunk = binary.BigEndian.AppendUint32(chunk, crc32.ChecksumIEEE(chunk[4:]))
+	return slices.Concat(out[:head+header], chunk, out[head+header:], rest)
+}
+
+// numbers returns what chunks say of colours. Not ok: nothing, or a profile says it.
+func numbers(chunks map[string][]byte) (colourSpace, bool) {
+	if c := chunks["cICP"]; len(c) == 4 && c[2] == 0 && c[3] == 1 {
+		xy, known := cicpXY[c[0]]
+		if light := cicpLight[c[1]]; known && light != nil {
+			return colourSpace{xy, light}, true
+		}
+	}
+	gamma := chunks["gAMA"]
+	if chunks["iCCP"] != nil || chunks["sRGB"] != nil || len(gamma) != 4 {
+		return colourSpace{}, false
+	}
+	exponent := float64(binary.BigEndian.Uint32(gamma)) / 100_000
+	if exponent < 0.1 || exponent > 10 {
+		return colourSpace{}, false
+	}
+	space := colourSpace{bt709, power(1 / exponent)}
+	if c := chunks["cHRM"]; len(c) == 32 {
+		for i := range 8 {
+			// White comes first there.
+			space.primaries[(i/2+3)%4][i%2] = float64(binary.BigEndian.Uint32(c[4*i:])) / 100_000
+		}
+	}
+	return space, space.sane()
+}
+
+// sane tells whether the primaries make colours at all.
+func (s colourSpace) sane() bool {
+	for _, p := range s.primaries {
+		if p[0] < 0 || p[1] < 0.001 || p[0]+p[1] > 1.2 {
+			return false
+		}
+	}
+	a, b, c := s.primaries[0], s.primaries[1], s.primaries[2]
+	return math.Abs((b[0]-a[0])*(c[1]-a[1])-(c[0]-a[0])*(b[1]-a[1])) > 0.01
+}
+
+type matrix [3][3]float64
+
+func (m matrix) times(v [3]float64) (w [3]float64) {
+	for i := range w {
+		w[i] = m[i][0]*v[0] + m[i][1]*v[1] + m[i][2]*v[2]
+	}
+	return w
+}
+
+func (m matrix) inverse() (n matrix) {
+	minor := func(i, j int) float64 {
+		a, b, c, d := (i+1)%3, (i+2)%3, (j+1)%3, (j+2)%3
+		return m[a][c]*m[b][d] - m[a][d]*m[b][c]
+	}
+	d := m[0][0]*minor(0, 0) + m[0][1]*minor(0, 1) + m[0][2]*minor(0, 2)
+	for i := range 3 {
+		for j := range 3 {
+			n[j][i] = minor(i, j) / d
+		}
+	}
+	return n
+}
+
+// d50 is the white of profiles.
+var d50 = [3]float64{0.9642, 1, 0.8249}
+
+// lights are the primaries in XYZ, with the white of profiles (by Bradford's matrix).
+func (s colourSpace) lights() (all [3][3]float64) {
+	xyz := func(p [2]float64) [3]float64 { return [3]float64{p[0] / p[1], 1, (1 - p[0] - p[1]) / p[1]} }
+	white := xyz(s.primaries[3])
+	var m matrix
+	for j := range 3 {
+		for i, v := range xyz(s.primaries[j]) {
+			m[i][j] = v
+		}
+	}
+	amounts := m.inverse().times(white)
+	bradford := matrix{{0.8951, 0.2664, -0.1614}, {-0.7502, 1.7135, 0.0367}, {0.0389, -0.0685, 1.0296}}
+	from, to := bradford.times(white), bradford.times(d50)
+	for j := range 3 {
+		cone := bradford.times([3]float64{m[0][j] * amounts[j], m[1][j] * amounts[j], m[2][j] * amounts[j]})
+		for i := range cone {
+			cone[i] *= to[i] / from[i]
+		}
+		all[j] = bradford.inverse().times(cone)
+	}
+	return all
+}
+
+// profile is an ICC profile (ICC.1:2001-04) of the space, or of gray in it.
+func (s colourSpace) profile(gray bool) []byte {
+	be := binary.BigEndian
+	xyz := func(v [3]float64) []byte {
+		b := []byte("XYZ \x00\x00\x00\x00")
+		for _, f := range v {
+			b = be.AppendUint32(b, uint32(int32(math.Round(f*65536))))
+		}
+		return b
+	}
+	curve := be.AppendUint32([]byte("curv\x00\x00\x00\x00"), 1024)
+	for i := range 1024 {
+		curve = be.AppendUint16(curve, uint16(math.Round(65535*min(max(s.light(float64(i)/1023), 0), 1))))
+	}
+	type tag struct {
+		name string
+		data []byte
+	}
+	tags := []tag{{"desc", append([]byte("desc\x00\x00\x00\x00\x00\x00\x00\x02x\x00"), make([]byte, 78)...)},
+		{"cprt", []byte("text\x00\x00\x00\x00\x00\x00\x00\x00")}, {"wtpt", xyz(d50)}}
+	space := "GRAY"
+	if gray {
+		tags = append(tags, tag{"kTRC", curve})
+	} else {
+		space = "RGB "
+		l := s.lights()
+		tags = append(tags, tag{"rXYZ", xyz(l[0])}, tag{"gXYZ", xyz(l[1])}, tag{"bXYZ", xyz(l[2])},
+			tag{"rTRC", curve}, tag{"gTRC", curve}, tag{"bTRC", curve})
+	}
+	head := make([]byte, 128)
+	copy(head[8:], "\x02\x40\x00\x00mntr"+space+"XYZ ")
+	copy(head[36:], "acsp")
+	copy(head[68:], xyz(d50)[8:])
+	table, data := be.AppendUint32(nil, uint32(len(tags))), []byte(nil)
+	for _, t := range tags {
+		table = be.AppendUint32(append(table, t.name...), uint32(128+4+12*len(tags)+len(data)))
+		table = be.AppendUint32(table, uint32(len(t.data)))
+		data = append(data, t.data...)
+		data = append(data, make([]byte, (4-len(data)%4)%4)...)
+	}
+	all := slices.Concat(head, table, data)
+	be.PutUint32(all, uint32(len(all)))
+	return all
+}
