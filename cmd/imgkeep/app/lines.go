@@ -8,20 +8,24 @@ import (
 	"strings"
 )
 
-// lines are the lines of a list, without spaces around them; empty ones are
-// passed over. Of a line there are at most most bytes, and long says that it had
+// lines are the lines of a list, without spaces around them. Empty ones, those that
+// begin with "#", and a byte-order mark are passed over. Of a line there are at most most bytes, and long says that it had
 // more. The memory that they take does not depend on the list.
 func lines(r io.Reader, most int) iter.Seq2[line, error] {
 	return func(yield func(line, error) bool) {
 		b := bufio.NewReaderSize(r, most)
 		for n := 1; ; n++ {
 			text, err := b.ReadSlice('\n')
-			l := line{n: n, text: strings.TrimSpace(string(text))}
+			l := line{n: n, text: string(text)}
+			if n == 1 {
+				l.text = strings.TrimPrefix(l.text, "\ufeff")
+			}
+			l.text = strings.TrimSpace(l.text)
 			for errors.Is(err, bufio.ErrBufferFull) {
 				l.long = true
 				_, err = b.ReadSlice('\n')
 			}
-			if l.text != "" && !yield(l, nil) {
+			if l.text != "" && l.text[0] != '#' && !yield(l, nil) {
 				return
 			}
 			if err == io.EOF {

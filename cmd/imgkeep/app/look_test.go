@@ -77,6 +77,11 @@ func TestLooking(t *testing.T) {
 		t.Fatal("made")
 	}
 
+	weak := filepath.Join(t.TempDir(), "weak.yaml")
+	const profiles = "fetch: {profiles: [{hosts: [1.example.com], insecure: true, tls_min: '1.0'}, {hosts: ['*.example.com'], insecure: true}]}"
+	if err := os.WriteFile(weak, []byte(profiles), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	command := func(args ...string) (int, string, string) {
 		return run(t, t.Context(), Env{Args: append(args, "--root", c.Root)})
 	}
@@ -110,6 +115,9 @@ func TestLooking(t *testing.T) {
 			{"show https://a.example.org/", 0, 2, []string{"blocked   host *.example.org since "}},
 			{"show https://a.example.net/", 1, 0, nil},
 			{"show nonsense", 2, 0, nil},
+			// By the configuration of the command.
+			{"show --json " + urls[1] + " --config " + weak, 0, 0, []string{`"weak_tls": [`, `"host": "1.example.com"`, `"insecure": true`}},
+			{"show " + urls[1] + " --config " + weak, 0, 0, []string{"weak      1.example.com, its certificate is not checked, TLS from 1.0 (fetch.profiles)\n"}},
 			{"stats", 0, 0, []string{"all        1 images, 3 URLs, 9 B, 18 B saved by sharing", "host       0.example.com  1 URLs, 9 B", "blocks     1"}},
 			{"stats --json", 0, 0, []string{`"saved": 18`}},
 		} {

@@ -29,7 +29,8 @@ func newPopulateCommand(a *app) *cobra.Command {
 		GroupID: groupStore,
 		Short:   "Fetch and keep images before somebody looks at them",
 		Long: `Populate keeps the image of each URL in FILE, or in standard input (without FILE,
-or as "-"): a URL a line, of which what follows a tab is passed over. With --sizes it
+or as "-"): a URL a line, of which what follows a tab is passed over. So are lines
+that begin with "#", and a byte-order mark. With --sizes it
 also makes sizes, all of an image from one decoding. It works while the server runs,
 which then does the work, and without it.
 

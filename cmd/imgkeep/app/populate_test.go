@@ -18,6 +18,11 @@ func TestLines(t *testing.T) {
 	}{
 		{strings.NewReader(""), ""},
 		{strings.NewReader("a"), "1 a;"},
+		{strings.NewReader("\ufeffa\nb"), "1 a;2 b;"},
+		{strings.NewReader("\ufeff\r\na"), "2 a;"},
+		{strings.NewReader("\ufeff# made by hand\na"), "2 a;"},
+		{strings.NewReader("# a list\n  #b\na#c\n#" + strings.Repeat("x", 100) + "\nd"), "3 a#c;5 d;"},
+		{strings.NewReader("a\n\ufeffb"), "1 a;2 \ufeffb;"},
 		{strings.NewReader("\n\n a b \r\n\t\nc\n\n"), "3 a b;5 c;"},
 		{strings.NewReader(strings.Repeat("x", 15) + "\ny"), "1 xxxxxxxxxxxxxxx;2 y;"},
 		{strings.NewReader(strings.Repeat("x", 16) + "\ny"), "1 xxxxxxxxxxxxxxxx long;2 y;"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	neturl "net/url"
 	"slices"
 	"strings"
 	"time"
@@ -13,7 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/fetch"
 	"imgkeep/cmd/imgkeep/app/admin"
+	"imgkeep/cmd/imgkeep/app/config"
 )
 
 func newShowCommand(a *app) *cobra.Command {
@@ -47,9 +50,9 @@ Exit status: 0 if something is known; 1 if nothing is.`,
 				return err
 			}
 			if asJSON {
-				err = printJSON(cmd.OutOrStdout(), facts)
+				err = printJSON(cmd.OutOrStdout(), shown{facts, weakHosts(c, n.url, facts)})
 			} else {
-				_, err = io.WriteString(cmd.OutOrStdout(), factsText(n.url, facts))
+				_, err = io.WriteString(cmd.OutOrStdout(), factsText(n.url, facts)+weakText(weakHosts(c, n.url, facts)))
 			}
 			if err == nil && len(facts.Images)+len(facts.Failures)+len(facts.Blocks) == 0 {
 				return fmt.Errorf("nothing is known of %s", asTyped(args[0]))
@@ -68,6 +71,59 @@ func printJSON(w io.Writer, v any) error {
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
+}
+
+// shown is what show prints as JSON.
+type shown struct {
+	bucket.Facts
+	Weak []weakHost `json:"weak_tls,omitempty"`
+}
+
+// weakHost is a host of an image whose profile asks for less than TLS promises.
+type weakHost struct {
+	Host     string `json:"host"`
+	Insecure bool   `json:"insecure,omitempty"`
+	TLSMin   string `json:"tls_min,omitempty"`
+}
+
+// weakHosts are those of a URL and of what is known of it.
+func weakHosts(c config.Config, url string, f bucket.Facts) []weakHost {
+	urls := []string{url}
+	for _, i := range f.Images {
+		urls = append(urls, i.URLs...)
+	}
+	hosts := map[string]bool{}
+	for _, u := range urls {
+		if parsed, err := neturl.Parse(u); err == nil {
+			hosts[parsed.Hostname()] = true
+		}
+	}
+	var weak []weakHost
+	for _, host := range slices.Sorted(maps.Keys(hosts)) {
+		i := slices.IndexFunc(c.Fetch.Profiles, func(p config.Profile) bool { return fetch.MatchHost(p.Hosts, host) })
+		if i < 0 {
+			continue
+		}
+		if p := c.Fetch.Profiles[i]; p.Insecure || p.TLSMin == "1.0" || p.TLSMin == "1.1" {
+			weak = append(weak, weakHost{host, p.Insecure, p.TLSMin})
+		}
+	}
+	return weak
+}
+
+func weakText(weak []weakHost) string {
+	var b strings.Builder
+	for _, w := range weak {
+		what := ""
+		if w.Insecure {
+			what = ", its certificate is not checked"
+		}
+		if w.TLSMin != "" {
+			what += ", TLS from " + w.TLSMin
+		}
+		fmt.Fprintf(&b, "%-9s %s%s (fetch.profiles)\n", "weak", w.Host, what)
+	}
+	return b.String()
 }
 
 func factsText(url string, f bucket.Facts) string {

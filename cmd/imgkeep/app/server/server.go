@@ -152,6 +152,8 @@ func New(o Options) (*Server, error) {
 	r.Get("/{bucket}/{size}/{signature}/{ext_url}/proxy", s.link)
 	r.Get("/healthz", s.healthz)
 	r.Get("/readyz", s.readyz)
+	r.Get("/robots.txt", robots)
+	r.Get("/favicon.ico", favicon)
 	s.router = r
 	return s, nil
 }
@@ -164,6 +166,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // healthz says that the process lives.
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 	plain(w, http.StatusOK, "ok")
+}
+
+// robots asks crawlers to stay away: a link that they remember has expired when somebody
+// follows it.
+func robots(w http.ResponseWriter, r *http.Request) {
+	plain(w, http.StatusOK, "User-agent: *\nDisallow: /")
+}
+
+// favicon answers browsers that show an image by itself: there is no icon.
+func favicon(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "public, max-age=86400")
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // readyz says whether new images can be kept. What is kept is served either way.

@@ -440,11 +440,27 @@ func TestWeeks(t *testing.T) {
 	}
 }
 
+// What crawlers and browsers ask for by themselves is answered, and is no link.
+func TestRobotsAndIcon(t *testing.T) {
+	s := newSite(t, nil)
+	if w := s.get("/robots.txt"); w.Code != 200 || w.Body.String() != "User-agent: *\nDisallow: /\n" || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") {
+		t.Errorf("robots.txt: %d, %q", w.Code, w.Body)
+	}
+	if w := s.get("/favicon.ico"); w.Code != 204 || w.Body.Len() != 0 || w.Header().Get("X-Imgkeep-Error") != "" {
+		t.Errorf("favicon.ico: %d, %q", w.Code, w.Body)
+	}
+	for _, path := range []string{"/robots.txt/", "/i/robots.txt", "/Robots.txt"} {
+		if w := s.get(path); w.Code != 400 {
+			t.Errorf("%s: %d", path, w.Code)
+		}
+	}
+}
+
 // HEAD is answered as GET is, without the body.
 func TestHead(t *testing.T) {
 	s := newSite(t, nil)
 	good := s.link("full", s.origin.put("cat", toJPEG(t, 30, 30)))
-	for _, path := range []string{good, "/healthz", "/readyz"} {
+	for _, path := range []string{good, "/healthz", "/readyz", "/robots.txt", "/favicon.ico"} {
 		get, head := s.get(path), s.ask(http.MethodHead, path, nil)
 		if head.Code != get.Code {
 			t.Errorf("%s: status %d, want %d", path, head.Code, get.Code)
