@@ -13,6 +13,7 @@ import (
 	"image/png"
 	"math/rand/v2"
 	"slices"
+	"sync"
 )
 
 // side is the width of the images that are no bombs; they are three quarters as
@@ -209,16 +210,20 @@ func fixCRCs(data []byte) {
 // same compressed megabyte over and over, so that it costs nothing to make.
 func zeros(n int) []byte {
 	const piece = 1 << 20
-	deflated := func(n int) []byte {
-		var b bytes.Buffer
-		w := must(flate.NewWriter(&b, flate.BestCompression))
-		must(w.Write(make([]byte, n)))
-		must(0, w.Flush())
-		return b.Bytes()
-	}
 	// Of Adler-32 the low half stays 1, and the high half counts the bytes.
-	return join([]byte{0x78, 0xDA}, bytes.Repeat(deflated(piece), n/piece), deflated(n%piece),
+	return join([]byte{0x78, 0xDA}, bytes.Repeat(deflatedMega(), n/piece), deflated(make([]byte, n%piece)),
 		[]byte{3, 0}, be32(n%65521<<16|1))
+}
+
+var deflatedMega = sync.OnceValue(func() []byte { return deflated(make([]byte, 1<<20)) })
+
+// deflated is a part of a stream (RFC 1951) that others can follow.
+func deflated(data []byte) []byte {
+	var b bytes.Buffer
+	w := must(flate.NewWriter(&b, flate.BestCompression))
+	must(w.Write(data))
+	must(0, w.Flush())
+	return b.Bytes()
 }
 
 // GIF (89a)

@@ -252,8 +252,7 @@ func tiffs() []Case {
 	add("height-0", bomb(9, 0, 400), probe.ErrBroken, Refused)
 	add("49-megapixels-in-400-bytes", bomb(7000, 7000, 200), nil, Refused)
 	add("49-megapixels-of-4-gb", bomb(7000, 7000, 1<<32-1), probe.ErrTruncated, Refused)
-	blank := tiffDeflate(make([]byte, 3*7000*7000))
-	add("49-megapixels-in-150-kb", tiffFile{width: 7000, height: 7000, set: fields{259: {8}}, strips: [][]byte{blank}}.file(), nil, Made)
+	add("49-megapixels-in-150-kb", tiffFile{width: 7000, height: 7000, set: fields{259: {8}}, strips: [][]byte{zeros(3 * 7000 * 7000)}}.file(), nil, Made)
 	add("a-side-of-16384", tiffFile{width: 16384, height: 1, strips: [][]byte{noise(3 * 16384)}}.file(), nil, Made)
 	add("a-side-of-16385", tiffFile{width: 16385, height: 1, strips: [][]byte{noise(3 * 16385)}}.file(), probe.ErrPixels, Made)
 	many := func(strips int) []byte {
