@@ -117,7 +117,11 @@ func (b *bmp) kind(src []byte, header int64, compression uint32) (int64, error) 
 		}
 		ok = (b.bits == 16 || b.bits == 32) && header >= 40 && header != 64 && len(src) >= masks+4*n
 		for i := 0; ok && i < n; i++ {
-			b.masks[i] = binary.LittleEndian.Uint32(src[masks+4*i:])
+			m := binary.LittleEndian.Uint32(src[masks+4*i:])
+			if lowest := m & -m; (m+lowest)&m != 0 {
+				return 0, fmt.Errorf("bmp: mask %x is in pieces", m)
+			}
+			b.masks[i] = m
 		}
 		if header == 40 {
 			at += int64(4 * n)
