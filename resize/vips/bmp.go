@@ -75,6 +75,13 @@ func readBMP(src []byte) (*bmp, error) {
 	default:
 		return nil, fmt.Errorf("bmp: a header of %d bytes", header)
 	}
+	planes := 8
+	if header >= windows {
+		planes = 12
+	}
+	if n := le.Uint16(h[planes:]); n != 1 {
+		return nil, fmt.Errorf("bmp: %d planes", n)
+	}
 	at, err := b.kind(src, header, compression)
 	if err != nil {
 		return nil, err
