@@ -19,42 +19,47 @@ var errNoHurry = errors.New("nobody waits for this image any more")
 //
 // The end of ctx ends the waiting, not a fetch that has begun.
 func (s *Store) KeepIdle(ctx context.Context, bucket, url string) (Image, error) {
-	image, err := s.Find(bucket, url)
+	return s.KeepIdleFrom(ctx, bucket, url, url)
+}
+
+// KeepIdleFrom is KeepIdle for an image that has several URLs, see KeepFrom.
+func (s *Store) KeepIdleFrom(ctx context.Context, bucket, url, source string) (Image, error) {
+	image, err := s.FindFrom(bucket, url, source)
 	if !errors.Is(err, ErrNotKept) {
 		return image, err
 	}
 	key := keepKey(bucket, url)
 	image, err = fly(ctx, s, key, func(life context.Context) (Image, error) {
-		if image, err := s.Find(bucket, url); !errors.Is(err, ErrNotKept) {
+		if image, err := s.FindFrom(bucket, url, source); !errors.Is(err, ErrNotKept) {
 			return image, err
 		}
 		place, err := s.hurries.await(ctx, life, key, func(ctx context.Context) (*fetch.Place, error) {
-			return s.settings.Load().reserve(ctx, url)
+			return s.settings.Load().reserve(ctx, source)
 		})
 		if err != nil {
 			return Image{}, err
 		}
 		defer place.Release()
-		return s.fetchAndKeep(life, bucket, url, place)
+		return s.fetchAndKeep(life, bucket, url, source, place)
 	})
 	if errors.Is(err, errNoHurry) && ctx.Err() == nil {
 		// It was another's flight, who has left.
-		return s.KeepIdle(ctx, bucket, url)
+		return s.KeepIdleFrom(ctx, bucket, url, source)
 	}
 	return image, err
 }
 
 // keepHurried joins or begins the flight of an image that a viewer waits for.
-func (s *Store) keepHurried(ctx context.Context, bucket, url string) (Image, error) {
+func (s *Store) keepHurried(ctx context.Context, bucket, url, source string) (Image, error) {
 	key := keepKey(bucket, url)
 	defer s.hurries.hurry(key)()
 	for {
 		image, err := fly(ctx, s, key, func(ctx context.Context) (Image, error) {
 			// An earlier flight may have landed since.
-			if image, err := s.Find(bucket, url); !errors.Is(err, ErrNotKept) {
+			if image, err := s.FindFrom(bucket, url, source); !errors.Is(err, ErrNotKept) {
 				return image, err
 			}
-			return s.fetchAndKeep(ctx, bucket, url, nil)
+			return s.fetchAndKeep(ctx, bucket, url, source, nil)
 		})
 		if !errors.Is(err, errNoHurry) {
 			return image, err

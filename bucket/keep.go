@@ -26,20 +26,37 @@ import (
 // *fetch.Error that is not (refused, denied, busy), the end of ctx, or an error of
 // the disk.
 func (s *Store) Keep(ctx context.Context, bucket, url string) (Image, error) {
-	image, err := s.Find(bucket, url)
+	return s.KeepFrom(ctx, bucket, url, url)
+}
+
+// KeepFrom is Keep for an image that has several URLs, all canonical: it is found and
+// kept under url, and fetched from source, the one at hand. A failure stands against
+// source, so that another one may be better.
+func (s *Store) KeepFrom(ctx context.Context, bucket, url, source string) (Image, error) {
+	image, err := s.FindFrom(bucket, url, source)
 	if !errors.Is(err, ErrNotKept) {
 		return image, err
 	}
-	return s.keepHurried(ctx, bucket, url)
+	return s.keepHurried(ctx, bucket, url, source)
 }
 
-func (s *Store) fetchAndKeep(ctx context.Context, bucket, url string, at *fetch.Place) (Image, error) {
+// FindFrom is Find for such an image. What was kept under source itself, before it was
+// one of several URLs, is found as well.
+func (s *Store) FindFrom(bucket, url, source string) (Image, error) {
+	image, err := s.Find(bucket, url)
+	if source != url && errors.Is(err, ErrNotKept) {
+		return s.Find(bucket, source)
+	}
+	return image, err
+}
+
+func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at *fetch.Place) (Image, error) {
 	under, landed := s.fetches.begin(bucket, url)
 	defer landed()
 	if err := s.hasRoom(); err != nil {
 		return Image{}, err
 	}
-	d, err := s.downloadApproved(ctx, bucket, url, at, nil)
+	d, err := s.downloadApproved(ctx, bucket, url, source, at, nil)
 	if err != nil {
 		return Image{}, err
 	}
@@ -58,7 +75,7 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url string, at *fetch.
 		return Image{}, fmt.Errorf("store the image: %w", full(err))
 	}
 	line := keepEvent(image)
-	if d.from != url {
+	if d.from != source {
 		line.From = d.from
 	}
 	if err := s.commit(index.Change{Bucket: bucket, URL: url, Keep: image.entry()}, line); err != nil {
@@ -76,54 +93,54 @@ type download struct {
 }
 
 // downloadApproved is download for an image that nobody has approved of yet.
-func (s *Store) downloadApproved(ctx context.Context, bucket, url string, at *fetch.Place, sp *space) (download, error) {
-	d, err := s.download(ctx, bucket, url, 0, at, sp)
+func (s *Store) downloadApproved(ctx context.Context, bucket, url, source string, at *fetch.Place, sp *space) (download, error) {
+	d, err := s.download(ctx, bucket, url, source, 0, at, sp)
 	if err != nil {
 		return download{}, err
 	}
-	if err := s.approve(ctx, d); err != nil {
+	if err := s.approve(ctx, d, source); err != nil {
 		s.discard(d.tmp)
 		return download{}, err
 	}
 	return d, nil
 }
 
-// download fetches an image: from its origin or, where that has lost it, from the
+// download fetches the image of url from source or, where its origin has lost it, from the
 // first fallback that has it. A failure that says something about the
 // image is remembered, and it is the origin's. kept is how many bytes it had when it was
 // kept, 0 where it is new. at is a place that was taken for the origin; nil: one is
 // waited for. sp is the space that the file is to take; nil: it is
 // not counted.
-func (s *Store) download(ctx context.Context, bucket, url string, kept int64, at *fetch.Place, sp *space) (download, error) {
+func (s *Store) download(ctx context.Context, bucket, url, source string, kept int64, at *fetch.Place, sp *space) (download, error) {
 	c := s.settings.Load()
 	hosts := c.buckets[bucket].Hosts
-	d, err := s.fetch(ctx, bucket, url, url, hosts, kept, at, sp)
+	d, err := s.fetch(ctx, bucket, url, source, hosts, kept, at, sp)
 	var lost *fetch.Error
 	if !errors.As(err, &lost) || strings.HasPrefix(url, localURL) {
-		return d, s.fetchFailed(ctx, bucket, url, err)
+		return d, s.fetchFailed(ctx, bucket, source, err)
 	}
-	if ask, err := s.asksFallbacks(c, bucket, url, lost); err != nil {
+	if ask, err := s.asksFallbacks(c, bucket, source, lost); err != nil {
 		return download{}, err
 	} else if !ask {
-		return download{}, s.fetchFailed(ctx, bucket, url, lost)
+		return download{}, s.fetchFailed(ctx, bucket, source, lost)
 	}
 	for _, f := range c.fallbacks {
-		d, err := s.fetch(ctx, bucket, url, f.Around(url), hostsOf(f, hosts), kept, nil, sp)
+		d, err := s.fetch(ctx, bucket, url, f.Around(source), hostsOf(f, hosts), kept, nil, sp)
 		if err == nil {
 			s.log.Info("found elsewhere what its origin has lost", "bucket", bucket, "host", hostOf(url), "reason", lost.Reason(), "at", f.Host())
 			return d, nil
 		}
 		var e *fetch.Error
 		if !errors.As(err, &e) {
-			return download{}, s.fetchFailed(ctx, bucket, url, err) // ours
+			return download{}, s.fetchFailed(ctx, bucket, source, err) // ours
 		}
 		if e.Class == fetch.Busy || e.Class == fetch.Paused {
-			e.Asked = true                                          // the origin was
-			return download{}, s.fetchFailed(ctx, bucket, url, err) // soon over
+			e.Asked = true                                             // the origin was
+			return download{}, s.fetchFailed(ctx, bucket, source, err) // soon over
 		}
 		s.log.Info("a fallback has not got it either", "bucket", bucket, "host", hostOf(url), "at", f.Host(), "class", e.Class, "status", e.Status, "error", e)
 	}
-	return download{}, s.fetchFailed(ctx, bucket, url, lost)
+	return download{}, s.fetchFailed(ctx, bucket, source, lost)
 }
 
 // asksFallbacks tells whether a failure of the origin, with those before it, is one
@@ -182,7 +199,7 @@ func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []str
 }
 
 // approve asks whether an image may be kept. Nothing of it is visible yet.
-func (s *Store) approve(ctx context.Context, d download) error {
+func (s *Store) approve(ctx context.Context, d download, source string) error {
 	c := s.settings.Load()
 	if c.approver == nil {
 		return nil
@@ -203,7 +220,7 @@ func (s *Store) approve(ctx context.Context, d download) error {
 		s.log.Warn("kept without the operator's check", "bucket", i.Bucket, "host", hostOf(i.URL), "digest", i.Digest, "error", err)
 		return nil
 	}
-	return s.fetchFailed(ctx, i.Bucket, i.URL, &fetch.Error{Class: class, Host: hostOf(i.URL), Err: err})
+	return s.fetchFailed(ctx, i.Bucket, source, &fetch.Error{Class: class, Host: hostOf(i.URL), Err: err})
 }
 
 // fetchFailed decides what a failed fetch is to the caller.
@@ -340,7 +357,7 @@ func (s *Store) fetchAndHeal(ctx context.Context, image Image, now bool) (err er
 		return err
 	}
 	// Without a question: these bytes have been approved of, or are thrown away.
-	d, err := s.download(ctx, image.Bucket, image.URL, image.Bytes, nil, nil)
+	d, err := s.download(ctx, image.Bucket, image.URL, image.URL, image.Bytes, nil, nil)
 	var f *Failure
 	if errors.As(err, &f) {
 		return fmt.Errorf("%w: %w", ErrLost, err)

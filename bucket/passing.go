@@ -280,7 +280,7 @@ func (s *Store) fetchPassing(ctx context.Context, key, bucket, url string) (*pas
 		return nil, &fetch.Error{Class: fetch.Busy, Host: hostOf(url), Err: errNoSpace}
 	}
 	sp := &space{of: &s.passing, n: 1}
-	d, err := s.downloadApproved(ctx, bucket, url, nil, sp)
+	d, err := s.downloadApproved(ctx, bucket, url, url, nil, sp)
 	if err != nil {
 		s.passing.give(sp.n)
 		if errors.Is(err, errNoSpace) {

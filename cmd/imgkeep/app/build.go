@@ -195,7 +195,7 @@ func (p *parts) newServer(o server.Options) (s *server.Server, err error) {
 func sizeOptions(c config.Config, presets map[string]*resize.Preset) server.Options {
 	o := server.Options{
 		Sizes: c.Sizes, Presets: presets, Quality: c.Resize.Quality, AVIFQuality: c.Resize.AVIFQuality, Negotiate: negotiated(c),
-		Eager: c.Resize.Eager, WholeAnimations: c.Resize.AnimationExcess == "original",
+		Key: newSameImage(c).key, Eager: c.Resize.Eager, WholeAnimations: c.Resize.AnimationExcess == "original",
 	}
 	for _, b := range c.Buckets {
 		if b.StripMetadata {

@@ -195,7 +195,7 @@ func (k checker) try(ctx context.Context, x *checked) (err error) {
 			x.Shows = image
 		}
 	}
-	if err := k.blocked(ctx, admin.ShowRequest{URL: image}); err != nil {
+	if err := k.blocked(ctx, admin.ShowRequest{URL: k.own.same.key(image)}); err != nil {
 		return err
 	}
 	if u, err := url.Parse(image); err == nil && u.Host != "" && k.config.Fetch.Proxy == "" {

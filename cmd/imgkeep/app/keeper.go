@@ -22,6 +22,7 @@ import (
 type localKeeper struct {
 	store     *bucket.Store
 	populator *server.Populator
+	same      sameImage
 }
 
 // newKeeper returns a keeper. pool may be nil: then it makes no sizes.
@@ -34,7 +35,7 @@ func newKeeper(c config.Config, presets map[string]*resize.Preset, store *bucket
 		decoders = pool.Stats().Workers
 	}
 	populator, err := server.NewPopulator(o, decoders)
-	return localKeeper{store, populator}, err
+	return localKeeper{store, populator, newSameImage(c)}, err
 }
 
 func (k localKeeper) Populate(ctx context.Context, q admin.PopulateRequest) admin.Outcome {
@@ -47,14 +48,14 @@ func (k localKeeper) Populate(ctx context.Context, q admin.PopulateRequest) admi
 }
 
 func (k localKeeper) Add(name, url string, r io.Reader) admin.Outcome {
-	return added(url, func(url string) (bucket.Image, bool, error) { return k.store.Add(name, url, r) })
+	return k.added(url, func(url string) (bucket.Image, bool, error) { return k.store.Add(name, url, r) })
 }
 
 // Link keeps a file by another name of it, see bucket.Store.AddFile. What the system
 // does not let us do with one it does not with others either.
 func (k localKeeper) Link(name, url, path string) admin.Outcome {
 	var refused error
-	o := added(url, func(url string) (image bucket.Image, added bool, err error) {
+	o := k.added(url, func(url string) (image bucket.Image, added bool, err error) {
 		image, added, err = k.store.AddFile(name, url, path)
 		refused = err
 		return image, added, err
@@ -69,12 +70,12 @@ func (k localKeeper) Link(name, url, path string) admin.Outcome {
 }
 
 // added keeps something under a URL as it was written.
-func added(url string, add func(canonical string) (bucket.Image, bool, error)) admin.Outcome {
+func (k localKeeper) added(url string, add func(canonical string) (bucket.Image, bool, error)) admin.Outcome {
 	url, err := bucket.Canonical(url)
 	if err != nil {
 		return admin.Outcome{Code: addCode(err), Detail: err.Error()}
 	}
-	image, added, err := add(url)
+	image, added, err := add(k.same.key(url))
 	if err != nil {
 		return admin.Outcome{Code: addCode(err), Detail: err.Error(), Stop: server.Stops(err)}
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -34,7 +35,7 @@ func (p *parts) watchOrigins(ctx context.Context, c config.Config) (stop func(),
 				return p.store.CheckOrigins(ctx, bucket.LinkRotOptions{
 					Rate: int64(c.LinkRot.Rate), Asked: p.metrics.OriginAsked,
 					// By the rules that hold when it asks.
-					Alive: func(ctx context.Context, r fetch.Request) error { return p.current.Load().fetcher.Alive(ctx, r) },
+					Alive: func(ctx context.Context, r fetch.Request) error { return p.current.Load().alive(ctx, r) },
 				})
 			},
 			ended: p.metrics.OriginsAsked,
@@ -42,6 +43,14 @@ func (p *parts) watchOrigins(ctx context.Context, c config.Config) (stop func(),
 		t.run(ctx)
 	})
 	return func() { cancel(); wg.Wait() }, nil
+}
+
+// alive asks an origin, unless the URL lacks what its origin would want to see.
+func (c *current) alive(ctx context.Context, r fetch.Request) error {
+	if newSameImage(c.config).ignores(r.URL) {
+		return &fetch.Error{Class: fetch.Refused, Err: errors.New("its URL is kept without the parameters that fetch.same_image names")}
+	}
+	return c.fetcher.Alive(ctx, r)
 }
 
 // linkRotTimer begins a pass when the last one has ended an interval ago, so that no

@@ -56,7 +56,7 @@ func (b linkBook) Check(path string) error {
 	if err != nil {
 		return err
 	}
-	says, err := b.digests(l.Bucket, url)
+	says, err := b.digests(l.Bucket, newSameImage(c).key(url))
 	if err != nil {
 		return err
 	}

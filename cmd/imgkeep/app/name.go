@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -16,8 +17,18 @@ import (
 
 // name is what an operator calls an image, or a host, by.
 type name struct {
-	url, digest, host string // one is set; the URL is canonical
+	url, digest, host string // one is set; the URL is that under which an image is kept
+	source            string // the canonical URL that url was made of
 	link              *sign.Link
+}
+
+// failed is what failures may stand against: where several URLs name an image, a failure
+// to fetch it stands against the one that it was fetched from.
+func (n name) failed() []string {
+	if n.url != "" && n.source != n.url {
+		return []string{n.url, n.source}
+	}
+	return []string{cmp.Or(n.digest, n.url)}
 }
 
 // named is what a request says of a link by which an image was named.
@@ -47,7 +58,7 @@ func (o *own) parseName(arg string, hosts bool) (name, error) {
 		if err != nil {
 			return name{}, fmt.Errorf("%q names no image: %w", arg, err)
 		}
-		return name{url: url, link: link}, nil
+		return name{url: o.same.key(url), source: url, link: link}, nil
 	}
 	if hosts && !strings.Contains(text, "/") {
 		if !strings.ContainsAny(text, ".:") && len(text) > maxLabel {
@@ -63,7 +74,7 @@ func (o *own) parseName(arg string, hosts bool) (name, error) {
 	if u, err := url.Parse(canonical); err == nil && o.is(u) {
 		return name{}, fmt.Errorf("%q is a URL of this server, and no whole link: want the link as it stands in the page, or the URL of the image", arg)
 	}
-	return name{url: canonical}, nil
+	return name{url: o.same.key(canonical), source: canonical}, nil
 }
 
 // maxLabel is how long a host without a dot may be: shorter than a digest of which a

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -20,10 +19,11 @@ type own struct {
 	signer *sign.Signer
 	now    func() time.Time
 	known  verdicts
+	same   sameImage
 }
 
 func newOwn(c config.Config, signer *sign.Signer, now func() time.Time) *own {
-	o := &own{signer: signer, now: now}
+	o := &own{signer: signer, now: now, same: newSameImage(c)}
 	hosts := slices.Clone(c.Fetch.OwnHosts)
 	if u, err := url.Parse(c.BaseURL); err == nil && u.Host != "" {
 		hosts = append(hosts, u.Hostname())
@@ -37,13 +37,7 @@ func newOwn(c config.Config, signer *sign.Signer, now func() time.Time) *own {
 // mayBe is a short cut for the many URLs of other hosts: it looks at the host alone,
 // which a canonical URL has in one spelling.
 func (o *own) mayBe(canonical string) bool {
-	_, host, _ := strings.Cut(canonical, "://")
-	if end := strings.IndexAny(host, "/?"); end >= 0 {
-		host = host[:end]
-	}
-	if port := strings.LastIndexByte(host, ':'); port >= 0 && !strings.HasSuffix(host, "]") {
-		host = host[:port]
-	}
+	host := hostIn(canonical)
 	return o.hosts != nil && o.hosts(host)
 }
 

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 
@@ -41,19 +40,22 @@ It tries nothing itself, and prints what it has forgotten.`,
 			if err != nil {
 				return usageError{err}
 			}
-			what := cmp.Or(n.digest, n.url)
 			var r bucket.Retried
-			err = a.withStore(cmd.Context(), c,
-				func(client *admin.Client) (err error) {
-					r, err = client.Retry(cmd.Context(), what, n.named(unverified))
+			for _, what := range n.failed() {
+				var one bucket.Retried
+				err = a.withStore(cmd.Context(), c,
+					func(client *admin.Client) (err error) {
+						one, err = client.Retry(cmd.Context(), what, n.named(unverified))
+						return err
+					},
+					func(store *bucket.Store) (err error) {
+						one, err = admin.RetryRequest{What: what, Named: n.named(unverified)}.Do(store, a.linkBook(c, store), a.audit(c), a.caller)
+						return err
+					})
+				if err != nil {
 					return err
-				},
-				func(store *bucket.Store) (err error) {
-					r, err = admin.RetryRequest{What: what, Named: n.named(unverified)}.Do(store, a.linkBook(c, store), a.audit(c), a.caller)
-					return err
-				})
-			if err != nil {
-				return err
+				}
+				r.Failures, r.Undecodable = r.Failures+one.Failures, r.Undecodable+one.Undecodable
 			}
 			out := cmd.OutOrStdout()
 			if r == (bucket.Retried{}) {

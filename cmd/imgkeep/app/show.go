@@ -41,11 +41,19 @@ Exit status: 0 if something is known; 1 if nothing is.`,
 			if err != nil {
 				return usageError{err}
 			}
-			q := admin.ShowRequest{URL: n.url, Digest: n.digest, Named: n.named(unverified)}
 			ctx := cmd.Context()
-			facts, err := look(ctx, a, c,
-				func(client *admin.Client) (bucket.Facts, error) { return client.Show(ctx, q) },
-				func(store *bucket.Store) (bucket.Facts, error) { return q.Do(ctx, store, a.linkBook(c, store)) })
+			show := func(url string) (bucket.Facts, error) {
+				q := admin.ShowRequest{URL: url, Digest: n.digest, Named: n.named(unverified)}
+				return look(ctx, a, c,
+					func(client *admin.Client) (bucket.Facts, error) { return client.Show(ctx, q) },
+					func(store *bucket.Store) (bucket.Facts, error) { return q.Do(ctx, store, a.linkBook(c, store)) })
+			}
+			facts, err := show(n.url)
+			if err == nil && n.source != n.url { // what failed has failed under that
+				var more bucket.Facts
+				more, err = show(n.source)
+				facts.Images, facts.Failures = append(facts.Images, more.Images...), append(facts.Failures, more.Failures...)
+			}
 			if err != nil {
 				return err
 			}

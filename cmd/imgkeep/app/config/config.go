@@ -206,6 +206,19 @@ type Fetch struct {
 	// for a page: the 3rd comes after 3 min at the earliest, the 6th after half an hour.
 	// 0 to 100; 0: never.
 	FallbackAfter FallbackAfter `yaml:"fallback_after"`
+	// Which parameters of the query do not name the image, by hosts: an attachment whose
+	// link is signed anew each time is then one entry, fetched by the link that is asked
+	// for first and works. Each has hosts, written as the hosts of a bucket, and params,
+	// names or beginnings with * behind them. The first that names a host holds. Set this
+	// before such images are kept: what is kept under a whole URL is found under that one
+	// alone. A damaged original of such a host cannot be fetched again. As in
+	//   - {hosts: [cdn.discordapp.com, media.discordapp.net], params: [ex, is, hm]}
+	//   - {hosts: ["*.amazonaws.com"], params: ["X-Amz-*", Expires, Signature, AWSAccessKeyId]}
+	SameImage []SameImage `yaml:"same_image"`
+	// true: http and https of one URL are one entry, that of https, fetched by the one that
+	// is asked for first. Whoever is on the way of an http one then chooses the image of
+	// the https one too.
+	SameScheme bool `yaml:"same_scheme"`
 	// Names of this server besides that of base_url, written as the hosts of a
 	// bucket; on any port. A link of its own within a link is taken for what it shows,
 	// if it was signed by one of the secrets in the last ten years; all else that leads
@@ -244,6 +257,14 @@ type Profile struct {
 	Insecure bool `yaml:"insecure"`
 	// TLSMin is the oldest version of TLS. Empty: 1.2.
 	TLSMin string `yaml:"tls_min"`
+}
+
+// SameImage is which parameters of the query of some hosts name no image.
+type SameImage struct {
+	// Hosts are written as Bucket.Hosts. At least one.
+	Hosts []string `yaml:"hosts"`
+	// Params are names, or beginnings with "*" behind them. At least one.
+	Params []string `yaml:"params"`
 }
 
 // FallbackAfter is when an origin counts as having lost an image, by fetch.Reason.

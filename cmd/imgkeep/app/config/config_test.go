@@ -172,6 +172,8 @@ fetch:
   fallbacks: ["https://archive.example/{url}"]
   fallback_after: {gone: 2, no_host: 0, unreachable: 7, tls: 8, timeout: 9, server_error: 10, page: 11, blocked: 100}
   own_hosts: [own.example]
+  same_image: [{hosts: [cdn.example], params: [ex, "X-Amz-*"]}]
+  same_scheme: true
   local_root: /srv/local
   concurrency: 8
   per_host: 2

@@ -74,10 +74,11 @@ func (l *loader) readEnvironment(environ []string) {
 
 // examples show how lists whose items have keys are written in the environment.
 var examples = map[string]string{
-	"buckets":        `[{"name":"i","hosts":["*.example.com"]}]`,
-	"presets":        `[{"name":"avatar","width":96,"height":96,"fit":"cover"}]`,
-	"fetch.profiles": `[{"hosts":["*.example.com"],"per_host":1}]`,
-	"fetch.removed":  `[{"url":"https://i.imgur.com/removed.png"}]`,
+	"buckets":          `[{"name":"i","hosts":["*.example.com"]}]`,
+	"presets":          `[{"name":"avatar","width":96,"height":96,"fit":"cover"}]`,
+	"fetch.same_image": `[{"hosts":["cdn.example.com"],"params":["ex","sig"]}]`,
+	"fetch.profiles":   `[{"hosts":["*.example.com"],"per_host":1}]`,
+	"fetch.removed":    `[{"url":"https://i.imgur.com/removed.png"}]`,
 }
 
 // listOf takes a list apart that is written as one text. It is nil where that

@@ -331,6 +331,19 @@ func (f *Fetch) validate(p *problems) {
 	for reason, n := range f.FallbackAfter.ByReason() {
 		between(p, "fetch.fallback_after."+string(reason), n, 0, 100)
 	}
+	for i, r := range f.SameImage {
+		at := item("fetch.same_image", i)
+		if len(r.Hosts) == 0 || len(r.Params) == 0 {
+			p.addf(at, "it needs hosts and params, as in {hosts: [cdn.example.com], params: [ex, sig, \"X-Amz-*\"]}")
+		}
+		checkHosts(p, at+".hosts", r.Hosts)
+		for j, param := range r.Params {
+			if name := strings.TrimSuffix(param, "*"); name == "" || strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune("*&=?#", c) }) {
+				p.addf(item(at+".params", j), "%q is not the name of a parameter: want one as it stands in URLs, with or without * at its end", param)
+			}
+		}
+		unique(p, at+".params", r.Params)
+	}
 	checkHosts(p, "fetch.own_hosts", f.OwnHosts)
 }
 

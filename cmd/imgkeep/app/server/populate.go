@@ -47,14 +47,15 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 	if err := p.check(sizes); err != nil {
 		return done, err
 	}
-	url, err := bucket.Canonical(raw)
+	source, err := bucket.Canonical(raw)
 	if err != nil {
 		return done, err
 	}
-	image, err := p.s.Store.Find(name, url)
+	url := p.s.key(source)
+	image, err := p.s.Store.FindFrom(name, url, source)
 	if errors.Is(err, bucket.ErrNotKept) {
 		done.Fetched = true
-		image, err = p.s.Store.KeepIdle(ctx, name, url)
+		image, err = p.s.Store.KeepIdleFrom(ctx, name, url, source)
 	}
 	if err != nil {
 		return Populated{}, err

@@ -56,6 +56,9 @@ type Options struct {
 	// that is a link of this server itself. Its error is the viewer's. nil: each URL
 	// means itself.
 	Unwrap func(url string) (string, error)
+	// Key returns the URL under which the image of a canonical one is kept: another one
+	// where several URLs name one image. nil: each is kept under itself.
+	Key func(url string) string
 
 	// Loop tells, of the CDN-Loop headers of a request, whether it is a fetch of this
 	// server's own. nil: none is.
@@ -221,27 +224,28 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) err
 	if err != nil {
 		return err
 	}
-	url, err := bucket.Canonical(raw)
+	source, err := bucket.Canonical(raw)
 	if err != nil {
 		return err
 	}
 	if s.Unwrap != nil {
-		if url, err = s.Unwrap(url); err != nil {
+		if source, err = s.Unwrap(source); err != nil {
 			return err
 		}
 	}
+	url := s.key(source)
 	v.removals = s.Store.Removals()
 	if l.Proxy {
-		return s.pass(w, r, v, l.Bucket, url)
+		return s.pass(w, r, v, l.Bucket, url, source)
 	}
-	image, err := s.Store.Find(l.Bucket, url)
+	image, err := s.Store.FindFrom(l.Bucket, url, source)
 	if errors.Is(err, bucket.ErrNotKept) {
 		v.temperature = Cold
 		if l.Size != sign.SizeFull && l.Size != sign.SizeInfo {
 			v.wish = s.wishes.join(wished{l.Bucket, url}, l.Size, s.accepted(r, l.Size))
 			defer s.wishes.leave(v.wish)
 		}
-		if image, err = s.Store.Keep(r.Context(), l.Bucket, url); err == nil {
+		if image, err = s.Store.KeepFrom(r.Context(), l.Bucket, url, source); err == nil {
 			defer s.beEager(image)
 		}
 	}
@@ -260,6 +264,14 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) err
 		return err
 	}
 	return s.deliver(w, r, v, d)
+}
+
+// key is the URL under which the image of a canonical one is kept.
+func (s *Server) key(url string) string {
+	if s.Key == nil {
+		return url
+	}
+	return s.Key(url)
 }
 
 // stands looks again at an image that is about to be shown, if something was removed
@@ -304,11 +316,11 @@ func CheckSize(l sign.Link, listed resize.Listed) error {
 
 // pass serves an image that is not to be kept: from the store where it is there
 // already, through all the same checks and then thrown away where it is not.
-func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, url string) error {
-	image, err := s.Store.Find(name, url)
+func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, url, source string) error {
+	image, err := s.Store.FindFrom(name, url, source)
 	if errors.Is(err, bucket.ErrNotKept) {
 		if r.Method == http.MethodHead && !s.strips(name) {
-			info, bytes, err := s.Store.Passed(name, url)
+			info, bytes, err := s.Store.Passed(name, source)
 			if err == nil {
 				s.answered(v, CodeOK)
 				s.headPassing(w, r, info.Format, bytes)
@@ -319,7 +331,7 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, ur
 			}
 		}
 		v.temperature = Cold
-		passing, err := s.Store.Fetch(r.Context(), name, url)
+		passing, err := s.Store.Fetch(r.Context(), name, source)
 		if err != nil {
 			return err
 		}
