@@ -120,7 +120,7 @@ func TestAddRefuses(t *testing.T) {
 		"a denied host":   {"i", "https://denied.example/", bytes.NewReader(dot), ErrDenied},
 		"a page":          {"i", addedURL, strings.NewReader("<html>"), probe.ErrType},
 		"nothing":         {"i", addedURL, strings.NewReader(""), probe.ErrType},
-		"cut off":         {"i", addedURL, bytes.NewReader(dot[:len(dot)-1]), probe.ErrTruncated},
+		"cut off":         {"i", addedURL, bytes.NewReader(dot[:len(dot)-15]), probe.ErrTruncated},
 		"a pixel more":    {"i", addedURL, bytes.NewReader(two), probe.ErrPixels},
 		"a byte more":     {"i", addedURL, bytes.NewReader(append(bytes.Clone(dot), 0)), ErrTooLarge},
 		"another format":  {"i", addedURL, strings.NewReader("\xff\xd8\xff\xe0"), probe.ErrType},
@@ -271,7 +271,7 @@ func TestAddFile(t *testing.T) {
 		want error
 	}{
 		"a page":        {put("page", []byte("<html>")), probe.ErrType},
-		"cut off":       {put("cut", dot[:len(dot)-1]), probe.ErrTruncated},
+		"cut off":       {put("cut", dot[:len(dot)-15]), probe.ErrTruncated},
 		"two too many":  {put("large", append(bytes.Clone(dot), 0, 0)), ErrTooLarge},
 		"another image": {put("other", append(bytes.Clone(dot), '\r')), ErrTaken},
 		"nothing":       {filepath.Join(dir, "nothing"), fs.ErrNotExist},

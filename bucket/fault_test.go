@@ -152,6 +152,9 @@ var scenarios = []struct {
 			if err != nil {
 				return err
 			}
+			defer p.Close()
+			// It is there for others for a minute, and is then no more.
+			defer b.store.passing.close()
 			if _, err := p.Seek(0, io.SeekStart); err != nil {
 				return err
 			}
