@@ -21,6 +21,7 @@ type bmpState struct {
 	end     int64 // offset behind them; 0: they are in run lengths
 	palette int64 // bytes of the palette
 	bits    int64 // of a pixel
+	alpha   bool  // there is a mask for it
 }
 
 const (
@@ -137,21 +138,29 @@ func (s *Scanner) bmpSize(width, height int64, compression uint32) error {
 	}
 	s.bmp.end = s.bmp.pixels + row*height
 	if compression == bmpMasks || compression == bmpAlphaMasks {
+		s.bmp.alpha = compression == bmpAlphaMasks || s.bmp.header >= bmpHeader3A
 		return s.skip(bmpFileHeader+bmpHeader3-s.off, bmpBeforeMasks)
 	}
 	return s.skip(s.bmp.end-s.off, bmpEnd)
 }
 
 func bmpBeforeMasks(s *Scanner, _ []byte) error {
+	if s.bmp.alpha {
+		return s.take(16, bmpMask)
+	}
 	return s.take(12, bmpMask)
 }
 
-// bmpMask is given the bits of red, green and blue: in one piece each, and each bit
-// for one of them.
+// bmpMask is given the bits of red, green and blue, and perhaps of alpha: in one piece
+// each, and each bit for one of them. Writers leave a mask of 32 bits for alpha where
+// pixels have 16: browsers take it for none.
 func bmpMask(s *Scanner, b []byte) error {
 	var all uint32
-	for ; len(b) > 0; b = b[4:] {
-		m := binary.LittleEndian.Uint32(b)
+	for i := 0; i < len(b); i += 4 {
+		m := binary.LittleEndian.Uint32(b[i:])
+		if i == 12 {
+			m &= 1<<s.bmp.bits - 1
+		}
 		if lowest := m & -m; (m+lowest)&m != 0 || m&all != 0 {
 			return s.unsupported("masks %x and %x", all, m)
 		}

@@ -124,20 +124,32 @@ func (b *bmp) kind(src []byte, header int64, compression uint32) (int64, error) 
 		}
 		ok = (b.bits == 16 || b.bits == 32) && header >= 40 && header != 64 && len(src) >= masks+4*n
 		for i := 0; ok && i < n; i++ {
-			m := binary.LittleEndian.Uint32(src[masks+4*i:])
-			if lowest := m & -m; (m+lowest)&m != 0 {
-				return 0, fmt.Errorf("bmp: mask %x is in pieces", m)
-			}
-			b.masks[i] = m
+			b.masks[i] = binary.LittleEndian.Uint32(src[masks+4*i:])
 		}
 		if header == 40 {
 			at += int64(4 * n)
 		}
+		ok = ok && b.trimMasks()
 	}
 	if !ok {
 		return 0, fmt.Errorf("bmp: pixels of %d bits with compression %d, in a header of %d bytes", b.bits, compression, header)
 	}
 	return at, nil
+}
+
+// trimMasks leaves of the masks what is in a pixel, and tells whether each is in one
+// piece, with no bit of another. Values by a mask in pieces would be beyond its table.
+func (b *bmp) trimMasks() bool {
+	var all uint32
+	for i, m := range b.masks {
+		m &= 1<<b.bits - 1
+		if m&all != 0 || (m+m&-m)&m != 0 {
+			return false
+		}
+		all |= m
+		b.masks[i] = m
+	}
+	return true
 }
 
 // colours reads n colours of the palette. The others are black.

@@ -51,6 +51,19 @@ func bmps() []Case {
 		b[14+40+4+2] = 0x80
 		return b
 	}(), probe.ErrType, Either)
+	alpha := func(mask int) []byte {
+		b := bmpOf(124, side, half, 32, 3, 0, nil, noise(4*side*half))
+		copy(b[14+40+12:], le32(mask))
+		return b
+	}
+	add("mask-for-alpha-of-no-bit", alpha(0), nil, Made)
+	add("mask-for-alpha-in-two-pieces", alpha(0x81<<24), probe.ErrType, Refused)
+	add("mask-for-alpha-on-blue", alpha(1), probe.ErrType, Refused)
+	add("mask-for-alpha-behind-16-bits", func() []byte {
+		b := bmpOf(124, side, half, 16, 3, 0, nil, noise(2*side*half))
+		copy(b[14+40:], join(le32(0xF800), le32(0x7E0), le32(0x1F)))
+		return b
+	}(), nil, Made)
 	add("masks-in-a-short-header", bmpOf(40, side, half, 32, 3, 0, make([]byte, 12), noise(4*side*half)), nil, Made)
 	add("masks-of-32-bits-for-16", bmpOf(124, side, half, 16, 3, 0, nil, noise(2*side*half)), probe.ErrType, Either)
 	add("masks-behind-the-pixels", bmpOf(40, side, half, 32, 3, 0, nil, noise(4*side*half)), probe.ErrType, Either)
