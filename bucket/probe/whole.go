@@ -110,13 +110,21 @@ func wholeWebP(file io.ReaderAt, size int64) error {
 	return err
 }
 
+// webpMost is more than any writer counts for 16383 x 16383 pixels of 4 bytes and what it
+// meant to put behind them. A size beyond it tells nothing of the file's end.
+const webpMost = 1<<31 - 1
+
 // webpEnd returns the offset behind the last whole chunk.
 func webpEnd(file io.ReaderAt, size int64) (int64, error) {
 	var head [12]byte
 	if err := readAt(file, head[:], 0); err != nil {
 		return 0, err
 	}
-	missing := 8 + int64(binary.LittleEndian.Uint32(head[4:])) - size
+	stated := int64(binary.LittleEndian.Uint32(head[4:]))
+	if stated > webpMost {
+		return 0, errCut
+	}
+	missing := 8 + stated - size
 	image, moving, at := false, false, int64(len(head))
 	for at+8 <= size {
 		if err := readAt(file, head[:8], at); err != nil {

@@ -47,7 +47,7 @@ func TestHostileImages(t *testing.T) {
 			t.Errorf("%s was asked for %d times", c.Name, n)
 		}
 		if c.Want == nil {
-			kept[digest(c.Data)] = true
+			kept[digest(without(c.Data))] = true
 		}
 		s.checkStored(c.Name, kept)
 	}
@@ -74,7 +74,7 @@ func TestHostileDamage(t *testing.T) {
 		c.Name, c.Data, c.Size = name, bytes.Clone(data), probetest.Either
 		s.attack(c, w.origin.serve("/pictures/"+name, c.Data))
 		if c.Want == nil {
-			kept[digest(c.Data)] = true
+			kept[digest(without(c.Data))] = true
 		}
 	}
 	for _, c := range probetest.Good() {
@@ -106,7 +106,7 @@ func (s *server) attack(c probetest.Case, url string) {
 	status, code := 0, ""
 	switch {
 	case c.Want == nil:
-		s.get(link("i", "full", url)).isBytes(c.Format.ContentType(), c.Data)
+		s.get(link("i", "full", url)).isBytes(c.Format.ContentType(), without(c.Data))
 		a := s.get(link("i", "10x10", url))
 		switch made := a.status == 200; {
 		case made && c.Size != probetest.Refused:
@@ -140,6 +140,17 @@ func (s *server) attack(c probetest.Case, url string) {
 	s.get(proxyLink("i", "full", url)).isError(status, code)
 	s.get(link("i", "full", url)).isError(status, code)
 	s.get(link("i", "10x10", url)).isError(status, code)
+}
+
+// without is a good file without what follows the image, where that is more than the
+// 8 KiB that are kept with it.
+func without(file []byte) []byte {
+	s := probe.NewScanner(probetest.Limits)
+	_, _ = s.Write(file)
+	if end, known := s.End(); known && int64(len(file)) > end+8<<10 {
+		return file[:end]
+	}
+	return file
 }
 
 // checkStored checks that just these originals are stored, and nothing is left of
