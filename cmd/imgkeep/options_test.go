@@ -133,7 +133,7 @@ func TestLocalFiles(t *testing.T) {
 	}{
 		"local:///out.jpg":                 {403, "refused"},
 		"local:///../outside.jpg":          {404, "gone"}, // dot segments end at the root, as in a browser
-		"local:///%2e%2e/outside.jpg":      {403, "refused"},
+		"local:///%2e%2e/outside.jpg":      {404, "gone"},
 		"local:///a/..%2f..%2foutside.jpg": {403, "refused"},
 		"local:///a":                       {403, "refused"},
 		"local:///none.jpg":                {404, "gone"},

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -27,7 +28,7 @@ func TestViewerIsPrivate(t *testing.T) {
 	}
 	want := map[string]string{
 		"User-Agent":      "Mozilla/5.0 (compatible; imgkeep)",
-		"Accept":          "image/jpeg,image/png,image/gif,image/webp,*/*;q=0.1",
+		"Accept":          "image/jpeg,image/png,image/gif,*/*;q=0.1",
 		"Accept-Encoding": "identity",
 	}
 	for _, path := range []string{"/pictures/moved", "/pictures/cat"} {
@@ -39,6 +40,16 @@ func TestViewerIsPrivate(t *testing.T) {
 			if r.Method != http.MethodGet || r.Host != strings.TrimPrefix(w.origin.URL, "http://") || strings.Contains(r.RequestURI, viewer) {
 				t.Errorf("%s: %s %s from %s", path, r.Method, r.RequestURI, r.Host)
 			}
+			// The server's own mark, of random bytes, against loops.
+			if mark := r.Header["Cdn-Loop"]; len(mark) != 1 || !regexp.MustCompile(`^[\w-]{27}$`).MatchString(mark[0]) {
+				t.Errorf("%s: the origin was sent CDN-Loop: %q", path, mark)
+			}
+			r.Header.Del("Cdn-Loop")
+			// What the origin itself has set with its redirect.
+			if cookie := r.Header.Get("Cookie"); (cookie != "") != (path == "/pictures/cat") || strings.Contains(cookie, viewer) {
+				t.Errorf("%s: the origin was sent Cookie: %q", path, cookie)
+			}
+			r.Header.Del("Cookie")
 			for name, values := range r.Header {
 				if len(values) != 1 || values[0] != want[name] {
 					t.Errorf("%s: the origin was sent %s: %q", path, name, values)
