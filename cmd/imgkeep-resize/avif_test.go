@@ -120,8 +120,8 @@ func TestAVIFTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	src := toJPEG(t, corners(4000, 3000))
-	_, err = p.Resize(t.Context(), bytes.NewReader(src), int64(len(src)), resize.Job{Format: "jpeg", Targets: []resize.Target{{Size: size(t, "3000x"), Format: "avif"}}})
+	src := toJPEG(t, corners(2000, 1500))
+	_, err = p.Resize(t.Context(), bytes.NewReader(src), int64(len(src)), resize.Job{Format: "jpeg", Targets: []resize.Target{{Size: size(t, "2000x"), Format: "avif"}}})
 	if !errors.Is(err, resize.ErrTimeout) {
 		t.Errorf("got %v", err)
 	}

@@ -95,11 +95,11 @@ func TestDamage(t *testing.T) {
 		checkOutcome(t, p, c, c.Format.String())
 		c.Size = probetest.Either
 		whole := c
-		for i, data := range probetest.Flips(whole.Data, 500, 2) {
+		for i, data := range probetest.Flips(whole.Data, long(500, 60), 2) {
 			c.Name, c.Data = fmt.Sprintf("%s, flipped copy %d", whole.Name, i), data
 			checkOutcome(t, p, c, c.Format.String())
 		}
-		for n, data := range probetest.Cuts(whole.Data, 40) {
+		for n, data := range probetest.Cuts(whole.Data, long(40, 10)) {
 			if n == 0 {
 				continue // the pool takes no empty image
 			}
@@ -112,7 +112,7 @@ func TestDamage(t *testing.T) {
 		if whole.Format == probe.Unknown || len(whole.Data) > 20_000 {
 			continue
 		}
-		for n, data := range probetest.Cuts(whole.Data, 6) {
+		for n, data := range probetest.Cuts(whole.Data, long(6, 1)) {
 			if n < 28 {
 				continue // not even a header
 			}

@@ -11,9 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
 	"imgkeep/resize"
+	"imgkeep/scripts/patience"
 )
 
 // decoder is the program under test, as it is installed: built once, and run
@@ -64,7 +64,7 @@ func newPool(t testing.TB, o resize.Options) *resize.Pool {
 		o.Sources = besides
 	}
 	if o.Timeout == 0 {
-		o.Timeout = time.Minute // the machine may be slow; hangs have their own test
+		o.Timeout = patience.Of(t) // the machine may be slow; hangs have their own test
 	}
 	p, err := resize.NewPool(o)
 	if err != nil {
@@ -79,6 +79,14 @@ func newPool(t testing.TB, o resize.Options) *resize.Pool {
 		}
 	})
 	return p
+}
+
+// long is the number of a test's cases: in full, or by -short.
+func long(full, short int) int {
+	if testing.Short() {
+		return short
+	}
+	return full
 }
 
 // size parses a size of a test.
