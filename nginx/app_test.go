@@ -123,6 +123,7 @@ func (a *app) serve(w http.ResponseWriter, r *http.Request, img *image, part []s
 func (a *app) headers(w http.ResponseWriter) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; sandbox")
+	w.Header().Set("Cross-Origin-Resource-Policy", "cross-origin")
 }
 
 func (a *app) fail(w http.ResponseWriter, status int, code string) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -71,7 +72,14 @@ func (m Main) Files() int { return m.Site.OpenFiles + 3*m.Connections + 64 }
 // render writes nothing unless all of it could be made.
 func render(w io.Writer, data any) error {
 	t := template.New("").Funcs(template.FuncMap{
-		"accepts":      accepts,
+		"accepts": accepts,
+		"answerHeaders": func(s Site, indent string, always bool) string {
+			return strings.ReplaceAll(answerHeaders(s, always), "\n", "\n"+indent)
+		},
+		"exactly": exactly,
+		// What nginx answers itself where it finds the error. 401 and 403 are answered by
+		// a rewrite alone, and a 403 of a file that cannot be read by imgkeep.
+		"handled":      func(status int) bool { return !slices.Contains([]int{401, 403, 416, 500}, status) },
 		"alternatives": func(names []string) string { return strings.Join(names, "|") },
 		"classes":      classes,
 		"contentType":  func(ext string) string { return contentTypes[ext] },
@@ -112,6 +120,8 @@ type ErrorPage struct {
 func ErrorPages() []ErrorPage {
 	return []ErrorPage{
 		{Status: 400, Code: "malformed", Line: "malformed request"},
+		{Status: 401, Code: "token", Line: "this server answers with a token only"},
+		{Status: 403, Code: "referer", Line: "images are not shown on this page's site"},
 		{Status: 412, Code: "precondition", Line: "the image does not meet the condition of the request"},
 		{Status: 414, Code: "long", Line: "the address is too long"},
 		{Status: 416, Code: "range", Line: "the image has no such range of bytes"},

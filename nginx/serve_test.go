@@ -28,7 +28,7 @@ type answer struct {
 // shown are the headers that are the same whoever answers.
 var shown = []string{
 	"Content-Type", "Content-Length", "Content-Range", "Accept-Ranges", "ETag", "Last-Modified", "Cache-Control",
-	"X-Content-Type-Options", "Content-Security-Policy", "X-Imgkeep-Error", "Retry-After", "Allow", "Location", "Expires",
+	"X-Content-Type-Options", "Content-Security-Policy", "Cross-Origin-Resource-Policy", "X-Imgkeep-Error", "Retry-After", "Allow", "Location", "Expires",
 	nginx.HeaderRedirect, nginx.HeaderHandoff,
 }
 

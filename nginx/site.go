@@ -59,6 +59,14 @@ type Site struct {
 	// Include is the absolute path of a file with directives for the server block.
 	// Empty: there is none.
 	Include string
+	// Page is what answers tell browsers.
+	Page Page
+	// Referers are the hosts whose pages may show images, as "example.com" or
+	// "*.example.com". Empty: pages of all hosts.
+	Referers []string
+	// Tokens is the absolute path of what WriteTokens has written: requests without
+	// one of these tokens are refused. Empty: none is needed.
+	Tokens string
 	// ServerName are the host names served; "_" means none in particular, so that
 	// nginx chooses this site only where no other is the default for the address.
 	ServerName []string
@@ -158,6 +166,12 @@ func (s Site) Validate() error {
 		errs = append(errs, fmt.Errorf("nginx site: %s %q: want %s", field, value, want))
 	}
 	s.validateListen(refuse)
+	s.Page.validate(refuse)
+	for _, h := range s.Referers {
+		if h == "_" || !serverName.MatchString(h) {
+			refuse("Referers", h, `a host name or "*.example.com"`)
+		}
+	}
 	if len(s.ServerName) == 0 {
 		refuse("ServerName", "", `host names, or "_"`)
 	}
@@ -172,7 +186,7 @@ func (s Site) Validate() error {
 	for _, p := range []struct {
 		field, path string
 		optional    bool
-	}{{"Root", s.Root, false}, {"Hot", s.Hot, false}, {"AccessLog", s.AccessLog, true}, {"Include", s.Include, true}} {
+	}{{"Root", s.Root, false}, {"Hot", s.Hot, false}, {"AccessLog", s.AccessLog, true}, {"Include", s.Include, true}, {"Tokens", s.Tokens, true}} {
 		if !isPath(p.path) && (p.path != "" || !p.optional) {
 			refuse(p.field, p.path, "a clean absolute path of letters, digits and ./_@+-")
 		}

@@ -172,6 +172,16 @@ func (w way) tls(roots *x509.CertPool) *tls.Config {
 	return c
 }
 
+// CheckBase says what is wrong with a URL that others are to be relative to.
+func CheckBase(s string) error {
+	if u, err := imageurl.Parse(s); err != nil {
+		return err
+	} else if u.IsLocal() || u.String() != s {
+		return fmt.Errorf("want an http or https URL in its one spelling, as in https://static.example.com/images/; this one is spelled %s", u)
+	}
+	return nil
+}
+
 // route is a way to origins: directly, or through one proxy.
 type route struct {
 	dialer *dialer

@@ -39,13 +39,19 @@ type URL string
 // It leaves alone what an origin may tell apart: the case and the percent-encoding of
 // path and query. Only http, https and local (with no host) pass.
 func Parse(raw string) (URL, error) {
+	return ParseAt("", raw)
+}
+
+// ParseAt is Parse, but that raw may be relative to base, which is what Parse has
+// returned.
+func ParseAt(base URL, raw string) (URL, error) {
 	if len(raw) > MaxLength {
 		return "", urlError("longer than %d bytes", MaxLength)
 	}
 	if isPlain(raw) {
 		return URL(raw), nil
 	}
-	return parse(unescapeAmpersands(raw), "", MaxLength)
+	return parse(unescapeAmpersands(raw), base, MaxLength)
 }
 
 // Resolve returns where a redirect leads from base, which may be empty: then location

@@ -75,8 +75,9 @@ func (s *server) request(ctx context.Context, method, path string, header http.H
 
 // headers are all that an answer may have.
 var headers = []string{
-	"Accept-Ranges", "Allow", "Cache-Control", "Content-Length", "Content-Range", "Content-Security-Policy",
-	"Content-Type", "Date", "Etag", "Last-Modified", "Retry-After", "Vary", "X-Content-Type-Options", "X-Imgkeep-Error",
+	"Accept-Ranges", "Access-Control-Allow-Origin", "Allow", "Cache-Control", "Content-Length", "Content-Range", "Content-Security-Policy",
+	"Content-Type", "Cross-Origin-Resource-Policy", "Date", "Etag", "Last-Modified", "Retry-After", "Vary", "Www-Authenticate", "X-Content-Type-Options", "X-Imgkeep-Error",
+	"X-Robots-Tag",
 }
 
 // checkPrivate checks what holds of every answer: that a browser runs nothing of
@@ -84,6 +85,7 @@ var headers = []string{
 func (a answer) checkPrivate(w *world) {
 	a.t.Helper()
 	a.has("X-Content-Type-Options", "nosniff")
+	a.has("Cross-Origin-Resource-Policy", "cross-origin")
 	a.has("Content-Security-Policy", "default-src 'none'; sandbox")
 	if c := a.header.Get("Cache-Control"); c != "no-store" && !strings.HasPrefix(c, "private, max-age=") {
 		a.t.Errorf("%s: Cache-Control %q", a.about, c)

@@ -50,7 +50,7 @@ var rules = map[string]rule{
 	// Only here are viper and YAML.
 	"cmd/imgkeep/app/config": {
 		imports: []string{
-			"bucket/approve", "bucket/fetch", "bucket/probe", "resize", "sign", // which know what is valid
+			"bucket/approve", "bucket/fetch", "bucket/probe", "nginx", "resize", "sign", // which know what is valid
 			"github.com/dustin/go-humanize", "github.com/spf13/pflag", "github.com/spf13/viper", "go.yaml.in/yaml/v3",
 		},
 	},

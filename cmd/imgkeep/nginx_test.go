@@ -53,6 +53,8 @@ func (w *world) front(site nginx.Site) *server {
 func TestNginxCommand(t *testing.T) {
 	t.Parallel()
 	w, site := newFronted(t, nil)
+	w.set("base_url", "https://img.example")
+	site.ServerName = []string{"img.example"}
 	var want bytes.Buffer
 	if err := site.Render(&want); err != nil {
 		t.Fatal(err)

@@ -130,7 +130,7 @@ func (p *parts) prepare(c config.Config) (*current, bucket.Options, error) {
 	if err != nil {
 		return nil, o, err
 	}
-	placeholder, err := newPlaceholder(c)
+	placeholder, placeholders, err := newPlaceholders(c)
 	if err != nil {
 		return nil, o, err
 	}
@@ -148,21 +148,48 @@ func (p *parts) prepare(c config.Config) (*current, bucket.Options, error) {
 	}
 	next := &current{config: c, presets: presets, fetcher: fetcher, options: sizeOptions(c, presets)}
 	next.options.Signer, next.options.Unwrap, next.options.Placeholder = signer, mine.unwrap, placeholder
+	next.options.Placeholders = placeholders
+	next.options.Page, next.options.Tokens = pageOf(c), tokensOf(c)
 	next.options.Loop = loop{c.Sign.Secrets}.own
 	next.options.Handoff = c.Handoff == "nginx"
 	next.options.Observer, next.options.Now, next.options.Log = p.metrics, p.now, p.log
 	return next, o, nil
 }
 
-func newPlaceholder(c config.Config) (*server.Placeholder, error) {
-	if c.Placeholder == "" {
-		return nil, nil
+// newPlaceholders reads the image of all errors, which may be nil, and those of some, by
+// their codes.
+func newPlaceholders(c config.Config) (all *server.Placeholder, some map[string]*server.Placeholder, err error) {
+	if c.Placeholder != "" {
+		if all, err = server.LoadPlaceholder(c.Placeholder); err != nil {
+			return nil, nil, usagef("placeholder: %w", err)
+		}
 	}
-	placeholder, err := server.LoadPlaceholder(c.Placeholder)
-	if err != nil {
-		return nil, usagef("placeholder: %w", err)
+	some = map[string]*server.Placeholder{}
+	for i, p := range c.Placeholders {
+		image, err := server.LoadPlaceholder(p.Image)
+		if err != nil {
+			return nil, nil, usagef("placeholders[%d].image: %w", i, err)
+		}
+		for j, code := range p.Errors {
+			if codes := server.ErrorCodes(); !slices.Contains(codes, code) {
+				return nil, nil, usagef("placeholders[%d].errors[%d]: %q is not one of %s", i, j, code, strings.Join(codes, ", "))
+			}
+			some[code] = image
+		}
 	}
-	return placeholder, nil
+	return all, some, nil
+}
+
+func pageOf(c config.Config) nginx.Page {
+	return nginx.Page{ResourcePolicy: c.Headers.ResourcePolicy, Robots: c.Headers.Robots, Origins: c.CORS.Origins}
+}
+
+func tokensOf(c config.Config) []string {
+	var tokens []string
+	for _, t := range c.Access.Tokens {
+		tokens = append(tokens, string(t))
+	}
+	return tokens
 }
 
 // complete makes what needs the store and the decoders.
@@ -195,7 +222,7 @@ func (p *parts) newServer(o server.Options) (s *server.Server, err error) {
 func sizeOptions(c config.Config, presets map[string]*resize.Preset) server.Options {
 	o := server.Options{
 		Sizes: c.Sizes, Presets: presets, Quality: c.Resize.Quality, AVIFQuality: c.Resize.AVIFQuality, Negotiate: negotiated(c),
-		Key: newSameImage(c).key, Eager: c.Resize.Eager, WholeAnimations: c.Resize.AnimationExcess == "original",
+		BaseURL: c.Fetch.BaseURL, Key: newSameImage(c).key, Eager: c.Resize.Eager, WholeAnimations: c.Resize.AnimationExcess == "original",
 	}
 	for _, b := range c.Buckets {
 		if b.StripMetadata {

@@ -183,7 +183,7 @@ const removed fetch.Class = "removed"
 
 // try does what the store would, and notes what it sees.
 func (k checker) try(ctx context.Context, x *checked) (err error) {
-	if x.Canonical, err = bucket.Canonical(x.URL); err != nil {
+	if x.Canonical, err = bucket.CanonicalAt(k.config.Fetch.BaseURL, x.URL); err != nil {
 		return err
 	}
 	image := x.Canonical

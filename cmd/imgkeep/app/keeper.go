@@ -23,6 +23,7 @@ type localKeeper struct {
 	store     *bucket.Store
 	populator *server.Populator
 	same      sameImage
+	base      string // what URLs are relative to; empty: nothing
 }
 
 // newKeeper returns a keeper. pool may be nil: then it makes no sizes.
@@ -35,7 +36,7 @@ func newKeeper(c config.Config, presets map[string]*resize.Preset, store *bucket
 		decoders = pool.Stats().Workers
 	}
 	populator, err := server.NewPopulator(o, decoders)
-	return localKeeper{store, populator, newSameImage(c)}, err
+	return localKeeper{store, populator, newSameImage(c), c.Fetch.BaseURL}, err
 }
 
 func (k localKeeper) Populate(ctx context.Context, q admin.PopulateRequest) admin.Outcome {
@@ -71,7 +72,7 @@ func (k localKeeper) Link(name, url, path string) admin.Outcome {
 
 // added keeps something under a URL as it was written.
 func (k localKeeper) added(url string, add func(canonical string) (bucket.Image, bool, error)) admin.Outcome {
-	url, err := bucket.Canonical(url)
+	url, err := bucket.CanonicalAt(k.base, url)
 	if err != nil {
 		return admin.Outcome{Code: addCode(err), Detail: err.Error()}
 	}

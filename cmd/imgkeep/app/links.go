@@ -52,7 +52,7 @@ func (b linkBook) Check(path string) error {
 	if err != nil {
 		return err
 	}
-	url, err := bucket.Canonical(raw)
+	url, err := bucket.CanonicalAt(c.Fetch.BaseURL, raw)
 	if err != nil {
 		return err
 	}

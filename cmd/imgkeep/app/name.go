@@ -89,7 +89,7 @@ func (o *own) imageOf(l sign.Link) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		canonical, err := bucket.Canonical(raw)
+		canonical, err := bucket.CanonicalAt(o.relative, raw)
 		if err != nil {
 			return "", err
 		}

@@ -20,6 +20,7 @@ import (
 
 func newNginxCommand(a *app) *cobra.Command {
 	var prefix, user string
+	var tokens bool
 	cmd := &cobra.Command{
 		Use:     "nginx",
 		GroupID: groupServe,
@@ -29,10 +30,14 @@ paths, socket, buckets and formats, so that the two agree. Put it where nginx
 includes sites, and print it again when one of these settings changes. The server
 has to run with handoff: nginx.
 
+With access.tokens the site names a file of them, for root alone, which --tokens
+prints; the site itself holds none.
+
 With --prefix it prints a whole nginx.conf around the site, for an nginx of its
 own that keeps its files in that folder.`,
-		Example: `  imgkeep nginx --config /etc/imgkeep/imgkeep.yaml > /etc/nginx/conf.d/imgkeep.conf`,
-		Args:    cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
+		Example: `  imgkeep nginx --config /etc/imgkeep/imgkeep.yaml > /etc/nginx/conf.d/imgkeep.conf
+  (umask 077; imgkeep nginx --tokens --config /etc/imgkeep/imgkeep.yaml > /etc/imgkeep/nginx.tokens)`,
+		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, _, err := a.load(cmd)
 			if err != nil {
@@ -40,6 +45,12 @@ own that keeps its files in that folder.`,
 			}
 			if c.Handoff != "nginx" {
 				a.complain("warning: handoff is direct, so the server sends every image itself, through nginx: set handoff: nginx")
+			}
+			if tokens {
+				if len(c.Access.Tokens) == 0 {
+					return usagef("there are no tokens: set access.token_files")
+				}
+				return nginx.WriteTokens(cmd.OutOrStdout(), tokensOf(c))
 			}
 			site, err := newSite(c)
 			if err != nil {
@@ -63,6 +74,7 @@ own that keeps its files in that folder.`,
 	config.AddFlag(cmd.Flags(), "nginx.hot", "`FOLDER` of the hot links")
 	cmd.Flags().StringVar(&prefix, "prefix", "", "print a whole nginx.conf that keeps its files in `FOLDER`")
 	cmd.Flags().StringVar(&user, "user", "", "with --prefix: `USER` that nginx' workers run as")
+	cmd.Flags().BoolVar(&tokens, "tokens", false, "print the tokens of access for the file of nginx.tokens")
 	must(cmd.MarkFlagDirname("prefix"))
 	return cmd
 }
@@ -74,12 +86,15 @@ func newSite(c config.Config) (nginx.Site, error) {
 		return nginx.Site{}, err
 	}
 	s := nginx.Site{
-		Name: c.Nginx.Name, Listen: c.Nginx.Listen, ServerName: serverNames(c), Upstream: c.Listen,
+		Page: pageOf(c), Referers: c.Nginx.Referers, Name: c.Nginx.Name, Listen: c.Nginx.Listen, ServerName: serverNames(c), Upstream: c.Listen,
 		RateLimit: c.Nginx.RateLimit, RateBurst: c.Nginx.RateBurst, Include: c.Nginx.Include,
 		Root: c.Root, Hot: c.Nginx.Hot,
 		MaxAge: sign.MaxAge(c.Sign.Weeks), Valid: c.Nginx.Valid, OpenFiles: c.Nginx.OpenFiles,
 		AccessLog: c.Nginx.AccessLog,
 		Timeout:   patience(c),
+	}
+	if len(c.Access.Tokens) > 0 {
+		s.Tokens = c.Nginx.Tokens
 	}
 	if c.Nginx.Certificate != "" {
 		s.ListenTLS, s.Certificate, s.CertificateKey = c.Nginx.ListenTLS, c.Nginx.Certificate, c.Nginx.CertificateKey

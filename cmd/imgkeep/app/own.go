@@ -15,15 +15,16 @@ import (
 
 // own knows the URLs that lead back to this server.
 type own struct {
-	hosts  func(host string) bool // that are this server's alone; nil: none
-	signer *sign.Signer
-	now    func() time.Time
-	known  verdicts
-	same   sameImage
+	hosts    func(host string) bool // that are this server's alone; nil: none
+	relative string                 // what URLs in links are relative to; empty: nothing
+	signer   *sign.Signer
+	now      func() time.Time
+	known    verdicts
+	same     sameImage
 }
 
 func newOwn(c config.Config, signer *sign.Signer, now func() time.Time) *own {
-	o := &own{signer: signer, now: now, same: newSameImage(c)}
+	o := &own{signer: signer, now: now, relative: c.Fetch.BaseURL, same: newSameImage(c)}
 	hosts := slices.Clone(c.Fetch.OwnHosts)
 	if u, err := url.Parse(c.BaseURL); err == nil && u.Host != "" {
 		hosts = append(hosts, u.Hostname())
@@ -74,7 +75,7 @@ func (o *own) unwrap(canonical string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if canonical, err = bucket.Canonical(inner); err != nil {
+		if canonical, err = bucket.CanonicalAt(o.relative, inner); err != nil {
 			return "", err
 		}
 	}

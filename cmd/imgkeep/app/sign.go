@@ -71,9 +71,10 @@ type signCommand struct {
 	proxy, bucketless bool
 
 	// What they and the configuration amount to.
-	base string
-	time time.Time
-	make func(bucket, size, url string, proxy bool, at time.Time) sign.Link
+	base     string // before links
+	relative string // what URLs in links are relative to
+	time     time.Time
+	make     func(bucket, size, url string, proxy bool, at time.Time) sign.Link
 }
 
 func (s *signCommand) run(cmd *cobra.Command, urls []string) error {
@@ -141,7 +142,7 @@ func (s *signCommand) prepare(c config.Config) error {
 	if s.time, err = parseTime(s.at, s.app.Now); err != nil {
 		return fmt.Errorf("--at: %w", err)
 	}
-	s.base = c.BaseURL
+	s.base, s.relative = c.BaseURL, c.Fetch.BaseURL
 	signer, err := newSigner(c.Sign)
 	if errors.Is(err, sign.ErrNoSecret) {
 		return errors.New("there is no secret to sign with: set IMGKEEP_SECRET, --secret, or sign.secrets or sign.secret_files in the configuration")
@@ -160,7 +161,7 @@ func (s *signCommand) prepare(c config.Config) error {
 func (s *signCommand) sign(url string) (string, error) {
 	// The URL is signed as it was written, but a link that no server would
 	// serve helps nobody.
-	if _, err := bucket.Canonical(url); err != nil {
+	if _, err := bucket.CanonicalAt(s.relative, url); err != nil {
 		return "", err
 	}
 	link := s.make(s.bucket, s.size, url, s.proxy, s.time).String()

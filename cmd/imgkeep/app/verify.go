@@ -89,7 +89,7 @@ func verify(c config.Config, signer *sign.Signer, arg string, now time.Time) ver
 	// Told also of a link that is not good: that is what one wants to know of it.
 	raw, urlErr := l.URL()
 	if urlErr == nil {
-		v.URL, urlErr = bucket.Canonical(raw)
+		v.URL, urlErr = bucket.CanonicalAt(c.Fetch.BaseURL, raw)
 	}
 	if v.Expires, err = signer.Verify(l, now); err != nil {
 		return fail(err)

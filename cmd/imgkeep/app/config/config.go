@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/fetch"
+	"imgkeep/nginx"
 	"imgkeep/resize"
 )
 
@@ -41,6 +42,19 @@ type Config struct {
 	// in the place of what is missing. The status stays the error's. Empty: errors are
 	// one line of text.
 	Placeholder string `yaml:"placeholder"`
+	// Images that are sent for some errors in its place. Each has errors and image, as in
+	//   - {errors: [gone, lost], image: /etc/imgkeep/gone.png}
+	// Empty: there are none.
+	Placeholders []Placeholder `yaml:"placeholders"`
+	// What answers tell browsers and search engines. After a change print the site of
+	// nginx anew.
+	Headers Headers `yaml:"headers"`
+	// Which scripts may read images, as fetch() and <img crossorigin> ask for. After a
+	// change print the site of nginx anew.
+	CORS CORS `yaml:"cors"`
+	// Who is answered at all, for a CDN in front. After a change print the site of nginx
+	// anew, and `imgkeep nginx --tokens`.
+	Access Access `yaml:"access"`
 	// How long requests that are under way may take to end when the server is told
 	// to stop. 1ms to 1h.
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
@@ -84,6 +98,41 @@ type Config struct {
 	Metrics Metrics `yaml:"metrics"`
 	// The log, on standard error.
 	Log Log `yaml:"log"`
+}
+
+// Placeholder is an image in the place of some errors.
+type Placeholder struct {
+	// Codes of errors, as X-Imgkeep-Error has them. At least one.
+	Errors []string `yaml:"errors"`
+	// The path of the image.
+	Image string `yaml:"image"`
+}
+
+// Headers is about what answers tell browsers.
+type Headers struct {
+	// Whose pages may show images (Cross-Origin-Resource-Policy): cross-origin, those of
+	// all sites, also such as isolate themselves (COEP); same-site or same-origin, no
+	// others.
+	ResourcePolicy string `yaml:"resource_policy"`
+	// The X-Robots-Tag, such as noindex. Empty: none.
+	Robots string `yaml:"robots"`
+}
+
+// CORS is about scripts that read images.
+type CORS struct {
+	// Their origins, such as https://forum.example.com; * is all. Empty: none.
+	Origins []string `yaml:"origins"`
+}
+
+// Access is about who is answered.
+type Access struct {
+	// Tokens, of which each request must have one: Authorization: Bearer TOKEN. 16 to 512
+	// of A-Z, a-z, 0-9, . _ ~ + / and -. Keep this file unreadable for others if one
+	// stands here. Empty: none.
+	Tokens []Secret `yaml:"tokens"`
+	// Files that hold one token each, in one line, readable for the server's user. They
+	// come after those above. Empty: none; with no token at all everybody is answered.
+	TokenFiles []string `yaml:"token_files"`
 }
 
 // Sign is about links and their signatures.
@@ -219,6 +268,9 @@ type Fetch struct {
 	// is asked for first. Whoever is on the way of an http one then chooses the image of
 	// the https one too.
 	SameScheme bool `yaml:"same_scheme"`
+	// What a URL in a link is relative to, if it names no host, such as
+	// https://static.example.com/images/. Empty: such links are refused.
+	BaseURL string `yaml:"base_url"`
 	// Names of this server besides that of base_url, written as the hosts of a
 	// bucket; on any port. A link of its own within a link is taken for what it shows,
 	// if it was signed by one of the secrets in the last ten years; all else that leads
@@ -434,6 +486,12 @@ type Nginx struct {
 	RateLimit int `yaml:"rate_limit"`
 	// How many more it may send at once, as a page with many images does. 0 to 1000000.
 	RateBurst int `yaml:"rate_burst"`
+	// The hosts whose pages may show images, as example.com or *.example.com; others get
+	// 403, and requests without a Referer pass. Empty: all.
+	Referers []string `yaml:"referers"`
+	// Where nginx reads the tokens of access, if there are any: what `imgkeep nginx
+	// --tokens` prints, in a file for root alone.
+	Tokens string `yaml:"tokens"`
 	// A file that nginx includes at the end of the site's server block, for what cannot be
 	// set here, such as the location of an ACME challenge. Empty: none.
 	Include string `yaml:"include"`
@@ -473,6 +531,7 @@ func Default() Config {
 		Handoff:         "direct",
 		MaxConnections:  4096,
 		ShutdownTimeout: 30 * time.Second,
+		Headers:         Headers{ResourcePolicy: nginx.ResourcePolicies[0]},
 		Sign:            Sign{Weeks: 2, Timezone: "UTC"},
 		Buckets:         []Bucket{{Name: "i"}},
 		Sizes:           []int{150, 200, 250, 500},
@@ -524,6 +583,7 @@ func Default() Config {
 			Listen:    []string{"80", "[::]:80"},
 			ListenTLS: []string{"443", "[::]:443"},
 			HTTP2:     "auto",
+			Tokens:    "/etc/imgkeep/nginx.tokens",
 			RateBurst: 400,
 			Valid:     5 * time.Second,
 			OpenFiles: 512,

@@ -136,6 +136,8 @@ func TestShippedFile(t *testing.T) {
 // Everything that can be set, set.
 func TestWholeFile(t *testing.T) {
 	secretFile := write(t, "secret", otherSecret+"\n", 0o400)
+	const goodToken, otherToken = "a-token.of~these+tests/1=", "another/token/of/these"
+	tokenFile := write(t, "token", otherToken+"\n", 0o400)
 	c, s := mustLoad(t, `
 listen: unix:/run/imgkeep/http.sock
 root: /srv/images
@@ -143,6 +145,10 @@ admin: /run/imgkeep/admin.sock
 base_url: https://img.example.com/
 handoff: nginx
 placeholder: /srv/missing.png
+placeholders: [{errors: [gone], image: /srv/gone.png}]
+headers: {resource_policy: same-site, robots: noindex}
+cors: {origins: ["https://a.example"]}
+access: {tokens: [`+goodToken+`], token_files: [`+tokenFile+`]}
 max_connections: 100
 shutdown_timeout: 1m30s
 sign: {secrets: [`+goodSecret+`], secret_files: [`+secretFile+`], weeks: 4, timezone: Europe/Berlin, bucketless: f, allow_weak_secret: true}
@@ -174,6 +180,7 @@ fetch:
   own_hosts: [own.example]
   same_image: [{hosts: [cdn.example], params: [ex, "X-Amz-*"]}]
   same_scheme: true
+  base_url: https://static.example/
   local_root: /srv/local
   concurrency: 8
   per_host: 2
@@ -182,7 +189,7 @@ approve: {url: "http://10.0.0.1:8100/?a=b", timeout: 1s, concurrency: 2, fail: o
 resize: {command: /opt/resize, workers: 3, queue: 4, timeout: 1s, quality: 70, max_images: 10, animation_pixels: 1000, animation_excess: original, sandbox: off, max_memory: 1GiB, eager: [100x], avif_quality: 40, negotiate: [webp]}
 store: {min_free: 0, min_free_inodes: 0, scrub_interval: 24h, scrub_rate: 1MiB}
 linkrot: {interval: 168h, rate: 2}
-nginx: {hot: /dev/shm/hot, max_links: 10, listen: ["8080"], name: b, listen_tls: ["8443"], certificate: /c, certificate_key: /k, http2: off, rate_limit: 5, rate_burst: 6, include: /own.conf, server_name: [a.example, b.example], valid: 1s, open_files: 5, access_log: ""}
+nginx: {hot: /dev/shm/hot, max_links: 10, listen: ["8080"], name: b, listen_tls: ["8443"], certificate: /c, certificate_key: /k, http2: off, rate_limit: 5, rate_burst: 6, include: /own.conf, referers: [a.example], tokens: /t, server_name: [a.example, b.example], valid: 1s, open_files: 5, access_log: ""}
 metrics: {listen: '127.0.0.1:9100'}
 log: {level: debug, format: json}
 `)
@@ -197,6 +204,9 @@ log: {level: debug, format: json}
 		if strings.HasPrefix(s.Of(f.key), "default") {
 			t.Errorf("%s is said to be a default", f.key)
 		}
+	}
+	if want := []Secret{goodToken, otherToken}; !slices.Equal(c.Access.Tokens, want) || strings.Contains(got, goodToken) || strings.Contains(got, otherToken) {
+		t.Error("the tokens are others, or show")
 	}
 	if strings.Contains(got, goodSecret) || strings.Contains(got, otherSecret) {
 		t.Errorf("a secret shows when the configuration is printed: %s", got)

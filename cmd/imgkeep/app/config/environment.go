@@ -75,6 +75,7 @@ func (l *loader) readEnvironment(environ []string) {
 // examples show how lists whose items have keys are written in the environment.
 var examples = map[string]string{
 	"buckets":          `[{"name":"i","hosts":["*.example.com"]}]`,
+	"placeholders":     `[{"errors":["gone"],"image":"/etc/imgkeep/gone.png"}]`,
 	"presets":          `[{"name":"avatar","width":96,"height":96,"fit":"cover"}]`,
 	"fetch.same_image": `[{"hosts":["cdn.example.com"],"params":["ex","sig"]}]`,
 	"fetch.profiles":   `[{"hosts":["*.example.com"],"per_host":1}]`,

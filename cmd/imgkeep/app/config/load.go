@@ -15,6 +15,8 @@ import (
 const (
 	secretsKey     = "sign.secrets"
 	secretFilesKey = "sign.secret_files"
+	tokensKey      = "access.tokens"
+	tokenFilesKey  = "access.token_files"
 )
 
 // Sources tells where the settings of a Config come from.
@@ -64,7 +66,7 @@ func loadAll(path string, flags *pflag.FlagSet, secrets bool) (Config, Sources, 
 	}
 	c := l.decode()
 	var warnings []string
-	if l.public && len(c.Sign.Secrets) > 0 && l.over[secretsKey] == "" {
+	if l.public && (len(c.Sign.Secrets) > 0 && l.over[secretsKey] == "" || len(c.Access.Tokens) > 0 && l.over[tokensKey] == "") {
 		warnings = append(warnings, readable(path))
 	}
 	if secrets {

@@ -9,7 +9,7 @@ import (
 // live are the settings that a running server takes over, or the sections that
 // hold nothing else.
 var live = []string{
-	"base_url", "placeholder", "sign", "buckets", "sizes", "presets", "formats", "fetch", "approve",
+	"base_url", "placeholder", "placeholders", "headers", "cors", "access", "sign", "buckets", "sizes", "presets", "formats", "fetch", "approve",
 	"resize.quality", "resize.avif_quality", "resize.animation_excess", "resize.eager", "store.min_free", "store.min_free_inodes", "log.level",
 }
 

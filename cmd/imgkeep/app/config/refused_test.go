@@ -26,7 +26,7 @@ func TestFileRefused(t *testing.T) {
 		{"buckets: [{name: i, host: [a.com]}]", "imgkeep.yaml:1: buckets[0].host: there is no such key; did you mean buckets[0].hosts?"},
 		{"log: {1: x}", "imgkeep.yaml:1: log.1: there is no such key; want one of format, level"},
 		{"log: {[a]: x}", "imgkeep.yaml: yaml: invalid map key: []interface {}{\"a\"}"},
-		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of admin, approve, base_url, buckets, fetch, formats, handoff, linkrot, listen, log, max_connections, metrics, nginx, placeholder, presets, resize, root, shutdown_timeout, sign, sizes, store|" +
+		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of access, admin, approve, base_url, buckets, cors, fetch, formats, handoff, headers, linkrot, listen, log, max_connections, metrics, nginx, placeholder, placeholders, presets, resize, root, shutdown_timeout, sign, sizes, store|" +
 			"imgkeep.yaml:2: log.<<: there is no such key; want one of format, level"},
 
 		// Shapes.
@@ -89,6 +89,16 @@ func TestFileRefused(t *testing.T) {
 		{"base_url: https://me@a.example", `imgkeep.yaml:1: base_url: "https://me@a.example" is not what links can begin with: want http or https and a host, as in https://img.example.com`},
 		{"base_url: 'https:///a'", `imgkeep.yaml:1: base_url: "https:///a" is not what links can begin with: want http or https and a host, as in https://img.example.com`},
 		{"base_url: https://a.example/img/", `imgkeep.yaml:1: base_url: "https://a.example/img" has a path, below which no link is found: give images a host of their own, as in https://img.example.com`},
+		{"placeholders: [{image: /a}]", `imgkeep.yaml:1: placeholders[0].errors: it is empty, so that the image would be of none`},
+		{"placeholders: [{errors: [gone]}]", `imgkeep.yaml:1: placeholders[0].image: it is empty; name a file`},
+		{"placeholders: [{errors: [gone], image: /a}, {errors: [lost, gone], image: /b}]", `imgkeep.yaml:1: placeholders[1].errors[1]: gone has an image already`},
+		{"headers: {resource_policy: none}", `imgkeep.yaml:1: headers.resource_policy: "none" is not one of cross-origin, same-site, same-origin`},
+		{"headers: {robots: 'a; b'}", `imgkeep.yaml:1: headers.robots: "a; b" is no X-Robots-Tag: want words, as in noindex, noimageindex`},
+		{"cors: {origins: [a.example]}", `imgkeep.yaml:1: cors.origins[0]: "a.example" is no origin: want scheme, host in lower case and port if it is not the usual one, as in https://example.com, or *`},
+		{"access: {tokens: [short-token-0123]}\nnginx: {tokens: ''}", `imgkeep.yaml:2: nginx.tokens: it is empty, and there are tokens; name a file, as in /etc/imgkeep/nginx.tokens`},
+		{"access: {tokens: [short-token-012]}", "imgkeep.yaml:1: access.tokens: counted with those of access.token_files: one cannot be a token: want 16 to 512 of A-Z, a-z, 0-9, . _ ~ + / and -, as `openssl rand -base64 32` makes them"},
+		{"fetch: {base_url: static.example}", `imgkeep.yaml:1: fetch.base_url: "static.example": not the URL of an image: want scheme://host/path`},
+		{"fetch: {base_url: HTTPS://static.example}", `imgkeep.yaml:1: fetch.base_url: "HTTPS://static.example": want an http or https URL in its one spelling, as in https://static.example.com/images/; this one is spelled https://static.example/`},
 		{"nginx: {certificate: /c}", `nginx.certificate_key: it is empty, and nginx.certificate is not: set both, or none`},
 		{"nginx: {certificate_key: /k}", `nginx.certificate: it is empty, and nginx.certificate_key is not: set both, or none`},
 		{"nginx: {certificate: /c, certificate_key: /k, listen_tls: []}", `imgkeep.yaml:1: nginx.listen_tls: it is empty, and there is a certificate; want ports or addresses, as in ["443", "[::]:443"]`},

@@ -13,21 +13,30 @@ import (
 // maxSecret is the longest secret that a file may hold, in bytes.
 const maxSecret = sign.MaxSecret
 
-// readSecretFiles reads Sign.SecretFiles and puts the secrets after those that
-// are set. It returns warnings.
+// readSecretFiles reads Sign.SecretFiles and Access.TokenFiles, and puts what they hold
+// after what is set. It returns warnings.
 func (c *Config) readSecretFiles(p *problems) (warnings []string) {
-	for i, path := range c.Sign.SecretFiles {
-		secret, info, err := readSecret(path)
-		if err != nil {
-			p.add(fmt.Sprintf("%s[%d]", secretFilesKey, i), err)
-			continue
+	for _, list := range []struct {
+		key     string
+		files   []string
+		secrets *[]Secret
+	}{
+		{secretFilesKey, c.Sign.SecretFiles, &c.Sign.Secrets},
+		{tokenFilesKey, c.Access.TokenFiles, &c.Access.Tokens},
+	} {
+		for i, path := range list.files {
+			secret, info, err := readSecret(path)
+			if err != nil {
+				p.add(fmt.Sprintf("%s[%d]", list.key, i), err)
+				continue
+			}
+			// A warning, not an error: containers mount secrets so that every
+			// user of theirs, often the only one, can read them.
+			if isPublic(info) {
+				warnings = append(warnings, readable(path))
+			}
+			*list.secrets = append(*list.secrets, secret)
 		}
-		// A warning, not an error: containers mount secrets so that every
-		// user of theirs, often the only one, can read them.
-		if isPublic(info) {
-			warnings = append(warnings, readable(path))
-		}
-		c.Sign.Secrets = append(c.Sign.Secrets, secret)
 	}
 	return warnings
 }

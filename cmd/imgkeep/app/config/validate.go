@@ -15,6 +15,7 @@ import (
 	"imgkeep/bucket/approve"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
+	"imgkeep/nginx"
 	"imgkeep/sign"
 )
 
@@ -40,6 +41,13 @@ func (c *Config) clean(p *problems) {
 	abs("nginx.certificate", &c.Nginx.Certificate)
 	abs("nginx.certificate_key", &c.Nginx.CertificateKey)
 	abs("nginx.include", &c.Nginx.Include)
+	abs("nginx.tokens", &c.Nginx.Tokens)
+	for i := range c.Placeholders {
+		abs(item("placeholders", i)+".image", &c.Placeholders[i].Image)
+	}
+	for i := range c.Access.TokenFiles {
+		abs(item(tokenFilesKey, i), &c.Access.TokenFiles[i])
+	}
 	for i := range c.Sign.SecretFiles {
 		abs(fmt.Sprintf("%s[%d]", secretFilesKey, i), &c.Sign.SecretFiles[i])
 	}
@@ -76,6 +84,7 @@ func (c *Config) validate(p *problems) {
 	between(p, "max_connections", c.MaxConnections, 16, 1_000_000)
 	between(p, "shutdown_timeout", c.ShutdownTimeout, time.Millisecond, time.Hour)
 
+	c.validateAnswers(p)
 	c.validateBuckets(p)
 	c.validateSign(p)
 
@@ -208,6 +217,45 @@ func (c *Config) validateBaseURL(p *problems) {
 	} else if u.Path != "" {
 		// nginx and the server find links by their whole path.
 		p.addf("base_url", "%q has a path, below which no link is found: give images a host of their own, as in https://img.example.com", c.BaseURL)
+	}
+}
+
+// validateAnswers checks what browsers are told, and who is answered. Which codes errors
+// have is for the server to say.
+func (c *Config) validateAnswers(p *problems) {
+	var codes []string
+	for i, h := range c.Placeholders {
+		at := item("placeholders", i)
+		if len(h.Errors) == 0 {
+			p.addf(at+".errors", "it is empty, so that the image would be of none")
+		}
+		for j, code := range h.Errors {
+			if slices.Contains(codes, code) {
+				p.addf(item(at+".errors", j), "%s has an image already", code)
+			}
+			codes = append(codes, code)
+		}
+		if h.Image == "" {
+			p.addf(at+".image", "it is empty; name a file")
+		}
+	}
+	oneOf(p, "headers.resource_policy", c.Headers.ResourcePolicy, nginx.ResourcePolicies...)
+	if err := nginx.CheckRobots(c.Headers.Robots); err != nil {
+		p.add("headers.robots", err)
+	}
+	for i, o := range c.CORS.Origins {
+		if err := nginx.CheckOrigin(o); err != nil {
+			p.add(item("cors.origins", i), err)
+		}
+	}
+	unique(p, "cors.origins", c.CORS.Origins)
+	for _, t := range c.Access.Tokens {
+		if err := nginx.CheckToken(string(t)); err != nil {
+			p.addf(tokensKey, "counted with those of %s: one cannot be a token: %w", tokenFilesKey, err)
+		}
+	}
+	if len(c.Access.Tokens) > 0 && c.Nginx.Tokens == "" {
+		p.addf("nginx.tokens", "it is empty, and there are tokens; name a file, as in /etc/imgkeep/nginx.tokens")
 	}
 }
 
@@ -345,6 +393,11 @@ func (f *Fetch) validate(p *problems) {
 		unique(p, at+".params", r.Params)
 	}
 	checkHosts(p, "fetch.own_hosts", f.OwnHosts)
+	if f.BaseURL != "" {
+		if err := fetch.CheckBase(f.BaseURL); err != nil {
+			p.addf("fetch.base_url", "%q: %w", f.BaseURL, err)
+		}
+	}
 }
 
 func (f *Fetch) validateProfiles(p *problems) {

@@ -19,8 +19,8 @@ const redacted = "xxxxx"
 // Secrets are left out, and passwords of proxies, the values of profiles' headers and
 // the query of approve.url are replaced: what is printed may be shown to others.
 func Write(w io.Writer, c Config, s Sources) error {
-	secrets := len(c.Sign.Secrets)
-	c.Sign.Secrets = nil
+	secrets, tokens := len(c.Sign.Secrets), len(c.Access.Tokens)
+	c.Sign.Secrets, c.Access.Tokens = nil, nil
 	var password, inProfile, inHeaders, token bool
 	c.Fetch.Proxy, password = withoutPassword(c.Fetch.Proxy)
 	c.Fetch.Profiles = slices.Clone(c.Fetch.Profiles)
@@ -47,6 +47,8 @@ func Write(w io.Writer, c Config, s Sources) error {
 			text = fmt.Sprintf("%d hidden", secrets)
 		case key == "fetch.profiles" && inHeaders:
 			text = "passwords and headers hidden"
+		case key == tokensKey && tokens > 0:
+			text = fmt.Sprintf("%d hidden", tokens)
 		case key == "fetch.proxy" && password, key == "fetch.profiles" && inProfile:
 			text = "password hidden"
 		case key == "approve.url" && token:

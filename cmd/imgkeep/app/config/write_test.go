@@ -23,6 +23,7 @@ func TestWriteIsLoadable(t *testing.T) {
 		"buckets: [{name: i, hosts: ['*.example.com', '192.0.2.1'], max_bytes: 1MiB}, {name: '1'}, {name: 'null'}, {name: 'true'}]\nsign: {bucketless: 'null'}",
 		"root: '/srv/a b/ #c: d'\nplaceholder: '/tmp/\"x\"'\nfetch: {user_agent: 'Bot: [1] # \"2\"', networks: [10.0.0.0/8]}\nsizes: []",
 		"base_url: https://a.example\nshutdown_timeout: 90s\nfetch: {max_bytes: 10000001}\nstore: {min_free: 0}\nnginx: {listen: ['80', '[::]:80']}",
+		"placeholders: [{errors: [gone], image: /a.png}]\nheaders: {robots: 'noindex, nofollow'}\ncors: {origins: ['*']}\nnginx: {referers: ['*.a.example']}\nfetch: {base_url: 'https://a.example/'}",
 		"fetch: {proxy: 'socks5://me@proxy.example:1080'}",
 		"fetch: {profiles: [{hosts: [a.example, '*.b.example'], referer: 'https://a.example/?x=1'}, {hosts: [c.example], proxy: direct}], removed: [], fallbacks: ['https://a.example/?u={url}'], own_hosts: [o.example]}",
 		"fetch: {removed: [{url: 'https://a.example/gone.png'}, {etag: '\"12345678\"'}]}\napprove: {url: 'http://127.0.0.1:1/check', fail: open}",
@@ -44,11 +45,11 @@ func TestWriteIsLoadable(t *testing.T) {
 func TestWriteHides(t *testing.T) {
 	t.Setenv("IMGKEEP_SECRET", goodSecret)
 	file := write(t, "secret", otherSecret, 0o600)
-	c, s := mustLoad(t, "sign: {secret_files: ["+file+"]}\n"+
+	c, s := mustLoad(t, "sign: {secret_files: ["+file+"]}\naccess: {tokens: [hunter6-hunter6-hunter6]}\n"+
 		"fetch: {proxy: 'http://me:hunter2@proxy.example:3128', profiles: [{hosts: [a.example], proxy: 'socks5://me:hunter3@p.example'}, {hosts: [b.example], headers: ['Cookie: a=hunter5']}]}\n"+
 		"approve: {url: 'http://127.0.0.1:1/check?token=hunter4'}")
 	out := written(t, c, s)
-	for _, secret := range []string{goodSecret, otherSecret, "hunter2", "hunter3", "hunter4", "hunter5"} {
+	for _, secret := range []string{goodSecret, otherSecret, "hunter2", "hunter3", "hunter4", "hunter5", "hunter6"} {
 		if strings.Contains(out, secret) {
 			t.Errorf("it shows %q:\n%s", secret, out)
 		}

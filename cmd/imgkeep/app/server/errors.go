@@ -39,6 +39,7 @@ var verdicts = []struct {
 	verdict
 }{
 	{errMethod, verdict{status: 405, code: "method", line: "method not allowed: use GET or HEAD"}},
+	{errToken, verdict{status: 401, code: "token", line: errorLine(http.StatusUnauthorized)}},
 	{sign.ErrMalformed, verdict{status: 400, code: "malformed", line: "malformed link: want /{bucket}/{size}/{signature}/{base64url of the image's URL}"}},
 	{sign.ErrForged, verdict{status: 403, code: "signature", line: "the signature is wrong"}},
 	{sign.ErrExpired, verdict{status: 410, code: "expired", line: "the link has expired: load the page it was on again"}},
@@ -123,6 +124,16 @@ func verdictOf(err error, now time.Time) verdict {
 
 const codeInternal = "internal"
 
+// errorLine is what nginx says too, for an error that both find.
+func errorLine(status int) string {
+	for _, page := range nginx.ErrorPages() {
+		if page.Status == status {
+			return page.Line
+		}
+	}
+	return http.StatusText(status)
+}
+
 // fail answers an error, and returns its code.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, visit *visit, err error) (code string) {
 	if r.Context().Err() != nil && errors.Is(err, context.Cause(r.Context())) {
@@ -144,16 +155,23 @@ func (s *Server) answer(w http.ResponseWriter, v verdict) {
 	if v.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(v.retry.Seconds()))))
 	}
-	if v.status == http.StatusMethodNotAllowed {
+	switch v.status {
+	case http.StatusMethodNotAllowed:
 		h.Set("Allow", "GET, HEAD")
+	case http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", "Bearer")
 	}
-	if s.Placeholder != nil {
-		hurry(w, int64(len(s.Placeholder.data)))
-		h.Set("Content-Type", s.Placeholder.contentType)
-		h.Set("Content-Length", strconv.Itoa(len(s.Placeholder.data)))
+	placeholder := s.Placeholder
+	if p := s.Placeholders[v.code]; p != nil {
+		placeholder = p
+	}
+	if placeholder != nil {
+		hurry(w, int64(len(placeholder.data)))
+		h.Set("Content-Type", placeholder.contentType)
+		h.Set("Content-Length", strconv.Itoa(len(placeholder.data)))
 		h.Set("Cache-Control", "no-store")
 		w.WriteHeader(v.status)
-		w.Write(s.Placeholder.data)
+		w.Write(placeholder.data)
 		return
 	}
 	plain(w, v.status, v.line)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -43,6 +44,15 @@ func Codes() []string {
 		codes = append(codes, v.code)
 	}
 	return codes
+}
+
+// ErrorCodes are the codes of the errors that a Server answers, sorted. nginx has more, of
+// errors that it finds itself.
+func ErrorCodes() []string {
+	codes := append(Codes(), "precondition", "range")
+	codes = slices.DeleteFunc(codes, func(code string) bool { return code == CodeOK || code == CodeLeft })
+	slices.Sort(codes)
+	return slices.Compact(codes)
 }
 
 // visit is one request of a link.

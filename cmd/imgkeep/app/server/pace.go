@@ -62,7 +62,7 @@ func (s *Server) headPassing(w http.ResponseWriter, r *http.Request, format prob
 	hurry(w, 0)
 	out := w
 	if conditional(r) {
-		out = &refusals{ResponseWriter: w, size: bytes, refuse: func(v verdict) { s.answer(w, v) }}
+		out = &refusals{ResponseWriter: w, size: bytes, server: s}
 	}
 	http.ServeContent(out, r, "", time.Time{}, absent(bytes))
 }

@@ -47,7 +47,7 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 	if err := p.check(sizes); err != nil {
 		return done, err
 	}
-	source, err := bucket.Canonical(raw)
+	source, err := bucket.CanonicalAt(p.s.BaseURL, raw)
 	if err != nil {
 		return done, err
 	}

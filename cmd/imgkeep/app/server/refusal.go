@@ -34,6 +34,7 @@ func Refusal(page []byte) []byte {
 		}
 	}
 	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"+
-		"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nContent-Security-Policy: %s\r\n%s: %s\r\nConnection: close\r\n\r\n%s\n",
+		"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nContent-Security-Policy: %s\r\n"+
+		"Cross-Origin-Resource-Policy: cross-origin\r\n%s: %s\r\nConnection: close\r\n\r\n%s\n",
 		status, http.StatusText(status), len(line)+1, contentSecurity, nginx.HeaderError, code, line)
 }

@@ -43,6 +43,7 @@ func (s *Server) harden(next http.Handler) http.Handler {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Content-Security-Policy", contentSecurity)
+		s.pageHeaders(h, r)
 		if r.ContentLength != 0 {
 			// Nobody has a body to send. net/http would wait for it before it
 			// answers, or after that, for as long as it takes.
@@ -55,6 +56,27 @@ func (s *Server) harden(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// pageHeaders sets what Page says.
+func (s *Server) pageHeaders(h http.Header, r *http.Request) {
+	h.Set("Cross-Origin-Resource-Policy", s.Page.Policy())
+	if s.Page.Robots != "" {
+		h.Set("X-Robots-Tag", s.Page.Robots)
+	}
+	if allowed := s.Page.AllowOrigin(r.Header.Get("Origin")); allowed != "" {
+		h.Set("Access-Control-Allow-Origin", allowed)
+	}
+	s.setVary(h, false)
+}
+
+// setVary says what an answer depends on; accept: the Accept header too.
+func (s *Server) setVary(h http.Header, accept bool) {
+	if vary := s.Page.Vary(accept); vary != "" {
+		h.Set("Vary", vary)
+	} else {
+		h.Del("Vary")
+	}
 }
 
 // delivery is an image, or what is made of it, that is the answer to a link.
@@ -136,9 +158,7 @@ func (s *Server) deliver(w http.ResponseWriter, r *http.Request, v *visit, d del
 	h.Set("Content-Type", d.format.ContentType())
 	h.Set("ETag", etag(info))
 	h.Set("Cache-Control", "private, max-age="+seconds(s.Signer.MaxAge())+", immutable")
-	if d.varies {
-		h.Set("Vary", "Accept")
-	}
+	s.setVary(h, d.varies)
 	s.send(w, r, f, info)
 	return nil
 }
@@ -186,8 +206,7 @@ func (s *Server) handOver(w http.ResponseWriter, r *http.Request, v *visit, d de
 	s.heat(v, d)
 	hurry(w, 0)
 	h := w.Header()
-	h.Del("X-Content-Type-Options") // nginx drops them here, and sends its own
-	h.Del("Content-Security-Policy")
+	clear(h) // nginx drops it here, and sends its own
 	h.Set("Content-Type", d.format.ContentType())
 	h.Set(nginx.HeaderRedirect, nginx.InternalPrefix+filepath.ToSlash(d.path()))
 	return nil
@@ -236,7 +255,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, f *os.File, info f
 	w = paced{w}
 	out := w
 	if conditional(r) {
-		out = &refusals{ResponseWriter: w, size: info.Size(), refuse: func(v verdict) { s.answer(w, v) }}
+		out = &refusals{ResponseWriter: w, size: info.Size(), server: s}
 	}
 	likeNginx(r, info.ModTime())
 	http.ServeContent(out, r, "", info.ModTime(), &content{File: f, size: info.Size()})
@@ -309,7 +328,7 @@ func conditional(r *http.Request) bool {
 type refusals struct {
 	http.ResponseWriter
 	size    int64 // of the file
-	refuse  func(verdict)
+	server  *Server
 	refused bool
 }
 
@@ -322,13 +341,13 @@ func (w *refusals) WriteHeader(status int) {
 				h.Del(name)
 			}
 			if status == http.StatusPreconditionFailed {
-				h.Del("Vary")
+				w.server.setVary(h, false)
 			}
 			if status == http.StatusRequestedRangeNotSatisfiable {
 				// net/http leaves it out where the range is malformed.
 				h.Set("Content-Range", fmt.Sprintf("bytes */%d", w.size))
 			}
-			w.refuse(verdict{status: status, code: page.Code, line: page.Line})
+			w.server.answer(w.ResponseWriter, verdict{status: status, code: page.Code, line: page.Line})
 			return
 		}
 	}

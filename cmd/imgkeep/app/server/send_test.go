@@ -47,14 +47,15 @@ func TestHeaders(t *testing.T) {
 		}
 		// The tag is nginx': a browser may ask either.
 		want := http.Header{
-			"Content-Type":            {test.contentType},
-			"Content-Length":          {fmt.Sprint(len(test.data))},
-			"Cache-Control":           {"private, max-age=604800, immutable"},
-			"Etag":                    {fmt.Sprintf(`"%x-%x"`, info.ModTime().Unix(), len(test.data))},
-			"Last-Modified":           {info.ModTime().UTC().Format(http.TimeFormat)},
-			"Accept-Ranges":           {"bytes"},
-			"X-Content-Type-Options":  {"nosniff"},
-			"Content-Security-Policy": {"default-src 'none'; sandbox"},
+			"Content-Type":                 {test.contentType},
+			"Content-Length":               {fmt.Sprint(len(test.data))},
+			"Cache-Control":                {"private, max-age=604800, immutable"},
+			"Etag":                         {fmt.Sprintf(`"%x-%x"`, info.ModTime().Unix(), len(test.data))},
+			"Last-Modified":                {info.ModTime().UTC().Format(http.TimeFormat)},
+			"Accept-Ranges":                {"bytes"},
+			"X-Content-Type-Options":       {"nosniff"},
+			"Content-Security-Policy":      {"default-src 'none'; sandbox"},
+			"Cross-Origin-Resource-Policy": {"cross-origin"},
 		}
 		if fmt.Sprint(w.Header()) != fmt.Sprint(want) {
 			t.Errorf("%s: headers %v, want %v", name, w.Header(), want)
@@ -410,5 +411,18 @@ func TestHeadOfPassing(t *testing.T) {
 	}
 	if get.Code != 200 || s.origin.fetches[url] != 1 {
 		t.Errorf("status %d, fetched %d times", get.Code, s.origin.fetches[url])
+	}
+}
+
+// The codes that errors have are those that may have an image.
+func TestErrorCodes(t *testing.T) {
+	codes := server.ErrorCodes()
+	for _, code := range []string{"gone", "removed", "expired", "token", "precondition", "range", "internal", "busy", "method"} {
+		if !slices.Contains(codes, code) {
+			t.Errorf("%s is not among %q", code, codes)
+		}
+	}
+	if slices.Contains(codes, server.CodeOK) || slices.Contains(codes, server.CodeLeft) || !slices.IsSorted(codes) {
+		t.Errorf("%q", codes)
 	}
 }

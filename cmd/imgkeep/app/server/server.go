@@ -32,6 +32,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 
 	"imgkeep/bucket"
+	"imgkeep/nginx"
 	"imgkeep/resize"
 	"imgkeep/sign"
 )
@@ -59,6 +60,10 @@ type Options struct {
 	// Key returns the URL under which the image of a canonical one is kept: another one
 	// where several URLs name one image. nil: each is kept under itself.
 	Key func(url string) string
+
+	// BaseURL is what a URL in a link is relative to, as bucket.CanonicalAt reads it.
+	// Empty: such links are refused.
+	BaseURL string
 
 	// Loop tells, of the CDN-Loop headers of a request, whether it is a fetch of this
 	// server's own. nil: none is.
@@ -95,6 +100,14 @@ type Options struct {
 
 	// Placeholder is sent as the body of errors. nil: a line of text.
 	Placeholder *Placeholder
+	// Placeholders are sent in its place, by the codes of errors.
+	Placeholders map[string]*Placeholder
+
+	// Page is what answers tell browsers about their use in pages.
+	Page nginx.Page
+	// Tokens are those of which a request for a link must have one, as nginx.Admits
+	// reads it. Empty: none is needed.
+	Tokens []string
 
 	Observer Observer // nil: nobody
 
@@ -202,6 +215,9 @@ func (s *Server) link(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) error {
+	if len(s.Tokens) > 0 && !nginx.Admits(r.Header.Get("Authorization"), s.Tokens) {
+		return errToken
+	}
 	l, err := sign.Parse(r.URL.EscapedPath())
 	if err != nil {
 		return err
@@ -224,7 +240,7 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) err
 	if err != nil {
 		return err
 	}
-	source, err := bucket.Canonical(raw)
+	source, err := bucket.CanonicalAt(s.BaseURL, raw)
 	if err != nil {
 		return err
 	}
@@ -293,6 +309,7 @@ func (s *Server) stands(v *visit, image bucket.Image) error {
 var (
 	errSize      = errors.New("no such size")
 	errProxySize = errors.New("/proxy goes with the size full only")
+	errToken     = errors.New("no token")
 	errLoop      = errors.New("this server does not fetch from itself")
 )
 

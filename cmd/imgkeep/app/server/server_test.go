@@ -121,7 +121,8 @@ func checkError(t testing.TB, about string, w *httptest.ResponseRecorder, status
 	}
 	for name, want := range map[string]string{
 		"Content-Type": "text/plain; charset=utf-8", "Content-Length": fmt.Sprint(len(body)), "Cache-Control": "no-store",
-		"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox", "Etag": "", "Last-Modified": "",
+		"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox",
+		"Cross-Origin-Resource-Policy": "cross-origin", "Etag": "", "Last-Modified": "",
 	} {
 		if got := h.Get(name); got != want {
 			t.Errorf("%s: %s is %q, want %q", about, name, got, want)
