@@ -63,7 +63,7 @@ func TestObserver(t *testing.T) {
 		{"gone", "GET", s.link("full", gone), "gone cold"},
 		{"gone, remembered", "GET", s.link("full", gone), "gone warm"},
 		{"no size", "GET", s.link("11x11", cat), "size warm"},
-		{"no link", "GET", "/favicon.ico", "malformed warm"},
+		{"no link", "GET", "/favicon.gif", "malformed warm"},
 	} {
 		s.ask(tt.method, tt.path, nil)
 		if got := o.take(); !slices.Equal(got, []string{tt.want}) {
