@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"imgkeep/nginx"
+	"imgkeep/sign"
 )
 
 // answer is what a client makes of an answer: all that it may rely on.
@@ -228,6 +229,17 @@ func TestHeatsUp(t *testing.T) {
 		w.app.take()
 		return ask(t, w.client, "GET", path, nil).Status == 200 && len(w.app.take()) == 0
 	})
+	// With any ending it is the same link, and the type is that of the bytes.
+	for _, ending := range sign.Endings() {
+		if a := ask(t, w.client, "GET", path+ending, nil); a.Status != 200 || a.Header["Content-Type"] != "image/jpeg" || len(w.app.take()) != 0 {
+			t.Errorf("%s: %d, %s", ending, a.Status, a.Header["Content-Type"])
+		}
+	}
+	for _, ending := range []string{".html", ".jpg/", ".JPG", "."} { // imgkeep's to refuse
+		if ask(t, w.client, "GET", path+ending, nil); len(w.app.take()) != 1 {
+			t.Errorf("%s: nginx has not asked", ending)
+		}
+	}
 }
 
 // within asks until the answer is yes, for as long as nginx may trust what it

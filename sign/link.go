@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -31,7 +32,14 @@ type Link struct {
 	Signature string // 16 characters of base64url
 	ExtURL    string // base64url of the image's URL, padded or not
 	Proxy     bool   // the extension "/proxy": serve but do not store
+	// Ending is one of Endings, for programs that take nothing else for an image; or
+	// empty. It is not signed and means nothing: whoever has a link may put one behind it,
+	// and gets the same bytes with the type that they have. Not together with Proxy.
+	Ending string
 }
+
+// Endings are what may follow ext_url.
+func Endings() []string { return []string{".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif"} }
 
 // Parse takes the path of a link apart. It wants the path as it was sent
 // (escaped): a decoded path would let "%2F" pass for a separator. Parse checks
@@ -56,6 +64,12 @@ func Parse(path string) (Link, error) {
 		return Link{}, malformed("the signature is not %d characters of base64url", signatureLen)
 	}
 	l.ExtURL, l.Proxy = strings.CutSuffix(rest, proxy)
+	if dot := strings.LastIndexByte(l.ExtURL, '.'); dot >= 0 && !l.Proxy {
+		l.ExtURL, l.Ending = rest[:dot], rest[dot:]
+		if !slices.Contains(Endings(), l.Ending) {
+			return Link{}, malformed("the ending is not one of %s", strings.Join(Endings(), " "))
+		}
+	}
 	if strings.Contains(l.ExtURL, "%") {
 		l.ExtURL = strings.NewReplacer("%3D", "=", "%3d", "=").Replace(l.ExtURL)
 	}
@@ -68,7 +82,7 @@ func Parse(path string) (Link, error) {
 
 // String returns the path of the link.
 func (l Link) String() string {
-	return "/" + l.Bucket + "/" + l.Size + "/" + l.Signature + "/" + l.ExtURL + l.extension()
+	return "/" + l.Bucket + "/" + l.Size + "/" + l.Signature + "/" + l.ExtURL + l.extension() + l.Ending
 }
 
 // URL decodes ext_url. The result is whatever somebody signed, not necessarily

@@ -441,6 +441,24 @@ func TestWeeks(t *testing.T) {
 	}
 }
 
+// An ending behind a link changes nothing, also where it is not that of the image; what
+// is none is refused, and so is one behind /proxy.
+func TestEndings(t *testing.T) {
+	s := newSite(t, nil)
+	link := s.link("full", s.origin.put("cat", toJPEG(t, 30, 30)))
+	want := s.get(link)
+	for _, ending := range sign.Endings() {
+		if w := s.get(link + ending); w.Code != 200 || w.Header().Get("Content-Type") != "image/jpeg" || !bytes.Equal(w.Body.Bytes(), want.Body.Bytes()) {
+			t.Errorf("%s: %d, %v", ending, w.Code, w.Header())
+		}
+	}
+	for _, ending := range []string{".svg", ".jpg.jpg", "/proxy.jpg", ".jpg/proxy"} {
+		if w := s.get(link + ending); w.Code != 400 {
+			t.Errorf("%s: %d", ending, w.Code)
+		}
+	}
+}
+
 // What crawlers and browsers ask for by themselves is answered, and is no link.
 func TestRobotsAndIcon(t *testing.T) {
 	s := newSite(t, nil)
