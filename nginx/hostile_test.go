@@ -88,7 +88,7 @@ func TestHostileRequests(t *testing.T) {
 	for _, target := range []string{
 		// The tree by its own names.
 		"/i/full/g/n/" + rest + ".jpg", "/i/full/g/n/" + rest, "/i/full/gn/" + rest + ".jpg",
-		"/i/full/" + S, "/i/full/" + S + "/", "/i/full/" + S + ".jpg", "/i/full/" + S + "/x.jpg",
+		"/i/full/" + S, "/i/full/" + S + "/", "/i/full/" + S + ".jpg", "/i/full/" + S + "/x.html",
 		"/plain.jpg", "/.epoch", "/.tmp/g/n/" + rest + ".jpg", "/", "/i", "/i/", "/i/full/", "/.none", "/.none.jpg",
 		"/.tmp/full/" + S + "/" + extURL, "/.dropped/full/" + S + "/" + extURL,
 		// The root by the hand-off's prefix.
@@ -109,7 +109,7 @@ func TestHostileRequests(t *testing.T) {
 		// Letters.
 		"/%69/full/" + S + "/" + extURL, "/I/full/" + S + "/" + extURL, "/i/FULL/" + S + "/" + extURL, "/i/f%75ll/" + S + "/" + extURL,
 		"/i/full/%67" + S[1:] + "/" + extURL, "/i/full/" + strings.ToUpper(S) + "/" + extURL, "/i/full/" + S[:15] + "/" + extURL, "/i/full/" + S + "A/" + extURL,
-		"/i/full/" + S[:15] + "\xc3\xa9/" + extURL, "/i/full/" + S + "/\xff", link + "\x7f", link + "+", link + ".jpg", link + ";x", link + "#x", link + "#?",
+		"/i/full/" + S[:15] + "\xc3\xa9/" + extURL, "/i/full/" + S + "/\xff", link + "\x7f", link + "+", link + ".html", link + ".JPG", link + ".jpg.html", link + "..jpg", link + ".jpg/x", link + ";x", link + "#x", link + "#?",
 		link + "===", link + "%3D%3D%3D", link + "%3", link + "%", link + "%20", link + "%0a", link + "%00", link + "%2500",
 		"/i/full/" + S + "/=", "/i/full/" + S + "/?" + extURL, "/i/full/" + S + "?/" + extURL,
 		// Other buckets, sizes and extensions.

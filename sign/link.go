@@ -39,7 +39,7 @@ type Link struct {
 }
 
 // Endings are what may follow ext_url.
-func Endings() []string { return []string{".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif"} }
+func Endings() []string { return []string{".jpg", ".jpeg", ".png", ".gif", ".webp"} }
 
 // Parse takes the path of a link apart. It wants the path as it was sent
 // (escaped): a decoded path would let "%2F" pass for a separator. Parse checks
