@@ -51,3 +51,25 @@ func FuzzBMP(f *testing.F) {
 		}
 	})
 }
+
+// Of a mask counts what is in a pixel; no bit belongs to two, and none is in pieces.
+func TestMasks(t *testing.T) {
+	for _, c := range []struct {
+		bits  int
+		masks [4]uint32
+		ok    bool
+		alpha uint32
+	}{
+		{32, [4]uint32{0xFF0000, 0xFF00, 0xFF, 0xFF << 24}, true, 0xFF << 24},
+		{32, [4]uint32{0xFF0000, 0xFF00, 0xFF, 0x81 << 24}, false, 0},
+		{32, [4]uint32{0xFF0000, 0xFF00, 0xFF, 1}, false, 0},
+		{32, [4]uint32{0x810000, 0xFF00, 0xFF, 0}, false, 0},
+		{16, [4]uint32{0xF800, 0x7E0, 0x1F, 0xFF << 24}, true, 0},
+		{16, [4]uint32{0x7C00, 0x3E0, 0x1F, 0x8000}, true, 0x8000},
+	} {
+		b := bmp{bits: c.bits, masks: c.masks}
+		if ok := b.trimMasks(); ok != c.ok || ok && b.masks[3] != c.alpha {
+			t.Errorf("%d bits, %x: %v, %x", c.bits, c.masks, ok, b.masks)
+		}
+	}
+}
