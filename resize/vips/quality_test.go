@@ -58,6 +58,7 @@ var charts = []struct {
 
 const chartW, chartH = 900, 675
 
+//go:norace
 func chart(i int) *image.NRGBA {
 	m := image.NewNRGBA(image.Rect(0, 0, chartW, chartH))
 	for y := range chartH {
@@ -165,6 +166,7 @@ func likeness(t *testing.T, src []byte, format string) (resized, served float64)
 // values are taken as they are stored, not made linear to light before.
 type reference [3]plane // red, green, blue, from 0 to 255
 
+//go:norace
 func newReference(m *image.RGBA64, w, h int) (r reference) {
 	for c := range r {
 		p := plane{m.Rect.Dx(), m.Rect.Dy(), make([]float64, m.Rect.Dx()*m.Rect.Dy())}
@@ -211,6 +213,7 @@ type plane struct {
 	v    []float64
 }
 
+//go:norace
 func luma(m image.Image) plane {
 	b := m.Bounds()
 	p := plane{b.Dx(), b.Dy(), make([]float64, b.Dx()*b.Dy())}
@@ -224,31 +227,36 @@ func luma(m image.Image) plane {
 // lumaOf weights as ITU-R BT.601 and JPEG do.
 func lumaOf(r, g, b float64) float64 { return 0.299*r + 0.587*g + 0.114*b }
 
+// turned is resized to width w, and turned on its side. One goroutine alone counts here,
+// and in the others below: watched for races it takes ten times as long.
+//
+//go:norace
+func turned(p plane, w int) plane {
+	out := plane{p.h, w, make([]float64, p.h*w)}
+	scale := float64(p.w) / float64(w)
+	for x := range w {
+		centre := (float64(x)+0.5)*scale - 0.5
+		from, to := int(math.Ceil(centre-3*scale)), int(math.Floor(centre+3*scale))
+		weights, sum := make([]float64, to-from+1), 0.0
+		for i := range weights {
+			d := (float64(from+i) - centre) / scale
+			weights[i] = sinc(d) * sinc(d/3)
+			sum += weights[i]
+		}
+		for y := range p.h {
+			v := 0.0
+			for i, weight := range weights {
+				v += weight * p.v[y*p.w+min(max(from+i, 0), p.w-1)]
+			}
+			out.v[x*p.h+y] = v / sum
+		}
+	}
+	return out
+}
+
 // lanczos resizes with a window of three lobes.
 func lanczos(p plane, w, h int) plane {
-	turn := func(p plane, w int) plane { // to width w, and turned on its side
-		out := plane{p.h, w, make([]float64, p.h*w)}
-		scale := float64(p.w) / float64(w)
-		for x := range w {
-			centre := (float64(x)+0.5)*scale - 0.5
-			from, to := int(math.Ceil(centre-3*scale)), int(math.Floor(centre+3*scale))
-			weights, sum := make([]float64, to-from+1), 0.0
-			for i := range weights {
-				d := (float64(from+i) - centre) / scale
-				weights[i] = sinc(d) * sinc(d/3)
-				sum += weights[i]
-			}
-			for y := range p.h {
-				v := 0.0
-				for i, weight := range weights {
-					v += weight * p.v[y*p.w+min(max(from+i, 0), p.w-1)]
-				}
-				out.v[x*p.h+y] = v / sum
-			}
-		}
-		return out
-	}
-	return turn(turn(p, w), h)
+	return turned(turned(p, w), h)
 }
 
 func sinc(x float64) float64 {
@@ -265,6 +273,8 @@ func sinc(x float64) float64 {
 // sigma 1.5. Windows that reach over the edge are left out. Nothing is shrunk
 // before, as some programs do with large pictures. Planes that cannot be compared
 // are as unlike as can be, -1.
+//
+//go:norace
 func ssim(a, b plane) float64 {
 	const c1, c2 = 0.01 * 255 * 0.01 * 255, 0.03 * 255 * 0.03 * 255
 	if a.w != b.w || a.h != b.h || a.w < windowSide || a.h < windowSide {
@@ -284,6 +294,8 @@ const windowSide = 11
 
 // window is the weighted mean of each window of rows of w pixels: of a, or of a
 // times b.
+//
+//go:norace
 func window(a, b []float64, w int, times bool) []float64 {
 	var weights [windowSide]float64
 	sum := 0.0
