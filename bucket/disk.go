@@ -140,6 +140,10 @@ func place(d disk, tmp *os.File, final string) error {
 	if err != nil {
 		return err
 	}
+	// Not before it has its name: what lies in tmp for long is taken for left over.
+	if info, err := os.Lstat(final); err == nil {
+		stamp(final, info)
+	}
 	// Also where the file was there: whoever made it may not have come to this
 	// line yet, and the caller is about to acknowledge it.
 	return d.SyncDir(filepath.Dir(final))
@@ -153,7 +157,13 @@ func replace(d disk, tmp *os.File, final string) error {
 	if err := seal(d, tmp); err != nil {
 		return err
 	}
-	return d.Rename(tmp.Name(), final)
+	if err := d.Rename(tmp.Name(), final); err != nil {
+		return err
+	}
+	if info, err := os.Lstat(final); err == nil {
+		stamp(final, info)
+	}
+	return nil
 }
 
 // seal makes a finished file immutable and flushes it.

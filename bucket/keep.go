@@ -272,9 +272,13 @@ func (s *Store) Open(ctx context.Context, image Image) (*os.File, error) {
 // Ensure is Open for whoever has the original sent by somebody else: it sees to
 // it that the file is there, and does not open it.
 func (s *Store) Ensure(ctx context.Context, image Image) error {
-	info, err := os.Stat(s.Path(image.File()))
+	path := s.Path(image.File())
+	info, err := os.Stat(path)
 	if err = damage(image, info, err); errors.Is(err, errDamaged) {
 		return s.heal(ctx, image)
+	}
+	if err == nil {
+		stamp(path, info)
 	}
 	return err
 }
@@ -304,6 +308,7 @@ func (s *Store) openOriginal(image Image) (*os.File, error) {
 		f.Close()
 		return nil, err
 	}
+	stamp(s.Path(image.File()), info)
 	return f, nil
 }
 

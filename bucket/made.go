@@ -36,23 +36,26 @@ var ErrNotMade = errors.New("not made yet")
 // the image or been late. Without a maker, what is missing stays so: ErrNotMade.
 func (s *Store) OpenMade(ctx context.Context, image Image, name string, f probe.Format, maker Maker) (*os.File, error) {
 	path := s.Path(image.MadeFile(name, f))
-	file, err := openFile(path)
+	file, err := stamped(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return file, err
 	}
 	if err := s.makeBy(ctx, image, Making{name, f}, path, maker); err != nil {
 		return nil, err
 	}
-	return openFile(path)
+	return stamped(path)
 }
 
 // EnsureMade is OpenMade for whoever has the file sent by somebody else: it sees
 // to it that the file is there, and does not open it.
 func (s *Store) EnsureMade(ctx context.Context, image Image, name string, f probe.Format, maker Maker) error {
 	path := s.Path(image.MadeFile(name, f))
-	_, err := os.Stat(path)
+	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s.makeBy(ctx, image, Making{name, f}, path, maker)
+	}
+	if err == nil {
+		stamp(path, info)
 	}
 	return err
 }

@@ -306,6 +306,9 @@ func (c *scrubbing) check(ctx context.Context, image Image) (n int64, detail str
 	case err != nil:
 		return n, "it cannot be read: " + err.Error(), nil
 	case got == image.Digest:
+		if info, err := f.Stat(); err == nil {
+			stamp(f.Name(), info)
+		}
 		return n, "", nil
 	case n != image.Bytes:
 		return n, fmt.Sprintf("it has %d bytes, and had %d", n, image.Bytes), nil
@@ -325,7 +328,7 @@ func (c *scrubbing) orphan(b *scrubbed, file string, p storeFile, f fs.DirEntry)
 		return err // it has come meanwhile, or with another format
 	}
 	info, err := f.Info()
-	if err != nil || !c.Alone && c.s.now().Sub(info.ModTime()) < fresh {
+	if err != nil || !c.Alone && c.s.now().Sub(changed(file, info)) < fresh {
 		return nil // gone meanwhile, or about to be named
 	}
 	found := Finding{Kind: Orphan, Path: file, Detail: "neither index nor journal has it: its URL is not known"}

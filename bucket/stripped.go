@@ -25,22 +25,25 @@ const Stripped = "full"
 // decoders does not matter.
 func (s *Store) OpenStripped(ctx context.Context, image Image) (*os.File, error) {
 	path := s.Path(image.MadeFile(Stripped, image.Format))
-	file, err := openFile(path)
+	file, err := stamped(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return file, err
 	}
 	if err := s.stripOnce(ctx, image, path); err != nil {
 		return nil, err
 	}
-	return openFile(path)
+	return stamped(path)
 }
 
 // EnsureStripped is OpenStripped for whoever has the file sent by somebody else.
 func (s *Store) EnsureStripped(ctx context.Context, image Image) error {
 	path := s.Path(image.MadeFile(Stripped, image.Format))
-	_, err := os.Stat(path)
+	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s.stripOnce(ctx, image, path)
+	}
+	if err == nil {
+		stamp(path, info)
 	}
 	return err
 }

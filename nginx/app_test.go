@@ -117,6 +117,10 @@ func (a *app) serve(w http.ResponseWriter, r *http.Request, img *image, part []s
 	w.Header().Set("Cache-Control", fmt.Sprintf("private, max-age=%d, immutable", int(a.maxAge.Seconds())))
 	w.Header().Set("ETag", fmt.Sprintf(`"%x-%x"`, info.ModTime().Unix(), info.Size()))
 	w.Header().Set("Content-Type", map[string]string{".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".gif": "image/gif"}[ext])
+	if since, err := http.ParseTime(r.Header.Get("If-Modified-Since")); err == nil && !since.Equal(info.ModTime().Truncate(time.Second)) {
+		r.Header.Del("If-Modified-Since")
+		r.Header.Del("If-None-Match")
+	}
 	http.ServeContent(&lineWriter{ResponseWriter: w, a: a, size: info.Size()}, r, "", info.ModTime(), f)
 }
 

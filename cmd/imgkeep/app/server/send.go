@@ -261,16 +261,17 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, f *os.File, info f
 	http.ServeContent(out, r, "", info.ModTime(), &content{File: f, size: info.Size()})
 }
 
-// likeNginx has a request with both If-None-Match and If-Modified-Since answered
-// as nginx does: with 304 only if both allow it. (RFC 9110, section 13.1.3, has the
-// second ignored, and a whole answer is right in either case.) An image that is
-// hot must not be told apart from one that is not.
+// likeNginx has a request with If-Modified-Since answered as nginx does: with 304 only
+// for the very time that the file has, which says no more than its tag does, and beside
+// If-None-Match only if both allow it. (RFC 9110, section 13.1.3, has the first ignored
+// then, and a whole answer is right in any case.) An image that is hot must not be told
+// apart from one that is not.
 func likeNginx(r *http.Request, modified time.Time) {
 	since := r.Header.Get("If-Modified-Since")
-	if since == "" || r.Header.Get("If-None-Match") == "" {
+	if since == "" {
 		return
 	}
-	if t, err := http.ParseTime(since); err != nil || t.Before(modified.Truncate(time.Second)) {
+	if t, err := http.ParseTime(since); err != nil || !t.Equal(modified.Truncate(time.Second)) {
 		r.Header.Del("If-None-Match")
 		r.Header.Del("If-Modified-Since")
 	}

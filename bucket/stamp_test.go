@@ -1,0 +1,114 @@
+package bucket
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"imgkeep/bucket/probe"
+)
+
+// stampedOnce is the time of AAA.jpg.
+const stampedOnce = 802346425
+
+func TestStampOf(t *testing.T) {
+	a, b := Image{Bucket: "i", Digest: Digest{1}, Info: probe.Info{Format: probe.JPEG}}, Image{Bucket: "f", Digest: Digest{1}, Info: probe.Info{Format: probe.JPEG}}
+	if !stampOf(a.File()).Equal(stampOf("/elsewhere/" + b.File())) {
+		t.Error("the time of a file hangs on where it lies")
+	}
+	seen := map[int64]string{}
+	for n := range 200 {
+		a.Digest[5] = byte(n)
+		for _, file := range []string{a.File(), a.MadeFile("150x150", probe.JPEG), a.MadeFile("150x150", probe.WebP), a.MadeFile("x150", probe.JPEG)} {
+			at := stampOf(file)
+			if other := seen[at.Unix()]; other != "" {
+				t.Errorf("%s and %s have one time", file, other)
+			}
+			seen[at.Unix()] = file
+			if at.Year() < 1978 || at.Year() > 2012 || at.Nanosecond() != 0 {
+				t.Errorf("%s: %v", file, at)
+			}
+		}
+	}
+	// It is part of what nodes agree on: a change of it makes all browsers ask anew.
+	if got := stampOf("i/A/A/AAA.jpg").Unix(); got != stampedOnce {
+		t.Errorf("the time of a name is %d, and was %d", got, stampedOnce)
+	}
+}
+
+// Originals, what is made of them and what a link stands for have their time from the
+// beginning, and get it back when they are opened, ensured or scrubbed.
+func TestStamps(t *testing.T) {
+	x := newScrubbable(t)
+	ctx := context.Background()
+	made := Making{"x7", probe.JPEG}
+	maker := func(context.Context, io.Reader, int64) ([]byte, error) { return []byte("made of it"), nil }
+	f, err := x.OpenMade(ctx, x.a, made.Name, made.Format, maker)
+	x.must(err)
+	f.Close()
+	want := func(when string, file string) {
+		t.Helper()
+		path := x.Path(file)
+		real, err := filepath.EvalSymlinks(path)
+		x.must(err)
+		info, err := os.Stat(path)
+		x.must(err)
+		if at := stampOf(real); !info.ModTime().Equal(at) {
+			t.Errorf("%s, %s: %v, want %v", file, when, info.ModTime(), at)
+		}
+	}
+	spoil := func(file string) {
+		now := time.Now()
+		x.must(os.Chtimes(x.Path(file), now, now))
+	}
+	want("made", x.a.MadeFile(made.Name, made.Format))
+	for when, again := range map[string]func() error{
+		"opened": func() error {
+			f, err := x.Open(ctx, x.a)
+			if err == nil {
+				f.Close()
+				f, err = x.OpenMade(ctx, x.a, made.Name, made.Format, nil)
+			}
+			if err == nil {
+				f.Close()
+			}
+			return err
+		},
+		"ensured": func() error {
+			if err := x.Ensure(ctx, x.a); err != nil {
+				return err
+			}
+			return x.EnsureMade(ctx, x.a, made.Name, made.Format, nil)
+		},
+	} {
+		spoil(x.a.File())
+		spoil(x.a.MadeFile(made.Name, made.Format))
+		x.must(again())
+		want(when, x.a.File())
+		want(when, x.a.MadeFile(made.Name, made.Format))
+	}
+	spoil(x.a.File())
+	x.scrub(ScrubOptions{})
+	want("scrubbed", x.a.File())
+}
+
+// A file without an entry that has its time, which is long ago, was still made just now.
+func TestStampedOrphanIsYoung(t *testing.T) {
+	x := newScrubbable(t)
+	young := Image{Bucket: "i", Digest: Digest{8}, Info: probe.Info{Format: probe.PNG}}
+	x.write(young.File(), "x")
+	x.must(os.Chtimes(x.Path(young.File()), stampOf(young.File()), stampOf(young.File())))
+	info, err := os.Stat(x.Path(young.File()))
+	x.must(err)
+	if got := changed(young.File(), info); time.Since(got) > time.Hour {
+		t.Errorf("it is of %v", got)
+	}
+	old := time.Now().Add(-2 * time.Hour)
+	x.must(os.Chtimes(x.Path(young.File()), old, old))
+	if info, err = os.Stat(x.Path(young.File())); err != nil || !changed(young.File(), info).Equal(info.ModTime()) {
+		t.Errorf("a file without its time is of %v, %v", changed(young.File(), info), err)
+	}
+}
