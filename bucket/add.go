@@ -154,6 +154,11 @@ func (s *Store) add(bucket, url string, bring func(b Bucket, seen io.Writer) (tm
 		if s.fetches.removed(under, image.Digest) {
 			return errJustRemoved
 		}
+		claimed, err := s.claimQuota(image)
+		defer claimed()
+		if err != nil {
+			return err
+		}
 		if err := s.place(tmp, image); err != nil {
 			return fmt.Errorf("store the image: %w", full(err))
 		}

@@ -472,7 +472,7 @@ func (t *transfer) plan(ctx context.Context, name string) (plan, error) {
 
 // leaveOut takes out of a plan what was removed, as the lines say that it copies.
 func (t *transfer) leaveOut(ctx context.Context, p *plan) error {
-	j := &journaled{number: map[index.Ref]uint32{}}
+	j := newJournaled()
 	for line, err := range readJournalLines(t.from, p.bucket) {
 		if err == nil && j.lines%8192 == 0 {
 			err = ctx.Err()
@@ -487,7 +487,6 @@ func (t *transfer) leaveOut(ctx context.Context, p *plan) error {
 			t.found(Finding{Kind: BrokenLine, Path: line.place(), Detail: err.Error()})
 		}
 	}
-	j.settle()
 	for _, i := range j.images {
 		if i.refs == 0 && i.removed {
 			p.removed = append(p.removed, planned{i.digest, i.format, i.bytes})

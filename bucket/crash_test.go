@@ -351,6 +351,9 @@ func (c *crashSite) check(t *testing.T, buckets ...string) {
 	}
 	s := c.open(t, append([]string{"i"}, buckets...)...)
 	defer s.Close(t.Context())
+	if err := s.index.Check(); err != nil { // the bytes of sites among it
+		t.Error(err)
+	}
 	if left, err := os.ReadDir(filepath.Join(c.root, tmpDir)); err != nil || len(left) > 0 {
 		t.Errorf("left in tmp: %v, %v", left, err)
 	}

@@ -33,6 +33,9 @@ func (s *Store) KeepIdleFrom(ctx context.Context, bucket, url, source string) (I
 		if image, err := s.FindFrom(bucket, url, source); !errors.Is(err, ErrNotKept) {
 			return image, err
 		}
+		if err := s.withinQuota(Image{Bucket: bucket, URL: url}); err != nil {
+			return Image{}, err // which is no reason to wait
+		}
 		place, err := s.hurries.await(ctx, life, key, func(ctx context.Context) (*fetch.Place, error) {
 			return s.settings.Load().reserve(ctx, source)
 		})

@@ -24,8 +24,12 @@ func imageFrom(bucket, url string, i index.Image) Image {
 }
 
 func (i Image) entry() *index.Image {
-	return &index.Image{Digest: i.Digest, Info: i.Info, Bytes: i.Bytes, Stored: i.Stored}
+	return &index.Image{Digest: i.Digest, Info: i.Info, Bytes: i.Bytes, Stored: i.Stored, Site: i.siteKey()}
 }
+
+// siteKey stands for Site in the index, as whom the bytes are counted for: nobody for a
+// local file.
+func (i Image) siteKey() index.Site { return index.SiteOf(i.Site()) }
 
 // Site is where the image comes from, as fetches are shared out by: see fetch.Site.
 func (i Image) Site() string { return fetch.Site(hostOf(i.URL)) }

@@ -21,7 +21,7 @@ import (
 // it is fetched, once for all that ask meanwhile, and kept before Keep returns.
 // The end of ctx ends the waiting, not the fetch.
 //
-// Errors are ErrNoBucket, ErrDenied, ErrRemoved, ErrFull, ErrClosed, a *Failure
+// Errors are ErrNoBucket, ErrDenied, ErrRemoved, ErrFull, ErrQuota, ErrClosed, a *Failure
 // that is remembered (the origin's, or that of the operator's check), a
 // *fetch.Error that is not (refused, denied, busy), the end of ctx, or an error of
 // the disk.
@@ -56,7 +56,11 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at
 	if err := s.hasRoom(); err != nil {
 		return Image{}, err
 	}
-	d, err := s.downloadApproved(ctx, bucket, url, source, at, nil)
+	wanted := Image{Bucket: bucket, URL: url}
+	if err := s.withinQuota(wanted); err != nil {
+		return Image{}, err
+	}
+	d, err := s.downloadApproved(ctx, bucket, url, source, at, s.quotaWriter(wanted))
 	if err != nil {
 		return Image{}, err
 	}
@@ -67,6 +71,11 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at
 	if err = s.admit(bucket, url, image.Digest, d.final); err == nil && s.fetches.removed(under, image.Digest) {
 		err = errJustRemoved
 	}
+	claimed := func() {}
+	if err == nil {
+		claimed, err = s.claimQuota(image)
+	}
+	defer claimed()
 	if err != nil {
 		s.disk.RemoveAll(d.tmp.Name())
 		return Image{}, err
@@ -93,8 +102,8 @@ type download struct {
 }
 
 // downloadApproved is download for an image that nobody has approved of yet.
-func (s *Store) downloadApproved(ctx context.Context, bucket, url, source string, at *fetch.Place, sp *space) (download, error) {
-	d, err := s.download(ctx, bucket, url, source, 0, at, sp)
+func (s *Store) downloadApproved(ctx context.Context, bucket, url, source string, at *fetch.Place, through func(io.Writer) io.Writer) (download, error) {
+	d, err := s.download(ctx, bucket, url, source, 0, at, through)
 	if err != nil {
 		return download{}, err
 	}
@@ -109,12 +118,12 @@ func (s *Store) downloadApproved(ctx context.Context, bucket, url, source string
 // first fallback that has it. A failure that says something about the
 // image is remembered, and it is the origin's. kept is how many bytes it had when it was
 // kept, 0 where it is new. at is a place that was taken for the origin; nil: one is
-// waited for. sp is the space that the file is to take; nil: it is
-// not counted.
-func (s *Store) download(ctx context.Context, bucket, url, source string, kept int64, at *fetch.Place, sp *space) (download, error) {
+// waited for. through returns a writer that passes on to the
+// file what comes, or refuses it; nil: all is written.
+func (s *Store) download(ctx context.Context, bucket, url, source string, kept int64, at *fetch.Place, through func(io.Writer) io.Writer) (download, error) {
 	c := s.settings.Load()
 	hosts := c.buckets[bucket].Hosts
-	d, err := s.fetch(ctx, bucket, url, source, hosts, kept, at, sp)
+	d, err := s.fetch(ctx, bucket, url, source, hosts, kept, at, through)
 	var lost *fetch.Error
 	if !errors.As(err, &lost) || strings.HasPrefix(url, localURL) {
 		return d, s.fetchFailed(ctx, bucket, source, err)
@@ -125,7 +134,7 @@ func (s *Store) download(ctx context.Context, bucket, url, source string, kept i
 		return download{}, s.fetchFailed(ctx, bucket, source, lost)
 	}
 	for _, f := range c.fallbacks {
-		d, err := s.fetch(ctx, bucket, url, f.Around(source), hostsOf(f, hosts), kept, nil, sp)
+		d, err := s.fetch(ctx, bucket, url, f.Around(source), hostsOf(f, hosts), kept, nil, through)
 		if err == nil {
 			s.log.Info("found elsewhere what its origin has lost", "bucket", bucket, "host", hostOf(url), "reason", lost.Reason(), "at", f.Host())
 			return d, nil
@@ -170,7 +179,7 @@ func hostsOf(f fetch.Fallback, bucket []string) []string {
 const localURL = "local:"
 
 // fetch fetches the image of a URL from where it is looked for.
-func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []string, kept int64, at *fetch.Place, sp *space) (_ download, err error) {
+func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []string, kept int64, at *fetch.Place, through func(io.Writer) io.Writer) (_ download, err error) {
 	tmp, err := s.temp("image-*")
 	if err != nil {
 		return download{}, err
@@ -183,12 +192,16 @@ func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []str
 	c := s.settings.Load()
 	b := c.buckets[bucket]
 	hash := sha256.New()
+	var file io.Writer = diskWriter{s.disk, tmp}
+	if through != nil {
+		file = through(file)
+	}
 	result, err := c.origin.Fetch(ctx, fetch.Request{
 		URL: from, Hosts: hosts, MaxBytes: b.MaxBytes, Kept: kept, Limits: c.limits, Place: at,
 		Digest: func() [32]byte { return [32]byte(hash.Sum(nil)) },
 		Again:  tmp,
 		Denied: func(host string) bool { return s.blockedHost(host) != nil },
-	}, io.MultiWriter(sp.writer(diskWriter{s.disk, tmp}), hash))
+	}, io.MultiWriter(file, hash))
 	if err != nil {
 		return download{}, err
 	}

@@ -77,12 +77,7 @@ type space struct {
 }
 
 // writer takes from the budget what is written to w, before it is.
-func (sp *space) writer(w io.Writer) io.Writer {
-	if sp == nil {
-		return w
-	}
-	return spaceWriter{sp, w}
-}
+func (sp *space) writer(w io.Writer) io.Writer { return spaceWriter{sp, w} }
 
 type spaceWriter struct {
 	*space
@@ -280,7 +275,7 @@ func (s *Store) fetchPassing(ctx context.Context, key, bucket, url string) (*pas
 		return nil, &fetch.Error{Class: fetch.Busy, Host: hostOf(url), Err: errNoSpace}
 	}
 	sp := &space{of: &s.passing, n: 1}
-	d, err := s.downloadApproved(ctx, bucket, url, url, nil, sp)
+	d, err := s.downloadApproved(ctx, bucket, url, url, nil, sp.writer)
 	if err != nil {
 		s.passing.give(sp.n)
 		if errors.Is(err, errNoSpace) {

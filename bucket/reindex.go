@@ -2,7 +2,6 @@ package bucket
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -166,7 +165,7 @@ func (r *reindexing) progress(stage string, done, total int64, bytes bool) {
 type journaled struct {
 	images []journaledImage
 	number map[index.Ref]uint32 // of an image in images
-	urls   []journaledURL
+	urls   map[index.Key]journaledURL
 	lines  uint32
 	at     index.Position // where it ends
 }
@@ -174,22 +173,34 @@ type journaled struct {
 type journaledImage struct {
 	digest        Digest
 	stored, bytes int64
+	site          index.Site
 	width, height int32
 	frames        int32
 	refs          uint32
 	purged        uint32 // the number of the last line that says that nothing refers to it
 	format        probe.Format
 	orientation   uint8
-	known         bool // there is a line that it was kept
+	known         bool // there is a line that it was kept, and none behind it with which its entry ends
 	present       bool
 	removed       bool // the last line about it says that it was removed
 }
 
 type journaledURL struct {
-	key       index.Key
-	image     uint32
-	number    uint32 // of its line: the last one holds
-	forgotten bool
+	image  uint32
+	number uint32 // of its line
+}
+
+func newJournaled() *journaled {
+	return &journaled{number: map[index.Ref]uint32{}, urls: map[index.Key]journaledURL{}}
+}
+
+// under returns the image that a URL has by now; nil: none.
+func (j *journaled) under(key index.Key) *journaledImage {
+	u, ok := j.urls[key]
+	if !ok || u.number < j.images[u.image].purged {
+		return nil
+	}
+	return &j.images[u.image]
 }
 
 func refOf(d Digest) index.Ref { return index.Ref(d[:16]) }
@@ -198,7 +209,8 @@ func (i *journaledImage) info() probe.Info {
 	return probe.Info{Format: i.format, Width: int(i.width), Height: int(i.height), Orientation: int(i.orientation), Frames: int(i.frames)}
 }
 
-// add notes a line. The first line of some bytes dates them, as in the index.
+// add notes a line. The first line of some bytes dates them, and says whom they are
+// counted for, as in the index: the first since no URL had them any more.
 func (j *journaled) add(op string, image Image) error {
 	j.lines++
 	n, ok := j.number[refOf(image.Digest)]
@@ -211,38 +223,47 @@ func (j *journaled) add(op string, image Image) error {
 		j.images = append(j.images, journaledImage{digest: image.Digest, format: image.Format})
 	}
 	i := &j.images[n]
-	switch {
-	case op == opPurge:
-		i.purged, i.removed, i.known = j.lines, true, false
+	if op == opPurge {
+		i.purged, i.refs, i.removed, i.known = j.lines, 0, true, false
 		return nil
-	case op == opForget:
+	}
+	key := index.KeyOf(image.URL)
+	was := j.under(key)
+	if op == opForget {
 		i.removed = true
-	case !i.known:
+		if was != nil {
+			delete(j.urls, key)
+			was.refs--
+			was.known, was.removed = was.refs > 0, true
+		}
+		return nil
+	}
+	i.removed = false
+	if !i.known {
 		i.stored, i.bytes, i.known = image.Stored.Unix(), image.Bytes, true
 		i.width, i.height, i.frames = int32(image.Width), int32(image.Height), int32(image.Frames)
-		i.format, i.orientation = image.Format, uint8(image.Orientation)
+		i.format, i.orientation, i.site = image.Format, uint8(image.Orientation), image.siteKey()
 	}
-	if op == opKeep {
-		i.removed = false
+	if was != i {
+		if was != nil {
+			was.refs--
+		}
+		i.refs++
+		j.urls[key] = journaledURL{n, j.lines}
 	}
-	j.urls = append(j.urls, journaledURL{index.KeyOf(image.URL), n, j.lines, op == opForget})
 	return nil
 }
 
-// settle keeps of each URL the last line, in the order of their keys, unless it
-// was removed after that, and counts what refers to the images.
-func (j *journaled) settle() {
-	slices.SortFunc(j.urls, func(a, b journaledURL) int {
-		if c := bytes.Compare(a.key[:], b.key[:]); c != 0 {
-			return c
+// links are the URLs of images that are present, in the order of their keys.
+func (j *journaled) links() []index.Link {
+	all := make([]index.Link, 0, len(j.urls))
+	for key := range j.urls {
+		if i := j.under(key); i != nil && i.present {
+			all = append(all, index.Link{Key: key, Ref: refOf(i.digest)})
 		}
-		return -cmp.Compare(a.number, b.number)
-	})
-	j.urls = slices.CompactFunc(j.urls, func(a, b journaledURL) bool { return a.key == b.key })
-	j.urls = slices.DeleteFunc(j.urls, func(u journaledURL) bool { return u.forgotten || u.number < j.images[u.image].purged })
-	for _, u := range j.urls {
-		j.images[u.image].refs++
 	}
+	slices.SortFunc(all, func(a, b index.Link) int { return bytes.Compare(a.Key[:], b.Key[:]) })
+	return all
 }
 
 func (r *reindexing) bucket(ctx context.Context, name string) (index.Content, error) {
@@ -253,12 +274,7 @@ func (r *reindexing) bucket(ctx context.Context, name string) (index.Content, er
 	if err := r.look(ctx, name, j); err != nil {
 		return index.Content{}, err
 	}
-	urls := j.urls[:0]
-	for _, u := range j.urls {
-		if j.images[u.image].present {
-			urls = append(urls, u)
-		}
-	}
+	links := j.links()
 	order := make([]uint32, 0, len(j.images))
 	for n := range j.images {
 		i := &j.images[n]
@@ -273,26 +289,20 @@ func (r *reindexing) bucket(ctx context.Context, name string) (index.Content, er
 	slices.SortFunc(order, func(a, b uint32) int {
 		return bytes.Compare(j.images[a].digest[:], j.images[b].digest[:])
 	})
-	r.report.URLs += len(urls)
+	r.report.URLs += len(links)
 	r.report.Images += len(order)
 	return index.Content{
 		Bucket: name, Position: j.at,
 		Images: func(yield func(index.Entry) bool) {
 			for _, n := range order {
 				i := &j.images[n]
-				image := index.Image{Digest: i.digest, Info: i.info(), Bytes: i.bytes, Stored: time.Unix(i.stored, 0)}
+				image := index.Image{Digest: i.digest, Info: i.info(), Bytes: i.bytes, Stored: time.Unix(i.stored, 0), Site: i.site}
 				if !yield(index.Entry{Image: image, Refs: uint64(i.refs)}) {
 					return
 				}
 			}
 		},
-		URLs: func(yield func(index.Link) bool) {
-			for _, u := range urls {
-				if !yield(index.Link{Key: u.key, Ref: refOf(j.images[u.image].digest)}) {
-					return
-				}
-			}
-		},
+		URLs: slices.Values(links),
 	}, nil
 }
 
@@ -308,7 +318,7 @@ func (r *reindexing) read(ctx context.Context, name string) (*journaled, error) 
 			total += info.Size()
 		}
 	}
-	j := &journaled{number: map[index.Ref]uint32{}}
+	j := newJournaled()
 	file, end := "", int64(0)
 	var last journalLine
 	for line, err := range readJournalLines(r.Root, name) {
@@ -341,7 +351,6 @@ func (r *reindexing) read(ctx context.Context, name string) (*journaled, error) 
 			last = line
 		}
 	}
-	j.settle()
 	if last.file == "" {
 		return j, nil
 	}

@@ -91,6 +91,9 @@ func answers(t *testing.T, s *Store) map[string]any {
 				t.Fatal(err)
 			}
 			all[name+" image "+Digest(e.Digest).String()] = e
+			if all[fmt.Sprintf("site %x", e.Site)], err = s.index.SiteBytes(e.Site); err != nil {
+				t.Fatal(err)
+			}
 		}
 		for l, err := range s.index.URLs(name) {
 			if err != nil {
@@ -109,7 +112,7 @@ func varied(t *testing.T) (root string, urls []string) {
 	o, c, root := newOrigin(), newClock(), t.TempDir()
 	s := openStore(t, Options{Root: root, Origin: o, Now: c.Now, Buckets: []Bucket{{Name: "i"}, {Name: "f"}}})
 	for n := range 60 {
-		url := fmt.Sprintf("https://example.com/%d.png?a=1&b=<2>", n)
+		url := fmt.Sprintf("https://site%d.example/%d.png?a=1&b=<2>", n%4, n)
 		urls = append(urls, url)
 		o.set(url, fmt.Sprint("bytes ", n/3))
 		c.add(7 * 24 * 3600e9 / 10) // the journal has several months

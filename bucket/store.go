@@ -69,6 +69,11 @@ type Options struct {
 	MinFree       int64
 	MinFreeInodes int64
 
+	// MaxPerSite is how many bytes of originals may be kept of one site, see Image.Site,
+	// in all buckets together: once there are so many, Keep and Add keep no more of it.
+	// The last image may go beyond. Local files have no site. 0: no limit.
+	MaxPerSite int64
+
 	// Reserved is the room, in bytes, that only removals may use, so that they are
 	// possible on a full disk: see DefaultReserve. 0: none.
 	Reserved int64
@@ -99,6 +104,7 @@ type Store struct {
 	hurries hurries
 	passing passings
 	reserve reserve
+	quotas  quotas
 
 	// removing is held, to read, from the check that something may be kept until
 	// it is, and by what removes, so that nothing is removed in between.
@@ -140,13 +146,15 @@ type settings struct {
 	open      bool // keeps what the approver says nothing of
 	minFree   uint64
 	minInodes uint64
+
+	maxPerSite int64
 }
 
 func newSettings(o Options) (*settings, error) {
 	c := &settings{
 		buckets: map[string]Bucket{}, origin: o.Origin, reserve: o.Reserve, limits: o.Limits,
 		approver: o.Approver, open: o.ApproveOpen, after: o.FallbackAfter,
-		minFree: uint64(max(o.MinFree, 0)), minInodes: uint64(max(o.MinFreeInodes, 0)),
+		minFree: uint64(max(o.MinFree, 0)), minInodes: uint64(max(o.MinFreeInodes, 0)), maxPerSite: max(o.MaxPerSite, 0),
 	}
 	if c.reserve == nil {
 		c.reserve = func(context.Context, string) (*fetch.Place, error) { return nil, nil }
@@ -173,7 +181,7 @@ func newSettings(o Options) (*settings, error) {
 	return c, nil
 }
 
-// Reconfigure replaces the options of an open store: origin, limits, floors, hosts
+// Reconfigure replaces the options of an open store: origin, limits, floors, quota, hosts
 // that are denied, and the hosts and limits of its buckets, which must be the same
 // ones. Root, clock and log stay. What is under way ends by the old options, but
 // for the answer of Find.

@@ -173,7 +173,7 @@ func forget(w *writing, t tables, key []byte, spare bool) error {
 		r.refs = max(r.refs, 1) - 1
 		return images.put(r.Digest[:], r.encode())
 	}
-	if err := images.delete(r.Digest[:]); err != nil {
+	if err := drop(w, images, r); err != nil {
 		return err
 	}
 	return Removing{r.Digest, r.Format}.put(w.table(t.removing))
@@ -201,19 +201,20 @@ func purge(w *writing, t tables, gone Removing, spare bool) error {
 			return err
 		}
 	}
-	if spare {
-		r, err := getRecord(images, gone.Digest[:])
-		if errors.Is(err, ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	r, err := getRecord(images, gone.Digest[:])
+	missing := errors.Is(err, ErrNotFound)
+	switch {
+	case err != nil && !missing:
+		return err
+	case spare && missing:
+		return nil
+	case spare:
 		r.refs = 0
 		return images.put(r.Digest[:], r.encode())
-	}
-	if err := images.delete(gone.Digest[:]); err != nil {
-		return err
+	case !missing:
+		if err := drop(w, images, r); err != nil {
+			return err
+		}
 	}
 	return gone.put(w.table(t.removing))
 }

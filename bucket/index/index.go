@@ -8,7 +8,8 @@
 //	{bucket}/deadly    first 16 bytes of digest -> how many decoders the image has ended, when
 //	{bucket}/removing  digest -> type of an image that is removed, until its files are
 //
-// and two of all: blocks, which holds what is not to be kept or served, and meta,
+// and three of all: blocks, which holds what is not to be kept or served, sites, with
+// the number of bytes that are kept for each of them, and meta,
 // with the version of this layout, how far into each journal the index goes, and
 // the totals of each table. Keys are hashes so that
 // an entry takes the same room whatever the length of its URL; the URLs
@@ -486,6 +487,9 @@ func keep(w *writing, t tables, key []byte, image Image) error {
 	switch {
 	case errors.Is(err, ErrNotFound):
 		r.Image = image
+		if err := count(w, image.Site, image.Bytes); err != nil {
+			return err
+		}
 	case err != nil:
 		return err
 	case r.Digest != image.Digest:
@@ -559,6 +563,7 @@ func (db *DB) Check() error {
 		for err := range tx.Check() {
 			errs = append(errs, err)
 		}
+		errs = append(errs, checkSites(tx))
 		return errors.Join(errs...)
 	})
 }

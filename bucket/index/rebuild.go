@@ -72,6 +72,7 @@ func (r *Rebuilding) Replace(aside string, contents []Content, blocks []Block, a
 	if err := db.Apply(changes); err != nil {
 		return err
 	}
+	sums := siteSums{}
 	for _, c := range contents {
 		t := db.buckets[c.Bucket]
 		images := func(yield func(k, v []byte) bool) {
@@ -79,6 +80,7 @@ func (r *Rebuilding) Replace(aside string, contents []Content, blocks []Block, a
 				return
 			}
 			for e := range c.Images {
+				sums.add(e.Image)
 				if !yield(e.Digest[:], record{Image: e.Image, refs: e.Refs}.encode()) {
 					return
 				}
@@ -98,7 +100,7 @@ func (r *Rebuilding) Replace(aside string, contents []Content, blocks []Block, a
 			return fmt.Errorf("write %s: %w", aside, err)
 		}
 	}
-	if err := flush(fresh); err != nil {
+	if err := errors.Join(db.fill(sitesTable, sums.records), flush(fresh)); err != nil {
 		return fmt.Errorf("write %s: %w", aside, err)
 	}
 	if err := os.Rename(aside, r.path); err != nil {

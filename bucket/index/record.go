@@ -15,6 +15,7 @@ type Image struct {
 	probe.Info
 	Bytes  int64     // size of the file
 	Stored time.Time // when it was first kept, to the second
+	Site   Site      // whom its bytes are counted for: of the URL that brought them first
 }
 
 // Failure is what the index knows of a URL that could not be kept.
@@ -45,7 +46,7 @@ const (
 var errRecord = fmt.Errorf("%w (broken entry)", ErrDamaged)
 
 // encode writes the record without its digest, which is its key: unsigned
-// varints, so that an entry takes about 15 bytes.
+// varints, and the site where there is one, so that an entry takes about 25 bytes.
 func (r record) encode() []byte {
 	b := make([]byte, 0, 32)
 	for _, v := range []uint64{
@@ -53,6 +54,9 @@ func (r record) encode() []byte {
 		uint64(r.Bytes), uint64(r.Stored.Unix()), r.refs,
 	} {
 		b = binary.AppendUvarint(b, v)
+	}
+	if r.Site != (Site{}) {
+		b = append(b, r.Site[:]...)
 	}
 	return b
 }
@@ -98,7 +102,9 @@ func decodeRecord(digest, v []byte) (record, error) {
 		return record{}, fmt.Errorf("%w: digest %x", errRecord, digest)
 	}
 	var n [8]uint64
-	if _, ok := uvarints(v, n[:]); !ok {
+	rest, ok := uvarints(v, n[:])
+	var site Site
+	if copied := copy(site[:], rest); !ok || copied != len(rest) || copied != 0 && copied != len(site) {
 		return record{}, fmt.Errorf("%w: image %x", errRecord, digest)
 	}
 	return record{
@@ -110,6 +116,7 @@ func decodeRecord(digest, v []byte) (record, error) {
 			},
 			Bytes:  int64(n[5]),
 			Stored: time.Unix(int64(n[6]), 0).UTC(),
+			Site:   site,
 		},
 		refs: n[7],
 	}, nil

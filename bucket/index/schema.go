@@ -12,12 +12,13 @@ import (
 // more, which a program that does not know it may pass over, is no new version.
 // An index of an earlier version is not converted but made anew: it does not say
 // how far into the journals it goes.
-const schema = 4
+const schema = 5
 
 var (
 	metaTable   = []byte("meta")
 	schemaKey   = []byte("schema")
 	blocksTable = []byte("blocks")
+	sitesTable  = []byte("sites")
 )
 
 // checkSchema tells whether a file's version of the layout is the one that this
@@ -48,6 +49,9 @@ func (db *DB) prepare(w *writing) error {
 			return err
 		}
 	}
+	if _, err := w.create(sitesTable); err != nil {
+		return err
+	}
 	made, err := w.create(blocksTable)
 	if err != nil {
 		return err
@@ -73,7 +77,7 @@ func (db *DB) prepare(w *writing) error {
 
 // prepared tells whether prepare has nothing to do.
 func (db *DB) prepared(tx *bbolt.Tx) bool {
-	if tx.Bucket(metaTable) == nil || tx.Bucket(blocksTable) == nil {
+	if tx.Bucket(metaTable) == nil || tx.Bucket(blocksTable) == nil || tx.Bucket(sitesTable) == nil {
 		return false
 	}
 	for _, t := range db.buckets {

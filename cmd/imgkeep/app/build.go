@@ -332,7 +332,8 @@ func storeOptions(c config.Config, origin bucket.Origin, quiet reserve, limits p
 		Root: c.Root, Origin: origin, Reserve: quiet, MaxBytes: int64(c.Fetch.MaxBytes), Limits: limits,
 		DenyHosts: c.Fetch.DenyHosts, Fallbacks: c.Fetch.Fallbacks, FallbackAfter: c.Fetch.FallbackAfter.ByReason(),
 		MinFree: int64(c.Store.MinFree), MinFreeInodes: c.Store.MinFreeInodes, Reserved: bucket.DefaultReserve,
-		Now: now, Log: log,
+		MaxPerSite: int64(c.Store.MaxPerSite),
+		Now:        now, Log: log,
 	}
 	if c.Approve.URL != "" {
 		client, err := approve.New(approve.Options{URL: c.Approve.URL, Timeout: c.Approve.Timeout, Concurrency: c.Approve.Concurrency})

@@ -433,6 +433,12 @@ type Store struct {
 	MinFree ByteSize `yaml:"min_free"`
 	// The same for inodes, a number. 0: no floor.
 	MinFreeInodes int64 `yaml:"min_free_inodes"`
+	// How many bytes of originals are kept of one site, which is a domain with all hosts
+	// below it, or a network of addresses (/24, /56), in all buckets together. Once it has
+	// so many, nothing new of it is kept, and viewers get 403; the last image may go beyond.
+	// Bytes count for the site that brought them first. What is kept is served all the
+	// same, and so is /proxy; local files have no site. 1MiB to 1024TiB, or 0: no limit.
+	MaxPerSite ByteSize `yaml:"max_per_site"`
 	// How long after one scrub the server begins the next, in which it reads every
 	// original again and reports what is damaged, without repairing it. 0 to 87600h;
 	// 0: it does not.

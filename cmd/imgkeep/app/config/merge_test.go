@@ -22,7 +22,7 @@ func TestMerge(t *testing.T) {
 		{"", "formats: [png, avif]", "[]", "[formats]"},
 		{"formats: [png, avif]", "formats: [avif, webp]", "[formats]", "[]"},
 		{"formats: [png, avif]", "formats: [png]", "[]", "[formats]"},
-		{"store: {min_free: 1}", "store: {min_free: 2, scrub_rate: 3}", "[store.min_free]", "[store.scrub_rate]"},
+		{"store: {min_free: 1}", "store: {min_free: 2, max_per_site: 1MiB, scrub_rate: 3}", "[store.min_free store.max_per_site]", "[store.scrub_rate]"},
 	} {
 		old, _ := mustLoad(t, tt.old)
 		fresh, _ := mustLoad(t, tt.fresh)

@@ -233,6 +233,8 @@ func TestRanges(t *testing.T) {
 		{"linkrot.rate", "0", "1", "1000", "1001"},
 		{"store.min_free", "-1", "0", "1024TiB", "1125899906842625"},
 		{"store.min_free_inodes", "-1", "0", "1099511627776", "1099511627777"},
+		{"store.max_per_site", "1048575", "1MiB", "1024TiB", "1125899906842625"},
+		{"store.max_per_site", "-1", "0", "", ""},
 		{"nginx.max_links", "0", "1", "100000000", "100000001"},
 		{"nginx.valid", "0s", "1s", "1m", "61s"},
 		{"nginx.open_files", "0", "1", "1000000", "1000001"},

@@ -126,6 +126,9 @@ func (c *Config) validate(p *problems) {
 
 	between(p, "store.min_free", c.Store.MinFree, 0, 1024*tebibyte)
 	between(p, "store.min_free_inodes", c.Store.MinFreeInodes, 0, 1<<40)
+	if c.Store.MaxPerSite != 0 {
+		between(p, "store.max_per_site", c.Store.MaxPerSite, mebibyte, 1024*tebibyte)
+	}
 	between(p, "store.scrub_interval", c.Store.ScrubInterval, 0, 10*365*24*time.Hour)
 	between(p, "store.scrub_rate", c.Store.ScrubRate, 0, tebibyte)
 	if c.LinkRot.Interval != 0 { // off, or polite

@@ -51,6 +51,7 @@ var verdicts = []struct {
 	{bucket.ErrDenied, verdict{status: 451, code: "removed", line: "removed by the operator"}},
 	{bucket.ErrRemoved, verdict{status: 451, code: "removed", line: "removed by the operator"}},
 	{bucket.ErrFull, verdict{status: 503, code: "full", line: "the disk is too full to store more: try again later", retry: time.Minute, fault: true}},
+	{bucket.ErrQuota, verdict{status: 403, code: "quota", line: "no more images from there are stored"}},
 	{bucket.ErrIndexFailed, verdict{status: 503, code: "index", line: "the index is being repaired: try again", retry: soon, fault: true}},
 	{bucket.ErrClosed, verdict{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},
 	{resize.ErrClosed, verdict{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},

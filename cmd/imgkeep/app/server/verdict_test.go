@@ -197,6 +197,23 @@ func TestVerdictsOnTheStore(t *testing.T) {
 			checkError(t, url, s.get(s.link("full", url)), 400, "url")
 		}
 	})
+	t.Run("quota", func(t *testing.T) {
+		s := newSite(t, func(o *bucket.Options, _ *server.Options) { o.MaxPerSite = 1 })
+		first, second := s.origin.put("first", toJPEG(t, 30, 30)), s.origin.put("second", toJPEG(t, 31, 30))
+		if w := s.get(s.link("full", first)); w.Code != 200 {
+			t.Errorf("first: %d", w.Code)
+		}
+		checkError(t, "quota", s.get(s.link("full", second)), 403, "quota")
+		checkError(t, "a size", s.get(s.link("11x11", second)), 400, "size")
+		if strings.Contains(s.log.String(), "level=ERROR") {
+			t.Errorf("it is taken for a fault: %s", s.log)
+		}
+		for _, path := range []string{s.link("full", first), s.proxyLink("full", second)} {
+			if w := s.get(path); w.Code != 200 {
+				t.Errorf("%s: %d", path, w.Code)
+			}
+		}
+	})
 	t.Run("full", func(t *testing.T) {
 		s := newSite(t, func(o *bucket.Options, _ *server.Options) { o.MinFree = 1 << 62 })
 		url := s.origin.put("cat", toJPEG(t, 30, 30))
