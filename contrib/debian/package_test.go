@@ -6,11 +6,13 @@ package debian_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -27,12 +29,37 @@ func run(t *testing.T, name string, args ...string) string {
 	return out.String()
 }
 
-// build makes a package of a version, and returns its path.
-func build(t *testing.T, version string) string {
+// The package is made once, in a folder for all tests.
+var (
+	built string
+	once  sync.Once
+	first string
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		var err error
+		if built, err = os.MkdirTemp("", "package"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(built)
+		return m.Run()
+	}())
+}
+
+// build returns the path of the package, of version 1.0.0.
+func build(t *testing.T) string {
 	t.Helper()
-	out := run(t, filepath.Join("..", "..", "scripts", "package"), "--version", version, t.TempDir())
-	lines := strings.Split(strings.TrimSpace(out), "\n")
-	return lines[len(lines)-1]
+	once.Do(func() {
+		out := run(t, filepath.Join("..", "..", "scripts", "package"), "--version", "1.0.0", built)
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		first = lines[len(lines)-1]
+	})
+	if first == "" {
+		t.Fatal("the package could not be made")
+	}
+	return first
 }
 
 // upgrade is a package with a higher version.
@@ -114,7 +141,7 @@ func (s system) there(want bool, names ...string) {
 const conf = "etc/imgkeep/imgkeep.yaml"
 
 func TestPackage(t *testing.T) {
-	first := build(t, "1.0.0")
+	first := build(t)
 	second := upgrade(t, first)
 	info := run(t, "dpkg-deb", "--info", first)
 	for _, want := range []string{"Version: 1.0.0\n", "libvips42", "Maintainer: Nobody <nobody@example.com>\n"} {
