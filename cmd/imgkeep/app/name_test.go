@@ -79,6 +79,7 @@ func TestParseName(t *testing.T) {
 		"https://cdn.example/?u=" + whole:        {url: "https://cdn.example/?u=" + whole},
 		"https://example.com/i/full/cat.jpg":     {url: "https://example.com/i/full/cat.jpg"},
 	} {
+		want.source = want.url // nothing says that the two differ
 		got, err := namesOf(base).parseName(arg, true)
 		if got.link = nil; err != nil || got != want {
 			t.Errorf("%q: got %+v, %v; want %+v", arg, got, err, want)
