@@ -45,9 +45,10 @@ func (s *Store) Add(bucket, url string, r io.Reader) (_ Image, added bool, err e
 // AddFile is Add for a file that somebody has on the store's file system. It is not
 // copied: the store gets another name of it, a hard link, and whoever has path may
 // remove that one or keep it. What the store keeps is never written to, so neither
-// must be what is behind path; it is made read-only (mode 0444), and nothing else
-// of it is changed. That it may be linked, and its mode changed, is up to the system:
-// errors wrap fs.ErrPermission, or syscall.EXDEV where it lies on another file system.
+// must be what is behind path; it is made read-only (mode 0444) and gets the
+// time that the store gives its files (see stamp), and nothing else of it is changed.
+// That it may be linked, and changed so, is up to the system: errors wrap
+// fs.ErrPermission, or syscall.EXDEV where it lies on another file system.
 func (s *Store) AddFile(bucket, url, path string) (_ Image, added bool, err error) {
 	return s.add(bucket, url, func(b Bucket, seen io.Writer) (*os.File, int64, error) {
 		// A name of our own first: what is looked at is then what is kept, whatever

@@ -35,7 +35,9 @@ func TestClosedPort80(t *testing.T) {
 	t.Cleanup(secure.Close)
 	roots := x509.NewCertPool()
 	roots.AddCert(secure.Certificate())
-	closes := rawOrigin(t, func(net.Conn) {})
+	// It answers, with what is no answer, so that the connection cannot be taken for an
+	// idle one that was closed.
+	closes := rawOrigin(t, func(c net.Conn) { io.WriteString(c, "HTTP/1.1 200") })
 	for _, tt := range []struct {
 		name, url   string
 		http, https string // an address, or an error; empty: dropped
@@ -48,7 +50,7 @@ func TestClosedPort80(t *testing.T) {
 		{"gone there", "http://example.com/gone.png", "refused", secure.Listener.Addr().String(), nil, Gone, "404"},
 		{"refused there", "http://example.com/a.png", "refused", "reset", nil, Failed, "connection refused"},
 		{"a wrong certificate", "http://wrong.example/a.png", "refused", secure.Listener.Addr().String(), nil, Failed, "connection refused"},
-		{"answers", "http://example.com/a.png", closes, secure.Listener.Addr().String(), nil, Failed, "EOF"},
+		{"answers", "http://example.com/a.png", closes, secure.Listener.Addr().String(), nil, Failed, "unexpected EOF"},
 		{"another port", "http://example.com:8080/a.png", "refused", secure.Listener.Addr().String(), nil, Failed, "connection refused"},
 		{"https is not permitted", "http://example.com/a.png", "refused", secure.Listener.Addr().String(), []int{80}, Failed, "connection refused"},
 	} {

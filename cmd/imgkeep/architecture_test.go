@@ -66,7 +66,7 @@ var rules = map[string]rule{
 	},
 	"cmd/imgkeep-resize": {
 		imports: []string{"resize", "resize/sandbox", "resize/vips"},
-		tests:   []string{"bucket/probe", "bucket/probe/probetest", "golang.org/x/sys/unix"},
+		tests:   []string{"bucket/probe", "bucket/probe/probetest", "scripts/patience", "golang.org/x/sys/unix"},
 	},
 	"bucket": {
 		imports: []string{"bucket/approve", "bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/probe", "bucket/strip", "golang.org/x/sync/singleflight", "golang.org/x/sys/unix"},
@@ -97,7 +97,7 @@ var rules = map[string]rule{
 	},
 	"nginx": {
 		imports: []string{"golang.org/x/sys/unix"},
-		tests:   []string{"nginx/nginxtest", "scripts/patience", "golang.org/x/net/http2"}, // which nginx may speak
+		tests:   []string{"nginx/nginxtest", "scripts/patience", "sign", "golang.org/x/net/http2"}, // which nginx may speak
 	},
 	"nginx/nginxtest": { // for tests
 		imports: []string{"nginx"},

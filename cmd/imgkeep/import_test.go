@@ -249,7 +249,7 @@ func TestImportLink(t *testing.T) {
 	}
 	same()
 	for ext, path := range paths {
-		if data, err := os.ReadFile(path); err != nil || !bytes.Equal(data, images[ext]) || !inode(path).ModTime().Equal(was[ext].ModTime()) {
+		if data, err := os.ReadFile(path); err != nil || !bytes.Equal(data, images[ext]) {
 			t.Errorf("%s has changed: %v", path, err)
 		}
 		inode(path + ".headers")

@@ -115,7 +115,7 @@ func TestLinkRot(t *testing.T) {
 		t.Fatalf("in the end: %+v, %+v, want %v", last, now, want)
 	}
 	for path, methods := range map[string]string{
-		"/pictures/1": "GET HEAD", "/pictures/3": "GET HEAD GET", "/pictures/5": "GET HEAD",
+		"/pictures/1": "GET HEAD GET", "/pictures/3": "GET HEAD GET", "/pictures/5": "GET HEAD",
 		"/pictures/purged": "GET", "/pictures/blocked": "GET",
 	} {
 		got := ""

@@ -198,7 +198,7 @@ func TestThreeWays(t *testing.T) {
 		{"full", jpeg, h("If-Modified-Since", "Mon, 01 Jan 2001 00:00:00 GMT"), 200},
 		{"full", jpeg, h("If-Match", etag), 200},
 		{"full", jpeg, h("If-Match", `"other"`), 412},
-		{"full", jpeg, h("If-Unmodified-Since", "Mon, 01 Jan 2001 00:00:00 GMT"), 412},
+		{"full", jpeg, h("If-Unmodified-Since", "Thu, 01 Jan 1970 00:00:01 GMT"), 412},
 		{"full", jpeg, h("Accept-Encoding", "gzip, br", "Accept", "text/html", nginx.HeaderHandoff, "direct"), 200},
 		{"full", jpeg, h(nginx.HeaderRedirect, "/_imgkeep/index.db", "Connection", "close"), 200},
 		{"99x99", jpeg, nil, 400},

@@ -187,7 +187,7 @@ fetch:
   queue: 3
 approve: {url: "http://10.0.0.1:8100/?a=b", timeout: 1s, concurrency: 2, fail: open}
 resize: {command: /opt/resize, workers: 3, queue: 4, timeout: 1s, quality: 70, max_images: 10, animation_pixels: 1000, animation_excess: original, sandbox: off, max_memory: 1GiB, eager: [100x], avif_quality: 40, negotiate: [webp]}
-store: {min_free: 0, min_free_inodes: 0, scrub_interval: 24h, scrub_rate: 1MiB}
+store: {min_free: 0, min_free_inodes: 0, scrub_interval: 24h, scrub_rate: 1MiB, max_per_site: 5GiB}
 linkrot: {interval: 168h, rate: 2}
 nginx: {hot: /dev/shm/hot, max_links: 10, listen: ["8080"], name: b, listen_tls: ["8443"], certificate: /c, certificate_key: /k, http2: off, rate_limit: 5, rate_burst: 6, include: /own.conf, referers: [a.example], tokens: /t, server_name: [a.example, b.example], valid: 1s, open_files: 5, access_log: ""}
 metrics: {listen: '127.0.0.1:9100'}
