@@ -70,13 +70,13 @@ func TestExactSizes(t *testing.T) {
 		{"jpeg", 1200, 1600, 7, "250x250", 250, 188},
 		{"jpeg", 10000, 1, 6, "150x150", 1, 150},
 		{"png", 640, 480, 6, "x333", 333, 444},
-		{"webp", 800, 600, 8, "250x", 188, 250},
 		// Mirrored or upside down: they do not.
 		{"jpeg", 1600, 1200, 2, "150x", 200, 150},
 		{"jpeg", 1600, 1200, 3, "x150", 150, 113},
 		{"jpeg", 1999, 1333, 4, "500x", 750, 500},
 		{"png", 641, 479, 3, "250x", 335, 250},
-		// No orientation at all counts as 1.
+		// No orientation at all counts as 1, and so does any of a WebP, as in browsers.
+		{"webp", 800, 600, 8, "250x", 333, 250},
 		{"jpeg", 1600, 1200, 0, "150x", 200, 150},
 		{"jpeg", 1600, 1200, 9, "150x", 200, 150},
 	} {
@@ -93,7 +93,7 @@ func TestExactSizes(t *testing.T) {
 		}
 		// The table itself, against exact fractions.
 		w, h := c.width, c.height
-		if c.orientation >= 5 && c.orientation <= 8 {
+		if c.orientation >= 5 && c.orientation <= 8 && c.format != "webp" {
 			w, h = h, w
 		}
 		if ew, eh := exact(w, h, size(t, c.size)); ew != c.wantW || eh != c.wantH {
