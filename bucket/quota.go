@@ -38,7 +38,8 @@ func (s *Store) withinQuota(image Image) error {
 
 // claimQuota is withinQuota for an image that is now kept: it counts until end is
 // called, after which the index counts it. So of all that are under way at once only one
-// can pass the limit.
+// can pass the limit. For the moment between the commit and end both count it: then
+// another image may be refused although it would just fit, and never the other way.
 func (s *Store) claimQuota(image Image) (end func(), err error) {
 	q := &s.quotas
 	q.mu.Lock()
