@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
 )
 
@@ -125,7 +126,7 @@ func (s *Store) Show(ctx context.Context, t Target) (Facts, error) {
 		}
 		switch {
 		case b.Kind == BlockURL && b.Subject == t.URL,
-			b.Kind == BlockHost && t.URL != "" && fetch.MatchHost([]string{b.Subject}, hostOf(t.URL)),
+			b.Kind == BlockHost && t.URL != "" && imageurl.NewHosts([]string{b.Subject}).Match(hostOf(t.URL)),
 			b.Kind == BlockDigest && slices.ContainsFunc(digests, func(d Digest) bool { return d.String() == b.Subject }):
 			f.Blocks = append(f.Blocks, b)
 		}
@@ -155,7 +156,7 @@ func (s *Store) Show(ctx context.Context, t Target) (Facts, error) {
 // Filter chooses what List lists. Empty fields choose all.
 type Filter struct {
 	Buckets []string  `json:"buckets,omitempty"`
-	Hosts   []string  `json:"hosts,omitempty"` // patterns, as fetch.MatchHost reads them; of failures, the host that failed
+	Hosts   []string  `json:"hosts,omitempty"` // patterns, as imageurl.Hosts reads them; of failures, the host that failed
 	Types   []string  `json:"types,omitempty"`
 	Since   time.Time `json:"since,omitzero"` // stored then or later, or failed then for the first time
 	Until   time.Time `json:"until,omitzero"` // stored before
@@ -211,7 +212,7 @@ func (s *Store) List(ctx context.Context, f Filter) iter.Seq2[Listed, error] {
 
 // chooser tells which images a filter chooses.
 func (f Filter) chooser() func(Image) bool {
-	ofHost := fetch.HostMatcher(f.Hosts)
+	ofHost := imageurl.NewHosts(f.Hosts).Match
 	return func(i Image) bool {
 		return (len(f.Types) == 0 || slices.Contains(f.Types, i.Format.String())) &&
 			(len(f.Hosts) == 0 || ofHost(hostOf(i.URL))) &&
@@ -281,7 +282,7 @@ func (s *Store) ListFailures(ctx context.Context, f Filter, classes []fetch.Clas
 			yield(FailureFacts{}, err)
 			return
 		}
-		ofHost := fetch.HostMatcher(f.Hosts)
+		ofHost := imageurl.NewHosts(f.Hosts).Match
 		for _, name := range names {
 			for entry, err := range s.index.Failures(name) {
 				if err == nil && ctx.Err() != nil {

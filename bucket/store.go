@@ -15,6 +15,7 @@ import (
 
 	"imgkeep/bucket/approve"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
 )
@@ -34,7 +35,7 @@ type Approver interface {
 // Bucket is the configuration of one bucket.
 type Bucket struct {
 	Name     string
-	Hosts    []string // hosts that it may fetch from, as fetch.MatchHost reads them; empty: all
+	Hosts    []string // hosts that it may fetch from, as imageurl.Hosts reads them; empty: all
 	MaxBytes int64    // of an image; 0: Options.MaxBytes
 }
 
@@ -49,7 +50,7 @@ type Options struct {
 
 	MaxBytes  int64        // of an image; 0: no limit
 	Limits    probe.Limits // of an image
-	DenyHosts []string     // hosts whose images are neither fetched nor served, as fetch.MatchHost reads them
+	DenyHosts []string     // hosts whose images are neither fetched nor served, as imageurl.Hosts reads them
 
 	// Fallbacks are URLs with {url} in them, see fetch.ParseFallback, that are tried one
 	// after the other when an origin has lost an image: see FallbackAfter.
@@ -170,7 +171,7 @@ func newSettings(o Options) (*settings, error) {
 		c.fallbacks = append(c.fallbacks, f)
 	}
 	if len(o.DenyHosts) > 0 {
-		c.denied = fetch.HostMatcher(o.DenyHosts)
+		c.denied = imageurl.NewHosts(o.DenyHosts).Match
 	}
 	for _, b := range o.Buckets {
 		if b.MaxBytes == 0 {

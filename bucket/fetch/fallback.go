@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"imgkeep/bucket/imageurl"
 )
 
 // placeholder is where a fallback has the URL that is asked for.
@@ -30,7 +32,7 @@ func ParseFallback(template string) (Fallback, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.Path == "" && u.RawQuery == "" {
 		return Fallback{}, wrong
 	}
-	if err := CheckPattern(u.Hostname()); err != nil || strings.HasPrefix(u.Host, "*") {
+	if _, err := imageurl.ParsePattern(u.Hostname()); err != nil || strings.HasPrefix(u.Host, "*") {
 		return Fallback{}, wrong
 	}
 	if strings.ContainsFunc(template, func(r rune) bool { return r <= ' ' || r > '~' }) {

@@ -46,7 +46,7 @@ type Options struct {
 	// within a range that private networks are made of: RFC 1918, shared address
 	// space, loopback, unique local, benchmarking, documentation. Empty: none.
 	Networks []netip.Prefix
-	// DenyHosts are patterns of hosts that are never asked, see MatchHost.
+	// DenyHosts are patterns of hosts that are never asked, see imageurl.Hosts.
 	DenyHosts []string
 	// UserAgent is the User-Agent sent. Empty: DefaultUserAgent.
 	UserAgent string
@@ -101,7 +101,7 @@ type Options struct {
 type Request struct {
 	// URL is an absolute http, https or local URL. A fragment is ignored.
 	URL string
-	// Hosts are patterns, see MatchHost; every host on the way must match one.
+	// Hosts are patterns, see imageurl.Hosts; every host on the way must match one.
 	// Empty: any host. A local URL has no host and matches none.
 	Hosts []string
 	// Denied tells of a host in its one spelling whether it must not be asked, as
@@ -198,7 +198,7 @@ func (o *Options) complete() error {
 		}
 	}
 	for _, p := range o.DenyHosts {
-		if err := CheckPattern(p); err != nil {
+		if _, err := imageurl.ParsePattern(p); err != nil {
 			return fmt.Errorf("deny_hosts: %w", err)
 		}
 	}

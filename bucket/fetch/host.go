@@ -8,18 +8,6 @@ import (
 	"imgkeep/bucket/imageurl"
 )
 
-// MatchHost tells whether one of patterns matches a host: imageurl.Hosts.
-func MatchHost(patterns []string, host string) bool { return imageurl.NewHosts(patterns).Match(host) }
-
-// HostMatcher returns MatchHost for these patterns.
-func HostMatcher(patterns []string) func(host string) bool { return imageurl.NewHosts(patterns).Match }
-
-// CheckPattern is imageurl.ParsePattern for who wants its error alone.
-func CheckPattern(pattern string) error {
-	_, err := imageurl.ParsePattern(pattern)
-	return err
-}
-
 // Site returns whom a host is counted for where something other than places is shared
 // out by who sends work: its domain below an ICANN suffix, or the network of an address.
 // It never fails: what is no host is a site of its own, as is one without a domain.

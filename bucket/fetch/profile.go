@@ -16,7 +16,7 @@ import (
 // Profile is how some hosts are asked. It holds for the hosts that it names, at
 // each redirect anew: what is set here is sent to no other host.
 type Profile struct {
-	// Hosts are patterns, see MatchHost; at least one.
+	// Hosts are patterns, see imageurl.Hosts; at least one.
 	Hosts []string
 	// UserAgent is sent in the place of Options.UserAgent. Empty: that one.
 	UserAgent string
@@ -68,7 +68,7 @@ func (f *Fetcher) addProfile(p Profile) error {
 		return errors.New("hosts: at least one is needed")
 	}
 	for _, h := range p.Hosts {
-		if err := CheckPattern(h); err != nil {
+		if _, err := imageurl.ParsePattern(h); err != nil {
 			return fmt.Errorf("hosts: %w", err)
 		}
 	}

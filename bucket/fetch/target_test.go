@@ -115,7 +115,7 @@ func FuzzTarget(f *testing.F) {
 		if len(text) <= imageurl.MaxRedirect && (err != nil || again.url.String() != text) {
 			t.Fatalf("%q is accepted as %q, and that as %v, %v", raw, text, again.url, err)
 		}
-		if !MatchHost(hosts, got.url.Hostname()) || MatchHost(fetcher.o.DenyHosts, got.url.Hostname()) {
+		if !imageurl.NewHosts(hosts).Match(got.url.Hostname()) || imageurl.NewHosts(fetcher.o.DenyHosts).Match(got.url.Hostname()) {
 			t.Fatalf("%q leads to %q", raw, got.url.Hostname())
 		}
 		if p := got.url.Port(); got.url.User != nil || p != "" && p != "80" && p != "443" {

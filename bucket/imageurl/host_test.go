@@ -112,7 +112,7 @@ func TestHosts(t *testing.T) {
 		{"", "", false},
 	} {
 		if got := NewHosts(strings.Fields(tt.patterns)).Match(tt.host); got != tt.want {
-			t.Errorf("MatchHost(%q, %q) = %v", tt.patterns, tt.host, got)
+			t.Errorf("NewHosts(%q).Match(%q) = %v", tt.patterns, tt.host, got)
 		}
 	}
 }
@@ -120,7 +120,7 @@ func TestHosts(t *testing.T) {
 func TestParsePattern(t *testing.T) {
 	for _, p := range []string{"example.com", "*.example.com", "*.bücher.example", "192.0.2.1", "2001:db8::1", "[2001:db8::1]", "localhost", "Example.com."} {
 		if _, err := ParsePattern(p); err != nil {
-			t.Errorf("CheckPattern(%q): %v", p, err)
+			t.Errorf("ParsePattern(%q): %v", p, err)
 		}
 	}
 	for _, p := range []string{
@@ -128,7 +128,7 @@ func TestParsePattern(t *testing.T) {
 		"*.192.0.2.1", "*.2001:db8::1", "127.1", "192.0.2.0/24", "a b", ".example.com",
 	} {
 		if _, err := ParsePattern(p); err == nil {
-			t.Errorf("CheckPattern(%q) is nil", p)
+			t.Errorf("ParsePattern(%q) is nil", p)
 		}
 	}
 }

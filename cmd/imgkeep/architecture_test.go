@@ -36,7 +36,7 @@ var rules = map[string]rule{
 	"cmd/imgkeep/app": {
 		imports: []string{
 			"cmd/imgkeep/app/admin", "cmd/imgkeep/app/config", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/server",
-			"bucket", "bucket/approve", "bucket/fetch", "bucket/probe", "nginx", "resize", "sign",
+			"bucket", "bucket/approve", "bucket/fetch", "bucket/imageurl", "bucket/probe", "nginx", "resize", "sign",
 			"github.com/coreos/go-systemd/v22", "github.com/dustin/go-humanize",
 			"github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sync/errgroup",
 			"golang.org/x/sys/unix",                                    // the clock that systemd reads
@@ -50,7 +50,7 @@ var rules = map[string]rule{
 	// Only here are viper and YAML.
 	"cmd/imgkeep/app/config": {
 		imports: []string{
-			"bucket/approve", "bucket/fetch", "bucket/probe", "nginx", "resize", "sign", // which know what is valid
+			"bucket/approve", "bucket/fetch", "bucket/imageurl", "bucket/probe", "nginx", "resize", "sign", // which know what is valid
 			"github.com/dustin/go-humanize", "github.com/spf13/pflag", "github.com/spf13/viper", "go.yaml.in/yaml/v3",
 		},
 	},

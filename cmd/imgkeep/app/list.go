@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
-	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
 	"imgkeep/cmd/imgkeep/app/admin"
 )
@@ -47,7 +47,7 @@ written as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as how long ago: 36h.`,
 				q.What = "blocks"
 			}
 			for _, host := range q.Hosts {
-				if err := fetch.CheckPattern(host); err != nil {
+				if _, err := imageurl.ParsePattern(host); err != nil {
 					return usagef("--host: %w", err)
 				}
 			}

@@ -9,6 +9,7 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/sign"
 )
@@ -30,7 +31,7 @@ func newOwn(c config.Config, signer *sign.Signer, now func() time.Time) *own {
 		hosts = append(hosts, u.Hostname())
 	}
 	if len(hosts) > 0 {
-		o.hosts = fetch.HostMatcher(hosts)
+		o.hosts = imageurl.NewHosts(hosts).Match
 	}
 	return o
 }

@@ -3,7 +3,7 @@ package app
 import (
 	"strings"
 
-	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/cmd/imgkeep/app/config"
 )
 
@@ -22,7 +22,7 @@ type sameRule struct {
 func newSameImage(c config.Config) sameImage {
 	s := sameImage{scheme: c.Fetch.SameScheme}
 	for _, r := range c.Fetch.SameImage {
-		s.rules = append(s.rules, sameRule{fetch.HostMatcher(r.Hosts), r.Params})
+		s.rules = append(s.rules, sameRule{imageurl.NewHosts(r.Hosts).Match, r.Params})
 	}
 	return s
 }

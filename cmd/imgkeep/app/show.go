@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
-	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
 )
@@ -108,7 +108,7 @@ func weakHosts(c config.Config, url string, f bucket.Facts) []weakHost {
 	}
 	var weak []weakHost
 	for _, host := range slices.Sorted(maps.Keys(hosts)) {
-		i := slices.IndexFunc(c.Fetch.Profiles, func(p config.Profile) bool { return fetch.MatchHost(p.Hosts, host) })
+		i := slices.IndexFunc(c.Fetch.Profiles, func(p config.Profile) bool { return imageurl.NewHosts(p.Hosts).Match(host) })
 		if i < 0 {
 			continue
 		}

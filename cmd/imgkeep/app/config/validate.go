@@ -14,6 +14,7 @@ import (
 
 	"imgkeep/bucket/approve"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
 	"imgkeep/nginx"
 	"imgkeep/sign"
@@ -480,7 +481,7 @@ func validateProxy(p *problems, key, proxy string) {
 // since a host that is denied in vain is a hole.
 func checkHosts(p *problems, key string, hosts []string) {
 	for i, h := range hosts {
-		if err := fetch.CheckPattern(h); err != nil {
+		if _, err := imageurl.ParsePattern(h); err != nil {
 			p.add(item(key, i), err)
 		}
 	}
