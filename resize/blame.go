@@ -39,6 +39,11 @@ func (c *child) diedOfImage() bool {
 	return slices.Contains(own, status.Signal())
 }
 
+// unable says whether a child is gone and has ended itself for want of memory.
+func (c *child) unable() bool {
+	return c.gone() && c.cmd.ProcessState.ExitCode() == ExitUnable
+}
+
 // hangs says whether a child that is late has only itself to blame: it has had
 // a processor for half of the time, or it sleeps although it has had its image for
 // as long. began is the processor time that it had used before.

@@ -33,7 +33,7 @@ func TestBlame(t *testing.T) {
 		{"hang", ErrTimeout, true},
 		// Any image would have met with this.
 		{"unable", ErrCrashed, false},
-		{"starved", ErrCrashed, false},
+		{"starved", ErrMemory, false}, // which is a crash too, for TestNoMemory
 		// The kernel, when memory is short, and the end of a service.
 		{signal(syscall.SIGKILL), ErrCrashed, false},
 		{signal(syscall.SIGTERM), ErrCrashed, false},

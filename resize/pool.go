@@ -416,8 +416,13 @@ func (p *Pool) discard(s *slot, c *child, cause error, hung bool) error {
 	}
 	p.mu.Unlock()
 	p.wg.Go(func() { p.bury(c, blame, cause) })
-	if !abandoned && p.blames(c, cause, hung) {
+	switch {
+	case abandoned:
+	case p.blames(c, cause, hung):
 		err = deadly(err)
+	case c.unable():
+		// Its last words may have come before the end of the pipe, or been lost with it.
+		err = fmt.Errorf("%w: %w", err, ErrMemory)
 	}
 	return err
 }

@@ -53,6 +53,12 @@ func Serve(in io.Reader, out io.Writer, d Decoder, l Layers) error {
 		if err == io.EOF {
 			return nil
 		}
+		if errors.Is(err, ErrMemory) {
+			if err = writeUnable(out, err); err != nil {
+				return fmt.Errorf("resize: answer: %w", err)
+			}
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("resize: read request: %w", err)
 		}

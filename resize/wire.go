@@ -139,6 +139,9 @@ func readRequest(r io.Reader, buf []byte) (*Request, []byte, error) {
 	}
 	if int64(cap(buf)) < head.Bytes {
 		if err := Room(head.Bytes); err != nil {
+			if skip := head.skip(r); skip != nil {
+				return nil, nil, skip
+			}
 			return nil, nil, err
 		}
 		buf = make([]byte, head.Bytes)
@@ -153,6 +156,21 @@ func readRequest(r io.Reader, buf []byte) (*Request, []byte, error) {
 		}
 	}
 	return &head.Request, buf, nil
+}
+
+// skip reads what follows the head without keeping it, so that the next request
+// can be read.
+func (h *requestHead) skip(r io.Reader) error {
+	n := h.Bytes
+	for _, m := range h.watermarks() {
+		n += int64(len(m.Picture))
+	}
+	if _, err := io.CopyN(io.Discard, r, n); err == io.EOF {
+		return io.ErrUnexpectedEOF
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
 
 // watermarks are those of all targets, in their order.
