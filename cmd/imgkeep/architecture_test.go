@@ -23,7 +23,7 @@ type rule struct {
 
 // rules are the arrows of the architecture. They go one way:
 //
-//	app -> server, admin -> bucket, sign, resize, nginx
+//	app -> server, control -> bucket, sign, resize, nginx
 //
 // A package that is not here does not exist: think of where it belongs, and write
 // that down.
@@ -35,7 +35,7 @@ var rules = map[string]rule{
 	// The commands. Only here is cobra.
 	"cmd/imgkeep/app": {
 		imports: []string{
-			"cmd/imgkeep/app/admin", "cmd/imgkeep/app/config", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/server",
+			"cmd/imgkeep/app/control", "cmd/imgkeep/app/config", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/server",
 			"bucket", "bucket/approve", "bucket/fetch", "bucket/imageurl", "bucket/probe", "nginx", "resize", "sign",
 			"github.com/coreos/go-systemd/v22", "github.com/dustin/go-humanize",
 			"github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sync/errgroup",
@@ -44,7 +44,7 @@ var rules = map[string]rule{
 		},
 		tests: []string{"github.com/rogpeppe/go-internal/testscript"},
 	},
-	"cmd/imgkeep/app/admin": {
+	"cmd/imgkeep/app/control": {
 		imports: []string{"bucket"},
 	},
 	// Only here are viper and YAML.

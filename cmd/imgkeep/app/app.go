@@ -15,8 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 )
 
 // Env is what a run of the program gets from outside.
@@ -35,8 +35,8 @@ type Env struct {
 type app struct {
 	Env
 	configFile string
-	caller     admin.Caller // who runs this
-	started    bool         // a command has begun its work: the command line was right
+	caller     control.Caller // who runs this
+	started    bool           // a command has begun its work: the command line was right
 }
 
 // Run runs the command that the arguments name and returns the exit status: see
@@ -45,7 +45,7 @@ func Run(ctx context.Context, env Env) int {
 	if env.Now == nil {
 		env.Now = time.Now
 	}
-	a := &app{Env: env, caller: admin.Self()}
+	a := &app{Env: env, caller: control.Self()}
 	root := newRootCommand(a)
 	root.SetArgs(plainArguments(env.Args))
 	root.SetIn(env.Stdin)

@@ -22,8 +22,8 @@ import (
 	"imgkeep/bucket/approve"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
-	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/metrics"
 	"imgkeep/cmd/imgkeep/app/server"
 	"imgkeep/nginx"
@@ -62,12 +62,12 @@ func (p *parts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Populate and Add keep images by the configuration in force when they are asked
 // for.
-func (p *parts) Populate(ctx context.Context, q admin.PopulateRequest) admin.Outcome {
+func (p *parts) Populate(ctx context.Context, q control.PopulateRequest) control.Outcome {
 	return p.current.Load().keeper.Populate(ctx, q)
 }
 
 // Add is like Populate.
-func (p *parts) Add(bucket, url string, image io.Reader) admin.Outcome {
+func (p *parts) Add(bucket, url string, image io.Reader) control.Outcome {
 	return p.current.Load().keeper.Add(bucket, url, image)
 }
 
@@ -233,7 +233,7 @@ func sizeOptions(c config.Config, presets map[string]*resize.Preset) server.Opti
 }
 
 // hotLinks are what removals take away; nil where there are none.
-func (p *parts) hotLinks() admin.HotLinks {
+func (p *parts) hotLinks() control.HotLinks {
 	if p.hot == nil {
 		return nil
 	}

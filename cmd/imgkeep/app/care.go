@@ -12,20 +12,20 @@ import (
 	"time"
 
 	"imgkeep/bucket"
-	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 )
 
 // care answers on the admin socket and scrubs the store from time to time, until
 // ctx ends or stop is called, which returns when both have ended.
-func care(ctx context.Context, c config.Config, o admin.Options) (stop func(), err error) {
+func care(ctx context.Context, c config.Config, o control.Options) (stop func(), err error) {
 	log := o.Log
-	l, err := admin.Listen(c.AdminSocket())
+	l, err := control.Listen(c.AdminSocket())
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	server := admin.NewServer(o)
+	server := control.NewServer(o)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := server.Serve(ctx, l); err != nil {

@@ -15,8 +15,8 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
-	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 )
 
 // same is an origin that has the same image under every URL.
@@ -62,7 +62,7 @@ func TestCommandsWhileServing(t *testing.T) {
 		}
 	}
 	refused()
-	stop, err := care(ctx, c, admin.Options{Store: store, Log: log})
+	stop, err := care(ctx, c, control.Options{Store: store, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

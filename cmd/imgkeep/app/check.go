@@ -18,8 +18,8 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
-	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/sign"
 )
 
@@ -106,16 +106,16 @@ Exit status: 0 if all would be kept; 3 if some would not; 1 if none would.`,
 
 // blocks returns what is known of a URL or a digest, of which only the blocks are of
 // use here.
-type blocks func(context.Context, admin.ShowRequest) (bucket.Facts, error)
+type blocks func(context.Context, control.ShowRequest) (bucket.Facts, error)
 
 // withBlocks has work done with what knows the blocks; nil: nothing can be asked.
 func (a *app) withBlocks(ctx context.Context, c config.Config, work func(blocks) error) error {
 	asked := false
 	err := a.withStore(ctx, c,
-		func(client *admin.Client) error { asked = true; return work(client.Show) },
+		func(client *control.Client) error { asked = true; return work(client.Show) },
 		func(store *bucket.Store) error {
 			asked = true
-			return work(func(ctx context.Context, q admin.ShowRequest) (bucket.Facts, error) { return q.Do(ctx, store, nil) })
+			return work(func(ctx context.Context, q control.ShowRequest) (bucket.Facts, error) { return q.Do(ctx, store, nil) })
 		})
 	if asked {
 		return err
@@ -195,7 +195,7 @@ func (k checker) try(ctx context.Context, x *checked) (err error) {
 			x.Shows = image
 		}
 	}
-	if err := k.blocked(ctx, admin.ShowRequest{URL: k.own.same.key(image)}); err != nil {
+	if err := k.blocked(ctx, control.ShowRequest{URL: k.own.same.key(image)}); err != nil {
 		return err
 	}
 	if u, err := url.Parse(image); err == nil && u.Host != "" && k.config.Fetch.Proxy == "" {
@@ -219,17 +219,17 @@ func (k checker) try(ctx context.Context, x *checked) (err error) {
 	if r.FinalURL != image {
 		x.Final = r.FinalURL
 		if led, err := bucket.Canonical(r.FinalURL); err == nil {
-			if err := k.blocked(ctx, admin.ShowRequest{URL: led}); err != nil {
+			if err := k.blocked(ctx, control.ShowRequest{URL: led}); err != nil {
 				return err
 			}
 		}
 	}
-	return k.blocked(ctx, admin.ShowRequest{Digest: bucket.Digest(digest.Sum(nil)).String()})
+	return k.blocked(ctx, control.ShowRequest{Digest: bucket.Digest(digest.Sum(nil)).String()})
 }
 
 // blocked returns an error that tells the first block that stands against a URL or
 // a digest.
-func (k checker) blocked(ctx context.Context, q admin.ShowRequest) error {
+func (k checker) blocked(ctx context.Context, q control.ShowRequest) error {
 	if k.blocks == nil {
 		return nil
 	}

@@ -20,8 +20,8 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/probe"
-	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 )
 
 // Check knows what is blocked, from the server as from the store, and what a link of
@@ -123,7 +123,7 @@ func TestCheckBlocked(t *testing.T) {
 			t.Error("what is blocked is fetched")
 		}
 	}
-	stop, err := care(t.Context(), c, admin.Options{Store: store, Log: log})
+	stop, err := care(t.Context(), c, control.Options{Store: store, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
-	"imgkeep/cmd/imgkeep/app/admin"
+	"imgkeep/cmd/imgkeep/app/control"
 )
 
 func newCompactCommand(a *app) *cobra.Command {
@@ -32,9 +32,9 @@ Exit status: 0 if it was compacted; 1 if it was not: it is then as it was.`,
 			if err != nil {
 				return err
 			}
-			var done admin.Compacted
+			var done control.Compacted
 			err = a.withStore(cmd.Context(), c,
-				func(client *admin.Client) (err error) {
+				func(client *control.Client) (err error) {
 					if dryRun {
 						done.Before, err = client.Status(cmd.Context())
 						return err

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"imgkeep/bucket"
-	"imgkeep/cmd/imgkeep/app/admin"
+	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/sign"
 )
 
@@ -133,7 +133,7 @@ func (i *importCommand) run(cmd *cobra.Command, args []string) error {
 			return usagef("--link does not go with a running server: stop it, or have the images copied")
 		}
 		for _, name := range found {
-			if err := i.bucket(admin.InRun(ctx), k, dir, name); err != nil {
+			if err := i.bucket(control.InRun(ctx), k, dir, name); err != nil {
 				return err
 			}
 		}
@@ -175,7 +175,7 @@ func (i *importCommand) noted(ctx context.Context, k keeper, dir string, buckets
 	if abs, err := filepath.Abs(dir); err == nil {
 		dir = abs
 	}
-	run := admin.Run{Op: "import", From: dir, Bucket: strings.Join(buckets, ","), URLs: i.images, Kept: i.kept, Failed: i.bad, Bytes: i.bytes}
+	run := control.Run{Op: "import", From: dir, Bucket: strings.Join(buckets, ","), URLs: i.images, Kept: i.kept, Failed: i.bad, Bytes: i.bytes}
 	if err != nil {
 		run.Stopped = err.Error()
 	}
@@ -202,7 +202,7 @@ const parallel = 16
 
 type imported struct {
 	path    string
-	outcome admin.Outcome
+	outcome control.Outcome
 }
 
 // bucket takes over one bucket.
@@ -257,41 +257,41 @@ const (
 )
 
 // file takes over one file.
-func (i *importCommand) file(ctx context.Context, k keeper, name, path string, e fs.DirEntry) (admin.Outcome, error) {
+func (i *importCommand) file(ctx context.Context, k keeper, name, path string, e fs.DirEntry) (control.Outcome, error) {
 	if !e.Type().IsRegular() {
-		return admin.Outcome{Code: codeForeign}, nil
+		return control.Outcome{Code: codeForeign}, nil
 	}
 	switch ext := filepath.Ext(path); {
 	case ext == ".headers":
 		if _, err := os.Lstat(strings.TrimSuffix(path, ext)); errors.Is(err, fs.ErrNotExist) {
-			return admin.Outcome{Code: codeUnfinished}, nil // written before the image got its name
+			return control.Outcome{Code: codeUnfinished}, nil // written before the image got its name
 		}
-		return admin.Outcome{Code: codeSkip}, nil
+		return control.Outcome{Code: codeSkip}, nil
 	case ext == ".err":
-		return admin.Outcome{Code: codeFailure}, nil
+		return control.Outcome{Code: codeFailure}, nil
 	case ext == ".tmp":
-		return admin.Outcome{Code: codeUnfinished}, nil
+		return control.Outcome{Code: codeUnfinished}, nil
 	case ext != "" || !isOldName(filepath.Base(path)):
-		return admin.Outcome{Code: codeForeign}, nil
+		return control.Outcome{Code: codeForeign}, nil
 	}
 	ext, err := originalURL(path + ".headers")
 	if err != nil {
-		return admin.Outcome{Code: codeHeaders, Detail: err.Error()}, nil
+		return control.Outcome{Code: codeHeaders, Detail: err.Error()}, nil
 	}
 	// The link is the truth: an image under another's name would be shown to
 	// whoever asks for that one.
 	if oldName(ext) != filepath.Base(path) {
-		return admin.Outcome{Code: codeName, Detail: "x-original-url is that of another image"}, nil
+		return control.Outcome{Code: codeName, Detail: "x-original-url is that of another image"}, nil
 	}
 	url, err := sign.Link{ExtURL: ext}.URL()
 	if err == nil {
 		_, err = bucket.Canonical(url)
 	}
 	if err != nil {
-		return admin.Outcome{Code: "url", Detail: err.Error()}, nil
+		return control.Outcome{Code: "url", Detail: err.Error()}, nil
 	}
 	if i.dryRun {
-		return admin.Outcome{}, nil
+		return control.Outcome{}, nil
 	}
 	o, err := i.keep(ctx, k, name, url, path)
 	if err != nil {
@@ -308,16 +308,16 @@ func (i *importCommand) file(ctx context.Context, k keeper, name, path string, e
 
 // linker keeps a file by another name of it: a keeper that has the store open.
 type linker interface {
-	Link(bucket, url, path string) admin.Outcome
+	Link(bucket, url, path string) control.Outcome
 }
 
-func (i *importCommand) keep(ctx context.Context, k keeper, name, url, path string) (admin.Outcome, error) {
+func (i *importCommand) keep(ctx context.Context, k keeper, name, url, path string) (control.Outcome, error) {
 	if i.link {
 		return k.(linker).Link(name, url, path), nil
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return admin.Outcome{}, err
+		return control.Outcome{}, err
 	}
 	defer f.Close()
 	return k.Add(ctx, name, url, f)

@@ -11,8 +11,8 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/probe"
-	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/server"
 	"imgkeep/resize"
 )
@@ -39,22 +39,22 @@ func newKeeper(c config.Config, presets map[string]*resize.Preset, store *bucket
 	return localKeeper{store, populator, newSameImage(c), c.Fetch.BaseURL}, err
 }
 
-func (k localKeeper) Populate(ctx context.Context, q admin.PopulateRequest) admin.Outcome {
+func (k localKeeper) Populate(ctx context.Context, q control.PopulateRequest) control.Outcome {
 	done, err := k.populator.Populate(ctx, q.Bucket, string(q.URL), q.Sizes)
-	o := admin.Outcome{Kept: done.Fetched, Bytes: done.Bytes, Made: done.Made}
+	o := control.Outcome{Kept: done.Fetched, Bytes: done.Bytes, Made: done.Made}
 	if err != nil {
 		o.Code, o.Detail, o.Stop = server.Code(err), reason(err), server.Stops(err)
 	}
 	return o
 }
 
-func (k localKeeper) Add(name, url string, r io.Reader) admin.Outcome {
+func (k localKeeper) Add(name, url string, r io.Reader) control.Outcome {
 	return k.added(url, func(url string) (bucket.Image, bool, error) { return k.store.Add(name, url, r) })
 }
 
 // Link keeps a file by another name of it, see bucket.Store.AddFile. What the system
 // does not let us do with one it does not with others either.
-func (k localKeeper) Link(name, url, path string) admin.Outcome {
+func (k localKeeper) Link(name, url, path string) control.Outcome {
 	var refused error
 	o := k.added(url, func(url string) (image bucket.Image, added bool, err error) {
 		image, added, err = k.store.AddFile(name, url, path)
@@ -71,16 +71,16 @@ func (k localKeeper) Link(name, url, path string) admin.Outcome {
 }
 
 // added keeps something under a URL as it was written.
-func (k localKeeper) added(url string, add func(canonical string) (bucket.Image, bool, error)) admin.Outcome {
+func (k localKeeper) added(url string, add func(canonical string) (bucket.Image, bool, error)) control.Outcome {
 	url, err := bucket.CanonicalAt(k.base, url)
 	if err != nil {
-		return admin.Outcome{Code: addCode(err), Detail: err.Error()}
+		return control.Outcome{Code: addCode(err), Detail: err.Error()}
 	}
 	image, added, err := add(k.same.key(url))
 	if err != nil {
-		return admin.Outcome{Code: addCode(err), Detail: err.Error(), Stop: server.Stops(err)}
+		return control.Outcome{Code: addCode(err), Detail: err.Error(), Stop: server.Stops(err)}
 	}
-	return admin.Outcome{Kept: added, Bytes: image.Bytes}
+	return control.Outcome{Kept: added, Bytes: image.Bytes}
 }
 
 // reason is an error in a line for the operator.
@@ -114,34 +114,34 @@ func addCode(err error) string {
 // keeper keeps images: by the server, where one runs, or by this process. An
 // error means that it could not even be tried.
 type keeper interface {
-	Populate(context.Context, admin.PopulateRequest) (admin.Outcome, error)
-	Add(ctx context.Context, bucket, url string, image io.Reader) (admin.Outcome, error)
+	Populate(context.Context, control.PopulateRequest) (control.Outcome, error)
+	Add(ctx context.Context, bucket, url string, image io.Reader) (control.Outcome, error)
 	// Ran notes the end of a run in the audit log. What is added with a context of
-	// admin.InRun is not noted before.
-	Ran(context.Context, admin.Run) error
+	// control.InRun is not noted before.
+	Ran(context.Context, control.Run) error
 }
 
 // here is a localKeeper as a keeper.
 type here struct {
 	localKeeper
-	audit *admin.Audit
-	by    admin.Caller
+	audit *control.Audit
+	by    control.Caller
 }
 
-func (h here) Populate(ctx context.Context, q admin.PopulateRequest) (admin.Outcome, error) {
+func (h here) Populate(ctx context.Context, q control.PopulateRequest) (control.Outcome, error) {
 	o := h.localKeeper.Populate(ctx, q)
 	return o, ctx.Err()
 }
 
-func (h here) Add(ctx context.Context, bucket, url string, image io.Reader) (admin.Outcome, error) {
+func (h here) Add(ctx context.Context, bucket, url string, image io.Reader) (control.Outcome, error) {
 	o := h.localKeeper.Add(bucket, url, image)
-	if admin.IsInRun(ctx) {
+	if control.IsInRun(ctx) {
 		return o, nil
 	}
 	return o, h.audit.Added(h.by, bucket, url, o)
 }
 
-func (h here) Ran(_ context.Context, run admin.Run) error { return h.audit.Ran(h.by, run) }
+func (h here) Ran(_ context.Context, run control.Run) error { return h.audit.Ran(h.by, run) }
 
 // withKeeper has images kept. A store is made where there is none; decoders are
 // started if sizes are to be made.
@@ -149,11 +149,11 @@ func (h here) Ran(_ context.Context, run admin.Run) error { return h.audit.Ran(h
 // as says what root does in a store of somebody else: becomeOwner, or what it does
 // instead.
 func (a *app) withKeeper(ctx context.Context, c config.Config, sizes bool, as func(root string) error, work func(keeper) error) (err error) {
-	client, err := admin.Dial(ctx, c.AdminSocket())
+	client, err := control.Dial(ctx, c.AdminSocket())
 	if err == nil {
 		return work(client)
 	}
-	if !errors.Is(err, admin.ErrNoServer) {
+	if !errors.Is(err, control.ErrNoServer) {
 		return err
 	}
 	if err := as(c.Root); err != nil {

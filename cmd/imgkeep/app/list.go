@@ -11,11 +11,11 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
-	"imgkeep/cmd/imgkeep/app/admin"
+	"imgkeep/cmd/imgkeep/app/control"
 )
 
 func newListCommand(a *app) *cobra.Command {
-	var q admin.ListRequest
+	var q control.ListRequest
 	var since, until string
 	var failed, blocked bool
 	cmd := &cobra.Command{
@@ -67,7 +67,7 @@ written as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as how long ago: 36h.`,
 			w := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 			enc := json.NewEncoder(w)
 			enc.SetEscapeHTML(false)
-			each := func(i admin.Item) error {
+			each := func(i control.Item) error {
 				switch {
 				case i.Image != nil:
 					return enc.Encode(i.Image)
@@ -78,7 +78,7 @@ written as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as how long ago: 36h.`,
 			}
 			ctx := cmd.Context()
 			err = a.withStore(ctx, c,
-				func(client *admin.Client) error { return client.List(ctx, q, each) },
+				func(client *control.Client) error { return client.List(ctx, q, each) },
 				func(store *bucket.Store) error { return q.Do(ctx, store, each) })
 			return errors.Join(err, w.Flush())
 		},

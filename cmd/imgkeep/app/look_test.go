@@ -18,8 +18,8 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
-	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 )
 
 // pages is same, but for URLs that lead to a page.
@@ -136,7 +136,7 @@ func TestLooking(t *testing.T) {
 		}
 		return out
 	}
-	stop, err := care(t.Context(), c, admin.Options{Store: store, Log: log})
+	stop, err := care(t.Context(), c, control.Options{Store: store, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"unicode"
 
 	"imgkeep/bucket"
-	"imgkeep/cmd/imgkeep/app/admin"
+	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/sign"
 )
 
@@ -32,11 +32,11 @@ func (n name) failed() []string {
 }
 
 // named is what a request says of a link by which an image was named.
-func (n name) named(unverified bool) admin.Named {
+func (n name) named(unverified bool) control.Named {
 	if n.link == nil {
-		return admin.Named{}
+		return control.Named{}
 	}
-	return admin.Named{Link: n.link.String(), Unverified: unverified}
+	return control.Named{Link: n.link.String(), Unverified: unverified}
 }
 
 // parseName reads a digest, a link of ours, whole or as a path, expired or not, in

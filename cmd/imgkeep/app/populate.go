@@ -18,8 +18,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
-	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 )
 
 func newPopulateCommand(a *app) *cobra.Command {
@@ -76,7 +76,7 @@ type populateCommand struct {
 	began    time.Time
 	total    int64 // lines; 0: unknown
 	progress *progress
-	failed   func(url string, o admin.Outcome) error
+	failed   func(url string, o control.Outcome) error
 	success  func(url string) error
 
 	// Only the goroutine that collects uses these.
@@ -99,7 +99,7 @@ func (p *populateCommand) run(cmd *cobra.Command, args []string) (err error) {
 	p.progress.its = true
 	list := cmd.InOrStdin()
 	p.success = func(string) error { return nil }
-	p.failed = func(url string, o admin.Outcome) error {
+	p.failed = func(url string, o control.Outcome) error {
 		p.progress.clear()
 		p.app.complain(shorten(url) + ": " + o.Code + ": " + o.Detail)
 		return nil
@@ -153,7 +153,7 @@ func (p *populateCommand) noted(ctx context.Context, k keeper, err error) error 
 	if p.done == 0 {
 		return nil
 	}
-	run := admin.Run{Op: "populate", Bucket: p.bucket, Sizes: p.sizes, URLs: p.done, Kept: p.kept, Failed: p.bad, Made: p.made, Bytes: p.bytes}
+	run := control.Run{Op: "populate", Bucket: p.bucket, Sizes: p.sizes, URLs: p.done, Kept: p.kept, Failed: p.bad, Made: p.made, Bytes: p.bytes}
 	if err != nil {
 		run.Stopped = err.Error()
 	}
@@ -161,7 +161,7 @@ func (p *populateCommand) noted(ctx context.Context, k keeper, err error) error 
 }
 
 // noteRun has a run noted that has ended by err.
-func noteRun(ctx context.Context, k keeper, run admin.Run, err error) error {
+func noteRun(ctx context.Context, k keeper, run control.Run, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
 	defer cancel()
 	if noteErr := k.Ran(ctx, run); err == nil {
@@ -233,7 +233,7 @@ func (p *populateCommand) openReports(name string) (closeAll func() error, err e
 		_, err := fmt.Fprintln(g, url)
 		return err
 	}
-	p.failed = func(url string, o admin.Outcome) error {
+	p.failed = func(url string, o control.Outcome) error {
 		_, err := fmt.Fprintf(b, "%s\t%s\t%s\n", url, o.Code, printable(o.Detail))
 		return err
 	}
@@ -242,7 +242,7 @@ func (p *populateCommand) openReports(name string) (closeAll func() error, err e
 
 type populated struct {
 	url     string
-	outcome admin.Outcome
+	outcome control.Outcome
 	err     error // that ends everything
 }
 
@@ -302,10 +302,10 @@ const pause = time.Second
 func (p *populateCommand) one(ctx context.Context, k keeper, l line) populated {
 	url, _, _ := strings.Cut(l.text, "\t")
 	if l.long {
-		return populated{url: url, outcome: admin.Outcome{Code: "url", Detail: fmt.Sprintf("line %d is longer than %d bytes", l.n, maxURLLine)}}
+		return populated{url: url, outcome: control.Outcome{Code: "url", Detail: fmt.Sprintf("line %d is longer than %d bytes", l.n, maxURLLine)}}
 	}
 	for {
-		o, err := k.Populate(ctx, admin.PopulateRequest{Bucket: p.bucket, URL: []byte(url), Sizes: p.sizes})
+		o, err := k.Populate(ctx, control.PopulateRequest{Bucket: p.bucket, URL: []byte(url), Sizes: p.sizes})
 		switch {
 		case err != nil:
 			return populated{err: err}

@@ -15,8 +15,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 )
 
 func newReloadCommand(a *app) *cobra.Command {
@@ -50,7 +50,7 @@ its own wrong, and has not asked.`,
 			for _, w := range sources.Warnings {
 				a.complain("warning: " + w)
 			}
-			client, err := admin.Dial(cmd.Context(), c.AdminSocket())
+			client, err := control.Dial(cmd.Context(), c.AdminSocket())
 			if err != nil {
 				return err
 			}
@@ -89,11 +89,11 @@ type reloader struct {
 	parts *parts
 	level *slog.LevelVar
 	log   *slog.Logger
-	audit *admin.Audit
+	audit *control.Audit
 }
 
 // reload takes over what has changed. After an error nothing has.
-func (r *reloader) reload() (admin.Reloaded, error) {
+func (r *reloader) reload() (control.Reloaded, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	done, err := r.attempt()
@@ -101,14 +101,14 @@ func (r *reloader) reload() (admin.Reloaded, error) {
 	notify(r.log, "STATUS="+reloadStatus(done, err, r.parts.now()))
 	if err != nil {
 		r.log.Error("the new configuration is wrong, and the old one holds", "error", err)
-		return admin.Reloaded{}, fmt.Errorf("the new configuration is wrong, and the old one holds: %w", err)
+		return control.Reloaded{}, fmt.Errorf("the new configuration is wrong, and the old one holds: %w", err)
 	}
 	r.log.Info("configuration read anew", "changed", done.Changed, "restart", done.Restart)
 	return done, nil
 }
 
 // reloadStatus is a line for 'systemctl status'.
-func reloadStatus(done admin.Reloaded, err error, at time.Time) string {
+func reloadStatus(done control.Reloaded, err error, at time.Time) string {
 	when := at.UTC().Format(time.RFC3339)
 	switch {
 	case err != nil:
@@ -119,25 +119,25 @@ func reloadStatus(done admin.Reloaded, err error, at time.Time) string {
 	return "reloaded at " + when
 }
 
-func (r *reloader) attempt() (admin.Reloaded, error) {
+func (r *reloader) attempt() (control.Reloaded, error) {
 	fresh, err := r.load()
 	if err != nil {
-		return admin.Reloaded{}, err
+		return control.Reloaded{}, err
 	}
 	p := r.parts
 	c, changed, restart := config.Merge(p.current.Load().config, fresh)
 	next, options, err := p.prepare(c)
 	if err != nil {
-		return admin.Reloaded{}, err
+		return control.Reloaded{}, err
 	}
 	if err := tryMarks(context.Background(), p.pool, c, next.presets); err != nil {
-		return admin.Reloaded{}, err
+		return control.Reloaded{}, err
 	}
 	if err := p.complete(next); err != nil {
-		return admin.Reloaded{}, err
+		return control.Reloaded{}, err
 	}
 	if err := p.store.Reconfigure(options); err != nil {
-		return admin.Reloaded{}, err
+		return control.Reloaded{}, err
 	}
 	p.current.Store(next)
 	r.level.Set(logLevel(c.Log))
@@ -148,7 +148,7 @@ func (r *reloader) attempt() (admin.Reloaded, error) {
 			restart = append(restart, "nginx.hot")
 		}
 	}
-	return admin.Reloaded{Changed: changed, Restart: restart}, nil
+	return control.Reloaded{Changed: changed, Restart: restart}, nil
 }
 
 // onHangup reloads at each SIGHUP until ctx ends, and tells systemd.
@@ -165,7 +165,7 @@ func (r *reloader) onHangup(ctx context.Context) {
 			}
 			done, err := r.reload() // it logs what is wrong
 			// The kernel knows who has sent it, and Go does not tell.
-			if err := r.audit.Write(admin.Change{By: "SIGHUP", Op: "reload", What: done}, err); err != nil {
+			if err := r.audit.Write(control.Change{By: "SIGHUP", Op: "reload", What: done}, err); err != nil {
 				r.log.Error("a reload was not noted", "error", err)
 			}
 			notify(r.log, daemon.SdNotifyReady)

@@ -24,7 +24,7 @@ import (
 	"imgkeep/bucket/approve"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
-	"imgkeep/cmd/imgkeep/app/admin"
+	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/server"
 	"imgkeep/nginx"
 	"imgkeep/resize"
@@ -207,18 +207,18 @@ func TestRemovalInterleaved(t *testing.T) {
 	body := pngOf(60, 40, color.Black)
 	digest := bucket.Digest(sha256.Sum256(body)).String()
 	steps := []string{"before", "fetch begins", "half is fetched", "all is fetched", "it is approved of", "a decoder begins", "a decoder is done", "it is answered", "the file is there", "the hot link is made"}
-	removals := map[string]admin.RemoveRequest{
-		"forget":        {Verb: admin.Forget, URL: url},
-		"purge":         {Verb: admin.Purge, URL: url},
-		"purge bytes":   {Verb: admin.Purge, Digest: digest},
-		"block":         {Verb: admin.Block, URL: url},
-		"block, keep":   {Verb: admin.Block, URL: url, Keep: true},
-		"block bytes":   {Verb: admin.Block, Digest: digest},
-		"block, keep 2": {Verb: admin.Block, Digest: digest, Keep: true},
-		"block host":    {Verb: admin.Block, Host: "origin.example"},
+	removals := map[string]control.RemoveRequest{
+		"forget":        {Verb: control.Forget, URL: url},
+		"purge":         {Verb: control.Purge, URL: url},
+		"purge bytes":   {Verb: control.Purge, Digest: digest},
+		"block":         {Verb: control.Block, URL: url},
+		"block, keep":   {Verb: control.Block, URL: url, Keep: true},
+		"block bytes":   {Verb: control.Block, Digest: digest},
+		"block, keep 2": {Verb: control.Block, Digest: digest, Keep: true},
+		"block host":    {Verb: control.Block, Host: "origin.example"},
 	}
 	if testing.Short() {
-		removals = map[string]admin.RemoveRequest{"forget": removals["forget"], "purge bytes": removals["purge bytes"], "block, keep": removals["block, keep"], "block host": removals["block host"]}
+		removals = map[string]control.RemoveRequest{"forget": removals["forget"], "purge bytes": removals["purge bytes"], "block, keep": removals["block, keep"], "block host": removals["block host"]}
 	}
 	s := newRemovalSite(t)
 	reached := map[string]bool{}
@@ -248,7 +248,7 @@ func TestRemovalInterleaved(t *testing.T) {
 
 type interleaved struct {
 	*removalSite
-	q                        admin.RemoveRequest
+	q                        control.RemoveRequest
 	url, other               string
 	body                     []byte
 	bucket, size, kept, step string
@@ -275,7 +275,7 @@ func (x interleaved) run(name string) (reached bool) {
 		return false
 	}
 	delete(x.bodies, x.url) // what is seen from now on has been kept
-	_, err := x.q.Do(x.Context(), admin.Removing{Store: x.store, Hot: x.hot})
+	_, err := x.q.Do(x.Context(), control.Removing{Store: x.store, Hot: x.hot})
 	if err != nil && !errors.Is(err, bucket.ErrNotKept) {
 		x.Errorf("%s: %v", name, err)
 	}
@@ -303,7 +303,7 @@ func (x interleaved) run(name string) (reached bool) {
 	}
 	check("afterwards")
 	// The bytes come back, under another URL.
-	if x.q.Verb == admin.Block && x.q.Digest == "" {
+	if x.q.Verb == control.Block && x.q.Digest == "" {
 		if _, err := x.store.Unblock(x.Context(), bucket.Target{Digest: sha256.Sum256(x.body)}, bucket.RemoveOptions{}); err != nil && !errors.Is(err, bucket.ErrNotBlocked) {
 			x.Error(err)
 		}

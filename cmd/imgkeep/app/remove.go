@@ -15,8 +15,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"imgkeep/bucket"
-	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/nginx"
 )
 
@@ -38,14 +38,14 @@ Exit status: 0 if all was done; 3 if some of what was named could not be, or is 
 there; 1 if none.`
 
 func newForgetCommand(a *app) *cobra.Command {
-	return newRemoveCommand(a, admin.Forget, "forget URL|LINK…", "Remove a URL from the store",
+	return newRemoveCommand(a, control.Forget, "forget URL|LINK…", "Remove a URL from the store",
 		`Forget takes a URL out of the store. The bytes and their sizes go with it when no
 other URL of the bucket has them. When somebody asks for it again, it is fetched
 anew; see block.`+removeHelp)
 }
 
 func newPurgeCommand(a *app) *cobra.Command {
-	return newRemoveCommand(a, admin.Purge, "purge URL|LINK|DIGEST…", "Remove an image from the store, under all its URLs",
+	return newRemoveCommand(a, control.Purge, "purge URL|LINK|DIGEST…", "Remove an image from the store, under all its URLs",
 		`Purge takes an image out of the store: its bytes, all URLs that have them, and all
 sizes, in all buckets or in those of --bucket. When somebody asks for it again, it
 is fetched anew; see block. The next 'imgkeep backup' removes it from the backup
@@ -53,7 +53,7 @@ too.`+removeHelp)
 }
 
 func newBlockCommand(a *app) *cobra.Command {
-	return newRemoveCommand(a, admin.Block, "block URL|LINK|DIGEST|HOST…", "Remove an image for good, or put a host in quarantine",
+	return newRemoveCommand(a, control.Block, "block URL|LINK|DIGEST|HOST…", "Remove an image for good, or put a host in quarantine",
 		`Block sees to it that an image is not served any more, now and in future, in any
 bucket: its links answer 451. Of a URL, the bytes that are kept under it are
 blocked too, under whatever URL they come again. Its files are removed, as by
@@ -66,14 +66,14 @@ Unblock lifts a block.`+removeHelp)
 }
 
 func newUnblockCommand(a *app) *cobra.Command {
-	return newRemoveCommand(a, admin.Unblock, "unblock URL|LINK|DIGEST|HOST…", "Lift a block",
+	return newRemoveCommand(a, control.Unblock, "unblock URL|LINK|DIGEST|HOST…", "Lift a block",
 		`Unblock lifts the block of a URL, with that of the bytes that were found under it
 then, of a digest, or of a host. What is on disk still is served again; the rest is
 fetched anew when somebody asks for it. 'imgkeep list --blocked' lists all blocks.`+removeHelp)
 }
 
 func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
-	var q admin.RemoveRequest
+	var q control.RemoveRequest
 	var asJSON, unverified bool
 	cmd := &cobra.Command{
 		Use: use, GroupID: groupRemove, Short: short, Long: long,
@@ -84,16 +84,16 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			hosts := verb == admin.Block || verb == admin.Unblock
+			hosts := verb == control.Block || verb == control.Unblock
 			q.Verb = verb
 			mine := newOwn(c, nil, a.Now)
-			var requests []admin.RemoveRequest
+			var requests []control.RemoveRequest
 			for _, arg := range args {
 				n, err := mine.parseName(arg, hosts)
 				if err != nil {
 					return usageError{err}
 				}
-				if verb == admin.Forget && n.url == "" {
+				if verb == control.Forget && n.url == "" {
 					return usagef("%q is no URL and no link: to remove bytes, purge them", asTyped(arg))
 				}
 				one := q
@@ -102,7 +102,7 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 			}
 			out := removeOutput{w: cmd.OutOrStdout(), json: asJSON, dry: q.DryRun}
 			failed := 0
-			one := func(arg string, r admin.Removal, err error) error {
+			one := func(arg string, r control.Removal, err error) error {
 				if err != nil {
 					failed++
 					a.complain(asTyped(arg) + ": " + err.Error())
@@ -110,7 +110,7 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 				return out.write(asTyped(arg), r, err)
 			}
 			err = a.withStore(cmd.Context(), c,
-				func(client *admin.Client) error {
+				func(client *control.Client) error {
 					for i, q := range requests {
 						r, err := client.Remove(cmd.Context(), q)
 						if err := one(args[i], r, err); err != nil {
@@ -140,10 +140,10 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 	}
 	addStoreFlags(cmd)
 	flags := cmd.Flags()
-	if verb == admin.Forget || verb == admin.Purge {
+	if verb == control.Forget || verb == control.Purge {
 		flags.StringSliceVar(&q.Buckets, "bucket", nil, "only in this `BUCKET` (default all)")
 	}
-	if verb == admin.Block {
+	if verb == control.Block {
 		flags.BoolVar(&q.Keep, "keep", false, "leave the files on disk")
 	}
 	flags.StringVar(&q.Why, "why", "", "the `REASON`, for the journal and the audit log")
@@ -154,13 +154,13 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 }
 
 // audit is the audit log of a store.
-func (a *app) audit(c config.Config) *admin.Audit {
-	return &admin.Audit{Path: filepath.Join(c.Root, "audit.ndjson"), Now: a.Now}
+func (a *app) audit(c config.Config) *control.Audit {
+	return &control.Audit{Path: filepath.Join(c.Root, "audit.ndjson"), Now: a.Now}
 }
 
 // removing is what removals are done with where no server runs.
-func (a *app) removing(c config.Config, store *bucket.Store, dryRun bool) (admin.Removing, error) {
-	with := admin.Removing{Store: store, Links: a.linkBook(c, store), Audit: a.audit(c), By: a.caller}
+func (a *app) removing(c config.Config, store *bucket.Store, dryRun bool) (control.Removing, error) {
+	with := control.Removing{Store: store, Links: a.linkBook(c, store), Audit: a.audit(c), By: a.caller}
 	// nginx serves by the hot links of a server that does not run now all the same.
 	if c.Handoff != "nginx" || dryRun {
 		return with, nil
@@ -218,7 +218,7 @@ type removeOutput struct {
 }
 
 // write writes what has happened, which may be something also beside an error.
-func (o removeOutput) write(arg string, r admin.Removal, failed error) error {
+func (o removeOutput) write(arg string, r control.Removal, failed error) error {
 	if o.json {
 		text := ""
 		if failed != nil {
@@ -265,9 +265,9 @@ func (o removeOutput) write(arg string, r admin.Removal, failed error) error {
 
 // look has work done on the store for a command that only looks: by the server, or
 // here.
-func look[T any](ctx context.Context, a *app, c config.Config, ask func(*admin.Client) (T, error), do func(*bucket.Store) (T, error)) (result T, err error) {
+func look[T any](ctx context.Context, a *app, c config.Config, ask func(*control.Client) (T, error), do func(*bucket.Store) (T, error)) (result T, err error) {
 	err = a.withStore(ctx, c,
-		func(client *admin.Client) error { result, err = ask(client); return err },
+		func(client *control.Client) error { result, err = ask(client); return err },
 		func(store *bucket.Store) error { result, err = do(store); return err })
 	return result, err
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
-	"imgkeep/cmd/imgkeep/app/admin"
+	"imgkeep/cmd/imgkeep/app/control"
 )
 
 func newRetryCommand(a *app) *cobra.Command {
@@ -44,12 +44,12 @@ It tries nothing itself, and prints what it has forgotten.`,
 			for _, what := range n.failed() {
 				var one bucket.Retried
 				err = a.withStore(cmd.Context(), c,
-					func(client *admin.Client) (err error) {
+					func(client *control.Client) (err error) {
 						one, err = client.Retry(cmd.Context(), what, n.named(unverified))
 						return err
 					},
 					func(store *bucket.Store) (err error) {
-						one, err = admin.RetryRequest{What: what, Named: n.named(unverified)}.Do(store, a.linkBook(c, store), a.audit(c), a.caller)
+						one, err = control.RetryRequest{What: what, Named: n.named(unverified)}.Do(store, a.linkBook(c, store), a.audit(c), a.caller)
 						return err
 					})
 				if err != nil {

@@ -14,8 +14,8 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
-	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/server"
 	"imgkeep/resize"
 )
@@ -129,7 +129,7 @@ func TestSameImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o := k.Populate(t.Context(), admin.PopulateRequest{Bucket: "i", URL: []byte(at + "&ex=4")}); o.Code != "" || o.Kept {
+	if o := k.Populate(t.Context(), control.PopulateRequest{Bucket: "i", URL: []byte(at + "&ex=4")}); o.Code != "" || o.Kept {
 		t.Errorf("populate: %+v", o)
 	}
 	n, err := newOwn(c, signer, time.Now).parseName(at+"&ex=5", false)

@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
-	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 )
 
 func newScrubCommand(a *app) *cobra.Command {
@@ -62,8 +62,8 @@ something is wrong and remains so; 1 if the store could not be looked through.`,
 			}
 			var report bucket.ScrubReport
 			err = a.withStore(cmd.Context(), c,
-				func(client *admin.Client) (err error) {
-					report, err = client.Scrub(cmd.Context(), admin.ScrubRequest{Rate: int64(limit), Repair: repair}, out.found, show)
+				func(client *control.Client) (err error) {
+					report, err = client.Scrub(cmd.Context(), control.ScrubRequest{Rate: int64(limit), Repair: repair}, out.found, show)
 					return err
 				},
 				func(store *bucket.Store) (err error) {

@@ -17,8 +17,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
-	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/sign"
 )
 
@@ -109,7 +109,7 @@ func (a *app) serve(ctx context.Context, c config.Config, load func() (config.Co
 	audit := a.audit(c)
 	audit.Failed = parts.metrics.AuditFailed
 	reloader := &reloader{load: load, parts: parts, level: level, log: log, audit: audit}
-	stopCare, err := care(ctx, c, admin.Options{
+	stopCare, err := care(ctx, c, control.Options{
 		Store: parts.store, Keeper: parts, Metrics: parts.metrics.Handler(), Log: log,
 		Scrubbed: func(r bucket.ScrubReport) { parts.metrics.Scrubbed(r, a.Now()) },
 		Removed:  parts.metrics.Removed,

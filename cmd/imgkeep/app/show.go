@@ -15,8 +15,8 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/imageurl"
-	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 )
 
 func newShowCommand(a *app) *cobra.Command {
@@ -43,9 +43,9 @@ Exit status: 0 if something is known; 1 if nothing is.`,
 			}
 			ctx := cmd.Context()
 			show := func(url string) (bucket.Facts, error) {
-				q := admin.ShowRequest{URL: url, Digest: n.digest, Named: n.named(unverified)}
+				q := control.ShowRequest{URL: url, Digest: n.digest, Named: n.named(unverified)}
 				return look(ctx, a, c,
-					func(client *admin.Client) (bucket.Facts, error) { return client.Show(ctx, q) },
+					func(client *control.Client) (bucket.Facts, error) { return client.Show(ctx, q) },
 					func(store *bucket.Store) (bucket.Facts, error) { return q.Do(ctx, store, a.linkBook(c, store)) })
 			}
 			facts, err := show(n.url)
@@ -212,7 +212,7 @@ a million images.`,
 			}
 			ctx := cmd.Context()
 			s, err := look(ctx, a, c,
-				func(client *admin.Client) (bucket.Stats, error) { return client.Stats(ctx) },
+				func(client *control.Client) (bucket.Stats, error) { return client.Stats(ctx) },
 				func(store *bucket.Store) (bucket.Stats, error) { return store.Stats(ctx) })
 			if err != nil {
 				return err

@@ -8,18 +8,18 @@ import (
 	"path/filepath"
 
 	"imgkeep/bucket"
-	"imgkeep/cmd/imgkeep/app/admin"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 )
 
 // withStore has work done on the store: by the server, where one runs, and by
 // this process otherwise.
-func (a *app) withStore(ctx context.Context, c config.Config, ask func(*admin.Client) error, do func(*bucket.Store) error) (err error) {
-	client, err := admin.Dial(ctx, c.AdminSocket())
+func (a *app) withStore(ctx context.Context, c config.Config, ask func(*control.Client) error, do func(*bucket.Store) error) (err error) {
+	client, err := control.Dial(ctx, c.AdminSocket())
 	if err == nil {
 		return ask(client)
 	}
-	if !errors.Is(err, admin.ErrNoServer) {
+	if !errors.Is(err, control.ErrNoServer) {
 		return err
 	}
 	if err := isStore(c.Root); err != nil {

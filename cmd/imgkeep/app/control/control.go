@@ -1,4 +1,4 @@
-// Package admin is the control API of a running server: both ends of it.
+// Package control is the control API of a running server: both ends of it.
 //
 // One process has the store open, so a command that needs it while a server runs
 // asks the server. It does so over a Unix socket, in HTTP: a request is JSON, an
@@ -30,7 +30,7 @@
 // by the credentials that the kernel tells of the peer; the socket's mode, 0600,
 // says the same. What it does not do: it has no version to speak of; both ends
 // are one program, and a command of another release may be refused.
-package admin
+package control
 
 import (
 	"errors"
