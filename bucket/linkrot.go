@@ -202,6 +202,9 @@ func (s *Store) askAll(ctx context.Context, o LinkRotOptions, r *LinkRot) error 
 	saved := s.now()
 	for q := range queue {
 		answer := <-q.answer
+		if ctx.Err() != nil {
+			break // those that are answered by now are asked again
+		}
 		if answer.err != nil {
 			return answer.err
 		}

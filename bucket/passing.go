@@ -180,6 +180,16 @@ func (p *passings) facts(key string) *passed {
 	return p.images[key]
 }
 
+// there returns the image whose file is there for others, or nil.
+func (p *passings) there(key string) *passed {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := p.images[key]; i != nil && !i.old && p.files[i] {
+		return i
+	}
+	return nil
+}
+
 // open opens the file of an image, if it is there still.
 func (p *passings) open(i *passed) (*Passing, error) {
 	p.mu.Lock()
@@ -265,6 +275,9 @@ func (s *Store) mayPass(i *passed) error {
 }
 
 func (s *Store) fetchPassing(ctx context.Context, key, bucket, url string) (*passed, error) {
+	if i := s.passing.there(key); i != nil {
+		return i, nil // since the caller looked
+	}
 	if _, err := s.Find(bucket, url); err != nil && !errors.Is(err, ErrNotKept) {
 		return nil, err
 	}
