@@ -9,8 +9,10 @@ import (
 	"os"
 	"time"
 
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // What Add says of bytes that it does not keep, besides the errors of package
@@ -29,7 +31,7 @@ var (
 // Where the same bytes are kept under the URL already nothing is done, and added
 // is false. Other bytes are not replaced: ErrTaken. An error of r is returned
 // wrapped.
-func (s *Store) Add(bucket, url string, r io.Reader) (_ Image, added bool, err error) {
+func (s *Store) Add(bucket, url string, r io.Reader) (_ record.Image, added bool, err error) {
 	return s.add(bucket, url, func(b Bucket, seen io.Writer) (tmp *os.File, n int64, err error) {
 		if tmp, err = s.temp("added-*"); err != nil {
 			return nil, 0, err
@@ -49,7 +51,7 @@ func (s *Store) Add(bucket, url string, r io.Reader) (_ Image, added bool, err e
 // time that the store gives its files (see stamp), and nothing else of it is changed.
 // That it may be linked, and changed so, is up to the system: errors wrap
 // fs.ErrPermission, or syscall.EXDEV where it lies on another file system.
-func (s *Store) AddFile(bucket, url, path string) (_ Image, added bool, err error) {
+func (s *Store) AddFile(bucket, url, path string) (_ record.Image, added bool, err error) {
 	return s.add(bucket, url, func(b Bucket, seen io.Writer) (*os.File, int64, error) {
 		// A name of our own first: what is looked at is then what is kept, whatever
 		// path becomes meanwhile.
@@ -95,27 +97,27 @@ func (s *Store) tempLink(path string) (*os.File, error) {
 }
 
 // add keeps what bring brings: a file in tmp, and its bytes to seen.
-func (s *Store) add(bucket, url string, bring func(b Bucket, seen io.Writer) (tmp *os.File, n int64, err error)) (_ Image, added bool, err error) {
+func (s *Store) add(bucket, url string, bring func(b Bucket, seen io.Writer) (tmp *os.File, n int64, err error)) (_ record.Image, added bool, err error) {
 	done, err := s.begin()
 	if err != nil {
-		return Image{}, false, err
+		return record.Image{}, false, err
 	}
 	defer done()
 	c := s.settings.Load()
 	b, ok := c.buckets[bucket]
 	if !ok {
-		return Image{}, false, ErrNoBucket
+		return record.Image{}, false, ErrNoBucket
 	}
-	if c.denied != nil && c.denied(hostOf(url)) {
-		return Image{}, false, ErrDenied
+	if c.denied != nil && c.denied(imageurl.HostOf(url)) {
+		return record.Image{}, false, ErrDenied
 	}
 	if err := s.blockedURL(url); err != nil {
-		return Image{}, false, err
+		return record.Image{}, false, err
 	}
 	under, landed := s.fetches.begin(bucket, url)
 	defer landed()
 	if err := s.hasRoom(); err != nil {
-		return Image{}, false, err
+		return record.Image{}, false, err
 	}
 	hash := sha256.New()
 	scanner := probe.NewScanner(c.limits)
@@ -129,21 +131,21 @@ func (s *Store) add(bucket, url string, bring func(b Bucket, seen io.Writer) (tm
 	}
 	switch {
 	case refusal != nil:
-		return Image{}, false, refusal
+		return record.Image{}, false, refusal
 	case errors.Is(err, ErrTooLarge):
-		return Image{}, false, ErrTooLarge
+		return record.Image{}, false, ErrTooLarge
 	case err != nil:
-		return Image{}, false, fmt.Errorf("store the image: %w", full(err))
+		return record.Image{}, false, fmt.Errorf("store the image: %w", full(err))
 	}
 	info, err := scanner.Close()
 	if errors.Is(err, probe.ErrTruncated) {
 		err = probe.Whole(tmp, n, info)
 	}
 	if err != nil {
-		return Image{}, false, err
+		return record.Image{}, false, err
 	}
-	image := Image{
-		Bucket: bucket, URL: url, Digest: Digest(hash.Sum(nil)), Info: info,
+	image := record.Image{
+		Bucket: bucket, URL: url, Digest: record.Digest(hash.Sum(nil)), Info: info,
 		Bytes: n, Stored: s.now().UTC().Truncate(time.Second),
 	}
 	return s.settle(image, func() error {
@@ -163,31 +165,31 @@ func (s *Store) add(bucket, url string, bring func(b Bucket, seen io.Writer) (tm
 		if err := s.place(tmp, image); err != nil {
 			return fmt.Errorf("store the image: %w", full(err))
 		}
-		return s.commit(index.Change{Bucket: bucket, URL: url, Keep: image.entry()}, keepEvent(image))
+		return s.commit(index.Change{Bucket: bucket, URL: url, Keep: index.ImageOf(image)}, keepEvent(image))
 	})
 }
 
 // settle keeps an image by keep unless something is kept under its URL. It is
 // done in the flight of the URL, one at a time with fetches of it: what a viewer
 // has been shown is not replaced.
-func (s *Store) settle(image Image, keep func() error) (_ Image, added bool, err error) {
+func (s *Store) settle(image record.Image, keep func() error) (_ record.Image, added bool, err error) {
 	for {
 		old, err := s.index.Image(image.Bucket, image.URL)
 		switch {
 		case err == nil && old.Digest == image.Digest:
-			return imageFrom(image.Bucket, image.URL, old), false, nil
+			return index.RecordOf(image.Bucket, image.URL, old), false, nil
 		case err == nil:
-			return Image{}, false, ErrTaken
+			return record.Image{}, false, ErrTaken
 		case !errors.Is(err, index.ErrNotFound):
-			return Image{}, false, err
+			return record.Image{}, false, err
 		}
 		// A flight that is under way is joined, whatever comes of it.
-		_, err = fly(context.Background(), s, keepKey(image.Bucket, image.URL), func(context.Context) (Image, error) {
+		_, err = fly(context.Background(), s, keepKey(image.Bucket, image.URL), func(context.Context) (record.Image, error) {
 			added = true
 			return image, keep()
 		})
 		if added && err != nil {
-			return Image{}, false, err
+			return record.Image{}, false, err
 		}
 		if added {
 			return image, true, nil

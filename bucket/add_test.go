@@ -19,6 +19,7 @@ import (
 
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // dot is a PNG of one pixel.
@@ -126,7 +127,7 @@ func TestAddRefuses(t *testing.T) {
 		"another format":  {"i", addedURL, strings.NewReader("\xff\xd8\xff\xe0"), probe.ErrType},
 		"a reader's fail": {"i", addedURL, io.MultiReader(bytes.NewReader(dot[:5]), iotest.ErrReader(broken)), broken},
 	} {
-		if image, added, err := s.Add(c.bucket, c.url, c.r); !errors.Is(err, c.want) || added || image != (Image{}) {
+		if image, added, err := s.Add(c.bucket, c.url, c.r); !errors.Is(err, c.want) || added || image != (record.Image{}) {
 			t.Errorf("%s: %+v, %v, %v; want %v", name, image, added, err, c.want)
 		}
 	}

@@ -15,8 +15,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // ErrNotBackup: a folder is neither empty nor a backup.
@@ -47,19 +47,19 @@ type BackupOptions struct {
 	// Verify reads what the target has already again, and copies anew what is
 	// damaged there; without it only lengths are compared.
 	Verify   bool
-	Found    func(Finding)  // told of each finding; nil: nobody
-	Progress func(Progress) // told now and then; nil: nobody
+	Found    func(record.Finding)  // told of each finding; nil: nobody
+	Progress func(record.Progress) // told now and then; nil: nobody
 	Now      func() time.Time
 }
 
 // BackupReport says what Backup or Restore has done.
 type BackupReport struct {
-	Images  int          `json:"images"`  // that the journals name
-	Copied  int          `json:"copied"`  // of them, now
-	Removed int          `json:"removed"` // from the backup, since they were from the store
-	Bytes   int64        `json:"bytes"`   // copied now
-	Found   map[Kind]int `json:"found"`
-	Seconds float64      `json:"seconds"`
+	Images  int                 `json:"images"`  // that the journals name
+	Copied  int                 `json:"copied"`  // of them, now
+	Removed int                 `json:"removed"` // from the backup, since they were from the store
+	Bytes   int64               `json:"bytes"`   // copied now
+	Found   map[record.Kind]int `json:"found"`
+	Seconds float64             `json:"seconds"`
 }
 
 // Backup copies what is kept in the store at Root to a folder, in which it is a
@@ -217,7 +217,7 @@ func newTransfer(o BackupOptions, from, to, marker string) (*transfer, error) {
 	}
 	return &transfer{
 		BackupOptions: o, from: from, to: to, marker: f, resumed: resumed, begun: time.Now(),
-		report: BackupReport{Found: map[Kind]int{}},
+		report: BackupReport{Found: map[record.Kind]int{}},
 	}, nil
 }
 
@@ -229,8 +229,8 @@ func (t *transfer) unlock(whole bool) error {
 	return errors.Join(err, t.marker.Close())
 }
 
-func (t *transfer) found(f Finding) {
-	if t.again && f.Kind == BrokenLine {
+func (t *transfer) found(f record.Finding) {
+	if t.again && f.Kind == record.BrokenLine {
 		return
 	}
 	t.report.Found[f.Kind]++
@@ -272,19 +272,19 @@ type plan struct {
 	files    []planned        // in the order of their digests
 	removed  []planned        // that were, and may be in the backup still
 
-	end  index.Position  // up to which it was looked what was removed since
-	late map[Digest]bool // that was; nil: not looked yet
+	end  record.Position        // up to which it was looked what was removed since
+	late map[record.Digest]bool // that was; nil: not looked yet
 }
 
 // planned is an original in a plan, which may have tens of millions of them.
 type planned struct {
-	digest Digest
+	digest record.Digest
 	format probe.Format
 	bytes  int64
 }
 
-func (p planned) image(bucket string) Image {
-	return Image{Bucket: bucket, Digest: p.digest, Info: probe.Info{Format: p.format}, Bytes: p.bytes}
+func (p planned) image(bucket string) record.Image {
+	return record.Image{Bucket: bucket, Digest: p.digest, Info: probe.Info{Format: p.format}, Bytes: p.bytes}
 }
 
 func (t *transfer) run(ctx context.Context) error {
@@ -312,7 +312,7 @@ func (t *transfer) run(ctx context.Context) error {
 		plans = append(plans, p)
 		t.count(p, 1)
 	}
-	tmp := filepath.Join(t.to, tmpDir)
+	tmp := filepath.Join(t.to, record.TmpDir)
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
 	}
@@ -390,12 +390,12 @@ func (t *transfer) copyBucket(ctx context.Context, p *plan) error {
 
 // removedSince tells whether an original was removed since the plan was made: its
 // line is written before its file goes.
-func (t *transfer) removedSince(ctx context.Context, p *plan, d Digest) (bool, error) {
+func (t *transfer) removedSince(ctx context.Context, p *plan, d record.Digest) (bool, error) {
 	if p.late == nil {
-		p.late = map[Digest]bool{}
+		p.late = map[record.Digest]bool{}
 		for file, end := range p.journals {
 			if base := filepath.Base(file); base > p.end.File {
-				p.end = index.Position{File: base, Length: end}
+				p.end = record.Position{File: base, Length: end}
 			}
 		}
 	}
@@ -415,7 +415,7 @@ func (t *transfer) removedSince(ctx context.Context, p *plan, d Digest) (bool, e
 		if line.broken == nil && line.op != opKeep {
 			p.late[line.image.Digest] = true
 		}
-		p.end = index.Position{File: filepath.Base(line.file), Length: line.end}
+		p.end = record.Position{File: filepath.Base(line.file), Length: line.end}
 	}
 	return p.late[d], nil
 }
@@ -442,7 +442,7 @@ func (t *transfer) plan(ctx context.Context, name string) (plan, error) {
 				return p, err
 			}
 			if t.Progress != nil {
-				t.Progress(Progress{Stage: "journals", Done: int64(n)})
+				t.Progress(record.Progress{Stage: "journals", Done: int64(n)})
 			}
 		}
 		if line.torn {
@@ -484,7 +484,7 @@ func (t *transfer) leaveOut(ctx context.Context, p *plan) error {
 			continue
 		}
 		if err := j.add(line.op, line.image); err != nil {
-			t.found(Finding{Kind: BrokenLine, Path: line.place(), Detail: err.Error()})
+			t.found(record.Finding{Kind: record.BrokenLine, Path: line.place(), Detail: err.Error()})
 		}
 	}
 	for _, i := range j.images {

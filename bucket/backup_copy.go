@@ -13,6 +13,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"imgkeep/bucket/record"
 )
 
 // A batch of files is flushed together: a flush for each would take most of the
@@ -24,7 +26,7 @@ const (
 
 // batch are files that are written, and neither flushed nor named.
 type batch struct {
-	images []Image
+	images []record.Image
 	bytes  int64
 }
 
@@ -33,12 +35,12 @@ func (t *transfer) copyFiles(ctx context.Context, p *plan) error {
 	if err := os.MkdirAll(filepath.Join(t.to, p.bucket), dirMode); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(t.to, p.bucket, journalDir), privateDir); err != nil {
+	if err := os.MkdirAll(filepath.Join(t.to, p.bucket, record.JournalDir), privateDir); err != nil {
 		return err
 	}
 	var b batch
 	files := p.files
-	for x, y := range folders {
+	for x, y := range record.Shards {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -56,8 +58,8 @@ func (t *transfer) copyFiles(ctx context.Context, p *plan) error {
 				has[e.Name()] = info.Size()
 			}
 		}
-		last := folderOf(folderDigest(x, y))
-		for ; len(files) > 0 && folderOf(files[0].digest) <= last; files = files[1:] {
+		last := record.ShardOf(record.ShardDigest(x, y))
+		for ; len(files) > 0 && record.ShardOf(files[0].digest) <= last; files = files[1:] {
 			image := files[0].image(p.bucket)
 			t.done++
 			size, there := has[filepath.Base(image.File())]
@@ -73,9 +75,9 @@ func (t *transfer) copyFiles(ctx context.Context, p *plan) error {
 				return err
 			}
 			if there && !t.resumed {
-				f := Finding{Kind: Corrupt, Path: image.File(), Detail: "the copy in " + t.to + " was damaged"}
+				f := record.Finding{Kind: record.Corrupt, Path: image.File(), Detail: "the copy in " + t.to + " was damaged"}
 				if len(b.images) > copied {
-					f.done("copied anew", nil)
+					f.SetRepair("copied anew", nil)
 				}
 				t.found(f)
 			}
@@ -86,25 +88,25 @@ func (t *transfer) copyFiles(ctx context.Context, p *plan) error {
 			}
 		}
 		if t.Progress != nil {
-			t.Progress(Progress{Stage: "images", Done: t.done, Total: int64(t.report.Images)})
+			t.Progress(record.Progress{Stage: "images", Done: t.done, Total: int64(t.report.Images)})
 		}
 	}
 	return t.flush(ctx, &b)
 }
 
 // good tells whether the target's file is whole.
-func (t *transfer) good(image Image) bool {
+func (t *transfer) good(image record.Image) bool {
 	digest, _, err := hashFile(filepath.Join(t.to, image.File()), false)
 	return err == nil && digest == image.Digest
 }
 
 func (t *transfer) temp(n int) string {
-	return filepath.Join(t.to, tmpDir, strconv.Itoa(n))
+	return filepath.Join(t.to, record.TmpDir, strconv.Itoa(n))
 }
 
 // copyFile copies an original to a temporary file. One that is not what its name
 // says is a finding, and not copied.
-func (t *transfer) copyFile(ctx context.Context, p *plan, b *batch, image Image) error {
+func (t *transfer) copyFile(ctx context.Context, p *plan, b *batch, image record.Image) error {
 	path := filepath.Join(t.from, image.File())
 	src, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -144,7 +146,7 @@ func (t *transfer) copyFile(ctx context.Context, p *plan, b *batch, image Image)
 		}
 	}
 	detail := ""
-	switch got := Digest(hash.Sum(nil)); {
+	switch got := record.Digest(hash.Sum(nil)); {
 	case err != nil:
 		detail = "it cannot be read: " + err.Error()
 	case n != image.Bytes:
@@ -153,7 +155,7 @@ func (t *transfer) copyFile(ctx context.Context, p *plan, b *batch, image Image)
 		detail = "its digest is " + got.String()
 	}
 	if detail != "" {
-		t.found(Finding{Kind: Corrupt, Path: image.File(), Detail: detail})
+		t.found(record.Finding{Kind: record.Corrupt, Path: image.File(), Detail: detail})
 		return os.Remove(tmp)
 	}
 	b.images = append(b.images, image)
@@ -163,7 +165,7 @@ func (t *transfer) copyFile(ctx context.Context, p *plan, b *batch, image Image)
 
 // missing reports an original that is not there, unless it was removed since the
 // plan was made.
-func (t *transfer) missing(ctx context.Context, p *plan, image Image) error {
+func (t *transfer) missing(ctx context.Context, p *plan, image record.Image) error {
 	removed, err := t.removedSince(ctx, p, image.Digest)
 	switch {
 	case err != nil:
@@ -171,7 +173,7 @@ func (t *transfer) missing(ctx context.Context, p *plan, image Image) error {
 	case removed:
 		t.vanished++
 	default:
-		t.found(Finding{Kind: Missing, Path: image.File(), Detail: "the journal names it, and there is no such file"})
+		t.found(record.Finding{Kind: record.Missing, Path: image.File(), Detail: "the journal names it, and there is no such file"})
 	}
 	return nil
 }
@@ -221,10 +223,10 @@ func (t *transfer) flush(ctx context.Context, b *batch) error {
 
 // hashFile reads a file, from the disk rather than from memory where cold is set
 // and the system obliges.
-func hashFile(path string, cold bool) (Digest, int64, error) {
+func hashFile(path string, cold bool) (record.Digest, int64, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return Digest{}, 0, err
+		return record.Digest{}, 0, err
 	}
 	defer f.Close()
 	if cold {
@@ -232,7 +234,7 @@ func hashFile(path string, cold bool) (Digest, int64, error) {
 	}
 	hash := sha256.New()
 	n, err := io.Copy(hash, f)
-	return Digest(hash.Sum(nil)), n, err
+	return record.Digest(hash.Sum(nil)), n, err
 }
 
 // syncAll flushes the whole file system that a folder is on.
@@ -262,7 +264,7 @@ func (t *transfer) copyJournal(file string, length int64) error {
 		return err
 	}
 	defer src.Close()
-	tmp := filepath.Join(t.to, tmpDir, "journal")
+	tmp := filepath.Join(t.to, record.TmpDir, "journal")
 	dst, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, privateFile)
 	if err != nil {
 		return err

@@ -10,12 +10,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"imgkeep/bucket/record"
 )
 
 func backup(t *testing.T, root, dir string) (BackupReport, *found) {
 	t.Helper()
 	var f found
-	r, err := Backup(t.Context(), BackupOptions{Root: root, Dir: dir, Found: f.add, Progress: func(Progress) {}})
+	r, err := Backup(t.Context(), BackupOptions{Root: root, Dir: dir, Found: f.add, Progress: func(record.Progress) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +93,7 @@ func TestBackupAndRestore(t *testing.T) {
 			t.Errorf("%s: %v, %v", path, info, err)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(dir, indexFile)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, record.IndexFile)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the backup has an index: %v", err)
 	}
 }
@@ -149,7 +151,7 @@ func TestBackupBrokenOff(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "backup")
 	for _, after := range []int64{0, 1, 5, 20, 30} {
 		ctx, cancel := context.WithCancel(t.Context())
-		_, err := Backup(ctx, BackupOptions{Root: root, Dir: dir, Progress: func(p Progress) {
+		_, err := Backup(ctx, BackupOptions{Root: root, Dir: dir, Progress: func(p record.Progress) {
 			if p.Stage == "images" && p.Done >= after {
 				cancel()
 			}
@@ -194,7 +196,7 @@ func TestRestoreBrokenOff(t *testing.T) {
 	dir, again := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "again")
 	backup(t, root, dir)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, _, err := Restore(ctx, BackupOptions{Root: again, Dir: dir, Progress: func(p Progress) {
+	_, _, err := Restore(ctx, BackupOptions{Root: again, Dir: dir, Progress: func(p record.Progress) {
 		if p.Stage == "images" && p.Done > 10 {
 			cancel()
 		}
@@ -224,7 +226,7 @@ func TestBackupOfDamage(t *testing.T) {
 	s.Close(t.Context())
 	dir := filepath.Join(t.TempDir(), "backup")
 	backup(t, root, dir)
-	damage := func(root string, i Image, text string) {
+	damage := func(root string, i record.Image, text string) {
 		t.Helper()
 		os.Remove(filepath.Join(root, i.File()))
 		if text != "" {

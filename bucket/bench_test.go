@@ -15,6 +15,7 @@ import (
 
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // BenchmarkKeep keeps images of 20 KB, durably, and beside it lets as many
@@ -34,7 +35,7 @@ func BenchmarkKeep(b *testing.B) {
 			if err := os.Rename(filepath.Join(s.Root(), "bare"), filepath.Join(bare, "i")); err != nil {
 				b.Fatal(err)
 			}
-			if err := os.Mkdir(filepath.Join(bare, tmpDir), privateDir); err != nil {
+			if err := os.Mkdir(filepath.Join(bare, record.TmpDir), privateDir); err != nil {
 				b.Fatal(err)
 			}
 			const turn = 500
@@ -77,7 +78,7 @@ func together(clients, n int, do func(i int) error, b *testing.B) time.Duration 
 
 // writeBare is what a durable file costs at least.
 func writeBare(root, url string) error {
-	f, err := os.CreateTemp(filepath.Join(root, tmpDir), "*")
+	f, err := os.CreateTemp(filepath.Join(root, record.TmpDir), "*")
 	if err != nil {
 		return err
 	}
@@ -89,7 +90,7 @@ func writeBare(root, url string) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	path := filepath.Join(root, Image{Bucket: "i", Digest: sha256.Sum256(body), Info: probe.Info{Format: probe.PNG}}.File())
+	path := filepath.Join(root, record.Image{Bucket: "i", Digest: sha256.Sum256(body), Info: probe.Info{Format: probe.PNG}}.File())
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}

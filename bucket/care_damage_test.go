@@ -14,13 +14,14 @@ import (
 
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // flipAll flips a bit of the index of an open store, so many bytes behind each place
 // where it holds some bytes.
 func flipAll(t *testing.T, root string, of []byte, behind int) {
 	t.Helper()
-	path := filepath.Join(root, indexFile)
+	path := filepath.Join(root, record.IndexFile)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +78,7 @@ func TestDamagedRecord(t *testing.T) {
 			t.Errorf("%s: fetched %d times", name, n)
 		}
 		r, err := s.Scrub(t.Context(), ScrubOptions{}) // which goes on to the end
-		if err != nil || r.Found[Disagreement] == 0 || r.Files != 51 {
+		if err != nil || r.Found[record.Disagreement] == 0 || r.Files != 51 {
 			t.Errorf("%s: scrub: %+v, %v", name, r, err)
 		}
 		s.Close(t.Context())
@@ -97,8 +98,8 @@ func TestScrubBlocks(t *testing.T) {
 	for _, alone := range []bool{true, false} {
 		x := newScrubbable(t)
 		at := x.c.Now()
-		x.must(x.journal.append([]*event{x.blockEvent(opBlock, Block{Kind: BlockURL, Subject: urlA, Since: at})}))
-		x.must(x.commit(index.Change{Block: &Block{Kind: BlockHost, Subject: "bad.example", Since: at}}, nil))
+		x.must(x.journal.append([]*event{x.blockEvent(opBlock, record.Block{Kind: record.BlockURL, Subject: urlA, Since: at})}))
+		x.must(x.commit(index.Change{Block: &record.Block{Kind: record.BlockHost, Subject: "bad.example", Since: at}}, nil))
 		files, err := journalFiles(x.Root(), "")
 		x.must(err)
 		line := "unindexed " + files[0] + ":1"
@@ -212,7 +213,7 @@ func TestBackupWhileRemoving(t *testing.T) {
 	for _, op := range []string{opForget, opPurge} {
 		root, urls := varied(t)
 		s := openStore(t, Options{Root: root, Origin: newOrigin(), Buckets: []Bucket{{Name: "i"}, {Name: "f"}}})
-		last := Image{}
+		last := record.Image{}
 		var under []string // which URLs
 		for _, url := range urls {
 			i, err := s.Find("i", url)
@@ -243,7 +244,7 @@ func TestBackupWhileRemoving(t *testing.T) {
 			}
 		}
 		images := 0
-		r, err := Backup(t.Context(), BackupOptions{Root: root, Dir: dir, Found: f.add, Progress: func(p Progress) {
+		r, err := Backup(t.Context(), BackupOptions{Root: root, Dir: dir, Found: f.add, Progress: func(p record.Progress) {
 			if p.Stage == "images" {
 				if images++; images == 64*64+1 { // bucket f is done, and i is at its first folder
 					remove()

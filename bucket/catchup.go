@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/record"
 )
 
 // The journals are the truth, and the index says how far into each of them it
@@ -28,7 +29,7 @@ const catchUpBatch = 4096
 // openIndex opens the index. One that is missing is made from the journals, and so
 // is one of an older layout. One that is damaged is an error.
 func (s *Store) openIndex(names []string) error {
-	path := filepath.Join(s.root, indexFile)
+	path := filepath.Join(s.root, record.IndexFile)
 	why := ""
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
@@ -58,7 +59,7 @@ func (s *Store) openIndex(names []string) error {
 }
 
 func (s *Store) indexOptions() index.Options {
-	return index.Options{Stale: func(f index.Failure) bool { return stale(f, s.now()) }}
+	return index.Options{Stale: func(f record.Failure) bool { return stale(f, s.now()) }}
 }
 
 // hasJournals tells whether there is a line in any journal below a root.
@@ -86,7 +87,7 @@ func hasJournals(root string) (bool, error) {
 // not, somebody has to say which of the two is right.
 func (s *Store) refit(names []string, why error) error {
 	s.log.Warn("making the index again from the journals", "error", why)
-	path, aside := filepath.Join(s.root, indexFile), filepath.Join(s.root, tmpDir, "refit.db")
+	path, aside := filepath.Join(s.root, record.IndexFile), filepath.Join(s.root, record.TmpDir, "refit.db")
 	_, err := Reindex(context.Background(), ReindexOptions{Root: s.root, path: aside, Found: s.logFound})
 	if err != nil {
 		return errors.Join(why, err)
@@ -122,16 +123,16 @@ func (s *Store) refit(names []string, why error) error {
 	return err
 }
 
-func (s *Store) logFound(f Finding) {
+func (s *Store) logFound(f record.Finding) {
 	s.log.Warn("reindex found", "kind", f.Kind, "path", f.Path, "detail", f.Detail)
 }
 
 // fits makes sure that a journal is the one that a position is of.
-func fits(root, bucket string, at index.Position) error {
+func fits(root, bucket string, at record.Position) error {
 	if at.File == "" {
 		return nil
 	}
-	file := filepath.Join(bucket, journalDir, at.File)
+	file := filepath.Join(bucket, record.JournalDir, at.File)
 	got, err := positionAt(root, file, at.Length)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -170,7 +171,7 @@ func (s *Store) catchUpAtStart(names []string) error {
 // were removals or blocks.
 func (s *Store) catchUp() (removed bool, err error) {
 	for _, name := range append([]string{""}, s.bucketNames()...) {
-		t := tail{s: s, bucket: name, kept: map[Digest]bool{}}
+		t := tail{s: s, bucket: name, kept: map[record.Digest]bool{}}
 		if err := s.journalOf(name).tidy(); err != nil {
 			return removed, fmt.Errorf("open the journal of %s: %w", journalName(name), err)
 		}
@@ -194,13 +195,13 @@ func (s *Store) journalOf(bucket string) *journal {
 type tail struct {
 	s        *Store
 	bucket   string
-	from     index.Position
+	from     record.Position
 	lines    int
 	removals bool // there are removals or blocks among them
 	// partial says that lines are missing or cannot be read. One of them may be
 	// that of a URL that has the bytes of a removed one: no file is removed then.
 	partial bool
-	kept    map[Digest]bool // by lines that are not committed yet
+	kept    map[record.Digest]bool // by lines that are not committed yet
 }
 
 func (t *tail) takeIn() (err error) {
@@ -282,7 +283,7 @@ func (t *tail) change(line journalLine) index.Change {
 	c := index.Change{Bucket: t.bucket}
 	switch line.op {
 	case opKeep:
-		c.URL, c.Keep = line.image.URL, line.image.entry()
+		c.URL, c.Keep = line.image.URL, index.ImageOf(line.image)
 		t.kept[line.image.Digest] = true
 	case opForget:
 		c.URL, c.Forget, c.Spare = line.image.URL, true, spare
@@ -305,7 +306,7 @@ func (t *tail) change(line journalLine) index.Change {
 func (t *tail) spare(changes []index.Change) ([]index.Change, error) {
 	all, err := t.s.index.Removing(t.bucket)
 	for _, gone := range all {
-		t.s.log.Warn("the file of an image that was being removed stays, since lines of the journal are missing: nobody sees it, and scrub finds it", "bucket", t.bucket, "digest", Digest(gone.Digest))
+		t.s.log.Warn("the file of an image that was being removed stays, since lines of the journal are missing: nobody sees it, and scrub finds it", "bucket", t.bucket, "digest", record.Digest(gone.Digest))
 		changes = append(changes, index.Change{Bucket: t.bucket, Removed: &gone.Digest})
 	}
 	return changes, err
@@ -351,7 +352,7 @@ const renewPause, maxRenewPause = time.Second, time.Minute
 // lacks after any commit that has failed. Only the committer calls it.
 func (s *Store) mendIndex() error {
 	if s.index.Failed() {
-		if err := s.index.Renew(filepath.Join(s.root, tmpDir, indexFile)); err != nil {
+		if err := s.index.Renew(filepath.Join(s.root, record.TmpDir, record.IndexFile)); err != nil {
 			return err
 		}
 		s.log.Warn("the index was written anew after the disk had failed to write it")

@@ -11,11 +11,12 @@ import (
 	"testing"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // care does what the plan names, and says each of its steps as far as it tells.
 func (c *crasher) care(o Options) error {
-	told := func(p Progress) { c.say("progress", p.Stage, fmt.Sprint(p.Done)) }
+	told := func(p record.Progress) { c.say("progress", p.Stage, fmt.Sprint(p.Done)) }
 	ctx, b := context.Background(), BackupOptions{Root: o.Root, Dir: c.plan.Backup}
 	b.Progress = told
 	switch c.plan.Care {
@@ -65,7 +66,7 @@ func TestCrashWhileCaring(t *testing.T) {
 	}
 	dir, again := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "again")
 	done := func(root string) bool {
-		_, err := os.Stat(filepath.Join(root, indexFile))
+		_, err := os.Stat(filepath.Join(root, record.IndexFile))
 		return err == nil && !RestoreUnfinished(root)
 	}
 	for _, care := range []string{"reindex", "compact", "repair", "backup", "restore"} {
@@ -128,7 +129,7 @@ func TestCrashWhileCaring(t *testing.T) {
 func (c *crashSite) spoil(t *testing.T, url string) {
 	t.Helper()
 	body := crashBody(url)
-	path := filepath.Join(c.root, Image{Bucket: "i", Digest: sha256.Sum256(body), Info: probe.Info{Format: probe.PNG}}.File())
+	path := filepath.Join(c.root, record.Image{Bucket: "i", Digest: sha256.Sum256(body), Info: probe.Info{Format: probe.PNG}}.File())
 	c.damaged[url] = true
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"strings"
 	"testing"
+
+	"imgkeep/bucket/record"
 )
 
 // removes removes in each way.
@@ -42,7 +44,7 @@ func (c *crasher) remove(url string, do func() error) {
 // be kept, one may be.
 func (c *crashSite) checkRemoved(t *testing.T, s *Store, url string) {
 	t.Helper()
-	digest := Digest(sha256.Sum256(crashBody(url)))
+	digest := record.Digest(sha256.Sum256(crashBody(url)))
 	if _, err := s.index.Entry("i", digest); err == nil || c.again[strings.TrimSuffix(url, "?again")] {
 		return // another URL has it
 	}

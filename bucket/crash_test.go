@@ -22,6 +22,7 @@ import (
 
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // The crash tests run this test binary again as a process of its own, which
@@ -212,7 +213,7 @@ func (c *crasher) one(k int) {
 	}
 }
 
-func (c *crasher) keep(url string) (Image, bool) {
+func (c *crasher) keep(url string) (record.Image, bool) {
 	image, err := c.store.Keep(context.Background(), c.plan.Buckets[0], url)
 	if err != nil {
 		return image, false
@@ -221,7 +222,7 @@ func (c *crasher) keep(url string) (Image, bool) {
 	return image, true
 }
 
-func (c *crasher) make(i Image, name string, data []byte) bool {
+func (c *crasher) make(i record.Image, name string, data []byte) bool {
 	f, err := c.store.OpenMade(context.Background(), i, name, probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
 		_, err := io.Copy(io.Discard, r)
 		return data, err
@@ -354,7 +355,7 @@ func (c *crashSite) check(t *testing.T, buckets ...string) {
 	if err := s.index.Check(); err != nil { // the bytes of sites among it
 		t.Error(err)
 	}
-	if left, err := os.ReadDir(filepath.Join(c.root, tmpDir)); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(filepath.Join(c.root, record.TmpDir)); err != nil || len(left) > 0 {
 		t.Errorf("left in tmp: %v, %v", left, err)
 	}
 	journaled := map[string]bool{}
@@ -415,7 +416,7 @@ func (c *crashSite) isDamaged(url string) bool {
 func (c *crashSite) checkFile(t *testing.T, url string) {
 	t.Helper()
 	body := crashBody(url)
-	image := Image{Bucket: "i", Digest: sha256.Sum256(body), Info: probe.Info{Format: probe.PNG}}
+	image := record.Image{Bucket: "i", Digest: sha256.Sum256(body), Info: probe.Info{Format: probe.PNG}}
 	got, err := os.ReadFile(filepath.Join(c.root, image.File()))
 	switch {
 	case c.isDamaged(url):
@@ -448,7 +449,7 @@ func (c *crashSite) checkAll(t *testing.T) {
 // brokenLines returns the lines of a bucket's journal that are no events.
 func brokenLines(t *testing.T, root, bucket string) (broken []string) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, bucket, journalDir, "*"+journalExt))
+	files, err := filepath.Glob(filepath.Join(root, bucket, record.JournalDir, "*"+journalExt))
 	if err != nil {
 		t.Fatal(err)
 	}

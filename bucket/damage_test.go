@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/record"
 )
 
 // damageable is a closed store with all that damage could do harm to: URLs that
@@ -25,7 +26,7 @@ type damageable struct {
 	o     *origin
 	clock *clock
 
-	kept    map[string]Digest
+	kept    map[string]record.Digest
 	removed []string // and not blocked
 	blocked []string
 	files   []string // the originals
@@ -35,7 +36,7 @@ type damageable struct {
 }
 
 func newDamageable(t *testing.T) *damageable {
-	x := &damageable{T: t, root: t.TempDir(), o: newOrigin(), clock: newClock(), kept: map[string]Digest{}, journals: map[string]string{}}
+	x := &damageable{T: t, root: t.TempDir(), o: newOrigin(), clock: newClock(), kept: map[string]record.Digest{}, journals: map[string]string{}}
 	url := func(name string) string { return "https://example.com/" + name }
 	for name, body := range map[string]string{
 		"shared-1": "shared", "shared-2": "shared", "shared-3": "shared", "alone": "alone", "late": "late",
@@ -114,7 +115,7 @@ func (x *damageable) must(err error) {
 }
 
 func (x *damageable) saveIndex() {
-	data, err := os.ReadFile(filepath.Join(x.root, indexFile))
+	data, err := os.ReadFile(filepath.Join(x.root, record.IndexFile))
 	x.must(err)
 	x.indexes = append(x.indexes, data)
 }
@@ -135,7 +136,7 @@ func (x *damageable) open(log *slog.Logger) *Store {
 // restore puts journals and an index back as they were; nil: there is no index.
 func (x *damageable) restore(index []byte) {
 	x.Helper()
-	path := filepath.Join(x.root, indexFile)
+	path := filepath.Join(x.root, record.IndexFile)
 	if index == nil {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			x.Fatal(err)
@@ -288,7 +289,7 @@ func TestMonthMissing(t *testing.T) {
 			x.restore(index)
 			x.must(os.Remove(filepath.Join(x.root, file)))
 			err := x.start(what)
-			if isBlocks := filepath.Dir(file) == journalDir; (last || i == 1 || i == 2 && isBlocks) != (err != nil) {
+			if isBlocks := filepath.Dir(file) == record.JournalDir; (last || i == 1 || i == 2 && isBlocks) != (err != nil) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
@@ -323,7 +324,7 @@ func TestReindexDeletesNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := errors.Join(os.WriteFile(path, []byte(damage(string(good))), privateFile), os.Remove(filepath.Join(root, indexFile))); err != nil {
+			if err := errors.Join(os.WriteFile(path, []byte(damage(string(good))), privateFile), os.Remove(filepath.Join(root, record.IndexFile))); err != nil {
 				t.Fatal(err)
 			}
 			if !start {

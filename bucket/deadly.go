@@ -6,7 +6,9 @@ import (
 	"strings"
 	"time"
 
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/record"
 )
 
 var (
@@ -53,7 +55,7 @@ type pause struct {
 }
 
 // paused is the pause of an image now, as an error.
-func (s *Store) paused(image Image) error {
+func (s *Store) paused(image record.Image) error {
 	s.blaming.Lock()
 	defer s.blaming.Unlock()
 	if p, ok := s.pauses[image.Digest]; ok && s.now().Before(p.until) {
@@ -64,7 +66,7 @@ func (s *Store) paused(image Image) error {
 
 // pause notes that decoding an image has taken too long. Several sizes may have been
 // in the making; that counts once.
-func (s *Store) pause(image Image) {
+func (s *Store) pause(image record.Image) {
 	s.blaming.Lock()
 	defer s.blaming.Unlock()
 	now := s.now()
@@ -84,7 +86,7 @@ func (s *Store) pause(image Image) {
 }
 
 // resume forgets the pause of an image that was decoded in time.
-func (s *Store) resume(image Image) {
+func (s *Store) resume(image record.Image) {
 	s.blaming.Lock()
 	defer s.blaming.Unlock()
 	delete(s.pauses, image.Digest)
@@ -92,7 +94,7 @@ func (s *Store) resume(image Image) {
 
 // decodable tells whether something may be made of an image now. kills is how
 // many decoders it has ended since it was last decoded.
-func (s *Store) decodable(image Image) (kills int, err error) {
+func (s *Store) decodable(image record.Image) (kills int, err error) {
 	if err := s.paused(image); err != nil {
 		return 0, err
 	}
@@ -112,7 +114,7 @@ func (s *Store) decodable(image Image) (kills int, err error) {
 
 // blame notes that an image has ended a decoder, and returns what to tell of it.
 // Several sizes may have been in the making; that counts once.
-func (s *Store) blame(image Image, cause error) error {
+func (s *Store) blame(image record.Image, cause error) error {
 	s.blaming.Lock()
 	defer s.blaming.Unlock()
 	now := s.now().Truncate(time.Second)
@@ -130,12 +132,12 @@ func (s *Store) blame(image Image, cause error) error {
 	if d.Kills < maxKills {
 		return cause
 	}
-	s.log.Error("an image has ended two decoders: no sizes are made of it until 'imgkeep retry'", "bucket", image.Bucket, "digest", image.Digest, "host", hostOf(image.URL), "error", cause)
+	s.log.Error("an image has ended two decoders: no sizes are made of it until 'imgkeep retry'", "bucket", image.Bucket, "digest", image.Digest, "host", imageurl.HostOf(image.URL), "error", cause)
 	return fmt.Errorf("%w: %w", ErrUndecodable, cause)
 }
 
 // acquit forgets what an image has done: it was decoded since.
-func (s *Store) acquit(image Image) {
+func (s *Store) acquit(image record.Image) {
 	d := index.Deadly{Digest: image.Digest}
 	if err := s.commit(index.Change{Bucket: image.Bucket, Deadly: &d}, nil); err != nil {
 		s.log.Error("an image that was decoded is remembered as one that ends decoders", "digest", image.Digest, "error", err)
@@ -159,7 +161,7 @@ func (s *Store) Retry(what string) (Retried, error) {
 		return r, err
 	}
 	defer done()
-	digest, digestErr := ParseDigest(what)
+	digest, digestErr := record.ParseDigest(what)
 	var url string
 	if digestErr != nil {
 		if url, err = Canonical(what); err != nil {
@@ -169,7 +171,7 @@ func (s *Store) Retry(what string) (Retried, error) {
 	for name := range s.buckets {
 		if digestErr != nil {
 			if _, err := s.index.Failure(name, url); err == nil {
-				if err := s.commit(index.Change{Bucket: name, URL: url, Fail: &index.Failure{}}, nil); err != nil {
+				if err := s.commit(index.Change{Bucket: name, URL: url, Fail: &record.Failure{}}, nil); err != nil {
 					return r, err
 				}
 				r.Failures++
@@ -185,7 +187,7 @@ func (s *Store) Retry(what string) (Retried, error) {
 			}
 			digest = image.Digest
 		}
-		s.resume(Image{Digest: digest})
+		s.resume(record.Image{Digest: digest})
 		_, err := s.index.Deadly(name, digest)
 		if errors.Is(err, index.ErrNotFound) {
 			continue

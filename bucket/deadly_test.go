@@ -14,6 +14,7 @@ import (
 
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 	"imgkeep/bucket/strip"
 )
 
@@ -24,7 +25,7 @@ type deadly struct {
 	clock *clock
 	log   *bytes.Buffer
 	store *Store
-	image Image
+	image record.Image
 	calls int
 	err   error // of the maker
 }

@@ -9,12 +9,11 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"imgkeep/bucket/record"
 )
 
 const (
-	indexFile  = "index.db"
-	tmpDir     = "tmp"
-	journalDir = "journal"
 
 	// Whoever may enter the store's root, and knows the name of an image, may read
 	// it: the web server does, and lists no folder. The journal and the index tell
@@ -23,9 +22,6 @@ const (
 	imageMode   = 0o444
 	privateDir  = 0o700
 	privateFile = 0o600
-
-	// shards are the characters of base64url, each a folder.
-	shards = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 )
 
 // prepare makes the root, its tmp folder, and that of the store's own journal.
@@ -33,7 +29,7 @@ func prepare(d disk, root string) error {
 	if err := makeRoot(d, root); err != nil {
 		return err
 	}
-	for _, name := range []string{tmpDir, journalDir} {
+	for _, name := range []string{record.TmpDir, record.JournalDir} {
 		if err := d.Mkdir(filepath.Join(root, name), privateDir); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
@@ -66,7 +62,7 @@ func makeRoot(d disk, root string) error {
 // sweep removes what an earlier process left unfinished. Nothing in tmp was ever
 // acknowledged.
 func sweep(d disk, root string) error {
-	tmp := filepath.Join(root, tmpDir)
+	tmp := filepath.Join(root, record.TmpDir)
 	entries, err := os.ReadDir(tmp)
 	if err != nil {
 		return err
@@ -88,23 +84,23 @@ func makeBucket(d disk, root, name string) error {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	tmp := filepath.Join(root, tmpDir, name)
+	tmp := filepath.Join(root, record.TmpDir, name)
 	if err := d.RemoveAll(tmp); err != nil {
 		return err
 	}
 	if err := d.Mkdir(tmp, dirMode); err != nil {
 		return err
 	}
-	if err := d.Mkdir(filepath.Join(tmp, journalDir), privateDir); err != nil {
+	if err := d.Mkdir(filepath.Join(tmp, record.JournalDir), privateDir); err != nil {
 		return err
 	}
-	for i := range shards {
-		a := filepath.Join(tmp, shards[i:i+1])
+	for i := range record.ShardNames {
+		a := filepath.Join(tmp, record.ShardNames[i:i+1])
 		if err := d.Mkdir(a, dirMode); err != nil {
 			return err
 		}
-		for j := range shards {
-			if err := d.Mkdir(filepath.Join(a, shards[j:j+1]), dirMode); err != nil {
+		for j := range record.ShardNames {
+			if err := d.Mkdir(filepath.Join(a, record.ShardNames[j:j+1]), dirMode); err != nil {
 				return err
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"unsafe"
 
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/record"
 )
 
 // badDisk lies between an index and its file, and fails as a disk does: what was
@@ -100,7 +101,7 @@ func testFailedFlush(t *testing.T, kind string, times int, op string) {
 			}
 		}
 	}
-	d := &badDisk{T: t, path: filepath.Join(root, indexFile)}
+	d := &badDisk{T: t, path: filepath.Join(root, record.IndexFile)}
 	for n := range times {
 		s.removeLeft() // what is done in the background must not be what fails
 		d.under(s)
@@ -156,10 +157,10 @@ func TestFailedFlushStays(t *testing.T) {
 	o.set(urlA, "a")
 	o.set(urlB, "b")
 	keep(t, s, urlA)
-	d := &badDisk{T: t, path: filepath.Join(root, indexFile)}
+	d := &badDisk{T: t, path: filepath.Join(root, record.IndexFile)}
 	d.under(s)
 	d.fail = "meta"
-	obstacle := filepath.Join(root, tmpDir, indexFile, "in the way")
+	obstacle := filepath.Join(root, record.TmpDir, record.IndexFile, "in the way")
 	if err := os.MkdirAll(obstacle, 0o700); err != nil {
 		t.Fatal(err)
 	}

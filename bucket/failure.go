@@ -7,6 +7,7 @@ import (
 
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/record"
 )
 
 // Class is why a fetch failed: one of those of package fetch, or of the store's
@@ -162,7 +163,7 @@ func (s *Store) remember(bucket, url string, cause *fetch.Error) (*Failure, erro
 	return failureFrom(f), nil
 }
 
-func failureFrom(f index.Failure) *Failure {
+func failureFrom(f record.Failure) *Failure {
 	failure := &Failure{
 		Class: fetch.Class(f.Class), Status: f.Status, Detail: f.Detail, Attempts: f.Attempts,
 		First: f.First, Next: f.Next, Host: f.Host,
@@ -176,12 +177,12 @@ func failureFrom(f index.Failure) *Failure {
 // fromTheFuture tells whether a failure was written by a clock that was wrong: its
 // pause would last for longer than any of its class. It is not believed, since a
 // clock that was years ahead for a minute would else block its URLs for years.
-func fromTheFuture(f index.Failure, now time.Time) bool {
+func fromTheFuture(f record.Failure, now time.Time) bool {
 	return f.Next.Sub(now) > longestPause(fetch.Class(f.Class))
 }
 
 // stale tells whether a failure matters no more.
-func stale(f index.Failure, now time.Time) bool {
+func stale(f record.Failure, now time.Time) bool {
 	return now.Sub(f.Next) > 2*longestPause(fetch.Class(f.Class)) || fromTheFuture(f, now)
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/record"
 )
 
 // Every class that is remembered is tried again after a pause of its own, which
@@ -266,7 +267,7 @@ func TestFailuresExpire(t *testing.T) {
 			} else if _, err := s.remember("i", urlB, &fetch.Error{Class: fetch.Gone, Err: errors.New("no")}); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.index.Apply([]index.Change{{Bucket: "i", URL: urlB, Fail: &index.Failure{}}}); err != nil {
+			if err := s.index.Apply([]index.Change{{Bucket: "i", URL: urlB, Fail: &record.Failure{}}}); err != nil {
 				t.Fatal(err)
 			}
 			_, err := s.index.Failure("i", urlA)

@@ -16,6 +16,7 @@ import (
 
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // bench is a store on a disk that can be told to fail, and what the scenarios
@@ -52,7 +53,7 @@ func (b *bench) body() string {
 }
 
 // overwrite puts other bytes of the same length in the place of an original.
-func (b *bench) overwrite(i Image) {
+func (b *bench) overwrite(i record.Image) {
 	b.Helper()
 	path := b.store.Path(i.File())
 	if err := os.Remove(path); err != nil {
@@ -73,14 +74,14 @@ func (b *bench) keeps(url, body string) func() error {
 	}
 }
 
-func (b *bench) opens(i Image, body string) func() error {
+func (b *bench) opens(i record.Image, body string) func() error {
 	return func() error {
 		f, err := b.store.Open(b.Context(), i)
 		return b.has(f, err, body)
 	}
 }
 
-func (b *bench) makes(i Image, made, want string) func() error {
+func (b *bench) makes(i record.Image, made, want string) func() error {
 	return func() error {
 		f, err := b.store.OpenMade(b.Context(), i, "250x250", probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
 			_, err := io.Copy(io.Discard, r)
@@ -185,7 +186,7 @@ var scenarios = []struct {
 	}},
 	{"forget", func(b *bench) func() error {
 		i := b.made()
-		return b.removes(i, func() (Removal, error) { return b.store.Forget(b.Context(), i.URL, RemoveOptions{}) })
+		return b.removes(i, func() (record.Removal, error) { return b.store.Forget(b.Context(), i.URL, RemoveOptions{}) })
 	}},
 	{"forget one of two", func(b *bench) func() error {
 		body := b.body()
@@ -203,13 +204,13 @@ var scenarios = []struct {
 	}},
 	{"purge", func(b *bench) func() error {
 		i := b.made()
-		return b.removes(i, func() (Removal, error) {
+		return b.removes(i, func() (record.Removal, error) {
 			return b.store.Purge(b.Context(), Target{Digest: i.Digest}, RemoveOptions{})
 		})
 	}},
 	{"block", func(b *bench) func() error {
 		i := b.made()
-		return b.removes(i, func() (Removal, error) {
+		return b.removes(i, func() (record.Removal, error) {
 			return b.store.Block(b.Context(), Target{URL: i.URL}, RemoveOptions{})
 		})
 	}},
@@ -230,7 +231,7 @@ var scenarios = []struct {
 }
 
 // made is an image with a size.
-func (b *bench) made() Image {
+func (b *bench) made() record.Image {
 	i := keep(b, b.store, b.url(b.body()))
 	if err := b.makes(i, "small", "small")(); err != nil {
 		b.Fatal(err)
@@ -240,7 +241,7 @@ func (b *bench) made() Image {
 
 // removes removes all of an image. After an error it may be out of reach already;
 // when it succeeds nothing is left.
-func (b *bench) removes(i Image, remove func() (Removal, error)) func() error {
+func (b *bench) removes(i record.Image, remove func() (record.Removal, error)) func() error {
 	return func() error {
 		if _, err := remove(); err != nil && !errors.Is(err, ErrNotKept) {
 			return err
@@ -292,7 +293,7 @@ func (b *bench) disturb(call func() error, n int, errno syscall.Errno, done bool
 			b.Errorf("without a fault: %v", err)
 		}
 		return false
-	case hit.op == "RemoveAll" && filepath.Dir(hit.path) == filepath.Join(b.store.Root(), tmpDir):
+	case hit.op == "RemoveAll" && filepath.Dir(hit.path) == filepath.Join(b.store.Root(), record.TmpDir):
 		// A temporary file that cannot be removed costs a name in tmp, which
 		// the next start sweeps; the image is kept.
 		if err != nil {
@@ -326,7 +327,7 @@ func (b *bench) sweep() {
 // nothingHalfDone: tmp is empty, and what the index knows can be read.
 func (b *bench) nothingHalfDone(what string) {
 	b.Helper()
-	if left, err := os.ReadDir(filepath.Join(b.store.Root(), tmpDir)); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(filepath.Join(b.store.Root(), record.TmpDir)); err != nil || len(left) > 0 {
 		b.Errorf("%s: left in tmp: %v, %v", what, left, err)
 	}
 	for url, a := range b.origin.answers {
@@ -353,7 +354,7 @@ func TestDiskGone(t *testing.T) {
 			if hit == nil {
 				break
 			}
-			inTmp := filepath.Dir(hit.path) == filepath.Join(b.store.Root(), tmpDir)
+			inTmp := filepath.Dir(hit.path) == filepath.Join(b.store.Root(), record.TmpDir)
 			if !(hit.op == "RemoveAll" && inTmp) && !errors.Is(err, syscall.EIO) {
 				t.Errorf("%s, gone from step %d, %+v: %v", sc.name, n, hit, err)
 			}

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/record"
 )
 
 // forgetfulDisk is a real disk that also keeps account of what has been flushed,
@@ -212,10 +213,10 @@ func (d *forgetfulDisk) Commit(db *index.DB, changes []index.Change) error {
 
 // noteIndex takes down the index, which bbolt writes to the real disk itself.
 func (d *forgetfulDisk) noteIndex(root *node) {
-	if data, err := os.ReadFile(filepath.Join(d.where, indexFile)); err == nil {
+	if data, err := os.ReadFile(filepath.Join(d.where, record.IndexFile)); err == nil {
 		d.index = data
-		if root.names[indexFile] == nil {
-			root.set(indexFile, &node{isIndex: true, mode: privateFile})
+		if root.names[record.IndexFile] == nil {
+			root.set(record.IndexFile, &node{isIndex: true, mode: privateFile})
 		}
 	}
 }
@@ -297,7 +298,7 @@ func (d *forgetfulDisk) cut(to string, f fate, needed map[string]bool) error {
 
 // noteIndexName makes the index a name that may survive, as soon as there is one.
 func (d *forgetfulDisk) noteIndexName(root *node) {
-	if root.names[indexFile] == nil {
+	if root.names[record.IndexFile] == nil {
 		d.noteIndex(root)
 	}
 }
@@ -310,9 +311,9 @@ func (d *forgetfulDisk) write(n *node, from, to string, f fate, needed map[strin
 		depth = 1 + strings.Count(rel, "/")
 	}
 	switch {
-	case depth > 1 && strings.HasPrefix(rel, tmpDir+"/"):
+	case depth > 1 && strings.HasPrefix(rel, record.TmpDir+"/"):
 		return nil // an unfinished bucket; not worth its thousands of folders
-	case depth == 1 && rel != tmpDir && rel != journalDir && len(names) != 64+1, depth == 2 && !strings.HasSuffix(rel, journalDir) && len(names) != 64:
+	case depth == 1 && rel != record.TmpDir && rel != record.JournalDir && len(names) != 64+1, depth == 2 && !strings.HasSuffix(rel, record.JournalDir) && len(names) != 64:
 		return fmt.Errorf("%s has lost folders: it has %d", rel, len(names))
 	}
 	for name, child := range names {

@@ -16,6 +16,7 @@ import (
 
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // smallDisk names the folder on which TestFullDisk, run again in a mount
@@ -235,7 +236,7 @@ func testNoBytesLeft(t *testing.T, root string) {
 			case errors.Is(err, ErrFull):
 				what, _, _ := strings.Cut(err.Error(), ":")
 				where[what]++
-				if left, err := os.ReadDir(filepath.Join(s.Root(), tmpDir)); err != nil || len(left) > 0 {
+				if left, err := os.ReadDir(filepath.Join(s.Root(), record.TmpDir)); err != nil || len(left) > 0 {
 					t.Errorf("left in tmp: %v, %v", left, err)
 				}
 				return url

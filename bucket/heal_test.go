@@ -14,6 +14,7 @@ import (
 
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // A vanished or cut original is fetched again, if its origin still has it.
@@ -159,7 +160,7 @@ func TestMadeFromDamaged(t *testing.T) {
 	if err := s.Ensure(t.Context(), image); !errors.Is(err, ErrLost) {
 		t.Errorf("for a web server: %v", err)
 	}
-	wrong, err := filepath.Glob(filepath.Join(s.Root(), quarantineDir, "*", image.File()))
+	wrong, err := filepath.Glob(filepath.Join(s.Root(), record.QuarantineDir, "*", image.File()))
 	if err != nil || len(wrong) == 0 {
 		t.Fatalf("in the quarantine: %v, %v", wrong, err)
 	}
@@ -169,7 +170,7 @@ func TestMadeFromDamaged(t *testing.T) {
 }
 
 // damageBytes puts other bytes of the same length in an original's place.
-func damageBytes(t *testing.T, s *Store, i Image) {
+func damageBytes(t *testing.T, s *Store, i record.Image) {
 	t.Helper()
 	path := s.Path(i.File())
 	if err := os.Remove(path); err != nil {
@@ -186,7 +187,7 @@ func asItIs(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
 	return nil, err
 }
 
-func madeContent(t *testing.T, s *Store, i Image, name string, m Maker) string {
+func madeContent(t *testing.T, s *Store, i record.Image, name string, m Maker) string {
 	t.Helper()
 	f, err := s.OpenMade(t.Context(), i, name, probe.PNG, m)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/record"
 )
 
 // errNoHurry ends a flight that waited for a quiet moment when the one who asked
@@ -18,29 +19,29 @@ var errNoHurry = errors.New("nobody waits for this image any more")
 // wait, so that nobody is ever behind what is idle.
 //
 // The end of ctx ends the waiting, not a fetch that has begun.
-func (s *Store) KeepIdle(ctx context.Context, bucket, url string) (Image, error) {
+func (s *Store) KeepIdle(ctx context.Context, bucket, url string) (record.Image, error) {
 	return s.KeepIdleFrom(ctx, bucket, url, url)
 }
 
 // KeepIdleFrom is KeepIdle for an image that has several URLs, see KeepFrom.
-func (s *Store) KeepIdleFrom(ctx context.Context, bucket, url, source string) (Image, error) {
+func (s *Store) KeepIdleFrom(ctx context.Context, bucket, url, source string) (record.Image, error) {
 	image, err := s.FindFrom(bucket, url, source)
 	if !errors.Is(err, ErrNotKept) {
 		return image, err
 	}
 	key := keepKey(bucket, url)
-	image, err = fly(ctx, s, key, func(life context.Context) (Image, error) {
+	image, err = fly(ctx, s, key, func(life context.Context) (record.Image, error) {
 		if image, err := s.FindFrom(bucket, url, source); !errors.Is(err, ErrNotKept) {
 			return image, err
 		}
-		if err := s.withinQuota(Image{Bucket: bucket, URL: url}); err != nil {
-			return Image{}, err // which is no reason to wait
+		if err := s.withinQuota(record.Image{Bucket: bucket, URL: url}); err != nil {
+			return record.Image{}, err // which is no reason to wait
 		}
 		place, err := s.hurries.await(ctx, life, key, func(ctx context.Context) (*fetch.Place, error) {
 			return s.settings.Load().reserve(ctx, source)
 		})
 		if err != nil {
-			return Image{}, err
+			return record.Image{}, err
 		}
 		defer place.Release()
 		return s.fetchAndKeep(life, bucket, url, source, place)
@@ -53,11 +54,11 @@ func (s *Store) KeepIdleFrom(ctx context.Context, bucket, url, source string) (I
 }
 
 // keepHurried joins or begins the flight of an image that a viewer waits for.
-func (s *Store) keepHurried(ctx context.Context, bucket, url, source string) (Image, error) {
+func (s *Store) keepHurried(ctx context.Context, bucket, url, source string) (record.Image, error) {
 	key := keepKey(bucket, url)
 	defer s.hurries.hurry(key)()
 	for {
-		image, err := fly(ctx, s, key, func(ctx context.Context) (Image, error) {
+		image, err := fly(ctx, s, key, func(ctx context.Context) (record.Image, error) {
 			// An earlier flight may have landed since.
 			if image, err := s.FindFrom(bucket, url, source); !errors.Is(err, ErrNotKept) {
 				return image, err

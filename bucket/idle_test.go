@@ -13,6 +13,7 @@ import (
 
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // quiet is an origin whose idle fetches wait until the test says that it is quiet.
@@ -37,7 +38,7 @@ func (q *quiet) Reserve(ctx context.Context, url string) (*fetch.Place, error) {
 }
 
 type kept struct {
-	image Image
+	image record.Image
 	err   error
 }
 
@@ -290,7 +291,7 @@ func TestHasMade(t *testing.T) {
 
 // Those who are in a flight whose own asker leaves go on by themselves.
 func TestIdleLeavesOthersInItsFlight(t *testing.T) {
-	for name, keep := range map[string]func(*Store, context.Context, string, string) (Image, error){
+	for name, keep := range map[string]func(*Store, context.Context, string, string) (record.Image, error){
 		"a viewer": (*Store).Keep, "an idle one": (*Store).KeepIdle,
 	} {
 		root := t.TempDir()
@@ -302,9 +303,9 @@ func TestIdleLeavesOthersInItsFlight(t *testing.T) {
 				t.Fatal(err)
 			}
 			leave := make(chan struct{})
-			go fly(t.Context(), s, keepKey("i", idleURL), func(context.Context) (Image, error) {
+			go fly(t.Context(), s, keepKey("i", idleURL), func(context.Context) (record.Image, error) {
 				<-leave
-				return Image{}, errNoHurry
+				return record.Image{}, errNoHurry
 			})
 			synctest.Wait()
 			go func() {

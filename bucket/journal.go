@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"imgkeep/bucket/index"
+	"imgkeep/bucket/record"
 )
 
 const journalExt = ".ndjson"
@@ -56,7 +56,7 @@ type event struct {
 	By   string `json:"by,omitempty"`
 }
 
-func keepEvent(i Image) *event {
+func keepEvent(i record.Image) *event {
 	e := &event{
 		Time: i.Stored, Op: opKeep, URL: i.URL, Digest: i.Digest.String(),
 		Type: i.Format.String(), Bytes: i.Bytes,
@@ -128,8 +128,8 @@ type journal struct {
 }
 
 // position is where the journal ends, after append.
-func (j *journal) position() index.Position {
-	return index.Position{File: j.month + journalExt, Length: j.whole, Line: j.last}
+func (j *journal) position() record.Position {
+	return record.Position{File: j.month + journalExt, Length: j.whole, Line: j.last}
 }
 
 const unknown = -1

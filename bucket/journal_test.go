@@ -12,12 +12,13 @@ import (
 	"time"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // readJournal reads all lines of a bucket's journal; none may be broken.
 func readJournal(t testing.TB, root, bucket string) []event {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, bucket, journalDir, "*.ndjson"))
+	files, err := filepath.Glob(filepath.Join(root, bucket, record.JournalDir, "*.ndjson"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,11 +53,11 @@ func TestJournalLine(t *testing.T) {
 
 // Width and height in the journal are those that a viewer sees.
 func TestJournalOfRotatedAndAnimated(t *testing.T) {
-	e := keepEvent(Image{Info: probe.Info{Format: probe.JPEG, Width: 30, Height: 20, Orientation: 6, Frames: 1}})
+	e := keepEvent(record.Image{Info: probe.Info{Format: probe.JPEG, Width: 30, Height: 20, Orientation: 6, Frames: 1}})
 	if e.Width != 20 || e.Height != 30 || e.Orientation != 6 || e.Frames != 0 {
 		t.Errorf("rotated: %+v", e)
 	}
-	e = keepEvent(Image{Info: probe.Info{Format: probe.GIF, Width: 30, Height: 20, Orientation: 1, Frames: 5}})
+	e = keepEvent(record.Image{Info: probe.Info{Format: probe.GIF, Width: 30, Height: 20, Orientation: 1, Frames: 5}})
 	if e.Width != 30 || e.Height != 20 || e.Orientation != 0 || e.Frames != 5 {
 		t.Errorf("animated: %+v", e)
 	}

@@ -14,7 +14,9 @@ import (
 
 	"imgkeep/bucket/approve"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/record"
 )
 
 // Keep returns the image that is kept under a canonical URL. Where there is none
@@ -25,14 +27,14 @@ import (
 // that is remembered (the origin's, or that of the operator's check), a
 // *fetch.Error that is not (refused, denied, busy), the end of ctx, or an error of
 // the disk.
-func (s *Store) Keep(ctx context.Context, bucket, url string) (Image, error) {
+func (s *Store) Keep(ctx context.Context, bucket, url string) (record.Image, error) {
 	return s.KeepFrom(ctx, bucket, url, url)
 }
 
 // KeepFrom is Keep for an image that has several URLs, all canonical: it is found and
 // kept under url, and fetched from source, the one at hand. A failure stands against
 // source, so that another one may be better.
-func (s *Store) KeepFrom(ctx context.Context, bucket, url, source string) (Image, error) {
+func (s *Store) KeepFrom(ctx context.Context, bucket, url, source string) (record.Image, error) {
 	image, err := s.FindFrom(bucket, url, source)
 	if !errors.Is(err, ErrNotKept) {
 		return image, err
@@ -42,7 +44,7 @@ func (s *Store) KeepFrom(ctx context.Context, bucket, url, source string) (Image
 
 // FindFrom is Find for such an image. What was kept under source itself, before it was
 // one of several URLs, is found as well.
-func (s *Store) FindFrom(bucket, url, source string) (Image, error) {
+func (s *Store) FindFrom(bucket, url, source string) (record.Image, error) {
 	image, err := s.Find(bucket, url)
 	if source != url && errors.Is(err, ErrNotKept) {
 		return s.Find(bucket, source)
@@ -50,19 +52,19 @@ func (s *Store) FindFrom(bucket, url, source string) (Image, error) {
 	return image, err
 }
 
-func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at *fetch.Place) (Image, error) {
+func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at *fetch.Place) (record.Image, error) {
 	under, landed := s.fetches.begin(bucket, url)
 	defer landed()
 	if err := s.hasRoom(); err != nil {
-		return Image{}, err
+		return record.Image{}, err
 	}
-	wanted := Image{Bucket: bucket, URL: url}
+	wanted := record.Image{Bucket: bucket, URL: url}
 	if err := s.withinQuota(wanted); err != nil {
-		return Image{}, err
+		return record.Image{}, err
 	}
 	d, err := s.downloadApproved(ctx, bucket, url, source, at, s.quotaWriter(wanted))
 	if err != nil {
-		return Image{}, err
+		return record.Image{}, err
 	}
 	defer d.tmp.Close()
 	image := d.image
@@ -78,17 +80,17 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at
 	defer claimed()
 	if err != nil {
 		s.disk.RemoveAll(d.tmp.Name())
-		return Image{}, err
+		return record.Image{}, err
 	}
 	if err := s.place(d.tmp, image); err != nil {
-		return Image{}, fmt.Errorf("store the image: %w", full(err))
+		return record.Image{}, fmt.Errorf("store the image: %w", full(err))
 	}
 	line := keepEvent(image)
 	if d.from != source {
 		line.From = d.from
 	}
-	if err := s.commit(index.Change{Bucket: bucket, URL: url, Keep: image.entry()}, line); err != nil {
-		return Image{}, err
+	if err := s.commit(index.Change{Bucket: bucket, URL: url, Keep: index.ImageOf(image)}, line); err != nil {
+		return record.Image{}, err
 	}
 	return image, nil
 }
@@ -96,7 +98,7 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at
 // download is an image in a file in tmp, which is its holder's to close and remove.
 type download struct {
 	tmp   *os.File
-	image Image
+	image record.Image
 	from  string // the URL at which it was found
 	final string // the URL to which redirects led from there
 }
@@ -136,7 +138,7 @@ func (s *Store) download(ctx context.Context, bucket, url, source string, kept i
 	for _, f := range c.fallbacks {
 		d, err := s.fetch(ctx, bucket, url, f.Around(source), hostsOf(f, hosts), kept, nil, through)
 		if err == nil {
-			s.log.Info("found elsewhere what its origin has lost", "bucket", bucket, "host", hostOf(url), "reason", lost.Reason(), "at", f.Host())
+			s.log.Info("found elsewhere what its origin has lost", "bucket", bucket, "host", imageurl.HostOf(url), "reason", lost.Reason(), "at", f.Host())
 			return d, nil
 		}
 		var e *fetch.Error
@@ -147,7 +149,7 @@ func (s *Store) download(ctx context.Context, bucket, url, source string, kept i
 			e.Asked = true                                             // the origin was
 			return download{}, s.fetchFailed(ctx, bucket, source, err) // soon over
 		}
-		s.log.Info("a fallback has not got it either", "bucket", bucket, "host", hostOf(url), "at", f.Host(), "class", e.Class, "status", e.Status, "error", e)
+		s.log.Info("a fallback has not got it either", "bucket", bucket, "host", imageurl.HostOf(url), "at", f.Host(), "class", e.Class, "status", e.Status, "error", e)
 	}
 	return download{}, s.fetchFailed(ctx, bucket, source, lost)
 }
@@ -205,8 +207,8 @@ func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []str
 	if err != nil {
 		return download{}, err
 	}
-	return download{tmp: tmp, from: from, final: result.FinalURL, image: Image{
-		Bucket: bucket, URL: url, Digest: Digest(hash.Sum(nil)), Info: result.Info,
+	return download{tmp: tmp, from: from, final: result.FinalURL, image: record.Image{
+		Bucket: bucket, URL: url, Digest: record.Digest(hash.Sum(nil)), Info: result.Info,
 		Bytes: result.Bytes, Stored: s.now().UTC().Truncate(time.Second),
 	}}, nil
 }
@@ -230,10 +232,10 @@ func (s *Store) approve(ctx context.Context, d download, source string) error {
 	case errors.Is(err, approve.ErrRejected):
 		class = Rejected
 	case c.open:
-		s.log.Warn("kept without the operator's check", "bucket", i.Bucket, "host", hostOf(i.URL), "digest", i.Digest, "error", err)
+		s.log.Warn("kept without the operator's check", "bucket", i.Bucket, "host", imageurl.HostOf(i.URL), "digest", i.Digest, "error", err)
 		return nil
 	}
-	return s.fetchFailed(ctx, i.Bucket, source, &fetch.Error{Class: class, Host: hostOf(i.URL), Err: err})
+	return s.fetchFailed(ctx, i.Bucket, source, &fetch.Error{Class: class, Host: imageurl.HostOf(i.URL), Err: err})
 }
 
 // fetchFailed decides what a failed fetch is to the caller.
@@ -262,7 +264,7 @@ func (s *Store) fetchFailed(ctx context.Context, bucket, url string, err error) 
 	if err != nil {
 		return err
 	}
-	s.log.Info("fetch failed", "bucket", bucket, "host", hostOf(url), "class", f.Class, "status", f.Status,
+	s.log.Info("fetch failed", "bucket", bucket, "host", imageurl.HostOf(url), "class", f.Class, "status", f.Status,
 		"final", f.Host, "attempts", f.Attempts, "next", f.Next, "error", e)
 	return f
 }
@@ -271,7 +273,7 @@ func (s *Store) fetchFailed(ctx context.Context, bucket, url string, err error) 
 // length than it had, is fetched again, once for all that ask meanwhile, and
 // kept only if its origin still gives the same bytes; if not, the error is
 // ErrLost, and wrong bytes are moved to the quarantine.
-func (s *Store) Open(ctx context.Context, image Image) (*os.File, error) {
+func (s *Store) Open(ctx context.Context, image record.Image) (*os.File, error) {
 	f, err := s.openOriginal(image)
 	if err == nil || !errors.Is(err, errDamaged) {
 		return f, err
@@ -284,7 +286,7 @@ func (s *Store) Open(ctx context.Context, image Image) (*os.File, error) {
 
 // Ensure is Open for whoever has the original sent by somebody else: it sees to
 // it that the file is there, and does not open it.
-func (s *Store) Ensure(ctx context.Context, image Image) error {
+func (s *Store) Ensure(ctx context.Context, image record.Image) error {
 	path := s.Path(image.File())
 	info, err := os.Stat(path)
 	if err = damage(image, info, err); errors.Is(err, errDamaged) {
@@ -299,7 +301,7 @@ func (s *Store) Ensure(ctx context.Context, image Image) error {
 var errDamaged = errors.New("the original is damaged")
 
 // damage tells what is wrong with an original of which this is known.
-func damage(image Image, info fs.FileInfo, err error) error {
+func damage(image record.Image, info fs.FileInfo, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %w", errDamaged, err)
@@ -311,7 +313,7 @@ func damage(image Image, info fs.FileInfo, err error) error {
 	return err
 }
 
-func (s *Store) openOriginal(image Image) (*os.File, error) {
+func (s *Store) openOriginal(image record.Image) (*os.File, error) {
 	f, err := openFile(s.Path(image.File()))
 	if err != nil {
 		return nil, damage(image, nil, err)
@@ -327,10 +329,10 @@ func (s *Store) openOriginal(image Image) (*os.File, error) {
 
 // place is place for an original. A folder in its place, which no file can take the
 // name of, is put aside.
-func (s *Store) place(tmp *os.File, image Image) error {
+func (s *Store) place(tmp *os.File, image record.Image) error {
 	path := s.Path(image.File())
 	if info, err := os.Lstat(path); err == nil && info.IsDir() {
-		if err := s.quarantine(quarantineOf(s.now()), image.File()); err != nil {
+		if err := s.quarantine(record.QuarantineFolder(s.now()), image.File()); err != nil {
 			s.disk.RemoveAll(tmp.Name())
 			return err
 		}
@@ -339,7 +341,7 @@ func (s *Store) place(tmp *os.File, image Image) error {
 }
 
 // heal fetches a damaged original again, unless a failure stands against that.
-func (s *Store) heal(ctx context.Context, image Image) error {
+func (s *Store) heal(ctx context.Context, image record.Image) error {
 	_, err := fly(ctx, s, "heal\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.fetchAndHeal(ctx, image, false)
 	})
@@ -347,18 +349,18 @@ func (s *Store) heal(ctx context.Context, image Image) error {
 }
 
 // healNow is heal for an operator who has asked for it: whatever has failed before.
-func (s *Store) healNow(ctx context.Context, image Image) error {
+func (s *Store) healNow(ctx context.Context, image record.Image) error {
 	_, err := fly(ctx, s, "heal now\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.fetchAndHeal(ctx, image, true)
 	})
 	return err
 }
 
-func (s *Store) fetchAndHeal(ctx context.Context, image Image, now bool) (err error) {
+func (s *Store) fetchAndHeal(ctx context.Context, image record.Image, now bool) (err error) {
 	if s.intact(image) {
 		return nil // an earlier flight may have landed since
 	}
-	s.log.Error("an original is damaged: fetching it again", "bucket", image.Bucket, "digest", image.Digest, "host", hostOf(image.URL))
+	s.log.Error("an original is damaged: fetching it again", "bucket", image.Bucket, "digest", image.Digest, "host", imageurl.HostOf(image.URL))
 	if err := s.stillUnder(image); err != nil {
 		return err
 	}
@@ -386,7 +388,7 @@ func (s *Store) fetchAndHeal(ctx context.Context, image Image, now bool) (err er
 	defer d.tmp.Close()
 	if d.image.Digest != image.Digest {
 		s.discard(d.tmp)
-		cause := &fetch.Error{Class: classLost, Host: hostOf(image.URL), Err: fmt.Errorf("the origin has other bytes now: %s", d.image.Digest)}
+		cause := &fetch.Error{Class: classLost, Host: imageurl.HostOf(image.URL), Err: fmt.Errorf("the origin has other bytes now: %s", d.image.Digest)}
 		f, err := s.remember(image.Bucket, image.URL, cause)
 		return errors.Join(ErrLost, err, orNil(f))
 	}
@@ -399,11 +401,11 @@ func (s *Store) fetchAndHeal(ctx context.Context, image Image, now bool) (err er
 	if err := s.place(d.tmp, image); err != nil {
 		return fmt.Errorf("store the image: %w", full(err))
 	}
-	return s.commit(index.Change{Bucket: image.Bucket, URL: image.URL, Keep: image.entry()}, nil)
+	return s.commit(index.Change{Bucket: image.Bucket, URL: image.URL, Keep: index.ImageOf(image)}, nil)
 }
 
 // intact tells whether an original has the bytes that it is named by.
-func (s *Store) intact(image Image) bool {
+func (s *Store) intact(image record.Image) bool {
 	digest, _, err := hashFile(s.Path(image.File()), false)
 	return err == nil && digest == image.Digest
 }
@@ -417,7 +419,7 @@ func orNil(f *Failure) error {
 }
 
 func (s *Store) temp(pattern string) (*os.File, error) {
-	f, err := s.disk.CreateTemp(filepath.Join(s.root, tmpDir), pattern)
+	f, err := s.disk.CreateTemp(filepath.Join(s.root, record.TmpDir), pattern)
 	if err != nil {
 		return nil, fmt.Errorf("store the image: %w", full(err))
 	}

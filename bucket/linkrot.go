@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // OriginState says whether the origin of an image still has it.
@@ -287,7 +289,7 @@ func (s *Store) saveLinkRot(r *LinkRot) error {
 	if err != nil {
 		return err
 	}
-	tmp, err := s.disk.CreateTemp(filepath.Join(s.root, tmpDir), "linkrot-*")
+	tmp, err := s.disk.CreateTemp(filepath.Join(s.root, record.TmpDir), "linkrot-*")
 	if err != nil {
 		return full(err)
 	}
@@ -330,8 +332,8 @@ const (
 	maxResting = 1024
 )
 
-func (a *asker) ask(ctx context.Context, image Image) (OriginState, error) {
-	host := hostOf(image.URL)
+func (a *asker) ask(ctx context.Context, image record.Image) (OriginState, error) {
+	host := imageurl.HostOf(image.URL)
 	if state, rests := a.rests(host); rests {
 		return state, nil
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/record"
 	"imgkeep/scripts/patience"
 )
 
@@ -374,7 +375,7 @@ func TestCheckOriginsRests(t *testing.T) {
 	a := asker{s: s, o: &LinkRotOptions{Alive: living.Alive}, hosts: map[string]*restingHost{}}
 	ask := func(url string, want OriginState) {
 		t.Helper()
-		if got, err := a.ask(t.Context(), Image{Bucket: "i", URL: url}); got != want || err != nil {
+		if got, err := a.ask(t.Context(), record.Image{Bucket: "i", URL: url}); got != want || err != nil {
 			t.Errorf("%s: %s, %v; want %s", url, got, err, want)
 		}
 	}

@@ -14,13 +14,14 @@ import (
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/record"
 )
 
 // Facts are all that the store knows of a URL, or of bytes.
 type Facts struct {
 	Images   []ImageFacts   `json:"images"`
 	Failures []FailureFacts `json:"failures"`
-	Blocks   []Block        `json:"blocks"` // that stand against it
+	Blocks   []record.Block `json:"blocks"` // that stand against it
 }
 
 // ImageFacts are facts about an image in a bucket.
@@ -64,7 +65,7 @@ type FailureFacts struct {
 	Head     string      `json:"head,omitempty"` // the first bytes of what came instead of an image, as fetch.Excerpt shows them
 }
 
-func failureFacts(bucket, url string, k index.Key, f index.Failure) FailureFacts {
+func failureFacts(bucket, url string, k index.Key, f record.Failure) FailureFacts {
 	return FailureFacts{
 		Bucket: bucket, Key: fmt.Sprintf("%x", k[:]), URL: url, Class: fetch.Class(f.Class), Status: f.Status,
 		Detail: f.Detail, Attempts: f.Attempts, First: f.First, Next: f.Next,
@@ -72,7 +73,7 @@ func failureFacts(bucket, url string, k index.Key, f index.Failure) FailureFacts
 	}
 }
 
-func (s *Store) facts(image Image) (ImageFacts, error) {
+func (s *Store) facts(image record.Image) (ImageFacts, error) {
 	f := ImageFacts{
 		Bucket: image.Bucket, Digest: image.Digest.String(), Type: image.Format.String(), Frames: image.Frames,
 		Bytes: image.Bytes, Stored: image.Stored, File: image.File(), Made: []string{},
@@ -105,8 +106,8 @@ func (s *Store) Show(ctx context.Context, t Target) (Facts, error) {
 		return Facts{}, err
 	}
 	defer done()
-	f := Facts{Images: []ImageFacts{}, Failures: []FailureFacts{}, Blocks: []Block{}}
-	digests := []Digest{t.Digest}
+	f := Facts{Images: []ImageFacts{}, Failures: []FailureFacts{}, Blocks: []record.Block{}}
+	digests := []record.Digest{t.Digest}
 	if t.URL != "" {
 		if digests, err = s.digestsOf(t.URL, nil); err != nil {
 			return f, err
@@ -125,9 +126,9 @@ func (s *Store) Show(ctx context.Context, t Target) (Facts, error) {
 			return f, err
 		}
 		switch {
-		case b.Kind == BlockURL && b.Subject == t.URL,
-			b.Kind == BlockHost && t.URL != "" && imageurl.NewHosts([]string{b.Subject}).Match(hostOf(t.URL)),
-			b.Kind == BlockDigest && slices.ContainsFunc(digests, func(d Digest) bool { return d.String() == b.Subject }):
+		case b.Kind == record.BlockURL && b.Subject == t.URL,
+			b.Kind == record.BlockHost && t.URL != "" && imageurl.NewHosts([]string{b.Subject}).Match(imageurl.HostOf(t.URL)),
+			b.Kind == record.BlockDigest && slices.ContainsFunc(digests, func(d record.Digest) bool { return d.String() == b.Subject }):
 			f.Blocks = append(f.Blocks, b)
 		}
 	}
@@ -140,7 +141,7 @@ func (s *Store) Show(ctx context.Context, t Target) (Facts, error) {
 			if err != nil {
 				return f, err
 			}
-			facts, err := s.facts(imageFrom(name, t.URL, e.Image))
+			facts, err := s.facts(index.RecordOf(name, t.URL, e.Image))
 			if err != nil {
 				return f, err
 			}
@@ -211,25 +212,25 @@ func (s *Store) List(ctx context.Context, f Filter) iter.Seq2[Listed, error] {
 }
 
 // chooser tells which images a filter chooses.
-func (f Filter) chooser() func(Image) bool {
+func (f Filter) chooser() func(record.Image) bool {
 	ofHost := imageurl.NewHosts(f.Hosts).Match
-	return func(i Image) bool {
+	return func(i record.Image) bool {
 		return (len(f.Types) == 0 || slices.Contains(f.Types, i.Format.String())) &&
-			(len(f.Hosts) == 0 || ofHost(hostOf(i.URL))) &&
+			(len(f.Hosts) == 0 || ofHost(imageurl.HostOf(i.URL))) &&
 			(f.Since.IsZero() || !i.Stored.Before(f.Since)) && (f.Until.IsZero() || i.Stored.Before(f.Until))
 	}
 }
 
 // kept goes through the URLs of a bucket: the lines of its journal that the index
 // agrees with.
-func (s *Store) kept(ctx context.Context, bucket string) iter.Seq2[Image, error] {
-	return func(yield func(Image, error) bool) {
+func (s *Store) kept(ctx context.Context, bucket string) iter.Seq2[record.Image, error] {
+	return func(yield func(record.Image, error) bool) {
 		// A URL has another line when it was removed and kept again.
 		twice := map[index.Key]bool{}
 		removed := map[index.Ref]bool{}
 		for line, err := range readJournalLines(s.root, bucket) {
 			if err != nil {
-				yield(Image{}, err)
+				yield(record.Image{}, err)
 				return
 			}
 			if line.op == opForget || line.op == opPurge {
@@ -242,7 +243,7 @@ func (s *Store) kept(ctx context.Context, bucket string) iter.Seq2[Image, error]
 				err = context.Cause(ctx)
 			}
 			if err != nil {
-				yield(Image{}, err)
+				yield(record.Image{}, err)
 				return
 			}
 			if line.op != opKeep || line.broken != nil {
@@ -403,9 +404,9 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 			if err != nil {
 				return r, err
 			}
-			h := hosts[hostOf(image.URL)]
+			h := hosts[imageurl.HostOf(image.URL)]
 			if h == nil {
-				h = &HostTally{Host: hostOf(image.URL)}
+				h = &HostTally{Host: imageurl.HostOf(image.URL)}
 				hosts[h.Host] = h
 			}
 			h.URLs++

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // Maker makes something from an original, which is n bytes long, and returns
@@ -34,7 +35,7 @@ var ErrNotMade = errors.New("not made yet")
 // The name must be safe as part of a file name. Errors are those of maker and of
 // Open, and ErrDeadly, ErrSlow and ErrUndecodable where earlier makers have died of
 // the image or been late. Without a maker, what is missing stays so: ErrNotMade.
-func (s *Store) OpenMade(ctx context.Context, image Image, name string, f probe.Format, maker Maker) (*os.File, error) {
+func (s *Store) OpenMade(ctx context.Context, image record.Image, name string, f probe.Format, maker Maker) (*os.File, error) {
 	path := s.Path(image.MadeFile(name, f))
 	file, err := stamped(path)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -48,7 +49,7 @@ func (s *Store) OpenMade(ctx context.Context, image Image, name string, f probe.
 
 // EnsureMade is OpenMade for whoever has the file sent by somebody else: it sees
 // to it that the file is there, and does not open it.
-func (s *Store) EnsureMade(ctx context.Context, image Image, name string, f probe.Format, maker Maker) error {
+func (s *Store) EnsureMade(ctx context.Context, image record.Image, name string, f probe.Format, maker Maker) error {
 	path := s.Path(image.MadeFile(name, f))
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -63,7 +64,7 @@ func (s *Store) EnsureMade(ctx context.Context, image Image, name string, f prob
 // HasMade tells whether what was asked for has been made from an image, and is a
 // file of its own: not where something else stands for it. Without either the error
 // is ErrNotMade.
-func (s *Store) HasMade(image Image, name string, f probe.Format) (own bool, err error) {
+func (s *Store) HasMade(image record.Image, name string, f probe.Format) (own bool, err error) {
 	path := s.Path(image.MadeFile(name, f))
 	info, err := os.Lstat(path)
 	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
@@ -79,7 +80,7 @@ func (s *Store) HasMade(image Image, name string, f probe.Format) (own bool, err
 
 // MadeBytes is how many bytes has what was made from an image under a name, or what
 // stands for it. Where it is missing, the error is ErrNotMade.
-func (s *Store) MadeBytes(image Image, name string, f probe.Format) (int64, error) {
+func (s *Store) MadeBytes(image record.Image, name string, f probe.Format) (int64, error) {
 	info, err := os.Stat(s.Path(image.MadeFile(name, f)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, ErrNotMade
@@ -91,7 +92,7 @@ func (s *Store) MadeBytes(image Image, name string, f probe.Format) (int64, erro
 }
 
 // makeBy makes what lies at path by a maker.
-func (s *Store) makeBy(ctx context.Context, image Image, thing Making, path string, maker Maker) error {
+func (s *Store) makeBy(ctx context.Context, image record.Image, thing Making, path string, maker Maker) error {
 	if maker == nil {
 		return ErrNotMade
 	}
@@ -100,7 +101,7 @@ func (s *Store) makeBy(ctx context.Context, image Image, thing Making, path stri
 
 // makeOnce makes what lies at path, in one flight for all that ask meanwhile. The
 // flight ends when all of them have left before it has a decoder.
-func (s *Store) makeOnce(ctx context.Context, image Image, path string, make func(context.Context) error) error {
+func (s *Store) makeOnce(ctx context.Context, image record.Image, path string, make func(context.Context) error) error {
 	_, err := flyWanted(ctx, s, "make\x00"+path, func(ctx context.Context) (struct{}, error) {
 		// An earlier flight may have landed since. A link to an original that is
 		// gone is not enough.
@@ -121,7 +122,7 @@ func (s *Store) makeOnce(ctx context.Context, image Image, path string, make fun
 	return err
 }
 
-func (s *Store) make(ctx context.Context, image Image, thing Making, maker Maker) error {
+func (s *Store) make(ctx context.Context, image record.Image, thing Making, maker Maker) error {
 	var data []byte
 	err := s.readWhole(ctx, image, true, func(original io.Reader) (err error) {
 		data, err = maker(ctx, original, image.Bytes)
@@ -136,7 +137,7 @@ func (s *Store) make(ctx context.Context, image Image, thing Making, maker Maker
 // readWhole has an original read, and checks its digest: the bytes come before
 // what reader says, which may have choked on wrong ones. Where reader decodes, it
 // remembers images that end decoders, and keeps them from more.
-func (s *Store) readWhole(ctx context.Context, image Image, decodes bool, reader func(io.Reader) error) error {
+func (s *Store) readWhole(ctx context.Context, image record.Image, decodes bool, reader func(io.Reader) error) error {
 	kills := 0
 	if decodes {
 		var err error
@@ -155,7 +156,7 @@ func (s *Store) readWhole(ctx context.Context, image Image, decodes bool, reader
 	if _, err := io.Copy(hash, original); err != nil {
 		return fmt.Errorf("read the original: %w", err)
 	}
-	if got := Digest(hash.Sum(nil)); got != image.Digest {
+	if got := record.Digest(hash.Sum(nil)); got != image.Digest {
 		return fmt.Errorf("%w: its digest is %s", errDamaged, got)
 	}
 	switch {
@@ -173,7 +174,7 @@ func (s *Store) readWhole(ctx context.Context, image Image, decodes bool, reader
 }
 
 // storeMade keeps what was made.
-func (s *Store) storeMade(image Image, m Made) error {
+func (s *Store) storeMade(image record.Image, m Made) error {
 	path := s.Path(image.MadeFile(m.Name, m.Format))
 	s.removing.RLock()
 	defer s.removing.RUnlock()
@@ -216,7 +217,7 @@ func (s *Store) linkMade(target, path string) error {
 // Made lists the names under which something was made from an image, with their
 // formats' extensions ("250x250.jpg"), in no particular order. It reads a folder
 // of the store: milliseconds where that is large.
-func (s *Store) Made(image Image) ([]string, error) {
+func (s *Store) Made(image record.Image) ([]string, error) {
 	path := s.Path(image.File())
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // Making names something that is made from an image: see OpenMade.
@@ -33,7 +34,7 @@ type Made struct {
 // the store closes. It is no flight: what is made
 // twice at the same time is stored twice, and the second takes the place of the
 // first.
-func (s *Store) MakeSeveral(ctx context.Context, image Image, maker func(ctx context.Context, original io.Reader, n int64) ([]Made, error)) error {
+func (s *Store) MakeSeveral(ctx context.Context, image record.Image, maker func(ctx context.Context, original io.Reader, n int64) ([]Made, error)) error {
 	done, err := s.begin()
 	if err != nil {
 		return err
@@ -53,7 +54,7 @@ func (s *Store) MakeSeveral(ctx context.Context, image Image, maker func(ctx con
 //
 // It does not wait for flights of OpenMade, nor they for it: at worst a thing is
 // made twice, and the second takes the place of the first.
-func (s *Store) MakeAhead(ctx context.Context, image Image, things []Making,
+func (s *Store) MakeAhead(ctx context.Context, image record.Image, things []Making,
 	maker func(ctx context.Context, original io.Reader, n int64, missing []Making) ([]Made, error)) (made int, err error) {
 	missing, err := s.missing(image, things)
 	if err != nil || len(missing) == 0 {
@@ -68,7 +69,7 @@ func (s *Store) MakeAhead(ctx context.Context, image Image, things []Making,
 
 // missing are those things that are not there. A link to an original that is
 // gone is not enough.
-func (s *Store) missing(image Image, things []Making) ([]Making, error) {
+func (s *Store) missing(image record.Image, things []Making) ([]Making, error) {
 	var missing []Making
 	for _, m := range things {
 		_, err := os.Stat(s.Path(image.MadeFile(m.Name, m.Format)))
@@ -84,7 +85,7 @@ func (s *Store) missing(image Image, things []Making) ([]Making, error) {
 
 // makeAll stores what maker makes, and tells how many things that were. A damaged
 // original is healed first.
-func (s *Store) makeAll(ctx context.Context, image Image, maker func(context.Context, io.Reader, int64) ([]Made, error)) (int, error) {
+func (s *Store) makeAll(ctx context.Context, image record.Image, maker func(context.Context, io.Reader, int64) ([]Made, error)) (int, error) {
 	if err := s.hasRoom(); err != nil {
 		return 0, err
 	}

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 const (
@@ -58,7 +60,7 @@ type passings struct {
 
 // passed is an image that was fetched and not kept.
 type passed struct {
-	image   Image
+	image   record.Image
 	final   string // where redirects led to
 	at      time.Time
 	path    string
@@ -250,7 +252,7 @@ func (s *Store) Fetch(ctx context.Context, bucket, url string) (*Passing, error)
 			return p, err
 		}
 	}
-	return nil, &fetch.Error{Class: fetch.Busy, Host: hostOf(url), Err: errNoSpace}
+	return nil, &fetch.Error{Class: fetch.Busy, Host: imageurl.HostOf(url), Err: errNoSpace}
 }
 
 // Passed returns what is known of an image that Fetch has fetched within some
@@ -285,14 +287,14 @@ func (s *Store) fetchPassing(ctx context.Context, key, bucket, url string) (*pas
 		return nil, err
 	}
 	if !s.passing.take(1) { // before anybody is asked
-		return nil, &fetch.Error{Class: fetch.Busy, Host: hostOf(url), Err: errNoSpace}
+		return nil, &fetch.Error{Class: fetch.Busy, Host: imageurl.HostOf(url), Err: errNoSpace}
 	}
 	sp := &space{of: &s.passing, n: 1}
 	d, err := s.downloadApproved(ctx, bucket, url, url, nil, sp.writer)
 	if err != nil {
 		s.passing.give(sp.n)
 		if errors.Is(err, errNoSpace) {
-			err = s.fetchFailed(ctx, bucket, url, &fetch.Error{Class: fetch.Busy, Host: hostOf(url), Err: errNoSpace, Asked: true})
+			err = s.fetchFailed(ctx, bucket, url, &fetch.Error{Class: fetch.Busy, Host: imageurl.HostOf(url), Err: errNoSpace, Asked: true})
 		}
 		return nil, err
 	}

@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/record"
 )
 
 // passingFiles are those in tmp.
 func passingFiles(t *testing.T, s *Store) int {
 	t.Helper()
-	all, err := filepath.Glob(filepath.Join(s.root, tmpDir, "*"))
+	all, err := filepath.Glob(filepath.Join(s.root, record.TmpDir, "*"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +165,7 @@ func TestPassingEndsWithTheStore(t *testing.T) {
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}
-	if left, err := os.ReadDir(filepath.Join(root, tmpDir)); err != nil || len(left) != 0 {
+	if left, err := os.ReadDir(filepath.Join(root, record.TmpDir)); err != nil || len(left) != 0 {
 		t.Errorf("left %v, %v", left, err)
 	}
 }

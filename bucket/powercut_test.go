@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // outage is a store on a disk that forgets, whose power can be cut at each step.
@@ -27,11 +28,11 @@ type outage struct {
 	cuts    int
 	spare   func() bool // no power cut now; nil: never
 
-	kept    map[string]Digest // by URL: what was acknowledged
-	removed map[string]Digest // the same of what was removed
-	blocked map[string]bool   // by URL
-	needed  map[string]bool   // the folders of all images
-	broken  error             // the first promise that a cut broke
+	kept    map[string]record.Digest // by URL: what was acknowledged
+	removed map[string]record.Digest // the same of what was removed
+	blocked map[string]bool          // by URL
+	needed  map[string]bool          // the folders of all images
+	broken  error                    // the first promise that a cut broke
 }
 
 func newOutage(t testing.TB) *outage {
@@ -39,7 +40,7 @@ func newOutage(t testing.TB) *outage {
 	u := &outage{
 		t: t, origin: newOrigin(), clock: newClock(), scratch: t.TempDir(),
 		disk: newForgetfulDisk(base, filepath.Join(base, "srv/imgkeep/store")),
-		kept: map[string]Digest{}, removed: map[string]Digest{}, blocked: map[string]bool{}, needed: map[string]bool{},
+		kept: map[string]record.Digest{}, removed: map[string]record.Digest{}, blocked: map[string]bool{}, needed: map[string]bool{},
 	}
 	for _, name := range []string{"a", "b", "c", "d", "e", "after"} {
 		body := "the bytes of " + name
@@ -52,8 +53,8 @@ func newOutage(t testing.TB) *outage {
 
 func (u *outage) url(name string) string { return "https://example.com/" + name + ".png" }
 
-func (u *outage) image(body string) Image {
-	return Image{Bucket: "i", Digest: sha256.Sum256([]byte(body)), Info: probe.Info{Format: probe.PNG}}
+func (u *outage) image(body string) record.Image {
+	return record.Image{Bucket: "i", Digest: sha256.Sum256([]byte(body)), Info: probe.Info{Format: probe.PNG}}
 }
 
 func (u *outage) options() Options {
@@ -122,10 +123,10 @@ func (u *outage) run() error {
 	if err != nil {
 		return err
 	}
-	if err = u.remove(again, func() (Removal, error) { return s.Forget(ctx, again.URL, RemoveOptions{}) }); err != nil {
+	if err = u.remove(again, func() (record.Removal, error) { return s.Forget(ctx, again.URL, RemoveOptions{}) }); err != nil {
 		return err
 	}
-	if err = u.remove(d, func() (Removal, error) { return s.Purge(ctx, Target{Digest: d.Digest}, RemoveOptions{}) }); err != nil {
+	if err = u.remove(d, func() (record.Removal, error) { return s.Purge(ctx, Target{Digest: d.Digest}, RemoveOptions{}) }); err != nil {
 		return err
 	}
 	e, err := u.keep(s, "e")
@@ -133,14 +134,14 @@ func (u *outage) run() error {
 		return err
 	}
 	u.clock.add(31 * 24 * time.Hour) // a new file of the journal
-	return u.remove(e, func() (Removal, error) {
+	return u.remove(e, func() (record.Removal, error) {
 		r, err := s.Block(ctx, Target{URL: e.URL}, RemoveOptions{})
 		u.blocked[e.URL] = err == nil
 		return r, err
 	})
 }
 
-func (u *outage) remove(i Image, do func() (Removal, error)) error {
+func (u *outage) remove(i record.Image, do func() (record.Removal, error)) error {
 	u.disk.phase = "remove"
 	delete(u.kept, i.URL)
 	_, err := do()
@@ -151,7 +152,7 @@ func (u *outage) remove(i Image, do func() (Removal, error)) error {
 	return err
 }
 
-func (u *outage) keep(s *Store, name string) (Image, error) {
+func (u *outage) keep(s *Store, name string) (record.Image, error) {
 	u.disk.phase = "keep"
 	i, err := s.Keep(context.Background(), "i", u.url(name))
 	if err == nil {
@@ -161,7 +162,7 @@ func (u *outage) keep(s *Store, name string) (Image, error) {
 	return i, err
 }
 
-func (u *outage) make(s *Store, i Image, name, data string) error {
+func (u *outage) make(s *Store, i record.Image, name, data string) error {
 	f, err := s.OpenMade(context.Background(), i, name, probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
 		_, err := io.Copy(io.Discard, r)
 		return []byte(data), err
@@ -173,7 +174,7 @@ func (u *outage) make(s *Store, i Image, name, data string) error {
 }
 
 // damage removes an original, for good, or puts other bytes in its place.
-func (u *outage) damage(s *Store, i Image, other bool) error {
+func (u *outage) damage(s *Store, i record.Image, other bool) error {
 	delete(u.kept, i.URL)
 	before, forget := u.disk.before, u.disk.forget
 	u.disk.before, u.disk.forget = nil, nil
@@ -181,7 +182,7 @@ func (u *outage) damage(s *Store, i Image, other bool) error {
 	path := s.Path(i.File())
 	err := u.disk.RemoveAll(path)
 	if other {
-		f, err := u.disk.CreateTemp(filepath.Join(s.Root(), tmpDir), "other-*")
+		f, err := u.disk.CreateTemp(filepath.Join(s.Root(), record.TmpDir), "other-*")
 		if err != nil {
 			return err
 		}
@@ -198,7 +199,7 @@ func (u *outage) damage(s *Store, i Image, other bool) error {
 // cutAt cuts before each step that can make a difference; of those that make a
 // bucket's folders only before some.
 func (u *outage) cutAt(d *forgetfulDisk, s step) error {
-	if rel, _ := filepath.Rel(filepath.Join(d.where, tmpDir, "i"), s.path); len(rel) <= 3 && rel != "A" && rel != "A/B" {
+	if rel, _ := filepath.Rel(filepath.Join(d.where, record.TmpDir, "i"), s.path); len(rel) <= 3 && rel != "A" && rel != "A/B" {
 		return nil
 	}
 	u.cutNow(fmt.Sprintf("before %s %s", s.op, strings.TrimPrefix(s.path, d.base)))
@@ -250,7 +251,7 @@ func (u *outage) check(root string) error {
 				if string(data) != "made" {
 					return fmt.Errorf("%s holds %q", file.Name(), data)
 				}
-			case Digest(sha256.Sum256(data)).String() != digest && !u.isOther(digest, data):
+			case record.Digest(sha256.Sum256(data)).String() != digest && !u.isOther(digest, data):
 				return fmt.Errorf("%s holds %q", file.Name(), data)
 			}
 		}
@@ -272,7 +273,7 @@ func (u *outage) check(root string) error {
 		return err
 	}
 	defer s.Close(context.Background())
-	if left, err := os.ReadDir(filepath.Join(root, tmpDir)); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(filepath.Join(root, record.TmpDir)); err != nil || len(left) > 0 {
 		return fmt.Errorf("left in tmp: %v, %w", left, err)
 	}
 	journaled := map[string]bool{}
@@ -327,7 +328,7 @@ func (u *outage) checkRemoved(s *Store, url string, acknowledged bool, found err
 	}
 	last := ""
 	for _, e := range readJournal(u.t, s.Root(), "i") {
-		digest, err := ParseDigest(e.Digest)
+		digest, err := record.ParseDigest(e.Digest)
 		if err != nil {
 			return err
 		}
@@ -482,7 +483,7 @@ func TestPowerCutAfterCrash(t *testing.T) {
 func (u *outage) dieAndCut(dieAt int, told func(kind string)) {
 	n := 0
 	u.disk.before = func(d *forgetfulDisk, s step) error {
-		if rel, _ := filepath.Rel(filepath.Join(d.where, tmpDir, "i"), s.path); len(rel) <= 3 && rel != "A" && rel != "A/B" && rel != "." {
+		if rel, _ := filepath.Rel(filepath.Join(d.where, record.TmpDir, "i"), s.path); len(rel) <= 3 && rel != "A" && rel != "A/B" && rel != "." {
 			return nil
 		}
 		told(stepKind(d.where, s))

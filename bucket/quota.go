@@ -6,6 +6,9 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"imgkeep/bucket/index"
+	"imgkeep/bucket/record"
 )
 
 // Anybody who may post links can have images kept, for good, and as many as they like. A
@@ -29,7 +32,7 @@ type quotas struct {
 }
 
 // withinQuota tells whether more may be kept of an image's site: ErrQuota.
-func (s *Store) withinQuota(image Image) error {
+func (s *Store) withinQuota(image record.Image) error {
 	s.quotas.mu.Lock()
 	defer s.quotas.mu.Unlock()
 	_, err := s.quotaOf(image)
@@ -40,7 +43,7 @@ func (s *Store) withinQuota(image Image) error {
 // called, after which the index counts it. So of all that are under way at once only one
 // can pass the limit. For the moment between the commit and end both count it: then
 // another image may be refused although it would just fit, and never the other way.
-func (s *Store) claimQuota(image Image) (end func(), err error) {
+func (s *Store) claimQuota(image record.Image) (end func(), err error) {
 	q := &s.quotas
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -63,12 +66,12 @@ func (s *Store) claimQuota(image Image) (end func(), err error) {
 
 // quotaOf returns the site of an image that may be kept; "" where it has none, or no
 // quota holds. quotas.mu is held.
-func (s *Store) quotaOf(image Image) (string, error) {
+func (s *Store) quotaOf(image record.Image) (string, error) {
 	limit, site := s.settings.Load().maxPerSite, image.Site()
 	if limit == 0 || site == "" {
 		return "", nil
 	}
-	kept, err := s.index.SiteBytes(image.siteKey())
+	kept, err := s.index.SiteBytes(index.SiteOfImage(image))
 	if err != nil {
 		return "", s.unlessClosed(err)
 	}
@@ -102,7 +105,7 @@ type quotaWriter struct {
 	ask func() error // nil: it was asked
 }
 
-func (s *Store) quotaWriter(image Image) func(io.Writer) io.Writer {
+func (s *Store) quotaWriter(image record.Image) func(io.Writer) io.Writer {
 	return func(w io.Writer) io.Writer {
 		return &quotaWriter{w, func() error { return s.withinQuota(image) }}
 	}

@@ -16,12 +16,13 @@ import (
 	"imgkeep/bucket/approve"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/record"
 )
 
 // siteBytes is what the index says of the site of a URL.
 func siteBytes(t *testing.T, s *Store, url string) int64 {
 	t.Helper()
-	n, err := s.index.SiteBytes(Image{URL: url}.siteKey())
+	n, err := s.index.SiteBytes(index.SiteOfImage(record.Image{URL: url}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +213,7 @@ func TestQuotaSums(t *testing.T) {
 		o.set(url, body)
 	}
 	options := Options{Root: root, Origin: o, Buckets: []Bucket{{Name: "i"}, {Name: "f"}}}
-	path := filepath.Join(root, indexFile)
+	path := filepath.Join(root, record.IndexFile)
 	forget := func(s *Store, url string) error {
 		_, err := s.Forget(t.Context(), url, RemoveOptions{Buckets: []string{"i"}})
 		return err
@@ -356,7 +357,7 @@ func TestQuotaOfABrokenIndex(t *testing.T) {
 	o.set(urlA, "a")
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o, MaxPerSite: 1 << 40})
 	s.Close(t.Context())
-	if err := s.withinQuota(Image{URL: urlA}); !errors.Is(err, ErrClosed) {
+	if err := s.withinQuota(record.Image{URL: urlA}); !errors.Is(err, ErrClosed) {
 		t.Errorf("closed: %v", err)
 	}
 	if index.SiteOf("") != (index.Site{}) || index.SiteOf("a") == index.SiteOf("b") {

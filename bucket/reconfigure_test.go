@@ -3,6 +3,8 @@ package bucket
 import (
 	"errors"
 	"testing"
+
+	"imgkeep/bucket/imageurl"
 )
 
 // The options of an open store are replaced all at once; its buckets stay.
@@ -15,7 +17,7 @@ func TestReconfigure(t *testing.T) {
 	keep(t, s, urlA)
 	before := s.Removals()
 	fresh := options
-	fresh.Origin, fresh.DenyHosts, fresh.MinFree = other, []string{hostOf(urlA)}, 1<<62
+	fresh.Origin, fresh.DenyHosts, fresh.MinFree = other, []string{imageurl.HostOf(urlA)}, 1<<62
 	if err := s.Reconfigure(fresh); err != nil {
 		t.Fatal(err)
 	}

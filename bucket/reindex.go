@@ -14,72 +14,28 @@ import (
 
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
-
-// Kind is what is wrong with something in a store.
-type Kind string
-
-// Kinds of findings.
-const (
-	Missing      Kind = "missing"      // an original that is not there
-	Corrupt      Kind = "corrupt"      // an original whose bytes are not those of its name
-	Orphan       Kind = "orphan"       // an original that nothing knows the URL of
-	Unreferenced Kind = "unreferenced" // an original that no URL refers to any more
-	Unindexed    Kind = "unindexed"    // a line of the journal that the index does not have
-	Unjournaled  Kind = "unjournaled"  // an entry of the index that the journal does not have
-	Disagreement Kind = "disagreement" // index and journal name different images, or facts
-	References   Kind = "references"   // the index counts the URLs of an image wrongly
-	LooseSize    Kind = "loose-size"   // something made from an original that is not there
-	Dangling     Kind = "dangling"     // a link in the place of a size that leads nowhere
-	Leftover     Kind = "leftover"     // unfinished work of long ago
-	Foreign      Kind = "foreign"      // a file that is none of the store's
-	BrokenLine   Kind = "broken-line"  // a line of the journal that cannot be read
-	HalfRemoved  Kind = "half-removed" // something that was removed, and is not gone altogether
-)
-
-// Kinds are all kinds.
-func Kinds() []Kind {
-	return []Kind{Missing, Corrupt, Orphan, Unreferenced, Unindexed, Unjournaled, Disagreement, References, LooseSize, Dangling, Leftover, Foreign, BrokenLine, HalfRemoved}
-}
-
-// Finding is something in a store that is not as it should be.
-type Finding struct {
-	Kind   Kind   `json:"kind"`
-	Path   string `json:"path"` // below the root; of a journal with the line: "i/journal/2026-11.ndjson:12"
-	URL    string `json:"url,omitempty"`
-	Detail string `json:"detail,omitempty"`
-	Repair string `json:"repair,omitempty"` // what was done about it, or tried
-	// Repaired tells that nothing remains to be done.
-	Repaired bool `json:"repaired,omitempty"`
-}
-
-// Progress tells how far some work is.
-type Progress struct {
-	Stage string `json:"stage"` // "journals", "originals" …
-	Done  int64  `json:"done"`
-	Total int64  `json:"total"` // 0: not known
-	Bytes bool   `json:"bytes"` // Done and Total are bytes
-}
 
 // ReindexOptions say what Reindex does.
 type ReindexOptions struct {
 	Root     string
-	Found    func(Finding)  // told of each finding; nil: nobody
-	Progress func(Progress) // told now and then; nil: nobody
+	Found    func(record.Finding)  // told of each finding; nil: nobody
+	Progress func(record.Progress) // told now and then; nil: nobody
 
 	path string // of the new index; empty: it takes the place of the old one
 }
 
 // ReindexReport says what Reindex has done.
 type ReindexReport struct {
-	Buckets []string     `json:"buckets"`
-	Lines   int          `json:"lines"`  // of journals, read
-	Blocks  int          `json:"blocks"` // in the new index
-	URLs    int          `json:"urls"`   // in the new index
-	Images  int          `json:"images"` // in the new index
-	Found   map[Kind]int `json:"found"`
-	Bytes   int64        `json:"bytes"`   // of the new index
-	Seconds float64      `json:"seconds"` // that it took
+	Buckets []string            `json:"buckets"`
+	Lines   int                 `json:"lines"`  // of journals, read
+	Blocks  int                 `json:"blocks"` // in the new index
+	URLs    int                 `json:"urls"`   // in the new index
+	Images  int                 `json:"images"` // in the new index
+	Found   map[record.Kind]int `json:"found"`
+	Bytes   int64               `json:"bytes"`   // of the new index
+	Seconds float64             `json:"seconds"` // that it took
 }
 
 // Reindex makes the index of a store anew, from its journals and files alone,
@@ -102,20 +58,20 @@ type ReindexReport struct {
 // It takes about 250 bytes of memory for each URL.
 func Reindex(ctx context.Context, o ReindexOptions) (_ ReindexReport, err error) {
 	start := time.Now()
-	r := reindexing{ReindexOptions: o, report: ReindexReport{Found: map[Kind]int{}}}
+	r := reindexing{ReindexOptions: o, report: ReindexReport{Found: map[record.Kind]int{}}}
 	if r.report.Buckets, err = bucketsOnDisk(o.Root); err != nil {
 		return r.report, err
 	}
 	path := o.path
 	if path == "" {
-		path = filepath.Join(o.Root, indexFile)
+		path = filepath.Join(o.Root, record.IndexFile)
 	}
 	rebuilding, err := index.Rebuild(path)
 	if err != nil {
 		return r.report, err
 	}
 	defer func() { err = errors.Join(err, rebuilding.Close()) }()
-	tmp := filepath.Join(o.Root, tmpDir)
+	tmp := filepath.Join(o.Root, record.TmpDir)
 	if err := os.Mkdir(tmp, privateDir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return r.report, err
 	}
@@ -132,7 +88,7 @@ func Reindex(ctx context.Context, o ReindexOptions) (_ ReindexReport, err error)
 		return r.report, err
 	}
 	r.progress("index", 0, 0, false)
-	if err := rebuilding.Replace(filepath.Join(tmp, indexFile), contents, blocks, at); err != nil {
+	if err := rebuilding.Replace(filepath.Join(tmp, record.IndexFile), contents, blocks, at); err != nil {
 		return r.report, fmt.Errorf("write the new index: %w", full(err))
 	}
 	info, err := os.Stat(path)
@@ -148,7 +104,7 @@ type reindexing struct {
 	report ReindexReport
 }
 
-func (r *reindexing) found(f Finding) {
+func (r *reindexing) found(f record.Finding) {
 	r.report.Found[f.Kind]++
 	if r.Found != nil {
 		r.Found(f)
@@ -157,7 +113,7 @@ func (r *reindexing) found(f Finding) {
 
 func (r *reindexing) progress(stage string, done, total int64, bytes bool) {
 	if r.Progress != nil {
-		r.Progress(Progress{stage, done, total, bytes})
+		r.Progress(record.Progress{Stage: stage, Done: done, Total: total, Bytes: bytes})
 	}
 }
 
@@ -167,11 +123,11 @@ type journaled struct {
 	number map[index.Ref]uint32 // of an image in images
 	urls   map[index.Key]journaledURL
 	lines  uint32
-	at     index.Position // where it ends
+	at     record.Position // where it ends
 }
 
 type journaledImage struct {
-	digest        Digest
+	digest        record.Digest
 	stored, bytes int64
 	site          index.Site
 	width, height int32
@@ -203,7 +159,7 @@ func (j *journaled) under(key index.Key) *journaledImage {
 	return &j.images[u.image]
 }
 
-func refOf(d Digest) index.Ref { return index.Ref(d[:16]) }
+func refOf(d record.Digest) index.Ref { return index.Ref(d[:16]) }
 
 func (i *journaledImage) info() probe.Info {
 	return probe.Info{Format: i.format, Width: int(i.width), Height: int(i.height), Orientation: int(i.orientation), Frames: int(i.frames)}
@@ -211,7 +167,7 @@ func (i *journaledImage) info() probe.Info {
 
 // add notes a line. The first line of some bytes dates them, and says whom they are
 // counted for, as in the index: the first since no URL had them any more.
-func (j *journaled) add(op string, image Image) error {
+func (j *journaled) add(op string, image record.Image) error {
 	j.lines++
 	n, ok := j.number[refOf(image.Digest)]
 	if ok && j.images[n].digest != image.Digest {
@@ -242,7 +198,7 @@ func (j *journaled) add(op string, image Image) error {
 	if !i.known {
 		i.stored, i.bytes, i.known = image.Stored.Unix(), image.Bytes, true
 		i.width, i.height, i.frames = int32(image.Width), int32(image.Height), int32(image.Frames)
-		i.format, i.orientation, i.site = image.Format, uint8(image.Orientation), image.siteKey()
+		i.format, i.orientation, i.site = image.Format, uint8(image.Orientation), index.SiteOfImage(image)
 	}
 	if was != i {
 		if was != nil {
@@ -280,8 +236,8 @@ func (r *reindexing) bucket(ctx context.Context, name string) (index.Content, er
 		i := &j.images[n]
 		switch {
 		case i.present && i.refs == 0 && i.removed:
-			image := Image{Bucket: name, Digest: i.digest, Info: i.info()}
-			r.found(Finding{Kind: HalfRemoved, Path: image.File(), Detail: "the journal says that it was removed, and it is there: nobody sees it; 'imgkeep purge' with its digest removes it"})
+			image := record.Image{Bucket: name, Digest: i.digest, Info: i.info()}
+			r.found(record.Finding{Kind: record.HalfRemoved, Path: image.File(), Detail: "the journal says that it was removed, and it is there: nobody sees it; 'imgkeep purge' with its digest removes it"})
 		case i.present:
 			order = append(order, uint32(n))
 		}
@@ -359,9 +315,9 @@ func (r *reindexing) read(ctx context.Context, name string) (*journaled, error) 
 }
 
 // blocks reads the store's own journal.
-func (r *reindexing) blocks(ctx context.Context) (_ []index.Block, at index.Position, err error) {
+func (r *reindexing) blocks(ctx context.Context) (_ []record.Block, at record.Position, err error) {
 	type subject struct{ kind, subject string }
-	blocks := map[subject]index.Block{}
+	blocks := map[subject]record.Block{}
 	var last journalLine
 	for line, err := range readJournalLines(r.Root, "") {
 		if err != nil {
@@ -394,12 +350,12 @@ func (r *reindexing) blocks(ctx context.Context) (_ []index.Block, at index.Posi
 // look finds which originals are there.
 func (r *reindexing) look(ctx context.Context, name string, j *journaled) error {
 	n := 0
-	for a, b := range folders {
+	for a, b := range record.Shards {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if n++; n%64 == 0 {
-			r.progress("folders", int64(n), int64(len(shards)*len(shards)), false)
+			r.progress("folders", int64(n), int64(len(record.ShardNames)*len(record.ShardNames)), false)
 		}
 		folder := filepath.Join(name, a, b)
 		entries, err := os.ReadDir(filepath.Join(r.Root, folder))
@@ -407,13 +363,13 @@ func (r *reindexing) look(ctx context.Context, name string, j *journaled) error 
 			return err
 		}
 		for _, e := range entries {
-			f, ok := parseFile(a, b, e.Name())
-			if !ok || f.size != "" || !e.Type().IsRegular() {
+			f, ok := record.ParseFile(a, b, e.Name())
+			if !ok || f.Variant != "" || !e.Type().IsRegular() {
 				continue // for scrub
 			}
-			k, known := j.number[refOf(f.digest)]
-			if !known || j.images[k].digest != f.digest || j.images[k].format != f.format {
-				r.found(Finding{Kind: Orphan, Path: filepath.Join(folder, e.Name()), Detail: "no line of the journal names it: its URL is not known"})
+			k, known := j.number[refOf(f.Digest)]
+			if !known || j.images[k].digest != f.Digest || j.images[k].format != f.Format {
+				r.found(record.Finding{Kind: record.Orphan, Path: filepath.Join(folder, e.Name()), Detail: "no line of the journal names it: its URL is not known"})
 				continue
 			}
 			j.images[k].present = true
@@ -422,8 +378,8 @@ func (r *reindexing) look(ctx context.Context, name string, j *journaled) error 
 	for k := range j.images {
 		i := &j.images[k]
 		if !i.present && i.refs > 0 {
-			image := Image{Bucket: name, Digest: i.digest, Info: i.info()}
-			r.found(Finding{Kind: Missing, Path: image.File(), Detail: "the journal names it; its URLs are not indexed"})
+			image := record.Image{Bucket: name, Digest: i.digest, Info: i.info()}
+			r.found(record.Finding{Kind: record.Missing, Path: image.File(), Detail: "the journal names it; its URLs are not indexed"})
 		}
 	}
 	return nil

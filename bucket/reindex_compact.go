@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/record"
 )
 
 // ErrInUse: another process has the store open.
@@ -27,7 +28,7 @@ func (s *Store) Compact() (before, after Figures, err error) {
 		return before, after, err
 	}
 	defer done()
-	before, after, err = s.index.Compact(filepath.Join(s.root, tmpDir, indexFile))
+	before, after, err = s.index.Compact(filepath.Join(s.root, record.TmpDir, record.IndexFile))
 	if err != nil {
 		return before, after, fmt.Errorf("compact the index: %w", full(err))
 	}

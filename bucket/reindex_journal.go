@@ -18,8 +18,8 @@ import (
 	"time"
 
 	"imgkeep/bucket/imageurl"
-	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // maxLine is the longest line of a journal that is read, in bytes: a URL of
@@ -32,9 +32,9 @@ type journalLine struct {
 	number int    // from 1
 	end    int64  // where the line ends in its file, its newline counted
 	op     string
-	image  Image       // of keep all, of forget URL, digest and format, of purge digest and format
-	block  index.Block // of block and unblock
-	after  string      // of the first line of a file: the name of the file before; empty: it does not say
+	image  record.Image // of keep all, of forget URL, digest and format, of purge digest and format
+	block  record.Block // of block and unblock
+	after  string       // of the first line of a file: the name of the file before; empty: it does not say
 	// broken says why it cannot be read; torn that it is the last one and has
 	// no end, as a crash leaves it: it was never acknowledged.
 	broken error
@@ -49,12 +49,12 @@ func (l journalLine) place() string {
 }
 
 // finding is what to report of a line that is broken.
-func (l journalLine) finding() Finding {
-	kind := BrokenLine
+func (l journalLine) finding() record.Finding {
+	kind := record.BrokenLine
 	if errors.Is(l.broken, errMonthMissing) {
-		kind = Missing
+		kind = record.Missing
 	}
-	return Finding{Kind: kind, Path: l.place(), Detail: l.broken.Error()}
+	return record.Finding{Kind: kind, Path: l.place(), Detail: l.broken.Error()}
 }
 
 // errMonthMissing stands for a line, or many, in a file that is not there.
@@ -67,7 +67,7 @@ var errOperation = errors.New("an operation that this version does not know")
 // journalFiles lists the files of a bucket's journal, the oldest first, below
 // root.
 func journalFiles(root, bucket string) ([]string, error) {
-	entries, err := os.ReadDir(filepath.Join(root, bucket, journalDir))
+	entries, err := os.ReadDir(filepath.Join(root, bucket, record.JournalDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -79,7 +79,7 @@ func journalFiles(root, bucket string) ([]string, error) {
 		// Whatever it is: a journal that cannot be read is an error, and one
 		// that is passed over would be images that are forgotten.
 		if strings.HasSuffix(e.Name(), journalExt) {
-			files = append(files, filepath.Join(bucket, journalDir, e.Name()))
+			files = append(files, filepath.Join(bucket, record.JournalDir, e.Name()))
 		}
 	}
 	slices.Sort(files)
@@ -90,11 +90,11 @@ func journalFiles(root, bucket string) ([]string, error) {
 // written. An error of the disk ends it; a line that is broken does not, nor a
 // month that is missing, for which a broken line stands.
 func readJournalLines(root, bucket string) iter.Seq2[journalLine, error] {
-	return readJournalTail(root, bucket, index.Position{})
+	return readJournalTail(root, bucket, record.Position{})
 }
 
 // readJournalTail reads what of a bucket's journal is behind a position.
-func readJournalTail(root, bucket string, from index.Position) iter.Seq2[journalLine, error] {
+func readJournalTail(root, bucket string, from record.Position) iter.Seq2[journalLine, error] {
 	return func(yield func(journalLine, error) bool) {
 		files, err := journalFiles(root, bucket)
 		if err != nil {
@@ -138,19 +138,19 @@ func lineSum(line []byte) uint64 {
 
 // positionAt is the position behind the line that ends at an offset of a file of a
 // journal, below root.
-func positionAt(root, name string, end int64) (index.Position, error) {
+func positionAt(root, name string, end int64) (record.Position, error) {
 	f, err := os.Open(filepath.Join(root, name))
 	if err != nil {
-		return index.Position{}, err
+		return record.Position{}, err
 	}
 	defer f.Close()
 	text := make([]byte, min(end, maxLine))
 	if _, err := f.ReadAt(text, end-int64(len(text))); err != nil {
-		return index.Position{}, err
+		return record.Position{}, err
 	}
 	text = bytes.TrimSuffix(text, []byte("\n"))
 	text = text[bytes.LastIndexByte(text, '\n')+1:]
-	return index.Position{File: filepath.Base(name), Length: end, Line: lineSum(text)}, nil
+	return record.Position{File: filepath.Base(name), Length: end, Line: lineSum(text)}, nil
 }
 
 // readJournalFile reads one file of it from an offset at which a line begins. The
@@ -194,7 +194,7 @@ func readJournalFile(root, bucket, name string, from int64) iter.Seq2[journalLin
 				return
 			}
 			if tooLong {
-				line.op, line.after, line.image, line.block, line.broken = "", "", Image{}, index.Block{}, fmt.Errorf("it is longer than %d bytes", maxLine)
+				line.op, line.after, line.image, line.block, line.broken = "", "", record.Image{}, record.Block{}, fmt.Errorf("it is longer than %d bytes", maxLine)
 			} else {
 				if err == io.EOF && endDamaged(text) {
 					text, line.end = text[:len(text)-1], line.end-1
@@ -211,7 +211,7 @@ func readJournalFile(root, bucket, name string, from int64) iter.Seq2[journalLin
 
 // parse reads a line of the journal of a bucket; "" is the store's own.
 func (l *journalLine) parse(bucket string, text []byte) {
-	l.op, l.after, l.image, l.block = "", "", Image{}, index.Block{}
+	l.op, l.after, l.image, l.block = "", "", record.Image{}, record.Block{}
 	e, err := parseEvent(text)
 	if has, ok := checkSum(bytes.TrimSuffix(text, []byte("\n"))); err == nil && has && !ok {
 		err = errors.New("its checksum is another: it is not what was written")
@@ -246,50 +246,50 @@ func parseEvent(text []byte) (event, error) {
 }
 
 // removed reads what forgetEvent and purgeEvent have made.
-func (e event) removed(bucket string) (Image, error) {
-	image := Image{Bucket: bucket, URL: e.URL}
+func (e event) removed(bucket string) (record.Image, error) {
+	image := record.Image{Bucket: bucket, URL: e.URL}
 	var err error
-	if image.Digest, err = ParseDigest(e.Digest); err != nil {
-		return Image{}, err
+	if image.Digest, err = record.ParseDigest(e.Digest); err != nil {
+		return record.Image{}, err
 	}
 	if image.Format, err = probe.ParseFormat(e.Type); err != nil {
-		return Image{}, err
+		return record.Image{}, err
 	}
 	if len(e.URL) > imageurl.MaxLength || (e.URL == "") != (e.Op == opPurge) {
-		return Image{}, fmt.Errorf("its URL has %d bytes", len(e.URL))
+		return record.Image{}, fmt.Errorf("its URL has %d bytes", len(e.URL))
 	}
 	return image, nil
 }
 
 // block reads what blockEvent has made.
-func (e event) block() (index.Block, error) {
-	b := index.Block{For: e.For, Since: e.Time.UTC().Truncate(time.Second), Why: e.Why, By: e.By}
-	for kind, subject := range map[string]string{index.BlockURL: e.URL, index.BlockDigest: e.Digest, index.BlockHost: e.Host} {
+func (e event) block() (record.Block, error) {
+	b := record.Block{For: e.For, Since: e.Time.UTC().Truncate(time.Second), Why: e.Why, By: e.By}
+	for kind, subject := range map[string]string{record.BlockURL: e.URL, record.BlockDigest: e.Digest, record.BlockHost: e.Host} {
 		if subject == "" {
 			continue
 		}
 		if b.Kind != "" {
-			return index.Block{}, errors.New("it names more than one thing to block")
+			return record.Block{}, errors.New("it names more than one thing to block")
 		}
 		b.Kind, b.Subject = kind, subject
 	}
 	if b.Kind == "" {
-		return index.Block{}, errors.New("it names nothing to block")
+		return record.Block{}, errors.New("it names nothing to block")
 	}
 	return b, nil
 }
 
 // image reads what keepEvent has made.
-func (e event) image(bucket string) (Image, error) {
-	digest, err := ParseDigest(e.Digest)
+func (e event) image(bucket string) (record.Image, error) {
+	digest, err := record.ParseDigest(e.Digest)
 	if err != nil {
-		return Image{}, err
+		return record.Image{}, err
 	}
 	format, err := probe.ParseFormat(e.Type)
 	if err != nil {
-		return Image{}, err
+		return record.Image{}, err
 	}
-	image := Image{Bucket: bucket, URL: e.URL, Digest: digest, Bytes: e.Bytes, Stored: e.Time.UTC()}
+	image := record.Image{Bucket: bucket, URL: e.URL, Digest: digest, Bytes: e.Bytes, Stored: e.Time.UTC()}
 	image.Info = probe.Info{
 		Format: format, Width: e.Width, Height: e.Height,
 		Orientation: max(e.Orientation, 1), Frames: max(e.Frames, 1),
@@ -298,11 +298,11 @@ func (e event) image(bucket string) (Image, error) {
 	image.Width, image.Height = image.Shown()
 	switch {
 	case e.URL == "" || len(e.URL) > imageurl.MaxLength:
-		return Image{}, fmt.Errorf("its URL has %d bytes", len(e.URL))
+		return record.Image{}, fmt.Errorf("its URL has %d bytes", len(e.URL))
 	case e.Bytes <= 0 || e.Width <= 0 || e.Height <= 0 || e.Orientation < 0 || e.Orientation > 8 || e.Frames < 0:
-		return Image{}, errors.New("its numbers cannot be an image's")
+		return record.Image{}, errors.New("its numbers cannot be an image's")
 	case e.Time.IsZero():
-		return Image{}, errors.New("it has no time")
+		return record.Image{}, errors.New("it has no time")
 	}
 	return image, nil
 }
@@ -316,61 +316,13 @@ func bucketsOnDisk(root string) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if e.Name() == tmpDir || e.Name() == quarantineDir {
+		if e.Name() == record.TmpDir || e.Name() == record.QuarantineDir {
 			continue
 		}
-		info, err := os.Stat(filepath.Join(root, e.Name(), journalDir))
+		info, err := os.Stat(filepath.Join(root, e.Name(), record.JournalDir))
 		if err == nil && info.IsDir() {
 			names = append(names, e.Name())
 		}
 	}
 	return names, nil
 }
-
-// storeFile is what the name of a file in a bucket says.
-type storeFile struct {
-	digest Digest
-	format probe.Format
-	size   string // under which it was made; empty: it is the original
-}
-
-var formats = probe.Formats()
-
-// parseFile reads the name of a file in the folder a/b of a bucket.
-func parseFile(a, b, name string) (storeFile, bool) {
-	if len(name) <= digestLen || name[digestLen] != '.' || name[:1] != a || name[1:2] != b {
-		return storeFile{}, false
-	}
-	digest, err := ParseDigest(name[:digestLen])
-	if err != nil {
-		return storeFile{}, false
-	}
-	rest := name[digestLen:]
-	ext := filepath.Ext(rest)
-	for _, f := range formats {
-		if f.Ext() != ext {
-			continue
-		}
-		size := strings.TrimPrefix(strings.TrimSuffix(rest, ext), ".")
-		if size == "" && rest != ext || strings.Contains(size, ".") {
-			return storeFile{}, false
-		}
-		return storeFile{digest: digest, format: f, size: size}, true
-	}
-	return storeFile{}, false
-}
-
-// folders goes through the 64 times 64 folders of a bucket in the order of the
-// digests whose files they hold.
-func folders(yield func(a, b string) bool) {
-	for i := range shards {
-		for j := range shards {
-			if !yield(shards[i:i+1], shards[j:j+1]) {
-				return
-			}
-		}
-	}
-}
-
-// folderOf is the number of a digest's folder in that order.
-func folderOf(d Digest) int { return int(d[0])<<4 | int(d[1])>>4 }

@@ -15,24 +15,25 @@ import (
 
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 const month = "i/journal/2026-11.ndjson"
 
 // found gathers findings as "kind path".
-type found struct{ all []Finding }
+type found struct{ all []record.Finding }
 
 // parseLine reads a line of a bucket's journal.
-func parseLine(bucket string, text []byte) (Image, error) {
+func parseLine(bucket string, text []byte) (record.Image, error) {
 	var l journalLine
 	l.parse(bucket, text)
 	if l.op != opKeep && l.broken == nil {
-		return Image{}, errOperation
+		return record.Image{}, errOperation
 	}
 	return l.image, l.broken
 }
 
-func (f *found) add(x Finding) { f.all = append(f.all, x) }
+func (f *found) add(x record.Finding) { f.all = append(f.all, x) }
 
 func (f *found) short() []string {
 	var s []string
@@ -54,7 +55,7 @@ func (f *found) want(t *testing.T, want ...string) {
 func reindex(t *testing.T, root string) (ReindexReport, *found) {
 	t.Helper()
 	var f found
-	report, err := Reindex(t.Context(), ReindexOptions{Root: root, Found: f.add, Progress: func(Progress) {}})
+	report, err := Reindex(t.Context(), ReindexOptions{Root: root, Found: f.add, Progress: func(record.Progress) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +91,7 @@ func answers(t *testing.T, s *Store) map[string]any {
 			if err != nil {
 				t.Fatal(err)
 			}
-			all[name+" image "+Digest(e.Digest).String()] = e
+			all[name+" image "+record.Digest(e.Digest).String()] = e
 			if all[fmt.Sprintf("site %x", e.Site)], err = s.index.SiteBytes(e.Site); err != nil {
 				t.Fatal(err)
 			}
@@ -127,7 +128,7 @@ func varied(t *testing.T) (root string, urls []string) {
 		image := keep(t, s, urls[n])
 		other := keep(t, s, urls[30+n])
 		image.Digest, image.Bytes, image.Stored = other.Digest, other.Bytes, c.Now()
-		if err := s.commit(index.Change{Bucket: "i", URL: image.URL, Keep: image.entry()}, keepEvent(image)); err != nil {
+		if err := s.commit(index.Change{Bucket: "i", URL: image.URL, Keep: index.ImageOf(image)}, keepEvent(image)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -154,7 +155,7 @@ func TestReindexAnswersAsBefore(t *testing.T) {
 		func(path string) error { return os.WriteFile(path, []byte(strings.Repeat("garbage ", 9999)), 0o600) },
 		func(path string) error { return nil },
 	} {
-		if err := damage(filepath.Join(root, indexFile)); err != nil {
+		if err := damage(filepath.Join(root, record.IndexFile)); err != nil {
 			t.Fatal(err)
 		}
 		report, f := reindex(t, root)
@@ -188,7 +189,7 @@ func TestReindexTurnedAndAnimated(t *testing.T) {
 		{Format: probe.JPEG, Width: 30, Height: 20, Orientation: 3, Frames: 1},
 		{Format: probe.GIF, Width: 30, Height: 20, Orientation: 1, Frames: 12},
 	} {
-		want := Image{Bucket: "i", URL: urlA, Digest: Digest{1}, Info: info, Bytes: 7, Stored: newClock().Now()}
+		want := record.Image{Bucket: "i", URL: urlA, Digest: record.Digest{1}, Info: info, Bytes: 7, Stored: newClock().Now()}
 		text, err := json.Marshal(keepEvent(want))
 		if err != nil {
 			t.Fatal(err)
@@ -272,7 +273,7 @@ func TestReindexUnknownOperation(t *testing.T) {
 	path := filepath.Join(root, month)
 	good, _ := os.ReadFile(path)
 	defer os.WriteFile(path, good, 0o640) // for checkTree
-	before, err := os.ReadFile(filepath.Join(root, indexFile))
+	before, err := os.ReadFile(filepath.Join(root, record.IndexFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,7 +282,7 @@ func TestReindexUnknownOperation(t *testing.T) {
 	if !errors.Is(err, errOperation) || !strings.Contains(err.Error(), month+`:2: `) || !strings.Contains(err.Error(), `"vanish"`) {
 		t.Errorf("got %v", err)
 	}
-	if after, err := os.ReadFile(filepath.Join(root, indexFile)); err != nil || string(after) != string(before) {
+	if after, err := os.ReadFile(filepath.Join(root, record.IndexFile)); err != nil || string(after) != string(before) {
 		t.Errorf("the index has changed, %v", err)
 	}
 }
@@ -304,7 +305,7 @@ func TestReindexMissingAndOrphan(t *testing.T) {
 	}
 	report, f := reindex(t, root)
 	f.want(t, "missing "+a.File(), "orphan "+b.File())
-	if report.Images != 0 || report.URLs != 0 || report.Found[Missing] != 1 || report.Found[Orphan] != 1 {
+	if report.Images != 0 || report.URLs != 0 || report.Found[record.Missing] != 1 || report.Found[record.Orphan] != 1 {
 		t.Errorf("report: %+v", report)
 	}
 	// The image that is gone is fetched again when it is asked for.
@@ -335,30 +336,8 @@ func TestReindexRefused(t *testing.T) {
 	keep(t, s, urlA)
 }
 
-func TestParseFile(t *testing.T) {
-	d := Digest{1, 2, 3}
-	n := d.String()
-	for name, want := range map[string]storeFile{
-		n + ".jpg":          {d, probe.JPEG, ""},
-		n + ".250x250.webp": {d, probe.WebP, "250x250"},
-		n + ".150x.gif":     {d, probe.GIF, "150x"},
-	} {
-		if got, ok := parseFile(n[:1], n[1:2], name); !ok || got != want {
-			t.Errorf("%s: %+v, %v", name, got, ok)
-		}
-		if _, ok := parseFile("Z", n[1:2], name); ok {
-			t.Errorf("%s: in the wrong folder", name)
-		}
-	}
-	for _, name := range []string{"", n, n + ".", n + ".svg", n + "..jpg", n + ".a.b.jpg", n[:42] + ".jpg", n + "jpg", n + ".jpg~", "." + n + ".jpg", n + ".JPG"} {
-		if _, ok := parseFile(n[:1], n[1:2], name); ok {
-			t.Errorf("%q is read as a file of the store", name)
-		}
-	}
-}
-
 func FuzzParseLine(f *testing.F) {
-	image := Image{Bucket: "i", URL: urlA, Digest: Digest{1}, Info: probe.Info{Format: probe.JPEG, Width: 30, Height: 20, Orientation: 6, Frames: 1}, Bytes: 7, Stored: newClock().Now()}
+	image := record.Image{Bucket: "i", URL: urlA, Digest: record.Digest{1}, Info: probe.Info{Format: probe.JPEG, Width: 30, Height: 20, Orientation: 6, Frames: 1}, Bytes: 7, Stored: newClock().Now()}
 	text, _ := json.Marshal(keepEvent(image))
 	f.Add(text)
 	f.Add([]byte(`{"op":"keep"}`))

@@ -11,13 +11,15 @@ import (
 	"strings"
 	"time"
 
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/record"
 )
 
 // Target is what a removal is about: one of its fields is set.
 type Target struct {
 	URL    string // canonical
-	Digest Digest
+	Digest record.Digest
 	Host   string // a pattern, as CanonicalHost returns it; for blocks only
 }
 
@@ -31,26 +33,6 @@ type RemoveOptions struct {
 	KeepFiles bool
 }
 
-// Removed is an image that was removed, from one bucket.
-type Removed struct {
-	Bucket string   `json:"bucket"`
-	Digest string   `json:"digest"`
-	URLs   []string `json:"urls"`  // that no longer have it
-	Left   int      `json:"left"`  // URLs that still have it; its files are there then
-	Files  []string `json:"files"` // that are gone, below the root; or are left on disk, where a block keeps them
-	Sizes  []string `json:"sizes"` // made from it
-	Bytes  int64    `json:"bytes"` // of the original
-
-	image Image
-}
-
-// Removal is what was removed and blocked, or would be.
-type Removal struct {
-	Images    []Removed `json:"images"`
-	Blocked   []Block   `json:"blocked"`
-	Unblocked []Block   `json:"unblocked"`
-}
-
 // Forget takes a URL out of the store. The bytes go with it when no other URL of
 // the bucket has them. Asked for again, the URL is fetched anew. ErrNotKept where
 // nothing is kept under it.
@@ -61,16 +43,16 @@ type Removal struct {
 // files. What they return has happened, also where they return an error besides. A
 // fetch that was under way does not bring back what was removed meanwhile: it keeps
 // nothing, and is ErrRemoved to those who wait for it.
-func (s *Store) Forget(ctx context.Context, url string, o RemoveOptions) (Removal, error) {
-	look := func(known urlLists) (Removal, error) {
+func (s *Store) Forget(ctx context.Context, url string, o RemoveOptions) (record.Removal, error) {
+	look := func(known urlLists) (record.Removal, error) {
 		found, err := s.search(ctx, Target{URL: url}, o.Buckets, known)
-		return Removal{Images: found}, err
+		return record.Removal{Images: found}, err
 	}
-	return s.remove(o, look, func(want Removal) (r Removal, err error) {
+	return s.remove(o, look, func(want record.Removal) (r record.Removal, err error) {
 		s.fetches.forget(o.Buckets, url)
 		for _, f := range want.Images {
 			change := index.Change{Bucket: f.Bucket, URL: url, Forget: true}
-			if err := s.removeOne(f, change, s.removeEvent(opForget, f.image, o)); err != nil {
+			if err := s.removeOne(f, change, s.removeEvent(opForget, f.Image, o)); err != nil {
 				return r, err
 			}
 			r.Images = append(r.Images, f)
@@ -84,9 +66,9 @@ func (s *Store) Forget(ctx context.Context, url string, o RemoveOptions) (Remova
 // Asked for again they are fetched anew. ErrNotKept where there is no such image.
 // It goes through the journal: seconds for some millions of URLs, of which keeping
 // waits for a part.
-func (s *Store) Purge(ctx context.Context, t Target, o RemoveOptions) (Removal, error) {
-	look := func(known urlLists) (r Removal, err error) {
-		digests := []Digest{t.Digest}
+func (s *Store) Purge(ctx context.Context, t Target, o RemoveOptions) (record.Removal, error) {
+	look := func(known urlLists) (r record.Removal, err error) {
+		digests := []record.Digest{t.Digest}
 		if t.URL != "" { // more than one where buckets differ
 			if digests, err = s.digestsOf(t.URL, o.Buckets); err != nil {
 				return r, err
@@ -95,14 +77,14 @@ func (s *Store) Purge(ctx context.Context, t Target, o RemoveOptions) (Removal, 
 		r.Images, err = s.searchAll(ctx, digests, o.Buckets, known)
 		return r, err
 	}
-	return s.remove(o, look, func(want Removal) (Removal, error) {
+	return s.remove(o, look, func(want record.Removal) (record.Removal, error) {
 		if t.URL != "" {
 			s.fetches.forget(o.Buckets, t.URL)
 		} else {
 			s.fetches.purge(o.Buckets, t.Digest)
 		}
 		images, err := s.purge(want.Images, o)
-		return Removal{Images: images}, err
+		return record.Removal{Images: images}, err
 	})
 }
 
@@ -111,24 +93,24 @@ func (s *Store) Purge(ctx context.Context, t Target, o RemoveOptions) (Removal, 
 //
 // It looks twice: what was kept after the first look is not passed over, and what
 // takes long, to read the journals, is done before keeping has to wait.
-func (s *Store) remove(o RemoveOptions, look func(urlLists) (Removal, error), do func(Removal) (Removal, error)) (Removal, error) {
+func (s *Store) remove(o RemoveOptions, look func(urlLists) (record.Removal, error), do func(record.Removal) (record.Removal, error)) (record.Removal, error) {
 	done, err := s.begin()
 	if err != nil {
-		return Removal{}, err
+		return record.Removal{}, err
 	}
 	defer done()
 	known := urlLists{}
 	want, err := look(known)
 	if err != nil {
-		return Removal{}, err
+		return record.Removal{}, err
 	}
 	if o.DryRun {
-		return want, want.orNothing()
+		return want, orNothing(want)
 	}
 	s.removing.Lock()
 	defer s.removing.Unlock()
 	if want, err = look(known); err != nil {
-		return Removal{}, err
+		return record.Removal{}, err
 	}
 	if _, err := s.reserve.spend(false); err != nil {
 		s.log.Error("the room for removals cannot be given back", "folder", s.reserve.dir, "error", err)
@@ -139,18 +121,18 @@ func (s *Store) remove(o RemoveOptions, look func(urlLists) (Removal, error), do
 		return r, err
 	}
 	if o.KeepFiles {
-		return r, r.orNothing()
+		return r, orNothing(r)
 	}
 	// Also where there is nothing: something may be left of an earlier attempt.
 	if err := s.finish(); err != nil {
 		r.Images = s.gone(r.Images)
 		return r, err
 	}
-	return r, r.orNothing()
+	return r, orNothing(r)
 }
 
 // orNothing is ErrNotKept where a removal has nothing to do.
-func (r Removal) orNothing() error {
+func orNothing(r record.Removal) error {
 	if len(r.Images)+len(r.Blocked) == 0 {
 		return ErrNotKept
 	}
@@ -159,7 +141,7 @@ func (r Removal) orNothing() error {
 
 // gone are images whose files could not all be removed, with those that were. No
 // viewer can reach the others.
-func (s *Store) gone(images []Removed) []Removed {
+func (s *Store) gone(images []record.Removed) []record.Removed {
 	for i, r := range images {
 		images[i].Files = slices.DeleteFunc(slices.Clone(r.Files), func(file string) bool {
 			_, err := os.Lstat(s.Path(file))
@@ -170,11 +152,11 @@ func (s *Store) gone(images []Removed) []Removed {
 }
 
 // purge returns those images that it has taken out of reach.
-func (s *Store) purge(found []Removed, o RemoveOptions) (done []Removed, err error) {
+func (s *Store) purge(found []record.Removed, o RemoveOptions) (done []record.Removed, err error) {
 	for _, f := range found {
-		s.fetches.purge([]string{f.Bucket}, f.image.Digest)
-		change := index.Change{Bucket: f.Bucket, Purge: &index.Removing{Digest: f.image.Digest, Format: f.image.Format}}
-		image := f.image
+		s.fetches.purge([]string{f.Bucket}, f.Image.Digest)
+		change := index.Change{Bucket: f.Bucket, Purge: &index.Removing{Digest: f.Image.Digest, Format: f.Image.Format}}
+		image := f.Image
 		image.URL = ""
 		if err := s.removeOne(f, change, s.removeEvent(opPurge, image, o)); err != nil {
 			return done, err
@@ -186,7 +168,7 @@ func (s *Store) purge(found []Removed, o RemoveOptions) (done []Removed, err err
 
 // removeOne takes an image out of reach; finish has its files removed. Nothing is
 // kept meanwhile.
-func (s *Store) removeOne(f Removed, change index.Change, e *event) error {
+func (s *Store) removeOne(f record.Removed, change index.Change, e *event) error {
 	if err := s.commitRemoval(change, e); err != nil {
 		return err
 	}
@@ -231,7 +213,7 @@ func (s *Store) finishBucket(bucket string) error {
 		return err
 	}
 	for _, gone := range all {
-		image := Image{Bucket: bucket, Digest: gone.Digest}
+		image := record.Image{Bucket: bucket, Digest: gone.Digest}
 		image.Format = gone.Format
 		if err := s.unlink(image); err != nil {
 			return fmt.Errorf("remove the files of %s, which nobody sees any more: %w", image.File(), full(err))
@@ -245,7 +227,7 @@ func (s *Store) finishBucket(bucket string) error {
 
 // unlink removes all files that have an image's digest in their names, and flushes
 // that.
-func (s *Store) unlink(image Image) error {
+func (s *Store) unlink(image record.Image) error {
 	files, err := s.filesOf(image.Bucket, image.Digest)
 	if err != nil {
 		return err
@@ -270,11 +252,11 @@ func (s *Store) unlink(image Image) error {
 
 // filesOf lists the files of an image below the root: the original, what was made
 // from it, and what scrubbing has put aside of them.
-func (s *Store) filesOf(bucket string, d Digest) ([]string, error) {
+func (s *Store) filesOf(bucket string, d record.Digest) ([]string, error) {
 	name := d.String()
 	shard := filepath.Join(bucket, name[:1], name[1:2])
 	folders := []string{shard}
-	aside, err := filepath.Glob(filepath.Join(s.root, quarantineDir, "*", shard))
+	aside, err := filepath.Glob(filepath.Join(s.root, record.QuarantineDir, "*", shard))
 	if err != nil {
 		return nil, err
 	}
@@ -310,7 +292,7 @@ func (s *Store) removeLeft() {
 	}
 }
 
-func (s *Store) removeEvent(op string, i Image, o RemoveOptions) *event {
+func (s *Store) removeEvent(op string, i record.Image, o RemoveOptions) *event {
 	return &event{
 		Time: s.now().UTC().Truncate(time.Second), Op: op, URL: i.URL,
 		Digest: i.Digest.String(), Type: i.Format.String(), Why: o.Why, By: o.By,
@@ -325,8 +307,8 @@ func (s *Store) Removals() uint64 { return s.removals.Load() }
 
 // Stands tells whether an image that was found or kept may still be shown: ErrDenied
 // or ErrRemoved where it may not.
-func (s *Store) Stands(image Image) error {
-	if denied := s.settings.Load().denied; denied != nil && denied(hostOf(image.URL)) {
+func (s *Store) Stands(image record.Image) error {
+	if denied := s.settings.Load().denied; denied != nil && denied(imageurl.HostOf(image.URL)) {
 		return ErrDenied
 	}
 	return s.stillUnder(image)

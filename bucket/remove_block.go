@@ -9,17 +9,9 @@ import (
 	"time"
 
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
-)
-
-// Block is a tombstone: what it names is neither served nor kept, in any bucket.
-type Block = index.Block
-
-// What a Block may stand against.
-const (
-	BlockURL    = index.BlockURL
-	BlockDigest = index.BlockDigest
-	BlockHost   = index.BlockHost
+	"imgkeep/bucket/record"
 )
 
 // ErrNotBlocked: there is no such block.
@@ -35,9 +27,9 @@ var ErrNotBlocked = errors.New("not blocked")
 //
 // It also removes the files, as Purge does, unless o.KeepFiles is set. Those of a
 // host it leaves where they are.
-func (s *Store) Block(ctx context.Context, t Target, o RemoveOptions) (Removal, error) {
+func (s *Store) Block(ctx context.Context, t Target, o RemoveOptions) (record.Removal, error) {
 	o.Buckets = nil
-	return s.remove(o, func(known urlLists) (Removal, error) { return s.blocking(ctx, t, o, known) }, func(want Removal) (r Removal, err error) {
+	return s.remove(o, func(known urlLists) (record.Removal, error) { return s.blocking(ctx, t, o, known) }, func(want record.Removal) (r record.Removal, err error) {
 		for _, b := range want.Blocked {
 			if err := s.commitRemoval(index.Change{Block: &b}, s.blockEvent(opBlock, b)); err != nil {
 				return r, err
@@ -55,29 +47,29 @@ func (s *Store) Block(ctx context.Context, t Target, o RemoveOptions) (Removal, 
 }
 
 // blocking finds what a block blocks, and what it removes.
-func (s *Store) blocking(ctx context.Context, t Target, o RemoveOptions, known urlLists) (r Removal, err error) {
+func (s *Store) blocking(ctx context.Context, t Target, o RemoveOptions, known urlLists) (r record.Removal, err error) {
 	add := func(kind, subject, why string) {
-		r.Blocked = append(r.Blocked, Block{Kind: kind, Subject: subject, For: why, Since: s.now().UTC().Truncate(time.Second), Why: o.Why, By: o.By})
+		r.Blocked = append(r.Blocked, record.Block{Kind: kind, Subject: subject, For: why, Since: s.now().UTC().Truncate(time.Second), Why: o.Why, By: o.By})
 	}
-	digests := []Digest{t.Digest}
+	digests := []record.Digest{t.Digest}
 	switch {
 	case t.Host != "":
-		add(BlockHost, t.Host, "")
+		add(record.BlockHost, t.Host, "")
 		return r, nil
 	case t.URL != "":
-		add(BlockURL, t.URL, "")
+		add(record.BlockURL, t.URL, "")
 		if digests, err = s.digestsOf(t.URL, nil); err != nil {
 			return r, err
 		}
 		for _, d := range digests {
-			if _, err := s.index.Block(BlockDigest, d.String()); errors.Is(err, index.ErrNotFound) {
-				add(BlockDigest, d.String(), t.URL) // else it is blocked for a reason of its own
+			if _, err := s.index.Block(record.BlockDigest, d.String()); errors.Is(err, index.ErrNotFound) {
+				add(record.BlockDigest, d.String(), t.URL) // else it is blocked for a reason of its own
 			} else if err != nil {
 				return r, s.unlessClosed(err)
 			}
 		}
 	default:
-		add(BlockDigest, t.Digest.String(), "")
+		add(record.BlockDigest, t.Digest.String(), "")
 	}
 	r.Images, err = s.searchAll(ctx, digests, nil, known)
 	return r, err
@@ -86,28 +78,28 @@ func (s *Store) blocking(ctx context.Context, t Target, o RemoveOptions, known u
 // Unblock lifts the block of exactly this; of a URL also the blocks of bytes that
 // were found under it then. What had failed since it was blocked is tried again.
 // ErrNotBlocked where there is none.
-func (s *Store) Unblock(ctx context.Context, t Target, o RemoveOptions) (Removal, error) {
+func (s *Store) Unblock(ctx context.Context, t Target, o RemoveOptions) (record.Removal, error) {
 	done, err := s.begin()
 	if err != nil {
-		return Removal{}, err
+		return record.Removal{}, err
 	}
 	defer done()
-	want := Block{Kind: BlockDigest, Subject: t.Digest.String()}
+	want := record.Block{Kind: record.BlockDigest, Subject: t.Digest.String()}
 	switch {
 	case t.Host != "":
-		want.Kind, want.Subject = BlockHost, t.Host
+		want.Kind, want.Subject = record.BlockHost, t.Host
 	case t.URL != "":
-		want.Kind, want.Subject = BlockURL, t.URL
+		want.Kind, want.Subject = record.BlockURL, t.URL
 	}
 	s.removing.Lock()
 	defer s.removing.Unlock()
-	var r Removal
-	var found []Block
+	var r record.Removal
+	var found []record.Block
 	for b, err := range s.index.Blocks() {
 		if err != nil {
 			return r, err
 		}
-		if b.Kind == want.Kind && b.Subject == want.Subject || want.Kind == BlockURL && b.For == want.Subject {
+		if b.Kind == want.Kind && b.Subject == want.Subject || want.Kind == record.BlockURL && b.For == want.Subject {
 			found = append(found, b)
 		}
 	}
@@ -115,7 +107,7 @@ func (s *Store) Unblock(ctx context.Context, t Target, o RemoveOptions) (Removal
 		return r, ErrNotBlocked
 	}
 	if o.DryRun {
-		return Removal{Unblocked: found}, nil
+		return record.Removal{Unblocked: found}, nil
 	}
 	for _, was := range found {
 		b := was
@@ -131,33 +123,33 @@ func (s *Store) Unblock(ctx context.Context, t Target, o RemoveOptions) (Removal
 
 // Blocks goes through all blocks, in no particular order. What changes meanwhile
 // may show or not.
-func (s *Store) Blocks() iter.Seq2[Block, error] { return s.index.Blocks() }
+func (s *Store) Blocks() iter.Seq2[record.Block, error] { return s.index.Blocks() }
 
-func digestOf(b Block) string {
-	if b.Kind == BlockDigest {
+func digestOf(b record.Block) string {
+	if b.Kind == record.BlockDigest {
 		return b.Subject
 	}
 	return ""
 }
 
-func hostOfBlock(b Block) string {
+func hostOfBlock(b record.Block) string {
 	switch b.Kind {
-	case BlockHost:
+	case record.BlockHost:
 		return b.Subject
-	case BlockURL:
-		return hostOf(b.Subject)
+	case record.BlockURL:
+		return imageurl.HostOf(b.Subject)
 	}
 	return ""
 }
 
-func (s *Store) blockEvent(op string, b Block) *event {
+func (s *Store) blockEvent(op string, b record.Block) *event {
 	e := &event{Time: b.Since, Op: op, For: b.For, Why: b.Why, By: b.By}
 	switch b.Kind {
-	case BlockURL:
+	case record.BlockURL:
 		e.URL = b.Subject
-	case BlockDigest:
+	case record.BlockDigest:
 		e.Digest = b.Subject
-	case BlockHost:
+	case record.BlockHost:
 		e.Host = b.Subject
 	}
 	return e
@@ -165,17 +157,17 @@ func (s *Store) blockEvent(op string, b Block) *event {
 
 // blockedURL returns ErrRemoved where a URL or its host is blocked.
 func (s *Store) blockedURL(url string) error {
-	if err := s.blocked(BlockURL, url); err != nil {
+	if err := s.blocked(record.BlockURL, url); err != nil {
 		return err
 	}
-	return s.blockedHost(hostOf(url))
+	return s.blockedHost(imageurl.HostOf(url))
 }
 
 func (s *Store) blockedHost(host string) error {
 	if host == "" {
 		return nil
 	}
-	if err := s.blocked(BlockHost, host); err != nil {
+	if err := s.blocked(record.BlockHost, host); err != nil {
 		return err
 	}
 	for {
@@ -183,18 +175,18 @@ func (s *Store) blockedHost(host string) error {
 		if !ok {
 			return nil
 		}
-		if err := s.blocked(BlockHost, "*."+parent); err != nil {
+		if err := s.blocked(record.BlockHost, "*."+parent); err != nil {
 			return err
 		}
 		host = parent
 	}
 }
 
-func (s *Store) blockedDigest(d Digest) error {
+func (s *Store) blockedDigest(d record.Digest) error {
 	if !s.index.HasBlocks() {
 		return nil // without making text of it
 	}
-	return s.blocked(BlockDigest, d.String())
+	return s.blocked(record.BlockDigest, d.String())
 }
 
 func (s *Store) blocked(kind, subject string) error {
@@ -210,7 +202,7 @@ func (s *Store) blocked(kind, subject string) error {
 
 // unblocked tells whether bytes may be shown, or kept, that were found under a URL
 // and where redirects led to from there.
-func (s *Store) unblocked(url string, d Digest, final string) error {
+func (s *Store) unblocked(url string, d record.Digest, final string) error {
 	if err := s.blockedURL(url); err != nil {
 		return err
 	}
@@ -223,7 +215,7 @@ func (s *Store) unblocked(url string, d Digest, final string) error {
 
 // admit tells whether what was fetched may be kept, and remembers where it may
 // not, so that it is not fetched again for each viewer.
-func (s *Store) admit(bucket, url string, d Digest, final string) error {
+func (s *Store) admit(bucket, url string, d record.Digest, final string) error {
 	if err := s.blockedURL(url); err != nil {
 		return err
 	}
@@ -231,7 +223,7 @@ func (s *Store) admit(bucket, url string, d Digest, final string) error {
 	if !errors.Is(err, ErrRemoved) {
 		return err
 	}
-	if _, err := s.remember(bucket, url, &fetch.Error{Class: classRemoved, Host: hostOf(url), Err: errors.New("its bytes, or where it redirects to, are blocked")}); err != nil {
+	if _, err := s.remember(bucket, url, &fetch.Error{Class: classRemoved, Host: imageurl.HostOf(url), Err: errors.New("its bytes, or where it redirects to, are blocked")}); err != nil {
 		return err
 	}
 	return ErrRemoved
@@ -243,7 +235,7 @@ var errJustRemoved = fmt.Errorf("%w just now", ErrRemoved)
 
 // stillUnder tells whether an image is still what is kept under its URL:
 // ErrRemoved. What heals it must not bring back what was removed meanwhile.
-func (s *Store) stillUnder(image Image) error {
+func (s *Store) stillUnder(image record.Image) error {
 	i, err := s.index.Image(image.Bucket, image.URL)
 	if errors.Is(err, index.ErrNotFound) || err == nil && i.Digest != image.Digest {
 		return errJustRemoved
@@ -258,7 +250,7 @@ func (s *Store) stillUnder(image Image) error {
 }
 
 // stillKept tells whether an image that was found is still to be had: ErrRemoved.
-func (s *Store) stillKept(image Image) error {
+func (s *Store) stillKept(image record.Image) error {
 	_, err := s.index.Entry(image.Bucket, image.Digest)
 	switch {
 	case errors.Is(err, index.ErrNotFound):

@@ -3,6 +3,8 @@ package bucket
 import (
 	"slices"
 	"sync"
+
+	"imgkeep/bucket/record"
 )
 
 // fetches are the images that are about to be kept: being fetched, or added. A
@@ -16,8 +18,8 @@ type fetches struct {
 // fetching is an image that is about to be kept.
 type fetching struct {
 	bucket, url string
-	forgotten   bool     // the URL was, since it began
-	purged      []Digest // bytes that were, since it began; what comes is not known yet
+	forgotten   bool            // the URL was, since it began
+	purged      []record.Digest // bytes that were, since it began; what comes is not known yet
 }
 
 // begin enters an image, until the function that it returns is called.
@@ -43,7 +45,7 @@ func (f *fetches) forget(buckets []string, url string) {
 }
 
 // purge leaves word that bytes were removed from these buckets.
-func (f *fetches) purge(buckets []string, d Digest) {
+func (f *fetches) purge(buckets []string, d record.Digest) {
 	f.tell(buckets, func(x *fetching) { x.purged = append(x.purged, d) })
 }
 
@@ -58,7 +60,7 @@ func (f *fetches) tell(buckets []string, word func(*fetching)) {
 }
 
 // removed tells whether what has come was removed since it was asked for.
-func (f *fetches) removed(x *fetching, d Digest) bool {
+func (f *fetches) removed(x *fetching, d record.Digest) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return x.forgotten || slices.Contains(x.purged, d)

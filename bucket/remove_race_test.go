@@ -9,6 +9,9 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"imgkeep/bucket/imageurl"
+	"imgkeep/bucket/record"
 )
 
 // A keep, a heal, or a size that is being made is stopped at each of its steps, a
@@ -16,17 +19,25 @@ import (
 // what the removal names, and it says what it has removed.
 func TestRemovalDuringSteps(t *testing.T) {
 	digest := digestOfText(string(dot))
-	verbs := map[string]func(*Store) (Removal, error){
-		"forget":      func(s *Store) (Removal, error) { return s.Forget(t.Context(), urlA, RemoveOptions{}) },
-		"purge":       func(s *Store) (Removal, error) { return s.Purge(t.Context(), Target{URL: urlA}, RemoveOptions{}) },
-		"purge bytes": func(s *Store) (Removal, error) { return s.Purge(t.Context(), Target{Digest: digest}, RemoveOptions{}) },
-		"block":       func(s *Store) (Removal, error) { return s.Block(t.Context(), Target{URL: urlA}, RemoveOptions{}) },
-		"block bytes": func(s *Store) (Removal, error) { return s.Block(t.Context(), Target{Digest: digest}, RemoveOptions{}) },
-		"block, keep": func(s *Store) (Removal, error) {
+	verbs := map[string]func(*Store) (record.Removal, error){
+		"forget": func(s *Store) (record.Removal, error) { return s.Forget(t.Context(), urlA, RemoveOptions{}) },
+		"purge": func(s *Store) (record.Removal, error) {
+			return s.Purge(t.Context(), Target{URL: urlA}, RemoveOptions{})
+		},
+		"purge bytes": func(s *Store) (record.Removal, error) {
+			return s.Purge(t.Context(), Target{Digest: digest}, RemoveOptions{})
+		},
+		"block": func(s *Store) (record.Removal, error) {
+			return s.Block(t.Context(), Target{URL: urlA}, RemoveOptions{})
+		},
+		"block bytes": func(s *Store) (record.Removal, error) {
+			return s.Block(t.Context(), Target{Digest: digest}, RemoveOptions{})
+		},
+		"block, keep": func(s *Store) (record.Removal, error) {
 			return s.Block(t.Context(), Target{URL: urlA}, RemoveOptions{KeepFiles: true})
 		},
-		"block a host": func(s *Store) (Removal, error) {
-			return s.Block(t.Context(), Target{Host: hostOf(urlA)}, RemoveOptions{})
+		"block a host": func(s *Store) (record.Removal, error) {
+			return s.Block(t.Context(), Target{Host: imageurl.HostOf(urlA)}, RemoveOptions{})
 		},
 	}
 	if testing.Short() {
@@ -59,7 +70,7 @@ func TestRemovalDuringSteps(t *testing.T) {
 type removalSteps struct {
 	*bench
 	s       *Store
-	image   Image
+	image   record.Image
 	root    string
 	n       int // the step to stop at; 0: none
 	at      step
@@ -82,9 +93,9 @@ func (x *removalSteps) prepare(what string) {
 	for b := range x.s.Blocks() {
 		target := Target{}
 		switch b.Kind {
-		case BlockURL:
+		case record.BlockURL:
 			target.URL = b.Subject
-		case BlockHost:
+		case record.BlockHost:
 			target.Host = b.Subject
 		default:
 			target.Digest = digestOfText(string(dot))
@@ -128,7 +139,7 @@ func (x *removalSteps) add(url string) error {
 }
 
 // run tells whether there is such a step.
-func (x *removalSteps) run(name string, n int, do func() error, remove func(*Store) (Removal, error)) bool {
+func (x *removalSteps) run(name string, n int, do func() error, remove func(*Store) (record.Removal, error)) bool {
 	x.n = n
 	ended := make(chan error, 1)
 	go func() { ended <- do() }()
@@ -140,7 +151,7 @@ func (x *removalSteps) run(name string, n int, do func() error, remove func(*Sto
 	}
 	name += ", " + x.at.op
 	type result struct {
-		Removal
+		record.Removal
 		err error
 	}
 	removed := make(chan result, 1)

@@ -10,6 +10,7 @@ import (
 
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // in returns the buckets of these names, or all.
@@ -27,12 +28,12 @@ func (s *Store) in(names []string) ([]string, error) {
 
 // digestsOf returns the digests of what is kept under a URL, blocked or not: one,
 // unless buckets have different bytes.
-func (s *Store) digestsOf(url string, buckets []string) ([]Digest, error) {
+func (s *Store) digestsOf(url string, buckets []string) ([]record.Digest, error) {
 	names, err := s.in(buckets)
 	if err != nil {
 		return nil, err
 	}
-	var digests []Digest
+	var digests []record.Digest
 	for _, name := range names {
 		i, err := s.index.Image(name, url)
 		if errors.Is(err, index.ErrNotFound) {
@@ -41,7 +42,7 @@ func (s *Store) digestsOf(url string, buckets []string) ([]Digest, error) {
 		if err != nil {
 			return nil, s.unlessClosed(err)
 		}
-		if !slices.Contains(digests, Digest(i.Digest)) {
+		if !slices.Contains(digests, record.Digest(i.Digest)) {
 			digests = append(digests, i.Digest)
 		}
 	}
@@ -54,11 +55,11 @@ type urlLists map[urlList][]string
 
 type urlList struct {
 	bucket string
-	digest Digest
+	digest record.Digest
 }
 
 // searchAll is search for several digests.
-func (s *Store) searchAll(ctx context.Context, digests []Digest, buckets []string, known urlLists) (all []Removed, err error) {
+func (s *Store) searchAll(ctx context.Context, digests []record.Digest, buckets []string, known urlLists) (all []record.Removed, err error) {
 	if _, err := s.in(buckets); err != nil {
 		return nil, err
 	}
@@ -73,14 +74,14 @@ func (s *Store) searchAll(ctx context.Context, digests []Digest, buckets []strin
 }
 
 // search finds what a removal of a URL or a digest takes away.
-func (s *Store) search(ctx context.Context, t Target, buckets []string, known urlLists) ([]Removed, error) {
+func (s *Store) search(ctx context.Context, t Target, buckets []string, known urlLists) ([]record.Removed, error) {
 	names, err := s.in(buckets)
 	if err != nil {
 		return nil, err
 	}
-	var found []Removed
+	var found []record.Removed
 	for _, name := range names {
-		r := Removed{Bucket: name, URLs: []string{}, Files: []string{}, Sizes: []string{}}
+		r := record.Removed{Bucket: name, URLs: []string{}, Files: []string{}, Sizes: []string{}}
 		digest := t.Digest
 		if t.URL != "" {
 			i, err := s.index.Image(name, t.URL)
@@ -105,7 +106,7 @@ func (s *Store) search(ctx context.Context, t Target, buckets []string, known ur
 		case err != nil:
 			return nil, s.unlessClosed(err)
 		default:
-			r.image, r.Bytes = imageFrom(name, t.URL, e.Image), e.Bytes
+			r.Image, r.Bytes = index.RecordOf(name, t.URL, e.Image), e.Bytes
 			if t.URL != "" {
 				r.URLs, r.Left = []string{t.URL}, int(max(e.Refs, 1)-1)
 			} else if r.URLs, err = s.urlsOf(ctx, name, digest, e.Refs, known); err != nil {
@@ -122,8 +123,8 @@ func (s *Store) search(ctx context.Context, t Target, buckets []string, known ur
 		}
 		for _, file := range files {
 			base := filepath.Base(file)
-			if f, ok := parseFile(base[:1], base[1:2], base); ok && f.size != "" && !slices.Contains(r.Sizes, f.size) {
-				r.Sizes = append(r.Sizes, f.size)
+			if f, ok := record.ParseFile(base[:1], base[1:2], base); ok && f.Variant != "" && !slices.Contains(r.Sizes, f.Variant) {
+				r.Sizes = append(r.Sizes, f.Variant)
 			}
 		}
 		found = append(found, r)
@@ -132,12 +133,12 @@ func (s *Store) search(ctx context.Context, t Target, buckets []string, known ur
 }
 
 // stray finds an original that the index does not have.
-func (s *Store) stray(r *Removed, d Digest) (bool, error) {
-	for _, f := range formats {
-		image := Image{Bucket: r.Bucket, Digest: d, Info: probe.Info{Format: f}}
+func (s *Store) stray(r *record.Removed, d record.Digest) (bool, error) {
+	for _, f := range probe.Formats() {
+		image := record.Image{Bucket: r.Bucket, Digest: d, Info: probe.Info{Format: f}}
 		info, err := os.Lstat(s.Path(image.File()))
 		if err == nil {
-			r.image, r.Bytes = image, info.Size()
+			r.Image, r.Bytes = image, info.Size()
 			return true, nil
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -149,7 +150,7 @@ func (s *Store) stray(r *Removed, d Digest) (bool, error) {
 
 // urlsOf is URLs where the index counts so many. What is known, and still true, is
 // not read again.
-func (s *Store) urlsOf(ctx context.Context, bucket string, d Digest, refs uint64, known urlLists) ([]string, error) {
+func (s *Store) urlsOf(ctx context.Context, bucket string, d record.Digest, refs uint64, known urlLists) ([]string, error) {
 	k := urlList{bucket, d}
 	urls, ok := known[k]
 	if ok = ok && uint64(len(urls)) == refs; ok {
@@ -171,7 +172,7 @@ func (s *Store) urlsOf(ctx context.Context, bucket string, d Digest, refs uint64
 // URLs lists the URLs of a bucket under which some bytes are kept, in the order
 // in which they were. It reads the journal of the bucket: seconds for some
 // millions of lines.
-func (s *Store) URLs(ctx context.Context, bucket string, d Digest) ([]string, error) {
+func (s *Store) URLs(ctx context.Context, bucket string, d record.Digest) ([]string, error) {
 	urls := []string{}
 	n := 0
 	for line, err := range readJournalLines(s.root, bucket) {

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"imgkeep/bucket/fetch"
-	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // removable is a store with images in two buckets: a and b have the same bytes, c
@@ -26,9 +26,9 @@ type removable struct {
 	o    *origin
 	c    *clock
 	root string
-	a, b Image // in bucket i
-	cImg Image
-	f    Image // a in bucket f
+	a, b record.Image // in bucket i
+	cImg record.Image
+	f    record.Image // a in bucket f
 }
 
 const urlC = "https://other.example/c.png"
@@ -72,7 +72,7 @@ func (x *removable) options() Options {
 }
 
 // make makes a size; under an empty name the original stands for it.
-func (x *removable) make(i Image, name string) {
+func (x *removable) make(i record.Image, name string) {
 	x.Helper()
 	data := []byte("small")
 	if name == "" {
@@ -95,7 +95,7 @@ func (x *removable) finds(bucket, url string, want error) {
 }
 
 // files checks how many files of an image there are.
-func (x *removable) files(i Image, want int) {
+func (x *removable) files(i record.Image, want int) {
 	x.Helper()
 	if got, err := x.filesOf(i.Bucket, i.Digest); err != nil || len(got) != want {
 		x.Errorf("there are %v, %v; want %d", got, err, want)
@@ -186,7 +186,7 @@ func TestPurge(t *testing.T) {
 				o.DryRun = false
 				r, err := x.Purge(t.Context(), target, o)
 				x.must(err)
-				i := slices.IndexFunc(r.Images, func(r Removed) bool { return r.Bucket == "i" })
+				i := slices.IndexFunc(r.Images, func(r record.Removed) bool { return r.Bucket == "i" })
 				if i < 0 || !slices.Equal(r.Images[i].URLs, []string{urlA, urlB}) || len(r.Images[i].Files) != 3 || len(dry.Images) != len(r.Images) {
 					t.Errorf("got %+v; dry run %+v", r, dry)
 				}
@@ -222,13 +222,13 @@ func TestPurge(t *testing.T) {
 // too.
 func TestPurgeStrays(t *testing.T) {
 	x := newRemovable(t)
-	aside := filepath.Join(x.root, quarantineDir, "20261101T000000Z", x.cImg.File())
+	aside := filepath.Join(x.root, record.QuarantineDir, "20261101T000000Z", x.cImg.File())
 	x.must(os.MkdirAll(filepath.Dir(aside), 0o750))
 	x.must(os.WriteFile(aside, []byte("the bytes of c"), 0o400))
-	stray := Image{Bucket: "i", Digest: Digest{1, 2, 3}, Info: probe.Info{Format: probe.GIF}}
+	stray := record.Image{Bucket: "i", Digest: record.Digest{1, 2, 3}, Info: probe.Info{Format: probe.GIF}}
 	x.must(os.MkdirAll(filepath.Dir(x.Path(stray.File())), 0o755))
 	x.must(os.WriteFile(x.Path(stray.File()), []byte("stray"), 0o444))
-	for _, d := range []Digest{x.cImg.Digest, stray.Digest} {
+	for _, d := range []record.Digest{x.cImg.Digest, stray.Digest} {
 		_, err := x.Purge(t.Context(), Target{Digest: d}, RemoveOptions{})
 		x.must(err)
 	}
@@ -241,7 +241,7 @@ func TestBlockURL(t *testing.T) {
 	x := newRemovable(t)
 	r, err := x.Block(t.Context(), Target{URL: urlA}, RemoveOptions{Why: "law", By: "uid 7"})
 	x.must(err)
-	if len(r.Blocked) != 2 || r.Blocked[0].Kind != BlockURL || r.Blocked[1].For != urlA || len(r.Images) != 2 {
+	if len(r.Blocked) != 2 || r.Blocked[0].Kind != record.BlockURL || r.Blocked[1].For != urlA || len(r.Images) != 2 {
 		t.Errorf("got %+v", r)
 	}
 	const urlNew = "https://new.example/x.png"
@@ -402,9 +402,9 @@ func TestRemovedInTheAir(t *testing.T) {
 			if err := <-done; !errors.Is(err, ErrRemoved) {
 				t.Errorf("got %v", err)
 			}
-			x.files(Image{Bucket: "i", Digest: digestOfText("the bytes of d")}, 0)
+			x.files(record.Image{Bucket: "i", Digest: digestOfText("the bytes of d")}, 0)
 			x.files(x.cImg, 0)
-			if left, err := os.ReadDir(filepath.Join(x.root, tmpDir)); err != nil || len(left) > 0 {
+			if left, err := os.ReadDir(filepath.Join(x.root, record.TmpDir)); err != nil || len(left) > 0 {
 				t.Errorf("left in tmp: %v, %v", left, err)
 			}
 		})
@@ -434,7 +434,7 @@ func TestRemovalFinished(t *testing.T) {
 		f := &fault{}
 		o := x.options()
 		o.disk = newStepDisk(func(s step, do func() error) error {
-			if s.op == "RemoveAll" && !strings.HasPrefix(s.path, filepath.Join(x.root, tmpDir)) {
+			if s.op == "RemoveAll" && !strings.HasPrefix(s.path, filepath.Join(x.root, record.TmpDir)) {
 				return f.hook(s, do)
 			}
 			return do()
@@ -450,10 +450,10 @@ func TestRemovalFinished(t *testing.T) {
 		x.finds("i", urlA, ErrNotKept)
 		x.files(x.a, 3)
 		if by == "scrub" {
-			if r, err := s.Scrub(t.Context(), ScrubOptions{}); err != nil || r.Found[HalfRemoved] != 2 || r.Remain != 2 {
+			if r, err := s.Scrub(t.Context(), ScrubOptions{}); err != nil || r.Found[record.HalfRemoved] != 2 || r.Remain != 2 {
 				t.Errorf("scrub: %+v, %v", r, err)
 			}
-			if r, err := s.Scrub(t.Context(), ScrubOptions{Repair: true}); err != nil || r.Found[HalfRemoved] != 2 || r.Remain > 0 {
+			if r, err := s.Scrub(t.Context(), ScrubOptions{Repair: true}); err != nil || r.Found[record.HalfRemoved] != 2 || r.Remain > 0 {
 				t.Errorf("scrub --repair: %+v, %v", r, err)
 			}
 			x.must(s.Close(t.Context()))
@@ -481,7 +481,7 @@ func TestHalfRemoved(t *testing.T) {
 			switch by {
 			case "scrub":
 				r, err := x.Scrub(t.Context(), ScrubOptions{})
-				if err != nil || r.Found[HalfRemoved] != 1 || r.Remain != 1 {
+				if err != nil || r.Found[record.HalfRemoved] != 1 || r.Remain != 1 {
 					t.Errorf("%s: scrub: %+v, %v", op, r, err)
 				}
 				x.finds("i", urlC, nil)
@@ -495,7 +495,7 @@ func TestHalfRemoved(t *testing.T) {
 			case "reindex":
 				x.must(x.Close(t.Context()))
 				r, err := Reindex(t.Context(), ReindexOptions{Root: x.root})
-				if err != nil || r.Found[HalfRemoved] != 1 || len(r.Found) != 1 {
+				if err != nil || r.Found[record.HalfRemoved] != 1 || len(r.Found) != 1 {
 					t.Errorf("%s: reindex: %+v, %v", op, r, err)
 				}
 				x.open()
@@ -577,10 +577,10 @@ func TestCanonicalHost(t *testing.T) {
 
 // Lines of the store's own journal that name nothing, or too much, are broken.
 func TestBlockLines(t *testing.T) {
-	for text, want := range map[string]index.Block{
-		`{"op":"block","host":"a.example","why":"w","by":"b"}`:   {Kind: BlockHost, Subject: "a.example", Why: "w", By: "b"},
-		`{"op":"unblock","url":"https://a.example/"}`:            {Kind: BlockURL, Subject: "https://a.example/"},
-		`{"op":"block","digest":"d","for":"https://a.example/"}`: {Kind: BlockDigest, Subject: "d", For: "https://a.example/"},
+	for text, want := range map[string]record.Block{
+		`{"op":"block","host":"a.example","why":"w","by":"b"}`:   {Kind: record.BlockHost, Subject: "a.example", Why: "w", By: "b"},
+		`{"op":"unblock","url":"https://a.example/"}`:            {Kind: record.BlockURL, Subject: "https://a.example/"},
+		`{"op":"block","digest":"d","for":"https://a.example/"}`: {Kind: record.BlockDigest, Subject: "d", For: "https://a.example/"},
 		`{"op":"block"}`:                           {},
 		`{"op":"block","host":"a","url":"b"}`:      {},
 		`{"op":"keep","url":"b"}`:                  {},
@@ -603,4 +603,4 @@ func TestBlockLines(t *testing.T) {
 	}
 }
 
-func digestOfText(s string) Digest { return sha256.Sum256([]byte(s)) }
+func digestOfText(s string) record.Digest { return sha256.Sum256([]byte(s)) }

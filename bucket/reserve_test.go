@@ -9,6 +9,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"imgkeep/bucket/imageurl"
+	"imgkeep/bucket/record"
 )
 
 // On a full disk nothing is kept, and everything can be removed: by the room that only
@@ -17,15 +20,19 @@ import (
 func testRemovalsOnFullDisk(t *testing.T, root string) {
 	why := RemoveOptions{Why: strings.Repeat("a long reason ", 1000)} // fits into no page that is there
 	keepFiles := RemoveOptions{Why: why.Why, KeepFiles: true}
-	verbs := map[string]func(s *Store, i Image) (Removal, error){
-		"forget": func(s *Store, i Image) (Removal, error) { return s.Forget(t.Context(), i.URL, why) },
-		"purge":  func(s *Store, i Image) (Removal, error) { return s.Purge(t.Context(), Target{URL: i.URL}, why) },
-		"block":  func(s *Store, i Image) (Removal, error) { return s.Block(t.Context(), Target{URL: i.URL}, why) },
-		"block, keep": func(s *Store, i Image) (Removal, error) {
+	verbs := map[string]func(s *Store, i record.Image) (record.Removal, error){
+		"forget": func(s *Store, i record.Image) (record.Removal, error) { return s.Forget(t.Context(), i.URL, why) },
+		"purge": func(s *Store, i record.Image) (record.Removal, error) {
+			return s.Purge(t.Context(), Target{URL: i.URL}, why)
+		},
+		"block": func(s *Store, i record.Image) (record.Removal, error) {
+			return s.Block(t.Context(), Target{URL: i.URL}, why)
+		},
+		"block, keep": func(s *Store, i record.Image) (record.Removal, error) {
 			return s.Block(t.Context(), Target{Digest: i.Digest}, keepFiles)
 		},
-		"block host": func(s *Store, i Image) (Removal, error) {
-			return s.Block(t.Context(), Target{Host: hostOf(i.URL)}, why)
+		"block host": func(s *Store, i record.Image) (record.Removal, error) {
+			return s.Block(t.Context(), Target{Host: imageurl.HostOf(i.URL)}, why)
 		},
 	}
 	for _, reserved := range []int64{0, 1 << 20} {
@@ -42,7 +49,7 @@ func testRemovalsOnFullDisk(t *testing.T, root string) {
 	}
 }
 
-func testRemovalOnFullDisk(t *testing.T, root string, reserved int64, short string, remove func(*Store, Image) (Removal, error)) {
+func testRemovalOnFullDisk(t *testing.T, root string, reserved int64, short string, remove func(*Store, record.Image) (record.Removal, error)) {
 	c := newClock()
 	s := small(t, root, Options{Reserved: reserved, Now: c.Now})
 	const url = "https://example.com/a.png"
@@ -78,7 +85,7 @@ func testRemovalOnFullDisk(t *testing.T, root string, reserved int64, short stri
 	if err := os.RemoveAll(full); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Unblock(t.Context(), Target{Host: hostOf(url)}, RemoveOptions{}); err != nil && !errors.Is(err, ErrNotBlocked) {
+	if _, err := s.Unblock(t.Context(), Target{Host: imageurl.HostOf(url)}, RemoveOptions{}); err != nil && !errors.Is(err, ErrNotBlocked) {
 		t.Error(err)
 	}
 	c.add(reservePause)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"imgkeep/bucket/record"
 )
 
 // stepKind says what a step of a store does, and to what: the same for each image,
@@ -19,11 +21,11 @@ func stepKind(root string, s step) string {
 		switch {
 		case i > 0 && len(part) == 1:
 			parts[i] = "?"
-		case len(part) > digestLen && part[digestLen] == '.':
-			parts[i] = "*" + part[digestLen:]
+		case len(part) > record.DigestLen && part[record.DigestLen] == '.':
+			parts[i] = "*" + part[record.DigestLen:]
 		case strings.HasSuffix(part, journalExt):
 			parts[i] = "*" + journalExt
-		case parts[0] == tmpDir:
+		case parts[0] == record.TmpDir:
 			parts[i], _, _ = strings.Cut(part, "-")
 		}
 	}
@@ -57,7 +59,7 @@ func TestToTry(t *testing.T) {
 	if got := toTry(kinds); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	digest := strings.Repeat("A", digestLen)
+	digest := strings.Repeat("A", record.DigestLen)
 	for path, want := range map[string]string{
 		"": "Sync", "/r": "Sync .", "/r/tmp/image-123": "Sync tmp/image", "/r/tmp/i/A/B": "Sync tmp/?/?/?", "/r/i/A/B": "Sync i/?/?",
 		"/r/i/A/A/" + digest + ".png": "Sync i/?/?/*.png", "/r/i/A/A/" + digest + ".250x250.png": "Sync i/?/?/*.250x250.png",

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // ScrubOptions say what Scrub does.
@@ -25,20 +27,20 @@ type ScrubOptions struct {
 	// opened it for this: what another could be about to name may then be
 	// moved too.
 	Alone    bool
-	Found    func(Finding)  // told of each finding; nil: nobody
-	Progress func(Progress) // told now and then; nil: nobody
+	Found    func(record.Finding)  // told of each finding; nil: nobody
+	Progress func(record.Progress) // told now and then; nil: nobody
 
 	pace pace // a test's own
 }
 
 // ScrubReport says what Scrub has found.
 type ScrubReport struct {
-	Images  int          `json:"images"` // in the index
-	Bytes   int64        `json:"bytes"`  // of originals, read
-	Files   int          `json:"files"`  // looked at
-	Found   map[Kind]int `json:"found"`
-	Remain  int          `json:"remain"` // findings that have not been repaired
-	Seconds float64      `json:"seconds"`
+	Images  int                 `json:"images"` // in the index
+	Bytes   int64               `json:"bytes"`  // of originals, read
+	Files   int                 `json:"files"`  // looked at
+	Found   map[record.Kind]int `json:"found"`
+	Remain  int                 `json:"remain"` // findings that have not been repaired
+	Seconds float64             `json:"seconds"`
 }
 
 const (
@@ -72,9 +74,9 @@ func (s *Store) Scrub(ctx context.Context, o ScrubOptions) (_ ScrubReport, err e
 	defer context.AfterFunc(s.life, func() { cancel(ErrClosed) })()
 
 	start := time.Now()
-	c := scrubbing{ScrubOptions: o, s: s, begun: s.now(), report: ScrubReport{Found: map[Kind]int{}}}
+	c := scrubbing{ScrubOptions: o, s: s, begun: s.now(), report: ScrubReport{Found: map[record.Kind]int{}}}
 	c.pace.rate = o.Rate
-	c.quarantine = quarantineOf(c.begun)
+	c.quarantine = record.QuarantineFolder(c.begun)
 	names := s.bucketNames()
 	for _, name := range names {
 		for e, err := range s.index.Images(name) {
@@ -123,20 +125,20 @@ type scrubbing struct {
 // scrubbed is what a run knows of the bucket that it is at.
 type scrubbed struct {
 	name      string
-	unindexed map[Digest]bool // in the journal, and not in the index
-	damaged   []damaged       // originals to be fetched again
-	miscount  []Digest
+	unindexed map[record.Digest]bool // in the journal, and not in the index
+	damaged   []damaged              // originals to be fetched again
+	miscount  []record.Digest
 	counts    map[index.Ref]uint64
-	end       index.Position // up to which the journal was read
+	end       record.Position // up to which the journal was read
 }
 
 // damaged is an original that is missing or corrupt.
 type damaged struct {
-	Finding
+	record.Finding
 	entry index.Entry
 }
 
-func (c *scrubbing) found(f Finding) {
+func (c *scrubbing) found(f record.Finding) {
 	c.report.Found[f.Kind]++
 	if !f.Repaired {
 		c.report.Remain++
@@ -147,7 +149,7 @@ func (c *scrubbing) found(f Finding) {
 }
 
 func (c *scrubbing) bucket(ctx context.Context, name string) error {
-	b := &scrubbed{name: name, unindexed: map[Digest]bool{}}
+	b := &scrubbed{name: name, unindexed: map[record.Digest]bool{}}
 	if err := c.removing(b); err != nil {
 		return err
 	}
@@ -159,19 +161,19 @@ func (c *scrubbing) bucket(ctx context.Context, name string) error {
 	e, err, more := next()
 	// This order is that of the digests, so that index and folders are gone
 	// through side by side.
-	for x, y := range folders {
+	for x, y := range record.Shards {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		var entries []index.Entry
-		for more && (err != nil || folderOf(e.Digest) <= folderOf(folderDigest(x, y))) {
+		for more && (err != nil || record.ShardOf(e.Digest) <= record.ShardOf(record.ShardDigest(x, y))) {
 			switch {
 			case err == nil:
 				entries = append(entries, e)
 			case e.Digest == [32]byte{}:
 				return fmt.Errorf("read the index: %w", err)
 			default:
-				c.found(Finding{Kind: Disagreement, Path: name + "/" + Digest(e.Digest).String(), Detail: err.Error()})
+				c.found(record.Finding{Kind: record.Disagreement, Path: name + "/" + record.Digest(e.Digest).String(), Detail: err.Error()})
 			}
 			e, err, more = next()
 		}
@@ -188,12 +190,6 @@ func (c *scrubbing) bucket(ctx context.Context, name string) error {
 	return c.mend(ctx, b)
 }
 
-// folderDigest is a digest of the folder a/b.
-func folderDigest(a, b string) Digest {
-	n := strings.Index(shards, a)<<6 | strings.Index(shards, b)
-	return Digest{byte(n >> 4), byte(n << 4)}
-}
-
 // folder looks at one of the 4,096 folders. The entries were read before, so
 // that a file of theirs must be there.
 func (c *scrubbing) folder(ctx context.Context, b *scrubbed, x, y string, entries []index.Entry) error {
@@ -202,10 +198,10 @@ func (c *scrubbing) folder(ctx context.Context, b *scrubbed, x, y string, entrie
 	if errors.Is(err, fs.ErrNotExist) && c.s.sparse {
 		// Nothing was put into it.
 	} else if errors.Is(err, fs.ErrNotExist) {
-		f := Finding{Kind: Missing, Path: path, Detail: "the folder is not there: nothing can be kept in it"}
+		f := record.Finding{Kind: record.Missing, Path: path, Detail: "the folder is not there: nothing can be kept in it"}
 		if c.Repair {
 			err := os.MkdirAll(c.s.Path(path), dirMode)
-			f.done("made anew", err)
+			f.SetRepair("made anew", err)
 		}
 		c.found(f)
 	} else if err != nil {
@@ -214,13 +210,13 @@ func (c *scrubbing) folder(ctx context.Context, b *scrubbed, x, y string, entrie
 	originals := map[string]fs.DirEntry{}
 	for _, f := range files {
 		c.report.Files++
-		if p, ok := parseFile(x, y, f.Name()); ok && p.size == "" {
+		if p, ok := record.ParseFile(x, y, f.Name()); ok && p.Variant == "" {
 			originals[f.Name()] = f
 		}
 	}
 	known := map[string]bool{}
 	for _, e := range entries {
-		image := imageFrom(b.name, "", e.Image)
+		image := index.RecordOf(b.name, "", e.Image)
 		name := filepath.Base(image.File())
 		known[name] = true
 		if err := c.original(ctx, b, e, image, originals[name]); err != nil {
@@ -231,12 +227,12 @@ func (c *scrubbing) folder(ctx context.Context, b *scrubbed, x, y string, entrie
 		}
 	}
 	for _, f := range files {
-		p, ok := parseFile(x, y, f.Name())
+		p, ok := record.ParseFile(x, y, f.Name())
 		file := filepath.Join(path, f.Name())
 		switch {
 		case !ok:
 			c.foreign(file, "no name of the store's")
-		case p.size != "":
+		case p.Variant != "":
 			c.size(b, file, p, f, known)
 		case !known[f.Name()]:
 			if err := c.orphan(b, file, p, f); err != nil {
@@ -248,13 +244,13 @@ func (c *scrubbing) folder(ctx context.Context, b *scrubbed, x, y string, entrie
 }
 
 // original looks at the original of an entry; file is nil where there is none.
-func (c *scrubbing) original(ctx context.Context, b *scrubbed, e index.Entry, image Image, file fs.DirEntry) error {
-	f := Finding{Kind: Missing, Path: image.File()}
+func (c *scrubbing) original(ctx context.Context, b *scrubbed, e index.Entry, image record.Image, file fs.DirEntry) error {
+	f := record.Finding{Kind: record.Missing, Path: image.File()}
 	// Where the index has lost count, or is about to be told by the journal, its
 	// zero is not true.
 	if e.Refs == 0 && b.counts[refOf(image.Digest)] == 0 && !b.unindexed[image.Digest] {
 		if file != nil && c.Alone { // in use, somebody may be about to refer to it
-			u := Finding{Kind: Unreferenced, Path: image.File(), Detail: "no URL refers to it"}
+			u := record.Finding{Kind: record.Unreferenced, Path: image.File(), Detail: "no URL refers to it"}
 			c.isolate(&u)
 			c.found(u)
 		}
@@ -264,7 +260,7 @@ func (c *scrubbing) original(ctx context.Context, b *scrubbed, e index.Entry, im
 	case file == nil:
 		f.Detail = "the index has it, and there is no such file"
 	case !file.Type().IsRegular():
-		f.Kind, f.Detail = Corrupt, "it is no regular file"
+		f.Kind, f.Detail = record.Corrupt, "it is no regular file"
 	default:
 		n, detail, err := c.check(ctx, image)
 		if err != nil {
@@ -272,11 +268,11 @@ func (c *scrubbing) original(ctx context.Context, b *scrubbed, e index.Entry, im
 		}
 		if detail == "" {
 			if n != image.Bytes {
-				c.found(Finding{Kind: Disagreement, Path: image.File(), Detail: fmt.Sprintf("it is what its name says and has %d bytes, and the index says %d: 'imgkeep reindex' mends that", n, image.Bytes)})
+				c.found(record.Finding{Kind: record.Disagreement, Path: image.File(), Detail: fmt.Sprintf("it is what its name says and has %d bytes, and the index says %d: 'imgkeep reindex' mends that", n, image.Bytes)})
 			}
 			return nil
 		}
-		f.Kind, f.Detail = Corrupt, detail
+		f.Kind, f.Detail = record.Corrupt, detail
 	}
 	b.damaged = append(b.damaged, damaged{f, e})
 	return nil
@@ -284,7 +280,7 @@ func (c *scrubbing) original(ctx context.Context, b *scrubbed, e index.Entry, im
 
 // check reads an original and returns how many bytes it has and what is wrong
 // with them. It is the digest that decides: it is the name.
-func (c *scrubbing) check(ctx context.Context, image Image) (n int64, detail string, err error) {
+func (c *scrubbing) check(ctx context.Context, image record.Image) (n int64, detail string, err error) {
 	f, err := os.Open(c.s.Path(image.File()))
 	if errors.Is(err, fs.ErrPermission) {
 		return 0, "", err // says nothing about the image
@@ -297,12 +293,12 @@ func (c *scrubbing) check(ctx context.Context, image Image) (n int64, detail str
 	n, err = io.CopyBuffer(struct{ io.Writer }{hash}, struct{ io.Reader }{paced{ctx, &c.pace, f}}, make([]byte, 128<<10))
 	c.report.Bytes += n
 	if c.Progress != nil {
-		c.Progress(Progress{"originals", c.report.Bytes, max(c.bytes, c.report.Bytes), true})
+		c.Progress(record.Progress{Stage: "originals", Done: c.report.Bytes, Total: max(c.bytes, c.report.Bytes), Bytes: true})
 	}
 	if ctx.Err() != nil {
 		return n, "", context.Cause(ctx)
 	}
-	switch got := Digest(hash.Sum(nil)); {
+	switch got := record.Digest(hash.Sum(nil)); {
 	case err != nil:
 		return n, "it cannot be read: " + err.Error(), nil
 	case got == image.Digest:
@@ -318,11 +314,11 @@ func (c *scrubbing) check(ctx context.Context, image Image) (n int64, detail str
 }
 
 // orphan looks at an original that the index does not have.
-func (c *scrubbing) orphan(b *scrubbed, file string, p storeFile, f fs.DirEntry) error {
-	if b.unindexed[p.digest] {
+func (c *scrubbing) orphan(b *scrubbed, file string, p record.File, f fs.DirEntry) error {
+	if b.unindexed[p.Digest] {
 		return nil // reported by its line of the journal
 	}
-	if _, err := c.s.index.Entry(b.name, p.digest); errors.Is(err, index.ErrDamaged) {
+	if _, err := c.s.index.Entry(b.name, p.Digest); errors.Is(err, index.ErrDamaged) {
 		return nil // reported as that
 	} else if !errors.Is(err, index.ErrNotFound) {
 		return err // it has come meanwhile, or with another format
@@ -331,23 +327,15 @@ func (c *scrubbing) orphan(b *scrubbed, file string, p storeFile, f fs.DirEntry)
 	if err != nil || !c.Alone && c.s.now().Sub(changed(file, info)) < fresh {
 		return nil // gone meanwhile, or about to be named
 	}
-	found := Finding{Kind: Orphan, Path: file, Detail: "neither index nor journal has it: its URL is not known"}
+	found := record.Finding{Kind: record.Orphan, Path: file, Detail: "neither index nor journal has it: its URL is not known"}
 	c.isolate(&found)
 	c.found(found)
 	return nil
 }
 
-// standsFor tells whether a target is what may stand for something made: that under
-// the same name in another format.
-func (p storeFile) standsFor(target string) bool {
-	name := p.digest.String()
-	of, ok := parseFile(name[:1], name[1:2], target)
-	return ok && of.digest == p.digest && of.size == p.size && of.format != p.format
-}
-
 // hasOriginal tells whether an original of these bytes is among the names.
-func hasOriginal(names map[string]bool, d Digest) bool {
-	for _, f := range formats {
+func hasOriginal(names map[string]bool, d record.Digest) bool {
+	for _, f := range probe.Formats() {
 		if names[d.String()+f.Ext()] {
 			return true
 		}
@@ -356,10 +344,10 @@ func hasOriginal(names map[string]bool, d Digest) bool {
 }
 
 // size looks at something made from an original.
-func (c *scrubbing) size(b *scrubbed, file string, p storeFile, f fs.DirEntry, known map[string]bool) {
-	original := p.digest.String() + p.format.Ext()
+func (c *scrubbing) size(b *scrubbed, file string, p record.File, f fs.DirEntry, known map[string]bool) {
+	original := p.Digest.String() + p.Format.Ext()
 	isLink := f.Type()&fs.ModeSymlink != 0
-	found := Finding{Path: file}
+	found := record.Finding{Path: file}
 	switch {
 	case !isLink && !f.Type().IsRegular():
 		c.foreign(file, "it is neither a file nor a link")
@@ -370,24 +358,24 @@ func (c *scrubbing) size(b *scrubbed, file string, p storeFile, f fs.DirEntry, k
 			return
 		}
 		// It may also stand for what was made in another format under its name.
-		if target != original && !p.standsFor(target) {
-			found.Kind, found.Detail = Foreign, fmt.Sprintf("it leads to %q, not to its original", target)
+		if target != original && !p.MayStandFor(target) {
+			found.Kind, found.Detail = record.Foreign, fmt.Sprintf("it leads to %q, not to its original", target)
 		} else if _, err := os.Stat(c.s.Path(file)); errors.Is(err, fs.ErrNotExist) {
-			found.Kind, found.Detail = Dangling, "what it leads to is not there"
+			found.Kind, found.Detail = record.Dangling, "what it leads to is not there"
 		} else {
 			return
 		}
 	default:
 		info, err := f.Info()
-		switch _, entryErr := c.s.index.Entry(b.name, p.digest); {
+		switch _, entryErr := c.s.index.Entry(b.name, p.Digest); {
 		case err != nil:
 			return
 		case info.Size() == 0:
-			found.Kind, found.Detail = Corrupt, "a size without bytes"
-		case !hasOriginal(known, p.digest) && errors.Is(entryErr, index.ErrNotFound) && !b.unindexed[p.digest]:
-			found.Kind, found.Detail = LooseSize, "the index does not have its original"
-			for _, f := range formats { // a size may be of another than its original
-				if _, err := os.Lstat(c.s.Path(filepath.Join(filepath.Dir(file), p.digest.String()+f.Ext()))); err == nil {
+			found.Kind, found.Detail = record.Corrupt, "a size without bytes"
+		case !hasOriginal(known, p.Digest) && errors.Is(entryErr, index.ErrNotFound) && !b.unindexed[p.Digest]:
+			found.Kind, found.Detail = record.LooseSize, "the index does not have its original"
+			for _, f := range probe.Formats() { // a size may be of another than its original
+				if _, err := os.Lstat(c.s.Path(filepath.Join(filepath.Dir(file), p.Digest.String()+f.Ext()))); err == nil {
 					return // an orphan: reported as that, and both stay together
 				}
 			}
@@ -401,13 +389,13 @@ func (c *scrubbing) size(b *scrubbed, file string, p storeFile, f fs.DirEntry, k
 		}
 	}
 	if c.Repair { // it holds no bytes, and is made again when it is asked for
-		found.done("removed", os.Remove(c.s.Path(file)))
+		found.SetRepair("removed", os.Remove(c.s.Path(file)))
 	}
 	c.found(found)
 }
 
 func (c *scrubbing) foreign(file, detail string) {
-	f := Finding{Kind: Foreign, Path: file, Detail: detail}
+	f := record.Finding{Kind: record.Foreign, Path: file, Detail: detail}
 	if c.Repair {
 		c.move(&f)
 	}
@@ -418,7 +406,7 @@ func (c *scrubbing) foreign(file, detail string) {
 func (c *scrubbing) foreigners(b *scrubbed) error {
 	isShard := func(e fs.DirEntry) bool {
 		folder := e.IsDir() || e.Type()&fs.ModeSymlink != 0 // an operator's, to where there is room
-		return folder && len(e.Name()) == 1 && strings.Contains(shards, e.Name())
+		return folder && len(e.Name()) == 1 && strings.Contains(record.ShardNames, e.Name())
 	}
 	top, err := os.ReadDir(c.s.Path(b.name))
 	if err != nil {
@@ -427,7 +415,7 @@ func (c *scrubbing) foreigners(b *scrubbed) error {
 	for _, e := range top {
 		path := filepath.Join(b.name, e.Name())
 		if !isShard(e) {
-			if e.Name() != journalDir {
+			if e.Name() != record.JournalDir {
 				c.foreign(path, "no name of the store's")
 			}
 			continue
@@ -447,7 +435,7 @@ func (c *scrubbing) foreigners(b *scrubbed) error {
 
 // leftovers looks at unfinished work. What is young may be under way.
 func (c *scrubbing) leftovers() error {
-	entries, err := os.ReadDir(c.s.Path(tmpDir))
+	entries, err := os.ReadDir(c.s.Path(record.TmpDir))
 	if err != nil {
 		return err
 	}
@@ -456,9 +444,9 @@ func (c *scrubbing) leftovers() error {
 		if err != nil || c.s.now().Sub(info.ModTime()) < staleWork {
 			continue
 		}
-		f := Finding{Kind: Leftover, Path: filepath.Join(tmpDir, e.Name()), Detail: "unfinished since " + info.ModTime().UTC().Format(time.RFC3339)}
+		f := record.Finding{Kind: record.Leftover, Path: filepath.Join(record.TmpDir, e.Name()), Detail: "unfinished since " + info.ModTime().UTC().Format(time.RFC3339)}
 		if c.Repair {
-			f.done("removed", os.RemoveAll(c.s.Path(f.Path)))
+			f.SetRepair("removed", os.RemoveAll(c.s.Path(f.Path)))
 		}
 		c.found(f)
 	}

@@ -5,13 +5,14 @@ import (
 	"errors"
 
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/record"
 )
 
 // blockDifferences are what index and journal say differently of blocks.
 type blockDifferences struct {
-	broken    []Finding
-	unindexed []journalLine // blocks that the index lacks
-	extra     []Block       // that no line says
+	broken    []record.Finding
+	unindexed []journalLine  // blocks that the index lacks
+	extra     []record.Block // that no line says
 }
 
 func (d blockDifferences) none() bool {
@@ -34,17 +35,17 @@ func (c *scrubbing) blocks(ctx context.Context) error {
 		c.found(f)
 	}
 	for _, line := range d.unindexed {
-		f := Finding{Kind: Unindexed, Path: line.place(), URL: line.image.URL, Detail: "the index does not block the " + line.block.Kind + " " + line.block.Subject}
+		f := record.Finding{Kind: record.Unindexed, Path: line.place(), URL: line.image.URL, Detail: "the index does not block the " + line.block.Kind + " " + line.block.Subject}
 		if c.Repair {
 			c.s.removals.Add(1)
-			f.done("blocked", c.s.commit(index.Change{Block: &line.block}, nil))
+			f.SetRepair("blocked", c.s.commit(index.Change{Block: &line.block}, nil))
 		}
 		c.found(f)
 	}
 	for _, block := range d.extra {
-		f := Finding{Kind: Unjournaled, Path: indexFile, Detail: "no line of the journal blocks the " + block.Kind + " " + block.Subject + ": 'imgkeep reindex' would lift that"}
+		f := record.Finding{Kind: record.Unjournaled, Path: record.IndexFile, Detail: "no line of the journal blocks the " + block.Kind + " " + block.Subject + ": 'imgkeep reindex' would lift that"}
 		if c.Repair {
-			f.done("written to the journal", c.s.commit(index.Change{Block: &block}, c.s.blockEvent(opBlock, block)))
+			f.SetRepair("written to the journal", c.s.commit(index.Change{Block: &block}, c.s.blockEvent(opBlock, block)))
 		}
 		c.found(f)
 	}
@@ -75,7 +76,7 @@ func (s *Store) compareBlocks(ctx context.Context) (d blockDifferences, err erro
 		_, ok := journaled[at]
 		switch {
 		case errors.Is(err, index.ErrDamaged):
-			d.broken = append(d.broken, Finding{Kind: Disagreement, Path: indexFile, Detail: err.Error()})
+			d.broken = append(d.broken, record.Finding{Kind: record.Disagreement, Path: record.IndexFile, Detail: err.Error()})
 		case err != nil:
 			return d, err
 		case ok:

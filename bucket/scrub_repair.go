@@ -11,15 +11,8 @@ import (
 	"slices"
 
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/record"
 )
-
-// done notes that a repair was made, or why it was not.
-func (f *Finding) done(what string, err error) {
-	f.Repair, f.Repaired = what, err == nil
-	if err != nil {
-		f.Repair = "not " + what + ": " + err.Error()
-	}
-}
 
 // compare compares the index of a bucket with its journal. The index is read
 // first: what it has then has its line, since lines are written before entries.
@@ -42,13 +35,13 @@ func (c *scrubbing) compare(ctx context.Context, b *scrubbed) error {
 			return context.Cause(ctx)
 		}
 		if n%8192 == 0 && c.Progress != nil {
-			c.Progress(Progress{Stage: "journals", Done: int64(n)})
+			c.Progress(record.Progress{Stage: "journals", Done: int64(n)})
 		}
 		if line.torn {
 			continue
 		}
 		if !errors.Is(line.broken, errMonthMissing) {
-			b.end = index.Position{File: filepath.Base(line.file), Length: line.end}
+			b.end = record.Position{File: filepath.Base(line.file), Length: line.end}
 		}
 		if line.broken != nil {
 			c.found(line.finding())
@@ -76,7 +69,7 @@ func (c *scrubbing) compare(ctx context.Context, b *scrubbed) error {
 			}
 		}
 		if seen[i] == 0 {
-			c.found(Finding{Kind: Unjournaled, Path: fmt.Sprintf("%s:%x", indexFile, l.Key), Detail: "no line of the journal has this URL: 'imgkeep reindex' would forget it"})
+			c.found(record.Finding{Kind: record.Unjournaled, Path: fmt.Sprintf("%s:%x", record.IndexFile, l.Key), Detail: "no line of the journal has this URL: 'imgkeep reindex' would forget it"})
 		}
 	}
 	return c.compareAgain(ctx, b, differ, purged)
@@ -90,7 +83,7 @@ func (c *scrubbing) links(b *scrubbed) (links []index.Link, err error) {
 			return nil, fmt.Errorf("read the index: %w", err)
 		}
 		if err != nil {
-			c.found(Finding{Kind: Disagreement, Path: fmt.Sprintf("%s:%x", indexFile, l.Key), Detail: err.Error()})
+			c.found(record.Finding{Kind: record.Disagreement, Path: fmt.Sprintf("%s:%x", record.IndexFile, l.Key), Detail: err.Error()})
 			continue
 		}
 		links = append(links, l)
@@ -139,7 +132,7 @@ func (c *scrubbing) halfRemoved(b *scrubbed, key index.Key, line journalLine) er
 	if changed, err := c.changedSince(b, key, line.image.Digest); err != nil || changed {
 		return err
 	}
-	f := Finding{Kind: HalfRemoved, Path: line.place(), URL: line.image.URL, Detail: "the journal says that it was removed, and the index has it"}
+	f := record.Finding{Kind: record.HalfRemoved, Path: line.place(), URL: line.image.URL, Detail: "the journal says that it was removed, and the index has it"}
 	if c.Repair {
 		change := index.Change{Bucket: b.name, URL: line.image.URL, Forget: true}
 		if line.op == opPurge {
@@ -150,7 +143,7 @@ func (c *scrubbing) halfRemoved(b *scrubbed, key index.Key, line journalLine) er
 		if err == nil {
 			err = c.s.finishBucket(b.name)
 		}
-		f.done("removed", err)
+		f.SetRepair("removed", err)
 	}
 	c.found(f)
 	return nil
@@ -158,7 +151,7 @@ func (c *scrubbing) halfRemoved(b *scrubbed, key index.Key, line journalLine) er
 
 // changedSince tells whether the journal has something of a URL, or a purge of its
 // bytes, behind what was compared. Nothing is removed meanwhile.
-func (c *scrubbing) changedSince(b *scrubbed, key index.Key, d Digest) (bool, error) {
+func (c *scrubbing) changedSince(b *scrubbed, key index.Key, d record.Digest) (bool, error) {
 	for line, err := range readJournalTail(c.s.root, b.name, b.end) {
 		if err != nil {
 			return false, err
@@ -179,7 +172,7 @@ func (c *scrubbing) removing(b *scrubbed) error {
 	defer c.s.removing.Unlock()
 	all, err := c.s.index.Removing(b.name)
 	if errors.Is(err, index.ErrDamaged) {
-		c.found(Finding{Kind: Disagreement, Path: indexFile, Detail: err.Error()})
+		c.found(record.Finding{Kind: record.Disagreement, Path: record.IndexFile, Detail: err.Error()})
 		err = nil
 	}
 	if err != nil || len(all) == 0 {
@@ -189,11 +182,11 @@ func (c *scrubbing) removing(b *scrubbed) error {
 		err = c.s.finishBucket(b.name)
 	}
 	for _, gone := range all {
-		image := Image{Bucket: b.name, Digest: gone.Digest}
+		image := record.Image{Bucket: b.name, Digest: gone.Digest}
 		image.Format = gone.Format
-		f := Finding{Kind: HalfRemoved, Path: image.File(), Detail: "it was removed, and its files could not be"}
+		f := record.Finding{Kind: record.HalfRemoved, Path: image.File(), Detail: "it was removed, and its files could not be"}
 		if c.Repair {
-			f.done("removed", err)
+			f.SetRepair("removed", err)
 		}
 		c.found(f)
 	}
@@ -202,7 +195,7 @@ func (c *scrubbing) removing(b *scrubbed) error {
 
 // differs looks again at a URL of which index and journal say different things.
 func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, line journalLine) error {
-	f := Finding{Kind: Unindexed, Path: line.place(), URL: line.image.URL, Detail: "the index does not have it"}
+	f := record.Finding{Kind: record.Unindexed, Path: line.place(), URL: line.image.URL, Detail: "the index does not have it"}
 	ref, err := c.s.index.RefOf(b.name, key)
 	switch {
 	case errors.Is(err, index.ErrNotFound):
@@ -213,7 +206,7 @@ func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, lin
 	case ref == refOf(line.image.Digest):
 		return nil
 	default:
-		f.Kind, f.Detail = Disagreement, fmt.Sprintf("the index has an image whose digest begins with %x", ref[:6])
+		f.Kind, f.Detail = record.Disagreement, fmt.Sprintf("the index has an image whose digest begins with %x", ref[:6])
 	}
 	// In a store that is in use the entry may be a moment behind its line.
 	if !c.Alone && c.s.now().Sub(line.image.Stored) < fresh {
@@ -230,7 +223,7 @@ func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, lin
 			return err
 		}
 		// It is fetched anew when it is asked for, which nothing hinders.
-		f.Kind, f.Detail = Missing, "the journal has it, the index does not, and there is no such file"
+		f.Kind, f.Detail = record.Missing, "the journal has it, the index does not, and there is no such file"
 		c.found(f)
 		return nil
 	}
@@ -243,9 +236,9 @@ func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, lin
 		if detail != "" {
 			err = errors.New(detail)
 		} else {
-			err = c.s.commit(index.Change{Bucket: b.name, URL: line.image.URL, Keep: line.image.entry()}, nil)
+			err = c.s.commit(index.Change{Bucket: b.name, URL: line.image.URL, Keep: index.ImageOf(line.image)}, nil)
 		}
-		f.done("indexed", err)
+		f.SetRepair("indexed", err)
 	}
 	c.found(f)
 	return nil
@@ -257,7 +250,7 @@ func (c *scrubbing) recount(b *scrubbed) error {
 	if len(b.miscount) == 0 {
 		return nil
 	}
-	had, got := map[Digest]uint64{}, map[index.Ref]uint64{}
+	had, got := map[record.Digest]uint64{}, map[index.Ref]uint64{}
 	for _, d := range b.miscount {
 		if e, err := c.s.index.Entry(b.name, d); err == nil {
 			had[d] = e.Refs
@@ -287,12 +280,12 @@ func (c *scrubbing) recount(b *scrubbed) error {
 		err = c.s.index.Recount(b.name, wrong)
 	}
 	for _, d := range wrong {
-		f := Finding{
-			Kind: References, Path: b.name + "/" + Digest(d).String(),
+		f := record.Finding{
+			Kind: record.References, Path: b.name + "/" + record.Digest(d).String(),
 			Detail: fmt.Sprintf("%d URLs refer to it, and the index says %d", got[refOf(d)], had[d]),
 		}
 		if c.Repair {
-			f.done("counted anew", err)
+			f.SetRepair("counted anew", err)
 		}
 		c.found(f)
 	}
@@ -304,7 +297,7 @@ func (c *scrubbing) mend(ctx context.Context, b *scrubbed) error {
 	if len(b.damaged) == 0 {
 		return nil
 	}
-	urls := map[Digest][]string{}
+	urls := map[record.Digest][]string{}
 	for _, d := range b.damaged {
 		urls[d.entry.Digest] = nil
 	}
@@ -330,7 +323,7 @@ func (c *scrubbing) mend(ctx context.Context, b *scrubbed) error {
 }
 
 func (c *scrubbing) mendOne(ctx context.Context, b *scrubbed, d damaged, urls []string) error {
-	image := imageFrom(b.name, "", d.entry.Image)
+	image := index.RecordOf(b.name, "", d.entry.Image)
 	// A viewer may have had it fetched meanwhile, or an operator removed it.
 	if e, err := c.s.index.Entry(b.name, image.Digest); err != nil || e.Refs == 0 {
 		return nil
@@ -346,10 +339,10 @@ func (c *scrubbing) mendOne(ctx context.Context, b *scrubbed, d damaged, urls []
 		c.found(f)
 		return nil
 	}
-	if f.Kind == Corrupt {
+	if f.Kind == record.Corrupt {
 		// Wrong bytes are not served; there they can be looked at.
 		if err := c.s.quarantine(c.quarantine, image.File()); err != nil {
-			f.done("repaired", err)
+			f.SetRepair("repaired", err)
 			c.found(f)
 			return nil
 		}
@@ -365,10 +358,10 @@ func (c *scrubbing) mendOne(ctx context.Context, b *scrubbed, d damaged, urls []
 		}
 	}
 	if err == nil {
-		f.done("fetched again", nil)
+		f.SetRepair("fetched again", nil)
 	} else {
 		f.Repair = "not fetched again: " + err.Error()
-		if f.Kind == Corrupt {
+		if f.Kind == record.Corrupt {
 			f.Repair += "; moved to " + c.quarantine
 		}
 	}
@@ -378,7 +371,7 @@ func (c *scrubbing) mendOne(ctx context.Context, b *scrubbed, d damaged, urls []
 
 // isolate moves what nothing refers to out of the store. In a store that is in
 // use somebody may be about to refer to it, so that it stays.
-func (c *scrubbing) isolate(f *Finding) {
+func (c *scrubbing) isolate(f *record.Finding) {
 	switch {
 	case !c.Repair:
 	case !c.Alone:
@@ -389,6 +382,6 @@ func (c *scrubbing) isolate(f *Finding) {
 }
 
 // move moves a file to the quarantine, under its path.
-func (c *scrubbing) move(f *Finding) {
-	f.done("moved to "+c.quarantine, c.s.quarantine(c.quarantine, f.Path))
+func (c *scrubbing) move(f *record.Finding) {
+	f.SetRepair("moved to "+c.quarantine, c.s.quarantine(c.quarantine, f.Path))
 }

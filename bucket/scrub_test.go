@@ -15,6 +15,7 @@ import (
 
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // scrubbable is a store with three images, of which b has two URLs and a size,
@@ -24,7 +25,7 @@ type scrubbable struct {
 	t       *testing.T
 	o       *origin
 	c       *clock
-	a, b, d Image
+	a, b, d record.Image
 }
 
 const (
@@ -110,7 +111,7 @@ func (x *scrubbable) wantClean() {
 func (x *scrubbable) quarantined() map[string]string {
 	x.t.Helper()
 	files := map[string]string{}
-	root := x.Path(quarantineDir)
+	root := x.Path(record.QuarantineDir)
 	filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			rel, _ := filepath.Rel(root, path)
@@ -132,7 +133,7 @@ func TestScrubClean(t *testing.T) {
 	x := newScrubbableIn(t, withFolders(Options{}))
 	var stages []string
 	var f found
-	r, err := x.Scrub(t.Context(), ScrubOptions{Found: f.add, Progress: func(p Progress) { stages = append(stages, p.Stage) }})
+	r, err := x.Scrub(t.Context(), ScrubOptions{Found: f.add, Progress: func(p record.Progress) { stages = append(stages, p.Stage) }})
 	x.must(err)
 	f.want(t)
 	if r.Images != 3 || r.Bytes != 3*14 || r.Files != 7 || r.Remain != 0 {
@@ -153,10 +154,10 @@ func TestScrubClean(t *testing.T) {
 // where all was repaired.
 func TestScrubFinds(t *testing.T) {
 	const stray = "i/Z/z/note.txt"
-	orphan := Image{Bucket: "i", Digest: Digest{9}, Info: probe.Info{Format: probe.PNG}}
+	orphan := record.Image{Bucket: "i", Digest: record.Digest{9}, Info: probe.Info{Format: probe.PNG}}
 	for name, tt := range map[string]struct {
 		damage  func(x *scrubbable)
-		kind    Kind
+		kind    record.Kind
 		path    func(x *scrubbable) string
 		folders bool // the store has all its folders
 		remains bool // what cannot be repaired
@@ -164,7 +165,7 @@ func TestScrubFinds(t *testing.T) {
 	}{
 		"a missing original": {
 			damage: func(x *scrubbable) { x.must(os.Remove(x.Path(x.a.File()))) },
-			kind:   Missing, path: func(x *scrubbable) string { return x.a.File() },
+			kind:   record.Missing, path: func(x *scrubbable) string { return x.a.File() },
 		},
 		"a missing original, its origin gone": {
 			damage: func(x *scrubbable) {
@@ -172,7 +173,7 @@ func TestScrubFinds(t *testing.T) {
 				delete(x.o.answers, urlB)
 				delete(x.o.answers, urlB2)
 			},
-			kind: Missing, path: func(x *scrubbable) string { return x.b.File() }, remains: true,
+			kind: record.Missing, path: func(x *scrubbable) string { return x.b.File() }, remains: true,
 			check: func(x *scrubbable) {
 				if !x.exists(x.b.MadeFile("150x150", probe.PNG)) {
 					x.t.Error("the size, all that is left of it, is gone")
@@ -181,11 +182,11 @@ func TestScrubFinds(t *testing.T) {
 		},
 		"a missing original, the first of its origins gone": {
 			damage: func(x *scrubbable) { x.must(os.Remove(x.Path(x.b.File()))); delete(x.o.answers, urlB) },
-			kind:   Missing, path: func(x *scrubbable) string { return x.b.File() },
+			kind:   record.Missing, path: func(x *scrubbable) string { return x.b.File() },
 		},
 		"a corrupt original": {
 			damage: func(x *scrubbable) { x.write(x.a.File(), "the bytes of A") },
-			kind:   Corrupt, path: func(x *scrubbable) string { return x.a.File() },
+			kind:   record.Corrupt, path: func(x *scrubbable) string { return x.a.File() },
 			check: func(x *scrubbable) {
 				if got := x.quarantined()[x.a.File()]; got != "the bytes of A" {
 					x.t.Errorf("its bytes in the quarantine: %q", got)
@@ -197,7 +198,7 @@ func TestScrubFinds(t *testing.T) {
 		},
 		"a corrupt original, other bytes at its origin": {
 			damage: func(x *scrubbable) { x.write(x.a.File(), "the bytes of A"); x.o.set(urlA, "new") },
-			kind:   Corrupt, path: func(x *scrubbable) string { return x.a.File() }, remains: true,
+			kind:   record.Corrupt, path: func(x *scrubbable) string { return x.a.File() }, remains: true,
 			check: func(x *scrubbable) {
 				if got := x.quarantined()[x.a.File()]; got != "the bytes of A" {
 					x.t.Errorf("its bytes in the quarantine: %q", got)
@@ -214,18 +215,18 @@ func TestScrubFinds(t *testing.T) {
 		},
 		"a truncated original": {
 			damage: func(x *scrubbable) { x.write(x.a.File(), "the") },
-			kind:   Corrupt, path: func(x *scrubbable) string { return x.a.File() },
+			kind:   record.Corrupt, path: func(x *scrubbable) string { return x.a.File() },
 		},
 		"a folder in the place of an original": {
 			damage: func(x *scrubbable) {
 				x.must(os.Remove(x.Path(x.a.File())))
 				x.must(os.Mkdir(x.Path(x.a.File()), 0o755))
 			},
-			kind: Corrupt, path: func(x *scrubbable) string { return x.a.File() },
+			kind: record.Corrupt, path: func(x *scrubbable) string { return x.a.File() },
 		},
 		"an orphan": {
 			damage: func(x *scrubbable) { x.write(orphan.File(), "of no URL") },
-			kind:   Orphan, path: func(*scrubbable) string { return orphan.File() },
+			kind:   record.Orphan, path: func(*scrubbable) string { return orphan.File() },
 			check: func(x *scrubbable) {
 				if got := x.quarantined()[orphan.File()]; got != "of no URL" {
 					x.t.Errorf("in the quarantine: %q", got)
@@ -236,9 +237,9 @@ func TestScrubFinds(t *testing.T) {
 			damage: func(x *scrubbable) {
 				image := x.a
 				image.Digest, image.Bytes, image.Stored = x.b.Digest, x.b.Bytes, x.c.Now()
-				x.must(x.commit(index.Change{Bucket: "i", URL: urlA, Keep: image.entry()}, keepEvent(image)))
+				x.must(x.commit(index.Change{Bucket: "i", URL: urlA, Keep: index.ImageOf(image)}, keepEvent(image)))
 			},
-			kind: Unreferenced, path: func(x *scrubbable) string { return x.a.File() },
+			kind: record.Unreferenced, path: func(x *scrubbable) string { return x.a.File() },
 			check: func(x *scrubbable) {
 				if got := x.quarantined()[x.a.File()]; got != "the bytes of a" {
 					x.t.Errorf("in the quarantine: %q", got)
@@ -251,7 +252,7 @@ func TestScrubFinds(t *testing.T) {
 				image.URL = "https://example.com/a2.png"
 				x.must(x.buckets["i"].journal.append([]*event{keepEvent(image)}))
 			},
-			kind: Unindexed, path: func(x *scrubbable) string { return x.journalLine(5) },
+			kind: record.Unindexed, path: func(x *scrubbable) string { return x.journalLine(5) },
 			check: func(x *scrubbable) {
 				if got, err := x.Find("i", "https://example.com/a2.png"); err != nil || got.Digest != x.a.Digest {
 					x.t.Errorf("found: %+v, %v", got, err)
@@ -264,11 +265,11 @@ func TestScrubFinds(t *testing.T) {
 				image.URL = urlD
 				x.must(x.buckets["i"].journal.append([]*event{keepEvent(image)}))
 				x.must(os.Remove(x.Path(x.d.MadeFile("150x150", probe.PNG))))
-				x.must(x.commit(index.Change{Bucket: "i", URL: "https://example.com/d2.png", Keep: x.d.entry()}, &event{
+				x.must(x.commit(index.Change{Bucket: "i", URL: "https://example.com/d2.png", Keep: index.ImageOf(x.d)}, &event{
 					Time: x.d.Stored, Op: "keep", URL: "https://example.com/d2.png", Digest: x.d.Digest.String(), Type: "png", Bytes: 14, Width: 3, Height: 2,
 				}))
 			},
-			kind: Disagreement, path: func(x *scrubbable) string { return x.journalLine(5) },
+			kind: record.Disagreement, path: func(x *scrubbable) string { return x.journalLine(5) },
 			check: func(x *scrubbable) {
 				if got, err := x.Find("i", urlD); err != nil || got.Digest != x.a.Digest {
 					x.t.Errorf("found: %+v, %v", got, err)
@@ -277,9 +278,9 @@ func TestScrubFinds(t *testing.T) {
 		},
 		"an entry that the journal lacks": {
 			damage: func(x *scrubbable) {
-				x.must(x.commit(index.Change{Bucket: "i", URL: "https://example.com/no-line", Keep: x.a.entry()}, nil))
+				x.must(x.commit(index.Change{Bucket: "i", URL: "https://example.com/no-line", Keep: index.ImageOf(x.a)}, nil))
 			},
-			kind: Unjournaled,
+			kind: record.Unjournaled,
 			path: func(*scrubbable) string {
 				return fmt.Sprintf("index.db:%x", index.KeyOf("https://example.com/no-line"))
 			},
@@ -289,11 +290,11 @@ func TestScrubFinds(t *testing.T) {
 			damage: func(x *scrubbable) {
 				appendTo(x.t, x.Path(x.journalFile()), "garbage\n")
 			},
-			kind: BrokenLine, path: func(x *scrubbable) string { return x.journalLine(5) }, remains: true,
+			kind: record.BrokenLine, path: func(x *scrubbable) string { return x.journalLine(5) }, remains: true,
 		},
 		"a size without an original": {
 			damage: func(x *scrubbable) { x.write(orphan.MadeFile("150x", probe.PNG), "small") },
-			kind:   LooseSize, path: func(*scrubbable) string { return orphan.MadeFile("150x", probe.PNG) },
+			kind:   record.LooseSize, path: func(*scrubbable) string { return orphan.MadeFile("150x", probe.PNG) },
 			check: func(x *scrubbable) {
 				if got := x.quarantined()[orphan.MadeFile("150x", probe.PNG)]; got != "small" {
 					x.t.Errorf("in the quarantine: %q", got)
@@ -302,36 +303,36 @@ func TestScrubFinds(t *testing.T) {
 		},
 		"a size without bytes": {
 			damage: func(x *scrubbable) { x.write(x.b.MadeFile("150x150", probe.WebP), "") },
-			kind:   Corrupt, path: func(x *scrubbable) string { return x.b.MadeFile("150x150", probe.WebP) },
+			kind:   record.Corrupt, path: func(x *scrubbable) string { return x.b.MadeFile("150x150", probe.WebP) },
 		},
 		"a dangling link": {
 			damage: func(x *scrubbable) {
 				x.folderOf(orphan.File())
 				x.must(os.Symlink(filepath.Base(orphan.File()), x.Path(orphan.MadeFile("150x", probe.PNG))))
 			},
-			kind: Dangling, path: func(*scrubbable) string { return orphan.MadeFile("150x", probe.PNG) },
+			kind: record.Dangling, path: func(*scrubbable) string { return orphan.MadeFile("150x", probe.PNG) },
 		},
 		"a link to another size": {
 			damage: func(x *scrubbable) {
 				x.must(os.Symlink(filepath.Base(x.b.MadeFile("150x150", probe.PNG)), x.Path(x.b.MadeFile("150x", probe.AVIF))))
 			},
-			kind: Foreign, path: func(x *scrubbable) string { return x.b.MadeFile("150x", probe.AVIF) },
+			kind: record.Foreign, path: func(x *scrubbable) string { return x.b.MadeFile("150x", probe.AVIF) },
 		},
 		"a link to another format that is gone": {
 			damage: func(x *scrubbable) {
 				x.must(os.Symlink(filepath.Base(x.b.MadeFile("150x", probe.PNG)), x.Path(x.b.MadeFile("150x", probe.AVIF))))
 			},
-			kind: Dangling, path: func(x *scrubbable) string { return x.b.MadeFile("150x", probe.AVIF) },
+			kind: record.Dangling, path: func(x *scrubbable) string { return x.b.MadeFile("150x", probe.AVIF) },
 		},
 		"a link out of the store": {
 			damage: func(x *scrubbable) {
 				x.must(os.Symlink("/etc/passwd", x.Path(x.a.MadeFile("150x", probe.PNG))))
 			},
-			kind: Foreign, path: func(x *scrubbable) string { return x.a.MadeFile("150x", probe.PNG) },
+			kind: record.Foreign, path: func(x *scrubbable) string { return x.a.MadeFile("150x", probe.PNG) },
 		},
 		"a file of somebody's": {
 			damage: func(x *scrubbable) { x.write(stray, "remember the milk") },
-			kind:   Foreign, path: func(*scrubbable) string { return stray },
+			kind:   record.Foreign, path: func(*scrubbable) string { return stray },
 			check: func(x *scrubbable) {
 				if got := x.quarantined()[stray]; got != "remember the milk" {
 					x.t.Errorf("in the quarantine: %q", got)
@@ -340,11 +341,11 @@ func TestScrubFinds(t *testing.T) {
 		},
 		"a folder of somebody's": {
 			damage: func(x *scrubbable) { x.must(os.Mkdir(x.Path("i/photos"), 0o755)) },
-			kind:   Foreign, path: func(*scrubbable) string { return "i/photos" },
+			kind:   record.Foreign, path: func(*scrubbable) string { return "i/photos" },
 		},
 		"a missing folder": {
 			damage: func(x *scrubbable) { x.must(os.Remove(x.Path("i/Z/z"))) },
-			kind:   Missing, path: func(*scrubbable) string { return "i/Z/z" }, folders: true,
+			kind:   record.Missing, path: func(*scrubbable) string { return "i/Z/z" }, folders: true,
 		},
 		"old unfinished work": {
 			damage: func(x *scrubbable) {
@@ -352,7 +353,7 @@ func TestScrubFinds(t *testing.T) {
 				old := x.c.Now().Add(-staleWork)
 				x.must(os.Chtimes(x.Path("tmp/image-1"), old, old))
 			},
-			kind: Leftover, path: func(*scrubbable) string { return "tmp/image-1" },
+			kind: record.Leftover, path: func(*scrubbable) string { return "tmp/image-1" },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -403,7 +404,7 @@ func (x *scrubbable) withIndex(entries ...index.Entry) {
 	x.t.Helper()
 	root := x.Root()
 	x.must(x.Close(x.t.Context()))
-	r, err := index.Rebuild(filepath.Join(root, indexFile))
+	r, err := index.Rebuild(filepath.Join(root, record.IndexFile))
 	x.must(err)
 	slices.SortFunc(entries, func(a, b index.Entry) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
 	links := []index.Link{
@@ -417,14 +418,16 @@ func (x *scrubbable) withIndex(entries ...index.Entry) {
 	x.must(err)
 	at, err := positionAt(root, files[0], info.Size())
 	x.must(err)
-	x.must(r.Replace(filepath.Join(root, "aside"), []index.Content{{Bucket: "i", Images: slices.Values(entries), URLs: slices.Values(links), Position: at}}, nil, index.Position{}))
+	x.must(r.Replace(filepath.Join(root, "aside"), []index.Content{{Bucket: "i", Images: slices.Values(entries), URLs: slices.Values(links), Position: at}}, nil, record.Position{}))
 	x.must(r.Close())
 	x.Store, err = Open(sparse(Options{Root: root, Origin: x.o, Now: x.c.Now, Buckets: []Bucket{{Name: "i"}}}))
 	x.must(err)
 	x.t.Cleanup(func() { x.Close(context.Background()) })
 }
 
-func entryOf(i Image, refs uint64) index.Entry { return index.Entry{Image: *i.entry(), Refs: refs} }
+func entryOf(i record.Image, refs uint64) index.Entry {
+	return index.Entry{Image: *index.ImageOf(i), Refs: refs}
+}
 
 // The index counts the URLs of an image wrongly, as a defect would have it. One
 // that it counts none for is not taken away from those that refer to it.
@@ -497,9 +500,9 @@ func TestScrubLinkedFolders(t *testing.T) {
 // and what is young is not reported.
 func TestScrubInUse(t *testing.T) {
 	x := newScrubbable(t)
-	young := Image{Bucket: "i", Digest: Digest{8}, Info: probe.Info{Format: probe.PNG}}
-	old := Image{Bucket: "i", Digest: Digest{9}, Info: probe.Info{Format: probe.PNG}}
-	for _, i := range []Image{young, old} {
+	young := record.Image{Bucket: "i", Digest: record.Digest{8}, Info: probe.Info{Format: probe.PNG}}
+	old := record.Image{Bucket: "i", Digest: record.Digest{9}, Info: probe.Info{Format: probe.PNG}}
+	for _, i := range []record.Image{young, old} {
 		x.write(i.File(), "x")
 	}
 	x.must(os.Chtimes(x.Path(young.File()), x.c.Now(), x.c.Now()))

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"imgkeep/bucket/record"
 )
 
 // sparseDisk is a disk that makes a folder of a bucket when something is put into
@@ -67,5 +69,5 @@ func inFolder(path string, put func() error) error {
 // isUnfinishedFolder tells of tmp/bucket/A and tmp/bucket/A/B.
 func isUnfinishedFolder(path string) bool {
 	above := filepath.Dir(filepath.Dir(path))
-	return len(filepath.Base(path)) == 1 && (filepath.Base(above) == tmpDir || filepath.Base(filepath.Dir(above)) == tmpDir)
+	return len(filepath.Base(path)) == 1 && (filepath.Base(above) == record.TmpDir || filepath.Base(filepath.Dir(above)) == record.TmpDir)
 }

@@ -9,21 +9,22 @@ import (
 	"time"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // stampedOnce is the time of AAA.jpg.
 const stampedOnce = 802346425
 
 func TestStampOf(t *testing.T) {
-	a, b := Image{Bucket: "i", Digest: Digest{1}, Info: probe.Info{Format: probe.JPEG}}, Image{Bucket: "f", Digest: Digest{1}, Info: probe.Info{Format: probe.JPEG}}
-	if !stampOf(a.File()).Equal(stampOf("/elsewhere/" + b.File())) {
+	a, b := record.Image{Bucket: "i", Digest: record.Digest{1}, Info: probe.Info{Format: probe.JPEG}}, record.Image{Bucket: "f", Digest: record.Digest{1}, Info: probe.Info{Format: probe.JPEG}}
+	if !record.ModTimeOf(a.File()).Equal(record.ModTimeOf("/elsewhere/" + b.File())) {
 		t.Error("the time of a file hangs on where it lies")
 	}
 	seen := map[int64]string{}
 	for n := range 200 {
 		a.Digest[5] = byte(n)
 		for _, file := range []string{a.File(), a.MadeFile("150x150", probe.JPEG), a.MadeFile("150x150", probe.WebP), a.MadeFile("x150", probe.JPEG)} {
-			at := stampOf(file)
+			at := record.ModTimeOf(file)
 			if other := seen[at.Unix()]; other != "" {
 				t.Errorf("%s and %s have one time", file, other)
 			}
@@ -34,7 +35,7 @@ func TestStampOf(t *testing.T) {
 		}
 	}
 	// It is part of what nodes agree on: a change of it makes all browsers ask anew.
-	if got := stampOf("i/A/A/AAA.jpg").Unix(); got != stampedOnce {
+	if got := record.ModTimeOf("i/A/A/AAA.jpg").Unix(); got != stampedOnce {
 		t.Errorf("the time of a name is %d, and was %d", got, stampedOnce)
 	}
 }
@@ -56,7 +57,7 @@ func TestStamps(t *testing.T) {
 		x.must(err)
 		info, err := os.Stat(path)
 		x.must(err)
-		if at := stampOf(real); !info.ModTime().Equal(at) {
+		if at := record.ModTimeOf(real); !info.ModTime().Equal(at) {
 			t.Errorf("%s, %s: %v, want %v", file, when, info.ModTime(), at)
 		}
 	}
@@ -98,9 +99,9 @@ func TestStamps(t *testing.T) {
 // A file without an entry that has its time, which is long ago, was still made just now.
 func TestStampedOrphanIsYoung(t *testing.T) {
 	x := newScrubbable(t)
-	young := Image{Bucket: "i", Digest: Digest{8}, Info: probe.Info{Format: probe.PNG}}
+	young := record.Image{Bucket: "i", Digest: record.Digest{8}, Info: probe.Info{Format: probe.PNG}}
 	x.write(young.File(), "x")
-	x.must(os.Chtimes(x.Path(young.File()), stampOf(young.File()), stampOf(young.File())))
+	x.must(os.Chtimes(x.Path(young.File()), record.ModTimeOf(young.File()), record.ModTimeOf(young.File())))
 	info, err := os.Stat(x.Path(young.File()))
 	x.must(err)
 	if got := changed(young.File(), info); time.Since(got) > time.Hour {

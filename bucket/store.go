@@ -18,6 +18,7 @@ import (
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // Origin is where images come from: a [fetch.Fetcher], or a test's own.
@@ -111,9 +112,9 @@ type Store struct {
 	// it is, and by what removes, so that nothing is removed in between.
 	removing sync.RWMutex
 	removals atomic.Uint64
-	fetches  fetches          // under way
-	blaming  sync.Mutex       // of images, for ending decoders
-	pauses   map[Digest]pause // of images that decoders took too long for; blaming guards it
+	fetches  fetches                 // under way
+	blaming  sync.Mutex              // of images, for ending decoders
+	pauses   map[record.Digest]pause // of images that decoders took too long for; blaming guards it
 
 	commits   chan pending
 	committed chan struct{} // closed when the committer has ended
@@ -226,18 +227,18 @@ func Open(o Options) (_ *Store, err error) {
 		disk:    o.disk, sparse: o.sparse, root: o.Root, now: o.Now, log: o.Log,
 		buckets:   map[string]*openBucket{},
 		wanted:    map[string]*wanted{},
-		pauses:    map[Digest]pause{},
+		pauses:    map[record.Digest]pause{},
 		commits:   make(chan pending, maxGroup),
 		committed: make(chan struct{}),
 	}
 	var names []string
 	for _, b := range o.Buckets {
-		if s.buckets[b.Name] != nil || b.Name == "" || b.Name == tmpDir || b.Name == journalDir || b.Name != filepath.Base(b.Name) {
+		if s.buckets[b.Name] != nil || b.Name == "" || b.Name == record.TmpDir || b.Name == record.JournalDir || b.Name != filepath.Base(b.Name) {
 			return nil, fmt.Errorf("%q cannot be the name of a bucket, or stands twice", b.Name)
 		}
 		names = append(names, b.Name)
 		s.buckets[b.Name] = &openBucket{journal: journal{
-			disk: o.disk, log: o.Log, dir: filepath.Join(o.Root, b.Name, journalDir),
+			disk: o.disk, log: o.Log, dir: filepath.Join(o.Root, b.Name, record.JournalDir),
 		}}
 	}
 	c, err := newSettings(o)
@@ -248,7 +249,7 @@ func Open(o Options) (_ *Store, err error) {
 	if len(names) == 0 {
 		return nil, errors.New("a store needs a bucket")
 	}
-	s.journal = journal{disk: o.disk, log: o.Log, dir: filepath.Join(o.Root, journalDir)}
+	s.journal = journal{disk: o.disk, log: o.Log, dir: filepath.Join(o.Root, record.JournalDir)}
 	if err := prepare(s.disk, o.Root); err != nil {
 		return nil, fmt.Errorf("prepare the store: %w", err)
 	}
@@ -333,22 +334,22 @@ func (s *Store) Has(bucket string) bool { return s.buckets[bucket] != nil }
 // Where there is none the error is ErrNotKept, or the *Failure that stands
 // against fetching it now. A denied host's images are not found: ErrDenied; nor
 // are those that the operator has blocked: ErrRemoved.
-func (s *Store) Find(bucket, url string) (Image, error) {
+func (s *Store) Find(bucket, url string) (record.Image, error) {
 	if s.buckets[bucket] == nil {
-		return Image{}, ErrNoBucket
+		return record.Image{}, ErrNoBucket
 	}
-	if denied := s.settings.Load().denied; denied != nil && denied(hostOf(url)) {
-		return Image{}, ErrDenied
+	if denied := s.settings.Load().denied; denied != nil && denied(imageurl.HostOf(url)) {
+		return record.Image{}, ErrDenied
 	}
 	if err := s.blockedURL(url); err != nil {
-		return Image{}, s.unlessClosed(err)
+		return record.Image{}, s.unlessClosed(err)
 	}
 	i, err := s.index.Image(bucket, url)
 	if err == nil {
 		if err := s.blockedDigest(i.Digest); err != nil {
-			return Image{}, s.unlessClosed(err)
+			return record.Image{}, s.unlessClosed(err)
 		}
-		return imageFrom(bucket, url, i), nil
+		return index.RecordOf(bucket, url, i), nil
 	}
 	if errors.Is(err, index.ErrNotFound) {
 		err = nil
@@ -358,15 +359,15 @@ func (s *Store) Find(bucket, url string) (Image, error) {
 		f, err = s.recall(bucket, url)
 	}
 	if err != nil {
-		return Image{}, s.unlessClosed(err)
+		return record.Image{}, s.unlessClosed(err)
 	}
 	if f != nil && f.Class == classRemoved {
-		return Image{}, ErrRemoved
+		return record.Image{}, ErrRemoved
 	}
 	if f != nil {
-		return Image{}, f
+		return record.Image{}, f
 	}
-	return Image{}, ErrNotKept
+	return record.Image{}, ErrNotKept
 }
 
 // unlessClosed is an error of the index, which is closed with the store.

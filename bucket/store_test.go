@@ -17,6 +17,7 @@ import (
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // origin is a test's origin: a table of URLs, and a count of its fetches.
@@ -144,14 +145,14 @@ func checkFiles(t testing.TB, root string) (orphans []string) {
 		rel, _ := filepath.Rel(root, path)
 		parts := strings.Split(rel, "/")
 		switch {
-		case parts[0] == tmpDir:
+		case parts[0] == record.TmpDir:
 			t.Errorf("left in tmp: %s", rel)
 		case len(parts) == 4 && strings.Count(parts[3], ".") == 1:
 			data, err := os.ReadFile(path)
 			if err != nil {
 				return err
 			}
-			digest := Digest(sha256.Sum256(data)).String()
+			digest := record.Digest(sha256.Sum256(data)).String()
 			if want := filepath.Join(parts[0], digest[:1], digest[1:2], digest+".png"); rel != want {
 				t.Errorf("%s holds the bytes of %s", rel, want)
 			}
@@ -175,7 +176,7 @@ const (
 	urlB = "https://example.com/b.png"
 )
 
-func keep(t testing.TB, s *Store, url string) Image {
+func keep(t testing.TB, s *Store, url string) record.Image {
 	t.Helper()
 	image, err := s.Keep(t.Context(), "i", url)
 	if err != nil {
@@ -184,7 +185,7 @@ func keep(t testing.TB, s *Store, url string) Image {
 	return image
 }
 
-func content(t testing.TB, s *Store, image Image) string {
+func content(t testing.TB, s *Store, image record.Image) string {
 	t.Helper()
 	f, err := s.Open(t.Context(), image)
 	if err != nil {
@@ -208,7 +209,7 @@ func TestKeep(t *testing.T) {
 	if got := content(t, s, first); got != "the bytes of a" {
 		t.Errorf("kept %q", got)
 	}
-	want := Image{
+	want := record.Image{
 		Bucket: "i", URL: urlA, Digest: sha256.Sum256([]byte("the bytes of a")), Bytes: 14, Stored: c.Now(),
 		Info: probe.Info{Format: probe.PNG, Width: 3, Height: 2, Orientation: 1, Frames: 1},
 	}
@@ -241,9 +242,9 @@ func TestFolders(t *testing.T) {
 			t.Errorf("bucket %s has %d folders, %v", b, len(found), err)
 		}
 	}
-	for i := range shards {
-		if d, err := ParseDigest(strings.Repeat(shards[i:i+1], 42) + "A"); err != nil || d.String()[:1] != shards[i:i+1] {
-			t.Errorf("%q is no first character of a digest: %v", shards[i], err)
+	for i := range record.ShardNames {
+		if d, err := record.ParseDigest(strings.Repeat(record.ShardNames[i:i+1], 42) + "A"); err != nil || d.String()[:1] != record.ShardNames[i:i+1] {
+			t.Errorf("%q is no first character of a digest: %v", record.ShardNames[i], err)
 		}
 	}
 }
@@ -463,7 +464,7 @@ func TestSweep(t *testing.T) {
 	image := keep(t, s, urlA)
 	s.Close(t.Context())
 	for _, name := range []string{"image-123", "i/A/B", "i/journal"} {
-		path := filepath.Join(root, tmpDir, name)
+		path := filepath.Join(root, record.TmpDir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -472,7 +473,7 @@ func TestSweep(t *testing.T) {
 		}
 	}
 	s = openStore(t, Options{Root: root, Origin: o})
-	if left, err := os.ReadDir(filepath.Join(root, tmpDir)); err != nil || len(left) != 0 {
+	if left, err := os.ReadDir(filepath.Join(root, record.TmpDir)); err != nil || len(left) != 0 {
 		t.Errorf("left: %v, %v", left, err)
 	}
 	if got := content(t, s, image); got != "a" {
@@ -510,16 +511,16 @@ func TestFloors(t *testing.T) {
 }
 
 func TestDigest(t *testing.T) {
-	d := Digest(sha256.Sum256([]byte("x")))
+	d := record.Digest(sha256.Sum256([]byte("x")))
 	if got := d.LogValue().String(); got != d.String() {
 		t.Errorf("a log says %s", got)
 	}
-	if got, err := ParseDigest(d.String()); err != nil || got != d {
+	if got, err := record.ParseDigest(d.String()); err != nil || got != d {
 		t.Errorf("%s is read as %s, %v", d, got, err)
 	}
 	s := d.String()
 	for _, bad := range []string{"", s[:42], s + "A", s + "=", s[:42] + "_", strings.Repeat("+", 43), "../" + s[3:]} {
-		if _, err := ParseDigest(bad); err == nil && bad != s {
+		if _, err := record.ParseDigest(bad); err == nil && bad != s {
 			t.Errorf("%q is read as a digest", bad)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 	"imgkeep/bucket/strip"
 )
 
@@ -23,7 +24,7 @@ const Stripped = "full"
 // OpenStripped opens an image without its metadata, as OpenMade opens what else is made
 // of one. Errors are those of OpenMade, and of package strip. That the image ends
 // decoders does not matter.
-func (s *Store) OpenStripped(ctx context.Context, image Image) (*os.File, error) {
+func (s *Store) OpenStripped(ctx context.Context, image record.Image) (*os.File, error) {
 	path := s.Path(image.MadeFile(Stripped, image.Format))
 	file, err := stamped(path)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -36,7 +37,7 @@ func (s *Store) OpenStripped(ctx context.Context, image Image) (*os.File, error)
 }
 
 // EnsureStripped is OpenStripped for whoever has the file sent by somebody else.
-func (s *Store) EnsureStripped(ctx context.Context, image Image) error {
+func (s *Store) EnsureStripped(ctx context.Context, image record.Image) error {
 	path := s.Path(image.MadeFile(Stripped, image.Format))
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -48,14 +49,14 @@ func (s *Store) EnsureStripped(ctx context.Context, image Image) error {
 	return err
 }
 
-func (s *Store) stripOnce(ctx context.Context, image Image, path string) error {
+func (s *Store) stripOnce(ctx context.Context, image record.Image, path string) error {
 	return s.makeOnce(ctx, image, path, func(ctx context.Context) error {
 		tmp, err := s.temp("stripped-*")
 		if err != nil {
 			return err
 		}
 		defer s.discard(tmp)
-		var digest Digest
+		var digest record.Digest
 		err = s.readWhole(ctx, image, false, func(original io.Reader) (err error) {
 			digest, err = s.stripTo(tmp, original, image.Info)
 			return err
@@ -88,7 +89,7 @@ func (s *Store) stripOnce(ctx context.Context, image Image, path string) error {
 
 // stripTo writes an image to dst without its metadata, and sees that it is still the
 // same image. It returns the digest of what it has written.
-func (s *Store) stripTo(dst *os.File, original io.Reader, info probe.Info) (Digest, error) {
+func (s *Store) stripTo(dst *os.File, original io.Reader, info probe.Info) (record.Digest, error) {
 	if info.Format == probe.WebP {
 		info.Orientation = 1 // stores of before have one that EXIF said
 	}
@@ -97,21 +98,21 @@ func (s *Store) stripTo(dst *os.File, original io.Reader, info probe.Info) (Dige
 		io.WriterAt
 	}{diskWriter{s.disk, dst}, dst}, original, info)
 	if err != nil {
-		return Digest{}, err
+		return record.Digest{}, err
 	}
 	if _, err := dst.Seek(0, io.SeekStart); err != nil {
-		return Digest{}, err
+		return record.Digest{}, err
 	}
 	hash := sha256.New()
 	if got, err := probe.Read(io.TeeReader(dst, hash), probe.Limits{}); err != nil || got != info {
-		return Digest{}, fmt.Errorf("%w: without metadata it is %+v, and was %+v (%v)", strip.ErrBroken, got, info, err)
+		return record.Digest{}, fmt.Errorf("%w: without metadata it is %+v, and was %+v (%v)", strip.ErrBroken, got, info, err)
 	}
-	return Digest(hash.Sum(nil)), nil
+	return record.Digest(hash.Sum(nil)), nil
 }
 
 // stripEnded is stripTo for an image that lacks its end, which is few: it gets one in
 // memory, one image at a time.
-func (s *Store) stripEnded(dst *os.File, original io.ReaderAt, info probe.Info) (Digest, error) {
+func (s *Store) stripEnded(dst *os.File, original io.ReaderAt, info probe.Info) (record.Digest, error) {
 	s.ending.Lock()
 	defer s.ending.Unlock()
 	file, err := io.ReadAll(io.NewSectionReader(original, 0, math.MaxInt64))
@@ -122,7 +123,7 @@ func (s *Store) stripEnded(dst *os.File, original io.ReaderAt, info probe.Info) 
 		_, err = dst.Seek(0, io.SeekStart)
 	}
 	if err != nil {
-		return Digest{}, err
+		return record.Digest{}, err
 	}
 	return s.stripTo(dst, bytes.NewReader(probe.Ended(file)), info)
 }

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"imgkeep/bucket/record"
 )
 
 // tighten takes from folders and files what earlier releases, or somebody's umask,
@@ -24,19 +26,19 @@ func (s *Store) tighten(names []string) error {
 			errs = append(errs, err)
 		}
 	}
-	journals := []string{filepath.Join(s.root, journalDir)}
+	journals := []string{filepath.Join(s.root, record.JournalDir)}
 	for _, name := range names {
 		bucket := filepath.Join(s.root, name)
-		journals = append(journals, filepath.Join(bucket, journalDir))
+		journals = append(journals, filepath.Join(bucket, record.JournalDir))
 		// A bucket's own folder comes after those in it, so that it tells whether
 		// they need to be looked at.
 		if info, err := os.Stat(bucket); err != nil || info.Mode().Perm()&^dirMode == 0 {
 			continue
 		}
-		for i := range shards {
-			a := filepath.Join(bucket, shards[i:i+1])
-			for j := range shards {
-				limit(filepath.Join(a, shards[j:j+1]), dirMode)
+		for i := range record.ShardNames {
+			a := filepath.Join(bucket, record.ShardNames[i:i+1])
+			for j := range record.ShardNames {
+				limit(filepath.Join(a, record.ShardNames[j:j+1]), dirMode)
 			}
 			limit(a, dirMode)
 		}
@@ -50,9 +52,9 @@ func (s *Store) tighten(names []string) error {
 			limit(month, privateFile)
 		}
 	}
-	limit(filepath.Join(s.root, indexFile), privateFile)
-	limit(filepath.Join(s.root, tmpDir), privateDir)
-	limit(filepath.Join(s.root, quarantineDir), privateDir)
+	limit(filepath.Join(s.root, record.IndexFile), privateFile)
+	limit(filepath.Join(s.root, record.TmpDir), privateDir)
+	limit(filepath.Join(s.root, record.QuarantineDir), privateDir)
 	limit(s.root, dirMode)
 	return errors.Join(errs...)
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"imgkeep/bucket/record"
 )
 
 // Index and journals are nobody else's, and folders let a web server through that
@@ -38,7 +40,7 @@ func TestOthersAreKeptOut(t *testing.T) {
 				want = 0o444
 			case !d.IsDir():
 				want = 0o600
-			case filepath.Base(rel) == journalDir || rel == tmpDir:
+			case filepath.Base(rel) == record.JournalDir || rel == record.TmpDir:
 				want = 0o700
 			}
 			if got := info.Mode().Perm(); got != want {

@@ -23,6 +23,3 @@ func CanonicalAt(base, raw string) (string, error) {
 
 // CanonicalHost is imageurl.ParsePattern.
 func CanonicalHost(pattern string) (string, error) { return imageurl.ParsePattern(pattern) }
-
-// hostOf is the host of a canonical URL, without port; "" for local files.
-func hostOf(canonical string) string { return imageurl.URL(canonical).Host() }

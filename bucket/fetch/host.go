@@ -4,23 +4,7 @@ import (
 	"net/netip"
 
 	"golang.org/x/net/publicsuffix"
-
-	"imgkeep/bucket/imageurl"
 )
-
-// Site returns whom a host is counted for where something other than places is shared
-// out by who sends work: its domain below an ICANN suffix, or the network of an address.
-// It never fails: what is no host is a site of its own, as is one without a domain.
-func Site(host string) string {
-	h, addr, err := imageurl.ParseHost(host)
-	switch {
-	case err != nil:
-		return host
-	case addr.IsValid():
-		return guard{}.networkOf(addr)
-	}
-	return domainOf(h)
-}
 
 // siteOf returns the key that hosts are counted by when places are shared out:
 // the registrable domain (Public Suffix List), or the /64 network of an IPv6

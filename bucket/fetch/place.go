@@ -7,11 +7,10 @@ import (
 	"net"
 	"net/http/httptrace"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/net/publicsuffix"
+	"imgkeep/bucket/imageurl"
 )
 
 // claim is what a fetch is counted by when places are shared out.
@@ -36,49 +35,21 @@ func (f *Fetcher) claimOf(to target) claim {
 	c := claim{site: siteOf(to.host, to.addr), perSite: f.profileOf(to.host).perHost}
 	if to.addr.IsValid() {
 		c.network = f.guard.networkOf(to.addr)
-	} else if domain := domainOf(to.host); domain != c.site {
+	} else if domain := imageurl.Domain(to.host); domain != c.site {
 		c.domain = "domain " + domain
 	}
 	return c
 }
 
-// domainOf returns the domain below an ICANN suffix that a host is in: that of the
-// Public Suffix List without its private part, in which anybody may have a site, as
-// with dynamic names, and as many as they like.
-func domainOf(host string) string {
-	for suffix := host; ; {
-		suffix, _ = publicsuffix.PublicSuffix(suffix)
-		// Asked of the suffix itself: of a name below it, what is said of it is wrong
-		// where a private rule lies within another.
-		if _, icann := publicsuffix.PublicSuffix(suffix); icann || !strings.Contains(suffix, ".") {
-			rest, ok := strings.CutSuffix(host, "."+suffix)
-			if !ok {
-				return host
-			}
-			return rest[strings.LastIndexByte(rest, '.')+1:] + "." + suffix
-		}
-		_, suffix, _ = strings.Cut(suffix, ".")
-	}
-}
-
-// networkOf returns the network that an address is counted by: what one who hires a
-// server has of them. Those of the operator's own networks are not counted.
+// networkOf is imageurl.Network, but that addresses of the operator's own networks are
+// not counted.
 func (g guard) networkOf(a netip.Addr) string {
-	a = a.Unmap()
 	for _, n := range g.networks {
-		if n.Contains(a) {
+		if n.Contains(a.Unmap()) {
 			return ""
 		}
 	}
-	bits := 56
-	if a.Is4() {
-		bits = 24
-	}
-	n, err := a.Prefix(bits)
-	if err != nil {
-		return ""
-	}
-	return "network " + n.String()
+	return imageurl.Network(a)
 }
 
 // place is what a fetch holds of the limiter: nothing, or a place.

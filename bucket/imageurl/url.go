@@ -102,3 +102,6 @@ func (u URL) split() (origin, path, query string) {
 func urlError(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrURL}, args...)...)
 }
+
+// HostOf is the host of a canonical URL, without port; "" for local files.
+func HostOf(canonical string) string { return URL(canonical).Host() }

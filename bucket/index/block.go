@@ -11,35 +11,19 @@ import (
 	"go.etcd.io/bbolt"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
-// What a Block may stand against.
-const (
-	BlockURL    = "url"    // a canonical URL
-	BlockDigest = "digest" // bytes, by their digest as text
-	BlockHost   = "host"   // a pattern of hosts
-)
-
-// Block is a tombstone: what it names is neither served nor kept, in any bucket.
-type Block struct {
-	Kind    string    `json:"kind"`          // one of the constants
-	Subject string    `json:"subject"`       // what is blocked
-	For     string    `json:"for,omitempty"` // the URL that was to be blocked when these bytes were found under it; empty: they themselves
-	Since   time.Time `json:"since"`         // to the second
-	Why     string    `json:"why,omitempty"` // for the operator, as By
-	By      string    `json:"by,omitempty"`
-}
-
-// key is the block's key: whatever the length of a URL.
-func (b Block) key() []byte {
-	if b.Kind == BlockURL {
+// blockKey is a block's key: whatever the length of a URL.
+func blockKey(b record.Block) []byte {
+	if b.Kind == record.BlockURL {
 		k := KeyOf(b.Subject)
 		return append([]byte("url "), k[:]...)
 	}
 	return []byte(b.Kind + " " + b.Subject)
 }
 
-func (b Block) encode() []byte {
+func encodeBlock(b record.Block) []byte {
 	v := binary.AppendUvarint(nil, uint64(b.Since.Unix()))
 	for _, s := range []string{b.Kind, b.Subject, b.For, b.Why, b.By} {
 		v = binary.AppendUvarint(v, uint64(len(s)))
@@ -48,17 +32,17 @@ func (b Block) encode() []byte {
 	return v
 }
 
-func decodeBlock(v []byte) (Block, error) {
+func decodeBlock(v []byte) (record.Block, error) {
 	since, size := binary.Uvarint(v)
 	if size <= 0 {
-		return Block{}, fmt.Errorf("%w: block", errRecord)
+		return record.Block{}, fmt.Errorf("%w: block", errRecord)
 	}
 	v = v[size:]
-	b := Block{Since: time.Unix(int64(since), 0).UTC()}
+	b := record.Block{Since: time.Unix(int64(since), 0).UTC()}
 	for _, s := range []*string{&b.Kind, &b.Subject, &b.For, &b.Why, &b.By} {
 		n, size := binary.Uvarint(v)
 		if size <= 0 || n > uint64(len(v)-size) {
-			return Block{}, fmt.Errorf("%w: block", errRecord)
+			return record.Block{}, fmt.Errorf("%w: block", errRecord)
 		}
 		*s = string(v[size : size+int(n)])
 		v = v[size+int(n):]
@@ -68,13 +52,13 @@ func decodeBlock(v []byte) (Block, error) {
 
 // Block returns the block that stands against exactly this, or ErrNotFound. It
 // costs nothing while there is no block at all.
-func (db *DB) Block(kind, subject string) (Block, error) {
+func (db *DB) Block(kind, subject string) (record.Block, error) {
 	if !db.blocks.Load() {
-		return Block{}, ErrNotFound
+		return record.Block{}, ErrNotFound
 	}
-	var b Block
+	var b record.Block
 	err := db.view(func(tx *bbolt.Tx) (err error) {
-		v, err := tableOf(tx, blocksTable).get(Block{Kind: kind, Subject: subject}.key())
+		v, err := tableOf(tx, blocksTable).get(blockKey(record.Block{Kind: kind, Subject: subject}))
 		if err != nil {
 			return err
 		}
@@ -91,10 +75,10 @@ func (db *DB) Block(kind, subject string) (Block, error) {
 func (db *DB) HasBlocks() bool { return db.blocks.Load() }
 
 // Blocks goes through all blocks; see Images.
-func (db *DB) Blocks() iter.Seq2[Block, error] {
-	return func(yield func(Block, error) bool) {
+func (db *DB) Blocks() iter.Seq2[record.Block, error] {
+	return func(yield func(record.Block, error) bool) {
 		for pair, err := range db.walk(blocksTable) {
-			var b Block
+			var b record.Block
 			if err == nil {
 				b, err = decodeBlock(pair.value)
 			}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"imgkeep/bucket/record"
 )
 
 // A block is there when the file is opened again, is found by its own kind and
@@ -17,10 +19,10 @@ func TestBlock(t *testing.T) {
 		t.Error("a new index has blocks")
 	}
 	since := time.Date(2026, 11, 18, 12, 0, 0, 0, time.UTC)
-	blocks := []Block{
-		{Kind: BlockURL, Subject: "https://a.example/x?y", Since: since, Why: "why", By: "by"},
-		{Kind: BlockHost, Subject: "a.example", Since: since},
-		{Kind: BlockDigest, Subject: "d", For: "https://a.example/x?y", Since: since},
+	blocks := []record.Block{
+		{Kind: record.BlockURL, Subject: "https://a.example/x?y", Since: since, Why: "why", By: "by"},
+		{Kind: record.BlockHost, Subject: "a.example", Since: since},
+		{Kind: record.BlockDigest, Subject: "d", For: "https://a.example/x?y", Since: since},
 	}
 	for i := range blocks {
 		apply(t, db, Change{Block: &blocks[i]})
@@ -31,7 +33,7 @@ func TestBlock(t *testing.T) {
 				t.Errorf("got %+v, %v; want %+v", got, err, want)
 			}
 		}
-		for _, b := range []Block{{Kind: BlockHost, Subject: "d"}, {Kind: BlockURL, Subject: "https://a.example/"}, {Kind: BlockDigest, Subject: "a.example"}} {
+		for _, b := range []record.Block{{Kind: record.BlockHost, Subject: "d"}, {Kind: record.BlockURL, Subject: "https://a.example/"}, {Kind: record.BlockDigest, Subject: "a.example"}} {
 			if _, err := db.Block(b.Kind, b.Subject); !errors.Is(err, ErrNotFound) {
 				t.Errorf("%+v: %v", b, err)
 			}
@@ -52,10 +54,10 @@ func TestBlock(t *testing.T) {
 	}
 	// Failures of the class that is pardoned go with it, and no others.
 	for _, class := range []string{"removed", "gone"} {
-		apply(t, db, Change{Bucket: "i", URL: class, Fail: &Failure{Attempts: 1, Class: class, First: since, Next: since}})
+		apply(t, db, Change{Bucket: "i", URL: class, Fail: &record.Failure{Attempts: 1, Class: class, First: since, Next: since}})
 	}
 	apply(t, db, Change{Unblock: &blocks[1], Pardon: "removed"})
-	if _, err := db.Block(BlockHost, "a.example"); !errors.Is(err, ErrNotFound) {
+	if _, err := db.Block(record.BlockHost, "a.example"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("lifted: %v", err)
 	}
 	if _, err := db.Failure("i", "removed"); !errors.Is(err, ErrNotFound) {

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"imgkeep/bucket/record"
 )
 
 func number(n int) string { return fmt.Sprintf("https://example.com/%d", n) }
@@ -316,7 +318,7 @@ func TestRebuild(t *testing.T) {
 		if _, err := Open(path, nil, Options{Timeout: time.Millisecond}); !errors.Is(err, ErrLocked) {
 			t.Errorf("%s: opened meanwhile: %v", name, err)
 		}
-		if err := r.Replace(filepath.Join(dir, "aside"), contents(3000), nil, Position{}); err != nil {
+		if err := r.Replace(filepath.Join(dir, "aside"), contents(3000), nil, record.Position{}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err := r.Close(); err != nil {
@@ -343,7 +345,7 @@ func TestRebuildGivenUp(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := r.Replace(filepath.Join(dir, "no such folder", "aside"), contents(1), nil, Position{}); err == nil {
+		if err := r.Replace(filepath.Join(dir, "no such folder", "aside"), contents(1), nil, record.Position{}); err == nil {
 			t.Error("no error")
 		}
 		r.Close()

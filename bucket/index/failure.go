@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"time"
+
+	"imgkeep/bucket/record"
 )
 
 // An entry of a failure takes up to about a kilobyte, and anybody who can post a
@@ -21,7 +23,7 @@ const failureSample = 16
 
 // putFailure notes what went wrong with a URL. A new entry drops stale ones and,
 // where there are too many, the one of its sample that is tried again first.
-func (db *DB) putFailure(failures table, key []byte, f Failure) error {
+func (db *DB) putFailure(failures table, key []byte, f record.Failure) error {
 	old, err := failures.get(key)
 	if err == nil && old == nil {
 		err = db.makeRoomForFailure(failures)
@@ -29,7 +31,7 @@ func (db *DB) putFailure(failures table, key []byte, f Failure) error {
 	if err != nil {
 		return err
 	}
-	return failures.put(key, f.encode())
+	return failures.put(key, encodeFailure(f))
 }
 
 func (db *DB) makeRoomForFailure(failures table) error {
@@ -71,10 +73,10 @@ func (db *DB) makeRoomForFailure(failures table) error {
 }
 
 // failure reads a record.
-func (t table) failure(key, stored []byte) (Failure, error) {
+func (t table) failure(key, stored []byte) (record.Failure, error) {
 	v, _, err := unseal(t.name, key, stored)
 	if err != nil {
-		return Failure{}, err
+		return record.Failure{}, err
 	}
 	return decodeFailure(v)
 }
@@ -83,7 +85,7 @@ func (t table) failure(key, stored []byte) (Failure, error) {
 func (db *DB) forgettable(failures table) (keys [][]byte) {
 	kept := 0
 	failures.all(func(k, v []byte, err error) bool {
-		var f Failure
+		var f record.Failure
 		if err == nil {
 			f, err = decodeFailure(v)
 		}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"imgkeep/bucket/record"
 )
 
 // However many URLs fail, so many are remembered, and the rest takes no room: those
@@ -34,7 +36,7 @@ func TestFailuresAreBounded(t *testing.T) {
 	long := fmt.Sprintf("%0*d", maxDetail, 0)
 	var changes []Change
 	for n := range 20 * most {
-		changes = append(changes, Change{Bucket: "i", URL: fmt.Sprint("http://x.example/", n), Fail: &Failure{
+		changes = append(changes, Change{Bucket: "i", URL: fmt.Sprint("http://x.example/", n), Fail: &record.Failure{
 			Class: "failed", Detail: long, Attempts: 1, First: now, Next: now.Add(time.Duration(n) * time.Minute),
 		}})
 		if len(changes) < most {
@@ -57,7 +59,7 @@ func TestFailuresAreBounded(t *testing.T) {
 	}
 	// The number is right after what takes entries away, after a change that fails,
 	// and at the next start.
-	gone := Change{Bucket: "i", URL: fmt.Sprint("http://x.example/", 20*most-1), Fail: &Failure{}}
+	gone := Change{Bucket: "i", URL: fmt.Sprint("http://x.example/", 20*most-1), Fail: &record.Failure{}}
 	if err := db.Apply([]Change{gone, gone, {Bucket: "nowhere", Forget: true}}); err == nil {
 		t.Fatal("a bucket that does not exist was changed")
 	}
@@ -104,7 +106,7 @@ func TestTooManyFailuresAreDroppedAtTheStart(t *testing.T) {
 	}
 	var changes []Change
 	for n := range 1000 {
-		changes = append(changes, Change{Bucket: "i", URL: fmt.Sprint("http://x.example/", n), Fail: &Failure{Class: "failed", Attempts: 1}})
+		changes = append(changes, Change{Bucket: "i", URL: fmt.Sprint("http://x.example/", n), Fail: &record.Failure{Class: "failed", Attempts: 1}})
 	}
 	if err := errors.Join(db.Apply(changes), db.Close()); err != nil {
 		t.Fatal(err)

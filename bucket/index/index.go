@@ -41,6 +41,8 @@ import (
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
+
+	"imgkeep/bucket/record"
 )
 
 // What Open and the look-ups say.
@@ -69,7 +71,7 @@ type Options struct {
 	MaxFailures int
 	// Stale tells whether a failure matters no more, so that it is dropped: all of
 	// them by Open, and a few whenever another one comes. nil: none is stale.
-	Stale func(Failure) bool
+	Stale func(record.Failure) bool
 }
 
 func (o Options) withDefaults() Options {
@@ -80,7 +82,7 @@ func (o Options) withDefaults() Options {
 		o.MaxFailures = DefaultMaxFailures
 	}
 	if o.Stale == nil {
-		o.Stale = func(Failure) bool { return false }
+		o.Stale = func(record.Failure) bool { return false }
 	}
 	return o
 }
@@ -202,7 +204,7 @@ func makeMissing(path string, buckets []string) error {
 		for _, name := range buckets {
 			contents = append(contents, Content{Bucket: name})
 		}
-		err = r.Replace(path+".new", contents, nil, Position{})
+		err = r.Replace(path+".new", contents, nil, record.Position{})
 	}
 	return errors.Join(err, r.Close())
 }
@@ -371,12 +373,12 @@ func (db *DB) Image(bucket, url string) (Image, error) {
 }
 
 // Failure returns what went wrong with a URL, or ErrNotFound.
-func (db *DB) Failure(bucket, url string) (Failure, error) {
+func (db *DB) Failure(bucket, url string) (record.Failure, error) {
 	t, err := db.tables(bucket)
 	if err != nil {
-		return Failure{}, err
+		return record.Failure{}, err
 	}
-	var f Failure
+	var f record.Failure
 	err = db.view(func(tx *bbolt.Tx) error {
 		k := KeyOf(url)
 		v, err := tableOf(tx, t.failures).get(k[:])
@@ -399,7 +401,7 @@ type Change struct {
 	// and that nothing is wrong with it.
 	Keep *Image
 	// Fail says what went wrong with URL. With no Attempts: nothing any more.
-	Fail *Failure
+	Fail *record.Failure
 	// Deadly says that an image has ended a decoder; it is no matter under which
 	// URL.
 	Deadly *Deadly
@@ -415,10 +417,10 @@ type Change struct {
 	Spare bool
 	// Position says how far into the journal of Bucket, or of all buckets, the
 	// index goes with this change.
-	Position *Position
+	Position *record.Position
 	// Block and Unblock are of all buckets. Unblock counts by kind and subject,
 	// and also drops all failures of the class Pardon.
-	Block, Unblock *Block
+	Block, Unblock *record.Block
 	Pardon         string
 }
 
@@ -439,15 +441,15 @@ func (db *DB) Apply(changes []Change) error {
 func (db *DB) apply(w *writing, c Change) error {
 	switch {
 	case c.Position != nil:
-		return w.meta().put(positionKey(c.Bucket), c.Position.encode())
+		return w.meta().put(positionKey(c.Bucket), encodePosition(*c.Position))
 	case c.Block != nil:
-		if err := w.table(blocksTable).put(c.Block.key(), c.Block.encode()); err != nil {
+		if err := w.table(blocksTable).put(blockKey(*c.Block), encodeBlock(*c.Block)); err != nil {
 			return err
 		}
 		w.tx.OnCommit(func() { db.blocks.Store(true) })
 		return nil
 	case c.Unblock != nil:
-		if err := w.table(blocksTable).delete(c.Unblock.key()); err != nil {
+		if err := w.table(blocksTable).delete(blockKey(*c.Unblock)); err != nil {
 			return err
 		}
 		return db.pardon(w, c.Pardon)

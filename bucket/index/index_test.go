@@ -14,6 +14,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 func open(t testing.TB, path string) *DB {
@@ -126,7 +127,7 @@ func TestStoredOnce(t *testing.T) {
 
 func TestFailures(t *testing.T) {
 	db := open(t, filepath.Join(t.TempDir(), "index.db"))
-	want := Failure{
+	want := record.Failure{
 		Class: "gone", Status: 404, Detail: "the origin says 404", Attempts: 3,
 		First: time.Unix(1000, 0).UTC(), Next: time.Unix(2000, 0).UTC(),
 	}
@@ -186,7 +187,7 @@ func TestOpenRefuses(t *testing.T) {
 // written so that it is read alike. FuzzFailure is that of failures, whose texts are
 // cut where they are written.
 func FuzzRecords(f *testing.F) {
-	f.Add(record{Image: imageOf("a"), refs: 3}.encode())
+	f.Add(imageEntry{Image: imageOf("a"), refs: 3}.encode())
 	f.Fuzz(func(t *testing.T, entry []byte) {
 		digest := make([]byte, 32)
 		got, err := decodeRecord(digest, entry)

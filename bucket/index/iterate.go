@@ -6,6 +6,8 @@ import (
 	"iter"
 
 	"go.etcd.io/bbolt"
+
+	"imgkeep/bucket/record"
 )
 
 // Entry is an image with the number of URLs that refer to it.
@@ -68,7 +70,7 @@ func (db *DB) Images(bucket string) iter.Seq2[Entry, error] {
 			return
 		}
 		for pair, err := range db.walk(t.images) {
-			var r record
+			var r imageEntry
 			if err == nil {
 				r, err = decodeRecord(pair.key, pair.value)
 			}
@@ -200,7 +202,7 @@ func (db *DB) Recount(bucket string, digests [][32]byte) error {
 // Failed is the failure of a URL, of which the index has only the key.
 type Failed struct {
 	Key Key
-	Failure
+	record.Failure
 }
 
 // Failures goes through the failures of a bucket in the order of their keys; see

@@ -6,6 +6,8 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+
+	"imgkeep/bucket/record"
 )
 
 // fillRebuilt leaves room in the pages of a new file, so that the first images
@@ -17,7 +19,7 @@ type Content struct {
 	Bucket   string
 	Images   iter.Seq[Entry] // in the order of their digests; nil: none
 	URLs     iter.Seq[Link]  // in the order of their keys; nil: none
-	Position Position        // how far into its journal this goes
+	Position record.Position // how far into its journal this goes
 }
 
 // Rebuilding is the right to replace the index at a path. While it is held no
@@ -43,7 +45,7 @@ func Rebuild(path string) (*Rebuilding, error) {
 // system, which then takes the place of the old one. After an error, or a crash
 // at any instant, the old file is in its place; what then lies aside is
 // worthless.
-func (r *Rebuilding) Replace(aside string, contents []Content, blocks []Block, at Position) (err error) {
+func (r *Rebuilding) Replace(aside string, contents []Content, blocks []record.Block, at record.Position) (err error) {
 	fresh, file, err := create(aside)
 	if err != nil {
 		return err
@@ -81,7 +83,7 @@ func (r *Rebuilding) Replace(aside string, contents []Content, blocks []Block, a
 			}
 			for e := range c.Images {
 				sums.add(e.Image)
-				if !yield(e.Digest[:], record{Image: e.Image, refs: e.Refs}.encode()) {
+				if !yield(e.Digest[:], imageEntry{Image: e.Image, refs: e.Refs}.encode()) {
 					return
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 )
 
 // Image is what the index knows of an image.
@@ -18,20 +19,8 @@ type Image struct {
 	Site   Site      // whom its bytes are counted for: of the URL that brought them first
 }
 
-// Failure is what the index knows of a URL that could not be kept.
-type Failure struct {
-	Class    string    // of the last failure, a word
-	Status   int       // the origin's last answer; 0: none
-	Detail   string    // the last error, for the operator
-	Attempts int       // failures in a row
-	First    time.Time // of the failures in a row, to the second
-	Next     time.Time // when it may be tried again, to the second
-	Host     string    // that failed, after redirects; empty: none, or not known
-	Head     string    // the first bytes of what came instead of an image; empty: none
-}
-
-// record is an image's entry.
-type record struct {
+// imageEntry is an image's entry.
+type imageEntry struct {
 	Image
 	refs uint64 // URLs that refer to it
 }
@@ -47,7 +36,7 @@ var errRecord = fmt.Errorf("%w (broken entry)", ErrDamaged)
 
 // encode writes the record without its digest, which is its key: unsigned
 // varints, and the site where there is one, so that an entry takes about 25 bytes.
-func (r record) encode() []byte {
+func (r imageEntry) encode() []byte {
 	b := make([]byte, 0, 32)
 	for _, v := range []uint64{
 		uint64(r.Format), uint64(r.Orientation), uint64(r.Width), uint64(r.Height), uint64(r.Frames),
@@ -74,40 +63,40 @@ func uvarints(b []byte, n []uint64) (rest []byte, ok bool) {
 	return b, true
 }
 
-func getRecord(images table, digest []byte) (record, error) {
+func getRecord(images table, digest []byte) (imageEntry, error) {
 	v, err := images.get(digest)
 	if err != nil {
-		return record{}, err
+		return imageEntry{}, err
 	}
 	if v == nil {
-		return record{}, ErrNotFound
+		return imageEntry{}, ErrNotFound
 	}
 	return decodeRecord(digest, v)
 }
 
 // findRecord is getRecord by the beginning of a digest.
-func findRecord(images table, ref []byte) (record, error) {
+func findRecord(images table, ref []byte) (imageEntry, error) {
 	k, v, err := images.seek(ref)
 	if err != nil {
-		return record{}, err
+		return imageEntry{}, err
 	}
 	if !bytes.HasPrefix(k, ref) {
-		return record{}, ErrNotFound
+		return imageEntry{}, ErrNotFound
 	}
 	return decodeRecord(k, v)
 }
 
-func decodeRecord(digest, v []byte) (record, error) {
+func decodeRecord(digest, v []byte) (imageEntry, error) {
 	if len(digest) != 32 {
-		return record{}, fmt.Errorf("%w: digest %x", errRecord, digest)
+		return imageEntry{}, fmt.Errorf("%w: digest %x", errRecord, digest)
 	}
 	var n [8]uint64
 	rest, ok := uvarints(v, n[:])
 	var site Site
 	if copied := copy(site[:], rest); !ok || copied != len(rest) || copied != 0 && copied != len(site) {
-		return record{}, fmt.Errorf("%w: image %x", errRecord, digest)
+		return imageEntry{}, fmt.Errorf("%w: image %x", errRecord, digest)
 	}
-	return record{
+	return imageEntry{
 		Image: Image{
 			Digest: [32]byte(digest),
 			Info: probe.Info{
@@ -126,7 +115,7 @@ func decodeRecord(digest, v []byte) (record, error) {
 // before them. Host and Head came later and stand last: an entry may end before
 // either, and a program that does not know them reads what it knows. So this
 // takes no new version of the layout.
-func (f Failure) encode() []byte {
+func encodeFailure(f record.Failure) []byte {
 	b := make([]byte, 0, 128)
 	for _, v := range []uint64{uint64(f.Status), uint64(f.Attempts), uint64(f.First.Unix()), uint64(f.Next.Unix())} {
 		b = binary.AppendUvarint(b, v)
@@ -141,11 +130,11 @@ func (f Failure) encode() []byte {
 	return b
 }
 
-func decodeFailure(v []byte) (Failure, error) {
+func decodeFailure(v []byte) (record.Failure, error) {
 	var n [4]uint64
 	v, ok := uvarints(v, n[:])
 	if !ok {
-		return Failure{}, fmt.Errorf("%w: failure", errRecord)
+		return record.Failure{}, fmt.Errorf("%w: failure", errRecord)
 	}
 	var s [4]string
 	for i := range s {
@@ -154,14 +143,28 @@ func decodeFailure(v []byte) (Failure, error) {
 		}
 		length, size := binary.Uvarint(v)
 		if size <= 0 || length > uint64(len(v)-size) {
-			return Failure{}, fmt.Errorf("%w: failure", errRecord)
+			return record.Failure{}, fmt.Errorf("%w: failure", errRecord)
 		}
 		s[i] = string(v[size : size+int(length)])
 		v = v[size+int(length):]
 	}
-	return Failure{
+	return record.Failure{
 		Status: int(n[0]), Attempts: int(n[1]),
 		First: time.Unix(int64(n[2]), 0).UTC(), Next: time.Unix(int64(n[3]), 0).UTC(),
 		Class: s[0], Detail: s[1], Host: s[2], Head: s[3],
 	}, nil
 }
+
+// RecordOf is an entry as what is kept under a URL of a bucket.
+func RecordOf(bucket, url string, i Image) record.Image {
+	return record.Image{Bucket: bucket, URL: url, Digest: i.Digest, Info: i.Info, Bytes: i.Bytes, Stored: i.Stored}
+}
+
+// ImageOf is an image as an entry.
+func ImageOf(i record.Image) *Image {
+	return &Image{Digest: i.Digest, Info: i.Info, Bytes: i.Bytes, Stored: i.Stored, Site: SiteOfImage(i)}
+}
+
+// SiteOfImage stands for Site in the index, as whom the bytes are counted for: nobody for a
+// local file.
+func SiteOfImage(i record.Image) Site { return SiteOf(i.Site()) }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"imgkeep/bucket/record"
 )
 
 // oldFailure is an entry as it was written before entries had a host and first
@@ -26,7 +28,7 @@ func TestOldFailureIsRead(t *testing.T) {
 	if err := db.update(func(w *writing) error { return w.table([]byte("i/failures")).put(k[:], value) }); err != nil {
 		t.Fatal(err)
 	}
-	want := Failure{
+	want := record.Failure{
 		Class: "gone", Status: 404, Detail: "the origin says 404, as ever", Attempts: 3,
 		First: time.Date(2026, 11, 18, 12, 0, 0, 0, time.UTC), Next: time.Date(2026, 11, 18, 22, 40, 0, 0, time.UTC),
 	}
@@ -45,13 +47,13 @@ func TestOldFailureIsRead(t *testing.T) {
 func TestFailureEntry(t *testing.T) {
 	at := time.Date(2026, 11, 18, 12, 0, 0, 0, time.UTC)
 	long := strings.Repeat("x", 1000)
-	f := Failure{Class: long, Detail: long, Host: long, Head: long, Attempts: 1, First: at, Next: at}
-	got, err := decodeFailure(f.encode())
+	f := record.Failure{Class: long, Detail: long, Host: long, Head: long, Attempts: 1, First: at, Next: at}
+	got, err := decodeFailure(encodeFailure(f))
 	if err != nil || len(got.Class) != maxClass || len(got.Detail) != maxDetail || len(got.Host) != maxHost || len(got.Head) != maxHead {
 		t.Errorf("%d, %d, %d and %d bytes, %v", len(got.Class), len(got.Detail), len(got.Host), len(got.Head), err)
 	}
-	f = Failure{Class: "gone", Detail: "no", Host: "h.example", Head: "<html>", Attempts: 1, First: at, Next: at}
-	whole := f.encode()
+	f = record.Failure{Class: "gone", Detail: "no", Host: "h.example", Head: "<html>", Attempts: 1, First: at, Next: at}
+	whole := encodeFailure(f)
 	between := map[int]bool{len(whole): true, len(whole) - 7: true, len(whole) - 17: true}
 	for n := range len(whole) + 1 {
 		got, err := decodeFailure(whole[:n])
@@ -66,7 +68,7 @@ func TestFailureEntry(t *testing.T) {
 func FuzzFailure(f *testing.F) {
 	old, _ := hex.DecodeString(oldFailure)
 	f.Add(old)
-	f.Add(Failure{Class: "gone", Detail: "no", Host: "h.example", Head: "<html>", Attempts: 1}.encode())
+	f.Add(encodeFailure(record.Failure{Class: "gone", Detail: "no", Host: "h.example", Head: "<html>", Attempts: 1}))
 	f.Fuzz(func(t *testing.T, entry []byte) {
 		got, err := decodeFailure(entry)
 		if err != nil {
@@ -75,7 +77,7 @@ func FuzzFailure(f *testing.F) {
 		if n := len(got.Class) + len(got.Detail) + len(got.Host) + len(got.Head); n > len(entry) {
 			t.Fatalf("%d bytes of text in an entry of %d", n, len(entry))
 		}
-		again, err := decodeFailure(got.encode())
+		again, err := decodeFailure(encodeFailure(got))
 		got.Class, got.Detail = got.Class[:min(len(got.Class), maxClass)], got.Detail[:min(len(got.Detail), maxDetail)]
 		got.Host, got.Head = got.Host[:min(len(got.Host), maxHost)], got.Head[:min(len(got.Head), maxHead)]
 		if err != nil || again != got {

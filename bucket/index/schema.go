@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"go.etcd.io/bbolt"
+
+	"imgkeep/bucket/record"
 )
 
 // schema is the version of the layout that this package reads and writes. A table
@@ -57,7 +59,7 @@ func (db *DB) prepare(w *writing) error {
 		return err
 	}
 	if made {
-		if err := w.meta().put(positionKey(""), Position{}.encode()); err != nil {
+		if err := w.meta().put(positionKey(""), encodePosition(record.Position{})); err != nil {
 			return err
 		}
 	}
@@ -65,7 +67,7 @@ func (db *DB) prepare(w *writing) error {
 		for i, name := range [][]byte{t.urls, t.images, t.failures, t.deadly, t.removing} {
 			made, err := w.create(name)
 			if err == nil && made && i == 0 {
-				err = w.meta().put(positionKey(bucket), Position{}.encode())
+				err = w.meta().put(positionKey(bucket), encodePosition(record.Position{}))
 			}
 			if err != nil {
 				return err

@@ -70,7 +70,7 @@ func count(w *writing, s Site, n int64) error {
 }
 
 // drop takes an image's entry away.
-func drop(w *writing, images table, r record) error {
+func drop(w *writing, images table, r imageEntry) error {
 	if err := images.delete(r.Digest[:]); err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func checkSites(tx *bbolt.Tx) error {
 			return nil
 		}
 		tableOf(tx, name).all(func(k, v []byte, err error) bool {
-			var r record
+			var r imageEntry
 			if err == nil {
 				r, err = decodeRecord(k, v)
 			}

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"imgkeep/bucket/record"
 )
 
 // of is an image that is counted for a site.
@@ -89,7 +91,7 @@ func TestSitesOfNewIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	contents := []Content{{Bucket: "i", Images: slices.Values(entries)}, {Bucket: "f", Images: slices.Values(entries)}}
-	if err := r.Replace(path+".new", contents, nil, Position{}); err != nil {
+	if err := r.Replace(path+".new", contents, nil, record.Position{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Close(); err != nil {
@@ -102,14 +104,14 @@ func TestSitesOfNewIndex(t *testing.T) {
 func TestSiteOfAnEntry(t *testing.T) {
 	for _, site := range []string{"", "one"} {
 		i := of(site, "a")
-		whole := record{Image: i, refs: 3}.encode()
+		whole := imageEntry{Image: i, refs: 3}.encode()
 		if got, err := decodeRecord(i.Digest[:], whole); err != nil || got.Image != i || got.refs != 3 {
 			t.Errorf("%+v, %v", got, err)
 		}
 		if _, err := decodeRecord(i.Digest[:], append(whole, 0)); err == nil {
 			t.Errorf("%q: a byte too many is no error", site)
 		}
-		bare := len(record{Image: imageOf("a"), refs: 3}.encode())
+		bare := len(imageEntry{Image: imageOf("a"), refs: 3}.encode())
 		for n := bare + 1; n < len(whole); n++ {
 			if _, err := decodeRecord(i.Digest[:], whole[:n]); err == nil {
 				t.Errorf("%q: %d of %d bytes are no error", site, n, len(whole))

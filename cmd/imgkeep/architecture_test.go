@@ -69,18 +69,22 @@ var rules = map[string]rule{
 		tests:   []string{"bucket/probe", "bucket/probe/probetest", "scripts/patience", "golang.org/x/sys/unix"},
 	},
 	"bucket": {
-		imports: []string{"bucket/approve", "bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/probe", "bucket/strip", "golang.org/x/sync/singleflight", "golang.org/x/sys/unix"},
+		imports: []string{"bucket/approve", "bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/probe", "bucket/record", "bucket/strip", "golang.org/x/sync/singleflight", "golang.org/x/sys/unix"},
 		tests:   []string{"scripts/patience"},
 	},
 	// The one rule of how URLs and hosts are spelled.
 	"bucket/imageurl": {
-		imports: []string{"golang.org/x/net/idna"},
+		imports: []string{"golang.org/x/net/idna", "golang.org/x/net/publicsuffix"},
+	},
+	// What the packages of the store say to each other. It does no I/O.
+	"bucket/record": {
+		imports: []string{"bucket/imageurl", "bucket/probe"},
 	},
 	// It is asked with standard-library types only.
 	"bucket/approve": {},
 	// Only here is bbolt.
 	"bucket/index": {
-		imports: []string{"bucket/probe", "go.etcd.io/bbolt", "golang.org/x/sys/unix"},
+		imports: []string{"bucket/probe", "bucket/record", "go.etcd.io/bbolt", "golang.org/x/sys/unix"},
 	},
 	"bucket/fetch": {
 		imports: []string{"bucket/imageurl", "bucket/probe", "golang.org/x/net"},

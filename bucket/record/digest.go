@@ -1,4 +1,4 @@
-package bucket
+package record
 
 import (
 	"encoding/base64"
@@ -9,7 +9,8 @@ import (
 // Digest is the SHA-256 of an image's bytes, and its name for good.
 type Digest [32]byte
 
-const digestLen = 43 // of base64url without padding
+// DigestLen is the length of a digest as text: base64url without padding.
+const DigestLen = 43
 
 // String is the digest as 43 characters of base64url (RFC 4648, section 5).
 func (d Digest) String() string {
@@ -23,10 +24,10 @@ func (d Digest) LogValue() slog.Value { return slog.StringValue(d.String()) }
 // decode to the same bytes only that one is the name of a file.
 func ParseDigest(s string) (Digest, error) {
 	var d Digest
-	if len(s) == digestLen {
+	if len(s) == DigestLen {
 		if n, err := base64.RawURLEncoding.Strict().Decode(d[:], []byte(s)); err == nil && n == len(d) {
 			return d, nil
 		}
 	}
-	return Digest{}, fmt.Errorf("%q is no digest: want %d characters of base64url", s, digestLen)
+	return Digest{}, fmt.Errorf("%q is no digest: want %d characters of base64url", s, DigestLen)
 }

@@ -1,11 +1,10 @@
-package bucket
+package record
 
 import (
 	"path/filepath"
 	"time"
 
-	"imgkeep/bucket/fetch"
-	"imgkeep/bucket/index"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
 )
 
@@ -19,20 +18,8 @@ type Image struct {
 	Stored time.Time // when its bytes were first kept, to the second
 }
 
-func imageFrom(bucket, url string, i index.Image) Image {
-	return Image{Bucket: bucket, URL: url, Digest: i.Digest, Info: i.Info, Bytes: i.Bytes, Stored: i.Stored}
-}
-
-func (i Image) entry() *index.Image {
-	return &index.Image{Digest: i.Digest, Info: i.Info, Bytes: i.Bytes, Stored: i.Stored, Site: i.siteKey()}
-}
-
-// siteKey stands for Site in the index, as whom the bytes are counted for: nobody for a
-// local file.
-func (i Image) siteKey() index.Site { return index.SiteOf(i.Site()) }
-
-// Site is where the image comes from, as fetches are shared out by: see fetch.Site.
-func (i Image) Site() string { return fetch.Site(hostOf(i.URL)) }
+// Site is where the image comes from, as work and room are shared out by: see imageurl.Site.
+func (i Image) Site() string { return imageurl.Site(imageurl.HostOf(i.URL)) }
 
 // File is the path of the original, below the store's root.
 func (i Image) File() string {

@@ -1,0 +1,15 @@
+package record
+
+import "time"
+
+// Failure is what is remembered of a URL that could not be kept.
+type Failure struct {
+	Class    string    // of the last failure, a word
+	Status   int       // the origin's last answer; 0: none
+	Detail   string    // the last error, for the operator
+	Attempts int       // failures in a row
+	First    time.Time // of the failures in a row, to the second
+	Next     time.Time // when it may be tried again, to the second
+	Host     string    // that failed, after redirects; empty: none, or not known
+	Head     string    // the first bytes of what came instead of an image; empty: none
+}

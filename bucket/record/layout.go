@@ -1,0 +1,110 @@
+package record
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"imgkeep/bucket/probe"
+)
+
+// What lies in the root of a store, besides a folder for each bucket.
+const (
+	IndexFile = "index.db"
+	// TmpDir holds unfinished work. Nothing in it was ever acknowledged.
+	TmpDir = "tmp"
+	// JournalDir holds, in a bucket, the journal of its images, and in the root that of
+	// blocks, which are of all buckets.
+	JournalDir = "journal"
+	// QuarantineDir holds what was taken out of the store: a folder for each run of
+	// scrubbing and each repair, in which things have their old paths. Nothing of it is
+	// ever served, nor removed but by whoever purges the bytes.
+	QuarantineDir = "quarantine"
+)
+
+// ShardNames are the characters of base64url, each a folder of a bucket, and in it again.
+const ShardNames = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+// QuarantineFolder is the folder, below the root, for what is taken out at a time.
+func QuarantineFolder(at time.Time) string {
+	return filepath.Join(QuarantineDir, at.UTC().Format("20060102T150405Z"))
+}
+
+// File is what the name of a file in a bucket says.
+type File struct {
+	Digest  Digest
+	Format  probe.Format
+	Variant string // the variant's name; empty: it is the original
+}
+
+var formats = probe.Formats()
+
+// ParseFile reads the name of a file in the folder a/b of a bucket.
+func ParseFile(a, b, name string) (File, bool) {
+	if len(name) <= DigestLen || name[DigestLen] != '.' || name[:1] != a || name[1:2] != b {
+		return File{}, false
+	}
+	digest, err := ParseDigest(name[:DigestLen])
+	if err != nil {
+		return File{}, false
+	}
+	rest := name[DigestLen:]
+	ext := filepath.Ext(rest)
+	for _, f := range formats {
+		if f.Ext() != ext {
+			continue
+		}
+		size := strings.TrimPrefix(strings.TrimSuffix(rest, ext), ".")
+		if size == "" && rest != ext || strings.Contains(size, ".") {
+			return File{}, false
+		}
+		return File{Digest: digest, Format: f, Variant: size}, true
+	}
+	return File{}, false
+}
+
+// Shards goes through the 64 times 64 folders of a bucket in the order of the
+// digests whose files they hold.
+func Shards(yield func(a, b string) bool) {
+	for i := range ShardNames {
+		for j := range ShardNames {
+			if !yield(ShardNames[i:i+1], ShardNames[j:j+1]) {
+				return
+			}
+		}
+	}
+}
+
+// ShardOf is the number of a digest's folder in that order.
+func ShardOf(d Digest) int { return int(d[0])<<4 | int(d[1])>>4 }
+
+// ShardDigest is a digest of the folder a/b.
+func ShardDigest(a, b string) Digest {
+	n := strings.Index(ShardNames, a)<<6 | strings.Index(ShardNames, b)
+	return Digest{byte(n >> 4), byte(n << 4)}
+}
+
+// MayStandFor tells whether a target is what may stand for something made: that under
+// the same name in another format.
+func (p File) MayStandFor(target string) bool {
+	name := p.Digest.String()
+	of, ok := ParseFile(name[:1], name[1:2], target)
+	return ok && of.Digest == p.Digest && of.Variant == p.Variant && of.Format != p.Format
+}
+
+// Files of images have a modification time that follows from their name, which holds
+// the digest and what was made: nginx makes its entity tag of that time and the size,
+// and knows no other way. So a restored store, a second node or a variant that is made
+// again has the tags of before, and a browser's copy is still good.
+//
+// It is no date. A copy that has lost it, as cp makes, gets it back when it is next
+// served by way of the server, or by a scrub.
+
+// ModTimeOf is the modification time of a file of an image: a second between 1978 and
+// 2012, which is never ahead of a viewer's clock.
+func ModTimeOf(path string) time.Time {
+	sum := sha256.Sum256([]byte(filepath.Base(path)))
+	return time.Unix(1<<28+int64(binary.BigEndian.Uint32(sum[:]))>>2, 0)
+}
