@@ -223,16 +223,18 @@ func tablesOf(bucket string) tables {
 // when it is ours: whoever compacts or rebuilds an index puts a new file in its
 // place while we wait, and what we then locked would be a file without a name.
 func openBolt(path string, o Options) (*bbolt.DB, *os.File, error) {
-	for range 10 {
+	deadline := time.Now().Add(o.Timeout)
+	for {
+		left := max(time.Until(deadline), time.Millisecond) // zero would be for ever
 		var file *os.File
 		bolt, err := bbolt.Open(path, fileMode, &bbolt.Options{
-			Timeout: o.Timeout,
+			Timeout: left,
 			// The list of free pages is written at each commit otherwise, which
 			// grows with the file; it is found again at start by a scan.
 			NoFreelistSync: true,
 			FreelistType:   bbolt.FreelistMapType,
 			OpenFile: func(path string, flag int, mode os.FileMode) (_ *os.File, err error) {
-				file, err = openVerified(path, flag, mode, o.Timeout)
+				file, err = openVerified(path, flag, mode, left)
 				return file, err
 			},
 		})
@@ -246,8 +248,10 @@ func openBolt(path string, o Options) (*bbolt.DB, *os.File, error) {
 			return bolt, file, nil
 		}
 		bolt.Close()
+		if time.Now().After(deadline) {
+			return nil, nil, fmt.Errorf("%w: the file keeps being replaced", ErrLocked)
+		}
 	}
-	return nil, nil, fmt.Errorf("%w: the file keeps being replaced", ErrLocked)
 }
 
 // openVerified opens and locks a file, and returns it if bbolt can be trusted
