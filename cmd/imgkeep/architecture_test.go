@@ -23,7 +23,7 @@ type rule struct {
 
 // rules are the arrows of the architecture. They go one way:
 //
-//	app -> server, control -> bucket, sign, resize, nginx
+//	app -> engine -> control -> server -> bucket, sign, resize, nginx
 //
 // A package that is not here does not exist: think of where it belongs, and write
 // that down.
@@ -35,17 +35,29 @@ var rules = map[string]rule{
 	// The commands. Only here is cobra.
 	"cmd/imgkeep/app": {
 		imports: []string{
-			"cmd/imgkeep/app/control", "cmd/imgkeep/app/config", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/server",
-			"bucket", "bucket/approve", "bucket/fetch", "bucket/imageurl", "bucket/probe", "nginx", "resize", "sign",
-			"github.com/coreos/go-systemd/v22", "github.com/dustin/go-humanize",
-			"github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sync/errgroup",
-			"golang.org/x/sys/unix",                                    // the clock that systemd reads
-			"golang.org/x/image/font", "golang.org/x/image/math/fixed", // which draw the text of watermarks
+			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/engine", "cmd/imgkeep/app/server",
+			"bucket", "bucket/fetch", "bucket/imageurl", "bucket/probe", "nginx", "resize", "sign",
+			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "github.com/spf13/pflag",
+			"golang.org/x/sync/errgroup",
 		},
 		tests: []string{"github.com/rogpeppe/go-internal/testscript"},
 	},
+	// Only here all is wired together.
+	"cmd/imgkeep/app/engine": {
+		imports: []string{
+			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/server",
+			"bucket", "bucket/approve", "bucket/fetch", "bucket/imageurl", "bucket/probe", "nginx", "resize", "sign",
+			"github.com/coreos/go-systemd/v22/daemon",
+			"golang.org/x/sys/unix",                                    // the clock that systemd reads
+			"golang.org/x/image/font", "golang.org/x/image/math/fixed", // which draw the text of watermarks
+		},
+	},
 	"cmd/imgkeep/app/control": {
-		imports: []string{"bucket"},
+		imports: []string{"bucket", "bucket/probe", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/server"},
+		tests:   []string{"bucket/approve", "bucket/fetch", "nginx", "resize", "sign"},
+	},
+	"cmd/imgkeep/app/listen": {
+		imports: []string{"cmd/imgkeep/app/server", "github.com/coreos/go-systemd/v22/activation"},
 	},
 	// Only here are viper and YAML.
 	"cmd/imgkeep/app/config": {

@@ -6,10 +6,13 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"imgkeep/cmd/imgkeep/app/control"
+	"imgkeep/cmd/imgkeep/app/engine"
 )
 
 func newAddCommand(a *app) *cobra.Command {
-	var url, bucketName string
+	x := &addCommand{app: a}
 	cmd := &cobra.Command{
 		Use:     "add --url URL FILE",
 		GroupID: groupStore,
@@ -24,44 +27,51 @@ Exit status: 0 if the image is kept, now or before; 1 if not; 2 if the command w
 called wrongly.`,
 		Example: `  imgkeep add --config /etc/imgkeep/imgkeep.yaml --url https://example.com/cat.jpg cat.jpg`,
 		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := a.load(cmd)
-			if err != nil {
-				return err
-			}
-			if url == "" {
-				return usagef("--url is missing: under which URL is it to be kept?")
-			}
-			if bucketName, err = bucketFlag(c, bucketName); err != nil {
-				return usageError{err}
-			}
-			f, err := os.Open(args[0])
-			if err != nil {
-				return usageError{err}
-			}
-			defer f.Close()
-			return a.withKeeper(cmd.Context(), c, false, a.becomeOwner, func(k keeper) error {
-				o, err := k.Add(cmd.Context(), bucketName, url, f)
-				switch {
-				case err != nil:
-					return err
-				case o.Code == taken:
-					return errors.New("another image is kept under this URL already")
-				case o.Code != "":
-					return fmt.Errorf("%s: %s", args[0], o.Detail)
-				case o.Kept:
-					_, err = fmt.Fprintf(cmd.OutOrStdout(), "kept: %d bytes\n", o.Bytes)
-				default:
-					_, err = fmt.Fprintln(cmd.OutOrStdout(), "kept before")
-				}
-				return err
-			})
-		},
+		RunE:    x.run,
 	}
 	addStoreFlags(cmd)
-	cmd.Flags().StringVar(&url, "url", "", "`URL` under which the image is kept")
-	cmd.Flags().StringVar(&bucketName, "bucket", "", "`NAME` of the bucket (default the first of the configuration)")
+	cmd.Flags().StringVar(&x.url, "url", "", "`URL` under which the image is kept")
+	cmd.Flags().StringVar(&x.bucket, "bucket", "", "`NAME` of the bucket (default the first of the configuration)")
 	must(cmd.RegisterFlagCompletionFunc("url", cobra.NoFileCompletions))
 	must(cmd.RegisterFlagCompletionFunc("bucket", completeBucket(a)))
 	return cmd
+}
+
+type addCommand struct {
+	app         *app
+	url, bucket string
+}
+
+func (x *addCommand) run(cmd *cobra.Command, args []string) error {
+	c, _, err := x.app.load(cmd)
+	if err != nil {
+		return err
+	}
+	if x.url == "" {
+		return usagef("--url is missing: under which URL is it to be kept?")
+	}
+	if x.bucket, err = bucketFlag(c, x.bucket); err != nil {
+		return usageError{err}
+	}
+	f, err := os.Open(args[0])
+	if err != nil {
+		return usageError{err}
+	}
+	defer f.Close()
+	return x.app.withService(cmd.Context(), c, engine.Need{Create: true}, func(s control.Service) error {
+		o, err := s.Add(cmd.Context(), control.AddRequest{Bucket: x.bucket, URL: x.url}, f)
+		switch {
+		case err != nil:
+			return err
+		case o.Code == control.CodeTaken:
+			return errors.New("another image is kept under this URL already")
+		case o.Code != "":
+			return fmt.Errorf("%s: %s", args[0], o.Detail)
+		case o.Kept:
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "kept: %d bytes\n", o.Bytes)
+		default:
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "kept before")
+		}
+		return err
+	})
 }

@@ -1,6 +1,7 @@
 // Package app is imgkeep's command line: the commands, a file each, and what they
-// share. Commands turn the configuration into the parts that do the work, and
-// hold no logic of their own.
+// share. A command parses, calls control.Service or what package engine makes of the
+// configuration, and prints. Only sign, verify, check, nginx and preview do work of
+// their own, which needs no store.
 //
 // Run is the whole program, in-process: it reads the arguments and streams that
 // it is given, returns the exit status and ends nothing. Of the process it uses
@@ -10,6 +11,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
+	"imgkeep/cmd/imgkeep/app/engine"
 )
 
 // Env is what a run of the program gets from outside.
@@ -66,4 +69,20 @@ func (a *app) load(cmd *cobra.Command) (config.Config, config.Sources, error) {
 		a.complain("warning: " + w)
 	}
 	return c, sources, nil
+}
+
+// process is what the engine gets of this run.
+func (a *app) process() engine.Process {
+	return engine.Process{Version: a.version(), Now: a.Now, Stderr: a.Stderr, Warn: a.complain, Caller: a.caller}
+}
+
+// withService has work done by the server, where one runs, and by this process
+// otherwise.
+func (a *app) withService(ctx context.Context, c config.Config, need engine.Need, work func(control.Service) error) (err error) {
+	s, closeAll, err := engine.Open(ctx, c, a.process(), need)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeAll()) }()
+	return work(s)
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/engine"
 	"imgkeep/sign"
 )
 
@@ -181,7 +182,7 @@ func TestWrongUsage(t *testing.T) {
 }
 
 func TestSignerWithoutSecret(t *testing.T) {
-	if _, err := newSigner(config.Default().Sign); !errors.Is(err, sign.ErrNoSecret) {
+	if _, err := engine.NewSigner(config.Default().Sign); !errors.Is(err, sign.ErrNoSecret) {
 		t.Errorf("got %v", err)
 	}
 }

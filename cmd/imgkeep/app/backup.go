@@ -7,10 +7,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/engine"
 )
 
 func newBackupCommand(a *app) *cobra.Command {
-	var link, verify, quiet bool
+	x := &backupCommand{app: a}
 	cmd := &cobra.Command{
 		Use:     "backup DIR",
 		GroupID: groupStore,
@@ -47,36 +48,43 @@ is; leave index.db out or let 'imgkeep reindex' make it again.
 Exit status: 0 if everything was copied; 3 if some originals were missing or
 damaged, copies in the backup included, or lines of the journal broken; 1 if the
 backup could not be made.`,
-		Example: `  imgkeep backup --config /etc/imgkeep/imgkeep.yaml /mnt/backup/imgkeep`,
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := a.load(cmd)
-			if err != nil {
-				return err
-			}
-			if err := isStore(c.Root); err != nil {
-				return err
-			}
-			p := newProgress(cmd.ErrOrStderr(), a.Now)
-			out := &scrubOutput{w: cmd.OutOrStdout(), before: p.clear}
-			o := bucket.BackupOptions{Root: c.Root, Dir: args[0], Link: link, Verify: verify, Found: out.found, Now: a.Now}
-			if !quiet {
-				o.Progress = p.show
-			}
-			r, err := bucket.Backup(cmd.Context(), o)
-			p.clear()
-			if err != nil {
-				return fmt.Errorf("backup: %w", err)
-			}
-			return out.endBackup(r)
-		},
+		Example:           `  imgkeep backup --config /etc/imgkeep/imgkeep.yaml /mnt/backup/imgkeep`,
+		Args:              cobra.ExactArgs(1),
+		RunE:              x.run,
 		ValidArgsFunction: folderArg,
 	}
 	addStoreFlags(cmd)
-	cmd.Flags().BoolVar(&link, "link", false, "make hard links where the folder is on the store's file system: quick and small, and no help against a failing disk")
-	cmd.Flags().BoolVar(&verify, "verify", false, "read all of the backup again, and copy anew what is damaged in it")
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show no progress")
+	cmd.Flags().BoolVar(&x.link, "link", false, "make hard links where the folder is on the store's file system: quick and small, and no help against a failing disk")
+	cmd.Flags().BoolVar(&x.verify, "verify", false, "read all of the backup again, and copy anew what is damaged in it")
+	cmd.Flags().BoolVarP(&x.quiet, "quiet", "q", false, "show no progress")
 	return cmd
+}
+
+type backupCommand struct {
+	app                 *app
+	link, verify, quiet bool
+}
+
+func (x *backupCommand) run(cmd *cobra.Command, args []string) error {
+	c, _, err := x.app.load(cmd)
+	if err != nil {
+		return err
+	}
+	if err := engine.IsStore(c.Root); err != nil {
+		return err
+	}
+	p := newProgress(cmd.ErrOrStderr(), x.app.Now)
+	out := &scrubOutput{w: cmd.OutOrStdout(), before: p.clear}
+	o := bucket.BackupOptions{Root: c.Root, Dir: args[0], Link: x.link, Verify: x.verify, Found: out.found, Now: x.app.Now}
+	if !x.quiet {
+		o.Progress = p.show
+	}
+	r, err := bucket.Backup(cmd.Context(), o)
+	p.clear()
+	if err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	return out.endBackup(r)
 }
 
 // folderArg completes the one argument of a command with folders.

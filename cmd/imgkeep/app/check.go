@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,9 +18,11 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
+	"imgkeep/cmd/imgkeep/app/engine"
 	"imgkeep/sign"
 )
 
@@ -43,8 +46,7 @@ type checked struct {
 }
 
 func newCheckCommand(a *app) *cobra.Command {
-	var asJSON bool
-	var name string
+	x := &checkCommand{app: a}
 	cmd := &cobra.Command{
 		Use: "check URL…", GroupID: groupLook,
 		Short: "Tell whether an image would be fetched, by fetching it",
@@ -61,67 +63,57 @@ error. Else the store is not looked at: see show for what is kept or has failed.
 Exit status: 0 if all would be kept; 3 if some would not; 1 if none would.`,
 		Example: "  imgkeep check --config /etc/imgkeep/imgkeep.yaml https://origin.example/cat.jpg",
 		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := a.load(cmd)
-			if err != nil {
-				return err
-			}
-			b := c.Buckets[0]
-			if name != "" {
-				found := false
-				for _, x := range c.Buckets {
-					if x.Name == name {
-						b, found = x, true
-					}
-				}
-				if !found {
-					return usagef("--bucket: there is no bucket %q", name)
-				}
-			}
-			limits, err := newLimits(c)
-			if err != nil {
-				return err
-			}
-			signer, err := newSigner(c.Sign)
-			if err != nil && !errors.Is(err, sign.ErrNoSecret) {
-				return usageError{err}
-			}
-			k := checker{config: c, bucket: b, limits: limits, own: newOwn(c, signer, a.Now)}
-			k.fetcher, err = newFetcher(c, k.own, nil, newLogger(a.Stderr, c.Log), a.Now)
-			if err != nil {
-				return err
-			}
-			defer k.fetcher.Close()
-			return a.withBlocks(cmd.Context(), c, func(ask blocks) error {
-				k.blocks = ask
-				return k.all(cmd, args, asJSON)
-			})
-		},
+		RunE:    x.run,
 	}
 	addStoreFlags(cmd)
-	cmd.Flags().StringVar(&name, "bucket", "", "by the rules of this `BUCKET` (default the first)")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON document for each")
+	cmd.Flags().StringVar(&x.bucket, "bucket", "", "by the rules of this `BUCKET` (default the first)")
+	cmd.Flags().BoolVar(&x.json, "json", false, "print a JSON document for each")
 	return cmd
 }
 
-// blocks returns what is known of a URL or a digest, of which only the blocks are of
-// use here.
-type blocks func(context.Context, control.ShowRequest) (bucket.Facts, error)
+type checkCommand struct {
+	app    *app
+	bucket string
+	json   bool
+}
 
-// withBlocks has work done with what knows the blocks; nil: nothing can be asked.
-func (a *app) withBlocks(ctx context.Context, c config.Config, work func(blocks) error) error {
-	asked := false
-	err := a.withStore(ctx, c,
-		func(client *control.Client) error { asked = true; return work(client.Show) },
-		func(store *bucket.Store) error {
-			asked = true
-			return work(func(ctx context.Context, q control.ShowRequest) (bucket.Facts, error) { return q.Do(ctx, store, nil) })
-		})
-	if asked {
+func (x *checkCommand) run(cmd *cobra.Command, args []string) (err error) {
+	c, _, err := x.app.load(cmd)
+	if err != nil {
 		return err
 	}
-	a.complain("what is blocked is not known: " + err.Error())
-	return work(nil)
+	k, err := x.checker(c)
+	if err != nil {
+		return err
+	}
+	defer k.fetcher.Close()
+	service, closeAll, err := engine.Open(cmd.Context(), c, x.app.process(), engine.Need{})
+	if err != nil {
+		x.app.complain("what is blocked is not known: " + err.Error())
+	} else {
+		k.service = service
+		defer func() { err = errors.Join(err, closeAll()) }()
+	}
+	return k.all(cmd, args, x.json)
+}
+
+// checker is what checks by the rules of the configuration.
+func (x *checkCommand) checker(c config.Config) (k checker, err error) {
+	i := slices.IndexFunc(c.Buckets, func(b config.Bucket) bool { return b.Name == x.bucket || x.bucket == "" })
+	if i < 0 {
+		return k, usagef("--bucket: there is no bucket %q", x.bucket)
+	}
+	limits, err := engine.Limits(c)
+	if err != nil {
+		return k, err
+	}
+	signer, err := engine.NewSigner(c.Sign)
+	if err != nil && !errors.Is(err, sign.ErrNoSecret) {
+		return k, usageError{err}
+	}
+	k = checker{config: c, bucket: c.Buckets[i], limits: limits, unwraps: signer != nil, self: engine.NewSelfLinks(c, signer, x.app.Now)}
+	k.fetcher, err = engine.NewFetcher(c, k.self, nil, engine.NewLogger(x.app.Stderr, c.Log), x.app.Now)
+	return k, err
 }
 
 // checker checks URLs by the rules of a bucket.
@@ -129,9 +121,10 @@ type checker struct {
 	config  config.Config
 	bucket  config.Bucket
 	limits  probe.Limits
-	own     *own // without a signer it unwraps nothing, and fetching refuses
+	self    *engine.SelfLinks
+	unwraps bool // a secret is known; otherwise fetching refuses links of our own
 	fetcher *fetch.Fetcher
-	blocks  blocks // nil: not known
+	service control.Service // which knows what is blocked; nil: nobody does
 }
 
 func (k checker) all(cmd *cobra.Command, args []string, asJSON bool) (err error) {
@@ -187,15 +180,15 @@ func (k checker) try(ctx context.Context, x *checked) (err error) {
 		return err
 	}
 	image := x.Canonical
-	if k.own.signer != nil {
-		if image, err = k.own.unwrap(image); err != nil {
+	if k.unwraps {
+		if image, err = k.self.Unwrap(image); err != nil {
 			return err
 		}
 		if image != x.Canonical {
 			x.Shows = image
 		}
 	}
-	if err := k.blocked(ctx, control.ShowRequest{URL: k.own.same.key(image)}); err != nil {
+	if err := k.blocked(ctx, control.ShowRequest{URL: k.self.Key(image)}); err != nil {
 		return err
 	}
 	if u, err := url.Parse(image); err == nil && u.Host != "" && k.config.Fetch.Proxy == "" {
@@ -230,20 +223,20 @@ func (k checker) try(ctx context.Context, x *checked) (err error) {
 // blocked returns an error that tells the first block that stands against a URL or
 // a digest.
 func (k checker) blocked(ctx context.Context, q control.ShowRequest) error {
-	if k.blocks == nil {
+	if k.service == nil {
 		return nil
 	}
-	facts, err := k.blocks(ctx, q)
+	facts, err := k.service.Show(ctx, q)
 	if err != nil || len(facts.Blocks) == 0 {
 		return err
 	}
-	return &fetch.Error{Class: removed, Host: hostOf(q.URL), Err: errors.New("blocked: " + blockText(facts.Blocks[0]))}
+	return &fetch.Error{Class: removed, Host: imageurl.URL(q.URL).Host(), Err: errors.New("blocked: " + blockText(facts.Blocks[0]))}
 }
 
 func (x checked) text() string {
 	var b strings.Builder
 	line := func(key, format string, args ...any) {
-		fmt.Fprintf(&b, "%-10s %s\n", key, printable(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(&b, "%-10s %s\n", key, control.Printable(fmt.Sprintf(format, args...)))
 	}
 	line("url", "%s", x.URL)
 	if x.Canonical != x.URL && x.Canonical != "" {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"image"
 	"image/png"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,12 +15,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"imgkeep/bucket"
-	"imgkeep/bucket/probe"
 	"imgkeep/cmd/imgkeep/app/config"
-	"imgkeep/cmd/imgkeep/app/control"
 )
 
 // Check knows what is blocked, from the server as from the store, and what a link of
@@ -81,11 +77,7 @@ func TestCheckBlocked(t *testing.T) {
 
 	c := config.Default()
 	c.Root, c.Store.MinFree, c.Store.MinFreeInodes = root, 0, 0
-	log := slog.New(slog.DiscardHandler)
-	store, err := newStore(c, same{}, nil, probe.Limits{}, log, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := openStore(t, c, same{})
 	for _, target := range []bucket.Target{
 		{URL: origin.URL + "/blocked"}, {URL: origin.URL + "/target"}, {Host: "*.example.org"},
 		{Digest: sha256.Sum256(other)},
@@ -123,10 +115,7 @@ func TestCheckBlocked(t *testing.T) {
 			t.Error("what is blocked is fetched")
 		}
 	}
-	stop, err := care(t.Context(), c, control.Options{Store: store, Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
+	stop := answer(t, t.Context(), c, store)
 	all()
 	stop()
 	if err := store.Close(context.Background()); err != nil {

@@ -8,10 +8,11 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/cmd/imgkeep/app/control"
+	"imgkeep/cmd/imgkeep/app/engine"
 )
 
 func newCompactCommand(a *app) *cobra.Command {
-	var dryRun bool
+	x := &compactCommand{app: a}
 	cmd := &cobra.Command{
 		Use:     "compact",
 		GroupID: groupStore,
@@ -27,42 +28,40 @@ it helps after much was removed. It prints the figures before and after.
 Exit status: 0 if it was compacted; 1 if it was not: it is then as it was.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, _, err := a.load(cmd)
-			if err != nil {
-				return err
-			}
-			var done control.Compacted
-			err = a.withStore(cmd.Context(), c,
-				func(client *control.Client) (err error) {
-					if dryRun {
-						done.Before, err = client.Status(cmd.Context())
-						return err
-					}
-					done, err = client.Compact(cmd.Context())
-					return err
-				},
-				func(store *bucket.Store) (err error) {
-					if dryRun {
-						done.Before, err = store.Figures()
-						return err
-					}
-					done.Before, done.After, err = store.Compact()
-					return err
-				})
-			if err != nil {
-				return err
-			}
-			if _, err := fmt.Fprintln(cmd.OutOrStdout(), "before: "+figures(done.Before)); err != nil || dryRun {
-				return err
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), "after:  "+figures(done.After))
-			return err
-		},
+		RunE:              x.run,
 	}
 	addStoreFlags(cmd)
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the figures and change nothing")
+	cmd.Flags().BoolVar(&x.dryRun, "dry-run", false, "print the figures and change nothing")
 	return cmd
+}
+
+type compactCommand struct {
+	app    *app
+	dryRun bool
+}
+
+func (x *compactCommand) run(cmd *cobra.Command, _ []string) error {
+	c, _, err := x.app.load(cmd)
+	if err != nil {
+		return err
+	}
+	var done control.Compacted
+	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) (err error) {
+		if x.dryRun {
+			done.Before, err = s.Figures(cmd.Context())
+			return err
+		}
+		done, err = s.Compact(cmd.Context())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(cmd.OutOrStdout(), "before: "+figures(done.Before)); err != nil || x.dryRun {
+		return err
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), "after:  "+figures(done.After))
+	return err
 }
 
 func figures(f bucket.Figures) string {

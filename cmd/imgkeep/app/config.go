@@ -19,14 +19,16 @@ and the exit status is 2.`,
   IMGKEEP_FETCH_TIMEOUT=10s imgkeep config`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, sources, err := a.load(cmd)
-			if err != nil {
-				return err
-			}
-			return config.Write(cmd.OutOrStdout(), c, sources)
-		},
+		RunE:              a.printConfig,
 	}
 	addServerFlags(cmd)
 	return cmd
+}
+
+func (a *app) printConfig(cmd *cobra.Command, _ []string) error {
+	c, sources, err := a.load(cmd)
+	if err != nil {
+		return err
+	}
+	return config.Write(cmd.OutOrStdout(), c, sources)
 }

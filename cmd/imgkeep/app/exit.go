@@ -6,6 +6,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 )
 
 // Exit statuses of the program.
@@ -51,6 +54,7 @@ func (a *app) exit(cmd *cobra.Command, err error) int {
 	}
 	a.complain(err.Error())
 	var usage usageError
+	var wrong config.Error
 	var partial partialError
 	var remain remainError
 	var restart restartError
@@ -58,7 +62,7 @@ func (a *app) exit(cmd *cobra.Command, err error) int {
 	case !a.started: // cobra refused the command line
 		a.complain(fmt.Sprintf("'%s --help' tells how it is used", cmd.CommandPath()))
 		return ExitUsage
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &wrong):
 		return ExitUsage
 	case errors.As(err, &remain), errors.As(err, &restart), errors.As(err, &partial) && partial.failed < partial.all:
 		return ExitPartial
@@ -71,12 +75,6 @@ func (a *app) exit(cmd *cobra.Command, err error) int {
 // to the terminal.
 func (a *app) complain(message string) {
 	for line := range strings.SplitSeq(message, "\n") {
-		line = strings.Map(func(r rune) rune {
-			if r < ' ' || 0x7f <= r && r < 0xa0 {
-				return '\uFFFD'
-			}
-			return r
-		}, line)
-		fmt.Fprintln(a.Stderr, "imgkeep: "+line)
+		fmt.Fprintln(a.Stderr, "imgkeep: "+control.Printable(line))
 	}
 }

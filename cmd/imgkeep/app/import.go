@@ -21,6 +21,7 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/cmd/imgkeep/app/control"
+	"imgkeep/cmd/imgkeep/app/engine"
 	"imgkeep/sign"
 )
 
@@ -128,30 +129,15 @@ func (i *importCommand) run(cmd *cobra.Command, args []string) error {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process
 	began := i.app.Now()
-	all := func(k keeper) error {
-		if _, alone := k.(linker); i.link && !i.dryRun && !alone {
-			return usagef("--link does not go with a running server: stop it, or have the images copied")
-		}
-		for _, name := range found {
-			if err := i.bucket(control.InRun(ctx), k, dir, name); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	if i.dryRun {
-		err = all(nil)
+		err = i.all(ctx, nil, dir, found)
 	} else {
-		as := i.app.becomeOwner
-		if i.link { // which may need root
-			as = func(string) error { return nil }
-		}
-		err = i.app.withKeeper(ctx, c, false, as, func(k keeper) error {
-			err := all(k)
-			return errors.Join(err, i.noted(ctx, k, dir, found, err))
+		err = i.app.withService(ctx, c, engine.Need{Create: true, Root: i.link}, func(s control.Service) error {
+			err := i.all(ctx, s, dir, found)
+			return errors.Join(err, i.noted(ctx, s, dir, found, err))
 		})
-		if i.link {
-			err = errors.Join(err, giveToOwner(c.Root))
+		if i.link { // which may need root
+			err = errors.Join(err, engine.GiveToOwner(c.Root))
 		}
 	}
 	i.progress.clear()
@@ -167,8 +153,18 @@ func (i *importCommand) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// all takes over the buckets that were found.
+func (i *importCommand) all(ctx context.Context, s control.Service, dir string, buckets []string) error {
+	for _, name := range buckets {
+		if err := i.bucket(ctx, s, dir, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // noted has the end of the run noted in the audit log, as one line.
-func (i *importCommand) noted(ctx context.Context, k keeper, dir string, buckets []string, err error) error {
+func (i *importCommand) noted(ctx context.Context, s control.Service, dir string, buckets []string, err error) error {
 	if i.images == 0 {
 		return nil
 	}
@@ -179,7 +175,7 @@ func (i *importCommand) noted(ctx context.Context, k keeper, dir string, buckets
 	if err != nil {
 		run.Stopped = err.Error()
 	}
-	return noteRun(ctx, k, run, err)
+	return noteRun(ctx, s, run, err)
 }
 
 // unknown warns of folders that look like buckets and are none of the
@@ -206,12 +202,12 @@ type imported struct {
 }
 
 // bucket takes over one bucket.
-func (i *importCommand) bucket(ctx context.Context, k keeper, dir, name string) error {
+func (i *importCommand) bucket(ctx context.Context, s control.Service, dir, name string) error {
 	results := make(chan imported)
 	var walked error
 	go func() {
 		defer close(results)
-		walked = i.walk(ctx, k, name, filepath.Join(dir, name), results)
+		walked = i.walk(ctx, s, name, filepath.Join(dir, name), results)
 	}()
 	var err error
 	for r := range results {
@@ -221,7 +217,7 @@ func (i *importCommand) bucket(ctx context.Context, k keeper, dir, name string) 
 }
 
 // walk takes over the files of a bucket, several at once.
-func (i *importCommand) walk(ctx context.Context, k keeper, name, dir string, results chan<- imported) error {
+func (i *importCommand) walk(ctx context.Context, s control.Service, name, dir string, results chan<- imported) error {
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(parallel)
 	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
@@ -232,7 +228,7 @@ func (i *importCommand) walk(ctx context.Context, k keeper, name, dir string, re
 			return err
 		}
 		work.Go(func() error {
-			o, err := i.file(ctx, k, name, path, e)
+			o, err := i.file(ctx, s, name, path, e)
 			if err == nil {
 				results <- imported{path, o}
 			}
@@ -257,7 +253,7 @@ const (
 )
 
 // file takes over one file.
-func (i *importCommand) file(ctx context.Context, k keeper, name, path string, e fs.DirEntry) (control.Outcome, error) {
+func (i *importCommand) file(ctx context.Context, s control.Service, name, path string, e fs.DirEntry) (control.Outcome, error) {
 	if !e.Type().IsRegular() {
 		return control.Outcome{Code: codeForeign}, nil
 	}
@@ -293,7 +289,7 @@ func (i *importCommand) file(ctx context.Context, k keeper, name, path string, e
 	if i.dryRun {
 		return control.Outcome{}, nil
 	}
-	o, err := i.keep(ctx, k, name, url, path)
+	o, err := i.keep(ctx, s, name, url, path)
 	if err != nil {
 		return o, err
 	}
@@ -306,21 +302,21 @@ func (i *importCommand) file(ctx context.Context, k keeper, name, path string, e
 	return o, err
 }
 
-// linker keeps a file by another name of it: a keeper that has the store open.
-type linker interface {
-	Link(bucket, url, path string) control.Outcome
-}
-
-func (i *importCommand) keep(ctx context.Context, k keeper, name, url, path string) (control.Outcome, error) {
+func (i *importCommand) keep(ctx context.Context, s control.Service, name, url, path string) (control.Outcome, error) {
+	q := control.AddRequest{Bucket: name, URL: url, Run: true}
 	if i.link {
-		return k.(linker).Link(name, url, path), nil
+		o, err := s.Link(ctx, control.LinkRequest{AddRequest: q, Path: path})
+		if errors.Is(err, control.ErrLinkServer) {
+			err = usageError{err}
+		}
+		return o, err
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return control.Outcome{}, err
 	}
 	defer f.Close()
-	return k.Add(ctx, name, url, f)
+	return s.Add(ctx, q, f)
 }
 
 // oldName is the name of an image's file: base64url of the SHA-224 of its
@@ -377,7 +373,7 @@ func (i *importCommand) note(name string, r imported) error {
 		return nil
 	case codeForeign:
 		i.foreign++
-		return i.print(printable(fmt.Sprintf("%-16s %s", o.Code, r.path)))
+		return i.print(control.Printable(fmt.Sprintf("%-16s %s", o.Code, r.path)))
 	}
 	i.images++
 	if o.Kept {
@@ -389,7 +385,7 @@ func (i *importCommand) note(name string, r imported) error {
 	}
 	if o.Code != "" {
 		i.bad++
-		return i.print(printable(fmt.Sprintf("%-16s %s  %s", o.Code, r.path, o.Detail)))
+		return i.print(control.Printable(fmt.Sprintf("%-16s %s  %s", o.Code, r.path, o.Detail)))
 	}
 	return nil
 }

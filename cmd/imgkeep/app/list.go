@@ -4,20 +4,19 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"imgkeep/bucket"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
 	"imgkeep/cmd/imgkeep/app/control"
+	"imgkeep/cmd/imgkeep/app/engine"
 )
 
 func newListCommand(a *app) *cobra.Command {
-	var q control.ListRequest
-	var since, until string
-	var failed, blocked bool
+	x := &listCommand{app: a}
 	cmd := &cobra.Command{
 		Use: "list", GroupID: groupLook,
 		Short: "List what is kept, as JSON lines",
@@ -33,67 +32,86 @@ written as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as how long ago: 36h.`,
 		Example: `  imgkeep list --host '*.example.com' --since 168h | jq -r .url
   imgkeep list --failed --class gone --host example.com`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, _, err := a.load(cmd)
-			if err != nil {
-				return err
-			}
-			switch q.What = "images"; {
-			case failed && blocked:
-				return usagef("--failed and --blocked do not go together")
-			case failed, len(q.Classes) > 0:
-				q.What = "failures"
-			case blocked:
-				q.What = "blocks"
-			}
-			for _, host := range q.Hosts {
-				if _, err := imageurl.ParsePattern(host); err != nil {
-					return usagef("--host: %w", err)
-				}
-			}
-			for i, t := range q.Types {
-				f, err := probe.ParseFormat(t)
-				if err != nil {
-					return usagef("--type: %w", err)
-				}
-				q.Types[i] = f.String()
-			}
-			if q.Since, err = parseWhen(since, a.Now()); err != nil {
-				return usagef("--since: %w", err)
-			}
-			if q.Until, err = parseWhen(until, a.Now()); err != nil {
-				return usagef("--until: %w", err)
-			}
-			w := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
-			enc := json.NewEncoder(w)
-			enc.SetEscapeHTML(false)
-			each := func(i control.Item) error {
-				switch {
-				case i.Image != nil:
-					return enc.Encode(i.Image)
-				case i.Failure != nil:
-					return enc.Encode(i.Failure)
-				}
-				return enc.Encode(i.Block)
-			}
-			ctx := cmd.Context()
-			err = a.withStore(ctx, c,
-				func(client *control.Client) error { return client.List(ctx, q, each) },
-				func(store *bucket.Store) error { return q.Do(ctx, store, each) })
-			return errors.Join(err, w.Flush())
-		},
+		RunE: x.run,
 	}
 	addStoreFlags(cmd)
 	flags := cmd.Flags()
-	flags.StringSliceVar(&q.Buckets, "bucket", nil, "of this `BUCKET`")
-	flags.StringSliceVar(&q.Hosts, "host", nil, "from this `HOST`, as example.com or *.example.com")
-	flags.StringSliceVar(&q.Types, "type", nil, "of this `TYPE`: jpeg, png, gif or webp")
-	flags.StringVar(&since, "since", "", "stored, or failed for the first time, at this `TIME` or later")
-	flags.StringVar(&until, "until", "", "stored, or failed for the first time, before this `TIME`")
-	flags.BoolVar(&failed, "failed", false, "list URLs that could not be kept")
-	flags.StringSliceVar(&q.Classes, "class", nil, "list URLs that could not be kept, of this `CLASS`, as gone or timeout")
-	flags.BoolVar(&blocked, "blocked", false, "list all blocks")
+	flags.StringSliceVar(&x.q.Buckets, "bucket", nil, "of this `BUCKET`")
+	flags.StringSliceVar(&x.q.Hosts, "host", nil, "from this `HOST`, as example.com or *.example.com")
+	flags.StringSliceVar(&x.q.Types, "type", nil, "of this `TYPE`: jpeg, png, gif or webp")
+	flags.StringVar(&x.since, "since", "", "stored, or failed for the first time, at this `TIME` or later")
+	flags.StringVar(&x.until, "until", "", "stored, or failed for the first time, before this `TIME`")
+	flags.BoolVar(&x.failed, "failed", false, "list URLs that could not be kept")
+	flags.StringSliceVar(&x.q.Classes, "class", nil, "list URLs that could not be kept, of this `CLASS`, as gone or timeout")
+	flags.BoolVar(&x.blocked, "blocked", false, "list all blocks")
 	return cmd
+}
+
+type listCommand struct {
+	app             *app
+	q               control.ListRequest
+	since, until    string
+	failed, blocked bool
+}
+
+func (x *listCommand) run(cmd *cobra.Command, _ []string) error {
+	c, _, err := x.app.load(cmd)
+	if err != nil {
+		return err
+	}
+	if err := x.prepare(); err != nil {
+		return usageError{err}
+	}
+	w := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) error {
+		_, err := s.List(cmd.Context(), x.q, func(e control.Event) error {
+			switch i := e.Item; {
+			case i == nil:
+				return nil
+			case i.Image != nil:
+				return enc.Encode(i.Image)
+			case i.Failure != nil:
+				return enc.Encode(i.Failure)
+			default:
+				return enc.Encode(i.Block)
+			}
+		})
+		return err
+	})
+	return errors.Join(err, w.Flush())
+}
+
+// prepare makes the request of the flags.
+func (x *listCommand) prepare() (err error) {
+	switch x.q.What = "images"; {
+	case x.failed && x.blocked:
+		return errors.New("--failed and --blocked do not go together")
+	case x.failed, len(x.q.Classes) > 0:
+		x.q.What = "failures"
+	case x.blocked:
+		x.q.What = "blocks"
+	}
+	for _, host := range x.q.Hosts {
+		if _, err := imageurl.ParsePattern(host); err != nil {
+			return fmt.Errorf("--host: %w", err)
+		}
+	}
+	for i, t := range x.q.Types {
+		f, err := probe.ParseFormat(t)
+		if err != nil {
+			return fmt.Errorf("--type: %w", err)
+		}
+		x.q.Types[i] = f.String()
+	}
+	if x.q.Since, err = parseWhen(x.since, x.app.Now()); err != nil {
+		return fmt.Errorf("--since: %w", err)
+	}
+	if x.q.Until, err = parseWhen(x.until, x.app.Now()); err != nil {
+		return fmt.Errorf("--until: %w", err)
+	}
+	return nil
 }
 
 // parseWhen reads a date, an instant, or how long ago it is; "" is the zero time.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,16 +16,16 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
 	"imgkeep/cmd/imgkeep/app/config"
-	"imgkeep/cmd/imgkeep/app/control"
 )
 
 // pages is same, but for URLs that lead to a page.
 type pages struct{ same }
 
 func (p pages) Fetch(ctx context.Context, r fetch.Request, dst io.Writer) (fetch.Result, error) {
-	if hostOf(r.URL) == "page.example.net" {
+	if imageurl.URL(r.URL).Host() == "page.example.net" {
 		return fetch.Result{}, &fetch.Error{Class: fetch.NotImage, Status: 200, Host: "cdn.example.net", Head: []byte("<p>\x1b"), Err: errors.New("a page")}
 	}
 	return p.same.Fetch(ctx, r, dst)
@@ -37,15 +36,7 @@ func TestLooking(t *testing.T) {
 	c := config.Default()
 	c.Root = filepath.Join(t.TempDir(), "store")
 	c.Store.MinFree, c.Store.MinFreeInodes = 0, 0
-	log := slog.New(slog.DiscardHandler)
-	open := func() *bucket.Store {
-		store, err := newStore(c, pages{}, nil, probe.Limits{}, log, time.Now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return store
-	}
-	store := open()
+	store := openStore(t, c, pages{})
 	const page = "https://page.example.net/a.png"
 	if _, err := store.Keep(t.Context(), "i", page); err == nil {
 		t.Fatal("a page is kept")
@@ -136,10 +127,7 @@ func TestLooking(t *testing.T) {
 		}
 		return out
 	}
-	stop, err := care(t.Context(), c, control.Options{Store: store, Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
+	stop := answer(t, t.Context(), c, store)
 	served := all()
 	stop()
 	if err := store.Close(context.Background()); err != nil {

@@ -17,10 +17,12 @@ func newManCommand(a *app) *cobra.Command {
 		Hidden: true,
 		Short:  "Write the manual pages",
 		Args:   cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return writeManual(cmd.Root(), args[0])
-		},
+		RunE:   writeManuals,
 	}
+}
+
+func writeManuals(cmd *cobra.Command, args []string) error {
+	return writeManual(cmd.Root(), args[0])
 }
 
 // writeManual writes a page for a command and each below it, in section 1.

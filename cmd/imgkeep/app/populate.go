@@ -20,6 +20,7 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
+	"imgkeep/cmd/imgkeep/app/engine"
 )
 
 func newPopulateCommand(a *app) *cobra.Command {
@@ -124,9 +125,10 @@ func (p *populateCommand) run(cmd *cobra.Command, args []string) (err error) {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process
 	p.began = p.app.Now()
-	err = p.app.withKeeper(ctx, c, len(p.sizes) > 0, p.app.becomeOwner, func(k keeper) error {
-		err := p.all(ctx, k, list, workers(c))
-		return errors.Join(err, p.noted(ctx, k, err))
+	need := engine.Need{Create: true, Decoders: len(p.sizes) > 0}
+	err = p.app.withService(ctx, c, need, func(s control.Service) error {
+		err := p.all(ctx, s, list, workers(c))
+		return errors.Join(err, p.noted(ctx, s, err))
 	})
 	p.progress.clear()
 	if p.done > 0 || err == nil {
@@ -149,7 +151,7 @@ const noteTime = 10 * time.Second
 
 // noted has the end of the run noted in the audit log, also of one that was told to
 // stop. Nothing is said of a server that has gone away, which err says.
-func (p *populateCommand) noted(ctx context.Context, k keeper, err error) error {
+func (p *populateCommand) noted(ctx context.Context, s control.Service, err error) error {
 	if p.done == 0 {
 		return nil
 	}
@@ -157,14 +159,14 @@ func (p *populateCommand) noted(ctx context.Context, k keeper, err error) error 
 	if err != nil {
 		run.Stopped = err.Error()
 	}
-	return noteRun(ctx, k, run, err)
+	return noteRun(ctx, s, run, err)
 }
 
 // noteRun has a run noted that has ended by err.
-func noteRun(ctx context.Context, k keeper, run control.Run, err error) error {
+func noteRun(ctx context.Context, s control.Service, run control.Run, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
 	defer cancel()
-	if noteErr := k.Ran(ctx, run); err == nil {
+	if noteErr := s.Ran(ctx, run); err == nil {
 		return noteErr
 	}
 	return nil
@@ -178,7 +180,7 @@ func (p *populateCommand) prepare(c config.Config) error {
 	slices.Sort(p.sizes)
 	p.sizes = slices.Compact(p.sizes)
 	for _, size := range p.sizes {
-		if err := listed(c).Check(size); err != nil {
+		if err := engine.Listed(c).Check(size); err != nil {
 			return fmt.Errorf("--sizes: %w", err)
 		}
 	}
@@ -234,7 +236,7 @@ func (p *populateCommand) openReports(name string) (closeAll func() error, err e
 		return err
 	}
 	p.failed = func(url string, o control.Outcome) error {
-		_, err := fmt.Fprintf(b, "%s\t%s\t%s\n", url, o.Code, printable(o.Detail))
+		_, err := fmt.Fprintf(b, "%s\t%s\t%s\n", url, o.Code, control.Printable(o.Detail))
 		return err
 	}
 	return func() error { return errors.Join(g.Flush(), b.Flush(), good.Close(), bad.Close()) }, nil
@@ -247,7 +249,7 @@ type populated struct {
 }
 
 // all has the URLs of a list kept, n at a time.
-func (p *populateCommand) all(ctx context.Context, k keeper, list io.Reader, n int) error {
+func (p *populateCommand) all(ctx context.Context, s control.Service, list io.Reader, n int) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	urls, results := make(chan line), make(chan populated)
@@ -270,7 +272,7 @@ func (p *populateCommand) all(ctx context.Context, k keeper, list io.Reader, n i
 	for range n {
 		working.Go(func() {
 			for l := range urls {
-				r := p.one(ctx, k, l)
+				r := p.one(ctx, s, l)
 				if r.err != nil {
 					cancel(r.err)
 					return
@@ -299,13 +301,13 @@ func (p *populateCommand) all(ctx context.Context, k keeper, list io.Reader, n i
 // pause is the time after which is tried again what was too busy.
 const pause = time.Second
 
-func (p *populateCommand) one(ctx context.Context, k keeper, l line) populated {
+func (p *populateCommand) one(ctx context.Context, s control.Service, l line) populated {
 	url, _, _ := strings.Cut(l.text, "\t")
 	if l.long {
 		return populated{url: url, outcome: control.Outcome{Code: "url", Detail: fmt.Sprintf("line %d is longer than %d bytes", l.n, maxURLLine)}}
 	}
 	for {
-		o, err := k.Populate(ctx, control.PopulateRequest{Bucket: p.bucket, URL: []byte(url), Sizes: p.sizes})
+		o, err := s.Populate(ctx, control.PopulateRequest{Bucket: p.bucket, URL: []byte(url), Sizes: p.sizes})
 		switch {
 		case err != nil:
 			return populated{err: err}
@@ -314,8 +316,10 @@ func (p *populateCommand) one(ctx context.Context, k keeper, l line) populated {
 		case o.Code != "busy":
 			return populated{url: url, outcome: o}
 		}
-		if err := wait(ctx, pause); err != nil {
-			return populated{err: err}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return populated{err: ctx.Err()}
 		}
 	}
 }

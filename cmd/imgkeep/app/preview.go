@@ -15,6 +15,7 @@ import (
 
 	"imgkeep/bucket/probe"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/engine"
 	"imgkeep/resize"
 )
 
@@ -62,7 +63,7 @@ func (p *previewCommand) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	c.Resize.Workers = 1
-	pool, err := newPool(c, slog.New(slog.NewTextHandler(p.app.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
+	pool, err := engine.NewPool(c, slog.New(slog.NewTextHandler(p.app.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
 	if err != nil {
 		return err
 	}
@@ -77,10 +78,10 @@ func (p *previewCommand) run(cmd *cobra.Command, args []string) error {
 
 // newTarget is what a link with this size asks for.
 func newTarget(c config.Config, name string) (resize.Target, error) {
-	if err := listed(c).Check(name); err != nil {
+	if err := engine.Listed(c).Check(name); err != nil {
 		return resize.Target{}, err
 	}
-	presets, err := newPresets(c)
+	presets, err := engine.Presets(c)
 	if err != nil {
 		return resize.Target{}, err
 	}
@@ -93,7 +94,7 @@ func newTarget(c config.Config, name string) (resize.Target, error) {
 
 // readImage reads an image as a download is read: within the same limits.
 func readImage(c config.Config, file string) ([]byte, probe.Info, error) {
-	limits, err := newLimits(c)
+	limits, err := engine.Limits(c)
 	if err != nil {
 		return nil, probe.Info{}, err
 	}

@@ -1,16 +1,18 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/engine"
 )
 
 func newReindexCommand(a *app) *cobra.Command {
-	var asJSON, quiet bool
+	x := &reindexCommand{app: a}
 	cmd := &cobra.Command{
 		Use:     "reindex",
 		GroupID: groupStore,
@@ -31,39 +33,55 @@ Exit status: 0 if all was as it should be; 3 if the index was made and something
 was found; 1 if it was not made: the old one is then in its place.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, _, err := a.load(cmd)
-			if err != nil {
-				return err
-			}
-			if err := isStore(c.Root); err != nil {
-				return err
-			}
-			if err := a.becomeOwner(c.Root); err != nil {
-				return err
-			}
-			p := newProgress(cmd.ErrOrStderr(), a.Now)
-			out := &scrubOutput{w: cmd.OutOrStdout(), json: asJSON, findings: []bucket.Finding{}, before: p.clear}
-			o := bucket.ReindexOptions{Root: c.Root, Found: out.found}
-			if !quiet {
-				o.Progress = p.show
-			}
-			r, err := bucket.Reindex(cmd.Context(), o)
-			p.clear()
-			if err != nil {
-				return stopFirst(err)
-			}
-			text := fmt.Sprintf("%s URLs of %s images from %s lines in %s, index of %s: %s",
-				humanize.Comma(int64(r.URLs)), humanize.Comma(int64(r.Images)), humanize.Comma(int64(r.Lines)),
-				seconds(r.Seconds), humanize.IBytes(uint64(r.Bytes)), tally(r.Found, "nothing found"))
-			return out.end(text, struct {
-				Findings []bucket.Finding `json:"findings"`
-				bucket.ReindexReport
-			}{out.findings, r}, sum(r.Found))
-		},
+		RunE:              x.run,
 	}
 	addStoreFlags(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "report as JSON")
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show no progress")
+	cmd.Flags().BoolVar(&x.json, "json", false, "report as JSON")
+	cmd.Flags().BoolVarP(&x.quiet, "quiet", "q", false, "show no progress")
 	return cmd
+}
+
+type reindexCommand struct {
+	app         *app
+	json, quiet bool
+}
+
+func (x *reindexCommand) run(cmd *cobra.Command, _ []string) error {
+	c, _, err := x.app.load(cmd)
+	if err != nil {
+		return err
+	}
+	if err := engine.IsStore(c.Root); err != nil {
+		return err
+	}
+	if err := engine.BecomeOwner(c.Root); err != nil {
+		return err
+	}
+	p := newProgress(cmd.ErrOrStderr(), x.app.Now)
+	out := &scrubOutput{w: cmd.OutOrStdout(), json: x.json, findings: []bucket.Finding{}, before: p.clear}
+	o := bucket.ReindexOptions{Root: c.Root, Found: out.found}
+	if !x.quiet {
+		o.Progress = p.show
+	}
+	r, err := bucket.Reindex(cmd.Context(), o)
+	p.clear()
+	if err != nil {
+		return stopFirst(err)
+	}
+	text := fmt.Sprintf("%s URLs of %s images from %s lines in %s, index of %s: %s",
+		humanize.Comma(int64(r.URLs)), humanize.Comma(int64(r.Images)), humanize.Comma(int64(r.Lines)),
+		seconds(r.Seconds), humanize.IBytes(uint64(r.Bytes)), tally(r.Found, "nothing found"))
+	return out.end(text, struct {
+		Findings []bucket.Finding `json:"findings"`
+		bucket.ReindexReport
+	}{out.findings, r}, sum(r.Found))
+}
+
+// stopFirst says what to do where a command that replaces the index finds the
+// store open.
+func stopFirst(err error) error {
+	if errors.Is(err, bucket.ErrInUse) {
+		return fmt.Errorf("%w: stop the server, or wait for the other command's end", err)
+	}
+	return err
 }

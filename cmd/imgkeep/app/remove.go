@@ -1,13 +1,9 @@
 package app
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -15,9 +11,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"imgkeep/bucket"
-	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
-	"imgkeep/nginx"
+	"imgkeep/cmd/imgkeep/app/engine"
 )
 
 const removeHelp = `
@@ -73,136 +68,80 @@ fetched anew when somebody asks for it. 'imgkeep list --blocked' lists all block
 }
 
 func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
-	var q control.RemoveRequest
-	var asJSON, unverified bool
+	x := &removeCommand{app: a, q: control.RemoveRequest{Verb: verb}}
 	cmd := &cobra.Command{
 		Use: use, GroupID: groupRemove, Short: short, Long: long,
 		Example: fmt.Sprintf("  imgkeep %s --why 'ticket 4711' https://img.example.net/i/full/…\n  imgkeep %[1]s --dry-run https://origin.example/cat.jpg", verb),
 		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := a.load(cmd)
-			if err != nil {
-				return err
-			}
-			hosts := verb == control.Block || verb == control.Unblock
-			q.Verb = verb
-			mine := newOwn(c, nil, a.Now)
-			var requests []control.RemoveRequest
-			for _, arg := range args {
-				n, err := mine.parseName(arg, hosts)
-				if err != nil {
-					return usageError{err}
-				}
-				if verb == control.Forget && n.url == "" {
-					return usagef("%q is no URL and no link: to remove bytes, purge them", asTyped(arg))
-				}
-				one := q
-				one.URL, one.Digest, one.Host, one.Named = n.url, n.digest, n.host, n.named(unverified)
-				requests = append(requests, one)
-			}
-			out := removeOutput{w: cmd.OutOrStdout(), json: asJSON, dry: q.DryRun}
-			failed := 0
-			one := func(arg string, r control.Removal, err error) error {
-				if err != nil {
-					failed++
-					a.complain(asTyped(arg) + ": " + err.Error())
-				}
-				return out.write(asTyped(arg), r, err)
-			}
-			err = a.withStore(cmd.Context(), c,
-				func(client *control.Client) error {
-					for i, q := range requests {
-						r, err := client.Remove(cmd.Context(), q)
-						if err := one(args[i], r, err); err != nil {
-							return err
-						}
-					}
-					return nil
-				},
-				func(store *bucket.Store) error {
-					with, err := a.removing(c, store, q.DryRun)
-					if err != nil {
-						return err
-					}
-					for i, q := range requests {
-						r, err := q.Do(cmd.Context(), with)
-						if err := one(args[i], r, err); err != nil {
-							return err
-						}
-					}
-					return nil
-				})
-			if err == nil && failed > 0 {
-				return partialError{failed, len(args), "could not be done"}
-			}
-			return err
-		},
+		RunE:    x.run,
 	}
 	addStoreFlags(cmd)
 	flags := cmd.Flags()
 	if verb == control.Forget || verb == control.Purge {
-		flags.StringSliceVar(&q.Buckets, "bucket", nil, "only in this `BUCKET` (default all)")
+		flags.StringSliceVar(&x.q.Buckets, "bucket", nil, "only in this `BUCKET` (default all)")
 	}
 	if verb == control.Block {
-		flags.BoolVar(&q.Keep, "keep", false, "leave the files on disk")
+		flags.BoolVar(&x.q.Keep, "keep", false, "leave the files on disk")
 	}
-	flags.StringVar(&q.Why, "why", "", "the `REASON`, for the journal and the audit log")
-	addUnverified(flags, &unverified)
-	flags.BoolVar(&q.DryRun, "dry-run", false, "say what would be done and change nothing")
-	flags.BoolVar(&asJSON, "json", false, "print a JSON document for each")
+	flags.StringVar(&x.q.Why, "why", "", "the `REASON`, for the journal and the audit log")
+	addUnverified(flags, &x.unverified)
+	flags.BoolVar(&x.q.DryRun, "dry-run", false, "say what would be done and change nothing")
+	flags.BoolVar(&x.json, "json", false, "print a JSON document for each")
 	return cmd
 }
 
-// audit is the audit log of a store.
-func (a *app) audit(c config.Config) *control.Audit {
-	return &control.Audit{Path: filepath.Join(c.Root, "audit.ndjson"), Now: a.Now}
+type removeCommand struct {
+	app              *app
+	q                control.RemoveRequest // but for what is named
+	json, unverified bool
 }
 
-// removing is what removals are done with where no server runs.
-func (a *app) removing(c config.Config, store *bucket.Store, dryRun bool) (control.Removing, error) {
-	with := control.Removing{Store: store, Links: a.linkBook(c, store), Audit: a.audit(c), By: a.caller}
-	// nginx serves by the hot links of a server that does not run now all the same.
-	if c.Handoff != "nginx" || dryRun {
-		return with, nil
-	}
-	if _, err := os.Stat(c.Nginx.Hot); errors.Is(err, os.ErrNotExist) {
-		return with, nil
-	}
-	with.Hot = &lateHot{open: func() (*nginx.Hot, error) {
-		// Whatever the presets are: no link stays that could hang on them.
-		return newHot(c, nil, newLogger(a.Stderr, c.Log), a.Now)
-	}}
-	return with, nil
-}
-
-// lateHot is a tree of hot links that is opened when something is removed, and not
-// before: to open it with fewer secrets than the server had drops links, which tell
-// what a signature stands for.
-type lateHot struct {
-	open func() (*nginx.Hot, error)
-	hot  *nginx.Hot
-}
-
-func (l *lateHot) BeginRemoval() (err error) {
-	if l.hot == nil {
-		l.hot, err = l.open()
-	}
+func (x *removeCommand) run(cmd *cobra.Command, args []string) error {
+	c, _, err := x.app.load(cmd)
 	if err != nil {
 		return err
 	}
-	return l.hot.BeginRemoval()
-}
-
-func (l *lateHot) EndRemoval(all bool, leads func(target string) bool) (int, error) {
-	if l.hot == nil {
-		return 0, l.BeginRemoval() // which says again what is wrong
+	requests, err := x.requests(x.app.targets(c), args)
+	if err != nil {
+		return usageError{err}
 	}
-	return l.hot.EndRemoval(all, leads)
+	out := removeOutput{w: cmd.OutOrStdout(), json: x.json, dry: x.q.DryRun}
+	failed := 0
+	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) error {
+		for i, q := range requests {
+			r, err := s.Remove(cmd.Context(), q)
+			if err != nil {
+				failed++
+				x.app.complain(asTyped(args[i]) + ": " + err.Error())
+			}
+			if err := out.write(asTyped(args[i]), r, err); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil && failed > 0 {
+		return partialError{failed, len(args), "could not be done"}
+	}
+	return err
 }
 
-// linkBook knows the links of a configuration. Where it has no secret it says so.
-func (a *app) linkBook(c config.Config, store *bucket.Store) linkBook {
-	return linkBook{func() config.Config { return c }, store, a.Now, a.complain}
+// requests are what the arguments ask for, each by itself.
+func (x *removeCommand) requests(targets targets, args []string) (all []control.RemoveRequest, err error) {
+	hosts := x.q.Verb == control.Block || x.q.Verb == control.Unblock
+	for _, arg := range args {
+		t, err := targets.parse(arg, hosts)
+		if err != nil {
+			return nil, err
+		}
+		if x.q.Verb == control.Forget && t.url == "" {
+			return nil, fmt.Errorf("%q is no URL and no link: to remove bytes, purge them", asTyped(arg))
+		}
+		q := x.q
+		q.URL, q.Digest, q.Host, q.Named = t.url, t.digest, t.host, t.named(x.unverified)
+		all = append(all, q)
+	}
+	return all, nil
 }
 
 // addUnverified adds the flag for links whose signature does not fit.
@@ -244,14 +183,14 @@ func (o removeOutput) write(arg string, r control.Removal, failed error) error {
 		}
 		b.WriteString("\n")
 		for _, url := range i.URLs {
-			b.WriteString("  " + printable(url) + "\n")
+			b.WriteString("  " + control.Printable(url) + "\n")
 		}
 	}
 	for _, x := range r.Blocked {
-		fmt.Fprintf(&b, "%sblocked: %s %s\n", would, x.Kind, printable(x.Subject))
+		fmt.Fprintf(&b, "%sblocked: %s %s\n", would, x.Kind, control.Printable(x.Subject))
 	}
 	for _, x := range r.Unblocked {
-		fmt.Fprintf(&b, "%sunblocked: %s %s\n", would, x.Kind, printable(x.Subject))
+		fmt.Fprintf(&b, "%sunblocked: %s %s\n", would, x.Kind, control.Printable(x.Subject))
 	}
 	if len(r.Links) > 0 {
 		b.WriteString("to be dropped from caches before the server:\n")
@@ -261,13 +200,4 @@ func (o removeOutput) write(arg string, r control.Removal, failed error) error {
 	}
 	_, err := io.WriteString(o.w, b.String())
 	return err
-}
-
-// look has work done on the store for a command that only looks: by the server, or
-// here.
-func look[T any](ctx context.Context, a *app, c config.Config, ask func(*control.Client) (T, error), do func(*bucket.Store) (T, error)) (result T, err error) {
-	err = a.withStore(ctx, c,
-		func(client *control.Client) error { result, err = ask(client); return err },
-		func(store *bucket.Store) error { result, err = do(store); return err })
-	return result, err
 }

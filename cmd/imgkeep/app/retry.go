@@ -8,10 +8,11 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/cmd/imgkeep/app/control"
+	"imgkeep/cmd/imgkeep/app/engine"
 )
 
 func newRetryCommand(a *app) *cobra.Command {
-	var unverified bool
+	x := &retryCommand{app: a}
 	cmd := &cobra.Command{
 		Use:     "retry URL|LINK|DIGEST",
 		GroupID: groupStore,
@@ -31,48 +32,52 @@ It tries nothing itself, and prints what it has forgotten.`,
   imgkeep retry --config /etc/imgkeep/imgkeep.yaml XUFAKrxLKna5cZ2REBfFkg5zSRXFGYpdtIHHq8cNsvo`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := a.load(cmd)
-			if err != nil {
-				return err
-			}
-			n, err := newOwn(c, nil, a.Now).parseName(args[0], false)
-			if err != nil {
-				return usageError{err}
-			}
-			var r bucket.Retried
-			for _, what := range n.failed() {
-				var one bucket.Retried
-				err = a.withStore(cmd.Context(), c,
-					func(client *control.Client) (err error) {
-						one, err = client.Retry(cmd.Context(), what, n.named(unverified))
-						return err
-					},
-					func(store *bucket.Store) (err error) {
-						one, err = control.RetryRequest{What: what, Named: n.named(unverified)}.Do(store, a.linkBook(c, store), a.audit(c), a.caller)
-						return err
-					})
-				if err != nil {
-					return err
-				}
-				r.Failures, r.Undecodable = r.Failures+one.Failures, r.Undecodable+one.Undecodable
-			}
-			out := cmd.OutOrStdout()
-			if r == (bucket.Retried{}) {
-				_, err = fmt.Fprintln(out, "nothing stood against it")
-				return err
-			}
-			if r.Undecodable > 0 {
-				_, err = fmt.Fprintln(out, "forgotten: it has ended decoders")
-			}
-			if r.Failures > 0 {
-				_, more := fmt.Fprintln(out, "forgotten: it could not be fetched")
-				err = errors.Join(err, more)
-			}
-			return err
-		},
+		RunE:              x.run,
 	}
 	addStoreFlags(cmd)
-	addUnverified(cmd.Flags(), &unverified)
+	addUnverified(cmd.Flags(), &x.unverified)
 	return cmd
+}
+
+type retryCommand struct {
+	app        *app
+	unverified bool
+}
+
+func (x *retryCommand) run(cmd *cobra.Command, args []string) error {
+	c, _, err := x.app.load(cmd)
+	if err != nil {
+		return err
+	}
+	t, err := x.app.targets(c).parse(args[0], false)
+	if err != nil {
+		return usageError{err}
+	}
+	var r bucket.Retried
+	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) error {
+		for _, what := range t.failed() {
+			one, err := s.Retry(cmd.Context(), control.RetryRequest{What: what, Named: t.named(x.unverified)})
+			if err != nil {
+				return err
+			}
+			r.Failures, r.Undecodable = r.Failures+one.Failures, r.Undecodable+one.Undecodable
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	if r == (bucket.Retried{}) {
+		_, err = fmt.Fprintln(out, "nothing stood against it")
+		return err
+	}
+	if r.Undecodable > 0 {
+		_, err = fmt.Fprintln(out, "forgotten: it has ended decoders")
+	}
+	if r.Failures > 0 {
+		_, more := fmt.Fprintln(out, "forgotten: it could not be fetched")
+		err = errors.Join(err, more)
+	}
+	return err
 }

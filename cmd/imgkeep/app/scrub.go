@@ -13,11 +13,11 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
+	"imgkeep/cmd/imgkeep/app/engine"
 )
 
 func newScrubCommand(a *app) *cobra.Command {
-	var repair, asJSON, quiet bool
-	var rate string
+	x := &scrubCommand{app: a}
 	cmd := &cobra.Command{
 		Use:     "scrub",
 		GroupID: groupStore,
@@ -45,51 +45,59 @@ something is wrong and remains so; 1 if the store could not be looked through.`,
   imgkeep scrub --repair --json > report.json`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, _, err := a.load(cmd)
-			if err != nil {
-				return err
-			}
-			limit, err := config.ParseByteSize(rate)
-			if err != nil {
-				return usagef("--rate: %w", err)
-			}
-			p := newProgress(cmd.ErrOrStderr(), a.Now)
-			out := &scrubOutput{w: cmd.OutOrStdout(), json: asJSON, findings: []bucket.Finding{}, before: p.clear}
-			show := p.show
-			if quiet {
-				show = func(bucket.Progress) {}
-			}
-			var report bucket.ScrubReport
-			err = a.withStore(cmd.Context(), c,
-				func(client *control.Client) (err error) {
-					report, err = client.Scrub(cmd.Context(), control.ScrubRequest{Rate: int64(limit), Repair: repair}, out.found, show)
-					return err
-				},
-				func(store *bucket.Store) (err error) {
-					report, err = store.Scrub(cmd.Context(), bucket.ScrubOptions{Rate: int64(limit), Repair: repair, Alone: true, Found: out.found, Progress: show})
-					return err
-				})
-			p.clear()
-			if err != nil {
-				return err
-			}
-			text := fmt.Sprintf("%s images, %s read, %s files looked at in %s: %s",
-				humanize.Comma(int64(report.Images)), humanize.IBytes(uint64(report.Bytes)), humanize.Comma(int64(report.Files)),
-				seconds(report.Seconds), tally(report.Found, "clean"))
-			return out.end(text, struct {
-				Clean    bool             `json:"clean"`
-				Findings []bucket.Finding `json:"findings"`
-				bucket.ScrubReport
-			}{report.Remain == 0, out.findings, report}, report.Remain)
-		},
+		RunE:              x.run,
 	}
 	addStoreFlags(cmd)
-	cmd.Flags().BoolVar(&repair, "repair", false, "repair what can be repaired")
-	cmd.Flags().StringVar(&rate, "rate", "0", "read at most so many bytes of originals in a second, as in `20MiB` (0: no limit)")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "report as JSON")
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show no progress")
+	cmd.Flags().BoolVar(&x.repair, "repair", false, "repair what can be repaired")
+	cmd.Flags().StringVar(&x.rate, "rate", "0", "read at most so many bytes of originals in a second, as in `20MiB` (0: no limit)")
+	cmd.Flags().BoolVar(&x.json, "json", false, "report as JSON")
+	cmd.Flags().BoolVarP(&x.quiet, "quiet", "q", false, "show no progress")
 	return cmd
+}
+
+type scrubCommand struct {
+	app                 *app
+	repair, json, quiet bool
+	rate                string
+}
+
+func (x *scrubCommand) run(cmd *cobra.Command, _ []string) error {
+	c, _, err := x.app.load(cmd)
+	if err != nil {
+		return err
+	}
+	limit, err := config.ParseByteSize(x.rate)
+	if err != nil {
+		return usagef("--rate: %w", err)
+	}
+	p := newProgress(cmd.ErrOrStderr(), x.app.Now)
+	out := &scrubOutput{w: cmd.OutOrStdout(), json: x.json, findings: []bucket.Finding{}, before: p.clear}
+	each := func(e control.Event) error {
+		switch {
+		case e.Finding != nil:
+			out.found(*e.Finding)
+		case e.Progress != nil && !x.quiet:
+			p.show(*e.Progress)
+		}
+		return nil
+	}
+	var report bucket.ScrubReport
+	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) (err error) {
+		report, err = s.Scrub(cmd.Context(), control.ScrubRequest{Rate: int64(limit), Repair: x.repair}, each)
+		return err
+	})
+	p.clear()
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("%s images, %s read, %s files looked at in %s: %s",
+		humanize.Comma(int64(report.Images)), humanize.IBytes(uint64(report.Bytes)), humanize.Comma(int64(report.Files)),
+		seconds(report.Seconds), tally(report.Found, "clean"))
+	return out.end(text, struct {
+		Clean    bool             `json:"clean"`
+		Findings []bucket.Finding `json:"findings"`
+		bucket.ScrubReport
+	}{report.Remain == 0, out.findings, report}, report.Remain)
 }
 
 // addStoreFlags adds the flags of commands that look after a store.
@@ -132,16 +140,7 @@ func findingLine(f bucket.Finding) string {
 	if f.Repair != "" {
 		line += "  [" + f.Repair + "]"
 	}
-	return printable(line)
-}
-
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || 0x7f <= r && r < 0xa0 {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
+	return control.Printable(line)
 }
 
 // end writes the report, as a line of text or as a document, and says what remains.

@@ -17,10 +17,11 @@ import (
 	"imgkeep/bucket/imageurl"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
+	"imgkeep/cmd/imgkeep/app/engine"
 )
 
 func newShowCommand(a *app) *cobra.Command {
-	var asJSON, unverified bool
+	x := &showCommand{app: a}
 	cmd := &cobra.Command{
 		Use: "show URL|LINK|DIGEST", GroupID: groupLook,
 		Short: "Tell all that is known of an image",
@@ -32,46 +33,52 @@ of what came instead, and when it is tried again; and what blocks it.
 Exit status: 0 if something is known; 1 if nothing is.`,
 		Example: "  imgkeep show https://origin.example/cat.jpg\n  imgkeep show /i/250x250/gnjO6SJxYbeT9VBz/aHR0cHM6Ly9leGFtcGxlX3VybC9pbWcuanBn --json",
 		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := a.load(cmd)
-			if err != nil {
-				return err
-			}
-			n, err := newOwn(c, nil, a.Now).parseName(args[0], false)
-			if err != nil {
-				return usageError{err}
-			}
-			ctx := cmd.Context()
-			show := func(url string) (bucket.Facts, error) {
-				q := control.ShowRequest{URL: url, Digest: n.digest, Named: n.named(unverified)}
-				return look(ctx, a, c,
-					func(client *control.Client) (bucket.Facts, error) { return client.Show(ctx, q) },
-					func(store *bucket.Store) (bucket.Facts, error) { return q.Do(ctx, store, a.linkBook(c, store)) })
-			}
-			facts, err := show(n.url)
-			if err == nil && n.source != n.url { // what failed has failed under that
-				var more bucket.Facts
-				more, err = show(n.source)
-				facts.Images, facts.Failures = append(facts.Images, more.Images...), append(facts.Failures, more.Failures...)
-			}
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				err = printJSON(cmd.OutOrStdout(), shown{facts, weakHosts(c, n.url, facts)})
-			} else {
-				_, err = io.WriteString(cmd.OutOrStdout(), factsText(n.url, facts)+weakText(weakHosts(c, n.url, facts)))
-			}
-			if err == nil && len(facts.Images)+len(facts.Failures)+len(facts.Blocks) == 0 {
-				return fmt.Errorf("nothing is known of %s", asTyped(args[0]))
-			}
-			return err
-		},
+		RunE:    x.run,
 	}
 	addStoreFlags(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON document")
-	addUnverified(cmd.Flags(), &unverified)
+	cmd.Flags().BoolVar(&x.json, "json", false, "print a JSON document")
+	addUnverified(cmd.Flags(), &x.unverified)
 	return cmd
+}
+
+type showCommand struct {
+	app              *app
+	json, unverified bool
+}
+
+func (x *showCommand) run(cmd *cobra.Command, args []string) error {
+	c, _, err := x.app.load(cmd)
+	if err != nil {
+		return err
+	}
+	t, err := x.app.targets(c).parse(args[0], false)
+	if err != nil {
+		return usageError{err}
+	}
+	var facts bucket.Facts
+	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) (err error) {
+		q := control.ShowRequest{URL: t.url, Digest: t.digest, Named: t.named(x.unverified)}
+		if facts, err = s.Show(cmd.Context(), q); err != nil || t.source == t.url {
+			return err
+		}
+		q.URL = t.source // what failed has failed under that
+		more, err := s.Show(cmd.Context(), q)
+		facts.Images, facts.Failures = append(facts.Images, more.Images...), append(facts.Failures, more.Failures...)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	weak := weakHosts(c, t.url, facts)
+	if x.json {
+		err = printJSON(cmd.OutOrStdout(), shown{facts, weak})
+	} else {
+		_, err = io.WriteString(cmd.OutOrStdout(), factsText(t.url, facts)+weakText(weak))
+	}
+	if err == nil && len(facts.Images)+len(facts.Failures)+len(facts.Blocks) == 0 {
+		return fmt.Errorf("nothing is known of %s", asTyped(args[0]))
+	}
+	return err
 }
 
 func printJSON(w io.Writer, v any) error {
@@ -137,7 +144,7 @@ func weakText(weak []weakHost) string {
 func factsText(url string, f bucket.Facts) string {
 	var b strings.Builder
 	line := func(key, format string, args ...any) {
-		fmt.Fprintf(&b, "%-9s %s\n", key, printable(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(&b, "%-9s %s\n", key, control.Printable(fmt.Sprintf(format, args...)))
 	}
 	if url != "" {
 		line("url", "%s", url)
@@ -193,90 +200,4 @@ func blockText(b bucket.Block) string {
 		}
 	}
 	return s
-}
-
-func newStatsCommand(a *app) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "stats", GroupID: groupLook,
-		Short: "Count what is kept",
-		Long: `Stats counts images, URLs and bytes by bucket, type, host and week, what sharing
-saves, failures by class, blocks, and what the origins say of what is kept, where the
-server asks them (linkrot.interval). It reads index and journals: some seconds for
-a million images.`,
-		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, _, err := a.load(cmd)
-			if err != nil {
-				return err
-			}
-			ctx := cmd.Context()
-			s, err := look(ctx, a, c,
-				func(client *control.Client) (bucket.Stats, error) { return client.Stats(ctx) },
-				func(store *bucket.Store) (bucket.Stats, error) { return store.Stats(ctx) })
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), s)
-			}
-			_, err = io.WriteString(cmd.OutOrStdout(), statsText(s))
-			return err
-		},
-	}
-	addStoreFlags(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON document")
-	return cmd
-}
-
-// statsWeeks is how many weeks stats prints as text.
-const statsWeeks = 8
-
-func statsText(s bucket.Stats) string {
-	var b strings.Builder
-	size := func(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
-	number := func(n int) string { return humanize.Comma(int64(n)) }
-	tally := func(name string, t bucket.Tally) {
-		fmt.Fprintf(&b, "%-10s %s images, %s URLs, %s, %s saved by sharing\n", name, number(t.Images), number(t.URLs), size(t.Bytes), size(t.Saved))
-	}
-	tally("all", s.All)
-	for _, name := range slices.Sorted(maps.Keys(s.Buckets)) {
-		tally("bucket "+name, s.Buckets[name])
-	}
-	for _, name := range slices.Sorted(maps.Keys(s.All.Types)) {
-		fmt.Fprintf(&b, "%-10s %s images, %s\n", name, number(s.All.Types[name].Images), size(s.All.Types[name].Bytes))
-	}
-	if s.All.Images > 0 {
-		fmt.Fprintf(&b, "oldest     %s\nnewest     %s\n", s.All.Oldest.Format(time.RFC3339), s.All.Newest.Format(time.RFC3339))
-	}
-	weeks := slices.Sorted(maps.Keys(s.All.Weeks))
-	for _, w := range weeks[max(0, len(weeks)-statsWeeks):] {
-		fmt.Fprintf(&b, "%-10s %s images, %s\n", w, number(s.All.Weeks[w].Images), size(s.All.Weeks[w].Bytes))
-	}
-	for _, h := range s.Hosts {
-		fmt.Fprintf(&b, "host       %s  %s URLs, %s\n", h.Host, number(h.URLs), size(h.Bytes))
-	}
-	for _, class := range slices.Sorted(maps.Keys(s.All.Failures)) {
-		fmt.Fprintf(&b, "failed     %s  %s URLs\n", class, number(s.All.Failures[class]))
-	}
-	if s.LinkRot != nil {
-		origins := func(name string, p *bucket.LinkRotPass, when time.Time) {
-			if p == nil {
-				return
-			}
-			fmt.Fprintf(&b, "origins    %s", name)
-			for _, state := range bucket.OriginStates() {
-				fmt.Fprintf(&b, " %s %s,", number(p.All[state]), state)
-			}
-			fmt.Fprintf(&b, " since %s\n", when.Format(time.RFC3339))
-		}
-		if last := s.LinkRot.Last; last != nil {
-			origins("asked:", last, last.Began)
-		}
-		if now := s.LinkRot.Now; now != nil {
-			origins("being asked:", now, now.Began)
-		}
-	}
-	fmt.Fprintf(&b, "blocks     %s\nindex      %s\n", number(s.Blocks), figures(s.Index))
-	return b.String()
 }

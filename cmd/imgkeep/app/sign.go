@@ -12,6 +12,7 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/engine"
 	"imgkeep/cmd/imgkeep/app/server"
 	"imgkeep/resize"
 	"imgkeep/sign"
@@ -133,7 +134,7 @@ func (s *signCommand) prepare(c config.Config) error {
 	if s.bucket, err = bucketFlag(c, s.bucket); err != nil {
 		return err
 	}
-	if err := server.CheckSize(sign.Link{Size: s.size, Proxy: s.proxy}, listed(c)); err != nil {
+	if err := server.CheckSize(sign.Link{Size: s.size, Proxy: s.proxy}, engine.Listed(c)); err != nil {
 		return fmt.Errorf("--size: %w", err)
 	}
 	if s.bucketless && s.bucket != c.Sign.Bucketless {
@@ -143,7 +144,7 @@ func (s *signCommand) prepare(c config.Config) error {
 		return fmt.Errorf("--at: %w", err)
 	}
 	s.base, s.relative = c.BaseURL, c.Fetch.BaseURL
-	signer, err := newSigner(c.Sign)
+	signer, err := engine.NewSigner(c.Sign)
 	if errors.Is(err, sign.ErrNoSecret) {
 		return errors.New("there is no secret to sign with: set IMGKEEP_SECRET, --secret, or sign.secrets or sign.secret_files in the configuration")
 	}
@@ -194,11 +195,6 @@ func presetNames(c config.Config) []string {
 		names = append(names, p.Name)
 	}
 	return names
-}
-
-// listed are the pictures that links may ask for.
-func listed(c config.Config) resize.Listed {
-	return resize.Listed{Sides: c.Sizes, Presets: presetNames(c)}
 }
 
 // parseTime reads the time of --at.

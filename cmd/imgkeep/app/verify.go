@@ -10,6 +10,8 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
+	"imgkeep/cmd/imgkeep/app/engine"
 	"imgkeep/cmd/imgkeep/app/server"
 	"imgkeep/sign"
 )
@@ -26,7 +28,7 @@ type verified struct {
 }
 
 func newVerifyCommand(a *app) *cobra.Command {
-	var asJSON bool
+	x := &verifyCommand{app: a}
 	cmd := &cobra.Command{
 		Use: "verify LINK…", GroupID: groupLinks,
 		Short: "Tell whether a link is good, and until when",
@@ -36,41 +38,48 @@ link is good, or why it is not. It asks nobody.
 
 Exit status: 0 if all are good; 3 if some are not; 1 if none is.`,
 		Args: cobra.MinimumNArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := a.load(cmd)
-			if err != nil {
-				return err
-			}
-			signer, err := newSigner(c.Sign)
-			if err != nil {
-				return usageError{err}
-			}
-			bad := 0
-			for _, arg := range args {
-				v := verify(c, signer, arg, a.Now())
-				if !v.Good {
-					bad++
-				}
-				switch {
-				case asJSON:
-					err = printJSON(cmd.OutOrStdout(), v)
-				case v.Good:
-					_, err = fmt.Fprintf(cmd.OutOrStdout(), "good until %s: %s %s %s\n", v.Expires.Format(time.RFC3339), v.Bucket, v.Size, printable(v.URL))
-				default:
-					_, err = fmt.Fprintf(cmd.OutOrStdout(), "not good: %s\n", printable(v.Why))
-				}
-				if err != nil {
-					return err
-				}
-			}
-			if bad > 0 {
-				return partialError{bad, len(args), "links are not good"}
-			}
-			return nil
-		},
+		RunE: x.run,
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON document for each")
+	cmd.Flags().BoolVar(&x.json, "json", false, "print a JSON document for each")
 	return cmd
+}
+
+type verifyCommand struct {
+	app  *app
+	json bool
+}
+
+func (x *verifyCommand) run(cmd *cobra.Command, args []string) error {
+	c, _, err := x.app.load(cmd)
+	if err != nil {
+		return err
+	}
+	signer, err := engine.NewSigner(c.Sign)
+	if err != nil {
+		return usageError{err}
+	}
+	bad := 0
+	for _, arg := range args {
+		v := verify(c, signer, arg, x.app.Now())
+		if !v.Good {
+			bad++
+		}
+		switch {
+		case x.json:
+			err = printJSON(cmd.OutOrStdout(), v)
+		case v.Good:
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "good until %s: %s %s %s\n", v.Expires.Format(time.RFC3339), v.Bucket, v.Size, control.Printable(v.URL))
+		default:
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "not good: %s\n", control.Printable(v.Why))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if bad > 0 {
+		return partialError{bad, len(args), "links are not good"}
+	}
+	return nil
 }
 
 // verify decides in the order in which the server does.
@@ -97,13 +106,13 @@ func verify(c config.Config, signer *sign.Signer, arg string, now time.Time) ver
 	if !slices.ContainsFunc(c.Buckets, func(b config.Bucket) bool { return b.Name == l.Bucket }) {
 		return fail(fmt.Errorf("there is no bucket %q", l.Bucket))
 	}
-	if err := server.CheckSize(l, listed(c)); err != nil {
+	if err := server.CheckSize(l, engine.Listed(c)); err != nil {
 		return fail(err)
 	}
 	if urlErr != nil {
 		return fail(urlErr)
 	}
-	if v.URL, err = newOwn(c, signer, func() time.Time { return now }).unwrap(v.URL); err != nil {
+	if v.URL, err = engine.NewSelfLinks(c, signer, func() time.Time { return now }).Unwrap(v.URL); err != nil {
 		return fail(err)
 	}
 	v.Good = true

@@ -16,11 +16,13 @@ func newVersionCommand(a *app) *cobra.Command {
 		Short:             "Print the version",
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), a.version())
-			return err
-		},
+		RunE:              a.printVersion,
 	}
+}
+
+func (a *app) printVersion(cmd *cobra.Command, _ []string) error {
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), a.version())
+	return err
 }
 
 // version describes the program in one line: "imgkeep v1.2.3 (commit

@@ -72,3 +72,15 @@ func oneOf(p *problems, key, s string, names ...string) {
 		p.addf(key, "%q is not one of %s", s, strings.Join(names, ", "))
 	}
 }
+
+// Error says that a configuration is wrong as only its use can tell: a placeholder
+// that is no picture, a format that no decoder writes.
+type Error struct{ Err error }
+
+func (e Error) Error() string { return e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e Error) Unwrap() error { return e.Err }
+
+// Errorf returns an Error whose text is made as by [fmt.Errorf].
+func Errorf(format string, args ...any) error { return Error{fmt.Errorf(format, args...)} }

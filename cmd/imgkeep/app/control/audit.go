@@ -2,15 +2,12 @@ package control
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/user"
 	"strconv"
 	"sync"
 	"time"
-
-	"imgkeep/bucket"
 )
 
 // Audit is the log of what operators have changed: a file of JSON lines that is
@@ -81,41 +78,6 @@ func (a *Audit) write(c Change, err error) error {
 		return fmt.Errorf("audit log: %w", err)
 	}
 	return nil
-}
-
-// Added adds a line about an image that somebody had kept under a URL, or wanted to.
-func (a *Audit) Added(by Caller, bucket, url string, o Outcome) error {
-	var failed error
-	if o.Code != "" {
-		failed = fmt.Errorf("%s: %s", o.Code, o.Detail)
-	}
-	what := struct {
-		Bucket string `json:"bucket"`
-		URL    string `json:"url"`
-		Kept   bool   `json:"kept"` // now; otherwise it was there, or failed
-		Bytes  int64  `json:"bytes,omitempty"`
-	}{bucket, url, o.Kept, o.Bytes}
-	return a.Write(by.change(Change{Op: "add", What: what}), failed)
-}
-
-// Retried adds a line about what was forgotten of a URL or digest, or was not for err.
-func (a *Audit) Retried(by Caller, what string, done bucket.Retried, err error) error {
-	return a.Write(by.change(Change{Op: "retry", What: struct {
-		Of string `json:"of"`
-		bucket.Retried
-	}{what, done}}), err)
-}
-
-// Ran adds a line about a run that has ended: "populate" or "import".
-func (a *Audit) Ran(by Caller, run Run) error {
-	var stopped error
-	if run.Stopped != "" {
-		stopped = errors.New(run.Stopped)
-		run.Stopped = ""
-	}
-	op := run.Op
-	run.Op = ""
-	return a.Write(by.change(Change{Op: op, What: run}), stopped)
 }
 
 // Who names a user of this machine: "uid 1000 (alice)".

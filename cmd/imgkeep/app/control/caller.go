@@ -1,7 +1,6 @@
 package control
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	neturl "net/url"
@@ -103,12 +102,13 @@ func callerOf(r *http.Request) Caller {
 	return Caller{Who(uid), decodeClaims(r.Header.Get(claimsHeader))}
 }
 
-// keyRun marks what belongs to a run, which is noted as one.
-type keyRun struct{}
-
-// InRun marks calls of Client.Add as those of a run, whose end Client.Ran notes: they
-// are not noted one by one.
-func InRun(ctx context.Context) context.Context { return context.WithValue(ctx, keyRun{}, true) }
-
-// IsInRun tells whether a context is marked.
-func IsInRun(ctx context.Context) bool { return ctx.Value(keyRun{}) != nil }
+// Printable is a text that may quote strangers, in one line as a terminal may get it:
+// each control character is replaced.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || 0x7f <= r && r < 0xa0 {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}

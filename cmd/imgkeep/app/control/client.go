@@ -17,11 +17,23 @@ import (
 	"imgkeep/bucket"
 )
 
-// Client asks a server.
+// ErrNoServer: nobody answers at the socket.
+var ErrNoServer = errors.New("no server answers")
+
+// errCutOff: an answer has ended without a result.
+var errCutOff = errors.New("the server has ended before it was done")
+
+// Client is a Service of the server that listens on a socket.
 type Client struct {
 	http *http.Client
 	path string
 }
+
+var _ Service = (*Client)(nil)
+
+// maxIdle is how many connections are kept for further calls: each of many at once
+// uses one.
+const maxIdle = 1024
 
 // Dial returns a client of the server that listens on a socket, after having
 // asked it for a sign of life: ErrNoServer where there is none.
@@ -31,7 +43,7 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 		MaxIdleConnsPerHost: maxIdle,
 		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) },
 	}}}
-	_, err := c.Status(ctx)
+	_, err := c.Figures(ctx)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, fmt.Errorf("%w at %s", ErrNoServer, path)
 	}
@@ -44,150 +56,130 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 	return c, nil
 }
 
-// Status returns the figures of the server's index.
-func (c *Client) Status(ctx context.Context) (bucket.Figures, error) {
-	m, err := c.ask(ctx, http.MethodGet, "/status", nil, nil)
-	if err != nil || m.Status == nil {
-		return bucket.Figures{}, cutOff(err)
-	}
-	return *m.Status, nil
+// Show implements Service.
+func (c *Client) Show(ctx context.Context, q ShowRequest) (bucket.Facts, error) {
+	return ask(ctx, c, callShow, q, nil)
 }
 
-// Scrub has the store scrubbed. It calls found and progress, which may be nil,
-// as the messages come.
-func (c *Client) Scrub(ctx context.Context, q ScrubRequest, found func(bucket.Finding), progress func(bucket.Progress)) (bucket.ScrubReport, error) {
-	m, err := c.ask(ctx, http.MethodPost, "/scrub", q, func(m message) {
-		switch {
-		case m.Finding != nil && found != nil:
-			found(*m.Finding)
-		case m.Progress != nil && progress != nil:
-			progress(*m.Progress)
-		}
-	})
-	if err != nil || m.Scrubbed == nil {
-		return bucket.ScrubReport{}, cutOff(err)
-	}
-	return *m.Scrubbed, nil
+// List implements Service.
+func (c *Client) List(ctx context.Context, q ListRequest, each Each) (int, error) {
+	return ask(ctx, c, callList, q, each)
 }
 
-// Compact has the index compacted.
+// Stats implements Service.
+func (c *Client) Stats(ctx context.Context) (bucket.Stats, error) {
+	return ask(ctx, c, callStats, none{}, nil)
+}
+
+// Figures implements Service.
+func (c *Client) Figures(ctx context.Context) (bucket.Figures, error) {
+	return ask(ctx, c, callFigures, none{}, nil)
+}
+
+// Remove implements Service.
+func (c *Client) Remove(ctx context.Context, q RemoveRequest) (Removal, error) {
+	return ask(ctx, c, callRemove, q, nil)
+}
+
+// Retry implements Service.
+func (c *Client) Retry(ctx context.Context, q RetryRequest) (bucket.Retried, error) {
+	return ask(ctx, c, callRetry, q, nil)
+}
+
+// Scrub implements Service.
+func (c *Client) Scrub(ctx context.Context, q ScrubRequest, each Each) (bucket.ScrubReport, error) {
+	return ask(ctx, c, callScrub, q, each)
+}
+
+// Compact implements Service.
 func (c *Client) Compact(ctx context.Context) (Compacted, error) {
-	m, err := c.ask(ctx, http.MethodPost, "/compact", struct{}{}, nil)
-	if err != nil || m.Compacted == nil {
-		return Compacted{}, cutOff(err)
-	}
-	return *m.Compacted, nil
+	return ask(ctx, c, callCompact, none{}, nil)
 }
 
-// Retry has the store forget what stands against an image.
-func (c *Client) Retry(ctx context.Context, what string, n Named) (bucket.Retried, error) {
-	m, err := c.ask(ctx, http.MethodPost, "/retry", RetryRequest{what, n}, nil)
-	if err != nil || m.Retried == nil {
-		return bucket.Retried{}, cutOff(err)
-	}
-	return *m.Retried, nil
+// Reload implements Service.
+func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
+	return ask(ctx, c, callReload, none{}, nil)
 }
 
-// Populate has a URL kept, behind all viewers. It may be called concurrently, and
-// then uses a connection for each call.
+// Populate implements Service.
 func (c *Client) Populate(ctx context.Context, q PopulateRequest) (Outcome, error) {
-	m, err := c.ask(ctx, http.MethodPost, "/populate", q, nil)
-	if err != nil || m.Outcome == nil {
-		return Outcome{}, cutOff(err)
-	}
-	return *m.Outcome, nil
+	return ask(ctx, c, callPopulate, q, nil)
 }
 
-// Ran has the end of a run noted.
-func (c *Client) Ran(ctx context.Context, run Run) error {
-	m, err := c.ask(ctx, http.MethodPost, "/ran", run, nil)
-	if err != nil || !m.Noted {
-		return cutOff(err)
-	}
-	return nil
-}
-
-// Add has the bytes of an image kept under a URL.
-func (c *Client) Add(ctx context.Context, bucket, url string, image io.Reader) (Outcome, error) {
-	query := neturl.Values{"bucket": {bucket}, "url": {base64.StdEncoding.EncodeToString([]byte(url))}}
-	if IsInRun(ctx) {
+// Add implements Service.
+func (c *Client) Add(ctx context.Context, q AddRequest, image io.Reader) (Outcome, error) {
+	query := neturl.Values{"bucket": {q.Bucket}, "url": {base64.StdEncoding.EncodeToString([]byte(q.URL))}}
+	if q.Run {
 		query.Set("run", "1")
 	}
-	m, err := c.send(ctx, http.MethodPost, "/add?"+query.Encode(), io.NopCloser(image), nil)
-	if err != nil || m.Outcome == nil {
-		return Outcome{}, cutOff(err)
-	}
-	return *m.Outcome, nil
+	return send[Outcome](ctx, c, http.MethodPost, addPath+"?"+query.Encode(), addResult, io.NopCloser(image), nil)
 }
 
-// maxIdle is how many connections are kept for further calls.
-const maxIdle = 1024
+// ErrLinkServer: a server takes no files by their names, since it may not be allowed to
+// read them, and its caller may not be either.
+var ErrLinkServer = errors.New("--link does not go with a running server: stop it, or have the images copied")
 
-// cutOff makes an error of an answer that ended without a result.
-func cutOff(err error) error {
+// Link implements Service: it is refused with ErrLinkServer.
+func (c *Client) Link(context.Context, LinkRequest) (Outcome, error) {
+	return Outcome{}, ErrLinkServer
+}
+
+// Ran implements Service.
+func (c *Client) Ran(ctx context.Context, run Run) error {
+	_, err := ask(ctx, c, callRan, run, nil)
+	return err
+}
+
+// ask has the server do something.
+func ask[Q, R any](ctx context.Context, c *Client, k call[Q, R], q Q, each Each) (r R, err error) {
+	body, err := json.Marshal(q)
 	if err != nil {
-		return err
+		return r, err
 	}
-	return errors.New("the server has ended before it was done")
+	return send[R](ctx, c, k.method, k.path, k.result, bytes.NewReader(body), each)
 }
 
-// remote is an error of the server. Those that callers tell apart are themselves.
-func remote(text string) error {
-	for _, err := range []error{bucket.ErrNotKept, bucket.ErrNotBlocked, bucket.ErrNoBucket} {
-		if text == err.Error() {
-			return err
-		}
-	}
-	return errors.New(text)
-}
-
-// Reload has the server read its configuration anew.
-func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
-	m, err := c.ask(ctx, http.MethodPost, "/reload", struct{}{}, nil)
-	if err != nil || m.Reloaded == nil {
-		return Reloaded{}, cutOff(err)
-	}
-	return *m.Reloaded, nil
-}
-
-// ask returns the last message of an answer.
-func (c *Client) ask(ctx context.Context, method, path string, request any, each func(message)) (message, error) {
-	body, err := json.Marshal(request)
+// send sends a request and reads its answer.
+func send[R any](ctx context.Context, c *Client, method, path, name string, body io.Reader, each Each) (r R, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the work, if each does not want more
+	request, err := http.NewRequestWithContext(ctx, method, "http://imgkeep"+path, body)
 	if err != nil {
-		return message{}, err
+		return r, err
 	}
-	return c.send(ctx, method, path, bytes.NewReader(body), each)
-}
-
-func (c *Client) send(ctx context.Context, method, path string, body io.Reader, each func(message)) (message, error) {
-	var last message
-	r, err := http.NewRequestWithContext(ctx, method, "http://imgkeep"+path, body)
+	request.Header.Set(claimsHeader, ownClaims().encode())
+	answer, err := c.http.Do(request)
 	if err != nil {
-		return last, err
-	}
-	r.Header.Set(claimsHeader, ownClaims().encode())
-	answer, err := c.http.Do(r)
-	if err != nil {
-		return last, fmt.Errorf("ask the server at %s: %w", c.path, errors.Unwrap(err))
+		return r, fmt.Errorf("ask the server at %s: %w", c.path, errors.Unwrap(err))
 	}
 	defer answer.Body.Close()
-	dec := json.NewDecoder(answer.Body)
-	for {
-		last = message{}
-		if err := dec.Decode(&last); err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
-			return last, cutOff(ctx.Err())
-		} else if err != nil {
-			return last, fmt.Errorf("ask the server at %s: %w", c.path, err)
+	for dec := json.NewDecoder(answer.Body); ; {
+		var text json.RawMessage
+		var l line
+		if err = dec.Decode(&text); err == nil {
+			err = json.Unmarshal(text, &l)
 		}
-		if last.Error != "" {
-			return last, remote(last.Error)
-		}
-		if last.Finding == nil && last.Progress == nil && last.Item == nil {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return r, ctx.Err()
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return r, errCutOff
+		case err != nil:
+			return r, fmt.Errorf("ask the server at %s: %w", c.path, err)
+		case l.Error != "":
+			r, _, err = result[R](name, text)
+			return r, errors.Join(remote(l.Error), err)
+		case l.Event == Event{}:
 			io.Copy(io.Discard, answer.Body) // its end, so that the connection can be used again
-			return last, nil
-		}
-		if each != nil {
-			each(last)
+			r, ok, err := result[R](name, text)
+			if err == nil && !ok {
+				err = errCutOff
+			}
+			return r, err
+		case each != nil:
+			if err := each(l.Event); err != nil {
+				return r, err
+			}
 		}
 	}
 }

@@ -1,13 +1,15 @@
-// Package control is the control API of a running server: both ends of it.
+// Package control is what an operator can do with a store, as one interface, Service,
+// and its two implementations: Local on a store that this process has open, and Client,
+// which asks the server that has it. Commands are written against Service once.
 //
-// One process has the store open, so a command that needs it while a server runs
-// asks the server. It does so over a Unix socket, in HTTP: a request is JSON, an
-// answer is NDJSON, one message a line, of which the last holds the result or
-// the error:
+// One process has the store open, so a command that needs it while a server runs asks
+// the server, over a Unix socket, in HTTP: a request is JSON, an answer is NDJSON, one
+// message a line. Events come as they happen; the last line holds the result, under a
+// name, or the error, or both:
 //
-//	POST /scrub    {"rate":N,"repair":B}   finding and progress messages, then the report
+//	POST /scrub    {"rate":N,"repair":B}   finding and progress events, then the report
 //	POST /compact  {}                      the figures of the index before and after
-//	POST /retry    {"what":S}              what was forgotten of a URL or digest
+//	POST /retry    RetryRequest            what was cleared of a URL or digest
 //	GET  /status                           the figures of the index
 //	POST /remove   RemoveRequest           what was removed and blocked, and the links of it
 //	POST /show     ShowRequest             all that is known of a URL or a digest
@@ -15,36 +17,95 @@
 //	GET  /stats                            the figures of the store
 //	POST /reload   {}                      which settings have changed
 //	GET  /metrics                          what Prometheus reads, in its own format
-//	POST /populate {"bucket":S,"url":B,"sizes":[S]}  what became of the URL
+//	POST /populate PopulateRequest         what became of the URL
 //	POST /ran      Run                     the end of a run, for the audit log
 //	POST /add      the bytes of an image; in the query bucket and url (URL-encoded base64),
 //	               and run if it is one of a run
 //	                                       what became of it
 //
-// Whoever leaves ends the work that he has asked for, but for removals. One scrub
-// runs at a time, and one compact; another is told so. But a scrub of the server's
-// own, which may take days, gives way to one that is asked for. To populate and to
-// add take URLs as base64, since what people have in their files need not be UTF-8.
+// What it promises: both implementations do the same, and note the same in the audit
+// log. Over the socket only root and the user that the server runs as are answered, by
+// the credentials that the kernel tells of the peer; the socket's mode, 0600, says the
+// same. Whoever leaves ends the work that they have asked for, but for removals. One
+// scrub runs at a time, and one compact; another is refused. But a scrub of the
+// server's own, which may take days, gives way to one that is asked for.
 //
-// What it promises: only root and the user that the server runs as are answered,
-// by the credentials that the kernel tells of the peer; the socket's mode, 0600,
-// says the same. What it does not do: it has no version to speak of; both ends
-// are one program, and a command of another release may be refused.
+// What it does not do: backup, restore and reindex, which work on the folder of a
+// store and not on an open one. The protocol has no version to speak of; both ends are
+// one program, and a command of another release may be refused.
 package control
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
-	"net"
-	"os"
-	"time"
+	"context"
+	"io"
 
 	"imgkeep/bucket"
 )
 
-// ErrNoServer: nobody answers at the socket.
-var ErrNoServer = errors.New("no server answers")
+// Service is what an operator can do. It may be used concurrently. What a method
+// returns beside an error has happened all the same.
+type Service interface {
+	// Show returns all that is known of a URL or a digest.
+	Show(context.Context, ShowRequest) (bucket.Facts, error)
+	// List tells each item as an Event, and returns how many there were.
+	List(context.Context, ListRequest, Each) (int, error)
+	// Stats returns the figures of the store; Figures those of its index alone.
+	Stats(context.Context) (bucket.Stats, error)
+	Figures(context.Context) (bucket.Figures, error)
+
+	// Remove forgets, purges, blocks or unblocks. It goes on when its caller leaves.
+	Remove(context.Context, RemoveRequest) (Removal, error)
+	// Retry clears the failures that are recorded of an image.
+	Retry(context.Context, RetryRequest) (bucket.Retried, error)
+
+	// Scrub looks for damage, and tells findings and progress as Events.
+	Scrub(context.Context, ScrubRequest, Each) (bucket.ScrubReport, error)
+	// Compact makes the index as small as it can be.
+	Compact(context.Context) (Compacted, error)
+	// Reload has a server read its configuration anew.
+	Reload(context.Context) (Reloaded, error)
+
+	// Populate has a URL kept, behind all viewers; Add the bytes of an image; Link a
+	// file by another name of it, which no server does. An error means that it could
+	// not even be tried; what became of it is in the Outcome.
+	Populate(context.Context, PopulateRequest) (Outcome, error)
+	Add(context.Context, AddRequest, io.Reader) (Outcome, error)
+	Link(context.Context, LinkRequest) (Outcome, error)
+	// Ran notes the end of a run in the audit log.
+	Ran(context.Context, Run) error
+}
+
+// Event is a part of an answer that comes in parts: one of its fields is set.
+type Event struct {
+	Finding  *bucket.Finding  `json:"finding,omitempty"`
+	Progress *bucket.Progress `json:"progress,omitempty"`
+	Item     *Item            `json:"item,omitempty"`
+}
+
+// Each is called with the events of an answer, as they come, one at a time, until it
+// returns an error, which ends the work and is its error. nil: nobody wants them.
+type Each func(Event) error
+
+// ShowRequest asks what is known of a URL or a digest.
+type ShowRequest struct {
+	URL    string `json:"url,omitempty"`
+	Digest string `json:"digest,omitempty"`
+	Named
+}
+
+// ListRequest asks for what is kept, or for what else What says.
+type ListRequest struct {
+	bucket.Filter
+	What    string   `json:"what"`              // "images", "failures" or "blocks"
+	Classes []string `json:"classes,omitempty"` // of failures; empty: all
+}
+
+// Item is an item of a list: one of its fields is set.
+type Item struct {
+	Image   *bucket.Listed       `json:"image,omitempty"`
+	Failure *bucket.FailureFacts `json:"failure,omitempty"`
+	Block   *bucket.Block        `json:"block,omitempty"`
+}
 
 // ScrubRequest asks for a scrub.
 type ScrubRequest struct {
@@ -52,10 +113,43 @@ type ScrubRequest struct {
 	Repair bool  `json:"repair"`
 }
 
-// RetryRequest asks to forget what stands against an image.
+// RetryRequest asks to clear what is recorded against an image.
 type RetryRequest struct {
 	What string `json:"what"` // as bucket.Store.Retry
 	Named
+}
+
+// Verbs of a RemoveRequest.
+const (
+	Forget  = "forget"
+	Purge   = "purge"
+	Block   = "block"
+	Unblock = "unblock"
+)
+
+// RemoveRequest asks for a removal. One of URL, Digest and Host is set.
+type RemoveRequest struct {
+	Verb    string   `json:"verb"`
+	URL     string   `json:"url,omitempty"` // canonical
+	Digest  string   `json:"digest,omitempty"`
+	Host    string   `json:"host,omitempty"`
+	Buckets []string `json:"buckets,omitempty"`
+	Why     string   `json:"why,omitempty"`
+	DryRun  bool     `json:"dry_run,omitempty"`
+	Keep    bool     `json:"keep,omitempty"` // the files of what is blocked
+	Named
+}
+
+// Removal is what was done.
+type Removal struct {
+	bucket.Removal `json:"removal"`
+	Links          []string `json:"links,omitempty"` // the paths of those that were good
+}
+
+// Named tells that a URL was read from a link.
+type Named struct {
+	Link       string `json:"link,omitempty"`       // its path; empty: from none
+	Unverified bool   `json:"unverified,omitempty"` // whatever its signature stands for
 }
 
 // Reloaded is what reading the configuration anew has done.
@@ -70,11 +164,24 @@ type Compacted struct {
 	After  bucket.Figures `json:"after"`
 }
 
-// PopulateRequest asks for a URL to be kept before somebody looks at it.
+// PopulateRequest asks for a URL to be kept before somebody looks at it. The URL is
+// base64 in JSON, since what people have in their files need not be UTF-8.
 type PopulateRequest struct {
 	Bucket string   `json:"bucket"`
 	URL    []byte   `json:"url"`   // as it was written
 	Sizes  []string `json:"sizes"` // to be made of it
+}
+
+// AddRequest asks for bytes to be kept under a URL, as it was written.
+type AddRequest struct {
+	Bucket, URL string
+	Run         bool // it is one of a run, which Ran notes as a whole
+}
+
+// LinkRequest asks for a file to be kept under a URL, as bucket.Store.AddFile.
+type LinkRequest struct {
+	AddRequest
+	Path string
 }
 
 // Run is what a run of populate or import has done.
@@ -103,55 +210,4 @@ type Outcome struct {
 	Detail string `json:"detail,omitempty"`
 	// Stop says that others would fail as well.
 	Stop bool `json:"stop,omitempty"`
-}
-
-// message is a line of an answer: one of them is set.
-type message struct {
-	Finding   *bucket.Finding     `json:"finding,omitempty"`
-	Progress  *bucket.Progress    `json:"progress,omitempty"`
-	Scrubbed  *bucket.ScrubReport `json:"scrubbed,omitempty"`
-	Compacted *Compacted          `json:"compacted,omitempty"`
-	Retried   *bucket.Retried     `json:"retried,omitempty"`
-	Status    *bucket.Figures     `json:"status,omitempty"`
-	Removal   *bucket.Removal     `json:"removal,omitempty"`
-	Links     []string            `json:"links,omitempty"` // of the removal
-	Facts     *bucket.Facts       `json:"facts,omitempty"`
-	Stats     *bucket.Stats       `json:"stats,omitempty"`
-	Item      *Item               `json:"item,omitempty"`
-	Listed    *int                `json:"listed,omitempty"`
-	Reloaded  *Reloaded           `json:"reloaded,omitempty"`
-	Outcome   *Outcome            `json:"outcome,omitempty"`
-	Noted     bool                `json:"noted,omitempty"`
-	Error     string              `json:"error,omitempty"`
-}
-
-// Listen makes the socket, in the place of one that a killed server has left.
-// The caller has the store open, so that no other server of it lives.
-func Listen(path string) (net.Listener, error) {
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return nil, fmt.Errorf("admin socket: %w", err)
-	case info.Mode().Type() != os.ModeSocket:
-		return nil, fmt.Errorf("admin socket: %s is there and is no socket", path)
-	default:
-		if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-			c.Close()
-			return nil, fmt.Errorf("admin socket: another process listens on %s", path)
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("admin socket: %w", err)
-		}
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("admin socket: %w", err)
-	}
-	// Until here others might connect; they are refused by their credentials.
-	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("admin socket: %w", err)
-	}
-	return l, nil
 }

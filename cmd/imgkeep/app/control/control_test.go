@@ -61,7 +61,7 @@ func serveOptions(t *testing.T, o Options) (*Client, func()) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- NewServer(o).Serve(ctx, l) }()
+	go func() { done <- NewServer(New(o), nil).Serve(ctx, l) }()
 	var once sync.Once
 	stop := func() {
 		cancel()
@@ -92,16 +92,22 @@ func TestScrub(t *testing.T) {
 	}})
 	var findings []bucket.Finding
 	var progress []bucket.Progress
-	got, err := c.Scrub(t.Context(), ScrubRequest{Rate: 5, Repair: true},
-		func(f bucket.Finding) { findings = append(findings, f) },
-		func(p bucket.Progress) { progress = append(progress, p) })
+	got, err := c.Scrub(t.Context(), ScrubRequest{Rate: 5, Repair: true}, func(e Event) error {
+		switch {
+		case e.Finding != nil:
+			findings = append(findings, *e.Finding)
+		case e.Progress != nil:
+			progress = append(progress, *e.Progress)
+		}
+		return nil
+	})
 	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
 	if len(findings) != 1 || findings[0] != finding || len(progress) != 1 || progress[0].Total != 2 {
 		t.Errorf("findings %+v, progress %+v", findings, progress)
 	}
-	if _, err := c.Scrub(t.Context(), ScrubRequest{Rate: 5, Repair: true}, nil, nil); err != nil {
+	if _, err := c.Scrub(t.Context(), ScrubRequest{Rate: 5, Repair: true}, nil); err != nil {
 		t.Errorf("without listeners: %v", err)
 	}
 }
@@ -116,10 +122,12 @@ func (keeper) Populate(ctx context.Context, q PopulateRequest) Outcome {
 	return Outcome{Kept: true, Bytes: int64(len(q.Sizes)), Detail: q.Bucket + " " + string(q.URL)}
 }
 
-func (keeper) Add(bucket, url string, image io.Reader) Outcome {
+func (keeper) Add(q AddRequest, image io.Reader) Outcome {
 	n, err := io.Copy(io.Discard, image)
-	return Outcome{Bytes: n, Code: bucket, Detail: fmt.Sprint(url, " ", err), Stop: true}
+	return Outcome{Bytes: n, Code: q.Bucket, Detail: fmt.Sprint(q.URL, " ", err), Stop: true}
 }
+
+func (keeper) Link(LinkRequest) Outcome { return Outcome{} }
 
 func TestKeeper(t *testing.T) {
 	audit := &Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson")}
@@ -130,7 +138,7 @@ func TestKeeper(t *testing.T) {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}
 	// An image may be larger than any other request.
-	got, err = c.Add(t.Context(), "f", latin, strings.NewReader(strings.Repeat("x", 4*maxRequest)))
+	got, err = c.Add(t.Context(), AddRequest{Bucket: "f", URL: latin}, strings.NewReader(strings.Repeat("x", 4*maxRequest)))
 	if err != nil || got.Bytes != 4*maxRequest || got.Code != "f" || !got.Stop || !strings.HasSuffix(got.Detail, " <nil>") {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -141,7 +149,7 @@ func TestKeeper(t *testing.T) {
 		t.Errorf("the audit log: %s, %v; want %s", log, err, want)
 	}
 	audit.Path = t.TempDir() // cannot be written
-	if _, err := c.Add(t.Context(), "f", latin, strings.NewReader("x")); err == nil || !strings.Contains(err.Error(), "audit log") {
+	if _, err := c.Add(t.Context(), AddRequest{Bucket: "f", URL: latin}, strings.NewReader("x")); err == nil || !strings.Contains(err.Error(), "audit log") {
 		t.Errorf("an audit log that fails: %v", err)
 	}
 	if _, err := c.Populate(t.Context(), PopulateRequest{URL: make([]byte, maxRequest)}); err == nil || !strings.Contains(err.Error(), "not understood") {
@@ -189,13 +197,13 @@ func TestErrorsArrive(t *testing.T) {
 		},
 		compact: errors.New("no room"),
 	})
-	if _, err := c.Scrub(t.Context(), ScrubRequest{}, nil, nil); err == nil || err.Error() != "the disk is on fire" {
+	if _, err := c.Scrub(t.Context(), ScrubRequest{}, nil); err == nil || err.Error() != "the disk is on fire" {
 		t.Errorf("scrub: %v", err)
 	}
 	if _, err := c.Compact(t.Context()); err == nil || err.Error() != "no room" {
 		t.Errorf("compact: %v", err)
 	}
-	if f, err := c.Status(t.Context()); err != nil || f.Bytes != 3 || f.Schema != 2 {
+	if f, err := c.Figures(t.Context()); err != nil || f.Bytes != 3 || f.Schema != 2 {
 		t.Errorf("status: %+v, %v", f, err)
 	}
 }
@@ -212,14 +220,14 @@ func TestBusyAndLeaving(t *testing.T) {
 	result := make(chan error)
 	scrub := func(ctx context.Context) {
 		go func() {
-			_, err := c.Scrub(ctx, ScrubRequest{}, nil, nil)
+			_, err := c.Scrub(ctx, ScrubRequest{}, nil)
 			result <- err
 		}()
 		<-begun
 	}
 	ctx, leave := context.WithCancel(t.Context())
 	scrub(ctx)
-	if _, err := c.Scrub(t.Context(), ScrubRequest{}, nil, nil); err == nil || !strings.Contains(err.Error(), "already") {
+	if _, err := c.Scrub(t.Context(), ScrubRequest{}, nil); err == nil || !strings.Contains(err.Error(), "already") {
 		t.Errorf("a second scrub: %v", err)
 	}
 	if _, err := c.Compact(t.Context()); err != nil {
@@ -245,7 +253,7 @@ func TestBusyAndLeaving(t *testing.T) {
 func TestOwnScrubGivesWay(t *testing.T) {
 	begun := make(chan struct{})
 	asked := make(chan struct{}) // closed, the scrub that is asked for may end
-	s := NewServer(Options{Store: store{scrub: func(ctx context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
+	s := New(Options{Store: store{scrub: func(ctx context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
 		begun <- struct{}{}
 		select {
 		case <-ctx.Done():
@@ -255,17 +263,17 @@ func TestOwnScrubGivesWay(t *testing.T) {
 		}
 	}}})
 	own, other := make(chan error), make(chan error)
-	go func() { _, err := s.Scrub(t.Context(), bucket.ScrubOptions{}); own <- err }()
+	go func() { _, err := s.ScrubOwn(t.Context(), bucket.ScrubOptions{}); own <- err }()
 	<-begun
-	go func() { _, err := s.scrubAsked(t.Context(), bucket.ScrubOptions{}); other <- err }()
+	go func() { _, err := s.Scrub(t.Context(), ScrubRequest{}, nil); other <- err }()
 	if err := <-own; !errors.Is(err, errGaveWay) {
 		t.Errorf("its own: %v", err)
 	}
 	<-begun
-	if _, err := s.Scrub(t.Context(), bucket.ScrubOptions{}); !errors.Is(err, errScrubbing) {
+	if _, err := s.ScrubOwn(t.Context(), bucket.ScrubOptions{}); !errors.Is(err, errScrubbing) {
 		t.Errorf("its own, again: %v", err)
 	}
-	if _, err := s.scrubAsked(t.Context(), bucket.ScrubOptions{}); !errors.Is(err, errScrubbing) {
+	if _, err := s.Scrub(t.Context(), ScrubRequest{}, nil); !errors.Is(err, errScrubbing) {
 		t.Errorf("a second one that is asked for: %v", err)
 	}
 	close(asked)
@@ -273,20 +281,20 @@ func TestOwnScrubGivesWay(t *testing.T) {
 		t.Errorf("the one that was asked for: %v", err)
 	}
 	go func() { <-begun }()
-	if _, err := s.Scrub(t.Context(), bucket.ScrubOptions{}); err != nil {
+	if _, err := s.ScrubOwn(t.Context(), bucket.ScrubOptions{}); err != nil {
 		t.Errorf("its own, afterwards: %v", err)
 	}
 }
 
 // Whoever is neither root nor the server's user gets nothing done.
 func TestPeers(t *testing.T) {
-	s := NewServer(Options{Store: store{}})
+	s := NewServer(New(Options{Store: store{}}), nil)
 	s.uid = 1000
 	for peer, want := range map[any]int{0: http.StatusOK, 1000: http.StatusOK, 1001: http.StatusForbidden, -1: http.StatusForbidden, nil: http.StatusForbidden} {
 		r := httptest.NewRequest(http.MethodGet, "/status", nil)
 		r = r.WithContext(context.WithValue(r.Context(), peerKey{}, peer))
 		w := httptest.NewRecorder()
-		s.guard(http.HandlerFunc(s.status)).ServeHTTP(w, r)
+		s.guard(s.routes()).ServeHTTP(w, r)
 		if w.Code != want {
 			t.Errorf("user %v: status %d, want %d", peer, w.Code, want)
 		}
@@ -320,15 +328,15 @@ func TestPeers(t *testing.T) {
 }
 
 func TestRequestsRefused(t *testing.T) {
-	s := NewServer(Options{Store: store{scrub: func(context.Context, bucket.ScrubOptions) (bucket.ScrubReport, error) {
+	s := NewServer(New(Options{Store: store{scrub: func(context.Context, bucket.ScrubOptions) (bucket.ScrubReport, error) {
 		t.Error("it scrubs")
 		return bucket.ScrubReport{}, nil
-	}}})
+	}}}), nil)
 	for _, body := range []string{"", "{", "[]", `{"rate":"fast"}`, `{"raet":1}`, `{"rate":1,"x":"` + strings.Repeat("x", maxRequest) + `"}`} {
 		r := httptest.NewRequest(http.MethodPost, "/scrub", strings.NewReader(body))
 		r = r.WithContext(context.WithValue(r.Context(), peerKey{}, 0))
 		w := httptest.NewRecorder()
-		s.guard(http.HandlerFunc(s.scrub)).ServeHTTP(w, r)
+		s.guard(s.routes()).ServeHTTP(w, r)
 		if w.Code != http.StatusBadRequest || !strings.HasPrefix(w.Body.String(), `{"error":"`) {
 			t.Errorf("%.20q: status %d, %s", body, w.Code, w.Body)
 		}
@@ -371,13 +379,13 @@ func TestListen(t *testing.T) {
 func TestRetry(t *testing.T) {
 	audit := &Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson")}
 	c, _ := serveOptions(t, Options{Store: store{}, Audit: audit, Links: book{}})
-	if got, err := c.Retry(t.Context(), "https://e.g/", Named{}); err != nil || got != (bucket.Retried{Failures: 12, Undecodable: 1}) {
+	if got, err := c.Retry(t.Context(), RetryRequest{What: "https://e.g/"}); err != nil || got != (bucket.Retried{Failures: 12, Undecodable: 1}) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if _, err := c.Retry(t.Context(), "", Named{}); err == nil || err.Error() != "no such image" {
+	if _, err := c.Retry(t.Context(), RetryRequest{What: ""}); err == nil || err.Error() != "no such image" {
 		t.Errorf("an error: %v", err)
 	}
-	if _, err := c.Retry(t.Context(), "https://e.g/", Named{Link: "/bad/link"}); err == nil || err.Error() != "another image" {
+	if _, err := c.Retry(t.Context(), RetryRequest{What: "https://e.g/", Named: Named{Link: "/bad/link"}}); err == nil || err.Error() != "another image" {
 		t.Errorf("another's link: %v", err)
 	}
 	log, err := os.ReadFile(audit.Path)
@@ -394,7 +402,7 @@ func TestClaimsAndRuns(t *testing.T) {
 	audit := &Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson")}
 	c, _ := serveOptions(t, Options{Store: store{}, Keeper: keeper{}, Audit: audit})
 	for range 100 {
-		if _, err := c.Add(InRun(t.Context()), "f", "https://e.g/", strings.NewReader("x")); err != nil {
+		if _, err := c.Add(t.Context(), AddRequest{Bucket: "f", URL: "https://e.g/", Run: true}, strings.NewReader("x")); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -126,7 +126,7 @@ func TestRemove(t *testing.T) {
 			now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 			audit := &Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson"), Now: func() time.Time { return now }}
 			hot := &tree{store: &tt.r}
-			r, err := tt.q.Do(t.Context(), Removing{Store: &tt.r, Hot: hot, Links: book{}, Audit: audit, By: Caller{"uid 7", Claims{SudoUser: "alice"}}})
+			r, err := New(Options{Store: store{Remover: &tt.r}, Hot: hot, Links: book{}, Audit: audit}).As(Caller{"uid 7", Claims{SudoUser: "alice"}}).Remove(t.Context(), tt.q)
 			if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
 				t.Errorf("got %v, want %q", err, tt.err)
 			}
@@ -159,7 +159,7 @@ func TestRemove(t *testing.T) {
 func TestRemoveHotLinks(t *testing.T) {
 	do := func(hot *tree) error {
 		hot.store = &remover{}
-		_, err := RemoveRequest{Verb: Purge, URL: url}.Do(t.Context(), Removing{Store: hot.store, Hot: hot})
+		_, err := New(Options{Store: store{Remover: hot.store}, Hot: hot}).Remove(t.Context(), RemoveRequest{Verb: Purge, URL: url})
 		return err
 	}
 	hot := &tree{}
@@ -195,7 +195,7 @@ func TestRemoveOverSocket(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- NewServer(Options{Store: store{Remover: r}, Audit: audit}).Serve(ctx, l) }()
+	go func() { done <- NewServer(New(Options{Store: store{Remover: r}, Audit: audit}), nil).Serve(ctx, l) }()
 	defer func() { cancel(); <-done }()
 	c, err := Dial(t.Context(), path)
 	if err != nil {

@@ -1,0 +1,102 @@
+package control
+
+import (
+	"context"
+	"errors"
+
+	"imgkeep/bucket"
+)
+
+var (
+	errScrubbing = errors.New("a scrub is already running; try again later")
+	errGaveWay   = errors.New("it gave way to a scrub that somebody has asked for")
+)
+
+// Scrub implements Service. It takes the place of the server's own scrub.
+func (l *Local) Scrub(ctx context.Context, q ScrubRequest, each Each) (bucket.ScrubReport, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if err := l.jobs.beginScrub(ctx); err != nil {
+		return bucket.ScrubReport{}, err
+	}
+	defer l.jobs.endScrub()
+	tell := func(e Event) {
+		if each == nil {
+			return
+		}
+		if err := each(e); err != nil {
+			cancel(err)
+		}
+	}
+	l.opts.Log.Info("scrub begins", "rate", q.Rate, "repair", q.Repair)
+	removed := false
+	report, err := l.scrubStore(ctx, bucket.ScrubOptions{
+		Rate: q.Rate, Repair: q.Repair, Alone: l.opts.Alone,
+		Found: func(f bucket.Finding) {
+			removed = removed || f.Kind == bucket.HalfRemoved && f.Repaired
+			tell(Event{Finding: &f})
+		},
+		Progress: func(p bucket.Progress) { tell(Event{Progress: &p}) },
+	})
+	l.log(err, "scrub ends", "found", report.Found, "remain", report.Remain)
+	if removed && l.opts.Hot != nil { // a removal that was broken off has been finished
+		err = errors.Join(err, dropHotLinks(l.opts.Hot))
+	}
+	if q.Repair {
+		err = errors.Join(err, l.audit(Change{Op: "scrub --repair", What: report}, err))
+	}
+	return report, err
+}
+
+// ScrubOwn scrubs the store of the server's own accord, until it ends or somebody asks
+// for a scrub.
+func (l *Local) ScrubOwn(ctx context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	select {
+	case l.jobs.scrubbing <- struct{}{}:
+	default:
+		return bucket.ScrubReport{}, errScrubbing
+	}
+	defer l.jobs.endScrub()
+	l.jobs.setOwn(cancel)
+	defer l.jobs.setOwn(nil)
+	return l.scrubStore(ctx, o)
+}
+
+func (l *Local) scrubStore(ctx context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
+	report, err := l.opts.Store.Scrub(ctx, o)
+	if err == nil && l.opts.Scrubbed != nil {
+		l.opts.Scrubbed(report)
+	}
+	return report, err
+}
+
+// beginScrub ends the server's own scrub, if that is under way, and waits for its end.
+func (j *jobs) beginScrub(ctx context.Context) error {
+	if end := j.setOwn(nil); end != nil {
+		end(errGaveWay)
+		select {
+		case j.scrubbing <- struct{}{}:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	select {
+	case j.scrubbing <- struct{}{}:
+		return nil
+	default:
+		return errScrubbing
+	}
+}
+
+func (j *jobs) endScrub() { <-j.scrubbing }
+
+// setOwn notes what ends the server's own scrub, and returns what did before.
+func (j *jobs) setOwn(cancel context.CancelCauseFunc) (old context.CancelCauseFunc) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	old, j.own = j.own, cancel
+	return old
+}

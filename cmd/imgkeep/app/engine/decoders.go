@@ -1,0 +1,78 @@
+package engine
+
+import (
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+
+	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/resize"
+)
+
+// NewPool starts the decoders that a configuration describes.
+func NewPool(c config.Config, log *slog.Logger) (*resize.Pool, error) {
+	command, err := decoder(c.Resize.Command)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := resize.NewPool(resize.Options{
+		Command: []string{command}, Workers: c.Resize.Workers, Spares: 1, Queue: c.Resize.Queue,
+		Timeout: c.Resize.Timeout, MaxImages: c.Resize.MaxImages,
+		MaxPixels: c.Fetch.MaxPixels, AnimationPixels: c.Resize.AnimationPixels, Outputs: c.Outputs(),
+		Sandbox: resize.Sandbox(c.Resize.Sandbox), MaxMemory: int64(c.Resize.MaxMemory),
+		Sources: c.Besides(), Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	switch l := pool.Layers(); {
+	case len(l.Missing) > 0:
+		log.Warn("decoders are not wholly confined", "held", l.Held, "missing", l.Missing)
+	case len(l.Held) > 0:
+		log.Info("decoders are confined", "held", l.Held)
+	default:
+		log.Warn("decoders are not confined: resize.command is a program that does not say so")
+	}
+	return pool, nil
+}
+
+const decoderName = "imgkeep-resize"
+
+// decoder finds the decoder's program: the one configured, or the one that lies
+// beside ours, or the one in PATH.
+func decoder(configured string) (string, error) {
+	if configured != "" {
+		return configured, nil
+	}
+	if self, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(self), decoderName)
+		if _, err := os.Stat(beside); err == nil {
+			return beside, nil
+		}
+	}
+	path, err := exec.LookPath(decoderName)
+	if err != nil {
+		return "", config.Errorf("%s is neither beside imgkeep nor in PATH: build it, or set resize.command", decoderName)
+	}
+	return path, nil
+}
+
+// checkFormats tells whether the decoders write what is to be made. They are told at
+// their start what that is.
+func checkFormats(c config.Config, pool *resize.Pool) error {
+	for _, f := range c.Outputs() {
+		if !slices.Contains(pool.Outputs(), f) {
+			return config.Errorf("presets: decoders that write %s are started with the server: restart it", f)
+		}
+	}
+	for size, formats := range negotiated(c) {
+		for _, f := range formats {
+			if !slices.Contains(pool.Outputs(), f) && !slices.Contains(pool.Formats(), f) {
+				return config.Errorf("negotiate, of %s: libvips %s here has no %s", size, pool.Version(), f)
+			}
+		}
+	}
+	return nil
+}

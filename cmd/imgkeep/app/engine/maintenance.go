@@ -1,0 +1,152 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"imgkeep/bucket"
+	"imgkeep/bucket/imageurl"
+	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
+)
+
+// runMaintenance answers on the admin socket, drops what is over of the hot links,
+// scrubs the store and asks origins from time to time, until ctx ends or stop is
+// called, which returns when all have ended.
+func (e *engine) runMaintenance(ctx context.Context, c config.Config, service *control.Local) (stop func(), err error) {
+	rot, err := e.store.LinkRot()
+	if err != nil {
+		return nil, err
+	}
+	if rot != nil && rot.Last != nil {
+		e.metrics.OriginsAsked(*rot.Last)
+	}
+	l, err := control.Listen(c.AdminSocket())
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := control.NewServer(service, e.metrics.Handler()).Serve(ctx, l); err != nil {
+			e.log.Error("the admin socket does not answer any more", "error", err)
+		}
+	})
+	if e.hot != nil {
+		wg.Go(func() { e.hot.Run(ctx) })
+	}
+	if c.Store.ScrubInterval > 0 {
+		wg.Go(func() { e.scrubTimer(c, service).run(ctx) })
+	}
+	if c.LinkRot.Interval > 0 {
+		wg.Go(func() { e.linkRotTimer(c).run(ctx) })
+	}
+	return func() { cancel(); wg.Wait() }, nil
+}
+
+// every does something again and again: first after a pause, and then an interval after
+// it has ended, or sooner where it failed. It ends with ctx.
+func every(ctx context.Context, first, interval time.Duration, wait func(context.Context, time.Duration) error, once func(context.Context) error) {
+	for pause := first; wait(ctx, pause) == nil; {
+		pause = interval
+		if err := once(ctx); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			pause = min(interval, retryFailed)
+		}
+	}
+}
+
+// retryFailed is the pause after what could not be done, as on a full disk.
+const retryFailed = time.Hour
+
+func (e *engine) scrubTimer(c config.Config, service *control.Local) *scrubTimer {
+	return &scrubTimer{
+		interval: c.Store.ScrubInterval, last: filepath.Join(c.Root, "scrub.last"), log: e.log, now: time.Now, wait: wait,
+		scrub: func(ctx context.Context, found func(bucket.Finding)) (bucket.ScrubReport, error) {
+			return service.ScrubOwn(ctx, bucket.ScrubOptions{Rate: int64(c.Store.ScrubRate), Found: found})
+		},
+	}
+}
+
+// scrubTimer scrubs when the last scrub is an interval ago. When that ended is
+// the modification time of a file, so that a restart does not begin anew.
+type scrubTimer struct {
+	interval time.Duration
+	last     string
+	log      *slog.Logger
+	scrub    func(context.Context, func(bucket.Finding)) (bucket.ScrubReport, error)
+	now      func() time.Time
+	wait     func(context.Context, time.Duration) error
+}
+
+func (s *scrubTimer) run(ctx context.Context) {
+	every(ctx, s.first(), s.interval, s.wait, func(ctx context.Context) error {
+		err := s.once(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("scrub failed", "error", err)
+		}
+		return err
+	})
+}
+
+// first is the time until the first scrub. A new store has nothing to look at.
+func (s *scrubTimer) first() time.Duration {
+	info, err := os.Stat(s.last)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := s.mark(); err != nil {
+			s.log.Error("the time of the last scrub cannot be noted", "error", err)
+		}
+		return s.interval
+	}
+	if err != nil {
+		return s.interval
+	}
+	return max(s.interval-s.now().Sub(info.ModTime()), 0)
+}
+
+// mark notes that a scrub has ended.
+func (s *scrubTimer) mark() error {
+	f, err := os.OpenFile(s.last, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	return os.Chtimes(s.last, s.now(), s.now())
+}
+
+func (s *scrubTimer) once(ctx context.Context) error {
+	s.log.Info("scrub begins")
+	report, err := s.scrub(ctx, func(f bucket.Finding) {
+		// Who links what is nobody's business.
+		s.log.Error("scrub found", "kind", f.Kind, "path", f.Path, "host", imageurl.URL(f.URL).Host(), "detail", f.Detail)
+		s.log.Debug("scrub found", "path", f.Path, "url", f.URL)
+	})
+	if err != nil {
+		return err
+	}
+	level := slog.LevelInfo
+	if report.Remain > 0 {
+		level = slog.LevelError
+	}
+	s.log.Log(ctx, level, "scrub ended", "images", report.Images, "bytes", report.Bytes, "found", report.Found, "seconds", report.Seconds)
+	return s.mark()
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

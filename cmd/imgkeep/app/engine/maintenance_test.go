@@ -1,0 +1,65 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"imgkeep/bucket"
+)
+
+// A scrub begins when the last one that ended is an interval ago, whatever
+// restarts there were; one that fails is tried again sooner.
+func TestScrubTimer(t *testing.T) {
+	now := time.Date(2026, 11, 18, 12, 0, 0, 0, time.UTC)
+	last := filepath.Join(t.TempDir(), "last")
+	fails := false
+	start := func(scrubs int) (waited []time.Duration) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		done := 0
+		s := scrubTimer{
+			interval: 24 * time.Hour, last: last, log: slog.New(slog.DiscardHandler),
+			scrub: func(context.Context, func(bucket.Finding)) (bucket.ScrubReport, error) {
+				now = now.Add(time.Hour) // that it takes
+				if done++; done == scrubs {
+					cancel()
+				}
+				if fails {
+					return bucket.ScrubReport{}, errors.New("failed")
+				}
+				return bucket.ScrubReport{}, nil
+			},
+			now: func() time.Time { return now },
+			wait: func(ctx context.Context, d time.Duration) error {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				waited = append(waited, d)
+				now = now.Add(d)
+				return nil
+			},
+		}
+		s.run(ctx)
+		return waited
+	}
+	want := func(what string, got []time.Duration, want ...time.Duration) {
+		t.Helper()
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s: waited %v, want %v", what, got, want)
+		}
+	}
+	want("a new store", start(2), 24*time.Hour, 24*time.Hour)
+	now = now.Add(10 * time.Hour)
+	want("restarted after ten hours", start(1), 14*time.Hour)
+	now = now.Add(1000 * time.Hour)
+	want("restarted after long", start(1), 0)
+	fails = true
+	want("failing", start(3), 24*time.Hour, time.Hour, time.Hour)
+	fails = false
+	want("failing forgets nothing", start(1), 0)
+}

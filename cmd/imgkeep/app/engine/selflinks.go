@@ -1,0 +1,160 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"imgkeep/bucket"
+	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
+	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/sign"
+)
+
+// SelfLinks know the URLs that lead back to this server.
+type SelfLinks struct {
+	hosts    func(host string) bool // that are this server's alone; nil: none
+	relative string                 // what URLs in links are relative to; empty: nothing
+	signer   *sign.Signer
+	now      func() time.Time
+	known    signedLinks
+	same     sameImage
+}
+
+// NewSelfLinks returns those of a configuration. Without a signer no link is known to be
+// signed.
+func NewSelfLinks(c config.Config, signer *sign.Signer, now func() time.Time) *SelfLinks {
+	o := &SelfLinks{signer: signer, now: now, relative: c.Fetch.BaseURL, same: newSameImage(c)}
+	hosts := slices.Clone(c.Fetch.OwnHosts)
+	if u, err := url.Parse(c.BaseURL); err == nil && u.Host != "" {
+		hosts = append(hosts, u.Hostname())
+	}
+	if len(hosts) > 0 {
+		o.hosts = imageurl.NewHosts(hosts).Match
+	}
+	return o
+}
+
+// mayBe is a short cut for the many URLs of other hosts: it looks at the host alone,
+// which a canonical URL has in one spelling.
+func (o *SelfLinks) mayBe(canonical string) bool {
+	return o.hosts != nil && o.hosts(imageurl.URL(canonical).Host())
+}
+
+// Is tells whether a URL leads back to this server.
+func (o *SelfLinks) Is(u *url.URL) bool {
+	return o.hosts != nil && o.hosts(u.Hostname())
+}
+
+// Key is the URL under which the image of a canonical URL is kept.
+func (o *SelfLinks) Key(canonical string) string { return o.same.key(canonical) }
+
+// maxNested is how many links may be wrapped in one another.
+const maxNested = 3
+
+// Unwrap returns the URL that a link of this server shows, and any other URL as it
+// is, all canonical. A user who copies the address of an image from a page writes
+// such a link, and a later page wraps it in another one.
+//
+// The link inside must have been signed with one of the secrets in the last ten years:
+// its own life is over soon, but it is the link around it that opens the image now.
+// Without that a stranger could name any URL under the name of this server, which a
+// site may trust. All else that leads here is refused.
+func (o *SelfLinks) Unwrap(canonical string) (string, error) {
+	for range maxNested + 1 {
+		if !o.mayBe(canonical) {
+			return canonical, nil
+		}
+		u, err := url.Parse(canonical)
+		if err != nil {
+			return canonical, nil // fetching says what is wrong
+		}
+		l, err := sign.Parse(u.EscapedPath())
+		if err != nil || !o.signed(l) {
+			return "", refuseOwn(u, "a URL of this server that is no link it has signed")
+		}
+		inner, err := l.URL()
+		if err != nil {
+			return "", err
+		}
+		if canonical, err = bucket.CanonicalAt(o.relative, inner); err != nil {
+			return "", err
+		}
+	}
+	return "", &fetch.Error{Class: fetch.Refused, Err: errors.New("too many links of this server within one another")}
+}
+
+func refuseOwn(u *url.URL, why string) error {
+	return &fetch.Error{Class: fetch.Refused, Host: u.Hostname(), Err: errors.New(why)}
+}
+
+// lookBack is how old a link may be that is unwrapped, in weeks: ten years.
+const lookBack = 522
+
+// ImageOf is the canonical URL of the image that a link shows, also of a link around
+// another one.
+func (o *SelfLinks) ImageOf(l sign.Link) (string, error) {
+	for range maxNested + 1 {
+		raw, err := l.URL()
+		if err != nil {
+			return "", err
+		}
+		canonical, err := bucket.CanonicalAt(o.relative, raw)
+		if err != nil {
+			return "", err
+		}
+		u, err := url.Parse(canonical)
+		if err != nil {
+			return "", err
+		}
+		if !o.Is(u) {
+			return canonical, nil
+		}
+		if l, err = sign.Parse(u.EscapedPath()); err != nil {
+			return "", fmt.Errorf("it is around a URL of this server that is no link: %w", err)
+		}
+	}
+	return "", errors.New("too many links of this server within one another")
+}
+
+// signed tells whether one of the secrets signed a link within lookBack. That takes
+// about a millisecond where none did, so what was found last is remembered: of a
+// link that stands in a page, every view asks.
+func (o *SelfLinks) signed(l sign.Link) bool {
+	key := l.String()
+	if known, ok := o.known.get(key); ok {
+		return known
+	}
+	signed := o.signer.Signed(l, o.now(), lookBack)
+	o.known.put(key, signed)
+	return signed
+}
+
+// signedLinks tell of links whether they are signed, of the last maxSignedLinks at most.
+// They end with the secrets, at a reload.
+type signedLinks struct {
+	mu    sync.Mutex
+	links map[string]bool
+}
+
+const maxSignedLinks = 1000
+
+func (v *signedLinks) get(link string) (signed, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	signed, ok = v.links[link]
+	return signed, ok
+}
+
+func (v *signedLinks) put(link string, signed bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.links == nil || len(v.links) >= maxSignedLinks {
+		v.links = map[string]bool{}
+	}
+	v.links[link] = signed
+}

@@ -1,0 +1,181 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	stdlog "log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/listen"
+	"imgkeep/sign"
+)
+
+const (
+	readHeaderTimeout = 10 * time.Second
+	// idleTimeout is longer than nginx keeps its idle connections to us, so
+	// that it is always nginx that closes them.
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 16 << 10
+)
+
+// Serve serves until it is told to stop, by a signal or the end of ctx. load reads the
+// configuration anew.
+func Serve(ctx context.Context, c config.Config, p Process, load func() (config.Config, error)) (err error) {
+	level := &slog.LevelVar{}
+	level.Set(logLevel(c.Log))
+	log := newLoggerAt(p.Stderr, c.Log, level)
+	// net/http complains there of what origins do, whatever it is told.
+	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
+	stdlog.SetFlags(0)
+	e, err := newEngine(c, p, log)
+	if errors.Is(err, sign.ErrNoSecret) {
+		return config.Errorf("%w: set sign.secrets, sign.secret_files or IMGKEEP_SECRET (a good one: head -c 32 /dev/urandom | base64)", err)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// stop below has drained it already, unless starting failed.
+		err = errors.Join(err, e.close(context.Background()))
+	}()
+	listeners, err := listen.All(c.Listen)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	audit := p.audit(c)
+	audit.Failed = e.metrics.AuditFailed
+	r := &reloader{load: load, engine: e, level: level, log: log, audit: audit}
+	stopMaintenance, err := e.runMaintenance(ctx, c, e.service(r.reload, audit))
+	if err != nil {
+		return err
+	}
+	defer stopMaintenance()
+	stopMetrics, err := serveMetrics(c, e.metrics.Handler(), log)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
+	site := newSiteServer(e, c, listeners)
+	var hangups sync.WaitGroup
+	hangups.Go(func() { r.onHangup(ctx) })
+	notify(log, daemon.SdNotifyReady)
+	go feedWatchdog(ctx, log)
+
+	select {
+	case err := <-site.served:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	stop() // a second signal ends the process
+	hangups.Wait()
+	log.Info("stopping", "at most", c.ShutdownTimeout)
+	stopMaintenance()
+	notify(log, daemon.SdNotifyStopping)
+	deadline, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
+	defer cancel()
+	if err := listen.Drain(deadline, site.server, listeners, site.served, site.conns); err != nil {
+		log.Warn("requests were cut off", "error", err)
+	}
+	return e.close(deadline)
+}
+
+// siteServer serves viewers.
+type siteServer struct {
+	server *http.Server
+	conns  *listen.Connections
+	served chan error // gets a value for each listener that ends
+}
+
+// newSiteServer begins to serve.
+func newSiteServer(e *engine, c config.Config, listeners []net.Listener) siteServer {
+	limit := listen.NewLimit(0)
+	if c.Handoff == "direct" { // otherwise nginx bounds its own
+		limit = listen.NewLimit(c.MaxConnections)
+	}
+	s := siteServer{conns: listen.NewConnections(), served: make(chan error, len(listeners))}
+	s.server = &http.Server{
+		Handler: e,
+		ConnState: func(c net.Conn, state http.ConnState) {
+			limit.Track(c, state)
+			s.conns.Track(c, state)
+		},
+		DisableGeneralOptionsHandler: true, // whose answer lacks our headers
+		ReadHeaderTimeout:            readHeaderTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		ErrorLog:                     slog.NewLogLogger(e.log.Handler(), slog.LevelDebug),
+	}
+	for _, l := range listeners {
+		e.log.Info("serving", "address", l.Addr().String(), "root", c.Root, "handoff", c.Handoff)
+		go func() { s.served <- s.server.Serve(limit.Listener(l)) }()
+	}
+	return s
+}
+
+// serveMetrics answers /metrics at an address of its own, where one is set.
+func serveMetrics(c config.Config, metrics http.Handler, log *slog.Logger) (stop func(), err error) {
+	if c.Metrics.Listen == "" {
+		return func() {}, nil
+	}
+	l, err := listen.At(c.Metrics.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics)
+	server := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: readHeaderTimeout,
+		WriteTimeout:      time.Minute,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	log.Info("metrics", "address", l.Addr().String())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("metrics are not served any more", "error", err)
+		}
+	}()
+	return func() { server.Close(); <-ended }, nil
+}
+
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("systemd was not told", "state", state, "error", err)
+	}
+}
+
+// feedWatchdog tells systemd that we live, twice in each of its intervals.
+func feedWatchdog(ctx context.Context, log *slog.Logger) {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || interval == 0 {
+		return
+	}
+	tick := time.NewTicker(interval / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			notify(log, daemon.SdNotifyWatchdog)
+		case <-ctx.Done():
+			// Draining may take longer than an interval.
+			notify(log, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (2*time.Minute).Microseconds()))
+			return
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package app
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/engine"
+	"imgkeep/sign"
+)
+
+const aLink = "/i/250x250/gnjO6SJxYbeT9VBz/aHR0cHM6Ly9leGFtcGxlX3VybC9pbWcuanBn"
+
+func namesOf(base string) targets {
+	c := config.Default()
+	c.BaseURL = base
+	c.Fetch.OwnHosts = []string{"pics.example.net"}
+	return targets{engine.NewSelfLinks(c, nil, time.Now)}
+}
+
+func TestParseTarget(t *testing.T) {
+	const base, url = "https://img.example.net", "https://example_url/img.jpg"
+	whole := base + aLink
+	digest, dashed := bucket.Digest{1}.String(), bucket.Digest{0xf8, 1}.String()
+	if dashed[0] != '-' {
+		t.Fatal(dashed)
+	}
+	around := base + "/i/full/gnjO6SJxYbeT9VBz/" + extURLOf(whole)
+	for arg, want := range map[string]target{
+		aLink:                              {url: url},
+		aLink + "/proxy":                   {url: url},
+		whole:                              {url: url},
+		whole + "?x=1#y":                   {url: url},
+		"https://pics.example.net" + aLink: {url: url},
+		"http://another.name" + aLink:      {url: url},
+		around:                             {url: url},
+		"https://Example.com:443/a.png#x":  {url: "https://example.com/a.png"},
+		digest:                             {digest: digest},
+		" " + digest + "\n":                {digest: digest},
+		dashed:                             {digest: dashed},
+		digestPrefix + dashed:              {digest: dashed},
+		"Example.com":                      {host: "example.com"},
+		"*.example.com":                    {host: "*.example.com"},
+		"minio":                            {host: "minio"},
+
+		// As pasted.
+		whole + ".":                              {url: url},
+		whole + ",":                              {url: url},
+		whole + ")":                              {url: url},
+		whole + ").":                             {url: url},
+		"(" + whole + ")":                        {url: url},
+		" " + whole + "\t\r\n":                   {url: url},
+		whole + "\"":                             {url: url},
+		"'" + whole + "'":                        {url: url},
+		"\u201c" + whole + "\u201d":              {url: url},
+		"\u00ab" + whole + "\u00bb":              {url: url},
+		"<" + whole + ">":                        {url: url},
+		whole + "\u200b":                         {url: url},
+		"\ufeff" + whole:                         {url: url},
+		whole + "\u00a0":                         {url: url},
+		whole + "\u3002":                         {url: url},
+		whole + "&quot;&gt;":                     {url: url},
+		whole + "/":                              {url: url},
+		aLink + ".":                              {url: url},
+		"[img]" + whole + "[/img]":               {url: url},
+		whole + "[/img]":                         {url: url},
+		"[url=" + whole + "]" + whole + "[/url]": {url: url},
+		"[IMG=" + whole + "]":                    {url: url},
+		`<img src="` + whole + `" alt="a cat">`:  {url: url},
+		"<a href='" + whole + "'>cat</a>":        {url: url},
+		"![cat](" + whole + ")":                  {url: url},
+		"see " + whole + " please":               {url: url},
+		"\"https://example.com/a.png\"":          {url: "https://example.com/a.png"},
+		" https://example.com/a.png ":            {url: "https://example.com/a.png"},
+		"[img]https://example.com/a.png[/img]":   {url: "https://example.com/a.png"},
+		"https://example.com/a_(b)":              {url: "https://example.com/a_(b)"},
+		"https://archive.example/2020/" + whole:  {url: "https://archive.example/2020/" + whole},
+		"https://cdn.example/?u=" + whole:        {url: "https://cdn.example/?u=" + whole},
+		"https://example.com/i/full/cat.jpg":     {url: "https://example.com/i/full/cat.jpg"},
+	} {
+		want.source = want.url // nothing says that the two differ
+		got, err := namesOf(base).parse(arg, true)
+		if got.link = nil; err != nil || got != want {
+			t.Errorf("%q: got %+v, %v; want %+v", arg, got, err, want)
+		}
+	}
+	for _, arg := range []string{
+		"", "example.com", "/i/full/short/aHR0", "ftp://example.com/a",
+		base, base + "/", base + "/i/full/short/aHR0", whole[:len(whole)-60], whole + "!a", "<" + base + "/i/full/gnjO6SJxYbeT9VBz>",
+		"https://pics.example.net/cat.jpg", whole + " " + strings.Replace(whole, "/i/", "/f/", 1), digest[1:],
+		base + "/i/full/gnjO6SJxYbeT9VBz/" + extURLOf(base+"/cat.jpg"), // around what is no link
+	} {
+		if got, err := namesOf(base).parse(arg, false); err == nil {
+			t.Errorf("%q is read as %+v", arg, got)
+		}
+	}
+	for _, arg := range []string{digest[1:], digest + "A", "cat cat", whole[:len(whole)-60]} {
+		if got, err := namesOf(base).parse(arg, true); err == nil {
+			t.Errorf("%q is read as %+v", arg, got)
+		}
+	}
+}
+
+// Any URL of an image names what is kept under its key, and what failed under itself.
+func TestParseTargetOfSeveral(t *testing.T) {
+	const at = "https://cdn.example/a.png?id=7"
+	c := config.Default()
+	c.Fetch.SameImage = []config.SameImage{{Hosts: []string{"cdn.example"}, Params: []string{"ex"}}}
+	got, err := targets{engine.NewSelfLinks(c, nil, time.Now)}.parse(at+"&ex=5", false)
+	if err != nil || got.url != at || got.source != at+"&ex=5" || len(got.failed()) != 2 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func extURLOf(url string) string { return sign.EncodeURL(url) }
+
+// A digest that begins with "-" is an argument, and nothing else that does.
+func TestPlainArguments(t *testing.T) {
+	dashed := bucket.Digest{0xf8, 1}.String()
+	for args, want := range map[string]string{
+		"show " + dashed + " --json":       "show digest:" + dashed + " --json",
+		"purge --why x " + dashed:          "purge --why x digest:" + dashed,
+		"show -- " + dashed:                "show -- " + dashed,
+		"show --json " + dashed[1:]:        "show --json " + dashed[1:],
+		"show " + dashed + "A":             "show " + dashed + "A",
+		"show " + bucket.Digest{}.String(): "show " + bucket.Digest{}.String(),
+	} {
+		if got := strings.Join(plainArguments(strings.Fields(args)), " "); got != want {
+			t.Errorf("%s: got %s, want %s", args, got, want)
+		}
+	}
+	// In every command that takes one: none of them takes it for a flag.
+	root := t.TempDir()
+	for _, command := range []string{"show", "retry", "purge", "block", "unblock", "forget"} {
+		_, out, errs := run(t, t.Context(), Env{Args: []string{command, dashed, "--root", root}})
+		if strings.Contains(errs, "flag") || strings.Contains(out+errs, digestPrefix) {
+			t.Errorf("%s: %s%s", command, out, errs)
+		}
+	}
+}
