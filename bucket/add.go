@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
@@ -39,7 +40,7 @@ func (s *Store) Add(bucket, url string, r io.Reader) (_ record.Image, added bool
 		if b.MaxBytes > 0 {
 			r = &limited{r: r, left: b.MaxBytes}
 		}
-		n, err = io.Copy(io.MultiWriter(diskWriter{s.disk, tmp}, seen), r)
+		n, err = io.Copy(io.MultiWriter(local.Writer{Disk: s.disk, File: tmp}, seen), r)
 		return tmp, n, err
 	})
 }
@@ -87,7 +88,7 @@ func (s *Store) tempLink(path string) (*os.File, error) {
 		err = fmt.Errorf("%s is no regular file", path)
 	}
 	if err == nil {
-		tmp, err = openFile(name)
+		tmp, err = local.OpenFile(name)
 	}
 	if err != nil {
 		s.disk.RemoveAll(name)
@@ -135,7 +136,7 @@ func (s *Store) add(bucket, url string, bring func(b Bucket, seen io.Writer) (tm
 	case errors.Is(err, ErrTooLarge):
 		return record.Image{}, false, ErrTooLarge
 	case err != nil:
-		return record.Image{}, false, fmt.Errorf("store the image: %w", full(err))
+		return record.Image{}, false, fmt.Errorf("store the image: %w", local.AsFull(err))
 	}
 	info, err := scanner.Close()
 	if errors.Is(err, probe.ErrTruncated) {
@@ -163,7 +164,7 @@ func (s *Store) add(bucket, url string, bring func(b Bucket, seen io.Writer) (tm
 			return err
 		}
 		if err := s.place(tmp, image); err != nil {
-			return fmt.Errorf("store the image: %w", full(err))
+			return fmt.Errorf("store the image: %w", local.AsFull(err))
 		}
 		return s.commit(index.Change{Bucket: bucket, URL: url, Keep: index.ImageOf(image)}, keepEvent(image))
 	})

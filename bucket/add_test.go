@@ -17,6 +17,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
@@ -235,7 +236,7 @@ func TestAddFile(t *testing.T) {
 	}
 	a, errA := os.Stat(path)
 	b, errB := os.Stat(s.Path(image.File()))
-	if errA != nil || errB != nil || !os.SameFile(a, b) || mode(path) != imageMode {
+	if errA != nil || errB != nil || !os.SameFile(a, b) || mode(path) != local.ImageMode {
 		t.Errorf("not one file: %v, %v, %v", errA, errB, mode(path))
 	}
 	// The same again, and under another URL: what is there is used.

@@ -1,6 +1,9 @@
 package bucket
 
-import "imgkeep/bucket/record"
+import (
+	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/record"
+)
 
 // Names of before, for callers that are yet to use package record.
 type (
@@ -22,6 +25,8 @@ const (
 	Corrupt     = record.Corrupt
 	Orphan      = record.Orphan
 	HalfRemoved = record.HalfRemoved
+
+	DefaultReserve = local.DefaultReserve
 )
 
 // ParseDigest is record.ParseDigest.

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -86,7 +87,7 @@ func Backup(ctx context.Context, o BackupOptions) (_ BackupReport, err error) {
 	if err != nil {
 		return BackupReport{}, err
 	}
-	if err := os.MkdirAll(to, privateDir); err != nil {
+	if err := os.MkdirAll(to, local.PrivateDir); err != nil {
 		return BackupReport{}, err
 	}
 	if err := isBackup(to); err != nil {
@@ -116,7 +117,7 @@ func Restore(ctx context.Context, o BackupOptions) (_ BackupReport, _ ReindexRep
 	if _, err := os.Stat(filepath.Join(from, manifestFile)); err != nil {
 		return BackupReport{}, indexed, fmt.Errorf("%s is no backup: %w", from, err)
 	}
-	if err := os.MkdirAll(to, dirMode); err != nil {
+	if err := os.MkdirAll(to, local.DirMode); err != nil {
 		return BackupReport{}, indexed, err
 	}
 	if !RestoreUnfinished(to) {
@@ -204,7 +205,7 @@ func newTransfer(o BackupOptions, from, to, marker string) (*transfer, error) {
 	path := filepath.Join(to, marker)
 	_, err := os.Lstat(path)
 	resumed := err == nil
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, privateFile)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, local.PrivateFile)
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +225,7 @@ func newTransfer(o BackupOptions, from, to, marker string) (*transfer, error) {
 func (t *transfer) unlock(whole bool) error {
 	var err error
 	if whole {
-		err = errors.Join(os.Remove(t.marker.Name()), osDisk{}.SyncDir(t.to))
+		err = errors.Join(os.Remove(t.marker.Name()), local.OS{}.SyncDir(t.to))
 	}
 	return errors.Join(err, t.marker.Close())
 }
@@ -245,23 +246,7 @@ func (t *transfer) writeManifest() error {
 	if err != nil {
 		return err
 	}
-	return writeWhole(filepath.Join(t.to, manifestFile), append(text, '\n'))
-}
-
-// writeWhole replaces a small file, durably.
-func writeWhole(path string, text []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, privateFile)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return osDisk{}.SyncDir(filepath.Dir(path))
+	return local.WriteWhole(filepath.Join(t.to, manifestFile), append(text, '\n'))
 }
 
 // plan is what is to be copied of one bucket: its journals as they are now, and
@@ -316,7 +301,7 @@ func (t *transfer) run(ctx context.Context) error {
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
 	}
-	if err := os.Mkdir(tmp, privateDir); err != nil {
+	if err := os.Mkdir(tmp, local.PrivateDir); err != nil {
 		return err
 	}
 	for i := range plans {
@@ -324,22 +309,22 @@ func (t *transfer) run(ctx context.Context) error {
 			continue
 		}
 		if err := t.copyBucket(ctx, &plans[i]); err != nil {
-			return fmt.Errorf("bucket %s: %w", plans[i].bucket, full(err))
+			return fmt.Errorf("bucket %s: %w", plans[i].bucket, local.AsFull(err))
 		}
 	}
 	// The names too, before a journal says that they are there.
-	if err := syncAll(t.to); err != nil {
+	if err := local.SyncAll(t.to); err != nil {
 		return err
 	}
 	for _, p := range plans {
 		for _, file := range slices.Sorted(keys(p.journals)) {
 			if err := t.copyJournal(file, p.journals[file]); err != nil {
-				return fmt.Errorf("copy %s: %w", file, full(err))
+				return fmt.Errorf("copy %s: %w", file, local.AsFull(err))
 			}
 		}
 	}
 	// Last: should the line that says so be lost, its file must not be.
-	if err := syncAll(t.to); err != nil {
+	if err := local.SyncAll(t.to); err != nil {
 		return err
 	}
 	for _, p := range plans {
@@ -353,7 +338,7 @@ func (t *transfer) run(ctx context.Context) error {
 		}
 	}
 	t.report.Seconds = time.Since(t.begun).Seconds()
-	return syncAll(t.to)
+	return local.SyncAll(t.to)
 }
 
 // count adds a plan to the figures, or takes it out of them.

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/record"
 )
 
@@ -32,10 +33,10 @@ type batch struct {
 
 // copyFiles copies the originals of a bucket that the target does not have.
 func (t *transfer) copyFiles(ctx context.Context, p *plan) error {
-	if err := os.MkdirAll(filepath.Join(t.to, p.bucket), dirMode); err != nil {
+	if err := os.MkdirAll(filepath.Join(t.to, p.bucket), local.DirMode); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(t.to, p.bucket, record.JournalDir), privateDir); err != nil {
+	if err := os.MkdirAll(filepath.Join(t.to, p.bucket, record.JournalDir), local.PrivateDir); err != nil {
 		return err
 	}
 	var b batch
@@ -48,7 +49,7 @@ func (t *transfer) copyFiles(ctx context.Context, p *plan) error {
 		has := map[string]int64{}
 		entries, err := os.ReadDir(folder)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = os.MkdirAll(folder, dirMode)
+			err = os.MkdirAll(folder, local.DirMode)
 		}
 		if err != nil {
 			return err
@@ -96,7 +97,7 @@ func (t *transfer) copyFiles(ctx context.Context, p *plan) error {
 
 // good tells whether the target's file is whole.
 func (t *transfer) good(image record.Image) bool {
-	digest, _, err := hashFile(filepath.Join(t.to, image.File()), false)
+	digest, _, err := local.HashFile(filepath.Join(t.to, image.File()), false)
 	return err == nil && digest == image.Digest
 }
 
@@ -130,13 +131,13 @@ func (t *transfer) copyFile(ctx context.Context, p *plan, b *batch, image record
 		n, err = io.Copy(hash, src)
 	} else {
 		var dst *os.File
-		if dst, err = os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, privateFile); err != nil {
+		if dst, err = os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, local.PrivateFile); err != nil {
 			return err
 		}
 		in := &source{r: src}
 		n, err = io.Copy(io.MultiWriter(dst, hash), in)
 		if err == nil {
-			err = dst.Chmod(imageMode)
+			err = dst.Chmod(local.ImageMode)
 		}
 		if closeErr := dst.Close(); err == nil {
 			err = closeErr
@@ -197,14 +198,14 @@ func (t *transfer) flush(ctx context.Context, b *batch) error {
 	if len(b.images) == 0 {
 		return nil
 	}
-	if err := syncAll(t.to); err != nil {
+	if err := local.SyncAll(t.to); err != nil {
 		return err
 	}
 	for n, image := range b.images {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		digest, _, err := hashFile(t.temp(n), true)
+		digest, _, err := local.HashFile(t.temp(n), true)
 		if err == nil && digest != image.Digest {
 			err = fmt.Errorf("what was written to %s is read back as something else: its disk cannot be trusted", t.to)
 		}
@@ -221,42 +222,13 @@ func (t *transfer) flush(ctx context.Context, b *batch) error {
 	return nil
 }
 
-// hashFile reads a file, from the disk rather than from memory where cold is set
-// and the system obliges.
-func hashFile(path string, cold bool) (record.Digest, int64, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return record.Digest{}, 0, err
-	}
-	defer f.Close()
-	if cold {
-		unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) // a hint
-	}
-	hash := sha256.New()
-	n, err := io.Copy(hash, f)
-	return record.Digest(hash.Sum(nil)), n, err
-}
-
-// syncAll flushes the whole file system that a folder is on.
-func syncAll(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return fmt.Errorf("flush %s: %w", dir, err)
-	}
-	return nil
-}
-
 // copyJournal copies the beginning of a journal, unless the target has it.
 func (t *transfer) copyJournal(file string, length int64) error {
 	target := filepath.Join(t.to, file)
 	if info, err := os.Stat(target); err == nil && info.Size() == length {
 		return nil // continues has compared them
 	}
-	if err := os.MkdirAll(filepath.Dir(target), privateDir); err != nil {
+	if err := os.MkdirAll(filepath.Dir(target), local.PrivateDir); err != nil {
 		return err
 	}
 	src, err := os.Open(filepath.Join(t.from, file))
@@ -265,7 +237,7 @@ func (t *transfer) copyJournal(file string, length int64) error {
 	}
 	defer src.Close()
 	tmp := filepath.Join(t.to, record.TmpDir, "journal")
-	dst, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, privateFile)
+	dst, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, local.PrivateFile)
 	if err != nil {
 		return err
 	}
@@ -276,7 +248,7 @@ func (t *transfer) copyJournal(file string, length int64) error {
 	if err := os.Rename(tmp, target); err != nil {
 		return err
 	}
-	return osDisk{}.SyncDir(filepath.Dir(target))
+	return local.OS{}.SyncDir(filepath.Dir(target))
 }
 
 // equal compares the first n bytes of two files.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/record"
 )
 
@@ -89,7 +90,7 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	keep(t, s2, urlA)
 	for _, path := range []string{"i/A/A", "f/-/_"} {
-		if info, err := os.Stat(filepath.Join(again, path)); err != nil || info.Mode().Perm() != dirMode {
+		if info, err := os.Stat(filepath.Join(again, path)); err != nil || info.Mode().Perm() != local.DirMode {
 			t.Errorf("%s: %v, %v", path, info, err)
 		}
 	}

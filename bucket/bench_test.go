@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
@@ -29,13 +30,13 @@ func BenchmarkKeep(b *testing.B) {
 		b.Run(fmt.Sprint(clients), func(b *testing.B) {
 			s := openStore(b, withFolders(Options{Root: b.TempDir(), Origin: bulk{}}))
 			bare := b.TempDir()
-			if err := makeBucket(osDisk{}, s.Root(), "bare"); err != nil {
+			if err := local.MakeBucket(local.OS{}, s.Root(), "bare"); err != nil {
 				b.Fatal(err)
 			}
 			if err := os.Rename(filepath.Join(s.Root(), "bare"), filepath.Join(bare, "i")); err != nil {
 				b.Fatal(err)
 			}
-			if err := os.Mkdir(filepath.Join(bare, record.TmpDir), privateDir); err != nil {
+			if err := os.Mkdir(filepath.Join(bare, record.TmpDir), local.PrivateDir); err != nil {
 				b.Fatal(err)
 			}
 			const turn = 500
@@ -94,7 +95,7 @@ func writeBare(root, url string) error {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	return osDisk{}.SyncDir(filepath.Dir(path))
+	return local.OS{}.SyncDir(filepath.Dir(path))
 }
 
 // bulk is an origin with an image of 20 KB under every URL.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
@@ -168,7 +169,7 @@ func TestTornLineOfOlderMonth(t *testing.T) {
 	for _, cut := range []int{1, 30} {
 		x.restore(x.indexes[1])
 		text := x.journals[older]
-		x.must(os.WriteFile(filepath.Join(x.root, older), []byte(text[:len(text)-cut]), privateFile))
+		x.must(os.WriteFile(filepath.Join(x.root, older), []byte(text[:len(text)-cut]), local.PrivateFile))
 		want := cut > 1 // it is whole but for its end otherwise
 		line := fmt.Sprintf("broken-line %s:%d", older, strings.Count(text, "\n"))
 		s := x.open(slog.New(slog.DiscardHandler))

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/record"
 )
@@ -158,7 +159,7 @@ func (s *Store) catchUpAtStart(names []string) error {
 			removed, err = s.catchUp()
 		}
 	}
-	if noRoom(err) && !removed {
+	if local.NoRoom(err) && !removed {
 		// What is kept is served; the rest follows when there is room.
 		s.behind = true
 		s.log.Error("the index is behind the journals, and the disk is full", "error", err)
@@ -324,18 +325,18 @@ func (t *tail) commit(changes []index.Change, last journalLine) error {
 	if t.removals {
 		t.s.removals.Add(1)
 	}
-	err = t.s.disk.Commit(t.s.index, append(changes, end))
+	err = t.s.apply(t.s.index, append(changes, end))
 	if !refusedByIndex(err) {
 		return err
 	}
 	for _, c := range changes {
-		if err := t.s.disk.Commit(t.s.index, []index.Change{c}); refusedByIndex(err) {
+		if err := t.s.apply(t.s.index, []index.Change{c}); refusedByIndex(err) {
 			t.s.log.Error("the index refuses a line of the journal", "file", last.file, "before", last.end, "error", err)
 		} else if err != nil {
 			return err
 		}
 	}
-	return t.s.disk.Commit(t.s.index, []index.Change{end})
+	return t.s.apply(t.s.index, []index.Change{end})
 }
 
 // refusedByIndex tells whether it was the index that could not make a change, and not the

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
 )
 
@@ -88,7 +89,7 @@ gather:
 func (s *Store) commitGroup(group []pending) error {
 	if s.behind {
 		if err := s.mendIndex(); err != nil {
-			return fmt.Errorf("mend the index: %w", full(err))
+			return fmt.Errorf("mend the index: %w", local.AsFull(err))
 		}
 	}
 	events := map[string][]*event{}
@@ -103,14 +104,14 @@ func (s *Store) commitGroup(group []pending) error {
 		j := s.journalOf(name)
 		if err := j.append(e); err != nil {
 			s.behind = true
-			return fmt.Errorf("write the journal of %s: %w", journalName(name), full(err))
+			return fmt.Errorf("write the journal of %s: %w", journalName(name), local.AsFull(err))
 		}
 		at := j.position()
 		changes = append(changes, index.Change{Bucket: name, Position: &at})
 	}
-	if err := s.disk.Commit(s.index, changes); err != nil {
+	if err := s.apply(s.index, changes); err != nil {
 		s.behind = true
-		return fmt.Errorf("write the index: %w", full(err))
+		return fmt.Errorf("write the index: %w", local.AsFull(err))
 	}
 	return nil
 }
@@ -121,13 +122,4 @@ func journalName(bucket string) string {
 		return "blocks"
 	}
 	return "bucket " + bucket
-}
-
-// full turns the system's word for a full disk into ErrFull, which says what to
-// tell a viewer.
-func full(err error) error {
-	if noRoom(err) {
-		return fmt.Errorf("%w: %w", ErrFull, err)
-	}
-	return err
 }

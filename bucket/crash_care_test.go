@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -30,7 +31,7 @@ func (c *crasher) care(o Options) error {
 		_, err := Reindex(ctx, ReindexOptions{Root: o.Root, Progress: told})
 		return err
 	}
-	o.disk = sparseDisk{osDisk{}}
+	o.disk = sparseDisk{local.OS{}}
 	s, err := Open(o)
 	if err != nil {
 		return err
@@ -135,7 +136,7 @@ func (c *crashSite) spoil(t *testing.T, url string) {
 		t.Fatal(err)
 	}
 	if len(body)%2 == 0 {
-		if err := os.WriteFile(path, make([]byte, len(body)), imageMode); err != nil {
+		if err := os.WriteFile(path, make([]byte, len(body)), local.ImageMode); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"testing"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
@@ -98,7 +99,7 @@ func runCrashChild(text string) error {
 	c := &crasher{plan: plan, pipe: os.NewFile(3, "acknowledgements"), counting: plan.Opening}
 	o := Options{Root: plan.Root, Origin: crashOrigin{}, disk: newStepDisk(c.hook), sparse: true}
 	if plan.Opening {
-		o.disk = stepDisk{disk: osDisk{}, hook: c.hook}
+		o.disk = stepDisk{Disk: local.OS{}, hook: c.hook}
 	}
 	for _, name := range plan.Buckets {
 		o.Buckets = append(o.Buckets, Bucket{Name: name})
@@ -206,7 +207,7 @@ func (c *crasher) one(k int) {
 		c.say("damaging", url)
 		path := c.store.Path(image.File())
 		os.Remove(path)
-		os.WriteFile(path, make([]byte, image.Bytes), imageMode)
+		os.WriteFile(path, make([]byte, image.Bytes), local.ImageMode)
 		if c.make(image, "100x100", crashMade(url, "100x100")) {
 			c.say("healed", url)
 		}
@@ -449,7 +450,7 @@ func (c *crashSite) checkAll(t *testing.T) {
 // brokenLines returns the lines of a bucket's journal that are no events.
 func brokenLines(t *testing.T, root, bucket string) (broken []string) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, bucket, record.JournalDir, "*"+journalExt))
+	files, err := filepath.Glob(filepath.Join(root, bucket, record.JournalDir, "*"+record.JournalExt))
 	if err != nil {
 		t.Fatal(err)
 	}

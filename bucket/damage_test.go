@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/record"
 )
@@ -142,10 +143,10 @@ func (x *damageable) restore(index []byte) {
 			x.Fatal(err)
 		}
 	} else {
-		x.must(os.WriteFile(path, index, privateFile))
+		x.must(os.WriteFile(path, index, local.PrivateFile))
 	}
 	for file, text := range x.journals {
-		x.must(os.WriteFile(filepath.Join(x.root, file), []byte(text), privateFile))
+		x.must(os.WriteFile(filepath.Join(x.root, file), []byte(text), local.PrivateFile))
 	}
 }
 
@@ -268,7 +269,7 @@ func TestEachByteOfJournal(t *testing.T) {
 				x.restore(index)
 				damaged := []byte(text)
 				damaged[at] ^= flip
-				x.must(os.WriteFile(filepath.Join(x.root, file), damaged, privateFile))
+				x.must(os.WriteFile(filepath.Join(x.root, file), damaged, local.PrivateFile))
 				x.start(fmt.Sprintf("byte %d of %s ^ %#x, index %d", at, file, flip, i))
 			}
 		}
@@ -324,7 +325,7 @@ func TestReindexDeletesNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := errors.Join(os.WriteFile(path, []byte(damage(string(good))), privateFile), os.Remove(filepath.Join(root, record.IndexFile))); err != nil {
+			if err := errors.Join(os.WriteFile(path, []byte(damage(string(good))), local.PrivateFile), os.Remove(filepath.Join(root, record.IndexFile))); err != nil {
 				t.Fatal(err)
 			}
 			if !start {
@@ -336,7 +337,7 @@ func TestReindexDeletesNothing(t *testing.T) {
 			}
 			s.Close(t.Context())
 			// The journal is repaired, and nothing is missing.
-			if err := os.WriteFile(path, good, privateFile); err != nil {
+			if err := os.WriteFile(path, good, local.PrivateFile); err != nil {
 				t.Fatal(err)
 			}
 			if _, f := reindex(t, root); len(f.all) > 0 {
@@ -373,7 +374,7 @@ func TestFailedLinesAreNotTakenIn(t *testing.T) {
 	f := &fault{}
 	o, root := newOrigin(), t.TempDir()
 	s := openStore(t, Options{Root: root, Origin: o, disk: newStepDisk(func(s step, do func() error) error {
-		if s.op == "Sync" && strings.HasSuffix(s.path, journalExt) {
+		if s.op == "Sync" && strings.HasSuffix(s.path, record.JournalExt) {
 			return f.hook(s, do)
 		}
 		return do()

@@ -14,6 +14,7 @@ import (
 	"time"
 	"unsafe"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/record"
 )
@@ -135,7 +136,7 @@ func testFailedFlush(t *testing.T, kind string, times int, op string) {
 	o.set(url(200), "afterwards")
 	kept := keep(t, s, url(200))
 	s.Close(t.Context())
-	if err := os.WriteFile(d.path, d.disk, privateFile); err != nil { // the power is cut
+	if err := os.WriteFile(d.path, d.disk, local.PrivateFile); err != nil { // the power is cut
 		t.Fatal(err)
 	}
 	log.Reset()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"imgkeep/bucket/blob"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/record"
@@ -28,7 +29,7 @@ var (
 	// not come back.
 	ErrRemoved = errors.New("removed by the operator")
 	// ErrFull: the disk is too full to keep more. What is kept can be read.
-	ErrFull = errors.New("the disk is too full")
+	ErrFull = blob.ErrFull
 	// ErrIndexFailed: the disk has failed to write the index, and nothing is
 	// answered from it until it has been written anew, which is tried all the time.
 	ErrIndexFailed = index.ErrFailed

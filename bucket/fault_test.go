@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
@@ -59,7 +60,7 @@ func (b *bench) overwrite(i record.Image) {
 	if err := os.Remove(path); err != nil {
 		b.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(strings.Repeat("?", int(i.Bytes))), imageMode); err != nil {
+	if err := os.WriteFile(path, []byte(strings.Repeat("?", int(i.Bytes))), local.ImageMode); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -319,7 +320,7 @@ func (b *bench) disturb(call func() error, n int, errno syscall.Errno, done bool
 
 func (b *bench) sweep() {
 	b.Helper()
-	if err := sweep(osDisk{}, b.store.Root()); err != nil {
+	if err := local.Sweep(local.OS{}, b.store.Root()); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -374,7 +375,7 @@ func TestOpenFaults(t *testing.T) {
 	attempt := func(n int) (*Options, *step, error) {
 		o := &Options{
 			Root: filepath.Join(t.TempDir(), "a/b"), Origin: newOrigin(),
-			Buckets: []Bucket{{Name: "i"}}, disk: stepDisk{disk: osDisk{}, hook: f.hook},
+			Buckets: []Bucket{{Name: "i"}}, disk: stepDisk{Disk: local.OS{}, hook: f.hook},
 		}
 		f.arm(n, syscall.EIO, false, false)
 		s, err := Open(*o)

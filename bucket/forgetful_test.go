@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/record"
 )
@@ -24,7 +25,7 @@ import (
 // name. bbolt flushes its own file: its content is that of the last commit, its
 // name is as any other.
 type forgetfulDisk struct {
-	disk
+	local.Disk
 	base string // what the power cut can take: all below it
 
 	mu    sync.Mutex
@@ -53,7 +54,7 @@ func newDir() *node { return &node{dir: true, clean: true} }
 
 func newForgetfulDisk(base, store string) *forgetfulDisk {
 	d := &forgetfulDisk{base: base, where: store, root: newDir(), files: map[*os.File]*node{}}
-	d.disk = newStepDisk(d.hook)
+	d.Disk = newStepDisk(d.hook)
 	return d
 }
 
@@ -129,11 +130,11 @@ func (d *forgetfulDisk) change(err error, note func()) error {
 }
 
 func (d *forgetfulDisk) Mkdir(path string, mode fs.FileMode) error {
-	return d.change(d.disk.Mkdir(path, mode), func() { d.put(path, newDir()) })
+	return d.change(d.Disk.Mkdir(path, mode), func() { d.put(path, newDir()) })
 }
 
 func (d *forgetfulDisk) CreateTemp(dir, pattern string) (*os.File, error) {
-	f, err := d.disk.CreateTemp(dir, pattern)
+	f, err := d.Disk.CreateTemp(dir, pattern)
 	return f, d.change(err, func() {
 		d.files[f] = &node{mode: 0o600}
 		d.put(f.Name(), d.files[f])
@@ -141,7 +142,7 @@ func (d *forgetfulDisk) CreateTemp(dir, pattern string) (*os.File, error) {
 }
 
 func (d *forgetfulDisk) OpenAppend(path string, mode fs.FileMode) (*os.File, error) {
-	f, err := d.disk.OpenAppend(path, mode)
+	f, err := d.Disk.OpenAppend(path, mode)
 	return f, d.change(err, func() {
 		if d.get(path) == nil {
 			d.put(path, &node{mode: mode})
@@ -151,21 +152,21 @@ func (d *forgetfulDisk) OpenAppend(path string, mode fs.FileMode) (*os.File, err
 }
 
 func (d *forgetfulDisk) Write(f *os.File, p []byte) (int, error) {
-	n, err := d.disk.Write(f, p)
+	n, err := d.Disk.Write(f, p)
 	d.change(nil, func() { d.files[f].data = append(bytes.Clone(d.files[f].data), p[:n]...) })
 	return n, err
 }
 
 func (d *forgetfulDisk) Truncate(f *os.File, size int64) error {
-	return d.change(d.disk.Truncate(f, size), func() { d.files[f].data = bytes.Clone(d.files[f].data[:size]) })
+	return d.change(d.Disk.Truncate(f, size), func() { d.files[f].data = bytes.Clone(d.files[f].data[:size]) })
 }
 
 func (d *forgetfulDisk) Chmod(f *os.File, mode fs.FileMode) error {
-	return d.change(d.disk.Chmod(f, mode), func() { d.files[f].mode = mode })
+	return d.change(d.Disk.Chmod(f, mode), func() { d.files[f].mode = mode })
 }
 
 func (d *forgetfulDisk) Sync(f *os.File) error {
-	return d.change(d.disk.Sync(f), func() {
+	return d.change(d.Disk.Sync(f), func() {
 		if !d.forgets("Sync", f.Name()) {
 			d.files[f].flushed = d.files[f].data
 		}
@@ -173,26 +174,26 @@ func (d *forgetfulDisk) Sync(f *os.File) error {
 }
 
 func (d *forgetfulDisk) Link(old, path string) error {
-	return d.change(d.disk.Link(old, path), func() { d.put(path, d.get(old)) })
+	return d.change(d.Disk.Link(old, path), func() { d.put(path, d.get(old)) })
 }
 
 func (d *forgetfulDisk) Symlink(target, path string) error {
-	return d.change(d.disk.Symlink(target, path), func() { d.put(path, &node{link: target}) })
+	return d.change(d.Disk.Symlink(target, path), func() { d.put(path, &node{link: target}) })
 }
 
 func (d *forgetfulDisk) Rename(old, path string) error {
-	return d.change(d.disk.Rename(old, path), func() {
+	return d.change(d.Disk.Rename(old, path), func() {
 		d.put(path, d.get(old))
 		d.put(old, nil)
 	})
 }
 
 func (d *forgetfulDisk) RemoveAll(path string) error {
-	return d.change(d.disk.RemoveAll(path), func() { d.put(path, nil) })
+	return d.change(d.Disk.RemoveAll(path), func() { d.put(path, nil) })
 }
 
 func (d *forgetfulDisk) SyncDir(path string) error {
-	return d.change(d.disk.SyncDir(path), func() {
+	return d.change(d.Disk.SyncDir(path), func() {
 		n := d.get(path)
 		if path == d.where {
 			d.noteIndex(n)
@@ -204,7 +205,7 @@ func (d *forgetfulDisk) SyncDir(path string) error {
 }
 
 func (d *forgetfulDisk) Commit(db *index.DB, changes []index.Change) error {
-	return d.change(d.disk.Commit(db, changes), func() {
+	return d.change(d.Disk.(stepDisk).Commit(db, changes), func() {
 		if !d.forgets("Commit", "") {
 			d.noteIndex(d.get(d.where))
 		}
@@ -216,7 +217,7 @@ func (d *forgetfulDisk) noteIndex(root *node) {
 	if data, err := os.ReadFile(filepath.Join(d.where, record.IndexFile)); err == nil {
 		d.index = data
 		if root.names[record.IndexFile] == nil {
-			root.set(record.IndexFile, &node{isIndex: true, mode: privateFile})
+			root.set(record.IndexFile, &node{isIndex: true, mode: local.PrivateFile})
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
@@ -116,9 +117,9 @@ func small(t *testing.T, root string, o Options) *Store {
 	return openStore(t, withFolders(o))
 }
 
-func free(t *testing.T, root string) room {
+func free(t *testing.T, root string) local.Room {
 	t.Helper()
-	r, err := osDisk{}.Room(root)
+	r, err := local.OS{}.Room(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +190,7 @@ func testFloorOfBytes(t *testing.T, root string) {
 	a, b := heavyURL("bytes a"), heavyURL("bytes b")
 	keep(t, s, a)
 	s.Close(t.Context())
-	s = small(t, root, Options{MinFree: int64(free(t, root).bytes)})
+	s = small(t, root, Options{MinFree: int64(free(t, root).Bytes)})
 	if err := s.Ready(); err != nil {
 		t.Errorf("exactly at the floor: %v", err)
 	}
@@ -197,7 +198,7 @@ func testFloorOfBytes(t *testing.T, root string) {
 	refused(t, s, "store.min_free")
 	served(t, s, a, b)
 	s.Close(t.Context())
-	s = small(t, root, Options{MinFree: int64(free(t, root).bytes) + 1})
+	s = small(t, root, Options{MinFree: int64(free(t, root).Bytes) + 1})
 	refused(t, s, "store.min_free")
 	served(t, s, a, b)
 }
@@ -207,7 +208,7 @@ func testFloorOfInodes(t *testing.T, root string) {
 	a, b := heavyURL("inodes a"), heavyURL("inodes b")
 	keep(t, s, a)
 	s.Close(t.Context())
-	s = small(t, root, Options{MinFreeInodes: int64(free(t, root).inodes)})
+	s = small(t, root, Options{MinFreeInodes: int64(free(t, root).Inodes)})
 	if err := s.Ready(); err != nil {
 		t.Errorf("exactly at the floor: %v", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
@@ -128,7 +129,7 @@ func TestMadeFromDamaged(t *testing.T) {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte("the bytes of ä"[:14]), imageMode); err != nil {
+		if err := os.WriteFile(path, []byte("the bytes of ä"[:14]), local.ImageMode); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -176,7 +177,7 @@ func damageBytes(t *testing.T, s *Store, i record.Image) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, bytes.Repeat([]byte("?"), int(i.Bytes)), imageMode); err != nil {
+	if err := os.WriteFile(path, bytes.Repeat([]byte("?"), int(i.Bytes)), local.ImageMode); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -12,10 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/record"
 )
-
-const journalExt = ".ndjson"
 
 // Operations of events.
 const (
@@ -113,7 +112,7 @@ func endDamaged(tail []byte) bool {
 // journal appends to the files of one bucket, one a month. It is not for
 // concurrent use.
 type journal struct {
-	disk disk
+	disk local.Disk
 	log  *slog.Logger
 	dir  string
 
@@ -129,7 +128,7 @@ type journal struct {
 
 // position is where the journal ends, after append.
 func (j *journal) position() record.Position {
-	return record.Position{File: j.month + journalExt, Length: j.whole, Line: j.last}
+	return record.Position{File: j.month + record.JournalExt, Length: j.whole, Line: j.last}
 }
 
 const unknown = -1
@@ -141,7 +140,7 @@ func (j *journal) recover() {
 	files, err := os.ReadDir(j.dir)
 	newest := ""
 	for _, f := range files { // in their order
-		if month, ok := strings.CutSuffix(f.Name(), journalExt); ok {
+		if month, ok := strings.CutSuffix(f.Name(), record.JournalExt); ok {
 			j.before, newest = newest, month
 		}
 	}
@@ -193,7 +192,7 @@ func (j *journal) write(month string, events []*event) (err error) {
 	var lines, line []byte
 	for i, e := range events {
 		if e.After = ""; i == 0 && j.whole == 0 && j.before != "" {
-			e.After = j.before + journalExt
+			e.After = j.before + record.JournalExt
 		}
 		if line, err = e.line(); err != nil {
 			return err
@@ -229,7 +228,7 @@ func (j *journal) open(month string) error {
 	if j.month != month {
 		j.before, j.month, j.whole = j.month, month, unknown
 	}
-	f, err := j.disk.OpenAppend(filepath.Join(j.dir, month+journalExt), privateFile)
+	f, err := j.disk.OpenAppend(filepath.Join(j.dir, month+record.JournalExt), local.PrivateFile)
 	if err != nil {
 		return err
 	}

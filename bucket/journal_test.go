@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -66,7 +67,7 @@ func TestJournalOfRotatedAndAnimated(t *testing.T) {
 // A file a month, also where a month ends between two images of one group.
 func TestJournalMonths(t *testing.T) {
 	dir := t.TempDir()
-	j := journal{disk: osDisk{}, log: slog.New(slog.DiscardHandler), dir: dir}
+	j := journal{disk: local.OS{}, log: slog.New(slog.DiscardHandler), dir: dir}
 	at := func(s string) *event {
 		tm, err := time.Parse(time.RFC3339, s)
 		if err != nil {
@@ -116,7 +117,7 @@ func TestJournalTornLine(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(path, []byte(string(first)+tt.tail), privateFile); err != nil {
+			if err := os.WriteFile(path, []byte(string(first)+tt.tail), local.PrivateFile); err != nil {
 				t.Fatal(err)
 			}
 			s = openStore(t, Options{Root: root, Origin: o, Now: c.Now})
@@ -145,10 +146,10 @@ func summed(line string) string {
 func TestJournalOnlyTornLine(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "2026-11.ndjson")
-	if err := os.WriteFile(path, []byte(`{"time":`), privateFile); err != nil {
+	if err := os.WriteFile(path, []byte(`{"time":`), local.PrivateFile); err != nil {
 		t.Fatal(err)
 	}
-	j := journal{disk: osDisk{}, log: slog.New(slog.DiscardHandler), dir: dir}
+	j := journal{disk: local.OS{}, log: slog.New(slog.DiscardHandler), dir: dir}
 	j.recover()
 	defer j.close()
 	if got, err := os.ReadFile(path); err != nil || len(got) != 0 {

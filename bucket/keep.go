@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/approve"
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
@@ -83,7 +84,7 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at
 		return record.Image{}, err
 	}
 	if err := s.place(d.tmp, image); err != nil {
-		return record.Image{}, fmt.Errorf("store the image: %w", full(err))
+		return record.Image{}, fmt.Errorf("store the image: %w", local.AsFull(err))
 	}
 	line := keepEvent(image)
 	if d.from != source {
@@ -194,7 +195,7 @@ func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []str
 	c := s.settings.Load()
 	b := c.buckets[bucket]
 	hash := sha256.New()
-	var file io.Writer = diskWriter{s.disk, tmp}
+	var file io.Writer = local.Writer{Disk: s.disk, File: tmp}
 	if through != nil {
 		file = through(file)
 	}
@@ -247,7 +248,7 @@ func (s *Store) fetchFailed(ctx context.Context, bucket, url string, err error) 
 	case ctx.Err() != nil:
 		return ErrClosed // ours, not the origin's
 	case !errors.As(err, &e):
-		return fmt.Errorf("store the image: %w", full(err)) // ours too
+		return fmt.Errorf("store the image: %w", local.AsFull(err)) // ours too
 	case e.Class == fetch.Denied:
 		if e.Asked { // a redirect led there; unblocking forgets it
 			removed := *e
@@ -293,7 +294,7 @@ func (s *Store) Ensure(ctx context.Context, image record.Image) error {
 		return s.heal(ctx, image)
 	}
 	if err == nil {
-		stamp(path, info)
+		local.Stamp(path, info)
 	}
 	return err
 }
@@ -314,7 +315,7 @@ func damage(image record.Image, info fs.FileInfo, err error) error {
 }
 
 func (s *Store) openOriginal(image record.Image) (*os.File, error) {
-	f, err := openFile(s.Path(image.File()))
+	f, err := local.OpenFile(s.Path(image.File()))
 	if err != nil {
 		return nil, damage(image, nil, err)
 	}
@@ -323,7 +324,7 @@ func (s *Store) openOriginal(image record.Image) (*os.File, error) {
 		f.Close()
 		return nil, err
 	}
-	stamp(s.Path(image.File()), info)
+	local.Stamp(s.Path(image.File()), info)
 	return f, nil
 }
 
@@ -332,12 +333,12 @@ func (s *Store) openOriginal(image record.Image) (*os.File, error) {
 func (s *Store) place(tmp *os.File, image record.Image) error {
 	path := s.Path(image.File())
 	if info, err := os.Lstat(path); err == nil && info.IsDir() {
-		if err := s.quarantine(record.QuarantineFolder(s.now()), image.File()); err != nil {
+		if err := local.Quarantine(s.disk, s.root, record.QuarantineFolder(s.now()), image.File()); err != nil {
 			s.disk.RemoveAll(tmp.Name())
 			return err
 		}
 	}
-	return place(s.disk, tmp, path)
+	return local.Place(s.disk, tmp, path)
 }
 
 // heal fetches a damaged original again, unless a failure stands against that.
@@ -399,14 +400,14 @@ func (s *Store) fetchAndHeal(ctx context.Context, image record.Image, now bool) 
 		return err
 	}
 	if err := s.place(d.tmp, image); err != nil {
-		return fmt.Errorf("store the image: %w", full(err))
+		return fmt.Errorf("store the image: %w", local.AsFull(err))
 	}
 	return s.commit(index.Change{Bucket: image.Bucket, URL: image.URL, Keep: index.ImageOf(image)}, nil)
 }
 
 // intact tells whether an original has the bytes that it is named by.
 func (s *Store) intact(image record.Image) bool {
-	digest, _, err := hashFile(s.Path(image.File()), false)
+	digest, _, err := local.HashFile(s.Path(image.File()), false)
 	return err == nil && digest == image.Digest
 }
 
@@ -421,7 +422,7 @@ func orNil(f *Failure) error {
 func (s *Store) temp(pattern string) (*os.File, error) {
 	f, err := s.disk.CreateTemp(filepath.Join(s.root, record.TmpDir), pattern)
 	if err != nil {
-		return nil, fmt.Errorf("store the image: %w", full(err))
+		return nil, fmt.Errorf("store the image: %w", local.AsFull(err))
 	}
 	return f, nil
 }

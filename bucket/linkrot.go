@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
@@ -291,12 +292,12 @@ func (s *Store) saveLinkRot(r *LinkRot) error {
 	}
 	tmp, err := s.disk.CreateTemp(filepath.Join(s.root, record.TmpDir), "linkrot-*")
 	if err != nil {
-		return full(err)
+		return local.AsFull(err)
 	}
 	defer tmp.Close()
 	defer s.disk.RemoveAll(tmp.Name())
 	if _, err = s.disk.Write(tmp, append(text, '\n')); err == nil {
-		err = s.disk.Chmod(tmp, privateFile)
+		err = s.disk.Chmod(tmp, local.PrivateFile)
 	}
 	if err == nil {
 		err = s.disk.Sync(tmp)
@@ -304,7 +305,7 @@ func (s *Store) saveLinkRot(r *LinkRot) error {
 	if err == nil {
 		err = s.disk.Rename(tmp.Name(), s.Path(linkRotFile))
 	}
-	return full(err)
+	return local.AsFull(err)
 }
 
 // asker asks origins, and leaves alone those that want that.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -37,14 +38,14 @@ var ErrNotMade = errors.New("not made yet")
 // the image or been late. Without a maker, what is missing stays so: ErrNotMade.
 func (s *Store) OpenMade(ctx context.Context, image record.Image, name string, f probe.Format, maker Maker) (*os.File, error) {
 	path := s.Path(image.MadeFile(name, f))
-	file, err := stamped(path)
+	file, err := local.OpenStamped(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return file, err
 	}
 	if err := s.makeBy(ctx, image, Making{name, f}, path, maker); err != nil {
 		return nil, err
 	}
-	return stamped(path)
+	return local.OpenStamped(path)
 }
 
 // EnsureMade is OpenMade for whoever has the file sent by somebody else: it sees
@@ -56,7 +57,7 @@ func (s *Store) EnsureMade(ctx context.Context, image record.Image, name string,
 		return s.makeBy(ctx, image, Making{name, f}, path, maker)
 	}
 	if err == nil {
-		stamp(path, info)
+		local.Stamp(path, info)
 	}
 	return err
 }
@@ -195,10 +196,10 @@ func (s *Store) storeMade(image record.Image, m Made) error {
 	defer tmp.Close()
 	if _, err := s.disk.Write(tmp, m.Data); err != nil {
 		s.disk.RemoveAll(tmp.Name())
-		return fmt.Errorf("store what was made: %w", full(err))
+		return fmt.Errorf("store what was made: %w", local.AsFull(err))
 	}
-	if err := replace(s.disk, tmp, path); err != nil {
-		return fmt.Errorf("store what was made: %w", full(err))
+	if err := local.Replace(s.disk, tmp, path); err != nil {
+		return fmt.Errorf("store what was made: %w", local.AsFull(err))
 	}
 	return nil
 }
@@ -209,7 +210,7 @@ func (s *Store) storeMade(image record.Image, m Made) error {
 func (s *Store) linkMade(target, path string) error {
 	err := s.disk.Symlink(filepath.Base(target), path)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("store what was made: %w", full(err))
+		return fmt.Errorf("store what was made: %w", local.AsFull(err))
 	}
 	return nil
 }

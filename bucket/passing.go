@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
@@ -199,7 +200,7 @@ func (p *passings) open(i *passed) (*Passing, error) {
 	if i.old || !p.files[i] {
 		return nil, fs.ErrNotExist
 	}
-	f, err := openFile(i.path)
+	f, err := local.OpenFile(i.path)
 	if err != nil {
 		return nil, err
 	}
@@ -307,7 +308,7 @@ func (s *Store) fetchPassing(ctx context.Context, key, bucket, url string) (*pas
 	if err := d.tmp.Close(); err != nil {
 		s.disk.RemoveAll(i.path)
 		s.passing.give(sp.n)
-		return nil, fmt.Errorf("store the image: %w", full(err))
+		return nil, fmt.Errorf("store the image: %w", local.AsFull(err))
 	}
 	s.passing.add(key, i)
 	return i, nil

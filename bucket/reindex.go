@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
@@ -72,7 +73,7 @@ func Reindex(ctx context.Context, o ReindexOptions) (_ ReindexReport, err error)
 	}
 	defer func() { err = errors.Join(err, rebuilding.Close()) }()
 	tmp := filepath.Join(o.Root, record.TmpDir)
-	if err := os.Mkdir(tmp, privateDir); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(tmp, local.PrivateDir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return r.report, err
 	}
 	var contents []index.Content
@@ -89,7 +90,7 @@ func Reindex(ctx context.Context, o ReindexOptions) (_ ReindexReport, err error)
 	}
 	r.progress("index", 0, 0, false)
 	if err := rebuilding.Replace(filepath.Join(tmp, record.IndexFile), contents, blocks, at); err != nil {
-		return r.report, fmt.Errorf("write the new index: %w", full(err))
+		return r.report, fmt.Errorf("write the new index: %w", local.AsFull(err))
 	}
 	info, err := os.Stat(path)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/record"
 )
@@ -30,7 +31,7 @@ func (s *Store) Compact() (before, after Figures, err error) {
 	defer done()
 	before, after, err = s.index.Compact(filepath.Join(s.root, record.TmpDir, record.IndexFile))
 	if err != nil {
-		return before, after, fmt.Errorf("compact the index: %w", full(err))
+		return before, after, fmt.Errorf("compact the index: %w", local.AsFull(err))
 	}
 	return before, after, nil
 }

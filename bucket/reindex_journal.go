@@ -78,7 +78,7 @@ func journalFiles(root, bucket string) ([]string, error) {
 	for _, e := range entries {
 		// Whatever it is: a journal that cannot be read is an error, and one
 		// that is passed over would be images that are forgotten.
-		if strings.HasSuffix(e.Name(), journalExt) {
+		if strings.HasSuffix(e.Name(), record.JournalExt) {
 			files = append(files, filepath.Join(bucket, record.JournalDir, e.Name()))
 		}
 	}

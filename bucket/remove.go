@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/record"
@@ -112,8 +113,8 @@ func (s *Store) remove(o RemoveOptions, look func(urlLists) (record.Removal, err
 	if want, err = look(known); err != nil {
 		return record.Removal{}, err
 	}
-	if _, err := s.reserve.spend(false); err != nil {
-		s.log.Error("the room for removals cannot be given back", "folder", s.reserve.dir, "error", err)
+	if _, err := s.reserve.Spend(false); err != nil {
+		s.log.Error("the room for removals cannot be given back", "folder", filepath.Join(s.root, local.ReserveDir), "error", err)
 	}
 	r, err := do(want)
 	if err != nil {
@@ -189,7 +190,7 @@ func (s *Store) commitWithReserve(change index.Change, e *event) error {
 	err := s.commit(change, e)
 	if errors.Is(err, ErrFull) {
 		// A quota, say, which nobody can be asked about.
-		spent, spendErr := s.reserve.spend(true)
+		spent, spendErr := s.reserve.Spend(true)
 		if err = errors.Join(err, spendErr); spent {
 			err = s.commit(change, e)
 		}
@@ -216,7 +217,7 @@ func (s *Store) finishBucket(bucket string) error {
 		image := record.Image{Bucket: bucket, Digest: gone.Digest}
 		image.Format = gone.Format
 		if err := s.unlink(image); err != nil {
-			return fmt.Errorf("remove the files of %s, which nobody sees any more: %w", image.File(), full(err))
+			return fmt.Errorf("remove the files of %s, which nobody sees any more: %w", image.File(), local.AsFull(err))
 		}
 		if err := s.commitWithReserve(index.Change{Bucket: bucket, Removed: &gone.Digest}, nil); err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/record"
 )
@@ -88,9 +89,9 @@ func testRemovalOnFullDisk(t *testing.T, root string, reserved int64, short stri
 	if _, err := s.Unblock(t.Context(), Target{Host: imageurl.HostOf(url)}, RemoveOptions{}); err != nil && !errors.Is(err, ErrNotBlocked) {
 		t.Error(err)
 	}
-	c.add(reservePause)
+	c.add(local.ReservePause)
 	keep(t, s, heavyURL("another"))
-	if left, _ := filepath.Glob(filepath.Join(s.Root(), reserveDir, "*")); len(left) != reserveFiles && reserved > 0 {
+	if left, _ := filepath.Glob(filepath.Join(s.Root(), local.ReserveDir, "*")); len(left) != local.ReserveFiles && reserved > 0 {
 		t.Errorf("of the reserve there is %v", left)
 	}
 }
@@ -126,7 +127,7 @@ func TestReserveMissing(t *testing.T) {
 	}
 	f.arm(3, syscall.ENOSPC, false, true)
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Reserved: 1 << 20, disk: newStepDisk(hook)})
-	if left, _ := filepath.Glob(filepath.Join(s.Root(), reserveDir, "*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(s.Root(), local.ReserveDir, "*")); len(left) > 0 {
 		t.Errorf("half of the reserve: %v", left)
 	}
 	if _, err := s.Keep(t.Context(), "i", urlA); !errors.Is(err, ErrFull) || !errors.Is(s.Ready(), ErrFull) {
@@ -134,22 +135,23 @@ func TestReserveMissing(t *testing.T) {
 	}
 	f.disarm()
 	keep(t, s, urlA)
-	if left, _ := filepath.Glob(filepath.Join(s.Root(), reserveDir, "*")); len(left) != reserveFiles {
+	if left, _ := filepath.Glob(filepath.Join(s.Root(), local.ReserveDir, "*")); len(left) != local.ReserveFiles {
 		t.Errorf("the reserve: %v", left)
 	}
 	// A commit that meets a quota has it too, whatever the disk says of its room.
 	failed := false
-	s.disk = newStepDisk(func(st step, do func() error) error {
+	d := newStepDisk(func(st step, do func() error) error {
 		if st.op == "Commit" && !failed {
 			failed = true
 			return syscall.EDQUOT
 		}
 		return do()
 	})
+	s.disk, s.apply = d, d.Commit
 	if _, err := s.Purge(t.Context(), Target{URL: urlA}, RemoveOptions{}); err != nil || !failed {
 		t.Errorf("purge: %v", err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(s.Root(), reserveDir, "*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(s.Root(), local.ReserveDir, "*")); len(left) > 0 {
 		t.Errorf("the reserve was not spent: %v", left)
 	}
 }

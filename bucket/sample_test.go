@@ -23,8 +23,8 @@ func stepKind(root string, s step) string {
 			parts[i] = "?"
 		case len(part) > record.DigestLen && part[record.DigestLen] == '.':
 			parts[i] = "*" + part[record.DigestLen:]
-		case strings.HasSuffix(part, journalExt):
-			parts[i] = "*" + journalExt
+		case strings.HasSuffix(part, record.JournalExt):
+			parts[i] = "*" + record.JournalExt
 		case parts[0] == record.TmpDir:
 			parts[i], _, _ = strings.Cut(part, "-")
 		}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
@@ -200,7 +201,7 @@ func (c *scrubbing) folder(ctx context.Context, b *scrubbed, x, y string, entrie
 	} else if errors.Is(err, fs.ErrNotExist) {
 		f := record.Finding{Kind: record.Missing, Path: path, Detail: "the folder is not there: nothing can be kept in it"}
 		if c.Repair {
-			err := os.MkdirAll(c.s.Path(path), dirMode)
+			err := os.MkdirAll(c.s.Path(path), local.DirMode)
 			f.SetRepair("made anew", err)
 		}
 		c.found(f)
@@ -303,7 +304,7 @@ func (c *scrubbing) check(ctx context.Context, image record.Image) (n int64, det
 		return n, "it cannot be read: " + err.Error(), nil
 	case got == image.Digest:
 		if info, err := f.Stat(); err == nil {
-			stamp(f.Name(), info)
+			local.Stamp(f.Name(), info)
 		}
 		return n, "", nil
 	case n != image.Bytes:
@@ -324,7 +325,7 @@ func (c *scrubbing) orphan(b *scrubbed, file string, p record.File, f fs.DirEntr
 		return err // it has come meanwhile, or with another format
 	}
 	info, err := f.Info()
-	if err != nil || !c.Alone && c.s.now().Sub(changed(file, info)) < fresh {
+	if err != nil || !c.Alone && c.s.now().Sub(local.Changed(file, info)) < fresh {
 		return nil // gone meanwhile, or about to be named
 	}
 	found := record.Finding{Kind: record.Orphan, Path: file, Detail: "neither index nor journal has it: its URL is not known"}

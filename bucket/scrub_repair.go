@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/record"
 )
@@ -341,7 +342,7 @@ func (c *scrubbing) mendOne(ctx context.Context, b *scrubbed, d damaged, urls []
 	}
 	if f.Kind == record.Corrupt {
 		// Wrong bytes are not served; there they can be looked at.
-		if err := c.s.quarantine(c.quarantine, image.File()); err != nil {
+		if err := local.Quarantine(c.s.disk, c.s.root, c.quarantine, image.File()); err != nil {
 			f.SetRepair("repaired", err)
 			c.found(f)
 			return nil
@@ -383,5 +384,5 @@ func (c *scrubbing) isolate(f *record.Finding) {
 
 // move moves a file to the quarantine, under its path.
 func (c *scrubbing) move(f *record.Finding) {
-	f.SetRepair("moved to "+c.quarantine, c.s.quarantine(c.quarantine, f.Path))
+	f.SetRepair("moved to "+c.quarantine, local.Quarantine(c.s.disk, c.s.root, c.quarantine, f.Path))
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"sync"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
 )
 
@@ -18,24 +19,24 @@ type step struct {
 // calling do, or does not, and says what the caller is told. A Write that is not
 // done has written half.
 type stepDisk struct {
-	disk
+	local.Disk
 	hook func(s step, do func() error) error
 }
 
 // newStepDisk is a real disk under a hook, without the folders that nothing is put
 // into.
 func newStepDisk(hook func(step, func() error) error) stepDisk {
-	return stepDisk{disk: sparseDisk{osDisk{}}, hook: hook}
+	return stepDisk{Disk: sparseDisk{local.OS{}}, hook: hook}
 }
 
 func (d stepDisk) Mkdir(path string, mode fs.FileMode) error {
-	return d.hook(step{"Mkdir", path}, func() error { return d.disk.Mkdir(path, mode) })
+	return d.hook(step{"Mkdir", path}, func() error { return d.Disk.Mkdir(path, mode) })
 }
 
 // CreateTemp and OpenAppend hand out no file together with an error.
 func (d stepDisk) CreateTemp(dir, pattern string) (f *os.File, err error) {
 	err = d.hook(step{"CreateTemp", dir}, func() error {
-		f, err = d.disk.CreateTemp(dir, pattern)
+		f, err = d.Disk.CreateTemp(dir, pattern)
 		return err
 	})
 	if err != nil && f != nil {
@@ -48,7 +49,7 @@ func (d stepDisk) CreateTemp(dir, pattern string) (f *os.File, err error) {
 
 func (d stepDisk) OpenAppend(path string, mode fs.FileMode) (f *os.File, err error) {
 	err = d.hook(step{"OpenAppend", path}, func() error {
-		f, err = d.disk.OpenAppend(path, mode)
+		f, err = d.Disk.OpenAppend(path, mode)
 		return err
 	})
 	if err != nil && f != nil {
@@ -61,61 +62,61 @@ func (d stepDisk) OpenAppend(path string, mode fs.FileMode) (f *os.File, err err
 func (d stepDisk) Write(f *os.File, p []byte) (int, error) {
 	n := 0
 	err := d.hook(step{"Write", f.Name()}, func() (err error) {
-		n, err = d.disk.Write(f, p)
+		n, err = d.Disk.Write(f, p)
 		return err
 	})
 	if err != nil && n == 0 {
-		n, _ = d.disk.Write(f, p[:len(p)/2])
+		n, _ = d.Disk.Write(f, p[:len(p)/2])
 	}
 	return n, err
 }
 
 func (d stepDisk) Truncate(f *os.File, size int64) error {
-	return d.hook(step{"Truncate", f.Name()}, func() error { return d.disk.Truncate(f, size) })
+	return d.hook(step{"Truncate", f.Name()}, func() error { return d.Disk.Truncate(f, size) })
 }
 
 func (d stepDisk) Chmod(f *os.File, mode fs.FileMode) error {
-	return d.hook(step{"Chmod", f.Name()}, func() error { return d.disk.Chmod(f, mode) })
+	return d.hook(step{"Chmod", f.Name()}, func() error { return d.Disk.Chmod(f, mode) })
 }
 
 func (d stepDisk) Sync(f *os.File) error {
-	return d.hook(step{"Sync", f.Name()}, func() error { return d.disk.Sync(f) })
+	return d.hook(step{"Sync", f.Name()}, func() error { return d.Disk.Sync(f) })
 }
 
 func (d stepDisk) Link(old, path string) error {
-	return d.hook(step{"Link", path}, func() error { return d.disk.Link(old, path) })
+	return d.hook(step{"Link", path}, func() error { return d.Disk.Link(old, path) })
 }
 
 func (d stepDisk) Symlink(target, path string) error {
-	return d.hook(step{"Symlink", path}, func() error { return d.disk.Symlink(target, path) })
+	return d.hook(step{"Symlink", path}, func() error { return d.Disk.Symlink(target, path) })
 }
 
 func (d stepDisk) Rename(old, path string) error {
-	return d.hook(step{"Rename", path}, func() error { return d.disk.Rename(old, path) })
+	return d.hook(step{"Rename", path}, func() error { return d.Disk.Rename(old, path) })
 }
 
 func (d stepDisk) RemoveAll(path string) error {
-	return d.hook(step{"RemoveAll", path}, func() error { return d.disk.RemoveAll(path) })
+	return d.hook(step{"RemoveAll", path}, func() error { return d.Disk.RemoveAll(path) })
 }
 
 func (d stepDisk) SyncDir(path string) error {
-	return d.hook(step{"SyncDir", path}, func() error { return d.disk.SyncDir(path) })
+	return d.hook(step{"SyncDir", path}, func() error { return d.Disk.SyncDir(path) })
 }
 
 func (d stepDisk) Allocate(path string, size int64, mode fs.FileMode) error {
-	return d.hook(step{"Allocate", path}, func() error { return d.disk.Allocate(path, size, mode) })
+	return d.hook(step{"Allocate", path}, func() error { return d.Disk.Allocate(path, size, mode) })
 }
 
-func (d stepDisk) Room(path string) (r room, err error) {
+func (d stepDisk) Room(path string) (r local.Room, err error) {
 	err = d.hook(step{"Room", path}, func() error {
-		r, err = d.disk.Room(path)
+		r, err = d.Disk.Room(path)
 		return err
 	})
 	return r, err
 }
 
 func (d stepDisk) Commit(db *index.DB, changes []index.Change) error {
-	return d.hook(step{"Commit", ""}, func() error { return d.disk.Commit(db, changes) })
+	return d.hook(step{"Commit", ""}, func() error { return db.Apply(changes) })
 }
 
 // fault makes the n-th step fail, counted from when it is armed.

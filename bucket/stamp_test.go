@@ -8,37 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
-
-// stampedOnce is the time of AAA.jpg.
-const stampedOnce = 802346425
-
-func TestStampOf(t *testing.T) {
-	a, b := record.Image{Bucket: "i", Digest: record.Digest{1}, Info: probe.Info{Format: probe.JPEG}}, record.Image{Bucket: "f", Digest: record.Digest{1}, Info: probe.Info{Format: probe.JPEG}}
-	if !record.ModTimeOf(a.File()).Equal(record.ModTimeOf("/elsewhere/" + b.File())) {
-		t.Error("the time of a file hangs on where it lies")
-	}
-	seen := map[int64]string{}
-	for n := range 200 {
-		a.Digest[5] = byte(n)
-		for _, file := range []string{a.File(), a.MadeFile("150x150", probe.JPEG), a.MadeFile("150x150", probe.WebP), a.MadeFile("x150", probe.JPEG)} {
-			at := record.ModTimeOf(file)
-			if other := seen[at.Unix()]; other != "" {
-				t.Errorf("%s and %s have one time", file, other)
-			}
-			seen[at.Unix()] = file
-			if at.Year() < 1978 || at.Year() > 2012 || at.Nanosecond() != 0 {
-				t.Errorf("%s: %v", file, at)
-			}
-		}
-	}
-	// It is part of what nodes agree on: a change of it makes all browsers ask anew.
-	if got := record.ModTimeOf("i/A/A/AAA.jpg").Unix(); got != stampedOnce {
-		t.Errorf("the time of a name is %d, and was %d", got, stampedOnce)
-	}
-}
 
 // Originals, what is made of them and what a link stands for have their time from the
 // beginning, and get it back when they are opened, ensured or scrubbed.
@@ -104,12 +77,12 @@ func TestStampedOrphanIsYoung(t *testing.T) {
 	x.must(os.Chtimes(x.Path(young.File()), record.ModTimeOf(young.File()), record.ModTimeOf(young.File())))
 	info, err := os.Stat(x.Path(young.File()))
 	x.must(err)
-	if got := changed(young.File(), info); time.Since(got) > time.Hour {
+	if got := local.Changed(young.File(), info); time.Since(got) > time.Hour {
 		t.Errorf("it is of %v", got)
 	}
 	old := time.Now().Add(-2 * time.Hour)
 	x.must(os.Chtimes(x.Path(young.File()), old, old))
-	if info, err = os.Stat(x.Path(young.File())); err != nil || !changed(young.File(), info).Equal(info.ModTime()) {
-		t.Errorf("a file without its time is of %v, %v", changed(young.File(), info), err)
+	if info, err = os.Stat(x.Path(young.File())); err != nil || !local.Changed(young.File(), info).Equal(info.ModTime()) {
+		t.Errorf("a file without its time is of %v, %v", local.Changed(young.File(), info), err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"imgkeep/bucket/approve"
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
@@ -83,8 +84,8 @@ type Options struct {
 	Now func() time.Time // nil: time.Now
 	Log *slog.Logger     // nil: none
 
-	disk   disk // nil: the real one
-	sparse bool // tests': disk makes the folders of a bucket when they are needed, and a scrub misses none
+	disk   local.Disk // nil: the real one
+	sparse bool       // tests': disk makes the folders of a bucket when they are needed, and a scrub misses none
 }
 
 // Store is an open store. It may be used concurrently.
@@ -95,8 +96,9 @@ type Store struct {
 	now      func() time.Time
 	log      *slog.Logger
 
-	disk    disk
+	disk    local.Disk
 	sparse  bool
+	apply   func(*index.DB, []index.Change) error // to the index, which flushes them itself
 	index   *index.DB
 	journal journal // of blocks, which are of all buckets
 	flights singleflight.Group
@@ -105,7 +107,7 @@ type Store struct {
 	wanted  map[string]*wanted // flights that end when nobody waits for them
 	hurries hurries
 	passing passings
-	reserve reserve
+	reserve *local.Reserve
 	quotas  quotas
 
 	// removing is held, to read, from the check that something may be kept until
@@ -220,9 +222,16 @@ func Open(o Options) (_ *Store, err error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.disk == nil {
-		o.disk = osDisk{}
+		o.disk = local.OS{}
+	}
+	apply := (*index.DB).Apply
+	if d, ok := o.disk.(interface {
+		Commit(*index.DB, []index.Change) error
+	}); ok {
+		apply = d.Commit // a test's disk, of which the index is a part
 	}
 	s := &Store{
+		apply:   apply,
 		passing: passings{budget: passingBytes, images: map[string]*passed{}, files: map[*passed]bool{}},
 		disk:    o.disk, sparse: o.sparse, root: o.Root, now: o.Now, log: o.Log,
 		buckets:   map[string]*openBucket{},
@@ -250,7 +259,7 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, errors.New("a store needs a bucket")
 	}
 	s.journal = journal{disk: o.disk, log: o.Log, dir: filepath.Join(o.Root, record.JournalDir)}
-	if err := prepare(s.disk, o.Root); err != nil {
+	if err := local.Prepare(s.disk, o.Root); err != nil {
 		return nil, fmt.Errorf("prepare the store: %w", err)
 	}
 	// The index is locked for one process, and what is behind the lock may
@@ -263,15 +272,15 @@ func Open(o Options) (_ *Store, err error) {
 			s.index.Close()
 		}
 	}()
-	if err := sweep(s.disk, o.Root); err != nil {
+	if err := local.Sweep(s.disk, o.Root); err != nil {
 		return nil, fmt.Errorf("empty the store's tmp folder: %w", err)
 	}
 	for _, name := range names {
-		if err := makeBucket(s.disk, o.Root, name); err != nil {
+		if err := local.MakeBucket(s.disk, o.Root, name); err != nil {
 			return nil, fmt.Errorf("make bucket %s: %w", name, err)
 		}
 	}
-	if err := s.tighten(names); err != nil {
+	if err := local.Tighten(o.Root, names, s.log); err != nil {
 		return nil, fmt.Errorf("keep others out of the store: %w", err)
 	}
 	// The names of buckets and index: also of those that were there, since
@@ -282,12 +291,12 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.catchUpAtStart(names); err != nil {
 		return nil, err
 	}
-	s.reserve = reserve{disk: s.disk, dir: filepath.Join(o.Root, reserveDir), bytes: o.Reserved, now: s.now}
+	s.reserve = local.NewReserve(s.disk, o.Root, o.Reserved, s.now)
 	s.life, s.end = context.WithCancel(context.Background())
 	go s.committer()
 	s.removeLeft()
-	if err := s.reserve.fill(); err != nil {
-		s.log.Warn("there is no room that is kept for removals, and nothing new is kept until there is", "folder", s.reserve.dir, "error", err)
+	if err := s.reserve.Fill(); err != nil {
+		s.log.Warn("there is no room that is kept for removals, and nothing new is kept until there is", "folder", filepath.Join(o.Root, local.ReserveDir), "error", err)
 	}
 	return s, nil
 }
@@ -396,14 +405,14 @@ func (s *Store) hasRoom() error {
 		return err
 	}
 	floor := s.settings.Load()
-	if free.bytes < floor.minFree {
-		return fmt.Errorf("%w: %d bytes are free, store.min_free is %d", ErrFull, free.bytes, floor.minFree)
+	if free.Bytes < floor.minFree {
+		return fmt.Errorf("%w: %d bytes are free, store.min_free is %d", ErrFull, free.Bytes, floor.minFree)
 	}
-	if free.countsInodes && free.inodes < floor.minInodes {
-		return fmt.Errorf("%w: %d inodes are free, store.min_free_inodes is %d", ErrFull, free.inodes, floor.minInodes)
+	if free.CountsInodes && free.Inodes < floor.minInodes {
+		return fmt.Errorf("%w: %d inodes are free, store.min_free_inodes is %d", ErrFull, free.Inodes, floor.minInodes)
 	}
-	if !s.reserve.restored() {
-		return fmt.Errorf("%w: there is not even room for removals, of %d bytes", ErrFull, s.reserve.bytes)
+	if !s.reserve.Restored() {
+		return fmt.Errorf("%w: there is not even room for removals, of %d bytes", ErrFull, s.reserve.Size())
 	}
 	return nil
 }
@@ -415,10 +424,10 @@ func (s *Store) Free() (bytes, inodes int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	if !free.countsInodes {
-		return int64(free.bytes), -1, nil
+	if !free.CountsInodes {
+		return int64(free.Bytes), -1, nil
 	}
-	return int64(free.bytes), int64(free.inodes), nil
+	return int64(free.Bytes), int64(free.Inodes), nil
 }
 
 func (s *Store) isClosed() bool {

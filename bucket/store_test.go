@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/probe"
@@ -156,7 +157,7 @@ func checkFiles(t testing.TB, root string) (orphans []string) {
 			if want := filepath.Join(parts[0], digest[:1], digest[1:2], digest+".png"); rel != want {
 				t.Errorf("%s holds the bytes of %s", rel, want)
 			}
-			if info, _ := d.Info(); info.Mode() != imageMode {
+			if info, _ := d.Info(); info.Mode() != local.ImageMode {
 				t.Errorf("%s has mode %v", rel, info.Mode())
 			}
 			if !journaled[parts[0]+digest] {

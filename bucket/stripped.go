@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/strip"
@@ -26,14 +27,14 @@ const Stripped = "full"
 // decoders does not matter.
 func (s *Store) OpenStripped(ctx context.Context, image record.Image) (*os.File, error) {
 	path := s.Path(image.MadeFile(Stripped, image.Format))
-	file, err := stamped(path)
+	file, err := local.OpenStamped(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return file, err
 	}
 	if err := s.stripOnce(ctx, image, path); err != nil {
 		return nil, err
 	}
-	return stamped(path)
+	return local.OpenStamped(path)
 }
 
 // EnsureStripped is OpenStripped for whoever has the file sent by somebody else.
@@ -44,7 +45,7 @@ func (s *Store) EnsureStripped(ctx context.Context, image record.Image) error {
 		return s.stripOnce(ctx, image, path)
 	}
 	if err == nil {
-		stamp(path, info)
+		local.Stamp(path, info)
 	}
 	return err
 }
@@ -80,8 +81,8 @@ func (s *Store) stripOnce(ctx context.Context, image record.Image, path string) 
 		if digest == image.Digest { // there was nothing to take out
 			return s.linkMade(image.File(), path)
 		}
-		if err := replace(s.disk, tmp, path); err != nil {
-			return fmt.Errorf("store what was made: %w", full(err))
+		if err := local.Replace(s.disk, tmp, path); err != nil {
+			return fmt.Errorf("store what was made: %w", local.AsFull(err))
 		}
 		return nil
 	})
@@ -96,7 +97,7 @@ func (s *Store) stripTo(dst *os.File, original io.Reader, info probe.Info) (reco
 	err := strip.Metadata(struct {
 		io.Writer
 		io.WriterAt
-	}{diskWriter{s.disk, dst}, dst}, original, info)
+	}{local.Writer{Disk: s.disk, File: dst}, dst}, original, info)
 	if err != nil {
 		return record.Digest{}, err
 	}

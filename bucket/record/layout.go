@@ -108,3 +108,5 @@ func ModTimeOf(path string) time.Time {
 	sum := sha256.Sum256([]byte(filepath.Base(path)))
 	return time.Unix(1<<28+int64(binary.BigEndian.Uint32(sum[:]))>>2, 0)
 }
+
+const JournalExt = ".ndjson"

@@ -27,3 +27,31 @@ func TestParseFile(t *testing.T) {
 		}
 	}
 }
+
+// stampedOnce is the time of AAA.jpg.
+const stampedOnce = 802346425
+
+func TestModTimeOf(t *testing.T) {
+	a, b := Image{Bucket: "i", Digest: Digest{1}, Info: probe.Info{Format: probe.JPEG}}, Image{Bucket: "f", Digest: Digest{1}, Info: probe.Info{Format: probe.JPEG}}
+	if !ModTimeOf(a.File()).Equal(ModTimeOf("/elsewhere/" + b.File())) {
+		t.Error("the time of a file hangs on where it lies")
+	}
+	seen := map[int64]string{}
+	for n := range 200 {
+		a.Digest[5] = byte(n)
+		for _, file := range []string{a.File(), a.MadeFile("150x150", probe.JPEG), a.MadeFile("150x150", probe.WebP), a.MadeFile("x150", probe.JPEG)} {
+			at := ModTimeOf(file)
+			if other := seen[at.Unix()]; other != "" {
+				t.Errorf("%s and %s have one time", file, other)
+			}
+			seen[at.Unix()] = file
+			if at.Year() < 1978 || at.Year() > 2012 || at.Nanosecond() != 0 {
+				t.Errorf("%s: %v", file, at)
+			}
+		}
+	}
+	// It is part of what nodes agree on: a change of it makes all browsers ask anew.
+	if got := ModTimeOf("i/A/A/AAA.jpg").Unix(); got != stampedOnce {
+		t.Errorf("the time of a name is %d, and was %d", got, stampedOnce)
+	}
+}

@@ -81,12 +81,17 @@ var rules = map[string]rule{
 		tests:   []string{"bucket/probe", "bucket/probe/probetest", "scripts/patience", "golang.org/x/sys/unix"},
 	},
 	"bucket": {
-		imports: []string{"bucket/approve", "bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/probe", "bucket/record", "bucket/strip", "golang.org/x/sync/singleflight", "golang.org/x/sys/unix"},
+		imports: []string{"bucket/approve", "bucket/blob", "bucket/blob/local", "bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/probe", "bucket/record", "bucket/strip", "golang.org/x/sync/singleflight", "golang.org/x/sys/unix"},
 		tests:   []string{"scripts/patience"},
 	},
 	// The one rule of how URLs and hosts are spelled.
 	"bucket/imageurl": {
 		imports: []string{"golang.org/x/net/idna", "golang.org/x/net/publicsuffix"},
+	},
+	// The place where originals lie.
+	"bucket/blob": {},
+	"bucket/blob/local": {
+		imports: []string{"bucket/blob", "bucket/record", "golang.org/x/sys/unix"},
 	},
 	// What the packages of the store say to each other. It does no I/O.
 	"bucket/record": {
