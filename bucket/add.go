@@ -12,6 +12,7 @@ import (
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -166,7 +167,7 @@ func (s *Store) add(bucket, url string, bring func(b Bucket, seen io.Writer) (tm
 		if err := s.place(tmp, image); err != nil {
 			return fmt.Errorf("store the image: %w", local.AsFull(err))
 		}
-		return s.commit(index.Change{Bucket: bucket, URL: url, Keep: index.ImageOf(image)}, keepEvent(image))
+		return s.commit(index.Change{Bucket: bucket, URL: url, Keep: index.ImageOf(image)}, ledger.KeepEvent(image))
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 	"testing/iotest"
 
 	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/blob/local/localtest"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
@@ -206,8 +207,8 @@ func TestAddTwice(t *testing.T) {
 func TestAddFile(t *testing.T) {
 	root, dir := t.TempDir(), t.TempDir()
 	var refuse error // of the next links to a file in dir
-	d := newStepDisk(func(s step, do func() error) error {
-		if s.op == "Link" && strings.Contains(s.path, "linked-") && refuse != nil {
+	d := newStepDisk(func(s localtest.Step, do func() error) error {
+		if s.Op == "Link" && strings.Contains(s.Path, "linked-") && refuse != nil {
 			return refuse
 		}
 		return do()

@@ -16,6 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
+	"imgkeep/bucket/ledger/journal"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -273,7 +276,7 @@ func (p planned) image(bucket string) record.Image {
 }
 
 func (t *transfer) run(ctx context.Context) error {
-	names, err := bucketsOnDisk(t.from)
+	names, err := journal.Buckets(t.from)
 	if err != nil {
 		return err
 	}
@@ -387,20 +390,20 @@ func (t *transfer) removedSince(ctx context.Context, p *plan, d record.Digest) (
 	if p.late[d] {
 		return true, nil
 	}
-	for line, err := range readJournalTail(t.from, p.bucket, p.end) {
+	for line, err := range journal.ReadFrom(t.from, p.bucket, p.end) {
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err != nil {
 			return false, err
 		}
-		if line.torn {
+		if line.Torn {
 			break
 		}
-		if line.broken == nil && line.op != opKeep {
-			p.late[line.image.Digest] = true
+		if line.Broken == nil && line.Op != ledger.OpKeep {
+			p.late[line.Image.Digest] = true
 		}
-		p.end = record.Position{File: filepath.Base(line.file), Length: line.end}
+		p.end = record.Position{File: filepath.Base(line.File), Length: line.End}
 	}
 	return p.late[d], nil
 }
@@ -418,7 +421,7 @@ func keys(m map[string]int64) func(func(string) bool) {
 func (t *transfer) plan(ctx context.Context, name string) (plan, error) {
 	p := plan{bucket: name, journals: map[string]int64{}}
 	n, removals := 0, 0
-	for line, err := range readJournalLines(t.from, name) {
+	for line, err := range journal.Read(t.from, name) {
 		if err != nil {
 			return p, err
 		}
@@ -430,20 +433,20 @@ func (t *transfer) plan(ctx context.Context, name string) (plan, error) {
 				t.Progress(record.Progress{Stage: "journals", Done: int64(n)})
 			}
 		}
-		if line.torn {
+		if line.Torn {
 			continue
 		}
-		if !errors.Is(line.broken, errMonthMissing) {
-			p.journals[line.file] = line.end
+		if !errors.Is(line.Broken, ledger.ErrMonthMissing) {
+			p.journals[line.File] = line.End
 		}
-		if line.broken != nil {
-			t.found(line.finding())
+		if line.Broken != nil {
+			t.found(line.Finding())
 			continue
 		}
-		switch line.op {
-		case opKeep:
-			p.files = append(p.files, planned{line.image.Digest, line.image.Format, line.image.Bytes})
-		case opForget, opPurge:
+		switch line.Op {
+		case ledger.OpKeep:
+			p.files = append(p.files, planned{line.Image.Digest, line.Image.Format, line.Image.Bytes})
+		case ledger.OpForget, ledger.OpPurge:
 			removals++
 		}
 	}
@@ -458,18 +461,18 @@ func (t *transfer) plan(ctx context.Context, name string) (plan, error) {
 // leaveOut takes out of a plan what was removed, as the lines say that it copies.
 func (t *transfer) leaveOut(ctx context.Context, p *plan) error {
 	j := newJournaled()
-	for line, err := range readJournalLines(t.from, p.bucket) {
+	for line, err := range journal.Read(t.from, p.bucket) {
 		if err == nil && j.lines%8192 == 0 {
 			err = ctx.Err()
 		}
 		if err != nil {
 			return err
 		}
-		if line.broken != nil || line.end > p.journals[line.file] {
+		if line.Broken != nil || line.End > p.journals[line.File] {
 			continue
 		}
-		if err := j.add(line.op, line.image); err != nil {
-			t.found(record.Finding{Kind: record.BrokenLine, Path: line.place(), Detail: err.Error()})
+		if err := j.add(line.Op, line.Image); err != nil {
+			t.found(record.Finding{Kind: record.BrokenLine, Path: line.Place(), Detail: err.Error()})
 		}
 	}
 	for _, i := range j.images {
@@ -478,7 +481,7 @@ func (t *transfer) leaveOut(ctx context.Context, p *plan) error {
 		}
 	}
 	p.files = slices.DeleteFunc(p.files, func(f planned) bool {
-		n, ok := j.number[refOf(f.digest)]
+		n, ok := j.number[index.RefTo(f.digest)]
 		return ok && j.images[n].refs == 0 && j.images[n].removed
 	})
 	return nil
@@ -487,12 +490,12 @@ func (t *transfer) leaveOut(ctx context.Context, p *plan) error {
 // lost makes sure that the source has every journal that the target has. A store
 // that has lost one must not pass for whole; and it may be another store.
 func (t *transfer) lost() error {
-	names, err := bucketsOnDisk(t.to)
+	names, err := journal.Buckets(t.to)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		files, err := journalFiles(t.to, name)
+		files, err := journal.Files(t.to, name)
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,8 @@ import (
 
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
+	"imgkeep/bucket/ledger/journal"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -99,9 +101,9 @@ func TestScrubBlocks(t *testing.T) {
 	for _, alone := range []bool{true, false} {
 		x := newScrubbable(t)
 		at := x.c.Now()
-		x.must(x.journal.append([]*event{x.blockEvent(opBlock, record.Block{Kind: record.BlockURL, Subject: urlA, Since: at})}))
+		x.must(addTo(x.Store, "", []*ledger.Event{ledger.BlockEvent(ledger.OpBlock, record.Block{Kind: record.BlockURL, Subject: urlA, Since: at})}))
 		x.must(x.commit(index.Change{Block: &record.Block{Kind: record.BlockHost, Subject: "bad.example", Since: at}}, nil))
-		files, err := journalFiles(x.Root(), "")
+		files, err := journal.Files(x.Root(), "")
 		x.must(err)
 		line := "unindexed " + files[0] + ":1"
 		for range 2 {
@@ -129,7 +131,7 @@ func TestScrubBlocks(t *testing.T) {
 // removed all the time.
 func TestScrubRemovalsInUse(t *testing.T) {
 	x := newScrubbable(t)
-	x.must(x.buckets["i"].journal.append([]*event{x.removeEvent(opForget, x.a, RemoveOptions{})}))
+	x.must(addTo(x.Store, "i", []*ledger.Event{ledger.RemoveEvent(ledger.OpForget, x.a, x.now(), "", "")}))
 	stop, stopped, begun := make(chan struct{}), make(chan struct{}), make(chan struct{}, 1)
 	go func() {
 		defer close(stopped)
@@ -211,7 +213,7 @@ func TestMonthIsMissed(t *testing.T) {
 
 // What is removed while a backup is made is not missing.
 func TestBackupWhileRemoving(t *testing.T) {
-	for _, op := range []string{opForget, opPurge} {
+	for _, op := range []string{ledger.OpForget, ledger.OpPurge} {
 		root, urls := varied(t)
 		s := openStore(t, Options{Root: root, Origin: newOrigin(), Buckets: []Bucket{{Name: "i"}, {Name: "f"}}})
 		last := record.Image{}
@@ -232,11 +234,11 @@ func TestBackupWhileRemoving(t *testing.T) {
 		var f found
 		remove := func() {
 			var err error
-			if op == opPurge {
+			if op == ledger.OpPurge {
 				_, err = s.Purge(t.Context(), Target{Digest: last.Digest}, RemoveOptions{Buckets: []string{"i"}})
 			}
 			for _, url := range under {
-				if op == opForget && err == nil {
+				if op == ledger.OpForget && err == nil {
 					_, err = s.Forget(t.Context(), url, RemoveOptions{Buckets: []string{"i"}})
 				}
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
+	"imgkeep/bucket/ledger/journal"
 	"imgkeep/bucket/record"
 )
 
@@ -20,9 +21,6 @@ import (
 // index's last commit, an operator has put an older file in its place. So at start,
 // and after a commit that has failed, what the journals have behind that is taken
 // in. This reads the ends of the journals only.
-
-// errMisfit: the index says of a journal what is not so.
-var errMisfit = errors.New("the index does not fit the journal")
 
 // catchUpBatch is how many lines are taken in with one flush.
 const catchUpBatch = 4096
@@ -34,7 +32,7 @@ func (s *Store) openIndex(names []string) error {
 	why := ""
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
-		journaled, err := hasJournals(s.root)
+		journaled, err := journal.HasLines(s.root)
 		if err != nil {
 			return err
 		}
@@ -61,26 +59,6 @@ func (s *Store) openIndex(names []string) error {
 
 func (s *Store) indexOptions() index.Options {
 	return index.Options{Stale: func(f record.Failure) bool { return stale(f, s.now()) }}
-}
-
-// hasJournals tells whether there is a line in any journal below a root.
-func hasJournals(root string) (bool, error) {
-	names, err := bucketsOnDisk(root)
-	if err != nil {
-		return false, err
-	}
-	for _, name := range append(names, "") {
-		files, err := journalFiles(root, name)
-		if err != nil {
-			return false, err
-		}
-		for _, file := range files {
-			if info, err := os.Stat(filepath.Join(root, file)); err != nil || info.Size() > 0 {
-				return true, err
-			}
-		}
-	}
-	return false, nil
 }
 
 // refit makes an index that does not fit the journals anew, where they say all that
@@ -128,33 +106,10 @@ func (s *Store) logFound(f record.Finding) {
 	s.log.Warn("reindex found", "kind", f.Kind, "path", f.Path, "detail", f.Detail)
 }
 
-// fits makes sure that a journal is the one that a position is of.
-func fits(root, bucket string, at record.Position) error {
-	if at.File == "" {
-		return nil
-	}
-	file := filepath.Join(bucket, record.JournalDir, at.File)
-	got, err := positionAt(root, file, at.Length)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		err = fmt.Errorf("%w: it goes up to byte %d of %s, which ends before", errMisfit, at.Length, file)
-	case err == nil && got != at:
-		err = fmt.Errorf("%w: another line ends at byte %d of %s", errMisfit, at.Length, file)
-	}
-	if errors.Is(err, errMisfit) {
-		return fmt.Errorf("%w; if the journal was damaged or lost lines, restore it from a backup; if the index is another store's, 'imgkeep reindex' makes a new one", err)
-	}
-	return err
-}
-
-// catchUpAtStart mends the journals' ends and takes in what the index lacks.
+// catchUpAtStart takes in what the index lacks.
 func (s *Store) catchUpAtStart(names []string) error {
-	s.journal.recover()
-	for _, name := range names {
-		s.buckets[name].journal.recover()
-	}
 	removed, err := s.catchUp()
-	if errors.Is(err, errMisfit) {
+	if errors.Is(err, ledger.ErrMisfit) {
 		if err = s.refit(names, err); err == nil {
 			removed, err = s.catchUp()
 		}
@@ -173,7 +128,7 @@ func (s *Store) catchUpAtStart(names []string) error {
 func (s *Store) catchUp() (removed bool, err error) {
 	for _, name := range append([]string{""}, s.bucketNames()...) {
 		t := tail{s: s, bucket: name, kept: map[record.Digest]bool{}}
-		if err := s.journalOf(name).tidy(); err != nil {
+		if err := s.ledger.Settle(name); err != nil {
 			return removed, fmt.Errorf("open the journal of %s: %w", journalName(name), err)
 		}
 		err := t.takeIn()
@@ -183,13 +138,6 @@ func (s *Store) catchUp() (removed bool, err error) {
 		}
 	}
 	return removed, nil
-}
-
-func (s *Store) journalOf(bucket string) *journal {
-	if bucket == "" {
-		return &s.journal
-	}
-	return &s.buckets[bucket].journal
 }
 
 // tail is what a journal has behind the index.
@@ -209,7 +157,7 @@ func (t *tail) takeIn() (err error) {
 	if t.from, err = t.s.index.Position(t.bucket); err != nil {
 		return err
 	}
-	if err := fits(t.s.root, t.bucket, t.from); err != nil {
+	if err := t.s.ledger.Check(t.bucket, t.from); err != nil {
 		return err
 	}
 	if err := t.survey(); err != nil || t.lines == 0 {
@@ -217,15 +165,15 @@ func (t *tail) takeIn() (err error) {
 	}
 	t.s.log.Warn("the index is behind the journal: taking in what it lacks", "bucket", t.bucket, "lines", t.lines, "removals", t.removals, "whole", !t.partial)
 	var changes []index.Change
-	var last journalLine
-	for line, err := range readJournalTail(t.s.root, t.bucket, t.from) {
+	var last ledger.Entry
+	for line, err := range t.s.ledger.Since(t.bucket, t.from) {
 		if err != nil {
 			return err
 		}
-		if line.torn || errors.Is(line.broken, errMonthMissing) {
+		if line.Torn || errors.Is(line.Broken, ledger.ErrMonthMissing) {
 			continue
 		}
-		if last = line; line.broken == nil {
+		if last = line; line.Broken == nil {
 			changes = append(changes, t.change(line))
 		}
 		if len(changes) == catchUpBatch {
@@ -235,7 +183,7 @@ func (t *tail) takeIn() (err error) {
 			changes = nil
 		}
 	}
-	if last.file == "" {
+	if last.File == "" {
 		return nil
 	}
 	if t.partial && t.bucket != "" {
@@ -248,56 +196,47 @@ func (t *tail) takeIn() (err error) {
 
 // survey reads the lines, and reports those that are broken.
 func (t *tail) survey() error {
-	for line, err := range readJournalTail(t.s.root, t.bucket, t.from) {
+	for line, err := range t.s.ledger.Since(t.bucket, t.from) {
 		switch {
 		case err != nil:
 			return err
-		case line.torn:
+		case line.Torn:
 			continue
-		case errors.Is(line.broken, errOperation):
-			return fmt.Errorf("%s: %w: use the version that wrote it", line.file, line.broken)
-		case line.broken != nil && t.bucket == "":
-			return unreadableBlock(line)
-		case line.broken != nil:
-			t.s.log.Error("a line of the journal cannot be taken into the index", "file", line.file, "end", line.end, "error", line.broken)
+		case errors.Is(line.Broken, ledger.ErrOperation):
+			return fmt.Errorf("%s: %w: use the version that wrote it", line.File, line.Broken)
+		case line.Broken != nil && t.bucket == "":
+			return ledger.UnreadableBlock(line)
+		case line.Broken != nil:
+			t.s.log.Error("a line of the journal cannot be taken into the index", "file", line.File, "end", line.End, "error", line.Broken)
 			t.partial = true
-		case line.number == 1 && filepath.Base(line.file) != t.from.File && line.after == "":
+		case line.Number == 1 && filepath.Base(line.File) != t.from.File && line.After == "":
 			t.partial = true // nobody knows of a month between
 		}
 		t.lines++
-		t.removals = t.removals || line.op == opForget || line.op == opPurge || line.op == opBlock
+		t.removals = t.removals || line.Op == ledger.OpForget || line.Op == ledger.OpPurge || line.Op == ledger.OpBlock
 	}
 	return nil
 }
 
-// unreadableBlock is the error of a line of the journal of blocks: to pass over it
-// might show what is blocked.
-func unreadableBlock(line journalLine) error {
-	if errors.Is(line.broken, errMonthMissing) {
-		return fmt.Errorf("%s: %w, and what it blocked is not known: restore it from a backup, or accept the loss by making it, empty", line.file, line.broken)
-	}
-	return fmt.Errorf("%s: it may be a block, and cannot be read (%w): restore the file from a backup, or take the line out if you know that it is none", line.place(), line.broken)
-}
-
-func (t *tail) change(line journalLine) index.Change {
+func (t *tail) change(line ledger.Entry) index.Change {
 	spare := t.partial || t.from.File == ""
 	c := index.Change{Bucket: t.bucket}
-	switch line.op {
-	case opKeep:
-		c.URL, c.Keep = line.image.URL, index.ImageOf(line.image)
-		t.kept[line.image.Digest] = true
-	case opForget:
-		c.URL, c.Forget, c.Spare = line.image.URL, true, spare
-	case opPurge:
+	switch line.Op {
+	case ledger.OpKeep:
+		c.URL, c.Keep = line.Image.URL, index.ImageOf(line.Image)
+		t.kept[line.Image.Digest] = true
+	case ledger.OpForget:
+		c.URL, c.Forget, c.Spare = line.Image.URL, true, spare
+	case ledger.OpPurge:
 		// Bytes that the index does not know are for scrubbing.
-		if _, err := t.s.index.Entry(t.bucket, line.image.Digest); errors.Is(err, index.ErrNotFound) && !t.kept[line.image.Digest] {
+		if _, err := t.s.index.Entry(t.bucket, line.Image.Digest); errors.Is(err, index.ErrNotFound) && !t.kept[line.Image.Digest] {
 			spare = true
 		}
-		c.Purge, c.Spare = &index.Removing{Digest: line.image.Digest, Format: line.image.Format}, spare
-	case opBlock:
-		c.Block = &line.block
-	case opUnblock:
-		c.Unblock, c.Pardon = &line.block, string(classRemoved)
+		c.Purge, c.Spare = &index.Removing{Digest: line.Image.Digest, Format: line.Image.Format}, spare
+	case ledger.OpBlock:
+		c.Block = &line.Block
+	case ledger.OpUnblock:
+		c.Unblock, c.Pardon = &line.Block, string(classRemoved)
 	}
 	return c
 }
@@ -315,15 +254,15 @@ func (t *tail) spare(changes []index.Change) ([]index.Change, error) {
 
 // commit takes lines in, up to and with the last one. A line that the index
 // refuses is for scrubbing, and keeps none of the others out.
-func (t *tail) commit(changes []index.Change, last journalLine) error {
-	at, err := positionAt(t.s.root, last.file, last.end)
+func (t *tail) commit(changes []index.Change, last ledger.Entry) error {
+	at, err := t.s.ledger.PositionOf(last)
 	if err != nil {
 		return err
 	}
 	end := index.Change{Bucket: t.bucket, Position: &at}
 	clear(t.kept)
 	if t.removals {
-		t.s.removals.Add(1)
+		t.s.ledger.CountRemoval()
 	}
 	err = t.s.apply(t.s.index, append(changes, end))
 	if !refusedByIndex(err) {
@@ -331,7 +270,7 @@ func (t *tail) commit(changes []index.Change, last journalLine) error {
 	}
 	for _, c := range changes {
 		if err := t.s.apply(t.s.index, []index.Change{c}); refusedByIndex(err) {
-			t.s.log.Error("the index refuses a line of the journal", "file", last.file, "before", last.end, "error", err)
+			t.s.log.Error("the index refuses a line of the journal", "file", last.File, "before", last.End, "error", err)
 		} else if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
 )
 
 // maxGroup is how many commits share one flush of journal and index, at most.
@@ -14,14 +15,14 @@ const maxGroup = 512
 // pending is a change that waits to be made durable.
 type pending struct {
 	change index.Change
-	event  *event // its line of the journal; nil: none
+	event  *ledger.Event // its line of the journal; nil: none
 	done   chan error
 }
 
 // commit makes a change durable: its line in the journal first, then its entry
 // in the index. Calls that come together share their flushes, so that what one
 // client pays for a flush many can share; none waits for others to come.
-func (s *Store) commit(c index.Change, e *event) error {
+func (s *Store) commit(c index.Change, e *ledger.Event) error {
 	p := pending{change: c, event: e, done: make(chan error, 1)}
 	s.commits <- p
 	return <-p.done
@@ -92,7 +93,7 @@ func (s *Store) commitGroup(group []pending) error {
 			return fmt.Errorf("mend the index: %w", local.AsFull(err))
 		}
 	}
-	events := map[string][]*event{}
+	events := map[string][]*ledger.Event{}
 	changes := make([]index.Change, len(group))
 	for i, p := range group {
 		changes[i] = p.change
@@ -101,12 +102,11 @@ func (s *Store) commitGroup(group []pending) error {
 		}
 	}
 	for name, e := range events {
-		j := s.journalOf(name)
-		if err := j.append(e); err != nil {
+		at, err := s.ledger.Add(name, e)
+		if err != nil {
 			s.behind = true
 			return fmt.Errorf("write the journal of %s: %w", journalName(name), local.AsFull(err))
 		}
-		at := j.position()
 		changes = append(changes, index.Change{Bucket: name, Position: &at})
 	}
 	if err := s.apply(s.index, changes); err != nil {

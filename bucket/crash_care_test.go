@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/blob/local/localtest"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -31,7 +32,7 @@ func (c *crasher) care(o Options) error {
 		_, err := Reindex(ctx, ReindexOptions{Root: o.Root, Progress: told})
 		return err
 	}
-	o.disk = sparseDisk{local.OS{}}
+	o.disk = localtest.Sparse{Disk: local.OS{}}
 	s, err := Open(o)
 	if err != nil {
 		return err

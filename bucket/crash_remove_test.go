@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/record"
 )
 
@@ -55,7 +56,7 @@ func (c *crashSite) checkRemoved(t *testing.T, s *Store, url string) {
 		}
 	}
 	files, err := s.filesOf("i", digest)
-	if err != nil || last != "" && last != opKeep && len(files) > 0 {
+	if err != nil || last != "" && last != ledger.OpKeep && len(files) > 0 {
 		t.Errorf("%s was removed, and there are %v, %v", url, files, err)
 	}
 }

@@ -21,7 +21,9 @@ import (
 	"testing"
 
 	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/blob/local/localtest"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -99,7 +101,7 @@ func runCrashChild(text string) error {
 	c := &crasher{plan: plan, pipe: os.NewFile(3, "acknowledgements"), counting: plan.Opening}
 	o := Options{Root: plan.Root, Origin: crashOrigin{}, disk: newStepDisk(c.hook), sparse: true}
 	if plan.Opening {
-		o.disk = stepDisk{Disk: local.OS{}, hook: c.hook}
+		o.disk = newFullStepDisk(c.hook)
 	}
 	for _, name := range plan.Buckets {
 		o.Buckets = append(o.Buckets, Bucket{Name: name})
@@ -141,7 +143,7 @@ type crasher struct {
 }
 
 // hook dies at a step: before it, or in the middle of a write.
-func (c *crasher) hook(s step, do func() error) error {
+func (c *crasher) hook(s localtest.Step, do func() error) error {
 	c.mu.Lock()
 	if c.counting {
 		c.steps++
@@ -154,7 +156,7 @@ func (c *crasher) hook(s step, do func() error) error {
 	if c.plan.KillAt == 0 || n < c.plan.KillAt {
 		return do()
 	}
-	if n == c.plan.KillAt && s.op == "Write" {
+	if n == c.plan.KillAt && s.Op == "Write" {
 		return syscall.EIO // half of it is written; the next step is the last
 	}
 	syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -460,7 +462,7 @@ func brokenLines(t *testing.T, root, bucket string) (broken []string) {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(data)) {
-			var e event
+			var e ledger.Event
 			if json.Unmarshal([]byte(line), &e) != nil || !strings.HasSuffix(line, "\n") {
 				broken = append(broken, line)
 			}

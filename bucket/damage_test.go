@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/blob/local/localtest"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/record"
 )
@@ -371,22 +372,22 @@ func TestOldIndexIsMadeAnew(t *testing.T) {
 // A group of lines that did not all reach the disk counts for nothing, also where
 // the index is brought to the end of the journal before the next one comes.
 func TestFailedLinesAreNotTakenIn(t *testing.T) {
-	f := &fault{}
+	f := &localtest.Fault{}
 	o, root := newOrigin(), t.TempDir()
-	s := openStore(t, Options{Root: root, Origin: o, disk: newStepDisk(func(s step, do func() error) error {
-		if s.op == "Sync" && strings.HasSuffix(s.path, record.JournalExt) {
-			return f.hook(s, do)
+	s := openStore(t, Options{Root: root, Origin: o, disk: newStepDisk(func(s localtest.Step, do func() error) error {
+		if s.Op == "Sync" && strings.HasSuffix(s.Path, record.JournalExt) {
+			return f.Hook(s, do)
 		}
 		return do()
 	})})
 	o.set(urlA, "a")
 	o.set(urlB, "b")
 	keep(t, s, urlA)
-	f.arm(1, os.ErrDeadlineExceeded, false, false)
+	f.Arm(1, os.ErrDeadlineExceeded, false, false)
 	if _, err := s.Keep(t.Context(), "i", urlB); err == nil {
 		t.Fatal("no error")
 	}
-	f.disarm()
+	f.Disarm()
 	if _, err := s.Keep(t.Context(), "i", "https://example.com/gone"); err == nil { // a commit without a line
 		t.Fatal("no error")
 	}

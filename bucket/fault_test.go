@@ -5,16 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/blob/local/localtest"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
@@ -27,13 +26,13 @@ type bench struct {
 	store  *Store
 	origin *origin
 	clock  *clock
-	fault  *fault
+	fault  *localtest.Fault
 	fresh  int // for names that were never used
 }
 
 func newBench(t *testing.T) *bench {
-	b := &bench{T: t, origin: newOrigin(), clock: newClock(), fault: &fault{}}
-	b.store = openStore(t, Options{Root: t.TempDir(), Origin: b.origin, Now: b.clock.Now, disk: newStepDisk(b.fault.hook)})
+	b := &bench{T: t, origin: newOrigin(), clock: newClock(), fault: &localtest.Fault{}}
+	b.store = openStore(t, Options{Root: t.TempDir(), Origin: b.origin, Now: b.clock.Now, disk: newStepDisk(b.fault.Hook)})
 	return b
 }
 
@@ -284,9 +283,9 @@ func TestFaults(t *testing.T) {
 // where the call has no n-th step.
 func (b *bench) disturb(call func() error, n int, errno syscall.Errno, done bool) bool {
 	b.Helper()
-	b.fault.arm(n, errno, done, false)
+	b.fault.Arm(n, errno, done, false)
 	err := call()
-	hit := b.fault.disarm()
+	hit := b.fault.Disarm()
 	what := fmt.Sprintf("step %d, %+v, fails with %v (done: %v)", n, hit, errno, done)
 	switch {
 	case hit == nil:
@@ -294,7 +293,7 @@ func (b *bench) disturb(call func() error, n int, errno syscall.Errno, done bool
 			b.Errorf("without a fault: %v", err)
 		}
 		return false
-	case hit.op == "RemoveAll" && filepath.Dir(hit.path) == filepath.Join(b.store.Root(), record.TmpDir):
+	case hit.Op == "RemoveAll" && filepath.Dir(hit.Path) == filepath.Join(b.store.Root(), record.TmpDir):
 		// A temporary file that cannot be removed costs a name in tmp, which
 		// the next start sweeps; the image is kept.
 		if err != nil {
@@ -305,7 +304,7 @@ func (b *bench) disturb(call func() error, n int, errno syscall.Errno, done bool
 		}
 	case !errors.Is(err, errno):
 		b.Errorf("%s: the caller is told %v", what, err)
-	case errors.Is(err, ErrFull) != (errno != syscall.EIO) && hit.op != "Room":
+	case errors.Is(err, ErrFull) != (errno != syscall.EIO) && hit.Op != "Room":
 		b.Errorf("%s: full or not: %v", what, err)
 	case errors.Is(err, ErrLost):
 		b.Errorf("%s: the origin is blamed: %v", what, err)
@@ -349,14 +348,14 @@ func TestDiskGone(t *testing.T) {
 	for _, sc := range scenarios {
 		for n := 1; ; n++ {
 			call := sc.prepare(b)
-			b.fault.arm(n, syscall.EIO, false, true)
+			b.fault.Arm(n, syscall.EIO, false, true)
 			err := call()
-			hit := b.fault.disarm()
+			hit := b.fault.Disarm()
 			if hit == nil {
 				break
 			}
-			inTmp := filepath.Dir(hit.path) == filepath.Join(b.store.Root(), record.TmpDir)
-			if !(hit.op == "RemoveAll" && inTmp) && !errors.Is(err, syscall.EIO) {
+			inTmp := filepath.Dir(hit.Path) == filepath.Join(b.store.Root(), record.TmpDir)
+			if !(hit.Op == "RemoveAll" && inTmp) && !errors.Is(err, syscall.EIO) {
 				t.Errorf("%s, gone from step %d, %+v: %v", sc.name, n, hit, err)
 			}
 			b.sweep()
@@ -371,23 +370,23 @@ func TestDiskGone(t *testing.T) {
 // Opening a store fails at each step that is not one of the thousands that make
 // a bucket's folders, and at some of those: the next Open makes all of it.
 func TestOpenFaults(t *testing.T) {
-	f := &fault{}
-	attempt := func(n int) (*Options, *step, error) {
+	f := &localtest.Fault{}
+	attempt := func(n int) (*Options, *localtest.Step, error) {
 		o := &Options{
 			Root: filepath.Join(t.TempDir(), "a/b"), Origin: newOrigin(),
-			Buckets: []Bucket{{Name: "i"}}, disk: stepDisk{Disk: local.OS{}, hook: f.hook},
+			Buckets: []Bucket{{Name: "i"}}, disk: newFullStepDisk(f.Hook),
 		}
-		f.arm(n, syscall.EIO, false, false)
+		f.Arm(n, syscall.EIO, false, false)
 		s, err := Open(*o)
 		if err == nil {
 			s.Close(t.Context())
 		}
-		return o, f.disarm(), err
+		return o, f.Disarm(), err
 	}
 	if _, hit, err := attempt(1 << 30); hit != nil || err != nil {
 		t.Fatal(hit, err)
 	}
-	last := len(f.steps())
+	last := len(f.Steps())
 	for n := 1; n <= last; n++ {
 		if 10 < n && n < last-5 && n%1500 != 0 {
 			continue
@@ -404,70 +403,5 @@ func TestOpenFaults(t *testing.T) {
 		if found, err := filepath.Glob(filepath.Join(o.Root, "i/?/?")); err != nil || len(found) != 64*64 {
 			t.Errorf("step %d, %+v: %d folders, %v", n, hit, len(found), err)
 		}
-	}
-}
-
-// A group whose lines did not all reach the disk: none of it counts, and none of
-// it is left to spoil the lines that follow. A flush that failed is not asked
-// again: the file is opened anew and what it may have lost is written again.
-func TestJournalFaults(t *testing.T) {
-	at := time.Date(2026, 11, 18, 12, 0, 0, 0, time.UTC)
-	group := func(urls ...string) (g []*event) {
-		for _, u := range urls {
-			g = append(g, &event{Time: at, URL: u})
-		}
-		return g
-	}
-	for _, tt := range []struct {
-		op     string
-		errors int // calls that fail
-	}{
-		{"Write", 1}, {"Sync", 1}, {"Truncate", 2},
-	} {
-		t.Run(tt.op, func(t *testing.T) {
-			var trace []string
-			failing := false
-			dir := t.TempDir()
-			j := journal{dir: dir, log: slog.New(slog.DiscardHandler), whole: unknown}
-			j.disk = newStepDisk(func(s step, do func() error) error {
-				trace = append(trace, s.op)
-				if failing && (s.op == tt.op || tt.op == "Truncate" && s.op == "Sync") {
-					return syscall.EIO
-				}
-				return do()
-			})
-			if err := j.append(group("1", "2")); err != nil {
-				t.Fatal(err)
-			}
-			failing = true
-			for i := range tt.errors {
-				if err := j.append(group("3", "4", "5")); !errors.Is(err, syscall.EIO) {
-					t.Errorf("failure %d: %v", i, err)
-				}
-			}
-			failing, trace = false, nil
-			if err := j.append(group("6")); err != nil {
-				t.Fatal(err)
-			}
-			if want := []string{"OpenAppend", "SyncDir", "Truncate", "Write", "Sync"}; !slices.Equal(trace, want) {
-				t.Errorf("afterwards: %v, want %v", trace, want)
-			}
-			if err := j.append(group("7")); err != nil {
-				t.Fatal(err)
-			}
-			j.close()
-			data, err := os.ReadFile(filepath.Join(dir, "2026-11.ndjson"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			var urls []string
-			for line := range strings.Lines(string(data)) {
-				_, rest, _ := strings.Cut(line, `"url":"`)
-				urls = append(urls, rest[:1])
-			}
-			if got := strings.Join(urls, ""); got != "1267" {
-				t.Errorf("the journal has the lines %s: %s", got, data)
-			}
-		})
 	}
 }

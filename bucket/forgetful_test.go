@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/blob/local/localtest"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/record"
 )
@@ -34,9 +35,9 @@ type forgetfulDisk struct {
 	index []byte // flushed content of the index
 	where string // the root of the store
 
-	phase  string                               // what the script is about to do
-	forget func(phase string, s step) bool      // flushes that are left out
-	before func(d *forgetfulDisk, s step) error // told of each step; an error is the step's, which is not done
+	phase  string                                         // what the script is about to do
+	forget func(phase string, s localtest.Step) bool      // flushes that are left out
+	before func(d *forgetfulDisk, s localtest.Step) error // told of each step; an error is the step's, which is not done
 }
 
 // node is a file, a folder or a symbolic link.
@@ -59,7 +60,7 @@ func newForgetfulDisk(base, store string) *forgetfulDisk {
 }
 
 // hook tells of the step, and leaves it out or does it.
-func (d *forgetfulDisk) hook(s step, do func() error) error {
+func (d *forgetfulDisk) hook(s localtest.Step, do func() error) error {
 	if d.before != nil {
 		if err := d.before(d, s); err != nil {
 			return err
@@ -69,7 +70,7 @@ func (d *forgetfulDisk) hook(s step, do func() error) error {
 }
 
 func (d *forgetfulDisk) forgets(op, path string) bool {
-	return d.forget != nil && d.forget(d.phase, step{op, path})
+	return d.forget != nil && d.forget(d.phase, localtest.Step{Op: op, Path: path})
 }
 
 // at returns the folder that a path lies in, and its last name.

@@ -2,35 +2,31 @@ package bucket
 
 import (
 	"encoding/json"
-	"fmt"
-	"hash/crc32"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"imgkeep/bucket/blob/local"
-	"imgkeep/bucket/probe"
+	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/record"
 )
 
 // readJournal reads all lines of a bucket's journal; none may be broken.
-func readJournal(t testing.TB, root, bucket string) []event {
+func readJournal(t testing.TB, root, bucket string) []ledger.Event {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(root, bucket, record.JournalDir, "*.ndjson"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var events []event
+	var events []ledger.Event
 	for _, path := range files {
 		data, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(data)) {
-			var e event
+			var e ledger.Event
 			if err := json.Unmarshal([]byte(line), &e); err != nil || !strings.HasSuffix(line, "\n") {
 				t.Fatalf("%s: broken line %q: %v", path, line, err)
 			}
@@ -49,43 +45,6 @@ func TestJournalLine(t *testing.T) {
 	want := `{"time":"2026-11-18T12:00:00Z","op":"keep","url":"https://example.com/a.png?b=1&c=2","digest":"ypeBEsobvcr6wjGzmiPcTaeG7_gUfE5yuYB3ha_uSLs","type":"png","bytes":1,"width":3,"height":2,"sum":"e5811bd1"}` + "\n"
 	if err != nil || string(got) != want {
 		t.Errorf("got  %s, %v\nwant %s", got, err, want)
-	}
-}
-
-// Width and height in the journal are those that a viewer sees.
-func TestJournalOfRotatedAndAnimated(t *testing.T) {
-	e := keepEvent(record.Image{Info: probe.Info{Format: probe.JPEG, Width: 30, Height: 20, Orientation: 6, Frames: 1}})
-	if e.Width != 20 || e.Height != 30 || e.Orientation != 6 || e.Frames != 0 {
-		t.Errorf("rotated: %+v", e)
-	}
-	e = keepEvent(record.Image{Info: probe.Info{Format: probe.GIF, Width: 30, Height: 20, Orientation: 1, Frames: 5}})
-	if e.Width != 30 || e.Height != 20 || e.Orientation != 0 || e.Frames != 5 {
-		t.Errorf("animated: %+v", e)
-	}
-}
-
-// A file a month, also where a month ends between two images of one group.
-func TestJournalMonths(t *testing.T) {
-	dir := t.TempDir()
-	j := journal{disk: local.OS{}, log: slog.New(slog.DiscardHandler), dir: dir}
-	at := func(s string) *event {
-		tm, err := time.Parse(time.RFC3339, s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return &event{Time: tm, URL: s}
-	}
-	if err := j.append([]*event{at("2026-11-30T23:59:59Z"), at("2026-12-01T00:00:00Z"), at("2026-12-01T00:00:01Z")}); err != nil {
-		t.Fatal(err)
-	}
-	if err := j.close(); err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]int{"2026-11.ndjson": 1, "2026-12.ndjson": 2} {
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if got := strings.Count(string(data), "\n"); err != nil || got != want {
-			t.Errorf("%s: %d lines, %v; want %d", name, got, err, want)
-		}
 	}
 }
 
@@ -138,21 +97,11 @@ func TestJournalTornLine(t *testing.T) {
 
 // summed is a line with its checksum.
 func summed(line string) string {
-	line = strings.TrimSuffix(line, "}")
-	return line + fmt.Sprintf(sumFormat, crc32.Checksum([]byte(line), castagnoli))
+	return string(ledger.EndLine([]byte(strings.TrimSuffix(line, "}"))))
 }
 
-// A journal without a single whole line is emptied.
-func TestJournalOnlyTornLine(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "2026-11.ndjson")
-	if err := os.WriteFile(path, []byte(`{"time":`), local.PrivateFile); err != nil {
-		t.Fatal(err)
-	}
-	j := journal{disk: local.OS{}, log: slog.New(slog.DiscardHandler), dir: dir}
-	j.recover()
-	defer j.close()
-	if got, err := os.ReadFile(path); err != nil || len(got) != 0 {
-		t.Errorf("left: %q, %v", got, err)
-	}
+// addTo adds events to the ledger, and not to the index.
+func addTo(s *Store, bucket string, events []*ledger.Event) error {
+	_, err := s.ledger.Add(bucket, events)
+	return err
 }

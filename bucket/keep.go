@@ -17,6 +17,7 @@ import (
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/record"
 )
 
@@ -86,7 +87,7 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at
 	if err := s.place(d.tmp, image); err != nil {
 		return record.Image{}, fmt.Errorf("store the image: %w", local.AsFull(err))
 	}
-	line := keepEvent(image)
+	line := ledger.KeepEvent(image)
 	if d.from != source {
 		line.From = d.from
 	}

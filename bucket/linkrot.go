@@ -16,6 +16,7 @@ import (
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
+	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -190,9 +191,9 @@ func (s *Store) askAll(ctx context.Context, o LinkRotOptions, r *LinkRot) error 
 				cancel(err)
 				return
 			}
-			q := asked{at: journalPlace{line.image.Bucket, line.file, line.end}, answer: make(chan originAnswer, 1)}
+			q := asked{at: journalPlace{line.Image.Bucket, line.File, line.End}, answer: make(chan originAnswer, 1)}
 			asking.Go(func() {
-				state, err := a.ask(ctx, line.image)
+				state, err := a.ask(ctx, line.Image)
 				q.answer <- originAnswer{state, err}
 			})
 			select {
@@ -228,39 +229,30 @@ func (s *Store) askAll(ctx context.Context, o LinkRotOptions, r *LinkRot) error 
 
 // origins goes through the lines of the journals behind a place whose images are
 // kept, and whose origins may be asked.
-func (s *Store) origins(ctx context.Context, from journalPlace) iter.Seq2[journalLine, error] {
-	return func(yield func(journalLine, error) bool) {
+func (s *Store) origins(ctx context.Context, from journalPlace) iter.Seq2[ledger.Entry, error] {
+	return func(yield func(ledger.Entry, error) bool) {
 		n := 0
 		for _, bucket := range s.bucketNames() {
 			if bucket < from.Bucket {
 				continue
 			}
-			files, err := journalFiles(s.root, bucket)
-			if err != nil {
-				yield(journalLine{}, err)
-				return
+			at := record.Position{}
+			if bucket == from.Bucket && from.File != "" {
+				at = record.Position{File: filepath.Base(from.File), Length: from.Offset}
 			}
-			for _, file := range files {
-				offset := int64(0)
-				if bucket == from.Bucket && file < from.File {
-					continue
-				} else if bucket == from.Bucket && file == from.File {
-					offset = from.Offset
+			for line, err := range s.ledger.Since(bucket, at) {
+				if n++; err == nil && n%4096 == 0 && ctx.Err() != nil {
+					err = context.Cause(ctx)
 				}
-				for line, err := range readJournalFile(s.root, bucket, file, offset) {
-					if n++; err == nil && n%4096 == 0 && ctx.Err() != nil {
-						err = context.Cause(ctx)
-					}
-					ask := false
-					if err == nil {
-						ask, err = s.hasOrigin(line)
-					}
-					if err == nil && !ask {
-						continue
-					}
-					if !yield(line, err) || err != nil {
-						return
-					}
+				ask := false
+				if err == nil {
+					ask, err = s.hasOrigin(line)
+				}
+				if err == nil && !ask {
+					continue
+				}
+				if !yield(line, err) || err != nil {
+					return
 				}
 			}
 		}
@@ -269,15 +261,15 @@ func (s *Store) origins(ctx context.Context, from journalPlace) iter.Seq2[journa
 
 // hasOrigin tells whether a line is that of an image that is served, and that came
 // from somewhere else.
-func (s *Store) hasOrigin(line journalLine) (bool, error) {
-	if line.op != opKeep || line.broken != nil || strings.HasPrefix(line.image.URL, localURL) {
+func (s *Store) hasOrigin(line ledger.Entry) (bool, error) {
+	if line.Op != ledger.OpKeep || line.Broken != nil || strings.HasPrefix(line.Image.URL, localURL) {
 		return false, nil
 	}
-	image, err := s.Find(line.image.Bucket, line.image.URL)
+	image, err := s.Find(line.Image.Bucket, line.Image.URL)
 	var failed *Failure
 	switch {
 	case err == nil:
-		return image.Digest == line.image.Digest, nil
+		return image.Digest == line.Image.Digest, nil
 	case errors.Is(err, ErrNotKept), errors.Is(err, ErrDenied), errors.Is(err, ErrRemoved), errors.As(err, &failed):
 		return false, nil
 	}

@@ -14,6 +14,7 @@ import (
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/record"
 )
 
@@ -228,17 +229,17 @@ func (s *Store) kept(ctx context.Context, bucket string) iter.Seq2[record.Image,
 		// A URL has another line when it was removed and kept again.
 		twice := map[index.Key]bool{}
 		removed := map[index.Ref]bool{}
-		for line, err := range readJournalLines(s.root, bucket) {
+		for line, err := range s.ledger.Since(bucket, record.Position{}) {
 			if err != nil {
 				yield(record.Image{}, err)
 				return
 			}
-			if line.op == opForget || line.op == opPurge {
-				removed[refOf(line.image.Digest)] = true
+			if line.Op == ledger.OpForget || line.Op == ledger.OpPurge {
+				removed[index.RefTo(line.Image.Digest)] = true
 			}
 		}
 		n := 0
-		for line, err := range readJournalLines(s.root, bucket) {
+		for line, err := range s.ledger.Since(bucket, record.Position{}) {
 			if n++; err == nil && n%4096 == 0 && ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
@@ -246,12 +247,12 @@ func (s *Store) kept(ctx context.Context, bucket string) iter.Seq2[record.Image,
 				yield(record.Image{}, err)
 				return
 			}
-			if line.op != opKeep || line.broken != nil {
+			if line.Op != ledger.OpKeep || line.Broken != nil {
 				continue
 			}
-			key := index.KeyOf(line.image.URL)
+			key := index.KeyOf(line.Image.URL)
 			ref, err := s.index.RefOf(bucket, key)
-			if errors.Is(err, index.ErrNotFound) || err == nil && ref != refOf(line.image.Digest) {
+			if errors.Is(err, index.ErrNotFound) || err == nil && ref != index.RefTo(line.Image.Digest) {
 				continue
 			}
 			if removed[ref] {
@@ -260,7 +261,7 @@ func (s *Store) kept(ctx context.Context, bucket string) iter.Seq2[record.Image,
 				}
 				twice[key] = true
 			}
-			if !yield(line.image, err) || err != nil {
+			if !yield(line.Image, err) || err != nil {
 				return
 			}
 		}

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"imgkeep/bucket/blob/local/localtest"
+	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -198,11 +200,11 @@ func (u *outage) damage(s *Store, i record.Image, other bool) error {
 
 // cutAt cuts before each step that can make a difference; of those that make a
 // bucket's folders only before some.
-func (u *outage) cutAt(d *forgetfulDisk, s step) error {
-	if rel, _ := filepath.Rel(filepath.Join(d.where, record.TmpDir, "i"), s.path); len(rel) <= 3 && rel != "A" && rel != "A/B" {
+func (u *outage) cutAt(d *forgetfulDisk, s localtest.Step) error {
+	if rel, _ := filepath.Rel(filepath.Join(d.where, record.TmpDir, "i"), s.Path); len(rel) <= 3 && rel != "A" && rel != "A/B" {
 		return nil
 	}
-	u.cutNow(fmt.Sprintf("before %s %s", s.op, strings.TrimPrefix(s.path, d.base)))
+	u.cutNow(fmt.Sprintf("before %s %s", s.Op, strings.TrimPrefix(s.Path, d.base)))
 	return nil
 }
 
@@ -332,10 +334,10 @@ func (u *outage) checkRemoved(s *Store, url string, acknowledged bool, found err
 		if err != nil {
 			return err
 		}
-		if e.URL == url || e.Op == opPurge && digest == u.removed[url] {
+		if e.URL == url || e.Op == ledger.OpPurge && digest == u.removed[url] {
 			last = e.Op
 		}
-		if e.Op == opKeep {
+		if e.Op == ledger.OpKeep {
 			continue
 		}
 		if _, err := s.index.Entry("i", digest); err == nil {
@@ -345,7 +347,7 @@ func (u *outage) checkRemoved(s *Store, url string, acknowledged bool, found err
 			return fmt.Errorf("removed, and there are %v, %w", files, err)
 		}
 	}
-	if acknowledged && last != opForget && last != opPurge {
+	if acknowledged && last != ledger.OpForget && last != ledger.OpPurge {
 		return fmt.Errorf("%s was removed, and the journal does not have it", url)
 	}
 	return nil
@@ -408,7 +410,7 @@ func TestEachFlushIsNeeded(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			u := newOutage(t)
-			u.disk.before = func(d *forgetfulDisk, s step) error {
+			u.disk.before = func(d *forgetfulDisk, s localtest.Step) error {
 				if u.broken != nil {
 					return errDead // it was noticed: enough
 				}
@@ -417,12 +419,12 @@ func TestEachFlushIsNeeded(t *testing.T) {
 			// Until then the disk is as it was in TestPowerCut.
 			forgotten := 0
 			u.spare = func() bool { return forgotten == 0 }
-			u.disk.forget = func(phase string, s step) bool {
+			u.disk.forget = func(phase string, s localtest.Step) bool {
 				rel := "."
-				if s.path != "" {
-					rel, _ = filepath.Rel(u.disk.where, s.path)
+				if s.Path != "" {
+					rel, _ = filepath.Rel(u.disk.where, s.Path)
 				}
-				if s.op != tt.op || tt.phase != "" && tt.phase != phase || !tt.path(rel) {
+				if s.Op != tt.op || tt.phase != "" && tt.phase != phase || !tt.path(rel) {
 					return false
 				}
 				forgotten++
@@ -448,11 +450,11 @@ func TestPowerCutLosesIndex(t *testing.T) {
 	if !testing.Short() {
 		u.disk.before = u.cutAt // and else only when something was acknowledged
 	}
-	u.disk.forget = func(_ string, s step) bool {
-		if s.op == "Commit" {
+	u.disk.forget = func(_ string, s localtest.Step) bool {
+		if s.Op == "Commit" {
 			lost++
 		}
-		return s.op == "Commit"
+		return s.Op == "Commit"
 	}
 	if err := u.run(); err != nil {
 		t.Fatal(err)
@@ -482,8 +484,8 @@ func TestPowerCutAfterCrash(t *testing.T) {
 // none.
 func (u *outage) dieAndCut(dieAt int, told func(kind string)) {
 	n := 0
-	u.disk.before = func(d *forgetfulDisk, s step) error {
-		if rel, _ := filepath.Rel(filepath.Join(d.where, record.TmpDir, "i"), s.path); len(rel) <= 3 && rel != "A" && rel != "A/B" && rel != "." {
+	u.disk.before = func(d *forgetfulDisk, s localtest.Step) error {
+		if rel, _ := filepath.Rel(filepath.Join(d.where, record.TmpDir, "i"), s.Path); len(rel) <= 3 && rel != "A" && rel != "A/B" && rel != "." {
 			return nil
 		}
 		told(stepKind(d.where, s))

@@ -14,6 +14,8 @@ import (
 
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
+	"imgkeep/bucket/ledger/journal"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -60,7 +62,7 @@ type ReindexReport struct {
 func Reindex(ctx context.Context, o ReindexOptions) (_ ReindexReport, err error) {
 	start := time.Now()
 	r := reindexing{ReindexOptions: o, report: ReindexReport{Found: map[record.Kind]int{}}}
-	if r.report.Buckets, err = bucketsOnDisk(o.Root); err != nil {
+	if r.report.Buckets, err = journal.Buckets(o.Root); err != nil {
 		return r.report, err
 	}
 	path := o.path
@@ -160,8 +162,6 @@ func (j *journaled) under(key index.Key) *journaledImage {
 	return &j.images[u.image]
 }
 
-func refOf(d record.Digest) index.Ref { return index.Ref(d[:16]) }
-
 func (i *journaledImage) info() probe.Info {
 	return probe.Info{Format: i.format, Width: int(i.width), Height: int(i.height), Orientation: int(i.orientation), Frames: int(i.frames)}
 }
@@ -170,23 +170,23 @@ func (i *journaledImage) info() probe.Info {
 // counted for, as in the index: the first since no URL had them any more.
 func (j *journaled) add(op string, image record.Image) error {
 	j.lines++
-	n, ok := j.number[refOf(image.Digest)]
+	n, ok := j.number[index.RefTo(image.Digest)]
 	if ok && j.images[n].digest != image.Digest {
 		return index.ErrCollision
 	}
 	if !ok {
 		n = uint32(len(j.images))
-		j.number[refOf(image.Digest)] = n
+		j.number[index.RefTo(image.Digest)] = n
 		j.images = append(j.images, journaledImage{digest: image.Digest, format: image.Format})
 	}
 	i := &j.images[n]
-	if op == opPurge {
+	if op == ledger.OpPurge {
 		i.purged, i.refs, i.removed, i.known = j.lines, 0, true, false
 		return nil
 	}
 	key := index.KeyOf(image.URL)
 	was := j.under(key)
-	if op == opForget {
+	if op == ledger.OpForget {
 		i.removed = true
 		if was != nil {
 			delete(j.urls, key)
@@ -216,7 +216,7 @@ func (j *journaled) links() []index.Link {
 	all := make([]index.Link, 0, len(j.urls))
 	for key := range j.urls {
 		if i := j.under(key); i != nil && i.present {
-			all = append(all, index.Link{Key: key, Ref: refOf(i.digest)})
+			all = append(all, index.Link{Key: key, Ref: index.RefTo(i.digest)})
 		}
 	}
 	slices.SortFunc(all, func(a, b index.Link) int { return bytes.Compare(a.Key[:], b.Key[:]) })
@@ -266,7 +266,7 @@ func (r *reindexing) bucket(ctx context.Context, name string) (index.Content, er
 // read reads the journal of a bucket.
 func (r *reindexing) read(ctx context.Context, name string) (*journaled, error) {
 	var total, before int64
-	files, err := journalFiles(r.Root, name)
+	files, err := journal.Files(r.Root, name)
 	if err != nil {
 		return nil, err
 	}
@@ -277,15 +277,15 @@ func (r *reindexing) read(ctx context.Context, name string) (*journaled, error) 
 	}
 	j := newJournaled()
 	file, end := "", int64(0)
-	var last journalLine
-	for line, err := range readJournalLines(r.Root, name) {
+	var last ledger.Entry
+	for line, err := range journal.Read(r.Root, name) {
 		if err != nil {
 			return nil, err
 		}
-		if line.file != file {
-			file, before = line.file, before+end
+		if line.File != file {
+			file, before = line.File, before+end
 		}
-		end = line.end
+		end = line.End
 		r.report.Lines++
 		if r.report.Lines%8192 == 0 {
 			if err := ctx.Err(); err != nil {
@@ -293,25 +293,25 @@ func (r *reindexing) read(ctx context.Context, name string) (*journaled, error) 
 			}
 			r.progress("journals", before+end, total, true)
 		}
-		if line.broken == nil {
-			line.broken = j.add(line.op, line.image)
+		if line.Broken == nil {
+			line.Broken = j.add(line.Op, line.Image)
 		}
-		switch err := line.broken; {
-		case line.torn:
+		switch err := line.Broken; {
+		case line.Torn:
 			continue
-		case errors.Is(err, errOperation):
-			return nil, fmt.Errorf("%s: %w: use the version that wrote it", line.place(), err)
+		case errors.Is(err, ledger.ErrOperation):
+			return nil, fmt.Errorf("%s: %w: use the version that wrote it", line.Place(), err)
 		case err != nil:
-			r.found(line.finding())
+			r.found(line.Finding())
 		}
-		if !errors.Is(line.broken, errMonthMissing) {
+		if !errors.Is(line.Broken, ledger.ErrMonthMissing) {
 			last = line
 		}
 	}
-	if last.file == "" {
+	if last.File == "" {
 		return j, nil
 	}
-	j.at, err = positionAt(r.Root, last.file, last.end)
+	j.at, err = journal.PositionAt(r.Root, last.File, last.End)
 	return j, err
 }
 
@@ -319,31 +319,31 @@ func (r *reindexing) read(ctx context.Context, name string) (*journaled, error) 
 func (r *reindexing) blocks(ctx context.Context) (_ []record.Block, at record.Position, err error) {
 	type subject struct{ kind, subject string }
 	blocks := map[subject]record.Block{}
-	var last journalLine
-	for line, err := range readJournalLines(r.Root, "") {
+	var last ledger.Entry
+	for line, err := range journal.Read(r.Root, "") {
 		if err != nil {
 			return nil, at, err
 		}
 		if r.report.Lines++; r.report.Lines%8192 == 0 && ctx.Err() != nil {
 			return nil, at, ctx.Err()
 		}
-		switch of := (subject{line.block.Kind, line.block.Subject}); {
-		case line.torn:
+		switch of := (subject{line.Block.Kind, line.Block.Subject}); {
+		case line.Torn:
 			continue
-		case errors.Is(line.broken, errOperation):
-			return nil, at, fmt.Errorf("%s: %w: use the version that wrote it", line.place(), line.broken)
-		case line.broken != nil:
-			return nil, at, unreadableBlock(line)
-		case line.op == opBlock:
-			blocks[of] = line.block
+		case errors.Is(line.Broken, ledger.ErrOperation):
+			return nil, at, fmt.Errorf("%s: %w: use the version that wrote it", line.Place(), line.Broken)
+		case line.Broken != nil:
+			return nil, at, ledger.UnreadableBlock(line)
+		case line.Op == ledger.OpBlock:
+			blocks[of] = line.Block
 		default:
 			delete(blocks, of)
 		}
 		last = line
 	}
 	r.report.Blocks = len(blocks)
-	if last.file != "" {
-		at, err = positionAt(r.Root, last.file, last.end)
+	if last.File != "" {
+		at, err = journal.PositionAt(r.Root, last.File, last.End)
 	}
 	return slices.Collect(maps.Values(blocks)), at, err
 }
@@ -368,7 +368,7 @@ func (r *reindexing) look(ctx context.Context, name string, j *journaled) error 
 			if !ok || f.Variant != "" || !e.Type().IsRegular() {
 				continue // for scrub
 			}
-			k, known := j.number[refOf(f.Digest)]
+			k, known := j.number[index.RefTo(f.Digest)]
 			if !known || j.images[k].digest != f.Digest || j.images[k].format != f.Format {
 				r.found(record.Finding{Kind: record.Orphan, Path: filepath.Join(folder, e.Name()), Detail: "no line of the journal names it: its URL is not known"})
 				continue

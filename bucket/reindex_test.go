@@ -2,7 +2,6 @@ package bucket
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,7 +13,8 @@ import (
 	"testing"
 
 	"imgkeep/bucket/index"
-	"imgkeep/bucket/probe"
+	"imgkeep/bucket/ledger"
+	"imgkeep/bucket/ledger/journal"
 	"imgkeep/bucket/record"
 )
 
@@ -22,16 +22,6 @@ const month = "i/journal/2026-11.ndjson"
 
 // found gathers findings as "kind path".
 type found struct{ all []record.Finding }
-
-// parseLine reads a line of a bucket's journal.
-func parseLine(bucket string, text []byte) (record.Image, error) {
-	var l journalLine
-	l.parse(bucket, text)
-	if l.op != opKeep && l.broken == nil {
-		return record.Image{}, errOperation
-	}
-	return l.image, l.broken
-}
 
 func (f *found) add(x record.Finding) { f.all = append(f.all, x) }
 
@@ -128,7 +118,7 @@ func varied(t *testing.T) (root string, urls []string) {
 		image := keep(t, s, urls[n])
 		other := keep(t, s, urls[30+n])
 		image.Digest, image.Bytes, image.Stored = other.Digest, other.Bytes, c.Now()
-		if err := s.commit(index.Change{Bucket: "i", URL: image.URL, Keep: index.ImageOf(image)}, keepEvent(image)); err != nil {
+		if err := s.commit(index.Change{Bucket: "i", URL: image.URL, Keep: index.ImageOf(image)}, ledger.KeepEvent(image)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -183,23 +173,6 @@ func TestReindexAnswersAsBefore(t *testing.T) {
 	}
 }
 
-func TestReindexTurnedAndAnimated(t *testing.T) {
-	for _, info := range []probe.Info{
-		{Format: probe.JPEG, Width: 30, Height: 20, Orientation: 6, Frames: 1},
-		{Format: probe.JPEG, Width: 30, Height: 20, Orientation: 3, Frames: 1},
-		{Format: probe.GIF, Width: 30, Height: 20, Orientation: 1, Frames: 12},
-	} {
-		want := record.Image{Bucket: "i", URL: urlA, Digest: record.Digest{1}, Info: info, Bytes: 7, Stored: newClock().Now()}
-		text, err := json.Marshal(keepEvent(want))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, err := parseLine("i", text); err != nil || got != want {
-			t.Errorf("got %+v, %v; want %+v", got, err, want)
-		}
-	}
-}
-
 // A torn end is passed over, what is broken in the middle is reported with its
 // place and skipped, and what is between is kept.
 func TestReindexBrokenLines(t *testing.T) {
@@ -229,7 +202,7 @@ func TestReindexBrokenLines(t *testing.T) {
 		strings.Replace(lines[0], `"width":3`, `"width":-3`, 1),
 		strings.Replace(lines[0], `"width":3`, `"width":3e99`, 1),
 		strings.TrimSuffix(lines[0], "\n") + lines[1],
-		`{"op":"keep","url":"` + strings.Repeat("x", 3*maxLine) + "\"}\n",
+		`{"op":"keep","url":"` + strings.Repeat("x", 3*journal.MaxLine) + "\"}\n",
 	}
 	text, want := "", []string{}
 	n := 0
@@ -279,7 +252,7 @@ func TestReindexUnknownOperation(t *testing.T) {
 	}
 	appendTo(t, path, strings.Replace(unsummed(string(good)), `"keep"`, `"vanish"`, 1))
 	_, err = Reindex(t.Context(), ReindexOptions{Root: root})
-	if !errors.Is(err, errOperation) || !strings.Contains(err.Error(), month+`:2: `) || !strings.Contains(err.Error(), `"vanish"`) {
+	if !errors.Is(err, ledger.ErrOperation) || !strings.Contains(err.Error(), month+`:2: `) || !strings.Contains(err.Error(), `"vanish"`) {
 		t.Errorf("got %v", err)
 	}
 	if after, err := os.ReadFile(filepath.Join(root, record.IndexFile)); err != nil || string(after) != string(before) {
@@ -334,24 +307,4 @@ func TestReindexRefused(t *testing.T) {
 	}
 	s = openStore(t, Options{Root: root, Origin: newOrigin()})
 	keep(t, s, urlA)
-}
-
-func FuzzParseLine(f *testing.F) {
-	image := record.Image{Bucket: "i", URL: urlA, Digest: record.Digest{1}, Info: probe.Info{Format: probe.JPEG, Width: 30, Height: 20, Orientation: 6, Frames: 1}, Bytes: 7, Stored: newClock().Now()}
-	text, _ := json.Marshal(keepEvent(image))
-	f.Add(text)
-	f.Add([]byte(`{"op":"keep"}`))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		image, err := parseLine("i", text)
-		if err != nil {
-			return
-		}
-		again, err := json.Marshal(keepEvent(image))
-		if err != nil {
-			return // a year that JSON has no room for
-		}
-		if got, err := parseLine("i", again); err != nil || got.File() != image.File() || got.Info != image.Info {
-			t.Errorf("%+v became %+v, %v", image, got, err)
-		}
-	})
 }

@@ -9,11 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/record"
 )
 
@@ -53,7 +53,7 @@ func (s *Store) Forget(ctx context.Context, url string, o RemoveOptions) (record
 		s.fetches.forget(o.Buckets, url)
 		for _, f := range want.Images {
 			change := index.Change{Bucket: f.Bucket, URL: url, Forget: true}
-			if err := s.removeOne(f, change, s.removeEvent(opForget, f.Image, o)); err != nil {
+			if err := s.removeOne(f, change, ledger.RemoveEvent(ledger.OpForget, f.Image, s.now(), o.Why, o.By)); err != nil {
 				return r, err
 			}
 			r.Images = append(r.Images, f)
@@ -159,7 +159,7 @@ func (s *Store) purge(found []record.Removed, o RemoveOptions) (done []record.Re
 		change := index.Change{Bucket: f.Bucket, Purge: &index.Removing{Digest: f.Image.Digest, Format: f.Image.Format}}
 		image := f.Image
 		image.URL = ""
-		if err := s.removeOne(f, change, s.removeEvent(opPurge, image, o)); err != nil {
+		if err := s.removeOne(f, change, ledger.RemoveEvent(ledger.OpPurge, image, s.now(), o.Why, o.By)); err != nil {
 			return done, err
 		}
 		done = append(done, f)
@@ -169,7 +169,7 @@ func (s *Store) purge(found []record.Removed, o RemoveOptions) (done []record.Re
 
 // removeOne takes an image out of reach; finish has its files removed. Nothing is
 // kept meanwhile.
-func (s *Store) removeOne(f record.Removed, change index.Change, e *event) error {
+func (s *Store) removeOne(f record.Removed, change index.Change, e *ledger.Event) error {
 	if err := s.commitRemoval(change, e); err != nil {
 		return err
 	}
@@ -179,14 +179,14 @@ func (s *Store) removeOne(f record.Removed, change index.Change, e *event) error
 
 // commitRemoval is commit for what takes something out of reach. It is counted
 // before, and again after: also an error may have left it done.
-func (s *Store) commitRemoval(change index.Change, e *event) error {
-	s.removals.Add(1)
-	defer s.removals.Add(1)
+func (s *Store) commitRemoval(change index.Change, e *ledger.Event) error {
+	s.ledger.CountRemoval()
+	defer s.ledger.CountRemoval()
 	return s.commitWithReserve(change, e)
 }
 
 // commitWithReserve is commit that may use the room of removals.
-func (s *Store) commitWithReserve(change index.Change, e *event) error {
+func (s *Store) commitWithReserve(change index.Change, e *ledger.Event) error {
 	err := s.commit(change, e)
 	if errors.Is(err, ErrFull) {
 		// A quota, say, which nobody can be asked about.
@@ -293,18 +293,11 @@ func (s *Store) removeLeft() {
 	}
 }
 
-func (s *Store) removeEvent(op string, i record.Image, o RemoveOptions) *event {
-	return &event{
-		Time: s.now().UTC().Truncate(time.Second), Op: op, URL: i.URL,
-		Digest: i.Digest.String(), Type: i.Format.String(), Why: o.Why, By: o.By,
-	}
-}
-
 // Removals counts what was removed, blocked or configured anew since Open. Whoever
 // has found an image, and shows it later or lets others show it, asks Stands if the
 // number has changed since before it was found. The number changes before a removal
 // returns.
-func (s *Store) Removals() uint64 { return s.removals.Load() }
+func (s *Store) Removals() uint64 { return s.ledger.Removals() }
 
 // Stands tells whether an image that was found or kept may still be shown: ErrDenied
 // or ErrRemoved where it may not.

@@ -11,6 +11,7 @@ import (
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/record"
 )
 
@@ -31,7 +32,7 @@ func (s *Store) Block(ctx context.Context, t Target, o RemoveOptions) (record.Re
 	o.Buckets = nil
 	return s.remove(o, func(known urlLists) (record.Removal, error) { return s.blocking(ctx, t, o, known) }, func(want record.Removal) (r record.Removal, err error) {
 		for _, b := range want.Blocked {
-			if err := s.commitRemoval(index.Change{Block: &b}, s.blockEvent(opBlock, b)); err != nil {
+			if err := s.commitRemoval(index.Change{Block: &b}, ledger.BlockEvent(ledger.OpBlock, b)); err != nil {
 				return r, err
 			}
 			r.Blocked = append(r.Blocked, b)
@@ -112,7 +113,7 @@ func (s *Store) Unblock(ctx context.Context, t Target, o RemoveOptions) (record.
 	for _, was := range found {
 		b := was
 		b.Why, b.By, b.Since = o.Why, o.By, s.now().UTC().Truncate(time.Second)
-		if err := s.commit(index.Change{Unblock: &b, Pardon: string(classRemoved)}, s.blockEvent(opUnblock, b)); err != nil {
+		if err := s.commit(index.Change{Unblock: &b, Pardon: string(classRemoved)}, ledger.BlockEvent(ledger.OpUnblock, b)); err != nil {
 			return r, err
 		}
 		r.Unblocked = append(r.Unblocked, was)
@@ -140,19 +141,6 @@ func hostOfBlock(b record.Block) string {
 		return imageurl.HostOf(b.Subject)
 	}
 	return ""
-}
-
-func (s *Store) blockEvent(op string, b record.Block) *event {
-	e := &event{Time: b.Since, Op: op, For: b.For, Why: b.Why, By: b.By}
-	switch b.Kind {
-	case record.BlockURL:
-		e.URL = b.Subject
-	case record.BlockDigest:
-		e.Digest = b.Subject
-	case record.BlockHost:
-		e.Host = b.Subject
-	}
-	return e
 }
 
 // blockedURL returns ErrRemoved where a URL or its host is blocked.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"imgkeep/bucket/blob/local/localtest"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/record"
 )
@@ -73,7 +74,7 @@ type removalSteps struct {
 	image   record.Image
 	root    string
 	n       int // the step to stop at; 0: none
-	at      step
+	at      localtest.Step
 	stopped chan struct{}
 	goOn    chan struct{}
 }
@@ -122,7 +123,7 @@ func (x *removalSteps) prepare(what string) {
 }
 
 // hook stops at a step, once.
-func (x *removalSteps) hook(s step, do func() error) error {
+func (x *removalSteps) hook(s localtest.Step, do func() error) error {
 	if x.n > 0 {
 		if x.n--; x.n == 0 {
 			x.at = s
@@ -149,7 +150,7 @@ func (x *removalSteps) run(name string, n int, do func() error, remove func(*Sto
 		x.n = 0
 		return false
 	}
-	name += ", " + x.at.op
+	name += ", " + x.at.Op
 	type result struct {
 		record.Removal
 		err error

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -155,7 +156,7 @@ func (s *Store) urlsOf(ctx context.Context, bucket string, d record.Digest, refs
 	urls, ok := known[k]
 	if ok = ok && uint64(len(urls)) == refs; ok {
 		for _, url := range urls {
-			if ref, err := s.index.RefOf(bucket, index.KeyOf(url)); err != nil || ref != refOf(d) {
+			if ref, err := s.index.RefOf(bucket, index.KeyOf(url)); err != nil || ref != index.RefTo(d) {
 				ok = false
 				break
 			}
@@ -175,19 +176,19 @@ func (s *Store) urlsOf(ctx context.Context, bucket string, d record.Digest, refs
 func (s *Store) URLs(ctx context.Context, bucket string, d record.Digest) ([]string, error) {
 	urls := []string{}
 	n := 0
-	for line, err := range readJournalLines(s.root, bucket) {
+	for line, err := range s.ledger.Since(bucket, record.Position{}) {
 		if err != nil {
 			return nil, err
 		}
 		if n++; n%4096 == 0 && ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if line.op != opKeep || line.image.Digest != d || slices.Contains(urls, line.image.URL) {
+		if line.Op != ledger.OpKeep || line.Image.Digest != d || slices.Contains(urls, line.Image.URL) {
 			continue
 		}
-		ref, err := s.index.RefOf(bucket, index.KeyOf(line.image.URL))
-		if err == nil && ref == refOf(d) {
-			urls = append(urls, line.image.URL)
+		ref, err := s.index.RefOf(bucket, index.KeyOf(line.Image.URL))
+		if err == nil && ref == index.RefTo(d) {
+			urls = append(urls, line.Image.URL)
 		} else if err != nil && !errors.Is(err, index.ErrNotFound) {
 			return nil, s.unlessClosed(err)
 		}

@@ -13,7 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"imgkeep/bucket/blob/local/localtest"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -135,7 +137,7 @@ func TestForget(t *testing.T) {
 	x.rebuilt()
 	check()
 	lines := readJournal(t, x.root, "i")
-	if e := lines[len(lines)-1]; e.Op != opForget || e.URL != urlA || e.Digest != x.a.Digest.String() || e.Type != "png" || e.Why != "asked to" || e.By != "uid 0" || !e.Time.Equal(x.c.Now()) {
+	if e := lines[len(lines)-1]; e.Op != ledger.OpForget || e.URL != urlA || e.Digest != x.a.Digest.String() || e.Type != "png" || e.Why != "asked to" || e.By != "uid 0" || !e.Time.Equal(x.c.Now()) {
 		t.Errorf("the line: %+v", e)
 	}
 	// The last one takes the bytes along.
@@ -431,22 +433,22 @@ func TestRemovalFinished(t *testing.T) {
 	for _, by := range []string{"open", "scrub"} {
 		x := newRemovable(t)
 		x.must(x.Close(t.Context()))
-		f := &fault{}
+		f := &localtest.Fault{}
 		o := x.options()
-		o.disk = newStepDisk(func(s step, do func() error) error {
-			if s.op == "RemoveAll" && !strings.HasPrefix(s.path, filepath.Join(x.root, record.TmpDir)) {
-				return f.hook(s, do)
+		o.disk = newStepDisk(func(s localtest.Step, do func() error) error {
+			if s.Op == "RemoveAll" && !strings.HasPrefix(s.Path, filepath.Join(x.root, record.TmpDir)) {
+				return f.Hook(s, do)
 			}
 			return do()
 		})
 		s, err := Open(sparse(o))
 		x.must(err)
 		x.Store = s
-		f.arm(1, syscall.EIO, false, true)
+		f.Arm(1, syscall.EIO, false, true)
 		if _, err := s.Purge(t.Context(), Target{URL: urlA}, RemoveOptions{}); !errors.Is(err, syscall.EIO) {
 			t.Errorf("got %v", err)
 		}
-		f.disarm()
+		f.Disarm()
 		x.finds("i", urlA, ErrNotKept)
 		x.files(x.a, 3)
 		if by == "scrub" {
@@ -469,14 +471,14 @@ func TestRemovalFinished(t *testing.T) {
 // completed by the next start and by scrubbing. Who makes the index anew does not
 // see it, and no file is removed by that.
 func TestHalfRemoved(t *testing.T) {
-	for _, op := range []string{opForget, opPurge} {
+	for _, op := range []string{ledger.OpForget, ledger.OpPurge} {
 		for _, by := range []string{"scrub", "start", "reindex"} {
 			x := newRemovable(t)
-			e := x.removeEvent(op, x.cImg, RemoveOptions{})
-			if op == opPurge {
+			e := ledger.RemoveEvent(op, x.cImg, x.now(), "", "")
+			if op == ledger.OpPurge {
 				e.URL = ""
 			}
-			x.must(x.buckets["i"].journal.append([]*event{e}))
+			x.must(addTo(x.Store, "i", []*ledger.Event{e}))
 			x.finds("i", urlC, nil)
 			switch by {
 			case "scrub":
@@ -571,34 +573,6 @@ func TestCanonicalHost(t *testing.T) {
 		got, err := CanonicalHost(pattern)
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: got %q, %v; want %q", pattern, got, err, want)
-		}
-	}
-}
-
-// Lines of the store's own journal that name nothing, or too much, are broken.
-func TestBlockLines(t *testing.T) {
-	for text, want := range map[string]record.Block{
-		`{"op":"block","host":"a.example","why":"w","by":"b"}`:   {Kind: record.BlockHost, Subject: "a.example", Why: "w", By: "b"},
-		`{"op":"unblock","url":"https://a.example/"}`:            {Kind: record.BlockURL, Subject: "https://a.example/"},
-		`{"op":"block","digest":"d","for":"https://a.example/"}`: {Kind: record.BlockDigest, Subject: "d", For: "https://a.example/"},
-		`{"op":"block"}`:                           {},
-		`{"op":"block","host":"a","url":"b"}`:      {},
-		`{"op":"keep","url":"b"}`:                  {},
-		`{"op":"purge","digest":"d","type":"png"}`: {},
-		`{"op":"block","host":"a"}{"op":"block"}`:  {},
-		`{"op":"burn","host":"a"}`:                 {},
-	} {
-		var l journalLine
-		l.parse("", []byte(text))
-		want.Since = l.block.Since
-		if l.block != want || (l.broken == nil) != (want.Kind != "") {
-			t.Errorf("%s: got %+v, %v", text, l.block, l.broken)
-		}
-	}
-	var l journalLine
-	for _, text := range []string{`{"op":"forget","digest":"d"}`, `{"op":"block","host":"a"}`, `{"op":"purge","url":"u"}`} {
-		if l.parse("i", []byte(text)); l.broken == nil {
-			t.Errorf("%s is read as %+v", text, l)
 		}
 	}
 }

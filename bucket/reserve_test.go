@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/blob/local/localtest"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/record"
 )
@@ -115,17 +116,17 @@ func noInodes(t *testing.T, root string) (dir string) {
 // Where there is no room for it the store opens all the same, and keeps nothing new
 // until there is: what little is left is for removals.
 func TestReserveMissing(t *testing.T) {
-	f := &fault{}
+	f := &localtest.Fault{}
 	o := newOrigin()
 	o.set(urlA, "a")
 	o.set(urlB, "b")
-	hook := func(s step, do func() error) error {
-		if s.op == "Allocate" {
-			return f.hook(s, do)
+	hook := func(s localtest.Step, do func() error) error {
+		if s.Op == "Allocate" {
+			return f.Hook(s, do)
 		}
 		return do()
 	}
-	f.arm(3, syscall.ENOSPC, false, true)
+	f.Arm(3, syscall.ENOSPC, false, true)
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Reserved: 1 << 20, disk: newStepDisk(hook)})
 	if left, _ := filepath.Glob(filepath.Join(s.Root(), local.ReserveDir, "*")); len(left) > 0 {
 		t.Errorf("half of the reserve: %v", left)
@@ -133,15 +134,15 @@ func TestReserveMissing(t *testing.T) {
 	if _, err := s.Keep(t.Context(), "i", urlA); !errors.Is(err, ErrFull) || !errors.Is(s.Ready(), ErrFull) {
 		t.Errorf("kept: %v", err)
 	}
-	f.disarm()
+	f.Disarm()
 	keep(t, s, urlA)
 	if left, _ := filepath.Glob(filepath.Join(s.Root(), local.ReserveDir, "*")); len(left) != local.ReserveFiles {
 		t.Errorf("the reserve: %v", left)
 	}
 	// A commit that meets a quota has it too, whatever the disk says of its room.
 	failed := false
-	d := newStepDisk(func(st step, do func() error) error {
-		if st.op == "Commit" && !failed {
+	d := newStepDisk(func(st localtest.Step, do func() error) error {
+		if st.Op == "Commit" && !failed {
 			failed = true
 			return syscall.EDQUOT
 		}

@@ -6,15 +6,16 @@ import (
 	"strings"
 	"testing"
 
+	"imgkeep/bucket/blob/local/localtest"
 	"imgkeep/bucket/record"
 )
 
 // stepKind says what a step of a store does, and to what: the same for each image,
 // each month and each temporary file.
-func stepKind(root string, s step) string {
-	rel, err := filepath.Rel(root, s.path)
-	if s.path == "" || err != nil {
-		return s.op
+func stepKind(root string, s localtest.Step) string {
+	rel, err := filepath.Rel(root, s.Path)
+	if s.Path == "" || err != nil {
+		return s.Op
 	}
 	parts := strings.Split(rel, "/")
 	for i, part := range parts {
@@ -29,7 +30,7 @@ func stepKind(root string, s step) string {
 			parts[i], _, _ = strings.Cut(part, "-")
 		}
 	}
-	return s.op + " " + strings.Join(parts, "/")
+	return s.Op + " " + strings.Join(parts, "/")
 }
 
 // toTry returns the numbers, from 1, of the steps at which something goes wrong:
@@ -65,7 +66,7 @@ func TestToTry(t *testing.T) {
 		"/r/i/A/A/" + digest + ".png": "Sync i/?/?/*.png", "/r/i/A/A/" + digest + ".250x250.png": "Sync i/?/?/*.250x250.png",
 		"/r/i/journal/2026-11.ndjson": "Sync i/journal/*.ndjson", "/r/journal": "Sync journal",
 	} {
-		if got := stepKind("/r", step{"Sync", path}); got != want {
+		if got := stepKind("/r", localtest.Step{Op: "Sync", Path: path}); got != want {
 			t.Errorf("%s is %s, want %s", path, got, want)
 		}
 	}

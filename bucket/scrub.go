@@ -223,7 +223,7 @@ func (c *scrubbing) folder(ctx context.Context, b *scrubbed, x, y string, entrie
 		if err := c.original(ctx, b, e, image, originals[name]); err != nil {
 			return err
 		}
-		if n := b.counts[refOf(image.Digest)]; n != e.Refs {
+		if n := b.counts[index.RefTo(image.Digest)]; n != e.Refs {
 			b.miscount = append(b.miscount, image.Digest)
 		}
 	}
@@ -249,7 +249,7 @@ func (c *scrubbing) original(ctx context.Context, b *scrubbed, e index.Entry, im
 	f := record.Finding{Kind: record.Missing, Path: image.File()}
 	// Where the index has lost count, or is about to be told by the journal, its
 	// zero is not true.
-	if e.Refs == 0 && b.counts[refOf(image.Digest)] == 0 && !b.unindexed[image.Digest] {
+	if e.Refs == 0 && b.counts[index.RefTo(image.Digest)] == 0 && !b.unindexed[image.Digest] {
 		if file != nil && c.Alone { // in use, somebody may be about to refer to it
 			u := record.Finding{Kind: record.Unreferenced, Path: image.File(), Detail: "no URL refers to it"}
 			c.isolate(&u)

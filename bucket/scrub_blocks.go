@@ -5,13 +5,14 @@ import (
 	"errors"
 
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/record"
 )
 
 // blockDifferences are what index and journal say differently of blocks.
 type blockDifferences struct {
 	broken    []record.Finding
-	unindexed []journalLine  // blocks that the index lacks
+	unindexed []ledger.Entry // blocks that the index lacks
 	extra     []record.Block // that no line says
 }
 
@@ -35,17 +36,17 @@ func (c *scrubbing) blocks(ctx context.Context) error {
 		c.found(f)
 	}
 	for _, line := range d.unindexed {
-		f := record.Finding{Kind: record.Unindexed, Path: line.place(), URL: line.image.URL, Detail: "the index does not block the " + line.block.Kind + " " + line.block.Subject}
+		f := record.Finding{Kind: record.Unindexed, Path: line.Place(), URL: line.Image.URL, Detail: "the index does not block the " + line.Block.Kind + " " + line.Block.Subject}
 		if c.Repair {
-			c.s.removals.Add(1)
-			f.SetRepair("blocked", c.s.commit(index.Change{Block: &line.block}, nil))
+			c.s.ledger.CountRemoval()
+			f.SetRepair("blocked", c.s.commit(index.Change{Block: &line.Block}, nil))
 		}
 		c.found(f)
 	}
 	for _, block := range d.extra {
 		f := record.Finding{Kind: record.Unjournaled, Path: record.IndexFile, Detail: "no line of the journal blocks the " + block.Kind + " " + block.Subject + ": 'imgkeep reindex' would lift that"}
 		if c.Repair {
-			f.SetRepair("written to the journal", c.s.commit(index.Change{Block: &block}, c.s.blockEvent(opBlock, block)))
+			f.SetRepair("written to the journal", c.s.commit(index.Change{Block: &block}, ledger.BlockEvent(ledger.OpBlock, block)))
 		}
 		c.found(f)
 	}
@@ -54,18 +55,18 @@ func (c *scrubbing) blocks(ctx context.Context) error {
 
 func (s *Store) compareBlocks(ctx context.Context) (d blockDifferences, err error) {
 	type subject struct{ kind, subject string }
-	journaled := map[subject]journalLine{}
-	for line, err := range readJournalLines(s.root, "") {
+	journaled := map[subject]ledger.Entry{}
+	for line, err := range s.ledger.Since("", record.Position{}) {
 		if err == nil {
 			err = ctx.Err()
 		}
-		switch at := (subject{line.block.Kind, line.block.Subject}); {
+		switch at := (subject{line.Block.Kind, line.Block.Subject}); {
 		case err != nil:
 			return d, err
-		case line.torn:
-		case line.broken != nil:
-			d.broken = append(d.broken, line.finding())
-		case line.op == opBlock:
+		case line.Torn:
+		case line.Broken != nil:
+			d.broken = append(d.broken, line.Finding())
+		case line.Op == ledger.OpBlock:
 			journaled[at] = line
 		default:
 			delete(journaled, at)

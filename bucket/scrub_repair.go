@@ -12,6 +12,7 @@ import (
 
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/record"
 )
 
@@ -28,7 +29,7 @@ func (c *scrubbing) compare(ctx context.Context, b *scrubbed) error {
 	differ := map[index.Key]numberedLine{}
 	purged := map[index.Ref]numberedLine{} // the last line of each
 	n := 0
-	for line, err := range readJournalLines(c.s.root, b.name) {
+	for line, err := range c.s.ledger.Since(b.name, record.Position{}) {
 		if err != nil {
 			return err
 		}
@@ -38,26 +39,26 @@ func (c *scrubbing) compare(ctx context.Context, b *scrubbed) error {
 		if n%8192 == 0 && c.Progress != nil {
 			c.Progress(record.Progress{Stage: "journals", Done: int64(n)})
 		}
-		if line.torn {
+		if line.Torn {
 			continue
 		}
-		if !errors.Is(line.broken, errMonthMissing) {
-			b.end = record.Position{File: filepath.Base(line.file), Length: line.end}
+		if !errors.Is(line.Broken, ledger.ErrMonthMissing) {
+			b.end = record.Position{File: filepath.Base(line.File), Length: line.End}
 		}
-		if line.broken != nil {
-			c.found(line.finding())
+		if line.Broken != nil {
+			c.found(line.Finding())
 			continue
 		}
-		if line.op == opPurge {
-			purged[refOf(line.image.Digest)] = numberedLine{line, uint32(n)}
+		if line.Op == ledger.OpPurge {
+			purged[index.RefTo(line.Image.Digest)] = numberedLine{line, uint32(n)}
 			continue
 		}
-		key := index.KeyOf(line.image.URL)
+		key := index.KeyOf(line.Image.URL)
 		i, ok := slices.BinarySearchFunc(links, key, func(l index.Link, k index.Key) int { return bytes.Compare(l.Key[:], k[:]) })
 		if ok {
 			seen[i] = uint32(n)
 		}
-		if ok && line.op == opKeep && links[i].Ref == refOf(line.image.Digest) || !ok && line.op == opForget {
+		if ok && line.Op == ledger.OpKeep && links[i].Ref == index.RefTo(line.Image.Digest) || !ok && line.Op == ledger.OpForget {
 			delete(differ, key)
 		} else {
 			differ[key] = numberedLine{line, uint32(n)}
@@ -65,7 +66,7 @@ func (c *scrubbing) compare(ctx context.Context, b *scrubbed) error {
 	}
 	for i, l := range links {
 		if line, ok := purged[l.Ref]; ok && seen[i] > 0 && seen[i] < line.number {
-			if err := c.halfRemoved(b, l.Key, line.journalLine); err != nil {
+			if err := c.halfRemoved(b, l.Key, line.Entry); err != nil {
 				return err
 			}
 		}
@@ -97,12 +98,12 @@ func (c *scrubbing) links(b *scrubbed) (links []index.Link, err error) {
 func (c *scrubbing) compareAgain(ctx context.Context, b *scrubbed, differ map[index.Key]numberedLine, purged map[index.Ref]numberedLine) error {
 	for key, line := range differ {
 		var err error
-		switch purge, ok := purged[refOf(line.image.Digest)]; {
+		switch purge, ok := purged[index.RefTo(line.Image.Digest)]; {
 		case ok && purge.number > line.number: // the index does not have it, as it should be, or it was just looked at
-		case line.op == opForget:
-			err = c.halfRemoved(b, key, line.journalLine)
+		case line.Op == ledger.OpForget:
+			err = c.halfRemoved(b, key, line.Entry)
 		default:
-			err = c.differs(ctx, b, key, line.journalLine)
+			err = c.differs(ctx, b, key, line.Entry)
 		}
 		if err != nil {
 			return err
@@ -113,34 +114,34 @@ func (c *scrubbing) compareAgain(ctx context.Context, b *scrubbed, differ map[in
 
 // numberedLine is a line of a journal, and its number in all of it, from 1.
 type numberedLine struct {
-	journalLine
+	ledger.Entry
 	number uint32
 }
 
 // halfRemoved looks again at a URL that was removed, as the journal says, and is
 // in the index all the same: a crash or a disk that failed came between. Nobody
 // was told that it was removed.
-func (c *scrubbing) halfRemoved(b *scrubbed, key index.Key, line journalLine) error {
+func (c *scrubbing) halfRemoved(b *scrubbed, key index.Key, line ledger.Entry) error {
 	c.s.removing.Lock()
 	defer c.s.removing.Unlock()
 	ref, err := c.s.index.RefOf(b.name, key)
-	if errors.Is(err, index.ErrNotFound) || errors.Is(err, index.ErrDamaged) || err == nil && ref != refOf(line.image.Digest) {
+	if errors.Is(err, index.ErrNotFound) || errors.Is(err, index.ErrDamaged) || err == nil && ref != index.RefTo(line.Image.Digest) {
 		return nil // it has changed since, or is reported as damaged
 	}
 	if err != nil {
 		return err
 	}
-	if changed, err := c.changedSince(b, key, line.image.Digest); err != nil || changed {
+	if changed, err := c.changedSince(b, key, line.Image.Digest); err != nil || changed {
 		return err
 	}
-	f := record.Finding{Kind: record.HalfRemoved, Path: line.place(), URL: line.image.URL, Detail: "the journal says that it was removed, and the index has it"}
+	f := record.Finding{Kind: record.HalfRemoved, Path: line.Place(), URL: line.Image.URL, Detail: "the journal says that it was removed, and the index has it"}
 	if c.Repair {
-		change := index.Change{Bucket: b.name, URL: line.image.URL, Forget: true}
-		if line.op == opPurge {
-			change = index.Change{Bucket: b.name, Purge: &index.Removing{Digest: line.image.Digest, Format: line.image.Format}}
+		change := index.Change{Bucket: b.name, URL: line.Image.URL, Forget: true}
+		if line.Op == ledger.OpPurge {
+			change = index.Change{Bucket: b.name, Purge: &index.Removing{Digest: line.Image.Digest, Format: line.Image.Format}}
 		}
 		err := c.s.commitWithReserve(change, nil)
-		c.s.removals.Add(1) // for whoever looks at it
+		c.s.ledger.CountRemoval() // for whoever looks at it
 		if err == nil {
 			err = c.s.finishBucket(b.name)
 		}
@@ -153,14 +154,14 @@ func (c *scrubbing) halfRemoved(b *scrubbed, key index.Key, line journalLine) er
 // changedSince tells whether the journal has something of a URL, or a purge of its
 // bytes, behind what was compared. Nothing is removed meanwhile.
 func (c *scrubbing) changedSince(b *scrubbed, key index.Key, d record.Digest) (bool, error) {
-	for line, err := range readJournalTail(c.s.root, b.name, b.end) {
+	for line, err := range c.s.ledger.Since(b.name, b.end) {
 		if err != nil {
 			return false, err
 		}
-		if line.broken != nil {
+		if line.Broken != nil {
 			continue
 		}
-		if line.op == opPurge && line.image.Digest == d || line.op != opPurge && index.KeyOf(line.image.URL) == key {
+		if line.Op == ledger.OpPurge && line.Image.Digest == d || line.Op != ledger.OpPurge && index.KeyOf(line.Image.URL) == key {
 			return true, nil
 		}
 	}
@@ -195,8 +196,8 @@ func (c *scrubbing) removing(b *scrubbed) error {
 }
 
 // differs looks again at a URL of which index and journal say different things.
-func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, line journalLine) error {
-	f := record.Finding{Kind: record.Unindexed, Path: line.place(), URL: line.image.URL, Detail: "the index does not have it"}
+func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, line ledger.Entry) error {
+	f := record.Finding{Kind: record.Unindexed, Path: line.Place(), URL: line.Image.URL, Detail: "the index does not have it"}
 	ref, err := c.s.index.RefOf(b.name, key)
 	switch {
 	case errors.Is(err, index.ErrNotFound):
@@ -204,22 +205,22 @@ func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, lin
 		return nil // reported as that
 	case err != nil:
 		return err
-	case ref == refOf(line.image.Digest):
+	case ref == index.RefTo(line.Image.Digest):
 		return nil
 	default:
 		f.Kind, f.Detail = record.Disagreement, fmt.Sprintf("the index has an image whose digest begins with %x", ref[:6])
 	}
 	// In a store that is in use the entry may be a moment behind its line.
-	if !c.Alone && c.s.now().Sub(line.image.Stored) < fresh {
-		b.unindexed[line.image.Digest] = true
+	if !c.Alone && c.s.now().Sub(line.Image.Stored) < fresh {
+		b.unindexed[line.Image.Digest] = true
 		return nil
 	}
 	c.s.removing.RLock()
 	defer c.s.removing.RUnlock()
-	if changed, err := c.changedSince(b, key, line.image.Digest); err != nil || changed {
+	if changed, err := c.changedSince(b, key, line.Image.Digest); err != nil || changed {
 		return err
 	}
-	if _, err := os.Lstat(c.s.Path(line.image.File())); err != nil {
+	if _, err := os.Lstat(c.s.Path(line.Image.File())); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -228,16 +229,16 @@ func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, lin
 		c.found(f)
 		return nil
 	}
-	b.unindexed[line.image.Digest] = true
+	b.unindexed[line.Image.Digest] = true
 	if c.Repair {
-		_, detail, err := c.check(ctx, line.image)
+		_, detail, err := c.check(ctx, line.Image)
 		if err != nil {
 			return err
 		}
 		if detail != "" {
 			err = errors.New(detail)
 		} else {
-			err = c.s.commit(index.Change{Bucket: b.name, URL: line.image.URL, Keep: index.ImageOf(line.image)}, nil)
+			err = c.s.commit(index.Change{Bucket: b.name, URL: line.Image.URL, Keep: index.ImageOf(line.Image)}, nil)
 		}
 		f.SetRepair("indexed", err)
 	}
@@ -255,7 +256,7 @@ func (c *scrubbing) recount(b *scrubbed) error {
 	for _, d := range b.miscount {
 		if e, err := c.s.index.Entry(b.name, d); err == nil {
 			had[d] = e.Refs
-			got[refOf(d)] = 0
+			got[index.RefTo(d)] = 0
 		}
 	}
 	for l, err := range c.s.index.URLs(b.name) {
@@ -269,7 +270,7 @@ func (c *scrubbing) recount(b *scrubbed) error {
 	var wrong [][32]byte
 	for _, d := range b.miscount {
 		e, err := c.s.index.Entry(b.name, d)
-		if err == nil && e.Refs == had[d] && e.Refs != got[refOf(d)] {
+		if err == nil && e.Refs == had[d] && e.Refs != got[index.RefTo(d)] {
 			wrong = append(wrong, d)
 		}
 	}
@@ -283,7 +284,7 @@ func (c *scrubbing) recount(b *scrubbed) error {
 	for _, d := range wrong {
 		f := record.Finding{
 			Kind: record.References, Path: b.name + "/" + record.Digest(d).String(),
-			Detail: fmt.Sprintf("%d URLs refer to it, and the index says %d", got[refOf(d)], had[d]),
+			Detail: fmt.Sprintf("%d URLs refer to it, and the index says %d", got[index.RefTo(d)], had[d]),
 		}
 		if c.Repair {
 			f.SetRepair("counted anew", err)
@@ -302,17 +303,17 @@ func (c *scrubbing) mend(ctx context.Context, b *scrubbed) error {
 	for _, d := range b.damaged {
 		urls[d.entry.Digest] = nil
 	}
-	for line, err := range readJournalLines(c.s.root, b.name) {
+	for line, err := range c.s.ledger.Since(b.name, record.Position{}) {
 		if err != nil {
 			return err
 		}
-		list, ok := urls[line.image.Digest]
-		if line.broken != nil || line.op != opKeep || !ok || slices.Contains(list, line.image.URL) {
+		list, ok := urls[line.Image.Digest]
+		if line.Broken != nil || line.Op != ledger.OpKeep || !ok || slices.Contains(list, line.Image.URL) {
 			continue
 		}
-		ref, err := c.s.index.RefOf(b.name, index.KeyOf(line.image.URL))
-		if err == nil && ref == refOf(line.image.Digest) {
-			urls[line.image.Digest] = append(list, line.image.URL)
+		ref, err := c.s.index.RefOf(b.name, index.KeyOf(line.Image.URL))
+		if err == nil && ref == index.RefTo(line.Image.Digest) {
+			urls[line.Image.Digest] = append(list, line.Image.URL)
 		}
 	}
 	for _, d := range b.damaged {

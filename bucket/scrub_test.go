@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
+	"imgkeep/bucket/ledger/journal"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -237,7 +239,7 @@ func TestScrubFinds(t *testing.T) {
 			damage: func(x *scrubbable) {
 				image := x.a
 				image.Digest, image.Bytes, image.Stored = x.b.Digest, x.b.Bytes, x.c.Now()
-				x.must(x.commit(index.Change{Bucket: "i", URL: urlA, Keep: index.ImageOf(image)}, keepEvent(image)))
+				x.must(x.commit(index.Change{Bucket: "i", URL: urlA, Keep: index.ImageOf(image)}, ledger.KeepEvent(image)))
 			},
 			kind: record.Unreferenced, path: func(x *scrubbable) string { return x.a.File() },
 			check: func(x *scrubbable) {
@@ -250,7 +252,7 @@ func TestScrubFinds(t *testing.T) {
 			damage: func(x *scrubbable) {
 				image := x.a
 				image.URL = "https://example.com/a2.png"
-				x.must(x.buckets["i"].journal.append([]*event{keepEvent(image)}))
+				x.must(addTo(x.Store, "i", []*ledger.Event{ledger.KeepEvent(image)}))
 			},
 			kind: record.Unindexed, path: func(x *scrubbable) string { return x.journalLine(5) },
 			check: func(x *scrubbable) {
@@ -263,9 +265,9 @@ func TestScrubFinds(t *testing.T) {
 			damage: func(x *scrubbable) {
 				image := x.a
 				image.URL = urlD
-				x.must(x.buckets["i"].journal.append([]*event{keepEvent(image)}))
+				x.must(addTo(x.Store, "i", []*ledger.Event{ledger.KeepEvent(image)}))
 				x.must(os.Remove(x.Path(x.d.MadeFile("150x150", probe.PNG))))
-				x.must(x.commit(index.Change{Bucket: "i", URL: "https://example.com/d2.png", Keep: index.ImageOf(x.d)}, &event{
+				x.must(x.commit(index.Change{Bucket: "i", URL: "https://example.com/d2.png", Keep: index.ImageOf(x.d)}, &ledger.Event{
 					Time: x.d.Stored, Op: "keep", URL: "https://example.com/d2.png", Digest: x.d.Digest.String(), Type: "png", Bytes: 14, Width: 3, Height: 2,
 				}))
 			},
@@ -391,7 +393,7 @@ func TestScrubFinds(t *testing.T) {
 
 func (x *scrubbable) journalFile() string {
 	x.t.Helper()
-	files, err := journalFiles(x.Root(), "i")
+	files, err := journal.Files(x.Root(), "i")
 	x.must(err)
 	return files[len(files)-1]
 }
@@ -408,15 +410,15 @@ func (x *scrubbable) withIndex(entries ...index.Entry) {
 	x.must(err)
 	slices.SortFunc(entries, func(a, b index.Entry) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
 	links := []index.Link{
-		{Key: index.KeyOf(urlA), Ref: refOf(x.a.Digest)}, {Key: index.KeyOf(urlD), Ref: refOf(x.d.Digest)},
-		{Key: index.KeyOf(urlB), Ref: refOf(x.b.Digest)}, {Key: index.KeyOf(urlB2), Ref: refOf(x.b.Digest)},
+		{Key: index.KeyOf(urlA), Ref: index.RefTo(x.a.Digest)}, {Key: index.KeyOf(urlD), Ref: index.RefTo(x.d.Digest)},
+		{Key: index.KeyOf(urlB), Ref: index.RefTo(x.b.Digest)}, {Key: index.KeyOf(urlB2), Ref: index.RefTo(x.b.Digest)},
 	}
 	slices.SortFunc(links, func(a, b index.Link) int { return bytes.Compare(a.Key[:], b.Key[:]) })
-	files, err := journalFiles(root, "i")
+	files, err := journal.Files(root, "i")
 	x.must(err)
 	info, err := os.Stat(filepath.Join(root, files[0]))
 	x.must(err)
-	at, err := positionAt(root, files[0], info.Size())
+	at, err := journal.PositionAt(root, files[0], info.Size())
 	x.must(err)
 	x.must(r.Replace(filepath.Join(root, "aside"), []index.Content{{Bucket: "i", Images: slices.Values(entries), URLs: slices.Values(links), Position: at}}, nil, record.Position{}))
 	x.must(r.Close())
@@ -509,7 +511,7 @@ func TestScrubInUse(t *testing.T) {
 	x.write("tmp/image-1", "under way")
 	image := x.a
 	image.URL, image.Stored = "https://example.com/just-now", x.c.Now()
-	x.must(x.buckets["i"].journal.append([]*event{keepEvent(image)}))
+	x.must(addTo(x.Store, "i", []*ledger.Event{ledger.KeepEvent(image)}))
 	_, f := x.scrub(ScrubOptions{Repair: true})
 	f.want(t, "orphan "+old.File())
 	if f.all[0].Repaired || len(x.quarantined()) != 0 {

@@ -18,6 +18,8 @@ import (
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
+	"imgkeep/bucket/ledger/journal"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -91,7 +93,7 @@ type Options struct {
 // Store is an open store. It may be used concurrently.
 type Store struct {
 	root     string
-	buckets  map[string]*openBucket
+	buckets  map[string]bool
 	settings atomic.Pointer[settings]
 	now      func() time.Time
 	log      *slog.Logger
@@ -100,7 +102,7 @@ type Store struct {
 	sparse  bool
 	apply   func(*index.DB, []index.Change) error // to the index, which flushes them itself
 	index   *index.DB
-	journal journal // of blocks, which are of all buckets
+	ledger  ledger.Ledger
 	flights singleflight.Group
 	wanting sync.Mutex
 	ending  sync.Mutex         // of images that lack their end, see stripEnded
@@ -113,7 +115,6 @@ type Store struct {
 	// removing is held, to read, from the check that something may be kept until
 	// it is, and by what removes, so that nothing is removed in between.
 	removing sync.RWMutex
-	removals atomic.Uint64
 	fetches  fetches                 // under way
 	blaming  sync.Mutex              // of images, for ending decoders
 	pauses   map[record.Digest]pause // of images that decoders took too long for; blaming guards it
@@ -130,10 +131,6 @@ type Store struct {
 	work   sync.WaitGroup
 	life   context.Context
 	end    context.CancelFunc
-}
-
-type openBucket struct {
-	journal journal
 }
 
 // settings are the options that Reconfigure replaces, all at once. They are never
@@ -203,7 +200,7 @@ func (s *Store) Reconfigure(o Options) error {
 		}
 	}
 	s.settings.Store(fresh)
-	s.removals.Add(1) // who was allowed by the old ones may not be any more
+	s.ledger.CountRemoval() // who was allowed by the old ones may not be any more
 	return nil
 }
 
@@ -234,7 +231,7 @@ func Open(o Options) (_ *Store, err error) {
 		apply:   apply,
 		passing: passings{budget: passingBytes, images: map[string]*passed{}, files: map[*passed]bool{}},
 		disk:    o.disk, sparse: o.sparse, root: o.Root, now: o.Now, log: o.Log,
-		buckets:   map[string]*openBucket{},
+		buckets:   map[string]bool{},
 		wanted:    map[string]*wanted{},
 		pauses:    map[record.Digest]pause{},
 		commits:   make(chan pending, maxGroup),
@@ -242,13 +239,11 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	var names []string
 	for _, b := range o.Buckets {
-		if s.buckets[b.Name] != nil || b.Name == "" || b.Name == record.TmpDir || b.Name == record.JournalDir || b.Name != filepath.Base(b.Name) {
+		if s.buckets[b.Name] || b.Name == "" || b.Name == record.TmpDir || b.Name == record.JournalDir || b.Name != filepath.Base(b.Name) {
 			return nil, fmt.Errorf("%q cannot be the name of a bucket, or stands twice", b.Name)
 		}
 		names = append(names, b.Name)
-		s.buckets[b.Name] = &openBucket{journal: journal{
-			disk: o.disk, log: o.Log, dir: filepath.Join(o.Root, b.Name, record.JournalDir),
-		}}
+		s.buckets[b.Name] = true
 	}
 	c, err := newSettings(o)
 	if err != nil {
@@ -258,7 +253,6 @@ func Open(o Options) (_ *Store, err error) {
 	if len(names) == 0 {
 		return nil, errors.New("a store needs a bucket")
 	}
-	s.journal = journal{disk: o.disk, log: o.Log, dir: filepath.Join(o.Root, record.JournalDir)}
 	if err := local.Prepare(s.disk, o.Root); err != nil {
 		return nil, fmt.Errorf("prepare the store: %w", err)
 	}
@@ -288,6 +282,7 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.disk.SyncDir(o.Root); err != nil {
 		return nil, fmt.Errorf("flush the store's folder: %w", err)
 	}
+	s.ledger = journal.Open(o.disk, o.Root, names, o.Log)
 	if err := s.catchUpAtStart(names); err != nil {
 		return nil, err
 	}
@@ -322,10 +317,7 @@ func (s *Store) Close(ctx context.Context) error {
 	s.passing.close()
 
 	var errs []error
-	for _, b := range s.buckets {
-		errs = append(errs, b.journal.close())
-	}
-	errs = append(errs, s.journal.close())
+	errs = append(errs, s.ledger.Close())
 	errs = append(errs, s.index.Close())
 	return errors.Join(errs...)
 }
@@ -337,14 +329,14 @@ func (s *Store) Root() string { return s.root }
 func (s *Store) Path(file string) string { return filepath.Join(s.root, file) }
 
 // Has tells whether there is a bucket of that name.
-func (s *Store) Has(bucket string) bool { return s.buckets[bucket] != nil }
+func (s *Store) Has(bucket string) bool { return s.buckets[bucket] }
 
 // Find returns the image that is kept under a canonical URL, without fetching.
 // Where there is none the error is ErrNotKept, or the *Failure that stands
 // against fetching it now. A denied host's images are not found: ErrDenied; nor
 // are those that the operator has blocked: ErrRemoved.
 func (s *Store) Find(bucket, url string) (record.Image, error) {
-	if s.buckets[bucket] == nil {
+	if !s.buckets[bucket] {
 		return record.Image{}, ErrNoBucket
 	}
 	if denied := s.settings.Load().denied; denied != nil && denied(imageurl.HostOf(url)) {

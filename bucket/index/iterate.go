@@ -226,3 +226,5 @@ func (db *DB) Failures(bucket string) iter.Seq2[Failed, error] {
 		}
 	}
 }
+
+func RefTo(d record.Digest) Ref { return Ref(d[:16]) }

@@ -81,8 +81,8 @@ var rules = map[string]rule{
 		tests:   []string{"bucket/probe", "bucket/probe/probetest", "scripts/patience", "golang.org/x/sys/unix"},
 	},
 	"bucket": {
-		imports: []string{"bucket/approve", "bucket/blob", "bucket/blob/local", "bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/probe", "bucket/record", "bucket/strip", "golang.org/x/sync/singleflight", "golang.org/x/sys/unix"},
-		tests:   []string{"scripts/patience"},
+		imports: []string{"bucket/approve", "bucket/blob", "bucket/blob/local", "bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/ledger/journal", "bucket/probe", "bucket/record", "bucket/strip", "golang.org/x/sync/singleflight", "golang.org/x/sys/unix"},
+		tests:   []string{"bucket/blob/local/localtest", "scripts/patience"},
 	},
 	// The one rule of how URLs and hosts are spelled.
 	"bucket/imageurl": {
@@ -92,6 +92,20 @@ var rules = map[string]rule{
 	"bucket/blob": {},
 	"bucket/blob/local": {
 		imports: []string{"bucket/blob", "bucket/record", "golang.org/x/sys/unix"},
+	},
+	"bucket/blob/local/localtest": { // for tests
+		imports: []string{"bucket/blob/local", "bucket/record"},
+	},
+	// What is kept under which URL, and what was removed.
+	"bucket/ledger": {
+		imports: []string{"bucket/imageurl", "bucket/probe", "bucket/record"},
+	},
+	"bucket/ledger/journal": {
+		imports: []string{"bucket/blob/local", "bucket/ledger", "bucket/record"},
+		tests:   []string{"bucket/blob/local/localtest", "bucket/ledger/ledgertest"},
+	},
+	"bucket/ledger/ledgertest": { // for tests
+		imports: []string{"bucket/ledger", "bucket/probe", "bucket/record"},
 	},
 	// What the packages of the store say to each other. It does no I/O.
 	"bucket/record": {

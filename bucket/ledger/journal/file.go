@@ -1,113 +1,19 @@
-package bucket
+package journal
 
 import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/record"
 )
-
-// Operations of events.
-const (
-	opKeep   = "keep"   // URL has these bytes
-	opForget = "forget" // URL has them no more
-	opPurge  = "purge"  // no URL has these bytes any more
-
-	// In the journal of the store, which is of all buckets: URL, Digest or Host
-	// is neither served nor kept, or is again.
-	opBlock   = "block"
-	opUnblock = "unblock"
-)
-
-// event is a line of a journal: JSON, one object a line (NDJSON).
-type event struct {
-	Time   time.Time `json:"time"`
-	Op     string    `json:"op"`
-	URL    string    `json:"url,omitempty"`
-	Digest string    `json:"digest,omitempty"`
-	Type   string    `json:"type,omitempty"`
-	Bytes  int64     `json:"bytes,omitempty"`
-	// Width and Height are as shown, after the orientation.
-	Width       int `json:"width,omitempty"`
-	Height      int `json:"height,omitempty"`
-	Orientation int `json:"orientation,omitempty"` // EXIF, where not 1
-	Frames      int `json:"frames,omitempty"`      // where not 1
-	// From is where the bytes came from, where that is not URL: a fallback. It is
-	// for the operator; no index holds it, and no viewer sees it.
-	From string `json:"from,omitempty"`
-
-	// After is the name of the file before, on the first line of a file: a month
-	// that is lost is missed.
-	After string `json:"after,omitempty"`
-
-	Host string `json:"host,omitempty"` // a pattern
-	For  string `json:"for,omitempty"`  // the URL that was to be blocked, of the block of its bytes
-	Why  string `json:"why,omitempty"`
-	By   string `json:"by,omitempty"`
-}
-
-func keepEvent(i record.Image) *event {
-	e := &event{
-		Time: i.Stored, Op: opKeep, URL: i.URL, Digest: i.Digest.String(),
-		Type: i.Format.String(), Bytes: i.Bytes,
-	}
-	e.Width, e.Height = i.Shown()
-	if i.Orientation > 1 {
-		e.Orientation = i.Orientation
-	}
-	if i.Frames > 1 {
-		e.Frames = i.Frames
-	}
-	return e
-}
-
-// sumFormat ends a line, with a checksum of what is before. Lines of an earlier
-// version have none.
-const sumFormat = `,"sum":"%08x"}`
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// line is the event's line, with its newline.
-func (e *event) line() ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false) // URLs have &, and people grep
-	if err := enc.Encode(e); err != nil {
-		return nil, err
-	}
-	text := bytes.TrimSuffix(b.Bytes(), []byte("}\n"))
-	return fmt.Appendf(text, sumFormat+"\n", crc32.Checksum(text, castagnoli)), nil
-}
-
-// checkSum tells whether a line, without its newline, has a checksum, and whether
-// that is its own.
-func checkSum(line []byte) (has, ok bool) {
-	n := len(line) - len(`,"sum":"00000000"}`)
-	if n < 0 || !bytes.HasPrefix(line[n:], []byte(`,"sum":"`)) {
-		return false, false
-	}
-	return true, string(line[n:]) == fmt.Sprintf(sumFormat, crc32.Checksum(line[:n], castagnoli))
-}
-
-// endDamaged tells whether what follows the last newline is a whole line and another
-// byte in the place of its newline. That is no line which a crash has torn: it may
-// have been acknowledged.
-func endDamaged(tail []byte) bool {
-	if len(tail) == 0 {
-		return false
-	}
-	_, ok := checkSum(tail[:len(tail)-1])
-	return ok
-}
 
 // journal appends to the files of one bucket, one a month. It is not for
 // concurrent use.
@@ -157,8 +63,8 @@ func (j *journal) recover() {
 // append writes the events and flushes them: when it returns without an error
 // all are on disk. After an error none counts, and what was written of them is
 // cut off again before anything is appended.
-func (j *journal) append(events []*event) error {
-	month := func(e *event) string {
+func (j *journal) append(events []*ledger.Event) error {
+	month := func(e *ledger.Event) string {
 		// Never in an earlier file than the last line: what it says would come
 		// before what it is to undo, whatever the clock did.
 		return max(e.Time.UTC().Format("2006-01"), j.month)
@@ -176,7 +82,7 @@ func (j *journal) append(events []*event) error {
 	return nil
 }
 
-func (j *journal) write(month string, events []*event) (err error) {
+func (j *journal) write(month string, events []*ledger.Event) (err error) {
 	// What a failed write or flush left is not known to be on disk, whatever a
 	// second flush says. So the file is opened anew, and cut to what is known.
 	defer func() {
@@ -194,7 +100,7 @@ func (j *journal) write(month string, events []*event) (err error) {
 		if e.After = ""; i == 0 && j.whole == 0 && j.before != "" {
 			e.After = j.before + record.JournalExt
 		}
-		if line, err = e.line(); err != nil {
+		if line, err = e.Line(); err != nil {
 			return err
 		}
 		lines = append(lines, line...)
@@ -270,7 +176,7 @@ func (j *journal) mend(size int64) error {
 		}
 		j.whole++
 		return nil
-	case endDamaged(tail):
+	case ledger.EndDamaged(tail):
 		j.log.Warn("the end of the journal's last line was damaged, and is repaired", "file", j.file.Name())
 		if err = j.disk.Truncate(j.file, size-1); err == nil {
 			_, err = j.disk.Write(j.file, []byte("\n"))

@@ -1,0 +1,49 @@
+// Package ledger is what the store asks of the place where it is written down, durably,
+// what is kept under which URL, and what was removed or blocked.
+//
+// It promises that what was added is there after a crash, in the order in which it was
+// added, and that what was not added, or only in part, is never read as if it was. It
+// does not answer what is kept under a URL: that is package index's, which can be made
+// of a ledger at any time. It does not decide what may be added either.
+//
+// [imgkeep/bucket/ledger/journal] keeps it in files, one a month. Every implementation
+// passes [imgkeep/bucket/ledger/ledgertest].
+package ledger
+
+import (
+	"iter"
+
+	"imgkeep/bucket/record"
+)
+
+// Ledger has a sequence of events for each bucket, and one of blocks, which are of all
+// buckets, under the name "".
+//
+// Add, Settle and Close are called by one goroutine at a time, all else may be at any.
+type Ledger interface {
+	// Add adds events to the end, all of them or, after an error, none. They are durable
+	// when it returns, and so is their order. It returns the position behind them.
+	Add(bucket string, events []*Event) (record.Position, error)
+	// Settle takes away what an Add that failed may have left, so that Since does not
+	// come upon it. It is called before Since reads to the end after an error of Add.
+	Settle(bucket string) error
+	// Since goes through the events behind a position in their order; the zero value is
+	// before all. What cannot be read is an Entry that says so, and what follows it comes
+	// as well; an error of the place itself ends it.
+	Since(bucket string, from record.Position) iter.Seq2[Entry, error]
+	// PositionOf returns the position behind an entry that Since has yielded.
+	PositionOf(e Entry) (record.Position, error)
+	// Check makes sure that a position is one of this ledger: ErrMisfit where it is
+	// another's, or where what was before it is not there any more.
+	Check(bucket string, at record.Position) error
+
+	// Removals is a number that changes with everything that takes something out of
+	// reach of viewers: before that is added, and again when the index has it. It begins
+	// anew with each process.
+	Removals() uint64
+	// CountRemoval changes that number.
+	CountRemoval()
+
+	// Close ends the use of the ledger.
+	Close() error
+}
