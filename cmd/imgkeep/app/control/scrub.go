@@ -20,12 +20,13 @@ func (l *Local) Scrub(ctx context.Context, q ScrubRequest, each Each) (bucket.Sc
 		return bucket.ScrubReport{}, err
 	}
 	defer l.jobs.endScrub()
+	var enough error // of each
 	tell := func(e Event) {
-		if each == nil {
+		if each == nil || enough != nil {
 			return
 		}
-		if err := each(e); err != nil {
-			cancel(err)
+		if enough = each(e); enough != nil {
+			cancel(enough)
 		}
 	}
 	l.opts.Log.Info("scrub begins", "rate", q.Rate, "repair", q.Repair)
@@ -38,6 +39,9 @@ func (l *Local) Scrub(ctx context.Context, q ScrubRequest, each Each) (bucket.Sc
 		},
 		Progress: func(p bucket.Progress) { tell(Event{Progress: &p}) },
 	})
+	if enough != nil {
+		err = enough
+	}
 	l.log(err, "scrub ends", "found", report.Found, "remain", report.Remain)
 	if removed && l.opts.Hot != nil { // a removal that was broken off has been finished
 		err = errors.Join(err, dropHotLinks(l.opts.Hot))
