@@ -45,10 +45,10 @@ type Job struct {
 	// Background: nobody waits for it. It comes after all jobs that somebody waits
 	// for, and waits until ctx ends.
 	Background bool
-	// Gather is called once a decoder is at hand, and its targets are made in the
+	// LateTargets is called once a decoder is at hand, and its targets are made in the
 	// place of Targets: so a job that had to wait takes along what was asked for
 	// meanwhile. It must not block. nil: Targets are made.
-	Gather func() []Target
+	LateTargets func() []Target
 	// Check says what is wrong with results that no decoder can have come to by
 	// honest means. They then count as nonsense, its error is in the one of
 	// Resize, and the decoder is replaced. nil: nothing else is checked than what

@@ -262,7 +262,7 @@ func (p *Pool) Stats() Stats {
 // [ErrBusy], [ErrTimeout], [ErrCrashed], [ErrDeadly] and [ErrClosed].
 func (p *Pool) Resize(ctx context.Context, src io.Reader, n int64, j Job) ([]Result, error) {
 	req := &Request{j.Format, j.Targets, p.opts.MaxPixels, p.opts.AnimationPixels}
-	if j.Gather == nil {
+	if j.LateTargets == nil {
 		if err := p.check(req); err != nil {
 			return nil, err
 		}
@@ -275,8 +275,8 @@ func (p *Pool) Resize(ctx context.Context, src io.Reader, n int64, j Job) ([]Res
 		return nil, err
 	}
 	defer p.jobs.Done()
-	if j.Gather != nil {
-		req.Targets = j.Gather()
+	if j.LateTargets != nil {
+		req.Targets = j.LateTargets()
 		if err := p.check(req); err != nil {
 			p.giveBack(s)
 			return nil, err

@@ -134,8 +134,8 @@ func (s *removalSite) Resize(_ context.Context, src io.Reader, _ int64, j resize
 	if _, err := io.Copy(io.Discard, src); err != nil {
 		return nil, err
 	}
-	if j.Gather != nil {
-		j.Targets = j.Gather()
+	if j.LateTargets != nil {
+		j.Targets = j.LateTargets()
 	}
 	for _, target := range j.Targets {
 		r := resize.Result{Data: pngOf(10, 10, color.White), Format: "png", Width: 10, Height: 10, Frames: 1}
@@ -156,7 +156,7 @@ func (s *removalSite) AddWhile(bucket, size, signature, ext, target string, expi
 	return err
 }
 
-func (s *removalSite) Answered(string, server.Temperature, time.Duration) {
+func (s *removalSite) Answered(string, server.CacheStatus, time.Duration) {
 	s.stops.step("it is answered")
 }
 

@@ -35,14 +35,14 @@ const (
 	other = "other"
 )
 
-var temperatures = [...]string{server.Warm: "warm", server.Cold: "cold"}
+var cacheStatuses = [...]string{server.Warm: "warm", server.Cold: "cold"}
 
 // Metrics are the metrics of one server. They may be used concurrently.
 type Metrics struct {
 	registry *prometheus.Registry
 
-	requests  map[string]*[len(temperatures)]prometheus.Counter // by code
-	decisions [len(temperatures)]prometheus.Observer
+	requests  map[string]*[len(cacheStatuses)]prometheus.Counter // by code
+	decisions [len(cacheStatuses)]prometheus.Observer
 
 	fetches      map[string]prometheus.Counter // by class
 	fetchSeconds prometheus.Observer
@@ -65,7 +65,7 @@ type Metrics struct {
 func New(version string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		requests: map[string]*[len(temperatures)]prometheus.Counter{},
+		requests: map[string]*[len(cacheStatuses)]prometheus.Counter{},
 		fetches:  map[string]prometheus.Counter{},
 	}
 	m.registry.MustRegister(
@@ -76,8 +76,8 @@ func New(version string) *Metrics {
 
 	requests := m.counters("requests_total", "Requests of links, by the code of the error (ok: none; left: the viewer was gone before), and warm, or cold where an image was fetched or a size made. What nginx answers by itself is not counted.", "code", "temperature")
 	for _, code := range append(server.Codes(), other) {
-		m.requests[code] = new([len(temperatures)]prometheus.Counter)
-		for t, name := range temperatures {
+		m.requests[code] = new([len(cacheStatuses)]prometheus.Counter)
+		for t, name := range cacheStatuses {
 			m.requests[code][t] = requests.WithLabelValues(code, name)
 		}
 	}
@@ -87,7 +87,7 @@ func New(version string) *Metrics {
 		Buckets: []float64{50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 10e-3, 50e-3, 250e-3, 1, 5, 15, 60},
 	}, []string{"temperature"})
 	m.registry.MustRegister(decisions)
-	for t, name := range temperatures {
+	for t, name := range cacheStatuses {
 		m.decisions[t] = decisions.WithLabelValues(name)
 	}
 
@@ -156,13 +156,13 @@ func (m *Metrics) Handler() http.Handler {
 }
 
 // Answered is for server.Options.Observer.
-func (m *Metrics) Answered(code string, t server.Temperature, took time.Duration) {
+func (m *Metrics) Answered(code string, c server.CacheStatus, took time.Duration) {
 	counters, known := m.requests[code]
 	if !known {
 		counters = m.requests[other]
 	}
-	counters[t].Inc()
-	m.decisions[t].Observe(took.Seconds())
+	counters[c].Inc()
+	m.decisions[c].Observe(took.Seconds())
 }
 
 // Scrubbed notes what a scrub that has ended has found.

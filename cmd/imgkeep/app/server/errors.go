@@ -17,8 +17,8 @@ import (
 	"imgkeep/sign"
 )
 
-// verdict is what a viewer is told of an error.
-type verdict struct {
+// response is what a viewer is told of an error.
+type response struct {
 	status int
 	code   string        // in the header X-Imgkeep-Error; stable
 	line   string        // the body
@@ -32,42 +32,42 @@ const soon = 5 * time.Second
 // errMethod is a request that is neither GET nor HEAD.
 var errMethod = errors.New("method not allowed")
 
-// verdicts is the table of errors, first match first. Its lines are for
+// responses is the table of errors, first match first. Its lines are for
 // strangers: they name nothing that the link does not show.
-var verdicts = []struct {
+var responses = []struct {
 	err error
-	verdict
+	response
 }{
-	{errMethod, verdict{status: 405, code: "method", line: "method not allowed: use GET or HEAD"}},
-	{errToken, verdict{status: 401, code: "token", line: errorLine(http.StatusUnauthorized)}},
-	{sign.ErrMalformed, verdict{status: 400, code: "malformed", line: "malformed link: want /{bucket}/{size}/{signature}/{base64url of the image's URL}"}},
-	{sign.ErrForged, verdict{status: 403, code: "signature", line: "the signature is wrong"}},
-	{sign.ErrExpired, verdict{status: 410, code: "expired", line: "the link has expired: load the page it was on again"}},
-	{bucket.ErrNoBucket, verdict{status: 404, code: "bucket", line: "no such bucket"}},
-	{errSize, verdict{status: 400, code: "size", line: "no such size: ask for full, info, a preset or a listed {height}x{width}"}},
-	{errProxySize, verdict{status: 400, code: "proxy-size", line: "/proxy goes with the size full only"}},
-	{errLoop, verdict{status: 403, code: "loop", line: "this server does not fetch from itself"}},
-	{bucket.ErrURL, verdict{status: 400, code: "url", line: "the link holds no URL of an image"}},
-	{bucket.ErrDenied, verdict{status: 451, code: "removed", line: "removed by the operator"}},
-	{bucket.ErrRemoved, verdict{status: 451, code: "removed", line: "removed by the operator"}},
-	{bucket.ErrFull, verdict{status: 503, code: "full", line: "the disk is too full to store more: try again later", retry: time.Minute, fault: true}},
-	{bucket.ErrQuota, verdict{status: 403, code: "quota", line: "no more images from there are stored"}},
-	{bucket.ErrIndexFailed, verdict{status: 503, code: "index", line: "the index is being repaired: try again", retry: soon, fault: true}},
-	{bucket.ErrClosed, verdict{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},
-	{resize.ErrClosed, verdict{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},
-	{bucket.ErrLost, verdict{status: 502, code: "lost", line: "the stored image is damaged, and its origin no longer has it", retry: time.Hour, fault: true}},
-	{bucket.ErrUndecodable, verdict{status: 422, code: "undecodable", line: "no size can be made of this image: ask for full"}},
-	{resize.ErrBusy, verdict{status: 503, code: "busy", line: "too busy: try again later", retry: soon}},
-	{resize.ErrTimeout, verdict{status: 503, code: "resize-timeout", line: "making this size took too long", retry: time.Minute, fault: true}},
-	{resize.ErrCrashed, verdict{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute, fault: true}},
+	{errMethod, response{status: 405, code: "method", line: "method not allowed: use GET or HEAD"}},
+	{errToken, response{status: 401, code: "token", line: errorLine(http.StatusUnauthorized)}},
+	{sign.ErrMalformed, response{status: 400, code: "malformed", line: "malformed link: want /{bucket}/{size}/{signature}/{base64url of the image's URL}"}},
+	{sign.ErrForged, response{status: 403, code: "signature", line: "the signature is wrong"}},
+	{sign.ErrExpired, response{status: 410, code: "expired", line: "the link has expired: load the page it was on again"}},
+	{bucket.ErrNoBucket, response{status: 404, code: "bucket", line: "no such bucket"}},
+	{errSize, response{status: 400, code: "size", line: "no such size: ask for full, info, a preset or a listed {height}x{width}"}},
+	{errProxySize, response{status: 400, code: "proxy-size", line: "/proxy goes with the size full only"}},
+	{errLoop, response{status: 403, code: "loop", line: "this server does not fetch from itself"}},
+	{bucket.ErrURL, response{status: 400, code: "url", line: "the link holds no URL of an image"}},
+	{bucket.ErrDenied, response{status: 451, code: "removed", line: "removed by the operator"}},
+	{bucket.ErrRemoved, response{status: 451, code: "removed", line: "removed by the operator"}},
+	{bucket.ErrFull, response{status: 503, code: "full", line: "the disk is too full to store more: try again later", retry: time.Minute, fault: true}},
+	{bucket.ErrQuota, response{status: 403, code: "quota", line: "no more images from there are stored"}},
+	{bucket.ErrIndexFailed, response{status: 503, code: "index", line: "the index is being repaired: try again", retry: soon, fault: true}},
+	{bucket.ErrClosed, response{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},
+	{resize.ErrClosed, response{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},
+	{bucket.ErrLost, response{status: 502, code: "lost", line: "the stored image is damaged, and its origin no longer has it", retry: time.Hour, fault: true}},
+	{bucket.ErrUndecodable, response{status: 422, code: "undecodable", line: "no size can be made of this image: ask for full"}},
+	{resize.ErrBusy, response{status: 503, code: "busy", line: "too busy: try again later", retry: soon}},
+	{resize.ErrTimeout, response{status: 503, code: "resize-timeout", line: "making this size took too long", retry: time.Minute, fault: true}},
+	{resize.ErrCrashed, response{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute, fault: true}},
 	// Known from before, and told the operator then.
-	{bucket.ErrSlow, verdict{status: 503, code: "resize-timeout", line: "making this size took too long", retry: time.Minute}},
-	{bucket.ErrDeadly, verdict{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute}},
-	{strip.ErrBroken, verdict{status: 422, code: "broken", line: "the image is broken or cut off"}},
+	{bucket.ErrSlow, response{status: 503, code: "resize-timeout", line: "making this size took too long", retry: time.Minute}},
+	{bucket.ErrDeadly, response{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute}},
+	{strip.ErrBroken, response{status: 422, code: "broken", line: "the image is broken or cut off"}},
 }
 
-// classes are the verdicts on what fetching said.
-var classes = map[fetch.Class]verdict{
+// failures are the responses to what fetching said, by its class.
+var failures = map[fetch.Class]response{
 	fetch.Refused:       {status: 403, code: "refused", line: "images from there are not fetched"},
 	fetch.Denied:        {status: 451, code: "removed", line: "removed by the operator"},
 	fetch.Gone:          {status: 404, code: "gone", line: "the image is gone from its origin"},
@@ -85,18 +85,18 @@ var classes = map[fetch.Class]verdict{
 	fetch.Paused:        {status: 503, code: "paused", line: "the origin asks to be left alone: try again later", retry: time.Minute},
 }
 
-func verdictOf(err error, now time.Time) verdict {
-	for _, v := range verdicts {
+func responseOf(err error, now time.Time) response {
+	for _, v := range responses {
 		if errors.Is(err, v.err) {
 			if paused, ok := errors.AsType[*bucket.PauseError](err); ok {
 				v.retry = max(paused.Until.Sub(now), time.Second)
 			}
-			return v.verdict
+			return v.response
 		}
 	}
 	var failure *bucket.Failure
 	if errors.As(err, &failure) {
-		v, ok := classes[failure.Class]
+		v, ok := failures[failure.Class]
 		if ok && v.retry > 0 {
 			v.retry = max(failure.Next.Sub(now), time.Second)
 		}
@@ -106,7 +106,7 @@ func verdictOf(err error, now time.Time) verdict {
 	}
 	var fetched *fetch.Error
 	if errors.As(err, &fetched) {
-		if v, ok := classes[fetched.Class]; ok {
+		if v, ok := failures[fetched.Class]; ok {
 			if v.retry > 0 && fetched.RetryAfter > 0 {
 				v.retry = fetched.RetryAfter
 			}
@@ -116,11 +116,11 @@ func verdictOf(err error, now time.Time) verdict {
 	var broken *resize.ImageError
 	if errors.As(err, &broken) {
 		if broken.TooLarge {
-			return classes[fetch.TooManyPixels]
+			return failures[fetch.TooManyPixels]
 		}
-		return verdict{status: 422, code: "broken", line: "the image is broken: no size can be made of it"}
+		return response{status: 422, code: "broken", line: "the image is broken: no size can be made of it"}
 	}
-	return verdict{status: 500, code: codeInternal, line: "internal error", fault: true}
+	return response{status: 500, code: codeInternal, line: "internal error", fault: true}
 }
 
 const codeInternal = "internal"
@@ -135,22 +135,37 @@ func errorLine(status int) string {
 	return http.StatusText(status)
 }
 
-// fail answers an error, and returns its code.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, visit *visit, err error) (code string) {
-	if r.Context().Err() != nil && errors.Is(err, context.Cause(r.Context())) {
-		return CodeLeft // nobody is there to be told
-	}
-	v := verdictOf(err, s.Now())
-	if v.fault {
-		s.Log.Error("request failed", s.request(visit), "status", v.status, "code", v.code, "error", err)
-	} else {
-		s.Log.Debug("request refused", s.request(visit), "status", v.status, "code", v.code, "error", err)
-	}
-	s.answer(w, v)
-	return v.code
+// refusal is an error as an answer. status 0: nobody is there to be told.
+type refusal struct {
+	s *Server
+	response
 }
 
-func (s *Server) answer(w http.ResponseWriter, v verdict) {
+func (a *refusal) code() string { return a.response.code }
+
+func (a *refusal) send(w http.ResponseWriter, _ *http.Request) {
+	if a.status != 0 {
+		a.s.write(w, a.response)
+	}
+}
+
+// refuse is the answer to a request that has failed.
+func (s *Server) refuse(q *request, err error) answer {
+	ctx := q.http.Context()
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return &refusal{s, response{code: CodeLeft}}
+	}
+	a := responseOf(err, s.opts.Now())
+	if a.fault {
+		s.opts.Log.Error("request failed", s.attr(q), "status", a.status, "code", a.code, "error", err)
+	} else {
+		s.opts.Log.Debug("request refused", s.attr(q), "status", a.status, "code", a.code, "error", err)
+	}
+	return &refusal{s, a}
+}
+
+// write writes a response, as a placeholder or a line of text.
+func (s *Server) write(w http.ResponseWriter, v response) {
 	h := w.Header()
 	h.Set(nginx.HeaderError, v.code)
 	if v.retry > 0 {
@@ -162,12 +177,12 @@ func (s *Server) answer(w http.ResponseWriter, v verdict) {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", "Bearer")
 	}
-	placeholder := s.Placeholder
-	if p := s.Placeholders[v.code]; p != nil {
+	placeholder := s.opts.Placeholder
+	if p := s.opts.Placeholders[v.code]; p != nil {
 		placeholder = p
 	}
 	if placeholder != nil {
-		hurry(w, int64(len(placeholder.data)))
+		setWriteDeadline(w, int64(len(placeholder.data)))
 		h.Set("Content-Type", placeholder.contentType)
 		h.Set("Content-Length", strconv.Itoa(len(placeholder.data)))
 		h.Set("Cache-Control", "no-store")
@@ -180,7 +195,7 @@ func (s *Server) answer(w http.ResponseWriter, v verdict) {
 
 // plain answers one line of text that nothing may keep.
 func plain(w http.ResponseWriter, status int, line string) {
-	hurry(w, int64(len(line)))
+	setWriteDeadline(w, int64(len(line)))
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(line)+1))

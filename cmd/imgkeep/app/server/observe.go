@@ -1,19 +1,17 @@
 package server
 
 import (
-	"log/slog"
 	"slices"
-	"strconv"
 	"time"
 )
 
-// Temperature tells how much work a link was. Links that nginx answers by itself
+// CacheStatus tells how much work a link was. Links that nginx answers by itself
 // are hot, and never get here.
-type Temperature uint8
+type CacheStatus uint8
 
-// Temperatures.
+// The values of CacheStatus.
 const (
-	Warm Temperature = iota // decided and answered from what is kept
+	Warm CacheStatus = iota // decided and answered from what is kept
 	Cold                    // an image was fetched, or a size made
 )
 
@@ -25,7 +23,7 @@ type Observer interface {
 	// error, CodeOK where there is none, and CodeLeft where the viewer has left
 	// before. took is the time that deciding has taken, fetching and making
 	// included.
-	Answered(code string, t Temperature, took time.Duration)
+	Answered(code string, c CacheStatus, took time.Duration)
 }
 
 // Codes that no error has.
@@ -37,10 +35,10 @@ const (
 // Codes are all codes that an Observer may be told.
 func Codes() []string {
 	codes := []string{CodeOK, CodeLeft, codeInternal}
-	for _, v := range verdicts {
+	for _, v := range responses {
 		codes = append(codes, v.code)
 	}
-	for _, v := range classes {
+	for _, v := range failures {
 		codes = append(codes, v.code)
 	}
 	return codes
@@ -55,24 +53,9 @@ func ErrorCodes() []string {
 	return slices.Compact(codes)
 }
 
-// visit is one request of a link.
-type visit struct {
-	began       time.Time
-	temperature Temperature
-	removals    uint64 // of the store, before it was looked at
-	id          uint64 // of the request, for the log
-	wish        *wish  // for its size, since before the image was there; or nil
-}
-
-// request is the request of a visit, as all lines of the log about it name it: the
-// time when this server began, and a number.
-func (s *Server) request(v *visit) slog.Attr {
-	return slog.String("request", s.begun+"-"+strconv.FormatUint(v.id, 36))
-}
-
-// answered tells the observer that a visit is decided.
-func (s *Server) answered(v *visit, code string) {
-	if s.Observer != nil {
-		s.Observer.Answered(code, v.temperature, time.Since(v.began))
+// observe tells the observer that a request is decided.
+func (s *Server) observe(q *request, a answer) {
+	if s.opts.Observer != nil {
+		s.opts.Observer.Answered(a.code(), q.cacheStatus, time.Since(q.began))
 	}
 }

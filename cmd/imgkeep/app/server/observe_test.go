@@ -19,13 +19,13 @@ import (
 // observed notes what an Observer is told.
 type observed struct {
 	mu   sync.Mutex
-	told []string // "code temperature"
+	told []string // "code cacheStatus"
 }
 
-func (o *observed) Answered(code string, t server.Temperature, took time.Duration) {
+func (o *observed) Answered(code string, t server.CacheStatus, took time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.told = append(o.told, fmt.Sprint(code, " ", map[server.Temperature]string{server.Warm: "warm", server.Cold: "cold"}[t]))
+	o.told = append(o.told, fmt.Sprint(code, " ", map[server.CacheStatus]string{server.Warm: "warm", server.Cold: "cold"}[t]))
 	if took <= 0 || took > time.Minute {
 		o.told = append(o.told, fmt.Sprint("took ", took))
 	}

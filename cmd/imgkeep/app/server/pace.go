@@ -5,9 +5,22 @@ import (
 	"io"
 	"net/http"
 	"time"
-
-	"imgkeep/bucket/probe"
 )
+
+const (
+	// A viewer who reads slower than minRate, in bytes a second, after a grace
+	// time is cut off, so that slow ones cannot hold our descriptors.
+	minRate = 4 << 10
+	grace   = 30 * time.Second
+)
+
+// setWriteDeadline gives the viewer time to read an answer of n bytes, and no longer. The
+// deadline stays on the connection, so every answer sets its own before its first
+// byte; the wait for a fetch or a resize, which have limits of their own, does not
+// count. It cannot be set where w is a test's.
+func setWriteDeadline(w http.ResponseWriter, n int64) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(grace + time.Duration(n/minRate)*time.Second))
+}
 
 // paced is an answer whose reader has to take minRate in each interval of grace: a
 // limit on the whole would let one who reads a byte a second hold a file for as long
@@ -22,7 +35,7 @@ func (w paced) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w paced) Write(b []byte) (n int, err error) {
 	for len(b) > 0 && err == nil {
-		hurry(w, 0)
+		setWriteDeadline(w, 0)
 		var m int
 		m, err = w.ResponseWriter.Write(b[:min(int64(len(b)), piece)])
 		n, b = n+m, b[m:]
@@ -41,7 +54,7 @@ func (w paced) ReadFrom(r io.Reader) (n int64, err error) {
 		whole = &io.LimitedReader{R: r, N: 1<<63 - 1}
 	}
 	for whole.N > 0 {
-		hurry(w, 0)
+		setWriteDeadline(w, 0)
 		part := &io.LimitedReader{R: whole.R, N: min(whole.N, piece)}
 		want := part.N
 		m, err := to.ReadFrom(part)
@@ -52,19 +65,6 @@ func (w paced) ReadFrom(r io.Reader) (n int64, err error) {
 		}
 	}
 	return n, nil
-}
-
-// headPassing answers HEAD as sendPassing does, by what is known of an image.
-func (s *Server) headPassing(w http.ResponseWriter, r *http.Request, format probe.Format, bytes int64) {
-	h := w.Header()
-	h.Set("Content-Type", format.ContentType())
-	h.Set("Cache-Control", "private, max-age="+seconds(min(passingAge, s.Signer.MaxAge())))
-	hurry(w, 0)
-	out := w
-	if conditional(r) {
-		out = &refusals{ResponseWriter: w, size: bytes, server: s}
-	}
-	http.ServeContent(out, r, "", time.Time{}, absent(bytes))
 }
 
 // absent is a file of so many bytes of which none can be read, and with HEAD none is.

@@ -47,24 +47,24 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 	if err := p.check(sizes); err != nil {
 		return done, err
 	}
-	source, err := bucket.CanonicalAt(p.s.BaseURL, raw)
+	source, err := bucket.CanonicalAt(p.s.opts.BaseURL, raw)
 	if err != nil {
 		return done, err
 	}
 	url := p.s.key(source)
-	image, err := p.s.Store.FindFrom(name, url, source)
+	image, err := p.s.opts.Store.FindFrom(name, url, source)
 	if errors.Is(err, bucket.ErrNotKept) {
 		done.Fetched = true
-		image, err = p.s.Store.KeepIdleFrom(ctx, name, url, source)
+		image, err = p.s.opts.Store.KeepIdleFrom(ctx, name, url, source)
 	}
 	if err != nil {
 		return Populated{}, err
 	}
 	done.Bytes = image.Bytes
-	var things []bucket.Making
-	wanted := map[bucket.Making]thing{}
+	var variants []bucket.Making
+	wanted := map[bucket.Making]variant{}
 	for _, size := range sizes {
-		for _, accepted := range p.s.classes(size) {
+		for _, accepted := range p.s.acceptSets(size) {
 			t, converted, err := p.s.variants(size, image, accepted)
 			if err != nil {
 				return done, err
@@ -73,7 +73,7 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 				t = *converted
 			}
 			if _, twice := wanted[t.Making]; !twice {
-				things, wanted[t.Making] = append(things, t.Making), t
+				variants, wanted[t.Making] = append(variants, t.Making), t
 			}
 		}
 	}
@@ -82,15 +82,15 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 		atOnce = 1 // see makeMissing
 	}
 	maker := func(ctx context.Context, original io.Reader, n int64, missing []bucket.Making) ([]bucket.Made, error) {
-		var some []thing
+		var some []variant
 		for _, m := range missing {
 			some = append(some, wanted[m])
 		}
 		return p.make(ctx, image, original, n, some)
 	}
 	makeChunks := func(atOnce int) error {
-		for some := range slices.Chunk(things, atOnce) {
-			made, err := p.s.Store.MakeAhead(ctx, image, some, maker)
+		for some := range slices.Chunk(variants, atOnce) {
+			made, err := p.s.opts.Store.MakeAhead(ctx, image, some, maker)
 			if done.Made += made; err != nil {
 				return err
 			}
@@ -106,7 +106,7 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 
 // check tells whether sizes can be made, of whatever image.
 func (p *Populator) check(sizes []string) error {
-	if p.s.Resizer == nil && len(sizes) > 0 {
+	if p.s.opts.Resizer == nil && len(sizes) > 0 {
 		return errors.New("there is no decoder to make sizes with")
 	}
 	return p.s.checkMade(sizes)
@@ -125,18 +125,18 @@ func (s *Server) checkMade(sizes []string) error {
 	return nil
 }
 
-func (p *Populator) make(ctx context.Context, image bucket.Image, original io.Reader, n int64, things []thing) ([]bucket.Made, error) {
+func (p *Populator) make(ctx context.Context, image bucket.Image, original io.Reader, n int64, variants []variant) ([]bucket.Made, error) {
 	select {
 	case p.decoders <- struct{}{}:
 		defer func() { <-p.decoders }()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	return p.s.make(ctx, image, original, n, func() []thing { return things })
+	return p.s.make(ctx, image, original, n, func() []variant { return variants })
 }
 
 // Code is the stable code of an error of Populate, as in X-Imgkeep-Error.
-func Code(err error) string { return verdictOf(err, time.Time{}).code }
+func Code(err error) string { return responseOf(err, time.Time{}).code }
 
 // Stops tells whether an error of Populate would meet every other URL too, so
 // that to go on is no use: the disk is full, or the store is closing.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"imgkeep/bucket"
@@ -425,4 +426,29 @@ func TestErrorCodes(t *testing.T) {
 	if slices.Contains(codes, server.CodeOK) || slices.Contains(codes, server.CodeLeft) || !slices.IsSorted(codes) {
 		t.Errorf("%q", codes)
 	}
+}
+
+// What passes is let go of with its answer: a minute later its file is gone.
+func TestPassingIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, func(b *bucket.Options, _ *server.Options) { b.Now = nil })
+		if w := s.get(s.proxyLink("full", s.origin.put("cat", toPNG(t, 3, 2)))); w.Code != http.StatusOK {
+			t.Fatalf("status %d: %s", w.Code, w.Body)
+		}
+		files := func() int {
+			entries, err := os.ReadDir(s.store.Path("tmp"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(entries)
+		}
+		if files() == 0 {
+			t.Fatal("what has passed is not there for others")
+		}
+		time.Sleep(2 * time.Minute) // of the bubble
+		synctest.Wait()
+		if n := files(); n > 0 {
+			t.Errorf("%d files are left", n)
+		}
+	})
 }

@@ -6,6 +6,15 @@
 // surest first: method, form of the link, signature, bucket, size, and only then
 // anything that costs work.
 //
+// The way of a request is a line through the files, which Server.link writes down:
+//
+//	parse.go    what a request asks for
+//	decide.go   the image that is meant, kept now if it was not; what of it is sent
+//	ensure.go   sees to it that this is there (variant.go makes it, coalesce.go from one
+//	            decoding with what others ask for)
+//	observe.go  tells how it went, once
+//	send.go     sends it, or has nginx send it; errors.go is what is sent of an error
+//
 // What it promises: each error has one status, one stable code and one line of
 // text, all from one table (errors.go); nothing of an origin, its address or the
 // image's URL reaches a viewer; what is sent has the type that its bytes were
@@ -117,12 +126,12 @@ type Options struct {
 
 // Server is the handler. It may be used concurrently.
 type Server struct {
-	Options
-	listed  resize.Listed
-	digests map[string]string // of the presets
-	router  http.Handler
-	wishes  wishes
-	eager   eager
+	opts        Options
+	listed      resize.Listed
+	digests     map[string]string // of the presets
+	router      http.Handler
+	coalescer   coalescer
+	prerenderer prerenderer
 	// background: nobody waits for what it makes.
 	background bool
 
@@ -140,7 +149,7 @@ func newServer(o Options) *Server {
 	}
 	o.Sizes, o.Presets, o.Eager = slices.Clone(o.Sizes), maps.Clone(o.Presets), slices.Clone(o.Eager)
 	listed := resize.Listed{Sides: o.Sizes, Presets: slices.Sorted(maps.Keys(o.Presets))}
-	s := &Server{Options: o, listed: listed, digests: map[string]string{}, begun: strconv.FormatInt(o.Now().UnixMilli(), 36)}
+	s := &Server{opts: o, listed: listed, digests: map[string]string{}, begun: strconv.FormatInt(o.Now().UnixMilli(), 36)}
 	for name, p := range o.Presets {
 		s.digests[name] = p.Digest()
 	}
@@ -198,194 +207,35 @@ func favicon(w http.ResponseWriter, r *http.Request) {
 
 // readyz says whether new images can be kept. What is kept is served either way.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
-	if err := s.Store.Ready(); err != nil {
-		s.Log.Warn("not ready", "error", err)
-		plain(w, http.StatusServiceUnavailable, "not ready: "+verdictOf(err, s.Now()).line)
+	if err := s.opts.Store.Ready(); err != nil {
+		s.opts.Log.Warn("not ready", "error", err)
+		plain(w, http.StatusServiceUnavailable, "not ready: "+responseOf(err, s.opts.Now()).line)
 		return
 	}
 	plain(w, http.StatusOK, "ready")
 }
 
-// link answers a link.
+// link answers a link. This is the way of a request: each step has a file of its own
+// and hands on one value.
 func (s *Server) link(w http.ResponseWriter, r *http.Request) {
-	v := visit{began: time.Now(), id: s.requests.Add(1)}
-	if err := s.serveLink(w, r, &v); err != nil {
-		s.answered(&v, s.fail(w, r, &v, err))
+	q, err := s.parse(r) // parse.go
+	var d delivery
+	if err == nil {
+		d, err = s.decide(r.Context(), q) // decide.go
 	}
-}
-
-func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, v *visit) error {
-	if len(s.Tokens) > 0 && !nginx.Admits(r.Header.Get("Authorization"), s.Tokens) {
-		return errToken
+	var a answer
+	if err == nil {
+		a, err = s.ensure(r.Context(), q, d) // ensure.go
 	}
-	l, err := sign.Parse(r.URL.EscapedPath())
-	if err != nil {
-		return err
-	}
-	expires, err := s.Signer.Verify(l, s.Now())
-	if err != nil {
-		return err
-	}
-	if s.Loop != nil && s.Loop(r.Header["Cdn-Loop"]) {
-		s.Log.Warn("this server was asked by itself, and refused: add the name that a link has for it to fetch.own_hosts", s.request(v), "host", r.Host)
-		return errLoop
-	}
-	if !s.Store.Has(l.Bucket) {
-		return bucket.ErrNoBucket
-	}
-	if err := CheckSize(l, s.listed); err != nil {
-		return err
-	}
-	raw, err := l.URL()
-	if err != nil {
-		return err
-	}
-	source, err := bucket.CanonicalAt(s.BaseURL, raw)
-	if err != nil {
-		return err
-	}
-	if s.Unwrap != nil {
-		if source, err = s.Unwrap(source); err != nil {
-			return err
-		}
-	}
-	url := s.key(source)
-	v.removals = s.Store.Removals()
-	if l.Proxy {
-		return s.pass(w, r, v, l.Bucket, url, source)
-	}
-	image, err := s.Store.FindFrom(l.Bucket, url, source)
-	if errors.Is(err, bucket.ErrNotKept) {
-		v.temperature = Cold
-		if l.Size != sign.SizeFull && l.Size != sign.SizeInfo {
-			v.wish = s.wishes.join(wished{l.Bucket, url}, l.Size, s.accepted(r, l.Size))
-			defer s.wishes.leave(v.wish)
-		}
-		if image, err = s.Store.KeepFrom(r.Context(), l.Bucket, url, source); err == nil {
-			defer s.beEager(image)
-		}
+	if q.pending != nil {
+		s.coalescer.leave(q.pending)
 	}
 	if err != nil {
-		return err
+		a = s.refuse(q, err) // errors.go
 	}
-	if l.Size == sign.SizeInfo {
-		return s.info(w, v, image)
+	s.observe(q, a) // observe.go
+	a.send(w, r)    // send.go
+	if q.fetched != nil {
+		s.prerenderLater(*q.fetched)
 	}
-	d, err := s.delivery(l, image)
-	if err != nil {
-		return err
-	}
-	d.expires = expires
-	if err := s.negotiate(r, v, &d); err != nil {
-		return err
-	}
-	return s.deliver(w, r, v, d)
-}
-
-// key is the URL under which the image of a canonical one is kept.
-func (s *Server) key(url string) string {
-	if s.Key == nil {
-		return url
-	}
-	return s.Key(url)
-}
-
-// stands looks again at an image that is about to be shown, if something was removed
-// since it was found: to fetch it and to make a size of it takes a while. What is
-// shown has thus been decided before a removal was acknowledged, or after it.
-func (s *Server) stands(v *visit, image bucket.Image) error {
-	now := s.Store.Removals()
-	if now == v.removals {
-		return nil
-	}
-	if err := s.Store.Stands(image); err != nil {
-		return err
-	}
-	v.removals = now
-	return nil
-}
-
-// Errors of links that are signed well and still ask for what is not there.
-var (
-	errSize      = errors.New("no such size")
-	errProxySize = errors.New("/proxy goes with the size full only")
-	errToken     = errors.New("no token")
-	errLoop      = errors.New("this server does not fetch from itself")
-)
-
-// strips tells whether images of a bucket are served without metadata.
-func (s *Server) strips(bucket string) bool { return slices.Contains(s.Stripped, bucket) }
-
-// CheckSize tells whether a link may have its size: full, info, or one that is
-// listed; and full alone with /proxy. It is the rule of all that take or make links.
-func CheckSize(l sign.Link, listed resize.Listed) error {
-	if l.Proxy && l.Size != sign.SizeFull {
-		return errProxySize
-	}
-	if l.Size == sign.SizeFull || l.Size == sign.SizeInfo {
-		return nil
-	}
-	if err := listed.Check(l.Size); err != nil {
-		return fmt.Errorf("%w: %w", errSize, err)
-	}
-	return nil
-}
-
-// pass serves an image that is not to be kept: from the store where it is there
-// already, through all the same checks and then thrown away where it is not.
-func (s *Server) pass(w http.ResponseWriter, r *http.Request, v *visit, name, url, source string) error {
-	image, err := s.Store.FindFrom(name, url, source)
-	if errors.Is(err, bucket.ErrNotKept) {
-		if r.Method == http.MethodHead && !s.strips(name) {
-			info, bytes, err := s.Store.Passed(name, source)
-			if err == nil {
-				s.answered(v, CodeOK)
-				s.headPassing(w, r, info.Format, bytes)
-				return nil
-			}
-			if !errors.Is(err, bucket.ErrNotKept) {
-				return err
-			}
-		}
-		v.temperature = Cold
-		passing, err := s.Store.Fetch(r.Context(), name, source)
-		if err != nil {
-			return err
-		}
-		if s.strips(name) {
-			stripped, err := s.Store.Strip(passing)
-			passing.Close() // a slow viewer holds one file
-			if err != nil {
-				return err
-			}
-			passing = stripped
-		}
-		defer passing.Close()
-		if s.Store.Removals() != v.removals {
-			if err := s.Store.Passes(passing); err != nil {
-				return err
-			}
-		}
-		s.answered(v, CodeOK)
-		s.sendPassing(w, r, v, passing.File, passing.Format)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	open := s.Store.Open
-	if s.strips(name) {
-		open = s.Store.OpenStripped
-	}
-	f, err := open(r.Context(), image)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := s.stands(v, image); err != nil {
-		return err
-	}
-	s.answered(v, CodeOK)
-	s.sendPassing(w, r, v, f, image.Format)
-	return nil
 }

@@ -38,6 +38,7 @@ const host = "http://origin.example/"
 type site struct {
 	t       testing.TB
 	handler *server.Server
+	sizes   []int // of the handler
 	store   *bucket.Store
 	signer  *sign.Signer
 	origin  *origin
@@ -75,7 +76,7 @@ func newSite(t testing.TB, change func(*bucket.Options, *server.Options)) *site 
 		t.Fatal(err)
 	}
 	t.Cleanup(s.close)
-	options.Store = s.store
+	options.Store, s.sizes = s.store, options.Sizes
 	if s.handler, err = server.New(options); err != nil {
 		t.Fatal(err)
 	}
@@ -201,8 +202,8 @@ func (d *decoder) Resize(ctx context.Context, src io.Reader, n int64, j resize.J
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if j.Gather != nil {
-		j.Targets = j.Gather()
+	if j.LateTargets != nil {
+		j.Targets = j.LateTargets()
 	}
 	d.jobs = append(d.jobs, j)
 	results, err := d.answer(source, j)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,8 +15,8 @@ import (
 	"imgkeep/resize"
 )
 
-// thing is something to make from an image.
-type thing struct {
+// variant is something to make from an image.
+type variant struct {
 	bucket.Making
 	target resize.Target
 	// plain is the format in which it is made for those who accept no other, where
@@ -24,10 +25,67 @@ type thing struct {
 	plain probe.Format
 }
 
+// variant is what a size that has been checked stands for: how it is made, and under
+// which name. A preset's holds a digest of it, so that what an earlier preset of
+// the name has made is not taken for it.
+func (s *Server) variant(size string, image bucket.Image) (m bucket.Making, target resize.Target, err error) {
+	m.Name = size
+	if target.Preset = s.opts.Presets[size]; target.Preset != nil {
+		m.Name = size + "-" + s.digests[size]
+	} else {
+		target.Quality = s.opts.Quality
+		if target.Size, err = resize.ParseSize(size); err != nil {
+			return m, target, err
+		}
+	}
+	m.Format, err = formatOf(target, image)
+	return m, target, err
+}
+
+// variants are what a size stands for: what is plain, and what is made for viewers who
+// accept these formats. That is nil where it is the same. An animation stays one.
+func (s *Server) variants(size string, image bucket.Image, accepted []string) (plain variant, converted *variant, err error) {
+	plain.Making, plain.target, err = s.variant(size, image)
+	if err != nil {
+		return plain, nil, err
+	}
+	source := image.Format.String()
+	moves := image.Frames > 1 && plain.target.Animates(moving(image))
+	for _, format := range accepted {
+		if format == plain.Format.String() {
+			break
+		}
+		quality := s.opts.Quality
+		if format == probe.AVIF.String() {
+			quality = cmp.Or(s.opts.AVIFQuality, resize.DefaultAVIFQuality)
+		}
+		c := variant{target: plain.target.As(format, source, quality), plain: plain.Format}
+		if moves && !c.target.Animates(moving(image)) {
+			continue
+		}
+		c.Name = plain.Name
+		if c.Format, err = formatOf(c.target, image); err != nil {
+			return plain, nil, err
+		}
+		return plain, &c, nil
+	}
+	return plain, nil, nil
+}
+
+// acceptSets are what viewers may accept of the formats of a size, by which all is made
+// that any of them may get: nothing, and each alone.
+func (s *Server) acceptSets(size string) [][]string {
+	all := [][]string{nil}
+	for _, f := range s.offered(size) {
+		all = append(all, []string{f})
+	}
+	return all
+}
+
 // maker makes a target of an image.
 func (s *Server) maker(image bucket.Image, target resize.Target) bucket.Maker {
 	return func(ctx context.Context, original io.Reader, n int64) ([]byte, error) {
-		made, err := s.make(ctx, image, original, n, func() []thing { return []thing{{target: target}} })
+		made, err := s.make(ctx, image, original, n, func() []variant { return []variant{{target: target}} })
 		if err != nil {
 			return nil, err
 		}
@@ -35,33 +93,33 @@ func (s *Server) maker(image bucket.Image, target resize.Target) bucket.Maker {
 	}
 }
 
-// make has things made, which are asked for once a decoder is at hand, and returns
+// make has variants made, which are asked for once a decoder is at hand, and returns
 // what is to be kept of each.
 //
 // Only one thing alone is held against an image that ends its decoders: the fault of
 // several may be that of their number. A conversion never is. Where an image cannot
 // be converted, what is plain stands for it.
-func (s *Server) make(ctx context.Context, image bucket.Image, original io.Reader, n int64, gather func() []thing) ([]bucket.Made, error) {
-	var things []thing
+func (s *Server) make(ctx context.Context, image bucket.Image, original io.Reader, n int64, late func() []variant) ([]bucket.Made, error) {
+	var variants []variant
 	job := resize.Job{Format: image.Format.String(), Site: image.Site(), Image: image.Digest.String(), Background: s.background}
-	job.Gather = func() []resize.Target {
-		things, job.Targets = gather(), nil
-		for _, t := range things {
+	job.LateTargets = func() []resize.Target {
+		variants, job.Targets = late(), nil
+		for _, t := range variants {
 			job.Targets = append(job.Targets, t.target)
 		}
 		return job.Targets
 	}
 	job.Check = func(r []resize.Result) error { return check(r, job.Targets, image) }
-	results, err := s.Resizer.Resize(ctx, original, n, job)
-	alone := len(things) == 1
+	results, err := s.opts.Resizer.Resize(ctx, original, n, job)
+	alone := len(variants) == 1
 	switch {
-	case err == nil && !alone && losesFrames(image, things, results):
+	case err == nil && !alone && losesFrames(image, variants, results):
 		return nil, errTogether
 	case err == nil:
-		return s.keep(image, things, results), nil
-	case alone && things[0].plain != probe.Unknown && atFault(err):
-		s.Log.Debug("an image was not converted", "bucket", image.Bucket, "digest", image.Digest, "format", things[0].Format, "error", err)
-		return []bucket.Made{{Making: things[0].Making, Like: things[0].plain}}, nil
+		return s.keep(image, variants, results), nil
+	case alone && variants[0].plain != probe.Unknown && atFault(err):
+		s.opts.Log.Debug("an image was not converted", "bucket", image.Bucket, "digest", image.Digest, "format", variants[0].Format, "error", err)
+		return []bucket.Made{{Making: variants[0].Making, Like: variants[0].plain}}, nil
 	case alone && errors.Is(err, resize.ErrDeadly):
 		return nil, fmt.Errorf("%w: %w", bucket.ErrDeadly, err)
 	case alone && errors.Is(err, resize.ErrTimeout):
@@ -70,14 +128,14 @@ func (s *Server) make(ctx context.Context, image bucket.Image, original io.Reade
 	return nil, err
 }
 
-// errTogether: things have to be made one by one.
+// errTogether: variants have to be made one by one.
 var errTogether = errors.New("an animation is too large to be made several times at once")
 
 // losesFrames tells whether an animation has become a still picture, as one does for
 // which the budget of a job is too small, that all its targets share.
-func losesFrames(image bucket.Image, things []thing, results []resize.Result) bool {
+func losesFrames(image bucket.Image, variants []variant, results []resize.Result) bool {
 	for i, r := range results {
-		if image.Frames > 1 && r.Frames == 1 && things[i].target.Animates(moving(image)) {
+		if image.Frames > 1 && r.Frames == 1 && variants[i].target.Animates(moving(image)) {
 			return true
 		}
 	}
@@ -91,20 +149,20 @@ func atFault(err error) bool {
 	return refused || errors.Is(err, resize.ErrDeadly)
 }
 
-// apart tells whether things that could not be made together may be made one by one.
+// apart tells whether variants that could not be made together may be made one by one.
 // What is refused as an image may be so for a conversion only.
-func apart(err error, things []thing) bool {
+func apart(err error, variants []variant) bool {
 	if _, refused := errors.AsType[*resize.ImageError](err); refused {
-		return slices.ContainsFunc(things, func(t thing) bool { return t.plain != probe.Unknown })
+		return slices.ContainsFunc(variants, func(t variant) bool { return t.plain != probe.Unknown })
 	}
 	return errors.Is(err, errTogether) || errors.Is(err, resize.ErrDeadly) && !errors.Is(err, bucket.ErrDeadly)
 }
 
 // keep says what is to be kept of results.
-func (s *Server) keep(image bucket.Image, things []thing, results []resize.Result) []bucket.Made {
-	made := make([]bucket.Made, len(things))
+func (s *Server) keep(image bucket.Image, variants []variant, results []resize.Result) []bucket.Made {
+	made := make([]bucket.Made, len(variants))
 	sizes := map[bucket.Making]int64{}
-	for i, t := range things {
+	for i, t := range variants {
 		made[i].Making = t.Making
 		if t.plain == probe.Unknown {
 			made[i].Data = s.accept(image, t.target, results[i])
@@ -113,14 +171,14 @@ func (s *Server) keep(image bucket.Image, things []thing, results []resize.Resul
 			}
 		}
 	}
-	for i, t := range things {
+	for i, t := range variants {
 		if t.plain == probe.Unknown {
 			continue
 		}
 		plain, ok := sizes[bucket.Making{Name: t.Name, Format: t.plain}]
 		if !ok { // it was there already
 			var err error
-			if plain, err = s.Store.MadeBytes(image, t.Name, t.plain); err != nil {
+			if plain, err = s.opts.Store.MadeBytes(image, t.Name, t.plain); err != nil {
 				plain = math.MaxInt64
 			}
 		}
@@ -143,7 +201,7 @@ func moving(image bucket.Image) string {
 
 // excess tells whether an animation is served as it is in the place of this result.
 func (s *Server) excess(image bucket.Image, target resize.Target, r resize.Result) bool {
-	return s.WholeAnimations && target.Animates(moving(image)) && image.Frames > 1 && r.Frames == 1
+	return s.opts.WholeAnimations && target.Animates(moving(image)) && image.Frames > 1 && r.Frames == 1
 }
 
 // accept returns the bytes of a result, or none where the original is to be served

@@ -145,13 +145,13 @@ func TestEagerOptions(t *testing.T) {
 		for _, wrong := range [][]string{{"11x"}, {"full"}, {"avatar"}, many} {
 			o := server.Options{Store: c.store, Signer: c.signer, Resizer: c.decoder, Sizes: []int{10}, Eager: wrong}
 			if len(wrong) > 1 {
-				o.Sizes = c.handler.Sizes
+				o.Sizes = c.sizes
 			}
 			if _, err := server.New(o); err == nil {
 				t.Errorf("%v is accepted", wrong)
 			}
 		}
-		o := server.Options{Store: c.store, Signer: c.signer, Resizer: c.decoder, Sizes: c.handler.Sizes, Eager: many[1:]}
+		o := server.Options{Store: c.store, Signer: c.signer, Resizer: c.decoder, Sizes: c.sizes, Eager: many[1:]}
 		if _, err := server.New(o); err != nil {
 			t.Error(err)
 		}

@@ -7,12 +7,12 @@ import (
 )
 
 // A job that waits learns its targets when it has a decoder, and no earlier.
-func TestGather(t *testing.T) {
+func TestLateTargets(t *testing.T) {
 	p := newPool(t, Options{})
 	free := hold(t, p)
 	var now []Target
 	calls := 0
-	job := Job{Format: "jpeg", Targets: make([]Target, 99), Gather: func() []Target { calls++; return now }}
+	job := Job{Format: "jpeg", Targets: make([]Target, 99), LateTargets: func() []Target { calls++; return now }}
 	done := make(chan []Result)
 	go func() {
 		r, err := p.Resize(context.Background(), strings.NewReader("good"), 4, job)
@@ -33,7 +33,7 @@ func TestGather(t *testing.T) {
 
 // What is gathered is checked as what is there from the start. A decoder that was
 // at hand for it goes on as if nothing had been.
-func TestGatheredIsChecked(t *testing.T) {
+func TestLateTargetsAreChecked(t *testing.T) {
 	p := newPool(t, Options{}, "jpeg")
 	pid := tell(t, p, "pid")
 	for want, targets := range map[string][]Target{
@@ -42,7 +42,7 @@ func TestGatheredIsChecked(t *testing.T) {
 		"has no webp":  {{Size: Size{Height: 1}, Format: "webp"}},
 		"size of heig": {{Size: Size{Height: 1}}, {}},
 	} {
-		_, err := p.Resize(context.Background(), strings.NewReader("good"), 4, Job{Format: "jpeg", Gather: func() []Target { return targets }})
+		_, err := p.Resize(context.Background(), strings.NewReader("good"), 4, Job{Format: "jpeg", LateTargets: func() []Target { return targets }})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}

@@ -1,0 +1,221 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"imgkeep/bucket"
+	"imgkeep/bucket/probe"
+	"imgkeep/resize"
+	"imgkeep/sign"
+)
+
+// ensure sees to it that what was decided is there, and returns it as an answer. What
+// the answer shows has been decided before a removal was acknowledged, or after it.
+func (s *Server) ensure(ctx context.Context, q *request, d delivery) (answer, error) {
+	switch {
+	case d.passing:
+		return s.ensurePassing(ctx, q)
+	case d.size == sign.SizeInfo:
+		return s.describe(q, d.image)
+	}
+	if err := s.ensureConverted(ctx, q, &d); err != nil {
+		return nil, err
+	}
+	if q.handoff && !q.link.Proxy {
+		if err := s.ensureFile(ctx, q, d); err != nil {
+			return nil, err
+		}
+		if err := s.stands(q, d.image); err != nil {
+			return nil, err
+		}
+		return &handoff{s: s, q: q, d: d}, nil
+	}
+	f, err := s.openFile(ctx, q, d)
+	if err != nil {
+		return nil, err
+	}
+	return s.newFile(q, d.format, f, f, s.stands(q, d.image))
+}
+
+// newFile returns an answer that closes what holds the file, or closes it where there is
+// an error.
+func (s *Server) newFile(q *request, format probe.Format, f *os.File, holder io.Closer, err error) (answer, error) {
+	a := &file{s: s, q: q, format: format, file: f, holder: holder}
+	if err == nil {
+		a.info, err = f.Stat()
+	}
+	if err != nil {
+		holder.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// ensureConverted chooses what a viewer gets of a size that is offered in a format which
+// they accept, and has it made where it is missing. Only that can be an error which
+// would be one without the others.
+func (s *Server) ensureConverted(ctx context.Context, q *request, d *delivery) error {
+	if d.converted == nil {
+		return nil
+	}
+	own, err := s.opts.Store.HasMade(d.image, d.name, d.converted.Format)
+	if err != nil {
+		if err = s.makeMissing(ctx, q, *d); err == nil {
+			own, err = s.opts.Store.HasMade(d.image, d.name, d.converted.Format)
+		}
+	}
+	if err != nil {
+		// What is plain may be there. The viewer gets it now, and nginx no hot link.
+		d.fallback = true
+		if s.opts.Store.EnsureMade(ctx, d.image, d.name, d.format, nil) != nil {
+			return err
+		}
+	}
+	if own {
+		d.format, d.target = d.converted.Format, d.converted.target
+	}
+	return nil
+}
+
+// openFile opens the file of a delivery.
+func (s *Server) openFile(ctx context.Context, q *request, d delivery) (*os.File, error) {
+	switch d.name {
+	case "":
+		return s.opts.Store.Open(ctx, d.image)
+	case bucket.Stripped:
+		return s.opts.Store.OpenStripped(ctx, d.image)
+	}
+	f, err := s.opts.Store.OpenMade(ctx, d.image, d.name, d.format, nil)
+	if !errors.Is(err, bucket.ErrNotMade) {
+		return f, err
+	}
+	if err := s.makeMissing(ctx, q, d); err != nil {
+		return nil, err
+	}
+	return s.opts.Store.OpenMade(ctx, d.image, d.name, d.format, s.maker(d.image, d.target))
+}
+
+// ensureFile is openFile for a file that nginx opens.
+func (s *Server) ensureFile(ctx context.Context, q *request, d delivery) error {
+	switch d.name {
+	case "":
+		return s.opts.Store.Ensure(ctx, d.image)
+	case bucket.Stripped:
+		return s.opts.Store.EnsureStripped(ctx, d.image)
+	}
+	err := s.opts.Store.EnsureMade(ctx, d.image, d.name, d.format, nil)
+	if errors.Is(err, bucket.ErrNotMade) {
+		err = s.makeMissing(ctx, q, d)
+	}
+	return err
+}
+
+// stands looks again at an image that is about to be shown, if something was removed
+// since it was found: to fetch it and to make a size of it takes a while.
+func (s *Server) stands(q *request, image bucket.Image) error {
+	now := s.opts.Store.Removals()
+	if now == q.removals {
+		return nil
+	}
+	if err := s.opts.Store.Stands(image); err != nil {
+		return err
+	}
+	q.removals = now
+	return nil
+}
+
+// ensurePassing fetches an image that is not to be kept through all the same checks. Of
+// one that was fetched lately HEAD needs to know no more than the length.
+func (s *Server) ensurePassing(ctx context.Context, q *request) (answer, error) {
+	strips := s.strips(q.link.Bucket)
+	if q.http.Method == http.MethodHead && !strips {
+		info, bytes, err := s.opts.Store.Passed(q.link.Bucket, q.source)
+		if err == nil {
+			return &length{s: s, format: info.Format, bytes: bytes}, nil
+		}
+		if !errors.Is(err, bucket.ErrNotKept) {
+			return nil, err
+		}
+	}
+	q.cacheStatus = Cold
+	image, err := s.opts.Store.Fetch(ctx, q.link.Bucket, q.source)
+	if err != nil {
+		return nil, err
+	}
+	if strips {
+		stripped, err := s.opts.Store.Strip(image)
+		image.Close() // a slow viewer holds one file
+		if err != nil {
+			return nil, err
+		}
+		image = stripped
+	}
+	if s.opts.Store.Removals() != q.removals {
+		err = s.opts.Store.Passes(image)
+	}
+	if err == nil {
+		_, err = image.File.Seek(0, io.SeekStart) // it may have been written just now
+	}
+	return s.newFile(q, image.Format, image.File, image, err)
+}
+
+// description is what size "info" tells. No URL: a viewer has a link, not its target.
+type description struct {
+	Type   string    `json:"type"`
+	Width  int       `json:"width"` // as shown
+	Height int       `json:"height"`
+	Frames int       `json:"frames"`
+	Bytes  int64     `json:"bytes"`
+	Stored time.Time `json:"stored"`
+	Digest string    `json:"digest"`
+	Sizes  []string  `json:"sizes"` // made so far
+}
+
+// describe answers size "info".
+func (s *Server) describe(q *request, image bucket.Image) (answer, error) {
+	made, err := s.opts.Store.Made(image)
+	if err != nil {
+		return nil, err
+	}
+	d := description{
+		Type: image.Format.ContentType(), Frames: image.Frames, Bytes: image.Bytes,
+		Stored: image.Stored, Digest: image.Digest.String(), Sizes: []string{},
+	}
+	d.Width, d.Height = image.Shown()
+	for _, name := range made {
+		size, ok := s.sizeOf(strings.TrimSuffix(name, filepath.Ext(name)))
+		if ok && !slices.Contains(d.Sizes, size) { // one may be there in several formats
+			d.Sizes = append(d.Sizes, size)
+		}
+	}
+	body, err := json.Marshal(d)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.stands(q, image); err != nil {
+		return nil, err
+	}
+	return document(append(body, '\n')), nil
+}
+
+// sizeOf is the size, as links have it, under whose name something was made. What
+// was made by an earlier definition of a preset is nothing that links could have.
+func (s *Server) sizeOf(made string) (size string, ok bool) {
+	if _, err := resize.ParseSize(made); err == nil {
+		return made, true
+	}
+	i := strings.LastIndexByte(made, '-')
+	if i < 0 {
+		return "", false
+	}
+	return made[:i], s.digests[made[:i]] == made[i+1:]
+}

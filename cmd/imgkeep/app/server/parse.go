@@ -1,0 +1,148 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"imgkeep/bucket"
+	"imgkeep/nginx"
+	"imgkeep/resize"
+	"imgkeep/sign"
+)
+
+// request is a request of a link: what it asks for, and what is noted of it on its way.
+type request struct {
+	http  *http.Request
+	began time.Time
+	id    uint64 // for the log
+
+	link     sign.Link
+	expires  time.Time // the link
+	source   string    // the canonical URL of the image
+	url      string    // under which it is kept
+	accepted []string  // formats that the viewer accepts, of those in which the size is offered
+	varies   bool      // the answer, with the Accept header
+	handoff  bool      // nginx sends the answer
+
+	cacheStatus CacheStatus
+	removals    uint64        // of the store, before it was looked at
+	pending     *pending      // its size, since before the image was there; or nil
+	fetched     *bucket.Image // for this request; or nil
+}
+
+// newRequest begins a request.
+func (s *Server) newRequest(r *http.Request) *request {
+	return &request{http: r, began: time.Now(), id: s.requests.Add(1)}
+}
+
+// attr names a request in the log, as all lines about it do: the time when this server
+// began, and a number.
+func (s *Server) attr(q *request) slog.Attr {
+	return slog.String("request", s.begun+"-"+strconv.FormatUint(q.id, 36))
+}
+
+// Errors of links that are signed well and still ask for what is not there.
+var (
+	errSize      = errors.New("no such size")
+	errProxySize = errors.New("/proxy goes with the size full only")
+	errToken     = errors.New("no token")
+	errLoop      = errors.New("this server does not fetch from itself")
+)
+
+// parse reads what a request asks for; the request is returned beside an error too.
+// Nothing has been looked up when it returns.
+func (s *Server) parse(r *http.Request) (*request, error) {
+	q := s.newRequest(r)
+	return q, s.parseLink(q)
+}
+
+func (s *Server) parseLink(q *request) (err error) {
+	r := q.http
+	if len(s.opts.Tokens) > 0 && !nginx.Admits(r.Header.Get("Authorization"), s.opts.Tokens) {
+		return errToken
+	}
+	if q.link, err = sign.Parse(r.URL.EscapedPath()); err != nil {
+		return err
+	}
+	if q.expires, err = s.opts.Signer.Verify(q.link, s.opts.Now()); err != nil {
+		return err
+	}
+	if s.opts.Loop != nil && s.opts.Loop(r.Header["Cdn-Loop"]) {
+		s.opts.Log.Warn("this server was asked by itself, and refused: add the name that a link has for it to fetch.own_hosts", s.attr(q), "host", r.Host)
+		return errLoop
+	}
+	if !s.opts.Store.Has(q.link.Bucket) {
+		return bucket.ErrNoBucket
+	}
+	if err := CheckSize(q.link, s.listed); err != nil {
+		return err
+	}
+	raw, err := q.link.URL()
+	if err != nil {
+		return err
+	}
+	if q.source, err = bucket.CanonicalAt(s.opts.BaseURL, raw); err != nil {
+		return err
+	}
+	if s.opts.Unwrap != nil {
+		if q.source, err = s.opts.Unwrap(q.source); err != nil {
+			return err
+		}
+	}
+	q.url = s.key(q.source)
+	offered := s.offered(q.link.Size)
+	q.varies, q.accepted = len(offered) > 0, accepted(r, offered)
+	q.handoff = s.opts.Handoff && r.Header.Get(nginx.HeaderHandoff) == nginx.HandoffNginx
+	return nil
+}
+
+// key is the URL under which the image of a canonical one is kept.
+func (s *Server) key(url string) string {
+	if s.opts.Key == nil {
+		return url
+	}
+	return s.opts.Key(url)
+}
+
+// CheckSize tells whether a link may have its size: full, info, or one that is
+// listed; and full alone with /proxy. It is the rule of all that take or make links.
+func CheckSize(l sign.Link, listed resize.Listed) error {
+	if l.Proxy && l.Size != sign.SizeFull {
+		return errProxySize
+	}
+	if l.Size == sign.SizeFull || l.Size == sign.SizeInfo {
+		return nil
+	}
+	if err := listed.Check(l.Size); err != nil {
+		return fmt.Errorf("%w: %w", errSize, err)
+	}
+	return nil
+}
+
+// offered are the formats in which a size is made besides its own.
+func (s *Server) offered(size string) []string {
+	if len(s.opts.Negotiate) == 0 {
+		return nil
+	}
+	if s.opts.Presets[size] == nil {
+		if _, err := resize.ParseSize(size); err != nil {
+			return nil
+		}
+		size = nginx.AnySize
+	}
+	return s.opts.Negotiate[size]
+}
+
+// accepted are those of them that a viewer accepts. Behind nginx it is nginx that
+// has read the Accept header, and r has what it means: so both look for hot links at
+// the same place.
+func accepted(r *http.Request, offered []string) []string {
+	return slices.DeleteFunc(slices.Clone(offered), func(f string) bool {
+		return !nginx.Accepts(r.Header.Get("Accept"), "image/"+f)
+	})
+}

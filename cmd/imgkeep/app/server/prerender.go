@@ -1,0 +1,102 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"imgkeep/bucket"
+)
+
+// maxPrerender is how many images may wait to be prerendered. The sizes of more are made
+// when somebody asks.
+const maxPrerender = 256
+
+// prerenderer has the images whose first viewer has been answered, and whose eager sizes
+// are still to be made: one image at a time, so that viewers wait for one image more at
+// most, and one decoder less is theirs.
+type prerenderer struct {
+	mu      sync.Mutex
+	waiting []bucket.Image
+	working bool
+}
+
+// prerenderLater has the eager sizes of an image that was fetched for a viewer made in the
+// background, unless too many images wait for that. A server that stops forgets those
+// that wait.
+func (s *Server) prerenderLater(image bucket.Image) {
+	if len(s.opts.Eager) == 0 {
+		return
+	}
+	p := &s.prerenderer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiting) >= maxPrerender {
+		return
+	}
+	p.waiting = append(p.waiting, image)
+	if !p.working {
+		p.working = true
+		go s.prerenderAll()
+	}
+}
+
+// prerenderAll works until no image waits.
+func (s *Server) prerenderAll() {
+	for {
+		image, ok := s.prerenderer.next()
+		if !ok {
+			return
+		}
+		if err := s.prerender(image); err != nil {
+			s.opts.Log.Debug("eager sizes were not made", "bucket", image.Bucket, "digest", image.Digest, "error", err)
+		}
+	}
+}
+
+func (p *prerenderer) next() (image bucket.Image, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiting) == 0 {
+		p.working, p.waiting = false, nil
+		return image, false
+	}
+	image, p.waiting = p.waiting[0], p.waiting[1:]
+	return image, true
+}
+
+// prerender makes the eager sizes that an image lacks, as if a viewer had asked for
+// all of them at once: those who ask meanwhile wait for the same job.
+func (s *Server) prerender(image bucket.Image) error {
+	type lack struct {
+		request
+		delivery
+	}
+	var lacking []*lack
+	for _, size := range s.opts.Eager {
+		for _, accepted := range s.acceptSets(size) {
+			d, err := s.delivery(image, size, accepted)
+			if err != nil {
+				return err
+			}
+			if d.converted != nil {
+				_, err = s.opts.Store.HasMade(image, d.name, d.converted.Format)
+			} else {
+				d.accepted = nil
+				err = s.opts.Store.EnsureMade(context.Background(), image, d.name, d.format, nil)
+			}
+			if errors.Is(err, bucket.ErrNotMade) {
+				p := s.coalescer.join(imageKey{image.Bucket, image.URL}, size, d.accepted)
+				defer s.coalescer.leave(p)
+				lacking = append(lacking, &lack{request{pending: p}, d})
+			} else if err != nil {
+				return err
+			}
+		}
+	}
+	var errs []error
+	for _, l := range lacking {
+		errs = append(errs, s.makeMissing(context.Background(), &l.request, l.delivery))
+	}
+	return errors.Join(errs...)
+}
