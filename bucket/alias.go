@@ -1,8 +1,14 @@
 package bucket
 
 import (
+	"context"
+
+	"imgkeep/bucket/backup"
 	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/linkrot"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/reindex"
+	"imgkeep/bucket/scrub"
 )
 
 // Names of before, for callers that are yet to use package record.
@@ -15,6 +21,17 @@ type (
 	Progress = record.Progress
 	Removed  = record.Removed
 	Removal  = record.Removal
+
+	ScrubOptions   = scrub.Options
+	ScrubReport    = scrub.Report
+	BackupOptions  = backup.Options
+	BackupReport   = backup.Report
+	ReindexOptions = reindex.Options
+	ReindexReport  = reindex.Report
+	LinkRotOptions = linkrot.Options
+	LinkRotPass    = linkrot.Pass
+	LinkRot        = linkrot.Report
+	OriginState    = linkrot.State
 )
 
 const (
@@ -26,6 +43,11 @@ const (
 	Orphan      = record.Orphan
 	HalfRemoved = record.HalfRemoved
 
+	OriginAlive       = linkrot.Alive
+	OriginGone        = linkrot.Gone
+	OriginUnreachable = linkrot.Unreachable
+	OriginUnsure      = linkrot.Unsure
+
 	DefaultReserve = local.DefaultReserve
 )
 
@@ -34,3 +56,35 @@ func ParseDigest(s string) (Digest, error) { return record.ParseDigest(s) }
 
 // Kinds is record.Kinds.
 func Kinds() []Kind { return record.Kinds() }
+
+// Scrub is scrub.Run.
+func (s *Store) Scrub(ctx context.Context, o scrub.Options) (scrub.Report, error) {
+	return scrub.Run(ctx, s.Maintenance(), o)
+}
+
+// CheckOrigins is linkrot.Check.
+func (s *Store) CheckOrigins(ctx context.Context, o linkrot.Options) (linkrot.Pass, error) {
+	return linkrot.Check(ctx, s.Maintenance(), o)
+}
+
+// LinkRot is linkrot.Read.
+func (s *Store) LinkRot() (*linkrot.Report, error) { return linkrot.Read(s.root, s.log) }
+
+// OriginStates is linkrot.States.
+func OriginStates() []OriginState { return linkrot.States() }
+
+// Backup is backup.Run.
+func Backup(ctx context.Context, o BackupOptions) (BackupReport, error) { return backup.Run(ctx, o) }
+
+// Restore is backup.Restore.
+func Restore(ctx context.Context, o BackupOptions) (BackupReport, ReindexReport, error) {
+	return backup.Restore(ctx, o)
+}
+
+// RestoreUnfinished is backup.RestoreUnfinished.
+func RestoreUnfinished(root string) bool { return backup.RestoreUnfinished(root) }
+
+// Reindex is reindex.Run.
+func Reindex(ctx context.Context, o ReindexOptions) (ReindexReport, error) {
+	return reindex.Run(ctx, o)
+}

@@ -11,24 +11,25 @@ import (
 	"testing"
 	"time"
 
+	"imgkeep/bucket/backup"
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/record"
 )
 
-func backup(t *testing.T, root, dir string) (BackupReport, *found) {
+func backUp(t *testing.T, root, dir string) (backup.Report, *found) {
 	t.Helper()
 	var f found
-	r, err := Backup(t.Context(), BackupOptions{Root: root, Dir: dir, Found: f.add, Progress: func(record.Progress) {}})
+	r, err := backup.Run(t.Context(), backup.Options{Root: root, Dir: dir, Found: f.add, Progress: func(record.Progress) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r, &f
 }
 
-func restore(t *testing.T, dir, root string) (BackupReport, *found) {
+func restore(t *testing.T, dir, root string) (backup.Report, *found) {
 	t.Helper()
 	var f found
-	r, _, err := Restore(t.Context(), BackupOptions{Root: root, Dir: dir, Found: f.add})
+	r, _, err := backup.Restore(t.Context(), backup.Options{Root: root, Dir: dir, Found: f.add})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,12 +63,12 @@ func TestBackupAndRestore(t *testing.T) {
 	s := openStore(t, Options{Root: root, Origin: newOrigin(), Buckets: both})
 	before := answers(t, s)
 	dir, again := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "a", "b")
-	r, f := backup(t, root, dir) // while the store is open
+	r, f := backUp(t, root, dir) // while the store is open
 	f.want(t)
 	if r.Images != 20+15 || r.Copied != r.Images || r.Bytes == 0 {
 		t.Errorf("first backup: %+v", r)
 	}
-	if r, f = backup(t, root, dir); r.Copied != 0 || r.Images != 20+15 {
+	if r, f = backUp(t, root, dir); r.Copied != 0 || r.Images != 20+15 {
 		t.Errorf("second backup: %+v", r)
 	}
 	f.want(t)
@@ -127,7 +128,7 @@ func TestBackupWhileKeeping(t *testing.T) {
 	}()
 	<-begun
 	for range 3 {
-		_, f := backup(t, root, dir)
+		_, f := backUp(t, root, dir)
 		f.want(t)
 		whole(t, dir)
 	}
@@ -152,7 +153,7 @@ func TestBackupBrokenOff(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "backup")
 	for _, after := range []int64{0, 1, 5, 20, 30} {
 		ctx, cancel := context.WithCancel(t.Context())
-		_, err := Backup(ctx, BackupOptions{Root: root, Dir: dir, Progress: func(p record.Progress) {
+		_, err := backup.Run(ctx, backup.Options{Root: root, Dir: dir, Progress: func(p record.Progress) {
 			if p.Stage == "images" && p.Done >= after {
 				cancel()
 			}
@@ -180,7 +181,7 @@ func TestBackupBrokenOff(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, f := backup(t, root, dir)
+	_, f := backUp(t, root, dir)
 	f.want(t)
 	again := filepath.Join(t.TempDir(), "again")
 	if r, f := restore(t, dir, again); len(f.all) != 0 || r.Copied != 35 {
@@ -195,22 +196,22 @@ func TestBackupBrokenOff(t *testing.T) {
 func TestRestoreBrokenOff(t *testing.T) {
 	root, _ := varied(t)
 	dir, again := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "again")
-	backup(t, root, dir)
+	backUp(t, root, dir)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, _, err := Restore(ctx, BackupOptions{Root: again, Dir: dir, Progress: func(p record.Progress) {
+	_, _, err := backup.Restore(ctx, backup.Options{Root: again, Dir: dir, Progress: func(p record.Progress) {
 		if p.Stage == "images" && p.Done > 10 {
 			cancel()
 		}
 	}})
-	if !errors.Is(err, context.Canceled) || !RestoreUnfinished(again) {
-		t.Errorf("broken off: %v, marked: %v", err, RestoreUnfinished(again))
+	if !errors.Is(err, context.Canceled) || !backup.RestoreUnfinished(again) {
+		t.Errorf("broken off: %v, marked: %v", err, backup.RestoreUnfinished(again))
 	}
 	_, f := restore(t, dir, again)
 	f.want(t)
-	if RestoreUnfinished(again) {
+	if backup.RestoreUnfinished(again) {
 		t.Error("still marked")
 	}
-	if _, _, err := Restore(t.Context(), BackupOptions{Root: again, Dir: dir}); err == nil || !strings.Contains(err.Error(), "not empty") {
+	if _, _, err := backup.Restore(t.Context(), backup.Options{Root: again, Dir: dir}); err == nil || !strings.Contains(err.Error(), "not empty") {
 		t.Errorf("once more: %v", err)
 	}
 }
@@ -226,7 +227,7 @@ func TestBackupOfDamage(t *testing.T) {
 	a, b, d := keep(t, s, urlA), keep(t, s, urlB), keep(t, s, urlD)
 	s.Close(t.Context())
 	dir := filepath.Join(t.TempDir(), "backup")
-	backup(t, root, dir)
+	backUp(t, root, dir)
 	damage := func(root string, i record.Image, text string) {
 		t.Helper()
 		os.Remove(filepath.Join(root, i.File()))
@@ -238,13 +239,13 @@ func TestBackupOfDamage(t *testing.T) {
 	}
 	damage(root, a, "the bytes of A")
 	damage(root, b, "")
-	_, f := backup(t, root, dir) // it has both
+	_, f := backUp(t, root, dir) // it has both
 	f.want(t)
 	if got := tree(t, dir)[a.File()]; got != "the bytes of a" {
 		t.Errorf("the backup has %q", got)
 	}
 	fresh := filepath.Join(t.TempDir(), "fresh") // it has neither
-	_, f = backup(t, root, fresh)
+	_, f = backUp(t, root, fresh)
 	f.want(t, "corrupt "+a.File(), "missing "+b.File())
 	if _, ok := tree(t, fresh)[a.File()]; ok {
 		t.Error("wrong bytes were backed up")
@@ -258,14 +259,14 @@ func TestBackupOfDamage(t *testing.T) {
 	}
 	// Rot in the backup is found when it is asked for, and mended.
 	damage(root, a, "the bytes of a") // also for checkTree
-	r, f := backup(t, root, dir)
+	r, f := backUp(t, root, dir)
 	if f.want(t); r.Copied != 0 {
 		t.Errorf("%d copied", r.Copied)
 	}
 	damage(dir, a, "the bytes of A") // b is gone from the store
 	damage(dir, b, "the bytes of B")
 	var v found
-	r, err := Backup(t.Context(), BackupOptions{Root: root, Dir: dir, Verify: true, Found: v.add})
+	r, err := backup.Run(t.Context(), backup.Options{Root: root, Dir: dir, Verify: true, Found: v.add})
 	if err != nil || r.Copied != 2 {
 		t.Errorf("verified: %+v, %v", r, err)
 	}
@@ -286,7 +287,7 @@ func TestBackupLinks(t *testing.T) {
 	s := openStore(t, Options{Root: root, Origin: o})
 	a := keep(t, s, urlA)
 	dir := filepath.Join(t.TempDir(), "backup")
-	if _, err := Backup(t.Context(), BackupOptions{Root: root, Dir: dir, Link: true}); err != nil {
+	if _, err := backup.Run(t.Context(), backup.Options{Root: root, Dir: dir, Link: true}); err != nil {
 		t.Fatal(err)
 	}
 	x, err := os.Stat(filepath.Join(root, a.File()))
@@ -311,7 +312,7 @@ func TestBackupRefused(t *testing.T) {
 	s3 := openStore(t, Options{Root: s3root, Origin: o, Now: newClock().Now})
 	s3.Keep(t.Context(), "i", urlA)
 	dir := filepath.Join(t.TempDir(), "backup")
-	backup(t, other, dir)
+	backUp(t, other, dir)
 	later := newClock()
 	later.add(40 * 24 * time.Hour)
 	s4root := t.TempDir()
@@ -325,25 +326,25 @@ func TestBackupRefused(t *testing.T) {
 	for name, tt := range map[string]struct{ root, dir, want string }{
 		"another store's backup": {s3root, dir, "they are not of one store"},
 		"one of other months":    {s4root, dir, "either they are not of one store"},
-		"a folder in use":        {root, full, ErrNotBackup.Error()},
+		"a folder in use":        {root, full, backup.ErrNotBackup.Error()},
 		"the store itself":       {root, root, "must not lie in each other"},
 		"within the store":       {root, filepath.Join(root, "backup"), "must not lie in each other"},
 		"around the store":       {root, filepath.Dir(root), "must not lie in each other"},
 		"no store":               {t.TempDir(), filepath.Join(t.TempDir(), "x"), "there is no bucket"},
 	} {
-		if _, err := Backup(t.Context(), BackupOptions{Root: tt.root, Dir: tt.dir}); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := backup.Run(t.Context(), backup.Options{Root: tt.root, Dir: tt.dir}); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}
 	}
 	after := tree(t, dir)
-	delete(after, backupUnfinished)
+	delete(after, backup.BackupUnfinished)
 	if fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("a refused backup changed the other's")
 	}
-	if _, _, err := Restore(t.Context(), BackupOptions{Root: filepath.Join(t.TempDir(), "x"), Dir: full}); err == nil || !strings.Contains(err.Error(), "no backup") {
+	if _, _, err := backup.Restore(t.Context(), backup.Options{Root: filepath.Join(t.TempDir(), "x"), Dir: full}); err == nil || !strings.Contains(err.Error(), "no backup") {
 		t.Errorf("restore of no backup: %v", err)
 	}
-	if _, _, err := Restore(t.Context(), BackupOptions{Root: full, Dir: dir}); err == nil || !strings.Contains(err.Error(), "not empty: it holds thesis.txt") {
+	if _, _, err := backup.Restore(t.Context(), backup.Options{Root: full, Dir: dir}); err == nil || !strings.Contains(err.Error(), "not empty: it holds thesis.txt") {
 		t.Errorf("restore over something: %v", err)
 	}
 }

@@ -12,12 +12,14 @@ import (
 	"strings"
 	"testing"
 
+	"imgkeep/bucket/backup"
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/ledger/journal"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/scrub"
 )
 
 // flipAll flips a bit of the index of an open store, so many bytes behind each place
@@ -80,7 +82,7 @@ func TestDamagedRecord(t *testing.T) {
 		if n := o.count(urlA); n != 1 {
 			t.Errorf("%s: fetched %d times", name, n)
 		}
-		r, err := s.Scrub(t.Context(), ScrubOptions{}) // which goes on to the end
+		r, err := s.Scrub(t.Context(), scrub.Options{}) // which goes on to the end
 		if err != nil || r.Found[record.Disagreement] == 0 || r.Files != 51 {
 			t.Errorf("%s: scrub: %+v, %v", name, r, err)
 		}
@@ -107,13 +109,13 @@ func TestScrubBlocks(t *testing.T) {
 		x.must(err)
 		line := "unindexed " + files[0] + ":1"
 		for range 2 {
-			_, f := x.scrub(ScrubOptions{Alone: alone})
+			_, f := x.scrub(scrub.Options{Alone: alone})
 			f.want(t, line, "unjournaled index.db")
 		}
 		if _, err := x.Find("i", urlA); err != nil {
 			t.Errorf("looking has changed it: %v", err)
 		}
-		r, f := x.scrub(ScrubOptions{Alone: alone, Repair: true})
+		r, f := x.scrub(scrub.Options{Alone: alone, Repair: true})
 		if f.want(t, line, "unjournaled index.db"); r.Remain != 0 {
 			t.Errorf("repaired: %+v", f.all)
 		}
@@ -122,7 +124,7 @@ func TestScrubBlocks(t *testing.T) {
 		}
 		x.wantClean()
 		appendTo(t, x.Path(files[0]), "garbage\n")
-		_, f = x.scrub(ScrubOptions{Alone: alone})
+		_, f = x.scrub(scrub.Options{Alone: alone})
 		f.want(t, "broken-line "+files[0]+":3")
 	}
 }
@@ -156,7 +158,7 @@ func TestScrubRemovalsInUse(t *testing.T) {
 	}()
 	<-begun
 	for range 3 {
-		_, f := x.scrub(ScrubOptions{})
+		_, f := x.scrub(scrub.Options{})
 		f.want(t, "half-removed "+x.journalLine(5))
 	}
 	close(stop)
@@ -176,11 +178,11 @@ func TestTornLineOfOlderMonth(t *testing.T) {
 		line := fmt.Sprintf("broken-line %s:%d", older, strings.Count(text, "\n"))
 		s := x.open(slog.New(slog.DiscardHandler))
 		var f found
-		if _, err := s.Scrub(t.Context(), ScrubOptions{Found: f.add}); err != nil {
+		if _, err := s.Scrub(t.Context(), scrub.Options{Found: f.add}); err != nil {
 			t.Error(err)
 		}
 		x.must(s.Close(t.Context()))
-		_, r := reindex(t, x.root)
+		_, r := mustReindex(t, x.root)
 		for by, f := range map[string]*found{"scrub": &f, "reindex": r} {
 			if slices.Contains(f.short(), line) != want || !want && len(f.all) > 0 {
 				t.Errorf("%s, %d bytes less: %v", by, cut, f.short())
@@ -197,17 +199,17 @@ func TestMonthIsMissed(t *testing.T) {
 	x.must(os.Remove(filepath.Join(x.root, older)))
 	var f found
 	s := x.open(slog.New(slog.DiscardHandler))
-	if _, err := s.Scrub(t.Context(), ScrubOptions{Found: f.add}); err != nil {
+	if _, err := s.Scrub(t.Context(), scrub.Options{Found: f.add}); err != nil {
 		t.Error(err)
 	}
 	x.must(s.Close(t.Context()))
 	if !slices.Contains(f.short(), "missing "+older) {
 		t.Errorf("scrub: %v", f.short())
 	}
-	if _, r := reindex(t, x.root); !slices.Contains(r.short(), "missing "+older) {
+	if _, r := mustReindex(t, x.root); !slices.Contains(r.short(), "missing "+older) {
 		t.Errorf("reindex: %v", r.short())
 	}
-	_, b := backup(t, x.root, filepath.Join(t.TempDir(), "backup"))
+	_, b := backUp(t, x.root, filepath.Join(t.TempDir(), "backup"))
 	b.want(t, "missing "+older)
 }
 
@@ -247,7 +249,7 @@ func TestBackupWhileRemoving(t *testing.T) {
 			}
 		}
 		images := 0
-		r, err := Backup(t.Context(), BackupOptions{Root: root, Dir: dir, Found: f.add, Progress: func(p record.Progress) {
+		r, err := backup.Run(t.Context(), backup.Options{Root: root, Dir: dir, Found: f.add, Progress: func(p record.Progress) {
 			if p.Stage == "images" {
 				if images++; images == 64*64+1 { // bucket f is done, and i is at its first folder
 					remove()
@@ -279,7 +281,7 @@ func TestScrubRepairAsksAgain(t *testing.T) {
 	if _, err := x.Open(t.Context(), x.a); !errors.Is(err, ErrLost) || x.o.count(urlA) != asked {
 		t.Fatalf("a viewer: %v, asked %d times", err, x.o.count(urlA))
 	}
-	r, f := x.scrub(ScrubOptions{Repair: true})
+	r, f := x.scrub(scrub.Options{Repair: true})
 	if f.want(t, "missing "+x.a.File()); r.Remain != 0 {
 		t.Errorf("repaired: %+v", f.all)
 	}
@@ -311,7 +313,7 @@ func TestHealFolder(t *testing.T) {
 			return err
 		},
 		"repair": func(x *scrubbable) error {
-			r, err := x.Scrub(x.t.Context(), ScrubOptions{Repair: true})
+			r, err := x.Scrub(x.t.Context(), scrub.Options{Repair: true})
 			if err == nil && r.Remain > 0 {
 				err = fmt.Errorf("%+v", r)
 			}

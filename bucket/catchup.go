@@ -14,6 +14,7 @@ import (
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/ledger/journal"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/reindex"
 )
 
 // The journals are the truth, and the index says how far into each of them it
@@ -48,7 +49,7 @@ func (s *Store) openIndex(names []string) error {
 		why = "is of an older layout"
 	}
 	s.log.Warn("the index "+why+": making it again from the journals", "root", s.root)
-	report, err := Reindex(context.Background(), ReindexOptions{Root: s.root, Found: s.logFound})
+	report, err := reindex.Run(context.Background(), reindex.Options{Root: s.root, Found: s.logFound})
 	if err != nil {
 		return fmt.Errorf("the index %s, and cannot be made again: %w", why, err)
 	}
@@ -67,7 +68,7 @@ func (s *Store) indexOptions() index.Options {
 func (s *Store) refit(names []string, why error) error {
 	s.log.Warn("making the index again from the journals", "error", why)
 	path, aside := filepath.Join(s.root, record.IndexFile), filepath.Join(s.root, record.TmpDir, "refit.db")
-	_, err := Reindex(context.Background(), ReindexOptions{Root: s.root, path: aside, Found: s.logFound})
+	_, err := reindex.Run(context.Background(), reindex.Options{Root: s.root, Path: aside, Found: s.logFound})
 	if err != nil {
 		return errors.Join(why, err)
 	}

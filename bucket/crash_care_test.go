@@ -10,26 +10,29 @@ import (
 	"path/filepath"
 	"testing"
 
+	"imgkeep/bucket/backup"
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/blob/local/localtest"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/reindex"
+	"imgkeep/bucket/scrub"
 )
 
 // care does what the plan names, and says each of its steps as far as it tells.
 func (c *crasher) care(o Options) error {
 	told := func(p record.Progress) { c.say("progress", p.Stage, fmt.Sprint(p.Done)) }
-	ctx, b := context.Background(), BackupOptions{Root: o.Root, Dir: c.plan.Backup}
+	ctx, b := context.Background(), backup.Options{Root: o.Root, Dir: c.plan.Backup}
 	b.Progress = told
 	switch c.plan.Care {
 	case "backup":
-		_, err := Backup(ctx, b)
+		_, err := backup.Run(ctx, b)
 		return err
 	case "restore":
-		_, _, err := Restore(ctx, b)
+		_, _, err := backup.Restore(ctx, b)
 		return err
 	case "reindex":
-		_, err := Reindex(ctx, ReindexOptions{Root: o.Root, Progress: told})
+		_, err := reindex.Run(ctx, reindex.Options{Root: o.Root, Progress: told})
 		return err
 	}
 	o.disk = localtest.Sparse{Disk: local.OS{}}
@@ -47,7 +50,7 @@ func (c *crasher) care(o Options) error {
 			c.say("progress compacted")
 		}
 	case "repair":
-		_, err = s.Scrub(ctx, ScrubOptions{Repair: true, Alone: true, Progress: told})
+		_, err = s.Scrub(ctx, scrub.Options{Repair: true, Alone: true, Progress: told})
 	}
 	return errors.Join(err, s.Close(ctx))
 }
@@ -69,7 +72,7 @@ func TestCrashWhileCaring(t *testing.T) {
 	dir, again := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "again")
 	done := func(root string) bool {
 		_, err := os.Stat(filepath.Join(root, record.IndexFile))
-		return err == nil && !RestoreUnfinished(root)
+		return err == nil && !backup.RestoreUnfinished(root)
 	}
 	for _, care := range []string{"reindex", "compact", "repair", "backup", "restore"} {
 		for range 6 {
@@ -107,14 +110,14 @@ func TestCrashWhileCaring(t *testing.T) {
 		switch care {
 		case "repair":
 			s := c.open(t, "i")
-			r, err := s.Scrub(t.Context(), ScrubOptions{Repair: true, Alone: true})
+			r, err := s.Scrub(t.Context(), scrub.Options{Repair: true, Alone: true})
 			if err != nil || r.Remain > 0 {
 				t.Errorf("repairing at last: %+v, %v", r, err)
 			}
 			s.Close(t.Context())
 			clear(c.damaged)
 		case "backup":
-			_, f := backup(t, c.root, dir)
+			_, f := backUp(t, c.root, dir)
 			f.want(t)
 		case "restore":
 			if !done(again) {

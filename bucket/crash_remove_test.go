@@ -8,6 +8,8 @@ import (
 
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/reindex"
+	"imgkeep/bucket/scrub"
 )
 
 // removes removes in each way.
@@ -66,14 +68,14 @@ func (c *crashSite) checkRemoved(t *testing.T, s *Store, url string) {
 func (c *crashSite) checkScrubbed(t *testing.T) {
 	t.Helper()
 	s := c.open(t, "i")
-	if _, err := s.Scrub(t.Context(), ScrubOptions{Repair: true, Alone: true}); err != nil {
+	if _, err := s.Scrub(t.Context(), scrub.Options{Repair: true, Alone: true}); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := s.Scrub(t.Context(), ScrubOptions{Alone: true}); err != nil || len(r.Found) > 0 {
+	if r, err := s.Scrub(t.Context(), scrub.Options{Alone: true}); err != nil || len(r.Found) > 0 {
 		t.Errorf("scrubbed again: %+v, %v", r, err)
 	}
 	s.Close(t.Context())
-	if r, err := Reindex(t.Context(), ReindexOptions{Root: c.root}); err != nil || len(r.Found) > 0 {
+	if r, err := reindex.Run(t.Context(), reindex.Options{Root: c.root}); err != nil || len(r.Found) > 0 {
 		t.Errorf("reindexed: %+v, %v", r, err)
 	}
 	s = c.open(t, "i")

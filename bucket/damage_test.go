@@ -17,6 +17,7 @@ import (
 	"imgkeep/bucket/blob/local/localtest"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/scrub"
 )
 
 // damageable is a closed store with all that damage could do harm to: URLs that
@@ -233,7 +234,7 @@ func TestOlderIndex(t *testing.T) {
 		if silent := log.Len() == 0; silent != bytes.Equal(older, x.indexes[1]) {
 			t.Errorf("the log has %q", &log)
 		}
-		if r, err := s.Scrub(t.Context(), ScrubOptions{Alone: true}); err != nil || len(r.Found) > 0 {
+		if r, err := s.Scrub(t.Context(), scrub.Options{Alone: true}); err != nil || len(r.Found) > 0 {
 			t.Errorf("scrub: %+v, %v", r, err)
 		}
 		x.must(s.Close(t.Context()))
@@ -330,7 +331,7 @@ func TestReindexDeletesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !start {
-				reindex(t, root)
+				mustReindex(t, root)
 			}
 			s, err = Open(Options{Root: root, Origin: newOrigin(), Buckets: []Bucket{{Name: "i"}}})
 			if err != nil {
@@ -341,7 +342,7 @@ func TestReindexDeletesNothing(t *testing.T) {
 			if err := os.WriteFile(path, good, local.PrivateFile); err != nil {
 				t.Fatal(err)
 			}
-			if _, f := reindex(t, root); len(f.all) > 0 {
+			if _, f := mustReindex(t, root); len(f.all) > 0 {
 				t.Errorf("%s: found %v", name, f.short())
 			}
 			s = openStore(t, Options{Root: root, Origin: newOrigin()})

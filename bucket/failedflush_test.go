@@ -17,6 +17,7 @@ import (
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/scrub"
 )
 
 // badDisk lies between an index and its file, and fails as a disk does: what was
@@ -145,7 +146,7 @@ func testFailedFlush(t *testing.T, kind string, times int, op string) {
 	if i, err := s.Find("i", kept.URL); err != nil || i.Digest != kept.Digest {
 		t.Errorf("kept afterwards: %v", err)
 	}
-	if r, err := s.Scrub(t.Context(), ScrubOptions{Alone: true}); err != nil || len(r.Found) > 0 {
+	if r, err := s.Scrub(t.Context(), scrub.Options{Alone: true}); err != nil || len(r.Found) > 0 {
 		t.Errorf("scrub: %+v, %v", r, err)
 	}
 }

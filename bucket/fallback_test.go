@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/reindex"
 )
 
 const (
@@ -48,7 +49,7 @@ func TestFallback(t *testing.T) {
 	if err := s.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Reindex(t.Context(), ReindexOptions{Root: root}); err != nil {
+	if _, err := reindex.Run(t.Context(), reindex.Options{Root: root}); err != nil {
 		t.Fatal(err)
 	}
 	s = openStore(t, options)

@@ -8,13 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"imgkeep/bucket/fetch"
-	"imgkeep/bucket/record"
+	"imgkeep/bucket/linkrot"
+	"imgkeep/bucket/pace"
 	"imgkeep/scripts/patience"
 )
 
@@ -61,9 +61,9 @@ func (o *origins) count(url string) (n int) {
 	return n
 }
 
-func checkOrigins(t *testing.T, s *Store, o *origins) LinkRotPass {
+func checkOrigins(t *testing.T, s *Store, o *origins) linkrot.Pass {
 	t.Helper()
-	pass, err := s.CheckOrigins(t.Context(), LinkRotOptions{Alive: o.Alive})
+	pass, err := s.CheckOrigins(t.Context(), linkrot.Options{Alive: o.Alive})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,22 +82,22 @@ func TestCheckOrigins(t *testing.T) {
 		t.Errorf("before any pass: %v, %v", r, err)
 	}
 	living := &origins{answer: map[string]error{}}
-	states := map[OriginState]int{}
+	states := map[linkrot.State]int{}
 	for n, a := range []struct {
-		state OriginState
+		state linkrot.State
 		err   error
 	}{
-		{OriginAlive, nil},
-		{OriginGone, failed(fetch.Gone, 404)},
-		{OriginGone, failed(fetch.NotImage, 200)},
-		{OriginUnreachable, failed(fetch.Timeout, 0)},
-		{OriginUnreachable, failed(fetch.Failed, 0)},
-		{OriginUnsure, failed(fetch.Failed, 500)},
-		{OriginUnsure, failed(fetch.Blocked, 403)},
-		{OriginUnsure, failed(fetch.Refused, 0)},
-		{OriginUnsure, failed(fetch.Denied, 0)},
-		{OriginUnsure, failed(fetch.Busy, 0)},
-		{OriginUnsure, errors.New("whatever else")},
+		{linkrot.Alive, nil},
+		{linkrot.Gone, failed(fetch.Gone, 404)},
+		{linkrot.Gone, failed(fetch.NotImage, 200)},
+		{linkrot.Unreachable, failed(fetch.Timeout, 0)},
+		{linkrot.Unreachable, failed(fetch.Failed, 0)},
+		{linkrot.Unsure, failed(fetch.Failed, 500)},
+		{linkrot.Unsure, failed(fetch.Blocked, 403)},
+		{linkrot.Unsure, failed(fetch.Refused, 0)},
+		{linkrot.Unsure, failed(fetch.Denied, 0)},
+		{linkrot.Unsure, failed(fetch.Busy, 0)},
+		{linkrot.Unsure, errors.New("whatever else")},
 	} {
 		url := fmt.Sprintf("https://%d.example/a.png", n)
 		o.set(url, fmt.Sprint("bytes ", n))
@@ -157,11 +157,11 @@ func TestCheckOrigins(t *testing.T) {
 
 	before := tree(t, root)
 	pass := checkOrigins(t, s, living)
-	states[OriginAlive] += 2 // that of f, and this one
+	states[linkrot.Alive] += 2 // that of f, and this one
 	if n := living.count(twice); n != 1 {
 		t.Errorf("%s was asked %d times", twice, n)
 	}
-	if !maps.Equal(pass.All, states) || pass.Buckets["f"][OriginAlive] != 1 || pass.Buckets["i"][OriginGone] != 2 || pass.Ended.IsZero() {
+	if !maps.Equal(pass.All, states) || pass.Buckets["f"][linkrot.Alive] != 1 || pass.Buckets["i"][linkrot.Gone] != 2 || pass.Ended.IsZero() {
 		t.Errorf("found %+v, want %v", pass, states)
 	}
 	for _, url := range silent {
@@ -169,9 +169,9 @@ func TestCheckOrigins(t *testing.T) {
 			t.Errorf("%s was asked", url)
 		}
 	}
-	delete(before, linkRotFile)
+	delete(before, linkrot.File)
 	after := tree(t, root)
-	delete(after, linkRotFile)
+	delete(after, linkrot.File)
 	if !maps.Equal(before, after) {
 		t.Error("a pass has changed the store")
 	}
@@ -181,19 +181,19 @@ func TestCheckOrigins(t *testing.T) {
 	living.answer = nil
 	again := checkOrigins(t, s, living)
 	r, err := s.LinkRot()
-	if err != nil || r.Now != nil || r.Last == nil || !maps.Equal(r.Last.All, map[OriginState]int{OriginAlive: 13}) || again.Began.Sub(pass.Ended) != week {
+	if err != nil || r.Now != nil || r.Last == nil || !maps.Equal(r.Last.All, map[linkrot.State]int{linkrot.Alive: 13}) || again.Began.Sub(pass.Ended) != week {
 		t.Errorf("after the second: %+v, %v", r, err)
 	}
 	stats, err := s.Stats(t.Context())
-	if err != nil || stats.LinkRot == nil || stats.LinkRot.Last.All[OriginAlive] != 13 {
+	if err != nil || stats.LinkRot == nil || stats.LinkRot.Last.All[linkrot.Alive] != 13 {
 		t.Errorf("stats: %+v, %v", stats.LinkRot, err)
 	}
 	// A damaged count begins anew.
 	for _, text := range []string{"{", `{"now":{}}`, `{"at":{"offset":-1}}`} {
-		if err := os.WriteFile(filepath.Join(root, linkRotFile), []byte(text), 0o640); err != nil {
+		if err := os.WriteFile(filepath.Join(root, linkrot.File), []byte(text), 0o640); err != nil {
 			t.Fatal(err)
 		}
-		if pass := checkOrigins(t, s, living); pass.All[OriginAlive] != 13 {
+		if pass := checkOrigins(t, s, living); pass.All[linkrot.Alive] != 13 {
 			t.Errorf("after %s: %v", text, pass)
 		}
 	}
@@ -227,7 +227,7 @@ func TestCheckOriginsGoesOn(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		until := answered + n
-		_, err := s.CheckOrigins(ctx, LinkRotOptions{Alive: living.Alive, Asked: func(OriginState) {
+		_, err := s.CheckOrigins(ctx, linkrot.Options{Alive: living.Alive, Asked: func(linkrot.State) {
 			if answered++; answered == until {
 				cancel()
 			}
@@ -246,13 +246,13 @@ func TestCheckOriginsGoesOn(t *testing.T) {
 	for _, n := range []int{1, 17, 30, 25} { // the last in the second bucket
 		stopAfter(n)
 		r, err := s.LinkRot()
-		if err != nil || r.Now == nil || r.Last != nil || r.Now.All[OriginAlive] != answered {
+		if err != nil || r.Now == nil || r.Last != nil || r.Now.All[linkrot.Alive] != answered {
 			t.Fatalf("after %d answers: %+v, %v", answered, r, err)
 		}
 		reopen()
 	}
 	// A crash: what it had found since it was last written down is asked again.
-	path := filepath.Join(root, linkRotFile)
+	path := filepath.Join(root, linkrot.File)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -263,7 +263,7 @@ func TestCheckOriginsGoesOn(t *testing.T) {
 	}
 	reopen()
 	pass := checkOrigins(t, s, living)
-	if pass.All[OriginAlive] != 2*each || pass.Buckets["f"][OriginAlive] != each || pass.Buckets["i"][OriginAlive] != each {
+	if pass.All[linkrot.Alive] != 2*each || pass.Buckets["f"][linkrot.Alive] != each || pass.Buckets["i"][linkrot.Alive] != each {
 		t.Errorf("counted %v", pass)
 	}
 	slices.Sort(living.asked)
@@ -271,7 +271,7 @@ func TestCheckOriginsGoesOn(t *testing.T) {
 		t.Errorf("%d different URLs were asked, want %d", n, 2*each)
 	}
 	// The crash has 20 asked again, and each stop at most those under way.
-	if most := 2*each + 20 + 5*linkRotAtOnce; len(living.asked) > most {
+	if most := 2*each + 20 + 5*linkrot.AtOnce; len(living.asked) > most {
 		t.Errorf("asked %d times, want at most %d", len(living.asked), most)
 	}
 }
@@ -286,14 +286,14 @@ func TestCheckOriginsIsSaved(t *testing.T) {
 		keep(t, s, url)
 	}
 	n := 0
-	_, err := s.CheckOrigins(t.Context(), LinkRotOptions{Alive: (&origins{}).Alive, Asked: func(OriginState) {
+	_, err := s.CheckOrigins(t.Context(), linkrot.Options{Alive: (&origins{}).Alive, Asked: func(linkrot.State) {
 		// That of the answer before was written, if it was time.
 		r, err := s.LinkRot()
-		if err != nil || n > 3 && (r == nil || r.Now.All[OriginAlive] != 4) || n <= 3 && r != nil {
+		if err != nil || n > 3 && (r == nil || r.Now.All[linkrot.Alive] != 4) || n <= 3 && r != nil {
 			t.Errorf("at answer %d: %+v, %v", n, r, err)
 		}
 		if n++; n == 4 {
-			c.add(linkRotSave)
+			c.add(linkrot.SaveEvery)
 		}
 	}})
 	if err != nil || n != 10 {
@@ -305,7 +305,7 @@ func TestCheckOriginsIsSaved(t *testing.T) {
 func TestCheckOriginsIsSlow(t *testing.T) {
 	o := newOrigin()
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o})
-	for n := range 3 * linkRotAtOnce {
+	for n := range 3 * linkrot.AtOnce {
 		url := fmt.Sprintf("https://%d.example/a.png", n)
 		o.set(url, url)
 		keep(t, s, url)
@@ -314,33 +314,33 @@ func TestCheckOriginsIsSlow(t *testing.T) {
 	ended := make(chan error, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		_, err := s.CheckOrigins(ctx, LinkRotOptions{Alive: living.Alive})
+		_, err := s.CheckOrigins(ctx, linkrot.Options{Alive: living.Alive})
 		ended <- err
 	}()
 	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
 		living.mu.Lock()
 		n := living.atOnce
 		living.mu.Unlock()
-		if n == linkRotAtOnce {
+		if n == linkrot.AtOnce {
 			break
 		}
 		if time.Since(begin) > patience.Of(t) {
-			t.Fatalf("%d are asked at once, want %d", n, linkRotAtOnce)
+			t.Fatalf("%d are asked at once, want %d", n, linkrot.AtOnce)
 		}
 	}
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if living.most > linkRotAtOnce {
+	if living.most > linkrot.AtOnce {
 		t.Errorf("%d were asked at once", living.most)
 	}
 
 	// At two a second.
 	var slept time.Duration
 	now := newClock()
-	options := LinkRotOptions{Alive: (&origins{}).Alive, Rate: 2}
-	options.pace = pace{now: now.Now, sleep: func(_ context.Context, d time.Duration) error {
+	options := linkrot.Options{Alive: (&origins{}).Alive, Rate: 2}
+	options.Pace = pace.Pace{Now: now.Now, Sleep: func(_ context.Context, d time.Duration) error {
 		slept += d
 		now.add(d)
 		return nil
@@ -348,76 +348,7 @@ func TestCheckOriginsIsSlow(t *testing.T) {
 	if _, err := s.CheckOrigins(t.Context(), options); err != nil {
 		t.Fatal(err)
 	}
-	if want := 3 * linkRotAtOnce * time.Second / 2; slept != want {
+	if want := 3 * linkrot.AtOnce * time.Second / 2; slept != want {
 		t.Errorf("slept for %v, want %v", slept, want)
-	}
-}
-
-// A host that does not answer is not asked for each of its URLs, one that comes
-// back is, and one that wants to be left alone is.
-func TestCheckOriginsRests(t *testing.T) {
-	o, c := newOrigin(), newClock()
-	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now})
-	var dead, busy []string
-	for n := range 20 {
-		dead = append(dead, fmt.Sprintf("https://dead.example/%d.png", n))
-		busy = append(busy, fmt.Sprintf("https://busy.example/%d.png", n))
-	}
-	for _, url := range slices.Concat(dead, busy) {
-		o.set(url, url)
-		keep(t, s, url)
-	}
-	living := &origins{answer: map[string]error{}}
-	for n := range dead {
-		living.answer[dead[n]] = failed(fetch.Timeout, 0)
-		living.answer[busy[n]] = &fetch.Error{Class: fetch.Blocked, Status: 429, RetryAfter: time.Hour, Err: errors.New("429")}
-	}
-	a := asker{s: s, o: &LinkRotOptions{Alive: living.Alive}, hosts: map[string]*restingHost{}}
-	ask := func(url string, want OriginState) {
-		t.Helper()
-		if got, err := a.ask(t.Context(), record.Image{Bucket: "i", URL: url}); got != want || err != nil {
-			t.Errorf("%s: %s, %v; want %s", url, got, err, want)
-		}
-	}
-	count := func(host string) (n int) {
-		for _, url := range living.asked {
-			if strings.Contains(url, host) {
-				n++
-			}
-		}
-		return n
-	}
-	for n := range dead {
-		ask(dead[n], OriginUnreachable)
-		ask(busy[n], OriginUnsure)
-	}
-	if d, b := count("dead"), count("busy"); d != maxMisses || b != 1 {
-		t.Errorf("asked %d and %d times, want %d and 1", d, b, maxMisses)
-	}
-	c.add(restingTime) // one more does not answer, and it rests again
-	ask(dead[0], OriginUnreachable)
-	ask(dead[1], OriginUnreachable)
-	if n := count("dead"); n != maxMisses+1 {
-		t.Errorf("asked %d times, want %d", n, maxMisses+1)
-	}
-	c.add(time.Hour - restingTime - 1)
-	ask(busy[1], OriginUnsure)
-	if n := count("busy"); n != 1 {
-		t.Errorf("asked %d times before the hour is over", n)
-	}
-	living.answer = map[string]error{dead[2]: failed(fetch.Timeout, 0), dead[3]: failed(fetch.Timeout, 0)}
-	c.add(1)
-	ask(busy[2], OriginAlive)
-	for n := range dead { // two of them hang, which is no reason to leave the others alone
-		ask(dead[n], map[bool]OriginState{true: OriginUnreachable, false: OriginAlive}[n == 2 || n == 3])
-	}
-	// However many hosts there are, few are remembered.
-	for n := range 2 * maxResting {
-		url := fmt.Sprintf("https://%d.dead.example/", n)
-		living.answer[url] = failed(fetch.Timeout, 0)
-		ask(url, OriginUnreachable)
-	}
-	if len(a.hosts) > maxResting {
-		t.Errorf("%d hosts are remembered", len(a.hosts))
 	}
 }

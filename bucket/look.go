@@ -15,6 +15,7 @@ import (
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
+	"imgkeep/bucket/linkrot"
 	"imgkeep/bucket/record"
 )
 
@@ -310,7 +311,7 @@ type Stats struct {
 	Hosts   []HostTally      `json:"hosts"` // those with the most bytes, at most 20
 	Blocks  int              `json:"blocks"`
 	Index   Figures          `json:"index"`
-	LinkRot *LinkRot         `json:"link_rot,omitempty"` // nil: no origin was ever asked
+	LinkRot *linkrot.Report  `json:"link_rot,omitempty"` // nil: no origin was ever asked
 }
 
 // Tally are figures of some images.
@@ -378,7 +379,7 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 	if r.Index, err = s.index.Figures(); err != nil {
 		return r, err
 	}
-	if r.LinkRot, err = s.LinkRot(); err != nil {
+	if r.LinkRot, err = linkrot.Read(s.root, s.log); err != nil {
 		return r, err
 	}
 	hosts := map[string]*HostTally{}
@@ -429,4 +430,13 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 		r.Blocks++
 	}
 	return r, nil
+}
+
+func (s *Store) bucketNames() []string {
+	var names []string
+	for name := range s.buckets {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
 }

@@ -270,7 +270,7 @@ func TestQuotaSums(t *testing.T) {
 			t.Fatal(err)
 		}
 		older = append(older, data)
-		reindex(t, root)
+		mustReindex(t, root)
 		s = openStore(t, options)
 		check(s, step.about+", made anew", step.a, step.b, step.c)
 	}

@@ -16,6 +16,7 @@ import (
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/ledger/journal"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/reindex"
 )
 
 const month = "i/journal/2026-11.ndjson"
@@ -42,10 +43,10 @@ func (f *found) want(t *testing.T, want ...string) {
 	}
 }
 
-func reindex(t *testing.T, root string) (ReindexReport, *found) {
+func mustReindex(t *testing.T, root string) (reindex.Report, *found) {
 	t.Helper()
 	var f found
-	report, err := Reindex(t.Context(), ReindexOptions{Root: root, Found: f.add, Progress: func(record.Progress) {}})
+	report, err := reindex.Run(t.Context(), reindex.Options{Root: root, Found: f.add, Progress: func(record.Progress) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +149,7 @@ func TestReindexAnswersAsBefore(t *testing.T) {
 		if err := damage(filepath.Join(root, record.IndexFile)); err != nil {
 			t.Fatal(err)
 		}
-		report, f := reindex(t, root)
+		report, f := mustReindex(t, root)
 		s = open()
 		after := answers(t, s)
 		zero := 0
@@ -223,7 +224,7 @@ func TestReindexBrokenLines(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text+end), 0o640); err != nil {
 			t.Fatal(err)
 		}
-		_, f := reindex(t, root)
+		_, f := mustReindex(t, root)
 		f.want(t, want...)
 		s := openStore(t, Options{Root: root, Origin: newOrigin()})
 		for _, url := range urls {
@@ -251,7 +252,7 @@ func TestReindexUnknownOperation(t *testing.T) {
 		t.Fatal(err)
 	}
 	appendTo(t, path, strings.Replace(unsummed(string(good)), `"keep"`, `"vanish"`, 1))
-	_, err = Reindex(t.Context(), ReindexOptions{Root: root})
+	_, err = reindex.Run(t.Context(), reindex.Options{Root: root})
 	if !errors.Is(err, ledger.ErrOperation) || !strings.Contains(err.Error(), month+`:2: `) || !strings.Contains(err.Error(), `"vanish"`) {
 		t.Errorf("got %v", err)
 	}
@@ -276,7 +277,7 @@ func TestReindexMissingAndOrphan(t *testing.T) {
 	if err := os.WriteFile(path, []byte(strings.SplitAfter(string(good), "\n")[0]), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	report, f := reindex(t, root)
+	report, f := mustReindex(t, root)
 	f.want(t, "missing "+a.File(), "orphan "+b.File())
 	if report.Images != 0 || report.URLs != 0 || report.Found[record.Missing] != 1 || report.Found[record.Orphan] != 1 {
 		t.Errorf("report: %+v", report)
@@ -293,16 +294,16 @@ func TestReindexRefused(t *testing.T) {
 	o.set(urlA, "a")
 	s := openStore(t, Options{Root: root, Origin: o})
 	keep(t, s, urlA)
-	if _, err := Reindex(t.Context(), ReindexOptions{Root: root}); !errors.Is(err, index.ErrLocked) {
+	if _, err := reindex.Run(t.Context(), reindex.Options{Root: root}); !errors.Is(err, index.ErrLocked) {
 		t.Errorf("while the store is open: %v", err)
 	}
 	s.Close(t.Context())
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Reindex(ctx, ReindexOptions{Root: root}); !errors.Is(err, context.Canceled) {
+	if _, err := reindex.Run(ctx, reindex.Options{Root: root}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	if _, err := Reindex(t.Context(), ReindexOptions{Root: filepath.Join(root, "none")}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := reindex.Run(t.Context(), reindex.Options{Root: filepath.Join(root, "none")}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no store: %v", err)
 	}
 	s = openStore(t, Options{Root: root, Origin: newOrigin()})

@@ -13,11 +13,14 @@ import (
 	"testing"
 	"time"
 
+	"imgkeep/bucket/backup"
 	"imgkeep/bucket/blob/local/localtest"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/reindex"
+	"imgkeep/bucket/scrub"
 )
 
 // removable is a store with images in two buckets: a and b have the same bytes, c
@@ -109,12 +112,12 @@ func (x *removable) files(i record.Image, want int) {
 func (x *removable) rebuilt() {
 	x.Helper()
 	x.must(x.Close(x.Context()))
-	r, err := Reindex(x.Context(), ReindexOptions{Root: x.root})
+	r, err := reindex.Run(x.Context(), reindex.Options{Root: x.root})
 	if err != nil || len(r.Found) > 0 {
 		x.Errorf("reindex: %+v, %v", r, err)
 	}
 	x.open()
-	if r, err := x.Scrub(x.Context(), ScrubOptions{Alone: true}); err != nil || len(r.Found) > 0 {
+	if r, err := x.Scrub(x.Context(), scrub.Options{Alone: true}); err != nil || len(r.Found) > 0 {
 		x.Errorf("scrub: %+v, %v", r, err)
 	}
 }
@@ -452,10 +455,10 @@ func TestRemovalFinished(t *testing.T) {
 		x.finds("i", urlA, ErrNotKept)
 		x.files(x.a, 3)
 		if by == "scrub" {
-			if r, err := s.Scrub(t.Context(), ScrubOptions{}); err != nil || r.Found[record.HalfRemoved] != 2 || r.Remain != 2 {
+			if r, err := s.Scrub(t.Context(), scrub.Options{}); err != nil || r.Found[record.HalfRemoved] != 2 || r.Remain != 2 {
 				t.Errorf("scrub: %+v, %v", r, err)
 			}
-			if r, err := s.Scrub(t.Context(), ScrubOptions{Repair: true}); err != nil || r.Found[record.HalfRemoved] != 2 || r.Remain > 0 {
+			if r, err := s.Scrub(t.Context(), scrub.Options{Repair: true}); err != nil || r.Found[record.HalfRemoved] != 2 || r.Remain > 0 {
 				t.Errorf("scrub --repair: %+v, %v", r, err)
 			}
 			x.must(s.Close(t.Context()))
@@ -482,12 +485,12 @@ func TestHalfRemoved(t *testing.T) {
 			x.finds("i", urlC, nil)
 			switch by {
 			case "scrub":
-				r, err := x.Scrub(t.Context(), ScrubOptions{})
+				r, err := x.Scrub(t.Context(), scrub.Options{})
 				if err != nil || r.Found[record.HalfRemoved] != 1 || r.Remain != 1 {
 					t.Errorf("%s: scrub: %+v, %v", op, r, err)
 				}
 				x.finds("i", urlC, nil)
-				r, err = x.Scrub(t.Context(), ScrubOptions{Repair: true})
+				r, err = x.Scrub(t.Context(), scrub.Options{Repair: true})
 				if err != nil || r.Remain != 0 {
 					t.Errorf("%s: scrub --repair: %+v, %v", op, r, err)
 				}
@@ -496,7 +499,7 @@ func TestHalfRemoved(t *testing.T) {
 				x.open()
 			case "reindex":
 				x.must(x.Close(t.Context()))
-				r, err := Reindex(t.Context(), ReindexOptions{Root: x.root})
+				r, err := reindex.Run(t.Context(), reindex.Options{Root: x.root})
 				if err != nil || r.Found[record.HalfRemoved] != 1 || len(r.Found) != 1 {
 					t.Errorf("%s: reindex: %+v, %v", op, r, err)
 				}
@@ -532,8 +535,8 @@ func TestJournalOrder(t *testing.T) {
 // restore knows of removals and blocks.
 func TestBackupRemoved(t *testing.T) {
 	x := newRemovable(t)
-	backup, restored := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "restored")
-	if _, err := Backup(t.Context(), BackupOptions{Root: x.root, Dir: backup}); err != nil {
+	dir, restored := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "restored")
+	if _, err := backup.Run(t.Context(), backup.Options{Root: x.root, Dir: dir}); err != nil {
 		t.Fatal(err)
 	}
 	_, err := x.Forget(t.Context(), urlA, RemoveOptions{Buckets: []string{"i"}}) // b has the bytes still
@@ -543,15 +546,15 @@ func TestBackupRemoved(t *testing.T) {
 	_, err = x.Block(t.Context(), Target{Host: "blocked.example"}, RemoveOptions{})
 	x.must(err)
 	for round := range 2 {
-		r, err := Backup(t.Context(), BackupOptions{Root: x.root, Dir: backup})
+		r, err := backup.Run(t.Context(), backup.Options{Root: x.root, Dir: dir})
 		if err != nil || r.Removed != 1-round || len(r.Found) > 0 {
 			t.Errorf("got %+v, %v", r, err)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(backup, x.cImg.File())); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, x.cImg.File())); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the backup has what was purged: %v", err)
 	}
-	if _, _, err := Restore(t.Context(), BackupOptions{Root: restored, Dir: backup}); err != nil {
+	if _, _, err := backup.Restore(t.Context(), backup.Options{Root: restored, Dir: dir}); err != nil {
 		t.Fatal(err)
 	}
 	x.must(x.Close(t.Context()))

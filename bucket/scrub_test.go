@@ -18,6 +18,8 @@ import (
 	"imgkeep/bucket/ledger/journal"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/reindex"
+	"imgkeep/bucket/scrub"
 )
 
 // scrubbable is a store with three images, of which b has two URLs and a size,
@@ -91,7 +93,7 @@ func (x *scrubbable) folderOf(file string) {
 	x.must(os.MkdirAll(filepath.Dir(x.Path(file)), 0o755))
 }
 
-func (x *scrubbable) scrub(o ScrubOptions) (ScrubReport, *found) {
+func (x *scrubbable) scrub(o scrub.Options) (scrub.Report, *found) {
 	x.t.Helper()
 	var f found
 	o.Found = f.add
@@ -102,7 +104,7 @@ func (x *scrubbable) scrub(o ScrubOptions) (ScrubReport, *found) {
 
 func (x *scrubbable) wantClean() {
 	x.t.Helper()
-	r, f := x.scrub(ScrubOptions{Alone: true})
+	r, f := x.scrub(scrub.Options{Alone: true})
 	f.want(x.t)
 	if r.Remain != 0 {
 		x.t.Errorf("report: %+v", r)
@@ -135,7 +137,7 @@ func TestScrubClean(t *testing.T) {
 	x := newScrubbableIn(t, withFolders(Options{}))
 	var stages []string
 	var f found
-	r, err := x.Scrub(t.Context(), ScrubOptions{Found: f.add, Progress: func(p record.Progress) { stages = append(stages, p.Stage) }})
+	r, err := x.Scrub(t.Context(), scrub.Options{Found: f.add, Progress: func(p record.Progress) { stages = append(stages, p.Stage) }})
 	x.must(err)
 	f.want(t)
 	if r.Images != 3 || r.Bytes != 3*14 || r.Files != 7 || r.Remain != 0 {
@@ -144,7 +146,7 @@ func TestScrubClean(t *testing.T) {
 	if len(stages) == 0 {
 		t.Error("no progress")
 	}
-	x.scrub(ScrubOptions{Repair: true, Alone: true})
+	x.scrub(scrub.Options{Repair: true, Alone: true})
 	if len(x.quarantined()) != 0 {
 		t.Errorf("repairing a clean store moved %v", x.quarantined())
 	}
@@ -352,7 +354,7 @@ func TestScrubFinds(t *testing.T) {
 		"old unfinished work": {
 			damage: func(x *scrubbable) {
 				x.write("tmp/image-1", "half")
-				old := x.c.Now().Add(-staleWork)
+				old := x.c.Now().Add(-scrub.StaleWork)
 				x.must(os.Chtimes(x.Path("tmp/image-1"), old, old))
 			},
 			kind: record.Leftover, path: func(*scrubbable) string { return "tmp/image-1" },
@@ -367,7 +369,7 @@ func TestScrubFinds(t *testing.T) {
 			x := newScrubbableIn(t, o)
 			tt.damage(x)
 			want := string(tt.kind) + " " + tt.path(x)
-			r, f := x.scrub(ScrubOptions{Alone: true})
+			r, f := x.scrub(scrub.Options{Alone: true})
 			f.want(t, want)
 			if r.Remain != 1 || r.Found[tt.kind] != 1 {
 				t.Errorf("report: %+v", r)
@@ -376,7 +378,7 @@ func TestScrubFinds(t *testing.T) {
 				t.Errorf("looking moved %v", x.quarantined())
 			}
 			// Looking has changed nothing: it is found again.
-			r, f = x.scrub(ScrubOptions{Repair: true, Alone: true})
+			r, f = x.scrub(scrub.Options{Repair: true, Alone: true})
 			f.want(t, want)
 			if len(f.all) == 1 && f.all[0].Repaired == tt.remains || (r.Remain == 1) != tt.remains {
 				t.Errorf("repairing: %+v, remain %d", f.all, r.Remain)
@@ -438,10 +440,10 @@ func TestScrubReferences(t *testing.T) {
 		x := newScrubbable(t)
 		x.withIndex(entryOf(x.a, 1), entryOf(x.b, wrong), entryOf(x.d, 1))
 		for range 2 {
-			_, f := x.scrub(ScrubOptions{Alone: true})
+			_, f := x.scrub(scrub.Options{Alone: true})
 			f.want(t, "references i/"+x.b.Digest.String())
 		}
-		_, f := x.scrub(ScrubOptions{Repair: true, Alone: true})
+		_, f := x.scrub(scrub.Options{Repair: true, Alone: true})
 		f.want(t, "references i/"+x.b.Digest.String())
 		x.wantClean()
 		if e, err := x.index.Entry("i", x.b.Digest); err != nil || e.Refs != 2 {
@@ -461,14 +463,14 @@ func TestScrubWrongLength(t *testing.T) {
 	wrong := x.a
 	wrong.Bytes++
 	x.withIndex(entryOf(wrong, 1), entryOf(x.b, 2), entryOf(x.d, 1))
-	_, f := x.scrub(ScrubOptions{Repair: true, Alone: true})
+	_, f := x.scrub(scrub.Options{Repair: true, Alone: true})
 	f.want(t, "disagreement "+x.a.File())
 	if _, err := x.Open(t.Context(), wrong); err == nil || len(x.quarantined()) != 0 || !x.exists(x.a.File()) {
 		t.Errorf("opened: %v, moved: %v", err, x.quarantined())
 	}
 	root := x.Root()
 	x.must(x.Close(t.Context()))
-	_, err := Reindex(t.Context(), ReindexOptions{Root: root})
+	_, err := reindex.Run(t.Context(), reindex.Options{Root: root})
 	x.must(err)
 	x.Store = openStore(t, Options{Root: root, Origin: x.o, Now: x.c.Now})
 	x.wantClean()
@@ -484,16 +486,16 @@ func TestScrubLinkedFolders(t *testing.T) {
 		x.must(os.Rename(x.Path(file), filepath.Join(aside, name)))
 		x.must(os.Symlink(filepath.Join(aside, name), x.Path(file)))
 	}
-	_, f := x.scrub(ScrubOptions{Repair: true, Alone: true})
+	_, f := x.scrub(scrub.Options{Repair: true, Alone: true})
 	f.want(t)
 	root := x.Root()
 	x.must(x.Close(t.Context()))
-	if r, err := Reindex(t.Context(), ReindexOptions{Root: root}); err != nil || r.URLs != 4 || r.Images != 3 {
+	if r, err := reindex.Run(t.Context(), reindex.Options{Root: root}); err != nil || r.URLs != 4 || r.Images != 3 {
 		t.Errorf("reindex: %+v, %v", r, err)
 	}
 	x.must(os.Rename(filepath.Join(root, "i"), filepath.Join(aside, "i")))
 	x.must(os.Symlink(filepath.Join(aside, "i"), filepath.Join(root, "i")))
-	if r, f := backup(t, root, filepath.Join(t.TempDir(), "backup")); r.Images != 3 || len(f.all) != 0 {
+	if r, f := backUp(t, root, filepath.Join(t.TempDir(), "backup")); r.Images != 3 || len(f.all) != 0 {
 		t.Errorf("backup: %+v, %v", r, f.short())
 	}
 }
@@ -512,7 +514,7 @@ func TestScrubInUse(t *testing.T) {
 	image := x.a
 	image.URL, image.Stored = "https://example.com/just-now", x.c.Now()
 	x.must(addTo(x.Store, "i", []*ledger.Event{ledger.KeepEvent(image)}))
-	_, f := x.scrub(ScrubOptions{Repair: true})
+	_, f := x.scrub(scrub.Options{Repair: true})
 	f.want(t, "orphan "+old.File())
 	if f.all[0].Repaired || len(x.quarantined()) != 0 {
 		t.Errorf("%+v, moved %v", f.all, x.quarantined())
@@ -545,7 +547,7 @@ func TestScrubWhileKeeping(t *testing.T) {
 		}
 	}()
 	for range 3 {
-		_, f := x.scrub(ScrubOptions{Repair: true})
+		_, f := x.scrub(scrub.Options{Repair: true})
 		f.want(t)
 	}
 	close(stop)
@@ -557,47 +559,11 @@ func TestScrubStops(t *testing.T) {
 	x := newScrubbable(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := x.Scrub(ctx, ScrubOptions{}); !errors.Is(err, context.Canceled) {
+	if _, err := x.Scrub(ctx, scrub.Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	x.must(x.Close(t.Context()))
-	if _, err := x.Scrub(t.Context(), ScrubOptions{}); !errors.Is(err, ErrClosed) {
+	if _, err := x.Scrub(t.Context(), scrub.Options{}); !errors.Is(err, ErrClosed) {
 		t.Errorf("closed: %v", err)
 	}
-}
-
-// The rate holds, to the second, however the reads are cut; lost time is not
-// caught up with.
-func TestPace(t *testing.T) {
-	now := time.Unix(0, 0)
-	var slept time.Duration
-	p := pace{rate: 1000, now: func() time.Time { return now }, sleep: func(_ context.Context, d time.Duration) error {
-		slept += d
-		now = now.Add(d)
-		return nil
-	}}
-	took := func(reads, n int) {
-		for range reads {
-			if err := p.took(t.Context(), n); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	near := func(what string, want time.Duration) {
-		t.Helper()
-		if d := slept - want; d < -50*time.Millisecond || d > 50*time.Millisecond {
-			t.Errorf("%s: slept %v, want %v", what, slept, want)
-		}
-		slept = 0
-	}
-	took(1, 10_000)
-	near("one read", 10*time.Second)
-	took(10_000, 1)
-	near("many reads", 10*time.Second)
-	now = now.Add(time.Hour)
-	took(5, 1000)
-	near("after an hour's pause", 5*time.Second)
-	p.rate = 0
-	took(1000, 1<<20)
-	near("no limit", 0)
 }

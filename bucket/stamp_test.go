@@ -11,6 +11,7 @@ import (
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/scrub"
 )
 
 // Originals, what is made of them and what a link stands for have their time from the
@@ -65,7 +66,7 @@ func TestStamps(t *testing.T) {
 		want(when, x.a.MadeFile(made.Name, made.Format))
 	}
 	spoil(x.a.File())
-	x.scrub(ScrubOptions{})
+	x.scrub(scrub.Options{})
 	want("scrubbed", x.a.File())
 }
 

@@ -18,20 +18,33 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// WriteWhole replaces a small file, durably.
-func WriteWhole(path string, text []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, PrivateFile)
+// WriteFile makes a small file, or replaces it, durably: a crash leaves it or what was
+// there. It is written in the folder tmp, and nobody else may read it.
+func WriteFile(d Disk, tmp, path string, text []byte) error {
+	return ReplaceFile(d, tmp, path, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+}
+
+// ReplaceFile is WriteFile for what write writes.
+func ReplaceFile(d Disk, tmp, path string, write func(io.Writer) error) error {
+	f, err := d.CreateTemp(tmp, filepath.Base(path)+"-*") // of mode 0600
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	defer d.RemoveAll(f.Name())
+	err = write(Writer{d, f})
+	if err == nil {
+		err = d.Sync(f)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := d.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	return OS{}.SyncDir(filepath.Dir(path))
+	return d.SyncDir(filepath.Dir(path))
 }
 
 // HashFile reads a file, from the disk rather than from memory where cold is set

@@ -1,4 +1,11 @@
-package bucket
+// Package backup copies what is kept in a store to a folder, and makes a store of it
+// again. Neither needs an open store.
+//
+// It promises that a folder, whenever a backup was broken off, holds all that the
+// journals in it name, each file read back and compared with its digest; and that nothing
+// goes from a backup but what the store's operator has removed. It does not copy the
+// index and the variants, which are made again, nor the quarantine.
+package backup
 
 import (
 	"bytes"
@@ -16,11 +23,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"imgkeep/bucket/blob/local"
-	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/ledger/journal"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/reindex"
 )
 
 // ErrNotBackup: a folder is neither empty nor a backup.
@@ -28,7 +35,7 @@ var ErrNotBackup = errors.New("it is neither empty nor a backup of imgkeep")
 
 const (
 	manifestFile     = "backup.json"
-	backupUnfinished = "backup.unfinished"
+	BackupUnfinished = "backup.unfinished"
 	// restoreUnfinished marks a root in which a restore has not ended.
 	restoreUnfinished = "restore.unfinished"
 )
@@ -41,8 +48,8 @@ type manifest struct {
 	Bytes   int64     `json:"bytes"`
 }
 
-// BackupOptions say what Backup and Restore do.
-type BackupOptions struct {
+// Options say what Run and Restore do.
+type Options struct {
 	Root string // of the store
 	Dir  string // of the backup
 	// Link makes hard links in the place of copies where both are on one file
@@ -56,8 +63,8 @@ type BackupOptions struct {
 	Now      func() time.Time
 }
 
-// BackupReport says what Backup or Restore has done.
-type BackupReport struct {
+// Report says what Run or Restore has done.
+type Report struct {
 	Images  int                 `json:"images"`  // that the journals name
 	Copied  int                 `json:"copied"`  // of them, now
 	Removed int                 `json:"removed"` // from the backup, since they were from the store
@@ -66,7 +73,7 @@ type BackupReport struct {
 	Seconds float64             `json:"seconds"`
 }
 
-// Backup copies what is kept in the store at Root to a folder, in which it is a
+// Run copies what is kept in the store at Root to a folder, in which it is a
 // store without an index: journals, and the originals that they name. It may run
 // while the store is in use, asks nobody, and changes nothing in it: lines are
 // only ever added to a journal, and a line is written after its file, so that
@@ -76,29 +83,29 @@ type BackupReport struct {
 // It copies what the folder does not have yet. Files come first, are flushed,
 // read back and compared with their digests, and then the journals: whenever it
 // is broken off, the folder holds all that the journals in it name, and the next
-// Backup goes on. An original that is to be copied and is missing or damaged is a
+// Run goes on. An original that is to be copied and is missing or damaged is a
 // finding; what an earlier backup has copied is not read again, unless Verify is
 // set, and stays. What was removed from the store by its operator goes from the
 // backup too, and nothing else ever does.
 //
 // What is not copied: the index and the sizes, which are made again, the
 // quarantine, and the memory of which URLs failed lately. It takes about 100
-// bytes of memory for each image, and as much as Reindex where something was
+// bytes of memory for each image, and as much as reindex.Run where something was
 // removed.
-func Backup(ctx context.Context, o BackupOptions) (_ BackupReport, err error) {
+func Run(ctx context.Context, o Options) (_ Report, err error) {
 	from, to, err := apart(o.Root, o.Dir)
 	if err != nil {
-		return BackupReport{}, err
+		return Report{}, err
 	}
 	if err := os.MkdirAll(to, local.PrivateDir); err != nil {
-		return BackupReport{}, err
+		return Report{}, err
 	}
 	if err := isBackup(to); err != nil {
-		return BackupReport{}, err
+		return Report{}, err
 	}
-	t, err := newTransfer(o, from, to, backupUnfinished)
+	t, err := newTransfer(o, from, to, BackupUnfinished)
 	if err != nil {
-		return BackupReport{}, err
+		return Report{}, err
 	}
 	defer func() { err = errors.Join(err, t.unlock(err == nil)) }()
 	if err := t.run(ctx); err != nil {
@@ -111,32 +118,32 @@ func Backup(ctx context.Context, o BackupOptions) (_ BackupReport, err error) {
 // its index. It reads every file and compares it with its digest. Broken off, it
 // goes on when it is called again; until it has ended the root is marked, and
 // must not be served from.
-func Restore(ctx context.Context, o BackupOptions) (_ BackupReport, _ ReindexReport, err error) {
-	var indexed ReindexReport
+func Restore(ctx context.Context, o Options) (_ Report, _ reindex.Report, err error) {
+	var indexed reindex.Report
 	to, from, err := apart(o.Root, o.Dir)
 	if err != nil {
-		return BackupReport{}, indexed, err
+		return Report{}, indexed, err
 	}
 	if _, err := os.Stat(filepath.Join(from, manifestFile)); err != nil {
-		return BackupReport{}, indexed, fmt.Errorf("%s is no backup: %w", from, err)
+		return Report{}, indexed, fmt.Errorf("%s is no backup: %w", from, err)
 	}
 	if err := os.MkdirAll(to, local.DirMode); err != nil {
-		return BackupReport{}, indexed, err
+		return Report{}, indexed, err
 	}
 	if !RestoreUnfinished(to) {
 		if err := isEmpty(to); err != nil {
-			return BackupReport{}, indexed, err
+			return Report{}, indexed, err
 		}
 	}
 	t, err := newTransfer(o, from, to, restoreUnfinished)
 	if err != nil {
-		return BackupReport{}, indexed, err
+		return Report{}, indexed, err
 	}
 	defer func() { err = errors.Join(err, t.unlock(err == nil)) }()
 	if err := t.run(ctx); err != nil {
 		return t.report, indexed, err
 	}
-	indexed, err = Reindex(ctx, ReindexOptions{Root: to, Progress: o.Progress})
+	indexed, err = reindex.Run(ctx, reindex.Options{Root: to, Progress: o.Progress})
 	return t.report, indexed, err
 }
 
@@ -178,7 +185,7 @@ func isEmpty(dir string) error {
 }
 
 func isBackup(dir string) error {
-	for _, name := range []string{manifestFile, backupUnfinished} {
+	for _, name := range []string{manifestFile, BackupUnfinished} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
 			return nil
 		}
@@ -191,11 +198,11 @@ func isBackup(dir string) error {
 
 // transfer copies a store from one folder to another.
 type transfer struct {
-	BackupOptions
+	Options
 	from, to string
 	marker   *os.File
 	resumed  bool // an earlier one was broken off: trust nothing of its
-	report   BackupReport
+	report   Report
 	done     int64
 	bytes    int64 // of all that is wanted
 	begun    time.Time
@@ -204,7 +211,7 @@ type transfer struct {
 }
 
 // newTransfer marks the target as unfinished, and locks it.
-func newTransfer(o BackupOptions, from, to, marker string) (*transfer, error) {
+func newTransfer(o Options, from, to, marker string) (*transfer, error) {
 	path := filepath.Join(to, marker)
 	_, err := os.Lstat(path)
 	resumed := err == nil
@@ -220,8 +227,8 @@ func newTransfer(o BackupOptions, from, to, marker string) (*transfer, error) {
 		o.Now = time.Now
 	}
 	return &transfer{
-		BackupOptions: o, from: from, to: to, marker: f, resumed: resumed, begun: time.Now(),
-		report: BackupReport{Found: map[record.Kind]int{}},
+		Options: o, from: from, to: to, marker: f, resumed: resumed, begun: time.Now(),
+		report: Report{Found: map[record.Kind]int{}},
 	}, nil
 }
 
@@ -249,7 +256,7 @@ func (t *transfer) writeManifest() error {
 	if err != nil {
 		return err
 	}
-	return local.WriteWhole(filepath.Join(t.to, manifestFile), append(text, '\n'))
+	return local.WriteFile(local.OS{}, filepath.Join(t.to, record.TmpDir), filepath.Join(t.to, manifestFile), append(text, '\n'))
 }
 
 // plan is what is to be copied of one bucket: its journals as they are now, and
@@ -460,9 +467,9 @@ func (t *transfer) plan(ctx context.Context, name string) (plan, error) {
 
 // leaveOut takes out of a plan what was removed, as the lines say that it copies.
 func (t *transfer) leaveOut(ctx context.Context, p *plan) error {
-	j := newJournaled()
+	j, n := reindex.NewReplay(), 0
 	for line, err := range journal.Read(t.from, p.bucket) {
-		if err == nil && j.lines%8192 == 0 {
+		if n++; err == nil && n%8192 == 0 {
 			err = ctx.Err()
 		}
 		if err != nil {
@@ -471,19 +478,14 @@ func (t *transfer) leaveOut(ctx context.Context, p *plan) error {
 		if line.Broken != nil || line.End > p.journals[line.File] {
 			continue
 		}
-		if err := j.add(line.Op, line.Image); err != nil {
+		if err := j.Add(line.Op, line.Image); err != nil {
 			t.found(record.Finding{Kind: record.BrokenLine, Path: line.Place(), Detail: err.Error()})
 		}
 	}
-	for _, i := range j.images {
-		if i.refs == 0 && i.removed {
-			p.removed = append(p.removed, planned{i.digest, i.format, i.bytes})
-		}
+	for digest, format := range j.Gone {
+		p.removed = append(p.removed, planned{digest: digest, format: format})
 	}
-	p.files = slices.DeleteFunc(p.files, func(f planned) bool {
-		n, ok := j.number[index.RefTo(f.digest)]
-		return ok && j.images[n].refs == 0 && j.images[n].removed
-	})
+	p.files = slices.DeleteFunc(p.files, func(f planned) bool { return j.IsGone(f.digest) })
 	return nil
 }
 

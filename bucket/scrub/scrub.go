@@ -1,4 +1,11 @@
-package bucket
+// Package scrub looks through a whole store for what is not as it should be: bytes that
+// are not those of their names, and what files, index and journals say differently.
+//
+// It promises that it reports what is there and changes nothing unless it is asked to
+// repair; that bytes of an original are never deleted, but moved to the quarantine; and
+// that a store may be in use meanwhile. It does not look at what is only wrong for a
+// moment, and cannot bring back what its origin has no more.
+package scrub
 
 import (
 	"context"
@@ -10,18 +17,41 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
+	"imgkeep/bucket/pace"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
 
-// ScrubOptions say what Scrub does.
-type ScrubOptions struct {
+// Store is what Run needs of an open store.
+type Store interface {
+	// Begin announces the run, until done. Its context also ends when the store closes.
+	Begin(ctx context.Context) (_ context.Context, done func(), err error)
+	Root() string
+	Path(file string) string // of a file below the root
+	Buckets() []string
+	Sparse() bool // folders of a bucket may be missing
+	Now() time.Time
+	Disk() local.Disk
+	Index() *index.DB
+	Ledger() ledger.Ledger
+	// Removing is locked while something is removed, and read-locked while something is
+	// kept that must not be removed in between.
+	Removing() *sync.RWMutex
+	Commit(c index.Change, e *ledger.Event) error
+	CommitWithReserve(c index.Change, e *ledger.Event) error // for removals
+	FinishRemovals(bucket string) error
+	Repair(ctx context.Context, image record.Image) error // from its origin
+}
+
+// Options say what Run does.
+type Options struct {
 	Rate   int64 // bytes of originals read in a second; 0: as fast as it goes
 	Repair bool
 	// Alone says that nobody else uses the store, as in a command that has
@@ -31,11 +61,11 @@ type ScrubOptions struct {
 	Found    func(record.Finding)  // told of each finding; nil: nobody
 	Progress func(record.Progress) // told now and then; nil: nobody
 
-	pace pace // a test's own
+	pace pace.Pace // of reading, by Rate
 }
 
-// ScrubReport says what Scrub has found.
-type ScrubReport struct {
+// Report says what Run has found.
+type Report struct {
 	Images  int                 `json:"images"` // in the index
 	Bytes   int64               `json:"bytes"`  // of originals, read
 	Files   int                 `json:"files"`  // looked at
@@ -48,11 +78,11 @@ const (
 	// fresh is how old a file must be that nothing refers to before it is
 	// called an orphan in a store that is in use: it may be about to be named.
 	fresh = time.Hour
-	// staleWork is how old unfinished work must be: no fetch takes so long.
-	staleWork = 24 * time.Hour
+	// StaleWork is how old unfinished work must be: no fetch takes so long.
+	StaleWork = 24 * time.Hour
 )
 
-// Scrub goes through all of the store: it reads every original and compares it
+// Run goes through all of the store: it reads every original and compares it
 // with its digest, and compares files, index and journals with each other, also in
 // what is removed and blocked. The
 // store may be in use meanwhile; what changes while it is looked at is not
@@ -64,23 +94,20 @@ const (
 // folder of this run. Bytes of an original are never deleted. An original that
 // cannot be fetched again stays in the index: its links answer ErrLost, and it
 // comes back when the origin does. What was made from it is kept, and served.
-func (s *Store) Scrub(ctx context.Context, o ScrubOptions) (_ ScrubReport, err error) {
-	done, err := s.begin()
+func Run(ctx context.Context, s Store, o Options) (_ Report, err error) {
+	ctx, done, err := s.Begin(ctx)
 	if err != nil {
-		return ScrubReport{}, err
+		return Report{}, err
 	}
 	defer done()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(s.life, func() { cancel(ErrClosed) })()
 
 	start := time.Now()
-	c := scrubbing{ScrubOptions: o, s: s, begun: s.now(), report: ScrubReport{Found: map[record.Kind]int{}}}
-	c.pace.rate = o.Rate
+	c := run{Options: o, s: s, begun: s.Now(), report: Report{Found: map[record.Kind]int{}}}
+	c.pace.Rate = o.Rate
 	c.quarantine = record.QuarantineFolder(c.begun)
-	names := s.bucketNames()
+	names := s.Buckets()
 	for _, name := range names {
-		for e, err := range s.index.Images(name) {
+		for e, err := range s.Index().Images(name) {
 			if err == nil {
 				c.images++
 				c.bytes += e.Bytes
@@ -103,24 +130,15 @@ func (s *Store) Scrub(ctx context.Context, o ScrubOptions) (_ ScrubReport, err e
 	return c.report, nil
 }
 
-func (s *Store) bucketNames() []string {
-	var names []string
-	for name := range s.buckets {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
-// scrubbing is one run of Scrub.
-type scrubbing struct {
-	ScrubOptions
-	s          *Store
+// run is one pass.
+type run struct {
+	Options
+	s          Store
 	begun      time.Time
 	quarantine string // below the root
 	images     int    // in all buckets, when it began
 	bytes      int64
-	report     ScrubReport
+	report     Report
 }
 
 // scrubbed is what a run knows of the bucket that it is at.
@@ -139,7 +157,7 @@ type damaged struct {
 	entry index.Entry
 }
 
-func (c *scrubbing) found(f record.Finding) {
+func (c *run) found(f record.Finding) {
 	c.report.Found[f.Kind]++
 	if !f.Repaired {
 		c.report.Remain++
@@ -149,7 +167,7 @@ func (c *scrubbing) found(f record.Finding) {
 	}
 }
 
-func (c *scrubbing) bucket(ctx context.Context, name string) error {
+func (c *run) bucket(ctx context.Context, name string) error {
 	b := &scrubbed{name: name, unindexed: map[record.Digest]bool{}}
 	if err := c.removing(b); err != nil {
 		return err
@@ -157,7 +175,7 @@ func (c *scrubbing) bucket(ctx context.Context, name string) error {
 	if err := c.compare(ctx, b); err != nil {
 		return err
 	}
-	next, stop := iter.Pull2(c.s.index.Images(name))
+	next, stop := iter.Pull2(c.s.Index().Images(name))
 	defer stop()
 	e, err, more := next()
 	// This order is that of the digests, so that index and folders are gone
@@ -188,15 +206,15 @@ func (c *scrubbing) bucket(ctx context.Context, name string) error {
 	if err := c.recount(b); err != nil {
 		return err
 	}
-	return c.mend(ctx, b)
+	return c.repair(ctx, b)
 }
 
 // folder looks at one of the 4,096 folders. The entries were read before, so
 // that a file of theirs must be there.
-func (c *scrubbing) folder(ctx context.Context, b *scrubbed, x, y string, entries []index.Entry) error {
+func (c *run) folder(ctx context.Context, b *scrubbed, x, y string, entries []index.Entry) error {
 	path := filepath.Join(b.name, x, y)
 	files, err := os.ReadDir(c.s.Path(path))
-	if errors.Is(err, fs.ErrNotExist) && c.s.sparse {
+	if errors.Is(err, fs.ErrNotExist) && c.s.Sparse() {
 		// Nothing was put into it.
 	} else if errors.Is(err, fs.ErrNotExist) {
 		f := record.Finding{Kind: record.Missing, Path: path, Detail: "the folder is not there: nothing can be kept in it"}
@@ -245,7 +263,7 @@ func (c *scrubbing) folder(ctx context.Context, b *scrubbed, x, y string, entrie
 }
 
 // original looks at the original of an entry; file is nil where there is none.
-func (c *scrubbing) original(ctx context.Context, b *scrubbed, e index.Entry, image record.Image, file fs.DirEntry) error {
+func (c *run) original(ctx context.Context, b *scrubbed, e index.Entry, image record.Image, file fs.DirEntry) error {
 	f := record.Finding{Kind: record.Missing, Path: image.File()}
 	// Where the index has lost count, or is about to be told by the journal, its
 	// zero is not true.
@@ -281,7 +299,7 @@ func (c *scrubbing) original(ctx context.Context, b *scrubbed, e index.Entry, im
 
 // check reads an original and returns how many bytes it has and what is wrong
 // with them. It is the digest that decides: it is the name.
-func (c *scrubbing) check(ctx context.Context, image record.Image) (n int64, detail string, err error) {
+func (c *run) check(ctx context.Context, image record.Image) (n int64, detail string, err error) {
 	f, err := os.Open(c.s.Path(image.File()))
 	if errors.Is(err, fs.ErrPermission) {
 		return 0, "", err // says nothing about the image
@@ -291,7 +309,7 @@ func (c *scrubbing) check(ctx context.Context, image record.Image) (n int64, det
 	}
 	defer f.Close()
 	hash := sha256.New()
-	n, err = io.CopyBuffer(struct{ io.Writer }{hash}, struct{ io.Reader }{paced{ctx, &c.pace, f}}, make([]byte, 128<<10))
+	n, err = io.CopyBuffer(struct{ io.Writer }{hash}, struct{ io.Reader }{c.pace.Reader(ctx, f)}, make([]byte, 128<<10))
 	c.report.Bytes += n
 	if c.Progress != nil {
 		c.Progress(record.Progress{Stage: "originals", Done: c.report.Bytes, Total: max(c.bytes, c.report.Bytes), Bytes: true})
@@ -315,17 +333,17 @@ func (c *scrubbing) check(ctx context.Context, image record.Image) (n int64, det
 }
 
 // orphan looks at an original that the index does not have.
-func (c *scrubbing) orphan(b *scrubbed, file string, p record.File, f fs.DirEntry) error {
+func (c *run) orphan(b *scrubbed, file string, p record.File, f fs.DirEntry) error {
 	if b.unindexed[p.Digest] {
 		return nil // reported by its line of the journal
 	}
-	if _, err := c.s.index.Entry(b.name, p.Digest); errors.Is(err, index.ErrDamaged) {
+	if _, err := c.s.Index().Entry(b.name, p.Digest); errors.Is(err, index.ErrDamaged) {
 		return nil // reported as that
 	} else if !errors.Is(err, index.ErrNotFound) {
 		return err // it has come meanwhile, or with another format
 	}
 	info, err := f.Info()
-	if err != nil || !c.Alone && c.s.now().Sub(local.Changed(file, info)) < fresh {
+	if err != nil || !c.Alone && c.s.Now().Sub(local.Changed(file, info)) < fresh {
 		return nil // gone meanwhile, or about to be named
 	}
 	found := record.Finding{Kind: record.Orphan, Path: file, Detail: "neither index nor journal has it: its URL is not known"}
@@ -345,7 +363,7 @@ func hasOriginal(names map[string]bool, d record.Digest) bool {
 }
 
 // size looks at something made from an original.
-func (c *scrubbing) size(b *scrubbed, file string, p record.File, f fs.DirEntry, known map[string]bool) {
+func (c *run) size(b *scrubbed, file string, p record.File, f fs.DirEntry, known map[string]bool) {
 	original := p.Digest.String() + p.Format.Ext()
 	isLink := f.Type()&fs.ModeSymlink != 0
 	found := record.Finding{Path: file}
@@ -368,7 +386,7 @@ func (c *scrubbing) size(b *scrubbed, file string, p record.File, f fs.DirEntry,
 		}
 	default:
 		info, err := f.Info()
-		switch _, entryErr := c.s.index.Entry(b.name, p.Digest); {
+		switch _, entryErr := c.s.Index().Entry(b.name, p.Digest); {
 		case err != nil:
 			return
 		case info.Size() == 0:
@@ -395,7 +413,7 @@ func (c *scrubbing) size(b *scrubbed, file string, p record.File, f fs.DirEntry,
 	c.found(found)
 }
 
-func (c *scrubbing) foreign(file, detail string) {
+func (c *run) foreign(file, detail string) {
 	f := record.Finding{Kind: record.Foreign, Path: file, Detail: detail}
 	if c.Repair {
 		c.move(&f)
@@ -404,7 +422,7 @@ func (c *scrubbing) foreign(file, detail string) {
 }
 
 // foreigners looks at what lies in a bucket beside its folders.
-func (c *scrubbing) foreigners(b *scrubbed) error {
+func (c *run) foreigners(b *scrubbed) error {
 	isShard := func(e fs.DirEntry) bool {
 		folder := e.IsDir() || e.Type()&fs.ModeSymlink != 0 // an operator's, to where there is room
 		return folder && len(e.Name()) == 1 && strings.Contains(record.ShardNames, e.Name())
@@ -435,14 +453,14 @@ func (c *scrubbing) foreigners(b *scrubbed) error {
 }
 
 // leftovers looks at unfinished work. What is young may be under way.
-func (c *scrubbing) leftovers() error {
+func (c *run) leftovers() error {
 	entries, err := os.ReadDir(c.s.Path(record.TmpDir))
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || c.s.now().Sub(info.ModTime()) < staleWork {
+		if err != nil || c.s.Now().Sub(info.ModTime()) < StaleWork {
 			continue
 		}
 		f := record.Finding{Kind: record.Leftover, Path: filepath.Join(record.TmpDir, e.Name()), Detail: "unfinished since " + info.ModTime().UTC().Format(time.RFC3339)}
@@ -452,59 +470,4 @@ func (c *scrubbing) leftovers() error {
 		c.found(f)
 	}
 	return nil
-}
-
-// pace keeps reading to so many bytes a second.
-type pace struct {
-	rate  int64
-	now   func() time.Time                           // nil: time.Now
-	sleep func(context.Context, time.Duration) error // nil: a timer's
-	due   time.Time
-}
-
-// took waits until n bytes that were just read were not too many. Time that the
-// disk or a pause has lost is not caught up with.
-func (p *pace) took(ctx context.Context, n int) error {
-	if p.rate <= 0 {
-		return ctx.Err()
-	}
-	if p.now == nil {
-		p.now, p.sleep = time.Now, sleep
-	}
-	now := p.now()
-	if p.due.Before(now) {
-		p.due = now
-	}
-	p.due = p.due.Add(time.Duration(float64(n) / float64(p.rate) * float64(time.Second)))
-	// Pauses of less than this cost more than they are worth.
-	if wait := p.due.Sub(now); wait > 20*time.Millisecond {
-		return p.sleep(ctx, wait)
-	}
-	return ctx.Err()
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// paced is a reader with a pace.
-type paced struct {
-	ctx  context.Context
-	pace *pace
-	r    io.Reader
-}
-
-func (p paced) Read(b []byte) (int, error) {
-	n, err := p.r.Read(b)
-	if waitErr := p.pace.took(p.ctx, n); waitErr != nil {
-		return n, waitErr
-	}
-	return n, err
 }

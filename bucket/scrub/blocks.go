@@ -1,4 +1,4 @@
-package bucket
+package scrub
 
 import (
 	"context"
@@ -21,15 +21,15 @@ func (d blockDifferences) none() bool {
 }
 
 // blocks compares the blocks of the index with their journal.
-func (c *scrubbing) blocks(ctx context.Context) error {
-	d, err := c.s.compareBlocks(ctx)
+func (c *run) blocks(ctx context.Context) error {
+	d, err := compareBlocks(ctx, c.s)
 	if err != nil || d.none() {
 		return err
 	}
 	// Once more, while none is made or lifted.
-	c.s.removing.Lock()
-	defer c.s.removing.Unlock()
-	if d, err = c.s.compareBlocks(ctx); err != nil {
+	c.s.Removing().Lock()
+	defer c.s.Removing().Unlock()
+	if d, err = compareBlocks(ctx, c.s); err != nil {
 		return err
 	}
 	for _, f := range d.broken {
@@ -38,25 +38,25 @@ func (c *scrubbing) blocks(ctx context.Context) error {
 	for _, line := range d.unindexed {
 		f := record.Finding{Kind: record.Unindexed, Path: line.Place(), URL: line.Image.URL, Detail: "the index does not block the " + line.Block.Kind + " " + line.Block.Subject}
 		if c.Repair {
-			c.s.ledger.CountRemoval()
-			f.SetRepair("blocked", c.s.commit(index.Change{Block: &line.Block}, nil))
+			c.s.Ledger().CountRemoval()
+			f.SetRepair("blocked", c.s.Commit(index.Change{Block: &line.Block}, nil))
 		}
 		c.found(f)
 	}
 	for _, block := range d.extra {
 		f := record.Finding{Kind: record.Unjournaled, Path: record.IndexFile, Detail: "no line of the journal blocks the " + block.Kind + " " + block.Subject + ": 'imgkeep reindex' would lift that"}
 		if c.Repair {
-			f.SetRepair("written to the journal", c.s.commit(index.Change{Block: &block}, ledger.BlockEvent(ledger.OpBlock, block)))
+			f.SetRepair("written to the journal", c.s.Commit(index.Change{Block: &block}, ledger.BlockEvent(ledger.OpBlock, block)))
 		}
 		c.found(f)
 	}
 	return nil
 }
 
-func (s *Store) compareBlocks(ctx context.Context) (d blockDifferences, err error) {
+func compareBlocks(ctx context.Context, s Store) (d blockDifferences, err error) {
 	type subject struct{ kind, subject string }
 	journaled := map[subject]ledger.Entry{}
-	for line, err := range s.ledger.Since("", record.Position{}) {
+	for line, err := range s.Ledger().Since("", record.Position{}) {
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -72,7 +72,7 @@ func (s *Store) compareBlocks(ctx context.Context) (d blockDifferences, err erro
 			delete(journaled, at)
 		}
 	}
-	for block, err := range s.index.Blocks() {
+	for block, err := range s.Index().Blocks() {
 		at := subject{block.Kind, block.Subject}
 		_, ok := journaled[at]
 		switch {

@@ -1,4 +1,10 @@
-package bucket
+// Package reindex makes the index of a store from its journals and files alone.
+//
+// It promises that the old index stays in its place until the new one is whole, that what
+// was removed stays so, and that it removes no file. It does not repair: what it finds
+// wrong it reports, and passes over, unless that might show what is blocked. Which URLs
+// failed lately it cannot know.
+package reindex
 
 import (
 	"bytes"
@@ -20,17 +26,17 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// ReindexOptions say what Reindex does.
-type ReindexOptions struct {
+// Options say what Run does.
+type Options struct {
 	Root     string
 	Found    func(record.Finding)  // told of each finding; nil: nobody
 	Progress func(record.Progress) // told now and then; nil: nobody
 
-	path string // of the new index; empty: it takes the place of the old one
+	Path string // of the new index; empty: it takes the place of the old one
 }
 
-// ReindexReport says what Reindex has done.
-type ReindexReport struct {
+// Report says what Run has done.
+type Report struct {
 	Buckets []string            `json:"buckets"`
 	Lines   int                 `json:"lines"`  // of journals, read
 	Blocks  int                 `json:"blocks"` // in the new index
@@ -41,7 +47,7 @@ type ReindexReport struct {
 	Seconds float64             `json:"seconds"` // that it took
 }
 
-// Reindex makes the index of a store anew, from its journals and files alone,
+// Run makes the index of a store anew, from its journals and files alone,
 // and puts it in the place of the old one, if any, when it is whole. The store
 // must not be open: index.ErrLocked. All buckets that have a journal are in it,
 // configured or not. What it cannot know is which URLs failed lately, and which
@@ -50,7 +56,7 @@ type ReindexReport struct {
 //
 // What the journals say was removed stays so. Files of it that are there all the
 // same, since a removal was broken off or a journal has lost lines, are seen by
-// nobody, and are findings: Reindex removes no file. A last line that a crash has
+// nobody, and are findings: Run removes no file. A last line that a crash has
 // torn is passed over. Findings are also broken lines,
 // which are skipped, months of a journal that are missing, originals that are
 // missing, whose URLs are not indexed and
@@ -59,13 +65,13 @@ type ReindexReport struct {
 // blocks: to pass over it might show what is blocked.
 //
 // It takes about 250 bytes of memory for each URL.
-func Reindex(ctx context.Context, o ReindexOptions) (_ ReindexReport, err error) {
+func Run(ctx context.Context, o Options) (_ Report, err error) {
 	start := time.Now()
-	r := reindexing{ReindexOptions: o, report: ReindexReport{Found: map[record.Kind]int{}}}
+	r := run{Options: o, report: Report{Found: map[record.Kind]int{}}}
 	if r.report.Buckets, err = journal.Buckets(o.Root); err != nil {
 		return r.report, err
 	}
-	path := o.path
+	path := o.Path
 	if path == "" {
 		path = filepath.Join(o.Root, record.IndexFile)
 	}
@@ -102,26 +108,26 @@ func Reindex(ctx context.Context, o ReindexOptions) (_ ReindexReport, err error)
 	return r.report, nil
 }
 
-type reindexing struct {
-	ReindexOptions
-	report ReindexReport
+type run struct {
+	Options
+	report Report
 }
 
-func (r *reindexing) found(f record.Finding) {
+func (r *run) found(f record.Finding) {
 	r.report.Found[f.Kind]++
 	if r.Found != nil {
 		r.Found(f)
 	}
 }
 
-func (r *reindexing) progress(stage string, done, total int64, bytes bool) {
+func (r *run) progress(stage string, done, total int64, bytes bool) {
 	if r.Progress != nil {
 		r.Progress(record.Progress{Stage: stage, Done: done, Total: total, Bytes: bytes})
 	}
 }
 
-// journaled is what the journal of a bucket says, in little memory.
-type journaled struct {
+// Replay is what the journal of a bucket says, in little memory.
+type Replay struct {
 	images []journaledImage
 	number map[index.Ref]uint32 // of an image in images
 	urls   map[index.Key]journaledURL
@@ -149,12 +155,13 @@ type journaledURL struct {
 	number uint32 // of its line
 }
 
-func newJournaled() *journaled {
-	return &journaled{number: map[index.Ref]uint32{}, urls: map[index.Key]journaledURL{}}
+// NewReplay is that of an empty journal.
+func NewReplay() *Replay {
+	return &Replay{number: map[index.Ref]uint32{}, urls: map[index.Key]journaledURL{}}
 }
 
 // under returns the image that a URL has by now; nil: none.
-func (j *journaled) under(key index.Key) *journaledImage {
+func (j *Replay) under(key index.Key) *journaledImage {
 	u, ok := j.urls[key]
 	if !ok || u.number < j.images[u.image].purged {
 		return nil
@@ -166,9 +173,9 @@ func (i *journaledImage) info() probe.Info {
 	return probe.Info{Format: i.format, Width: int(i.width), Height: int(i.height), Orientation: int(i.orientation), Frames: int(i.frames)}
 }
 
-// add notes a line. The first line of some bytes dates them, and says whom they are
+// Add notes a line. The first line of some bytes dates them, and says whom they are
 // counted for, as in the index: the first since no URL had them any more.
-func (j *journaled) add(op string, image record.Image) error {
+func (j *Replay) Add(op string, image record.Image) error {
 	j.lines++
 	n, ok := j.number[index.RefTo(image.Digest)]
 	if ok && j.images[n].digest != image.Digest {
@@ -211,8 +218,23 @@ func (j *journaled) add(op string, image record.Image) error {
 	return nil
 }
 
+// Gone goes through the images that were removed, and that no URL has again.
+func (j *Replay) Gone(yield func(record.Digest, probe.Format) bool) {
+	for _, i := range j.images {
+		if i.refs == 0 && i.removed && !yield(i.digest, i.format) {
+			return
+		}
+	}
+}
+
+// IsGone tells whether an image is one of those.
+func (j *Replay) IsGone(d record.Digest) bool {
+	n, ok := j.number[index.RefTo(d)]
+	return ok && j.images[n].refs == 0 && j.images[n].removed
+}
+
 // links are the URLs of images that are present, in the order of their keys.
-func (j *journaled) links() []index.Link {
+func (j *Replay) links() []index.Link {
 	all := make([]index.Link, 0, len(j.urls))
 	for key := range j.urls {
 		if i := j.under(key); i != nil && i.present {
@@ -223,7 +245,7 @@ func (j *journaled) links() []index.Link {
 	return all
 }
 
-func (r *reindexing) bucket(ctx context.Context, name string) (index.Content, error) {
+func (r *run) bucket(ctx context.Context, name string) (index.Content, error) {
 	j, err := r.read(ctx, name)
 	if err != nil {
 		return index.Content{}, err
@@ -264,7 +286,7 @@ func (r *reindexing) bucket(ctx context.Context, name string) (index.Content, er
 }
 
 // read reads the journal of a bucket.
-func (r *reindexing) read(ctx context.Context, name string) (*journaled, error) {
+func (r *run) read(ctx context.Context, name string) (*Replay, error) {
 	var total, before int64
 	files, err := journal.Files(r.Root, name)
 	if err != nil {
@@ -275,7 +297,7 @@ func (r *reindexing) read(ctx context.Context, name string) (*journaled, error) 
 			total += info.Size()
 		}
 	}
-	j := newJournaled()
+	j := NewReplay()
 	file, end := "", int64(0)
 	var last ledger.Entry
 	for line, err := range journal.Read(r.Root, name) {
@@ -294,7 +316,7 @@ func (r *reindexing) read(ctx context.Context, name string) (*journaled, error) 
 			r.progress("journals", before+end, total, true)
 		}
 		if line.Broken == nil {
-			line.Broken = j.add(line.Op, line.Image)
+			line.Broken = j.Add(line.Op, line.Image)
 		}
 		switch err := line.Broken; {
 		case line.Torn:
@@ -316,7 +338,7 @@ func (r *reindexing) read(ctx context.Context, name string) (*journaled, error) 
 }
 
 // blocks reads the store's own journal.
-func (r *reindexing) blocks(ctx context.Context) (_ []record.Block, at record.Position, err error) {
+func (r *run) blocks(ctx context.Context) (_ []record.Block, at record.Position, err error) {
 	type subject struct{ kind, subject string }
 	blocks := map[subject]record.Block{}
 	var last ledger.Entry
@@ -349,7 +371,7 @@ func (r *reindexing) blocks(ctx context.Context) (_ []record.Block, at record.Po
 }
 
 // look finds which originals are there.
-func (r *reindexing) look(ctx context.Context, name string, j *journaled) error {
+func (r *run) look(ctx context.Context, name string, j *Replay) error {
 	n := 0
 	for a, b := range record.Shards {
 		if err := ctx.Err(); err != nil {

@@ -1,4 +1,4 @@
-package bucket
+package backup
 
 import (
 	"bytes"
@@ -236,19 +236,10 @@ func (t *transfer) copyJournal(file string, length int64) error {
 		return err
 	}
 	defer src.Close()
-	tmp := filepath.Join(t.to, record.TmpDir, "journal")
-	dst, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, local.PrivateFile)
-	if err != nil {
+	return local.ReplaceFile(local.OS{}, filepath.Join(t.to, record.TmpDir), target, func(w io.Writer) error {
+		_, err := io.CopyN(w, src, length)
 		return err
-	}
-	_, err = io.CopyN(dst, src, length)
-	if err = errors.Join(err, dst.Sync(), dst.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, target); err != nil {
-		return err
-	}
-	return local.OS{}.SyncDir(filepath.Dir(target))
+	})
 }
 
 // equal compares the first n bytes of two files.

@@ -1,4 +1,4 @@
-package bucket
+package scrub
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 
 // compare compares the index of a bucket with its journal. The index is read
 // first: what it has then has its line, since lines are written before entries.
-func (c *scrubbing) compare(ctx context.Context, b *scrubbed) error {
+func (c *run) compare(ctx context.Context, b *scrubbed) error {
 	links, err := c.links(b)
 	if err != nil {
 		return err
@@ -29,7 +29,7 @@ func (c *scrubbing) compare(ctx context.Context, b *scrubbed) error {
 	differ := map[index.Key]numberedLine{}
 	purged := map[index.Ref]numberedLine{} // the last line of each
 	n := 0
-	for line, err := range c.s.ledger.Since(b.name, record.Position{}) {
+	for line, err := range c.s.Ledger().Since(b.name, record.Position{}) {
 		if err != nil {
 			return err
 		}
@@ -78,9 +78,9 @@ func (c *scrubbing) compare(ctx context.Context, b *scrubbed) error {
 }
 
 // links reads what the index has of URLs.
-func (c *scrubbing) links(b *scrubbed) (links []index.Link, err error) {
+func (c *run) links(b *scrubbed) (links []index.Link, err error) {
 	b.counts = map[index.Ref]uint64{}
-	for l, err := range c.s.index.URLs(b.name) {
+	for l, err := range c.s.Index().URLs(b.name) {
 		if err != nil && l.Key == (index.Key{}) {
 			return nil, fmt.Errorf("read the index: %w", err)
 		}
@@ -95,7 +95,7 @@ func (c *scrubbing) links(b *scrubbed) (links []index.Link, err error) {
 }
 
 // compareAgain looks again at lines that the index may contradict.
-func (c *scrubbing) compareAgain(ctx context.Context, b *scrubbed, differ map[index.Key]numberedLine, purged map[index.Ref]numberedLine) error {
+func (c *run) compareAgain(ctx context.Context, b *scrubbed, differ map[index.Key]numberedLine, purged map[index.Ref]numberedLine) error {
 	for key, line := range differ {
 		var err error
 		switch purge, ok := purged[index.RefTo(line.Image.Digest)]; {
@@ -121,10 +121,10 @@ type numberedLine struct {
 // halfRemoved looks again at a URL that was removed, as the journal says, and is
 // in the index all the same: a crash or a disk that failed came between. Nobody
 // was told that it was removed.
-func (c *scrubbing) halfRemoved(b *scrubbed, key index.Key, line ledger.Entry) error {
-	c.s.removing.Lock()
-	defer c.s.removing.Unlock()
-	ref, err := c.s.index.RefOf(b.name, key)
+func (c *run) halfRemoved(b *scrubbed, key index.Key, line ledger.Entry) error {
+	c.s.Removing().Lock()
+	defer c.s.Removing().Unlock()
+	ref, err := c.s.Index().RefOf(b.name, key)
 	if errors.Is(err, index.ErrNotFound) || errors.Is(err, index.ErrDamaged) || err == nil && ref != index.RefTo(line.Image.Digest) {
 		return nil // it has changed since, or is reported as damaged
 	}
@@ -140,10 +140,10 @@ func (c *scrubbing) halfRemoved(b *scrubbed, key index.Key, line ledger.Entry) e
 		if line.Op == ledger.OpPurge {
 			change = index.Change{Bucket: b.name, Purge: &index.Removing{Digest: line.Image.Digest, Format: line.Image.Format}}
 		}
-		err := c.s.commitWithReserve(change, nil)
-		c.s.ledger.CountRemoval() // for whoever looks at it
+		err := c.s.CommitWithReserve(change, nil)
+		c.s.Ledger().CountRemoval() // for whoever looks at it
 		if err == nil {
-			err = c.s.finishBucket(b.name)
+			err = c.s.FinishRemovals(b.name)
 		}
 		f.SetRepair("removed", err)
 	}
@@ -153,8 +153,8 @@ func (c *scrubbing) halfRemoved(b *scrubbed, key index.Key, line ledger.Entry) e
 
 // changedSince tells whether the journal has something of a URL, or a purge of its
 // bytes, behind what was compared. Nothing is removed meanwhile.
-func (c *scrubbing) changedSince(b *scrubbed, key index.Key, d record.Digest) (bool, error) {
-	for line, err := range c.s.ledger.Since(b.name, b.end) {
+func (c *run) changedSince(b *scrubbed, key index.Key, d record.Digest) (bool, error) {
+	for line, err := range c.s.Ledger().Since(b.name, b.end) {
 		if err != nil {
 			return false, err
 		}
@@ -169,10 +169,10 @@ func (c *scrubbing) changedSince(b *scrubbed, key index.Key, d record.Digest) (b
 }
 
 // removing looks at what is removed but for its files.
-func (c *scrubbing) removing(b *scrubbed) error {
-	c.s.removing.Lock()
-	defer c.s.removing.Unlock()
-	all, err := c.s.index.Removing(b.name)
+func (c *run) removing(b *scrubbed) error {
+	c.s.Removing().Lock()
+	defer c.s.Removing().Unlock()
+	all, err := c.s.Index().Removing(b.name)
 	if errors.Is(err, index.ErrDamaged) {
 		c.found(record.Finding{Kind: record.Disagreement, Path: record.IndexFile, Detail: err.Error()})
 		err = nil
@@ -181,7 +181,7 @@ func (c *scrubbing) removing(b *scrubbed) error {
 		return err
 	}
 	if c.Repair {
-		err = c.s.finishBucket(b.name)
+		err = c.s.FinishRemovals(b.name)
 	}
 	for _, gone := range all {
 		image := record.Image{Bucket: b.name, Digest: gone.Digest}
@@ -196,9 +196,9 @@ func (c *scrubbing) removing(b *scrubbed) error {
 }
 
 // differs looks again at a URL of which index and journal say different things.
-func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, line ledger.Entry) error {
+func (c *run) differs(ctx context.Context, b *scrubbed, key index.Key, line ledger.Entry) error {
 	f := record.Finding{Kind: record.Unindexed, Path: line.Place(), URL: line.Image.URL, Detail: "the index does not have it"}
-	ref, err := c.s.index.RefOf(b.name, key)
+	ref, err := c.s.Index().RefOf(b.name, key)
 	switch {
 	case errors.Is(err, index.ErrNotFound):
 	case errors.Is(err, index.ErrDamaged):
@@ -211,12 +211,12 @@ func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, lin
 		f.Kind, f.Detail = record.Disagreement, fmt.Sprintf("the index has an image whose digest begins with %x", ref[:6])
 	}
 	// In a store that is in use the entry may be a moment behind its line.
-	if !c.Alone && c.s.now().Sub(line.Image.Stored) < fresh {
+	if !c.Alone && c.s.Now().Sub(line.Image.Stored) < fresh {
 		b.unindexed[line.Image.Digest] = true
 		return nil
 	}
-	c.s.removing.RLock()
-	defer c.s.removing.RUnlock()
+	c.s.Removing().RLock()
+	defer c.s.Removing().RUnlock()
 	if changed, err := c.changedSince(b, key, line.Image.Digest); err != nil || changed {
 		return err
 	}
@@ -238,7 +238,7 @@ func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, lin
 		if detail != "" {
 			err = errors.New(detail)
 		} else {
-			err = c.s.commit(index.Change{Bucket: b.name, URL: line.Image.URL, Keep: index.ImageOf(line.Image)}, nil)
+			err = c.s.Commit(index.Change{Bucket: b.name, URL: line.Image.URL, Keep: index.ImageOf(line.Image)}, nil)
 		}
 		f.SetRepair("indexed", err)
 	}
@@ -248,18 +248,18 @@ func (c *scrubbing) differs(ctx context.Context, b *scrubbed, key index.Key, lin
 
 // recount looks again at counts of URLs that were wrong: in a store that is in
 // use they change while they are compared.
-func (c *scrubbing) recount(b *scrubbed) error {
+func (c *run) recount(b *scrubbed) error {
 	if len(b.miscount) == 0 {
 		return nil
 	}
 	had, got := map[record.Digest]uint64{}, map[index.Ref]uint64{}
 	for _, d := range b.miscount {
-		if e, err := c.s.index.Entry(b.name, d); err == nil {
+		if e, err := c.s.Index().Entry(b.name, d); err == nil {
 			had[d] = e.Refs
 			got[index.RefTo(d)] = 0
 		}
 	}
-	for l, err := range c.s.index.URLs(b.name) {
+	for l, err := range c.s.Index().URLs(b.name) {
 		if err != nil {
 			return nil // which was reported, and may be one that is missing
 		}
@@ -269,7 +269,7 @@ func (c *scrubbing) recount(b *scrubbed) error {
 	}
 	var wrong [][32]byte
 	for _, d := range b.miscount {
-		e, err := c.s.index.Entry(b.name, d)
+		e, err := c.s.Index().Entry(b.name, d)
 		if err == nil && e.Refs == had[d] && e.Refs != got[index.RefTo(d)] {
 			wrong = append(wrong, d)
 		}
@@ -279,7 +279,7 @@ func (c *scrubbing) recount(b *scrubbed) error {
 	}
 	var err error
 	if c.Repair {
-		err = c.s.index.Recount(b.name, wrong)
+		err = c.s.Index().Recount(b.name, wrong)
 	}
 	for _, d := range wrong {
 		f := record.Finding{
@@ -294,8 +294,8 @@ func (c *scrubbing) recount(b *scrubbed) error {
 	return nil
 }
 
-// mend fetches damaged originals again. Their URLs stand in the journal.
-func (c *scrubbing) mend(ctx context.Context, b *scrubbed) error {
+// repair fetches damaged originals again. Their URLs stand in the journal.
+func (c *run) repair(ctx context.Context, b *scrubbed) error {
 	if len(b.damaged) == 0 {
 		return nil
 	}
@@ -303,7 +303,7 @@ func (c *scrubbing) mend(ctx context.Context, b *scrubbed) error {
 	for _, d := range b.damaged {
 		urls[d.entry.Digest] = nil
 	}
-	for line, err := range c.s.ledger.Since(b.name, record.Position{}) {
+	for line, err := range c.s.Ledger().Since(b.name, record.Position{}) {
 		if err != nil {
 			return err
 		}
@@ -311,23 +311,23 @@ func (c *scrubbing) mend(ctx context.Context, b *scrubbed) error {
 		if line.Broken != nil || line.Op != ledger.OpKeep || !ok || slices.Contains(list, line.Image.URL) {
 			continue
 		}
-		ref, err := c.s.index.RefOf(b.name, index.KeyOf(line.Image.URL))
+		ref, err := c.s.Index().RefOf(b.name, index.KeyOf(line.Image.URL))
 		if err == nil && ref == index.RefTo(line.Image.Digest) {
 			urls[line.Image.Digest] = append(list, line.Image.URL)
 		}
 	}
 	for _, d := range b.damaged {
-		if err := c.mendOne(ctx, b, d, urls[d.entry.Digest]); err != nil {
+		if err := c.repairOne(ctx, b, d, urls[d.entry.Digest]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *scrubbing) mendOne(ctx context.Context, b *scrubbed, d damaged, urls []string) error {
+func (c *run) repairOne(ctx context.Context, b *scrubbed, d damaged, urls []string) error {
 	image := index.RecordOf(b.name, "", d.entry.Image)
 	// A viewer may have had it fetched meanwhile, or an operator removed it.
-	if e, err := c.s.index.Entry(b.name, image.Digest); err != nil || e.Refs == 0 {
+	if e, err := c.s.Index().Entry(b.name, image.Digest); err != nil || e.Refs == 0 {
 		return nil
 	}
 	if _, detail, err := c.check(ctx, image); err != nil || detail == "" {
@@ -343,7 +343,7 @@ func (c *scrubbing) mendOne(ctx context.Context, b *scrubbed, d damaged, urls []
 	}
 	if f.Kind == record.Corrupt {
 		// Wrong bytes are not served; there they can be looked at.
-		if err := local.Quarantine(c.s.disk, c.s.root, c.quarantine, image.File()); err != nil {
+		if err := local.Quarantine(c.s.Disk(), c.s.Root(), c.quarantine, image.File()); err != nil {
 			f.SetRepair("repaired", err)
 			c.found(f)
 			return nil
@@ -352,7 +352,7 @@ func (c *scrubbing) mendOne(ctx context.Context, b *scrubbed, d damaged, urls []
 	err := errors.New("no line of the journal names its URL")
 	for _, url := range urls {
 		image.URL, f.URL = url, url
-		if err = c.s.healNow(ctx, image); err == nil {
+		if err = c.s.Repair(ctx, image); err == nil {
 			break
 		}
 		if ctx.Err() != nil {
@@ -373,7 +373,7 @@ func (c *scrubbing) mendOne(ctx context.Context, b *scrubbed, d damaged, urls []
 
 // isolate moves what nothing refers to out of the store. In a store that is in
 // use somebody may be about to refer to it, so that it stays.
-func (c *scrubbing) isolate(f *record.Finding) {
+func (c *run) isolate(f *record.Finding) {
 	switch {
 	case !c.Repair:
 	case !c.Alone:
@@ -384,6 +384,6 @@ func (c *scrubbing) isolate(f *record.Finding) {
 }
 
 // move moves a file to the quarantine, under its path.
-func (c *scrubbing) move(f *record.Finding) {
-	f.SetRepair("moved to "+c.quarantine, local.Quarantine(c.s.disk, c.s.root, c.quarantine, f.Path))
+func (c *run) move(f *record.Finding) {
+	f.SetRepair("moved to "+c.quarantine, local.Quarantine(c.s.Disk(), c.s.Root(), c.quarantine, f.Path))
 }

@@ -1,0 +1,112 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
+	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
+)
+
+// Maintenance is what maintenance may do with an open store, and requests may not: each
+// of the packages that scrub, count and repair takes the part that it needs, as an
+// interface of its own.
+type Maintenance struct{ s *Store }
+
+// Maintenance returns what maintenance needs of the store.
+func (s *Store) Maintenance() Maintenance { return Maintenance{s} }
+
+// Begin announces work that Close waits for, until done says that it has ended. Its
+// context also ends, with ErrClosed, when Close gives up waiting.
+func (m Maintenance) Begin(ctx context.Context) (_ context.Context, done func(), err error) {
+	ended, err := m.s.begin()
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(m.s.life, func() { cancel(ErrClosed) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+		ended()
+	}, nil
+}
+
+// Root is the folder of the store.
+func (m Maintenance) Root() string { return m.s.root }
+
+// Path is the path of a file below the root.
+func (m Maintenance) Path(file string) string { return m.s.Path(file) }
+
+// Buckets are the names of the store's buckets, in their order.
+func (m Maintenance) Buckets() []string { return m.s.bucketNames() }
+
+// Sparse tells whether the folders of a bucket may be missing.
+func (m Maintenance) Sparse() bool { return m.s.sparse }
+
+// Now is the store's clock.
+func (m Maintenance) Now() time.Time { return m.s.now() }
+
+// Log is the store's log.
+func (m Maintenance) Log() *slog.Logger { return m.s.log }
+
+// Disk is what changes are made to the disk by.
+func (m Maintenance) Disk() local.Disk { return m.s.disk }
+
+// Index is the store's index, to be read: Commit writes to it.
+func (m Maintenance) Index() *index.DB { return m.s.index }
+
+// Ledger is the store's ledger, to be read: Commit writes to it.
+func (m Maintenance) Ledger() ledger.Ledger { return m.s.ledger }
+
+// Removing is locked while something is removed, and read-locked while something is
+// kept that must not be removed in between.
+func (m Maintenance) Removing() *sync.RWMutex { return &m.s.removing }
+
+// Commit makes a change durable: its event in the ledger first, if there is one, and
+// then its entry in the index.
+func (m Maintenance) Commit(c index.Change, e *ledger.Event) error { return m.s.commit(c, e) }
+
+// CommitWithReserve is Commit for a removal, which may use the room that is kept for
+// those.
+func (m Maintenance) CommitWithReserve(c index.Change, e *ledger.Event) error {
+	return m.s.commitWithReserve(c, e)
+}
+
+// FinishRemovals removes the files of what is being removed from a bucket. Removing is
+// locked.
+func (m Maintenance) FinishRemovals(bucket string) error { return m.s.finishBucket(bucket) }
+
+// Repair fetches a damaged original again, whatever has failed before.
+func (m Maintenance) Repair(ctx context.Context, image record.Image) error {
+	return m.s.healNow(ctx, image)
+}
+
+// Shown tells whether an image is what viewers get under its URL.
+func (m Maintenance) Shown(image record.Image) (bool, error) {
+	found, err := m.s.Find(image.Bucket, image.URL)
+	var failed *Failure
+	switch {
+	case err == nil:
+		return found.Digest == image.Digest, nil
+	case errors.Is(err, ErrNotKept), errors.Is(err, ErrDenied), errors.Is(err, ErrRemoved), errors.As(err, &failed):
+		return false, nil
+	}
+	return false, err
+}
+
+// OriginRequest is a request to the origin of an image, under the rules of its bucket.
+func (m Maintenance) OriginRequest(image record.Image) fetch.Request {
+	c := m.s.settings.Load()
+	return fetch.Request{
+		URL: image.URL, Hosts: c.buckets[image.Bucket].Hosts, Limits: probe.Limits{Formats: c.limits.Formats},
+		Denied: func(host string) bool { return m.s.blockedHost(host) != nil },
+	}
+}

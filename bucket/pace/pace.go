@@ -1,0 +1,66 @@
+// Package pace keeps maintenance from taking a disk, or origins, for itself: so much in
+// a second, and no more. It does not catch up with time that was lost.
+package pace
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Pace keeps reading to so many bytes a second.
+type Pace struct {
+	Rate  int64
+	Now   func() time.Time                           // nil: time.Now
+	Sleep func(context.Context, time.Duration) error // nil: a timer's
+	due   time.Time
+}
+
+// Took waits until n bytes that were just read were not too many. Time that the
+// disk or a pause has lost is not caught up with.
+func (p *Pace) Took(ctx context.Context, n int) error {
+	if p.Rate <= 0 {
+		return ctx.Err()
+	}
+	if p.Now == nil {
+		p.Now, p.Sleep = time.Now, sleep
+	}
+	now := p.Now()
+	if p.due.Before(now) {
+		p.due = now
+	}
+	p.due = p.due.Add(time.Duration(float64(n) / float64(p.Rate) * float64(time.Second)))
+	// Pauses of less than this cost more than they are worth.
+	if wait := p.due.Sub(now); wait > 20*time.Millisecond {
+		return p.Sleep(ctx, wait)
+	}
+	return ctx.Err()
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Reader is r at this pace, in bytes. It ends with ctx.
+func (p *Pace) Reader(ctx context.Context, r io.Reader) io.Reader { return reader{ctx, p, r} }
+
+type reader struct {
+	ctx  context.Context
+	pace *Pace
+	r    io.Reader
+}
+
+func (p reader) Read(b []byte) (int, error) {
+	n, err := p.r.Read(b)
+	if waitErr := p.pace.Took(p.ctx, n); waitErr != nil {
+		return n, waitErr
+	}
+	return n, err
+}
