@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
@@ -27,7 +28,7 @@ Exit status: 0 if the image is kept, now or before; 1 if not; 2 if the command w
 called wrongly.`,
 		Example: `  imgkeep add --config /etc/imgkeep/imgkeep.yaml --url https://example.com/cat.jpg cat.jpg`,
 		Args:    cobra.ExactArgs(1),
-		RunE:    x.run,
+		RunE:    a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().StringVar(&x.url, "url", "", "`URL` under which the image is kept")
@@ -42,11 +43,7 @@ type addCommand struct {
 	url, bucket string
 }
 
-func (x *addCommand) run(cmd *cobra.Command, args []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *addCommand) run(cmd *cobra.Command, args []string, c config.Config) (err error) {
 	if x.url == "" {
 		return usagef("--url is missing: under which URL is it to be kept?")
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
 
@@ -50,7 +51,7 @@ damaged, copies in the backup included, or lines of the journal broken; 1 if the
 backup could not be made.`,
 		Example:           `  imgkeep backup --config /etc/imgkeep/imgkeep.yaml /mnt/backup/imgkeep`,
 		Args:              cobra.ExactArgs(1),
-		RunE:              x.run,
+		RunE:              a.configured(x.run),
 		ValidArgsFunction: folderArg,
 	}
 	addStoreFlags(cmd)
@@ -65,11 +66,7 @@ type backupCommand struct {
 	link, verify, quiet bool
 }
 
-func (x *backupCommand) run(cmd *cobra.Command, args []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *backupCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
 	if err := engine.IsStore(c.Root); err != nil {
 		return err
 	}

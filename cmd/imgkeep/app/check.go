@@ -63,7 +63,7 @@ error. Else the store is not looked at: see show for what is kept or has failed.
 Exit status: 0 if all would be kept; 3 if some would not; 1 if none would.`,
 		Example: "  imgkeep check --config /etc/imgkeep/imgkeep.yaml https://origin.example/cat.jpg",
 		Args:    cobra.MinimumNArgs(1),
-		RunE:    x.run,
+		RunE:    a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().StringVar(&x.bucket, "bucket", "", "by the rules of this `BUCKET` (default the first)")
@@ -77,11 +77,7 @@ type checkCommand struct {
 	json   bool
 }
 
-func (x *checkCommand) run(cmd *cobra.Command, args []string) (err error) {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *checkCommand) run(cmd *cobra.Command, args []string, c config.Config) (err error) {
 	k, err := x.checker(c)
 	if err != nil {
 		return err

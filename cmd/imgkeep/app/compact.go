@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
@@ -28,7 +29,7 @@ it helps after much was removed. It prints the figures before and after.
 Exit status: 0 if it was compacted; 1 if it was not: it is then as it was.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              x.run,
+		RunE:              a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().BoolVar(&x.dryRun, "dry-run", false, "print the figures and change nothing")
@@ -40,11 +41,7 @@ type compactCommand struct {
 	dryRun bool
 }
 
-func (x *compactCommand) run(cmd *cobra.Command, _ []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *compactCommand) run(cmd *cobra.Command, _ []string, c config.Config) (err error) {
 	var done control.Compacted
 	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) (err error) {
 		if x.dryRun {

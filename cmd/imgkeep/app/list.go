@@ -11,6 +11,7 @@ import (
 
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
@@ -32,7 +33,7 @@ written as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as how long ago: 36h.`,
 		Example: `  imgkeep list --host '*.example.com' --since 168h | jq -r .url
   imgkeep list --failed --class gone --host example.com`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: x.run,
+		RunE: a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	flags := cmd.Flags()
@@ -54,18 +55,14 @@ type listCommand struct {
 	failed, blocked bool
 }
 
-func (x *listCommand) run(cmd *cobra.Command, _ []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *listCommand) run(cmd *cobra.Command, _ []string, c config.Config) error {
 	if err := x.prepare(); err != nil {
 		return usageError{err}
 	}
 	w := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) error {
+	err := x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) error {
 		_, err := s.List(cmd.Context(), x.q, func(e control.Event) error {
 			switch i := e.Item; {
 			case i == nil:

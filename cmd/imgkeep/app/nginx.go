@@ -29,7 +29,7 @@ own that keeps its files in that folder.`,
 		Example: `  imgkeep nginx --config /etc/imgkeep/imgkeep.yaml > /etc/nginx/conf.d/imgkeep.conf
   (umask 077; imgkeep nginx --tokens --config /etc/imgkeep/imgkeep.yaml > /etc/imgkeep/nginx.tokens)`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: x.run,
+		RunE: a.configured(x.run),
 	}
 	addServerFlags(cmd)
 	config.AddFlag(cmd.Flags(), "nginx.hot", "`FOLDER` of the hot links")
@@ -46,11 +46,7 @@ type nginxCommand struct {
 	tokens       bool
 }
 
-func (x *nginxCommand) run(cmd *cobra.Command, _ []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *nginxCommand) run(cmd *cobra.Command, _ []string, c config.Config) error {
 	if c.Handoff != "nginx" {
 		x.app.complain("warning: handoff is direct, so the server sends every image itself, through nginx: set handoff: nginx")
 	}

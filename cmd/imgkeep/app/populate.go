@@ -55,7 +55,7 @@ called wrongly.`,
 		Example: `  imgkeep populate --config /etc/imgkeep/imgkeep.yaml --sizes 150x150,x200 urls.txt
   zcat urls.gz | imgkeep populate --bucket f`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: p.run,
+		RunE: a.configured(p.run),
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().StringVar(&p.bucket, "bucket", "", "`NAME` of the bucket (default the first of the configuration)")
@@ -88,11 +88,7 @@ type populateCommand struct {
 // maxURLLine bounds what is read of a line: more than any URL that can be kept.
 const maxURLLine = 16 << 10
 
-func (p *populateCommand) run(cmd *cobra.Command, args []string) (err error) {
-	c, _, err := p.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (p *populateCommand) run(cmd *cobra.Command, args []string, c config.Config) (err error) {
 	if err := p.prepare(c); err != nil {
 		return usageError{err}
 	}
@@ -121,49 +117,53 @@ func (p *populateCommand) run(cmd *cobra.Command, args []string) (err error) {
 		}
 		defer func() { err = errors.Join(err, closeReports()) }()
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process
 	p.began = p.app.Now()
 	need := engine.Need{Create: true, Decoders: len(p.sizes) > 0}
-	err = p.app.withService(ctx, c, need, func(s control.Service) error {
-		err := p.all(ctx, s, list, workers(c))
-		return errors.Join(err, p.noted(ctx, s, err))
-	})
-	p.progress.clear()
-	if p.done > 0 || err == nil {
-		_, printErr := fmt.Fprintln(cmd.OutOrStdout(), p.summary())
-		err = errors.Join(err, printErr)
-	}
-	switch {
-	case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return errors.New("it was told to stop: run it again to go on")
-	case err != nil:
+	err = stoppable(cmd.Context(), func(ctx context.Context) error {
+		err := p.app.withService(ctx, c, need, func(s control.Service) error {
+			err := p.all(ctx, s, list, workers(c))
+			return errors.Join(err, noteRun(ctx, s, control.Run{
+				Op: "populate", Bucket: p.bucket, Sizes: p.sizes, URLs: p.done, Kept: p.kept, Failed: p.bad, Made: p.made, Bytes: p.bytes,
+			}, err))
+		})
+		p.progress.clear()
+		if p.done > 0 || err == nil {
+			_, printErr := fmt.Fprintln(cmd.OutOrStdout(), p.summary())
+			err = errors.Join(err, printErr)
+		}
 		return err
-	case p.bad > 0:
+	})
+	if err == nil && p.bad > 0 {
 		return partialError{p.bad, p.done, "URLs are not kept"}
 	}
-	return nil
+	return err
+}
+
+// stoppable does work of many parts until a signal, and then says how to go on. A second
+// signal ends the process.
+func stoppable(ctx context.Context, work func(context.Context) error) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	err := work(ctx)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return errors.New("it was told to stop: run it again to go on")
+	}
+	return err
 }
 
 // noteTime bounds the wait for a server that may have gone away.
 const noteTime = 10 * time.Second
 
-// noted has the end of the run noted in the audit log, also of one that was told to
-// stop. Nothing is said of a server that has gone away, which err says.
-func (p *populateCommand) noted(ctx context.Context, s control.Service, err error) error {
-	if p.done == 0 {
+// noteRun has a run noted in the audit log that has ended by err, also one that was told
+// to stop. Nothing is said of a server that has gone away, which err says.
+func noteRun(ctx context.Context, s control.Service, run control.Run, err error) error {
+	if run.URLs == 0 {
 		return nil
 	}
-	run := control.Run{Op: "populate", Bucket: p.bucket, Sizes: p.sizes, URLs: p.done, Kept: p.kept, Failed: p.bad, Made: p.made, Bytes: p.bytes}
 	if err != nil {
 		run.Stopped = err.Error()
 	}
-	return noteRun(ctx, s, run, err)
-}
-
-// noteRun has a run noted that has ended by err.
-func noteRun(ctx context.Context, s control.Service, run control.Run, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
 	defer cancel()
 	if noteErr := s.Ran(ctx, run); err == nil {

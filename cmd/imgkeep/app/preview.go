@@ -36,7 +36,7 @@ with that of the preset: cat.jpg becomes cat.avatar.webp.`,
   imgkeep preview 250x250 cat.jpg -o - | display`,
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: p.complete,
-		RunE:              p.run,
+		RunE:              a.configured(p.run),
 	}
 	cmd.Flags().StringVarP(&p.output, "output", "o", "", "write to `FILE`; - is standard output")
 	must(cmd.MarkFlagFilename("output"))
@@ -48,12 +48,8 @@ type previewCommand struct {
 	output string
 }
 
-func (p *previewCommand) run(cmd *cobra.Command, args []string) error {
+func (p *previewCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
 	name, file := args[0], args[1]
-	c, _, err := p.app.load(cmd)
-	if err != nil {
-		return err
-	}
 	target, err := newTarget(c, name)
 	if err != nil {
 		return usageError{err}

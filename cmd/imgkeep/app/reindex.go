@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
 
@@ -33,7 +34,7 @@ Exit status: 0 if all was as it should be; 3 if the index was made and something
 was found; 1 if it was not made: the old one is then in its place.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              x.run,
+		RunE:              a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().BoolVar(&x.json, "json", false, "report as JSON")
@@ -46,11 +47,7 @@ type reindexCommand struct {
 	json, quiet bool
 }
 
-func (x *reindexCommand) run(cmd *cobra.Command, _ []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *reindexCommand) run(cmd *cobra.Command, _ []string, c config.Config) error {
 	if err := engine.IsStore(c.Root); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
@@ -73,7 +74,7 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 		Use: use, GroupID: groupRemove, Short: short, Long: long,
 		Example: fmt.Sprintf("  imgkeep %s --why 'ticket 4711' https://img.example.net/i/full/…\n  imgkeep %[1]s --dry-run https://origin.example/cat.jpg", verb),
 		Args:    cobra.MinimumNArgs(1),
-		RunE:    x.run,
+		RunE:    a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	flags := cmd.Flags()
@@ -96,11 +97,7 @@ type removeCommand struct {
 	json, unverified bool
 }
 
-func (x *removeCommand) run(cmd *cobra.Command, args []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *removeCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
 	requests, err := x.requests(x.app.targets(c), args)
 	if err != nil {
 		return usageError{err}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
 
@@ -30,7 +31,7 @@ Exit status: 0 if everything was restored; 3 if some images of the backup were
 missing or damaged: the others were restored; 1 if it could not be done.`,
 		Example:           `  imgkeep restore --root /var/lib/imgkeep /mnt/backup/imgkeep`,
 		Args:              cobra.ExactArgs(1),
-		RunE:              x.run,
+		RunE:              a.configured(x.run),
 		ValidArgsFunction: folderArg,
 	}
 	addStoreFlags(cmd)
@@ -43,11 +44,7 @@ type restoreCommand struct {
 	quiet bool
 }
 
-func (x *restoreCommand) run(cmd *cobra.Command, args []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *restoreCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
 	p := newProgress(cmd.ErrOrStderr(), x.app.Now)
 	out := &scrubOutput{w: cmd.OutOrStdout(), before: p.clear}
 	o := bucket.BackupOptions{Root: c.Root, Dir: args[0], Found: out.found, Now: x.app.Now}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
@@ -32,7 +33,7 @@ It tries nothing itself, and prints what it has forgotten.`,
   imgkeep retry --config /etc/imgkeep/imgkeep.yaml XUFAKrxLKna5cZ2REBfFkg5zSRXFGYpdtIHHq8cNsvo`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              x.run,
+		RunE:              a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	addUnverified(cmd.Flags(), &x.unverified)
@@ -44,11 +45,7 @@ type retryCommand struct {
 	unverified bool
 }
 
-func (x *retryCommand) run(cmd *cobra.Command, args []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *retryCommand) run(cmd *cobra.Command, args []string, c config.Config) (err error) {
 	t, err := x.app.targets(c).parse(args[0], false)
 	if err != nil {
 		return usageError{err}

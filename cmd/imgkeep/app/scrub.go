@@ -45,7 +45,7 @@ something is wrong and remains so; 1 if the store could not be looked through.`,
   imgkeep scrub --repair --json > report.json`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              x.run,
+		RunE:              a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().BoolVar(&x.repair, "repair", false, "repair what can be repaired")
@@ -61,11 +61,7 @@ type scrubCommand struct {
 	rate                string
 }
 
-func (x *scrubCommand) run(cmd *cobra.Command, _ []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *scrubCommand) run(cmd *cobra.Command, _ []string, c config.Config) error {
 	limit, err := config.ParseByteSize(x.rate)
 	if err != nil {
 		return usagef("--rate: %w", err)

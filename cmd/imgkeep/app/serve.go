@@ -23,17 +23,13 @@ has it read its configuration anew; see reload.`,
   IMGKEEP_SECRET=… imgkeep serve --listen 127.0.0.1:8091 --root ./var`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              a.serve,
+		RunE:              a.configured(a.serve),
 	}
 	addServerFlags(cmd)
 	return cmd
 }
 
-func (a *app) serve(cmd *cobra.Command, _ []string) error {
-	c, _, err := a.load(cmd)
-	if err != nil {
-		return err
-	}
+func (a *app) serve(cmd *cobra.Command, _ []string, c config.Config) error {
 	return engine.Serve(cmd.Context(), c, a.process(), func() (config.Config, error) {
 		c, _, err := a.load(cmd)
 		return c, err

@@ -33,7 +33,7 @@ of what came instead, and when it is tried again; and what blocks it.
 Exit status: 0 if something is known; 1 if nothing is.`,
 		Example: "  imgkeep show https://origin.example/cat.jpg\n  imgkeep show /i/250x250/gnjO6SJxYbeT9VBz/aHR0cHM6Ly9leGFtcGxlX3VybC9pbWcuanBn --json",
 		Args:    cobra.ExactArgs(1),
-		RunE:    x.run,
+		RunE:    a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().BoolVar(&x.json, "json", false, "print a JSON document")
@@ -46,11 +46,7 @@ type showCommand struct {
 	json, unverified bool
 }
 
-func (x *showCommand) run(cmd *cobra.Command, args []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *showCommand) run(cmd *cobra.Command, args []string, c config.Config) (err error) {
 	t, err := x.app.targets(c).parse(args[0], false)
 	if err != nil {
 		return usageError{err}

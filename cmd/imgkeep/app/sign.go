@@ -41,7 +41,7 @@ signed; the exit status is then 3, or 1 where none could be.`,
   imgkeep sign https://example.com/cat.jpg
   imgkeep sign --bucket i --size 250x250 <urls >links`,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              s.run,
+		RunE:              a.configured(s.run),
 	}
 	flags := cmd.Flags()
 	flags.String("secret", "", "sign with `SECRET`, and with none of the configuration's")
@@ -78,11 +78,7 @@ type signCommand struct {
 	make     func(bucket, size, url string, proxy bool, at time.Time) sign.Link
 }
 
-func (s *signCommand) run(cmd *cobra.Command, urls []string) error {
-	c, _, err := s.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (s *signCommand) run(cmd *cobra.Command, urls []string, c config.Config) error {
 	if err := s.prepare(c); err != nil {
 		return usageError{err}
 	}

@@ -38,7 +38,7 @@ link is good, or why it is not. It asks nobody.
 
 Exit status: 0 if all are good; 3 if some are not; 1 if none is.`,
 		Args: cobra.MinimumNArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: x.run,
+		RunE: a.configured(x.run),
 	}
 	cmd.Flags().BoolVar(&x.json, "json", false, "print a JSON document for each")
 	return cmd
@@ -49,11 +49,7 @@ type verifyCommand struct {
 	json bool
 }
 
-func (x *verifyCommand) run(cmd *cobra.Command, args []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *verifyCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
 	signer, err := engine.NewSigner(c.Sign)
 	if err != nil {
 		return usageError{err}
