@@ -34,7 +34,7 @@ called wrongly.`,
 	cmd.Flags().StringVar(&x.url, "url", "", "`URL` under which the image is kept")
 	cmd.Flags().StringVar(&x.bucket, "bucket", "", "`NAME` of the bucket (default the first of the configuration)")
 	must(cmd.RegisterFlagCompletionFunc("url", cobra.NoFileCompletions))
-	must(cmd.RegisterFlagCompletionFunc("bucket", completeBucket(a)))
+	must(cmd.RegisterFlagCompletionFunc("bucket", a.complete(bucketNames)))
 	return cmd
 }
 

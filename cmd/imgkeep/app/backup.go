@@ -70,14 +70,11 @@ func (x *backupCommand) run(cmd *cobra.Command, args []string, c config.Config) 
 	if err := engine.IsStore(c.Root); err != nil {
 		return err
 	}
-	p := newProgress(cmd.ErrOrStderr(), x.app.Now)
-	out := &scrubOutput{w: cmd.OutOrStdout(), before: p.clear}
-	o := bucket.BackupOptions{Root: c.Root, Dir: args[0], Link: x.link, Verify: x.verify, Found: out.found, Now: x.app.Now}
-	if !x.quiet {
-		o.Progress = p.show
-	}
-	r, err := bucket.Backup(cmd.Context(), o)
-	p.clear()
+	out := x.app.newReport(cmd, false, x.quiet)
+	r, err := bucket.Backup(cmd.Context(), bucket.BackupOptions{
+		Root: c.Root, Dir: args[0], Link: x.link, Verify: x.verify, Found: out.found, Progress: out.show, Now: x.app.Now,
+	})
+	out.progress.clear()
 	if err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
@@ -92,8 +89,8 @@ func folderArg(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, c
 	return nil, cobra.ShellCompDirectiveFilterDirs
 }
 
-func (o *scrubOutput) endBackup(r bucket.BackupReport) error {
+func (r *report) endBackup(b bucket.BackupReport) error {
 	text := fmt.Sprintf("%s images, of which %s copied now (%s) in %s: %s",
-		humanize.Comma(int64(r.Images)), humanize.Comma(int64(r.Copied)), humanize.IBytes(uint64(r.Bytes)), seconds(r.Seconds), tally(r.Found, "all good"))
-	return o.end(text, nil, sum(r.Found))
+		humanize.Comma(int64(b.Images)), humanize.Comma(int64(b.Copied)), humanize.IBytes(uint64(b.Bytes)), seconds(b.Seconds), tally(b.Found, "all good"))
+	return r.end(text, nil, sum(b.Found))
 }

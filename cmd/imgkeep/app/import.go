@@ -69,7 +69,7 @@ or if it had to stop; 2 if it was called wrongly.`,
 	cmd.Flags().BoolVar(&i.link, "link", false, "do not copy: make hard links to the files of DIR")
 	cmd.Flags().BoolVar(&i.dryRun, "dry-run", false, "count what there is, and change nothing")
 	cmd.Flags().BoolVarP(&i.quiet, "quiet", "q", false, "show no progress")
-	must(cmd.RegisterFlagCompletionFunc("bucket", completeBucket(a)))
+	must(cmd.RegisterFlagCompletionFunc("bucket", a.complete(bucketNames)))
 	cmd.ValidArgsFunction = folderArg
 	return cmd
 }

@@ -62,7 +62,7 @@ called wrongly.`,
 	cmd.Flags().StringSliceVar(&p.sizes, "sizes", nil, "also make these `SIZES`, as in 250x250,150x,x200")
 	cmd.Flags().BoolVarP(&p.quiet, "quiet", "q", false, "show no progress")
 	must(cmd.RegisterFlagCompletionFunc("sizes", cobra.NoFileCompletions))
-	must(cmd.RegisterFlagCompletionFunc("bucket", completeBucket(a)))
+	must(cmd.RegisterFlagCompletionFunc("bucket", a.complete(bucketNames)))
 	return cmd
 }
 

@@ -143,14 +143,10 @@ func (p *previewCommand) write(stdout io.Writer, name, file string, r resize.Res
 	return err
 }
 
-func (p *previewCommand) complete(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (p *previewCommand) complete(cmd *cobra.Command, args []string, start string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	switch len(args) {
 	case 0:
-		c, _, err := config.Load(p.app.configFile, cmd.Flags())
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		return presetNames(c), cobra.ShellCompDirectiveNoFileComp
+		return p.app.complete(presetNames)(cmd, args, start)
 	case 1:
 		return nil, cobra.ShellCompDirectiveDefault
 	}

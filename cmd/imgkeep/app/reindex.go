@@ -54,14 +54,9 @@ func (x *reindexCommand) run(cmd *cobra.Command, _ []string, c config.Config) er
 	if err := engine.BecomeOwner(c.Root); err != nil {
 		return err
 	}
-	p := newProgress(cmd.ErrOrStderr(), x.app.Now)
-	out := &scrubOutput{w: cmd.OutOrStdout(), json: x.json, findings: []bucket.Finding{}, before: p.clear}
-	o := bucket.ReindexOptions{Root: c.Root, Found: out.found}
-	if !x.quiet {
-		o.Progress = p.show
-	}
-	r, err := bucket.Reindex(cmd.Context(), o)
-	p.clear()
+	out := x.app.newReport(cmd, x.json, x.quiet)
+	r, err := bucket.Reindex(cmd.Context(), bucket.ReindexOptions{Root: c.Root, Found: out.found, Progress: out.show})
+	out.progress.clear()
 	if err != nil {
 		return stopFirst(err)
 	}

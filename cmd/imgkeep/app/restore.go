@@ -45,15 +45,12 @@ type restoreCommand struct {
 }
 
 func (x *restoreCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
-	p := newProgress(cmd.ErrOrStderr(), x.app.Now)
-	out := &scrubOutput{w: cmd.OutOrStdout(), before: p.clear}
-	o := bucket.BackupOptions{Root: c.Root, Dir: args[0], Found: out.found, Now: x.app.Now}
-	if !x.quiet {
-		o.Progress = p.show
-	}
-	r, indexed, err := bucket.Restore(cmd.Context(), o)
+	out := x.app.newReport(cmd, false, x.quiet)
+	r, indexed, err := bucket.Restore(cmd.Context(), bucket.BackupOptions{
+		Root: c.Root, Dir: args[0], Found: out.found, Progress: out.show, Now: x.app.Now,
+	})
 	err = errors.Join(err, engine.GiveToOwner(c.Root))
-	p.clear()
+	out.progress.clear()
 	if err != nil {
 		return fmt.Errorf("restore: %w", stopFirst(err))
 	}

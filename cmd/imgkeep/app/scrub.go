@@ -2,10 +2,6 @@ package app
 
 import (
 	"fmt"
-	"io"
-	"maps"
-	"slices"
-	"strings"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -66,14 +62,13 @@ func (x *scrubCommand) run(cmd *cobra.Command, _ []string, c config.Config) erro
 	if err != nil {
 		return usagef("--rate: %w", err)
 	}
-	p := newProgress(cmd.ErrOrStderr(), x.app.Now)
-	out := &scrubOutput{w: cmd.OutOrStdout(), json: x.json, findings: []bucket.Finding{}, before: p.clear}
+	out := x.app.newReport(cmd, x.json, x.quiet)
 	each := func(e control.Event) error {
 		switch {
 		case e.Finding != nil:
 			out.found(*e.Finding)
-		case e.Progress != nil && !x.quiet:
-			p.show(*e.Progress)
+		case e.Progress != nil:
+			out.show(*e.Progress)
 		}
 		return nil
 	}
@@ -82,7 +77,7 @@ func (x *scrubCommand) run(cmd *cobra.Command, _ []string, c config.Config) erro
 		report, err = s.Scrub(cmd.Context(), control.ScrubRequest{Rate: int64(limit), Repair: x.repair}, each)
 		return err
 	})
-	p.clear()
+	out.progress.clear()
 	if err != nil {
 		return err
 	}
@@ -101,93 +96,4 @@ func addStoreFlags(cmd *cobra.Command) {
 	config.AddFlag(cmd.Flags(), "root", "`FOLDER` that holds the store")
 	config.AddFlag(cmd.Flags(), "admin", "`SOCKET` of the running server (default admin.sock in the root)")
 	must(cmd.MarkFlagDirname("root"))
-}
-
-// scrubOutput writes what a scrub finds: as text at once, as JSON at the end.
-type scrubOutput struct {
-	w        io.Writer
-	json     bool
-	before   func()           // each line; nil: nothing
-	findings []bucket.Finding // for JSON, where it has an empty list, not null
-	err      error
-}
-
-func (o *scrubOutput) found(f bucket.Finding) {
-	if o.json {
-		o.findings = append(o.findings, f)
-		return
-	}
-	if o.before != nil {
-		o.before()
-	}
-	if _, err := fmt.Fprintln(o.w, findingLine(f)); err != nil && o.err == nil {
-		o.err = err
-	}
-}
-
-// findingLine is a finding in one line. What it quotes comes from strangers.
-func findingLine(f bucket.Finding) string {
-	line := fmt.Sprintf("%-12s %s", f.Kind, f.Path)
-	for _, s := range []string{f.Detail, f.URL} {
-		if s != "" {
-			line += "  " + s
-		}
-	}
-	if f.Repair != "" {
-		line += "  [" + f.Repair + "]"
-	}
-	return control.Printable(line)
-}
-
-// end writes the report, as a line of text or as a document, and says what remains.
-func (o *scrubOutput) end(text string, document any, remain int) error {
-	if o.json {
-		o.err = printJSON(o.w, document)
-	} else if o.err == nil {
-		_, o.err = fmt.Fprintln(o.w, text)
-	}
-	if o.err != nil {
-		return o.err
-	}
-	if remain > 0 {
-		return remainError{remain}
-	}
-	return nil
-}
-
-// sum is how many findings there are, of all kinds.
-func sum(found map[bucket.Kind]int) (n int) {
-	for _, k := range found {
-		n += k
-	}
-	return n
-}
-
-// tally counts findings by their kinds: "2 corrupt, 1 missing".
-func tally(found map[bucket.Kind]int, none string) string {
-	var parts []string
-	for _, k := range slices.Sorted(maps.Keys(found)) {
-		parts = append(parts, fmt.Sprintf("%d %s", found[k], k))
-	}
-	if parts == nil {
-		return none
-	}
-	return strings.Join(parts, ", ")
-}
-
-func seconds(s float64) string {
-	if s < 60 {
-		return fmt.Sprintf("%.1f s", s)
-	}
-	return fmt.Sprintf("%.0f min %.0f s", float64(int(s)/60), float64(int(s)%60))
-}
-
-// remainError says that a store is not as it should be, whatever was done.
-type remainError struct{ n int }
-
-func (e remainError) Error() string {
-	if e.n == 1 {
-		return "1 finding remains"
-	}
-	return fmt.Sprintf("%d findings remain", e.n)
 }

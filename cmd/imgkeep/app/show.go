@@ -1,7 +1,6 @@
 package app
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -75,13 +74,6 @@ func (x *showCommand) run(cmd *cobra.Command, args []string, c config.Config) (e
 		return fmt.Errorf("nothing is known of %s", asTyped(args[0]))
 	}
 	return err
-}
-
-func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
 }
 
 // shown is what show prints as JSON.
