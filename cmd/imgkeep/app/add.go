@@ -17,15 +17,15 @@ func newAddCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "add --url URL FILE",
 		GroupID: groupStore,
-		Short:   "Keep a local file as the image of a URL",
-		Long: `Add keeps the image in FILE under a URL, as if it had been fetched from there: all
-checks of images hold, and links of the URL show it. The origin is not asked, and a
-failure to fetch the URL is forgotten. It works while the server runs, and without
-it. It is for images whose origin has lost them, and has no other way to change
-what is kept: if the URL has another image, nothing is done.
+		Short:   "Store a local file as the image of a URL",
+		Long: `Add stores the image in FILE under a URL, as if it had been fetched from there: all
+checks of images apply, and links of the URL show it. The origin is not asked, and a
+recorded failure to fetch the URL is cleared. The command works with or without a
+running server. It is for images that their origin has lost, and replaces nothing: if
+another image is kept under the URL, it fails.
 
-Exit status: 0 if the image is kept, now or before; 1 if not; 2 if the command was
-called wrongly.`,
+Exit status: 0 if the image is kept, now or already before; 1 if not; 2 if the
+command line is wrong.`,
 		Example: `  imgkeep add --config /etc/imgkeep/imgkeep.yaml --url https://example.com/cat.jpg cat.jpg`,
 		Args:    cobra.ExactArgs(1),
 		RunE:    a.configured(x.run),

@@ -17,21 +17,21 @@ func newBackupCommand(a *app) *cobra.Command {
 		Use:     "backup DIR",
 		GroupID: groupStore,
 		Short:   "Copy what is kept to a folder",
-		Long: `Backup copies journals and originals to a folder, in which 'imgkeep restore' finds
-a store. It works while the server runs and without it, reads the store's files
-itself, and needs to be allowed to: be root, or the user that the server runs as.
+		Long: `Backup copies journals and originals to a folder, from which 'imgkeep restore' makes
+a store. It works with or without a running server. It reads the store's files
+itself, so run it as root or as the user that the server runs as.
 
-The first backup copies everything, later ones what is new. Files are flushed, read
-back and compared with their digests before the journals name them, so that the
-folder is a good backup at any time, also of a backup that was broken off; run it
-again and it goes on. Nothing is removed from it. A folder that holds anything else,
-or the backup of another store, is refused; so is one that has a journal which the
+The first backup copies everything; later ones copy what is new, and delete originals
+that were removed from the store since. Files are flushed, read back and compared with
+their digests before the journals name them, so the folder is a good backup at any
+time, even after an interruption: run the command again to continue. It refuses a
+folder that holds anything else, the backup of another store, or a journal that the
 store has lost.
 
-An original that is missing or damaged is named and not copied; the copy that an
-earlier backup made stays. Those copies are not read each time: --verify reads all
-of the backup again and copies anew what is damaged in it. Not copied are the index
-and the sizes, which are made again, and the quarantine.
+An original that is missing or damaged is reported and not copied; the copy from an
+earlier backup stays. Existing copies are not read each time: --verify reads the whole
+backup and copies again what is damaged in it. The index and the sizes are not copied,
+because they can be made again; neither is the quarantine.
 
 Other tools can do it as well, in this order, because a journal is written after
 the files that it names: first a copy of the journals ({root}/*/journal), then the
@@ -56,7 +56,7 @@ backup could not be made.`,
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().BoolVar(&x.link, "link", false, "make hard links where the folder is on the store's file system: quick and small, and no help against a failing disk")
-	cmd.Flags().BoolVar(&x.verify, "verify", false, "read all of the backup again, and copy anew what is damaged in it")
+	cmd.Flags().BoolVar(&x.verify, "verify", false, "read the whole backup, and copy again what is damaged in it")
 	cmd.Flags().BoolVarP(&x.quiet, "quiet", "q", false, "show no progress")
 	return cmd
 }

@@ -29,34 +29,34 @@ func newImportCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "import DIR",
 		GroupID: groupStore,
-		Short:   "Take over the images of imageproxy-py",
-		Long: `Import takes the images that the server imageproxy-py has stored in DIR over into the
+		Short:   "Import the images of imageproxy-py",
+		Long: `Import copies the images that the server imageproxy-py has stored in DIR into the
 store. Links of the same site, with the same secret, show them from then on. It works
-while the server runs, and without it, and may be stopped and started again: what is
-kept already is compared, and passed over.
+with or without a running server. You can stop it and start it again: images that are
+kept already are compared and skipped.
 
 DIR holds a folder for each bucket, named as the bucket here, with images as
 {a}/{b}/{name}, where name is base64url of the SHA-224 of the ext_url in the link, and
 {name}.headers beside them, of which x-original-url is that ext_url. Each image is
-checked as if it had been fetched, and its name compared with its ext_url. The
-declared content-type is not looked at. What failed there ({name}.err) and what was
-unfinished ({name}.tmp) is passed over: it is fetched when somebody asks.
+checked as if it had been fetched, and its name is compared with its ext_url. The
+declared content-type is ignored. Failures ({name}.err) and unfinished files
+({name}.tmp) are skipped: such an image is fetched on request.
 
-DIR is not changed, unless with --remove: then each image that is kept is removed from
-it, with its headers, as soon as it is kept. Room is needed for a copy without that.
+DIR is not changed, except with --remove: then each image is removed from it, with its
+headers, as soon as it is kept. Without --remove you need disk space for a copy.
 
-With --link images are taken over in place: none is copied, and store and DIR have the
-same file under two names (hard links). That takes no room, and needs DIR on the store's
-file system, no server at the store, and the owner of the files, or root. The files
-become read-only (0444), and stay their owner's. Nothing may write to them any more:
-imageproxy-py does not, it puts new files in the place of old ones; a copy into DIR that
-writes over files (rsync --inplace) would damage the store. --link --remove moves them.
+With --link no image is copied: store and DIR have the same file under two names (hard
+links). That needs no disk space, but DIR on the store's file system, no running
+server, and the owner of the files, or root. The files become read-only (0444), and
+keep their owner. Nothing may write to them any more: imageproxy-py does not, because
+it replaces files; a copy into DIR that overwrites files (rsync --inplace) would damage
+the store. --link --remove moves the files.
 
 Standard output gets a line for each image that is not kept, with its path, a code
-and what is wrong, and a summary.
+and the reason, and a summary.
 
-Exit status: 0 if all images are kept, now or before; 3 if some are not; 1 if none is,
-or if it had to stop; 2 if it was called wrongly.`,
+Exit status: 0 if all images are kept, now or already before; 3 if some are not; 1 if
+none is, or if the run had to stop; 2 if the command line is wrong.`,
 		Example: `  imgkeep import --config /etc/imgkeep/imgkeep.yaml --dry-run /srv/imageproxy
   imgkeep import --config /etc/imgkeep/imgkeep.yaml /srv/imageproxy
   imgkeep import --config /etc/imgkeep/imgkeep.yaml --link --remove /srv/imageproxy`,
@@ -178,7 +178,7 @@ func (i *importCommand) unknown(dir string, names []string) error {
 	}
 	for _, e := range entries {
 		if e.IsDir() && !slices.Contains(names, e.Name()) {
-			i.app.complain(fmt.Sprintf("warning: %s is no bucket of the configuration, and passed over", filepath.Join(dir, e.Name())))
+			i.app.complain(fmt.Sprintf("warning: %s is no bucket of the configuration, and skipped", filepath.Join(dir, e.Name())))
 		}
 	}
 	return nil

@@ -22,14 +22,14 @@ func newListCommand(a *app) *cobra.Command {
 		Use: "list", GroupID: groupLook,
 		Short: "List what is kept, as JSON lines",
 		Long: `List prints a line of JSON for each URL that is kept: bucket, url, digest, type,
-width, height, frames, bytes and stored. Flags choose some; each may be given more
-than once. With --failed it lists the URLs that could not be kept instead: key, a
-hash of the URL, which is all that the index has of it, class, status, detail, host,
-head and more; --host then goes by the host that failed, after redirects. With
---blocked it lists all blocks.
+width, height, frames, bytes and stored. Flags filter the list; each may be given
+more than once. With --failed it lists the URLs that could not be kept instead: key (a
+hash of the URL; the index has no more of it), class, status, detail, host, head and
+more; --host then matches the host that failed, after redirects. With --blocked it
+lists all blocks.
 
-It streams: a list of millions takes no more memory than a short one. A time is
-written as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as how long ago: 36h.`,
+It streams: a list of millions needs no more memory than a short one. Write a time
+as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as an age: 36h.`,
 		Example: `  imgkeep list --host '*.example.com' --since 168h | jq -r .url
   imgkeep list --failed --class gone --host example.com`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,

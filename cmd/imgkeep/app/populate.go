@@ -28,30 +28,29 @@ func newPopulateCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "populate [FILE]",
 		GroupID: groupStore,
-		Short:   "Fetch and keep images before somebody looks at them",
-		Long: `Populate keeps the image of each URL in FILE, or in standard input (without FILE,
-or as "-"): a URL a line, of which what follows a tab is passed over. So are lines
-that begin with "#", and a byte-order mark. With --sizes it
-also makes sizes, all of an image from one decoding. It works while the server runs,
-which then does the work, and without it.
+		Short:   "Fetch and store images before somebody looks at them",
+		Long: `Populate stores the image of each URL in FILE, or from standard input (without FILE,
+or if it is "-"): one URL a line. Text after a tab, lines that begin with "#", and a
+byte-order mark are ignored. With --sizes it also makes sizes, all of an image from
+one decode. A running server does the work; without one the command does it itself.
 
-All limits hold as for viewers, and viewers come first: a fetch waits until there
-is a place that no viewer wants, and a quarter of all places, and of each site's, is
-left free for them. Of the decoders at most half are used.
+All limits apply as for viewers, and viewers come first: a fetch waits until no viewer
+wants its place, and a quarter of all places, and of each site's, stays free for them.
+At most half of the decoders are used.
 
-It may be stopped and started again: what is kept is not fetched again, sizes that
-are there are not made again, and a URL that has failed is not asked for before
-its time (a minute after the first failure, and then later and later). A list of
-any length takes the same memory.
+You can stop it and start it again: kept images are not fetched again, existing sizes
+are not made again, and a URL that has failed is not asked for until its next attempt
+is due (a minute after the first failure, then later and later). Memory does not
+depend on the length of the list.
 
 FILE.success gets the URLs that are kept, and FILE.failed those that are not, each
-with a tab, a code as in X-Imgkeep-Error, a tab, and what was wrong. Each run writes
-both anew. FILE.failed can be the FILE of another run. What standard input names and
-is not kept is told on standard error.
+with a tab, a code as in X-Imgkeep-Error, a tab, and the reason. Each run replaces
+both. FILE.failed can be the FILE of another run. URLs from standard input that fail
+are reported on standard error.
 
-Exit status: 0 if all are kept; 3 if some are not; 1 if none is, or if it had to
-stop: because the disk is full, the server went away, or it was told to; 2 if it was
-called wrongly.`,
+Exit status: 0 if all images are kept; 3 if some are not; 1 if none is, or if the run
+had to stop: because the disk is full, the server went away, or a signal came; 2 if
+the command line is wrong.`,
 		Example: `  imgkeep populate --config /etc/imgkeep/imgkeep.yaml --sizes 150x150,x200 urls.txt
   zcat urls.gz | imgkeep populate --bucket f`,
 		Args: cobra.MaximumNArgs(1),

@@ -24,13 +24,13 @@ func newPreviewCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "preview PRESET FILE",
 		GroupID: groupStore,
-		Short:   "Write what a preset makes of a file",
-		Long: `Preview makes of an image what a viewer would get, by a decoder process and
-within the limits of the configuration, and writes it to a file. PRESET is the
-name of a preset, or a listed size as in 250x250. It needs neither a server nor
-a store, and leaves both alone.
+		Short:   "Try a preset on a file",
+		Long: `Preview writes what a viewer would get of an image to a file, made by a decoder
+process and within the limits of the configuration. PRESET is the name of a preset,
+or a listed size such as 250x250. It needs neither a server nor a store, and touches
+neither.
 
-Without --output the result stands in the current folder, under the name of FILE
+Without --output the result is written to the current folder, under the name of FILE
 with that of the preset: cat.jpg becomes cat.avatar.webp.`,
 		Example: `  imgkeep preview avatar cat.jpg --config /etc/imgkeep/imgkeep.yaml
   imgkeep preview 250x250 cat.jpg -o - | display`,

@@ -19,13 +19,14 @@ func newRestoreCommand(a *app) *cobra.Command {
 		GroupID: groupStore,
 		Short:   "Make a store of a backup",
 		Long: `Restore copies a backup that 'imgkeep backup' has made into the store's root, which
-must be empty, compares every file with its digest, and makes the index. It may be
-broken off: run it again and it goes on. Until it has ended the server refuses to
+must be empty, compares every file with its digest, and builds the index. If it is
+interrupted, run it again to continue; until it has finished, the server refuses to
 start on that root.
 
-Sizes are made again when they are asked for.
+Sizes are made again on request.
 
-Run it as the user that the server runs as, or give it the files afterwards.
+Run it as the user that the server runs as. If root runs it, the files get the owner
+of the root folder.
 
 Exit status: 0 if everything was restored; 3 if some images of the backup were
 missing or damaged: the others were restored; 1 if it could not be done.`,

@@ -17,26 +17,26 @@ func newScrubCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "scrub",
 		GroupID: groupStore,
-		Short:   "Look for damage in the store, and repair it",
-		Long: `Scrub reads every original again and compares it with its digest, and compares
-files, index and journal with each other. It works while the server runs, which
-then does the work, and without it.
+		Short:   "Find damage in the store, and repair it",
+		Long: `Scrub reads every original and compares it with its digest, and compares files,
+index and journal with each other. A running server does the work; without one the
+command does it itself.
 
-It finds originals that are missing, corrupt, orphaned (their URL is not known) or
-unreferenced; sizes without an original, and links in the place of one that lead
-nowhere; files that are none of the store's, and unfinished work; broken lines of
-the journal; and where index and journal disagree.
+It finds originals that are missing, corrupt, orphaned (their URL is unknown) or
+unreferenced; sizes without an original, and symbolic links that lead nowhere; files
+that do not belong to the store, and unfinished work; broken lines of the journal;
+and differences between index and journal.
 
-With --repair an original that is missing or corrupt is fetched again, if its
-origin still gives the same bytes; what the index lacks is indexed; what can be
-made again is dropped; the rest is moved to quarantine/ in the store's root, in a
-folder of this run. The bytes of an original are never deleted. While the server
-runs, orphans and unreferenced originals stay where they are.
+With --repair a missing or corrupt original is fetched again, if its origin still
+has the same bytes; what the index lacks is indexed; what can be made again is
+deleted; the rest is moved to a folder of this run in quarantine/ in the store's
+root. The bytes of an original are never deleted. While the server runs, orphaned
+and unreferenced originals stay where they are.
 
 The report goes to standard output, as text or, with --json, as one JSON document.
 
-Exit status: 0 if nothing is wrong, or all that was has been repaired; 3 if
-something is wrong and remains so; 1 if the store could not be looked through.`,
+Exit status: 0 if nothing is wrong, or everything was repaired; 3 if problems remain;
+1 if the store could not be checked.`,
 		Example: `  imgkeep scrub --config /etc/imgkeep/imgkeep.yaml --rate 20MiB
   imgkeep scrub --repair --json > report.json`,
 		Args:              cobra.NoArgs,
@@ -45,7 +45,7 @@ something is wrong and remains so; 1 if the store could not be looked through.`,
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().BoolVar(&x.repair, "repair", false, "repair what can be repaired")
-	cmd.Flags().StringVar(&x.rate, "rate", "0", "read at most so many bytes of originals in a second, as in `20MiB` (0: no limit)")
+	cmd.Flags().StringVar(&x.rate, "rate", "0", "read at most this many bytes of originals a second, as in `20MiB` (0: no limit)")
 	cmd.Flags().BoolVar(&x.json, "json", false, "report as JSON")
 	cmd.Flags().BoolVarP(&x.quiet, "quiet", "q", false, "show no progress")
 	return cmd

@@ -23,11 +23,11 @@ func newShowCommand(a *app) *cobra.Command {
 	x := &showCommand{app: a}
 	cmd := &cobra.Command{
 		Use: "show URL|LINK|DIGEST", GroupID: groupLook,
-		Short: "Tell all that is known of an image",
-		Long: `Show tells what is kept under a URL, a link or a digest, in all buckets: its
-digest, type, sides, bytes, when it was stored, all its URLs and the sizes made of
-it, and whether it ends decoders; what went wrong with fetching it, the first bytes
-of what came instead, and when it is tried again; and what blocks it.
+		Short: "Show all that is known of an image",
+		Long: `Show prints what is kept under a URL, a link or a digest, in all buckets: its
+digest, type, dimensions, bytes, when it was stored, all its URLs, the sizes made of
+it, and whether it crashes decoders; why fetching it failed, the first bytes of what
+came instead, and when the next attempt is due; and what blocks it.
 
 Exit status: 0 if something is known; 1 if nothing is.`,
 		Example: "  imgkeep show https://origin.example/cat.jpg\n  imgkeep show /i/250x250/gnjO6SJxYbeT9VBz/aHR0cHM6Ly9leGFtcGxlX3VybC9pbWcuanBn --json",

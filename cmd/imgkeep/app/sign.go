@@ -29,7 +29,7 @@ func newSignCommand(a *app) *cobra.Command {
 		GroupID: groupLinks,
 		Short:   "Print signed links of images",
 		Long: `Sign prints a link for each URL, with base_url before it. Without URLs it reads
-them from standard input, one a line; empty lines are passed over.
+them from standard input, one a line; empty lines are ignored.
 
 It needs a secret, from --secret, from IMGKEEP_SECRET, or from the configuration,
 and no server. Other users of the machine can see the command line while it runs:

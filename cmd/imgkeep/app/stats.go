@@ -22,10 +22,10 @@ func newStatsCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "stats", GroupID: groupLook,
 		Short: "Count what is kept",
-		Long: `Stats counts images, URLs and bytes by bucket, type, host and week, what sharing
-saves, failures by class, blocks, and what the origins say of what is kept, where the
-server asks them (linkrot.interval). It reads index and journals: some seconds for
-a million images.`,
+		Long: `Stats counts images, URLs and bytes by bucket, type, host and week, the bytes that
+sharing saves, failures by class, blocks, and, if the server asks the origins
+(linkrot.interval), what they answer. It reads index and journals: some seconds for a
+million images.`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.configured(x.run),
 	}

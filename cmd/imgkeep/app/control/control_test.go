@@ -208,7 +208,7 @@ func TestErrorsArrive(t *testing.T) {
 	}
 }
 
-// One at a time; and whoever leaves ends what he has asked for.
+// One at a time; and whoever leaves ends what they have asked for.
 func TestBusyAndLeaving(t *testing.T) {
 	begun, ended := make(chan struct{}), make(chan struct{})
 	c, stop := serve(t, store{scrub: func(ctx context.Context, _ bucket.ScrubOptions) (bucket.ScrubReport, error) {
