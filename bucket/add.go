@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/flight"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
@@ -186,7 +187,7 @@ func (s *Store) settle(image record.Image, keep func() error) (_ record.Image, a
 			return record.Image{}, false, err
 		}
 		// A flight that is under way is joined, whatever comes of it.
-		_, err = fly(context.Background(), s, keepKey(image.Bucket, image.URL), func(context.Context) (record.Image, error) {
+		_, err = flight.Do(context.Background(), s.flights, keepKey(image.Bucket, image.URL), func(context.Context) (record.Image, error) {
 			added = true
 			return image, keep()
 		})

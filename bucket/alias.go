@@ -2,13 +2,17 @@ package bucket
 
 import (
 	"context"
+	"iter"
 
 	"imgkeep/bucket/backup"
 	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/linkrot"
+	"imgkeep/bucket/query"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/reindex"
 	"imgkeep/bucket/scrub"
+	"imgkeep/bucket/variant"
 )
 
 // Names of before, for callers that are yet to use package record.
@@ -32,6 +36,19 @@ type (
 	LinkRotPass    = linkrot.Pass
 	LinkRot        = linkrot.Report
 	OriginState    = linkrot.State
+
+	Making       = variant.Key
+	Made         = variant.Variant
+	Maker        = variant.Maker
+	PauseError   = variant.PauseError
+	Facts        = query.Details
+	ImageFacts   = query.ImageDetails
+	FailureFacts = query.FailureDetails
+	DeadlyFacts  = query.PoisonDetails
+	Listed       = query.Entry
+	Filter       = query.Filter
+	Tally        = query.Totals
+	Stats        = StatsAndLinkRot
 )
 
 const (
@@ -88,3 +105,46 @@ func RestoreUnfinished(root string) bool { return backup.RestoreUnfinished(root)
 func Reindex(ctx context.Context, o ReindexOptions) (ReindexReport, error) {
 	return reindex.Run(ctx, o)
 }
+
+// StatsAndLinkRot is both.
+type StatsAndLinkRot struct {
+	query.Stats
+	LinkRot *LinkRot `json:"link_rot,omitempty"` // nil: no origin was ever asked
+}
+
+// Show is query.Show.
+func (s *Store) Show(ctx context.Context, t Target) (query.Details, error) {
+	return query.Show(ctx, s.Maintenance(), t.URL, t.Digest)
+}
+
+// List is query.List.
+func (s *Store) List(ctx context.Context, f query.Filter) iter.Seq2[query.Entry, error] {
+	return query.List(ctx, s.Maintenance(), f)
+}
+
+// ListFailures is query.Failures.
+func (s *Store) ListFailures(ctx context.Context, f query.Filter, classes []fetch.Class) iter.Seq2[query.FailureDetails, error] {
+	return query.Failures(ctx, s.Maintenance(), f, classes)
+}
+
+// Stats is query.Count.
+func (s *Store) Stats(ctx context.Context) (StatsAndLinkRot, error) {
+	var all StatsAndLinkRot
+	var err error
+	if all.Stats, err = query.CountAll(ctx, s.Maintenance()); err != nil {
+		return all, err
+	}
+	all.LinkRot, err = s.LinkRot()
+	return all, err
+}
+
+// Errors of variants.
+var (
+	ErrDeadly      = variant.ErrPoison
+	ErrSlow        = variant.ErrSlow
+	ErrUndecodable = variant.ErrUndecodable
+	ErrNotMade     = variant.ErrNotMade
+)
+
+// Stripped is variant.Stripped.
+const Stripped = variant.Stripped

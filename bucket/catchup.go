@@ -237,7 +237,7 @@ func (t *tail) change(line ledger.Entry) index.Change {
 	case ledger.OpBlock:
 		c.Block = &line.Block
 	case ledger.OpUnblock:
-		c.Unblock, c.Pardon = &line.Block, string(classRemoved)
+		c.Unblock, c.ClearClass = &line.Block, string(classRemoved)
 	}
 	return c
 }

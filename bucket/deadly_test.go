@@ -16,6 +16,7 @@ import (
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/strip"
+	"imgkeep/bucket/variant"
 )
 
 // deadly is a store with an image, and a maker that dies of it.
@@ -30,7 +31,7 @@ type deadly struct {
 	err   error // of the maker
 }
 
-var errDied = fmt.Errorf("%w: signal: segmentation fault", ErrDeadly)
+var errDied = fmt.Errorf("%w: signal: segmentation fault", variant.ErrPoison)
 
 func newDeadly(t *testing.T) *deadly {
 	d := &deadly{T: t, root: t.TempDir(), clock: newClock(), log: new(bytes.Buffer), err: errDied}
@@ -72,33 +73,33 @@ func (d *deadly) want(about string, err error, calls int) {
 // across restarts, and served in full, until it is to be tried again.
 func TestDeadlyImage(t *testing.T) {
 	d := newDeadly(t)
-	d.want("the first time", ErrDeadly, 1)
-	if d.clock.add(59 * time.Second); errors.Is(d.make("150x150"), ErrUndecodable) {
+	d.want("the first time", variant.ErrPoison, 1)
+	if d.clock.add(59 * time.Second); errors.Is(d.make("150x150"), variant.ErrUndecodable) {
 		t.Error("given up after one")
 	}
-	d.want("within a minute", ErrDeadly, 1)
+	d.want("within a minute", variant.ErrPoison, 1)
 	if err := d.store.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	d.open()
-	d.want("within a minute, after a restart", ErrDeadly, 1)
+	d.want("within a minute, after a restart", variant.ErrPoison, 1)
 	d.clock.add(time.Second)
 	d.log.Reset()
-	d.want("after a minute", ErrUndecodable, 2)
+	d.want("after a minute", variant.ErrUndecodable, 2)
 	if log := d.log.String(); !strings.Contains(log, "imgkeep retry") || !strings.Contains(log, d.image.Digest.String()) || !strings.Contains(log, "segmentation fault") {
 		t.Errorf("the operator is told: %s", log)
 	}
 	d.clock.add(10 * 365 * 24 * time.Hour)
 	d.err = nil
-	d.want("for good", ErrUndecodable, 2)
-	if err := d.make("99x"); !errors.Is(err, ErrUndecodable) || !strings.Contains(err.Error(), "segmentation fault") {
+	d.want("for good", variant.ErrUndecodable, 2)
+	if err := d.make("99x"); !errors.Is(err, variant.ErrUndecodable) || !strings.Contains(err.Error(), "segmentation fault") {
 		t.Errorf("another size: %v", err)
 	}
 	if err := d.store.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	d.open()
-	d.want("after a restart", ErrUndecodable, 2)
+	d.want("after a restart", variant.ErrUndecodable, 2)
 	if got := content(t, d.store, keep(t, d.store, urlA)); got != "the bytes of a" {
 		t.Errorf("in full: %q", got)
 	}
@@ -108,7 +109,7 @@ func TestDeadlyImage(t *testing.T) {
 	d.want("tried again", nil, 3)
 	// It begins with nothing against it.
 	d.err = errDied
-	if err := d.make("200x"); !errors.Is(err, ErrDeadly) || errors.Is(err, ErrUndecodable) {
+	if err := d.make("200x"); !errors.Is(err, variant.ErrPoison) || errors.Is(err, variant.ErrUndecodable) {
 		t.Errorf("again: %v", err)
 	}
 }
@@ -123,7 +124,7 @@ func TestDeadlyImageMadeBefore(t *testing.T) {
 		d.make("200x")
 		d.clock.add(time.Minute)
 	}
-	if err := d.make("200x"); !errors.Is(err, ErrUndecodable) {
+	if err := d.make("200x"); !errors.Is(err, variant.ErrUndecodable) {
 		t.Error(err)
 	}
 	d.want("made before", nil, 3)
@@ -132,13 +133,13 @@ func TestDeadlyImageMadeBefore(t *testing.T) {
 // What is made without decoding is tried of such an image too (this one is no PNG).
 func TestDeadlyImageStripped(t *testing.T) {
 	d := newDeadly(t)
-	d.want("the first time", ErrDeadly, 1)
+	d.want("the first time", variant.ErrPoison, 1)
 	d.clock.add(time.Minute)
-	d.want("the second time", ErrUndecodable, 2)
+	d.want("the second time", variant.ErrUndecodable, 2)
 	if _, err := d.store.OpenStripped(t.Context(), d.image); !errors.Is(err, strip.ErrBroken) {
 		t.Errorf("stripped: %v", err)
 	}
-	d.want("sizes", ErrUndecodable, 2)
+	d.want("sizes", variant.ErrUndecodable, 2)
 }
 
 // Only what dies counts, and only twice in a row.
@@ -152,7 +153,7 @@ func TestNotDeadly(t *testing.T) {
 	}
 	for range 3 {
 		d.err = errDied
-		if err := d.make("a"); !errors.Is(err, ErrDeadly) || errors.Is(err, ErrUndecodable) {
+		if err := d.make("a"); !errors.Is(err, variant.ErrPoison) || errors.Is(err, variant.ErrUndecodable) {
 			t.Error(err)
 		}
 		d.clock.add(time.Minute)
@@ -176,23 +177,23 @@ func TestDeadlyAtOnce(t *testing.T) {
 				both.Wait()
 				return nil, errDied
 			})
-			if !errors.Is(err, ErrDeadly) || errors.Is(err, ErrUndecodable) {
+			if !errors.Is(err, variant.ErrPoison) || errors.Is(err, variant.ErrUndecodable) {
 				t.Errorf("%s: %v", name, err)
 			}
 		})
 	}
 	wg.Wait()
-	d.want("at once", ErrDeadly, 0)
+	d.want("at once", variant.ErrPoison, 0)
 	d.clock.add(time.Minute)
-	d.want("after a minute", ErrUndecodable, 1)
+	d.want("after a minute", variant.ErrUndecodable, 1)
 }
 
 // The image is not to blame where it was not its bytes that were decoded.
 func TestDeadlyDamage(t *testing.T) {
 	d := newDeadly(t)
 	damageBytes(t, d.store, d.image)
-	d.want("healed, and then to blame", ErrDeadly, 2)
-	if got, err := d.store.index.Deadly("i", d.image.Digest); err != nil || got.Kills != 1 {
+	d.want("healed, and then to blame", variant.ErrPoison, 2)
+	if got, err := d.store.index.Poison("i", d.image.Digest); err != nil || got.Crashes != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -226,7 +227,10 @@ func TestRetry(t *testing.T) {
 		d.make("x")
 		if what != urlB { // which bucket f does not have
 			want = 2
-			_ = d.store.blame(other, errDied)
+			_, err := d.store.OpenMade(t.Context(), other, "x", probe.PNG, func(context.Context, io.Reader, int64) ([]byte, error) { return nil, errDied })
+			if !errors.Is(err, errDied) {
+				t.Errorf("it ends no decoder: %v", err)
+			}
 		}
 		if r, err := d.store.Retry(what); err != nil || r != (Retried{Undecodable: want}) {
 			t.Errorf("%s: %+v, %v", what, r, err)

@@ -16,6 +16,7 @@ import (
 
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/query"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
 )
@@ -181,7 +182,7 @@ func TestFailedFlushStays(t *testing.T) {
 	if err := s.Ready(); !errors.Is(err, ErrIndexFailed) {
 		t.Errorf("ready: %v", err)
 	}
-	for _, err := range s.List(t.Context(), Filter{}) {
+	for _, err := range s.List(t.Context(), query.Filter{}) {
 		if !errors.Is(err, ErrIndexFailed) {
 			t.Errorf("list: %v", err)
 		}

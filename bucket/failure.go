@@ -8,6 +8,7 @@ import (
 	"imgkeep/bucket/blob"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/pace"
 	"imgkeep/bucket/record"
 )
 
@@ -56,10 +57,6 @@ const (
 	Unchecked fetch.Class = "unchecked"
 )
 
-// backoff is how long a URL is left alone after failures: at first, and at most.
-// The pause doubles with each failure in a row.
-type backoff struct{ first, longest time.Duration }
-
 const (
 	day  = 24 * time.Hour
 	week = 7 * day
@@ -67,32 +64,32 @@ const (
 
 // backoffs are those of the classes. A pause that is too short hammers origins,
 // and one that has no end gives up on an image that has come back.
-var backoffs = map[fetch.Class]backoff{
+var backoffs = map[fetch.Class]pace.Backoff{
 	// Gone. Seldom comes back; but a page may be shown before an upload is there.
-	fetch.Gone: {10 * time.Minute, week},
+	fetch.Gone: {First: 10 * time.Minute, Longest: week},
 	// Blocked. Who asks too often is blocked for longer.
-	fetch.Blocked: {5 * time.Minute, day},
+	fetch.Blocked: {First: 5 * time.Minute, Longest: day},
 	// Transient.
-	fetch.Failed:  {time.Minute, 6 * time.Hour},
-	fetch.Timeout: {time.Minute, 6 * time.Hour},
+	fetch.Failed:  {First: time.Minute, Longest: 6 * time.Hour},
+	fetch.Timeout: {First: time.Minute, Longest: 6 * time.Hour},
 	// Bad content. One that was cut off may arrive whole the next time.
-	fetch.Broken:        {time.Minute, day},
-	fetch.NotImage:      {time.Hour, week},
-	fetch.TooLarge:      {time.Hour, week},
-	fetch.TooManyPixels: {time.Hour, week},
-	fetch.TooManyFrames: {time.Hour, week},
+	fetch.Broken:        {First: time.Minute, Longest: day},
+	fetch.NotImage:      {First: time.Hour, Longest: week},
+	fetch.TooLarge:      {First: time.Hour, Longest: week},
+	fetch.TooManyPixels: {First: time.Hour, Longest: week},
+	fetch.TooManyFrames: {First: time.Hour, Longest: week},
 	// A verdict; a scanner may learn, so it is asked again some time.
-	Rejected: {30 * day, 30 * day},
+	Rejected: {First: 30 * day, Longest: 30 * day},
 	// Passes with the scanner's trouble. Without a pause each view would fetch the
 	// image again for nothing.
-	Unchecked: {30 * time.Second, 10 * time.Minute},
+	Unchecked: {First: 30 * time.Second, Longest: 10 * time.Minute},
 	// Other bytes in the place of an original.
-	classLost: {time.Minute, day},
+	classLost: {First: time.Minute, Longest: day},
 	// Found out only after the origin was asked, since it redirects there: the
 	// operator may change what is refused, and a busy site is soon less so.
-	fetch.Refused: {10 * time.Minute, day},
-	fetch.Busy:    {10 * time.Second, 10 * time.Minute},
-	fetch.Paused:  {time.Minute, day},
+	fetch.Refused: {First: 10 * time.Minute, Longest: day},
+	fetch.Busy:    {First: 10 * time.Second, Longest: 10 * time.Minute},
+	fetch.Paused:  {First: time.Minute, Longest: day},
 }
 
 // Failure is a fetch that went wrong, just now or earlier: a URL that failed is
@@ -157,7 +154,7 @@ func (s *Store) remember(bucket, url string, cause *fetch.Error) (*Failure, erro
 	}
 	f.Class, f.Status, f.Detail = string(cause.Class), cause.Status, cause.Error()
 	f.Host, f.Head = cause.Host, string(cause.Head)
-	f.Next = now.Add(max(backoffOf(cause.Class).pause(f.Attempts), min(cause.RetryAfter, maxRetryAfter)))
+	f.Next = now.Add(max(backoffOf(cause.Class).Pause(f.Attempts), min(cause.RetryAfter, maxRetryAfter)))
 	if err := s.commit(index.Change{Bucket: bucket, URL: url, Fail: &f}, nil); err != nil {
 		return nil, err
 	}
@@ -189,29 +186,18 @@ func stale(f record.Failure, now time.Time) bool {
 
 // longestPause is that of a class, whether it is ours or the origin has asked for it.
 func longestPause(c fetch.Class) time.Duration {
-	return max(backoffOf(c).longest, maxRetryAfter)
+	return max(backoffOf(c).Longest, maxRetryAfter)
 }
 
 // backoffOf is that of a class: where it has none of its own, a minute at first and
 // a day at most.
-func backoffOf(c fetch.Class) backoff {
+func backoffOf(c fetch.Class) pace.Backoff {
 	if b, ok := backoffs[c]; ok {
 		return b
 	}
-	return backoff{time.Minute, day}
+	return pace.Backoff{First: time.Minute, Longest: day}
 }
 
 // maxRetryAfter is the longest pause that an origin can ask for: none makes an
 // image unreachable for good with one answer.
 const maxRetryAfter = day
-
-// pause is the pause after so many failures in a row.
-func (b backoff) pause(attempts int) time.Duration {
-	d := b.first
-	for range attempts - 1 {
-		if d *= 2; d >= b.longest {
-			return b.longest
-		}
-	}
-	return d
-}

@@ -83,7 +83,7 @@ func TestEveryClassHasABackoff(t *testing.T) {
 		if class == fetch.Denied { // remembered as removed
 			continue
 		}
-		if !has || b.first < 10*time.Second || b.longest < b.first {
+		if !has || b.First < 10*time.Second || b.Longest < b.First {
 			t.Errorf("class %q: backoff %+v", class, b)
 		}
 	}

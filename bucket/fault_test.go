@@ -155,7 +155,7 @@ var scenarios = []struct {
 			}
 			defer p.Close()
 			// It is there for others for a minute, and is then no more.
-			defer b.store.passing.close()
+			defer b.store.passing.Close()
 			if _, err := p.Seek(0, io.SeekStart); err != nil {
 				return err
 			}

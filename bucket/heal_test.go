@@ -16,6 +16,7 @@ import (
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/variant"
 )
 
 // A vanished or cut original is fetched again, if its origin still has it.
@@ -69,7 +70,7 @@ func TestMade(t *testing.T) {
 	s := openStore(t, Options{Root: root, Origin: o})
 	image := keep(t, s, urlA)
 	var calls int
-	maker := func(data string, err error) Maker {
+	maker := func(data string, err error) variant.Maker {
 		return func(_ context.Context, r io.Reader, n int64) ([]byte, error) {
 			calls++
 			b, readErr := io.ReadAll(r)
@@ -79,7 +80,7 @@ func TestMade(t *testing.T) {
 			return []byte(data), err
 		}
 	}
-	read := func(name string, m Maker) (string, error) {
+	read := func(name string, m variant.Maker) (string, error) {
 		f, err := s.OpenMade(t.Context(), image, name, probe.PNG, m)
 		if err != nil {
 			return "", err
@@ -188,7 +189,7 @@ func asItIs(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
 	return nil, err
 }
 
-func madeContent(t *testing.T, s *Store, i record.Image, name string, m Maker) string {
+func madeContent(t *testing.T, s *Store, i record.Image, name string, m variant.Maker) string {
 	t.Helper()
 	f, err := s.OpenMade(t.Context(), i, name, probe.PNG, m)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/flight"
 	"imgkeep/bucket/record"
 )
 
@@ -30,7 +31,7 @@ func (s *Store) KeepIdleFrom(ctx context.Context, bucket, url, source string) (r
 		return image, err
 	}
 	key := keepKey(bucket, url)
-	image, err = fly(ctx, s, key, func(life context.Context) (record.Image, error) {
+	image, err = flight.Do(ctx, s.flights, key, func(life context.Context) (record.Image, error) {
 		if image, err := s.FindFrom(bucket, url, source); !errors.Is(err, ErrNotKept) {
 			return image, err
 		}
@@ -58,7 +59,7 @@ func (s *Store) keepHurried(ctx context.Context, bucket, url, source string) (re
 	key := keepKey(bucket, url)
 	defer s.hurries.hurry(key)()
 	for {
-		image, err := fly(ctx, s, key, func(ctx context.Context) (record.Image, error) {
+		image, err := flight.Do(ctx, s.flights, key, func(ctx context.Context) (record.Image, error) {
 			// An earlier flight may have landed since.
 			if image, err := s.FindFrom(bucket, url, source); !errors.Is(err, ErrNotKept) {
 				return image, err

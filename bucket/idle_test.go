@@ -12,8 +12,10 @@ import (
 	"testing/synctest"
 
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/flight"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/variant"
 )
 
 // quiet is an origin whose idle fetches wait until the test says that it is quiet.
@@ -178,16 +180,16 @@ func TestMakeAhead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	things := []Making{{"10x10", probe.PNG}, {"20x", probe.PNG}, {"30x", probe.WebP}, {"30x", probe.AVIF}, {"20x", probe.WebP}}
+	things := []variant.Key{{Name: "10x10", Format: probe.PNG}, {Name: "20x", Format: probe.PNG}, {Name: "30x", Format: probe.WebP}, {Name: "30x", Format: probe.AVIF}, {Name: "20x", Format: probe.WebP}}
 	calls := 0
-	maker := func(_ context.Context, original io.Reader, n int64, missing []Making) ([]Made, error) {
+	maker := func(_ context.Context, original io.Reader, n int64, missing []variant.Key) ([]variant.Variant, error) {
 		calls++
 		if b, err := io.ReadAll(original); string(b) != "the bytes of a" || n != 14 || err != nil {
 			t.Errorf("the original: %q, %d, %v", b, n, err)
 		}
-		var all []Made
+		var all []variant.Variant
 		for _, m := range missing {
-			made := Made{Making: m, Data: []byte(m.Name)}
+			made := variant.Variant{Key: m, Data: []byte(m.Name)}
 			switch {
 			case m.Name == "20x":
 				made.Data = nil // the original is as good
@@ -213,8 +215,8 @@ func TestMakeAhead(t *testing.T) {
 		}
 	}
 	broken := errors.New("broken")
-	more := []Making{{"40x", probe.PNG}}
-	if n, err := s.MakeAhead(t.Context(), image, more, func(context.Context, io.Reader, int64, []Making) ([]Made, error) {
+	more := []variant.Key{{Name: "40x", Format: probe.PNG}}
+	if n, err := s.MakeAhead(t.Context(), image, more, func(context.Context, io.Reader, int64, []variant.Key) ([]variant.Variant, error) {
 		return nil, broken
 	}); n != 0 || !errors.Is(err, broken) {
 		t.Errorf("a maker that fails: %d, %v", n, err)
@@ -228,10 +230,10 @@ func TestMakeAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	wrong := true
-	if n, err := s.MakeAhead(t.Context(), image, more, func(_ context.Context, original io.Reader, _ int64, _ []Making) ([]Made, error) {
+	if n, err := s.MakeAhead(t.Context(), image, more, func(_ context.Context, original io.Reader, _ int64, _ []variant.Key) ([]variant.Variant, error) {
 		b, _ := io.ReadAll(original)
 		wrong = string(b) != "the bytes of a"
-		return []Made{{Making: more[0], Data: b}}, nil
+		return []variant.Variant{{Key: more[0], Data: b}}, nil
 	}); n != 1 || err != nil || wrong {
 		t.Errorf("a damaged original: %d, %v; made of wrong bytes: %v", n, err, wrong)
 	}
@@ -259,13 +261,13 @@ func TestHasMade(t *testing.T) {
 			t.Errorf("%v: %d bytes, %v; want %d, %v", f, got, err, bytes, wrong)
 		}
 	}
-	want(probe.JPEG, false, 0, ErrNotMade)
-	err = s.MakeSeveral(t.Context(), image, func(_ context.Context, original io.Reader, _ int64) ([]Made, error) {
+	want(probe.JPEG, false, 0, variant.ErrNotMade)
+	err = s.MakeSeveral(t.Context(), image, func(_ context.Context, original io.Reader, _ int64) ([]variant.Variant, error) {
 		_, err := io.ReadAll(original)
-		return []Made{
-			{Making: Making{"30x", probe.JPEG}, Data: []byte("small")},
-			{Making: Making{"30x", probe.WebP}, Data: []byte("tiny")},
-			{Making: Making{"30x", probe.AVIF}, Like: probe.JPEG},
+		return []variant.Variant{
+			{Key: variant.Key{Name: "30x", Format: probe.JPEG}, Data: []byte("small")},
+			{Key: variant.Key{Name: "30x", Format: probe.WebP}, Data: []byte("tiny")},
+			{Key: variant.Key{Name: "30x", Format: probe.AVIF}, Like: probe.JPEG},
 		}, err
 	})
 	if err != nil {
@@ -277,11 +279,11 @@ func TestHasMade(t *testing.T) {
 	if err := os.Remove(s.Path(image.MadeFile("30x", probe.JPEG))); err != nil {
 		t.Fatal(err)
 	}
-	want(probe.AVIF, false, 0, ErrNotMade)
+	want(probe.AVIF, false, 0, variant.ErrNotMade)
 	// It is made anew, in the place of the link that leads nowhere.
-	err = s.MakeSeveral(t.Context(), image, func(_ context.Context, original io.Reader, _ int64) ([]Made, error) {
+	err = s.MakeSeveral(t.Context(), image, func(_ context.Context, original io.Reader, _ int64) ([]variant.Variant, error) {
 		_, err := io.ReadAll(original)
-		return []Made{{Making: Making{"30x", probe.AVIF}, Data: []byte("new")}}, err
+		return []variant.Variant{{Key: variant.Key{Name: "30x", Format: probe.AVIF}, Data: []byte("new")}}, err
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -303,7 +305,7 @@ func TestIdleLeavesOthersInItsFlight(t *testing.T) {
 				t.Fatal(err)
 			}
 			leave := make(chan struct{})
-			go fly(t.Context(), s, keepKey("i", idleURL), func(context.Context) (record.Image, error) {
+			go flight.Do(t.Context(), s.flights, keepKey("i", idleURL), func(context.Context) (record.Image, error) {
 				<-leave
 				return record.Image{}, errNoHurry
 			})

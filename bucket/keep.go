@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"imgkeep/bucket/approve"
+	"imgkeep/bucket/blob"
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/flight"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
@@ -277,7 +279,7 @@ func (s *Store) fetchFailed(ctx context.Context, bucket, url string, err error) 
 // ErrLost, and wrong bytes are moved to the quarantine.
 func (s *Store) Open(ctx context.Context, image record.Image) (*os.File, error) {
 	f, err := s.openOriginal(image)
-	if err == nil || !errors.Is(err, errDamaged) {
+	if err == nil || !errors.Is(err, blob.ErrDamaged) {
 		return f, err
 	}
 	if err := s.heal(ctx, image); err != nil {
@@ -291,7 +293,7 @@ func (s *Store) Open(ctx context.Context, image record.Image) (*os.File, error) 
 func (s *Store) Ensure(ctx context.Context, image record.Image) error {
 	path := s.Path(image.File())
 	info, err := os.Stat(path)
-	if err = damage(image, info, err); errors.Is(err, errDamaged) {
+	if err = damage(image, info, err); errors.Is(err, blob.ErrDamaged) {
 		return s.heal(ctx, image)
 	}
 	if err == nil {
@@ -300,17 +302,15 @@ func (s *Store) Ensure(ctx context.Context, image record.Image) error {
 	return err
 }
 
-var errDamaged = errors.New("the original is damaged")
-
 // damage tells what is wrong with an original of which this is known.
 func damage(image record.Image, info fs.FileInfo, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %w", errDamaged, err)
+		return fmt.Errorf("%w: %w", blob.ErrDamaged, err)
 	case err == nil && info != nil && !info.Mode().IsRegular():
-		return fmt.Errorf("%w: %s is no file", errDamaged, image.File())
+		return fmt.Errorf("%w: %s is no file", blob.ErrDamaged, image.File())
 	case err == nil && info.Size() != image.Bytes:
-		return fmt.Errorf("%w: %s has %d bytes, and had %d", errDamaged, image.File(), info.Size(), image.Bytes)
+		return fmt.Errorf("%w: %s has %d bytes, and had %d", blob.ErrDamaged, image.File(), info.Size(), image.Bytes)
 	}
 	return err
 }
@@ -344,7 +344,7 @@ func (s *Store) place(tmp *os.File, image record.Image) error {
 
 // heal fetches a damaged original again, unless a failure stands against that.
 func (s *Store) heal(ctx context.Context, image record.Image) error {
-	_, err := fly(ctx, s, "heal\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
+	_, err := flight.Do(ctx, s.flights, "heal\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.fetchAndHeal(ctx, image, false)
 	})
 	return err
@@ -352,7 +352,7 @@ func (s *Store) heal(ctx context.Context, image record.Image) error {
 
 // healNow is heal for an operator who has asked for it: whatever has failed before.
 func (s *Store) healNow(ctx context.Context, image record.Image) error {
-	_, err := fly(ctx, s, "heal now\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
+	_, err := flight.Do(ctx, s.flights, "heal now\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.fetchAndHeal(ctx, image, true)
 	})
 	return err

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/query"
+	"imgkeep/bucket/variant"
 )
 
 // What is known of a failure is told: also who failed, and what came instead,
@@ -58,7 +60,7 @@ func TestListFailures(t *testing.T) {
 		{[]string{"b.example", "noname.example"}, nil, nil},
 	} {
 		var got []string
-		for f, err := range s.ListFailures(t.Context(), Filter{Hosts: tt.hosts}, tt.classes) {
+		for f, err := range s.ListFailures(t.Context(), query.Filter{Hosts: tt.hosts}, tt.classes) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -73,7 +75,7 @@ func TestListFailures(t *testing.T) {
 // An image that ends decoders is shown as one, until it is acquitted.
 func TestShowDeadly(t *testing.T) {
 	d := newDeadly(t)
-	shown := func() *DeadlyFacts {
+	shown := func() *query.PoisonDetails {
 		t.Helper()
 		facts, err := d.store.Show(t.Context(), Target{Digest: d.image.Digest})
 		if err != nil || len(facts.Images) != 1 {
@@ -84,13 +86,13 @@ func TestShowDeadly(t *testing.T) {
 	if got := shown(); got != nil {
 		t.Errorf("harmless: %+v", got)
 	}
-	for n := 1; n <= maxKills; n++ {
+	for n := 1; n <= variant.MaxCrashes; n++ {
 		d.make("150x150")
-		want := DeadlyFacts{Kills: n, Last: d.clock.Now(), Detail: "signal: segmentation fault", Undecodable: n == maxKills}
+		want := query.PoisonDetails{Kills: n, Last: d.clock.Now(), Detail: "signal: segmentation fault", Undecodable: n == variant.MaxCrashes}
 		if got := shown(); got == nil || *got != want {
 			t.Errorf("after %d: %+v, want %+v", n, got, want)
 		}
-		d.clock.add(killPause)
+		d.clock.add(variant.CrashPause)
 	}
 	if _, err := d.store.Retry(urlA); err != nil {
 		t.Fatal(err)

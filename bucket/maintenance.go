@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -48,6 +49,21 @@ func (m Maintenance) Path(file string) string { return m.s.Path(file) }
 // Buckets are the names of the store's buckets, in their order.
 func (m Maintenance) Buckets() []string { return m.s.bucketNames() }
 
+// In returns these buckets, or all where there are none: ErrNoBucket where one is not there.
+func (m Maintenance) In(buckets []string) ([]string, error) { return m.s.in(buckets) }
+
+// Made are the names of the variants of an image.
+func (m Maintenance) Made(image record.Image) ([]string, error) { return m.s.Made(image) }
+
+// DigestsOf are the digests of what is kept under a URL, blocked or not: one, unless
+// buckets have different bytes.
+func (m Maintenance) DigestsOf(url string) ([]record.Digest, error) { return m.s.digestsOf(url, nil) }
+
+// URLs are those under which a bucket keeps some bytes.
+func (m Maintenance) URLs(ctx context.Context, bucket string, d record.Digest) ([]string, error) {
+	return m.s.URLs(ctx, bucket, d)
+}
+
 // Sparse tells whether the folders of a bucket may be missing.
 func (m Maintenance) Sparse() bool { return m.s.sparse }
 
@@ -87,6 +103,21 @@ func (m Maintenance) FinishRemovals(bucket string) error { return m.s.finishBuck
 // Repair fetches a damaged original again, whatever has failed before.
 func (m Maintenance) Repair(ctx context.Context, image record.Image) error {
 	return m.s.healNow(ctx, image)
+}
+
+// originals are a store's, as variants see it.
+type originals struct{ Maintenance }
+
+func (o originals) Temp(pattern string) (*os.File, error) { return o.s.temp(pattern) }
+func (o originals) Room() error                           { return o.s.hasRoom() }
+func (o originals) StillKept(image record.Image) error    { return o.s.stillKept(image) }
+
+func (o originals) Open(ctx context.Context, image record.Image) (*os.File, error) {
+	return o.s.Open(ctx, image)
+}
+
+func (o originals) Repair(ctx context.Context, image record.Image) error {
+	return o.s.heal(ctx, image)
 }
 
 // Shown tells whether an image is what viewers get under its URL.

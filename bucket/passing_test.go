@@ -14,6 +14,7 @@ import (
 
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/uncached"
 )
 
 // passingFiles are those in tmp.
@@ -49,7 +50,7 @@ func TestPassingIsShared(t *testing.T) {
 			})
 		}
 		all.Wait()
-		time.Sleep(passingTime - time.Second)
+		time.Sleep(uncached.KeepFor - time.Second)
 		p, err := s.Fetch(t.Context(), "i", urlA)
 		if err != nil || o.count(urlA) != 1 {
 			t.Fatalf("fetched %d times, %v", o.count(urlA), err)
@@ -62,8 +63,8 @@ func TestPassingIsShared(t *testing.T) {
 		if err := p.Close(); err != nil {
 			t.Error(err)
 		}
-		if n := passingFiles(t, s); n != 0 || s.passing.used != 0 {
-			t.Errorf("%d files and %d bytes are left", n, s.passing.used)
+		if n := passingFiles(t, s); n != 0 || s.passing.Taken() != 0 {
+			t.Errorf("%d files and %d bytes are left", n, s.passing.Taken())
 		}
 		// What is known of it is so for longer, and as long as nobody blocks it.
 		if _, bytes, err := s.Passed("i", urlA); err != nil || bytes != 1 {
@@ -78,9 +79,9 @@ func TestPassingIsShared(t *testing.T) {
 		if _, err := s.Fetch(t.Context(), "i", urlA); !errors.Is(err, ErrRemoved) {
 			t.Errorf("blocked, and shown: %v", err)
 		}
-		time.Sleep(passingFacts)
+		time.Sleep(uncached.KnowFor)
 		synctest.Wait()
-		if len(s.passing.images) != 0 {
+		if s.passing.Known() != 0 {
 			t.Error("it is known for ever")
 		}
 	})
@@ -93,12 +94,12 @@ func TestPassingHasABudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOrigin()
 		s := openStore(t, Options{Root: root, Origin: o})
-		s.passing.budget = 10*1001 + 5
+		s.passing = uncached.NewPool(10*1001 + 5)
 		url := func(n int) string { return fmt.Sprint("https://example.com/", n) }
 		for n := range 30 {
 			o.set(url(n), fmt.Sprintf("%01000d", n))
 		}
-		var readers []*Passing
+		var readers []*uncached.File
 		for n := range 10 {
 			p, err := s.Fetch(t.Context(), "i", url(n))
 			if err != nil {
@@ -111,8 +112,8 @@ func TestPassingHasABudget(t *testing.T) {
 		if _, err := s.Fetch(t.Context(), "i", url(10)); !errors.As(err, &e) || e.Class != fetch.Busy {
 			t.Errorf("more than the budget: %v", err)
 		}
-		if n := passingFiles(t, s); n != 10 || s.passing.used > s.passing.budget {
-			t.Errorf("%d files, %d bytes", n, s.passing.used)
+		if n := passingFiles(t, s); n != 10 || s.passing.Taken() > 10*1001+5 {
+			t.Errorf("%d files, %d bytes", n, s.passing.Taken())
 		}
 		// What nobody reads makes room at once.
 		readers[3].Close()
@@ -122,7 +123,7 @@ func TestPassingHasABudget(t *testing.T) {
 		}
 		readers[3] = p
 		// After it, the oldest that is read does, and its room is free at once.
-		time.Sleep(passingGrace)
+		time.Sleep(uncached.Grace)
 		p, err = s.Fetch(t.Context(), "i", url(12))
 		if err != nil {
 			t.Fatal(err)
@@ -142,10 +143,10 @@ func TestPassingHasABudget(t *testing.T) {
 		for _, r := range append(readers, p) {
 			r.Close()
 		}
-		time.Sleep(passingTime)
+		time.Sleep(uncached.KeepFor)
 		synctest.Wait()
-		if n := passingFiles(t, s); n != 0 || s.passing.used != 0 {
-			t.Errorf("%d files and %d bytes are left", n, s.passing.used)
+		if n := passingFiles(t, s); n != 0 || s.passing.Taken() != 0 {
+			t.Errorf("%d files and %d bytes are left", n, s.passing.Taken())
 		}
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/uncached"
 )
 
 // Target is what a removal is about: one of its fields is set.
@@ -309,4 +310,4 @@ func (s *Store) Stands(image record.Image) error {
 }
 
 // Passes is Stands for an image that is not kept.
-func (s *Store) Passes(p *Passing) error { return s.mayPass(p.of) }
+func (s *Store) Passes(p *uncached.File) error { return s.mayPass(p.Source()) }

@@ -113,7 +113,7 @@ func (s *Store) Unblock(ctx context.Context, t Target, o RemoveOptions) (record.
 	for _, was := range found {
 		b := was
 		b.Why, b.By, b.Since = o.Why, o.By, s.now().UTC().Truncate(time.Second)
-		if err := s.commit(index.Change{Unblock: &b, Pardon: string(classRemoved)}, ledger.BlockEvent(ledger.OpUnblock, b)); err != nil {
+		if err := s.commit(index.Change{Unblock: &b, ClearClass: string(classRemoved)}, ledger.BlockEvent(ledger.OpUnblock, b)); err != nil {
 			return r, err
 		}
 		r.Unblocked = append(r.Unblocked, was)

@@ -12,6 +12,7 @@ import (
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
+	"imgkeep/bucket/variant"
 )
 
 // Originals, what is made of them and what a link stands for have their time from the
@@ -19,7 +20,7 @@ import (
 func TestStamps(t *testing.T) {
 	x := newScrubbable(t)
 	ctx := context.Background()
-	made := Making{"x7", probe.JPEG}
+	made := variant.Key{Name: "x7", Format: probe.JPEG}
 	maker := func(context.Context, io.Reader, int64) ([]byte, error) { return []byte("made of it"), nil }
 	f, err := x.OpenMade(ctx, x.a, made.Name, made.Format, maker)
 	x.must(err)

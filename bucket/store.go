@@ -7,21 +7,23 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"imgkeep/bucket/approve"
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/flight"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/ledger/journal"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/uncached"
+	"imgkeep/bucket/variant"
 )
 
 // Origin is where images come from: a [fetch.Fetcher], or a test's own.
@@ -103,21 +105,17 @@ type Store struct {
 	apply   func(*index.DB, []index.Change) error // to the index, which flushes them itself
 	index   *index.DB
 	ledger  ledger.Ledger
-	flights singleflight.Group
-	wanting sync.Mutex
-	ending  sync.Mutex         // of images that lack their end, see stripEnded
-	wanted  map[string]*wanted // flights that end when nobody waits for them
+	flights *flight.Group
+	*variant.Variants
 	hurries hurries
-	passing passings
+	passing *uncached.Pool
 	reserve *local.Reserve
 	quotas  quotas
 
 	// removing is held, to read, from the check that something may be kept until
 	// it is, and by what removes, so that nothing is removed in between.
 	removing sync.RWMutex
-	fetches  fetches                 // under way
-	blaming  sync.Mutex              // of images, for ending decoders
-	pauses   map[record.Digest]pause // of images that decoders took too long for; blaming guards it
+	fetches  fetches // under way
 
 	commits   chan pending
 	committed chan struct{} // closed when the committer has ended
@@ -229,11 +227,9 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	s := &Store{
 		apply:   apply,
-		passing: passings{budget: passingBytes, images: map[string]*passed{}, files: map[*passed]bool{}},
+		passing: uncached.NewPool(uncached.Budget),
 		disk:    o.disk, sparse: o.sparse, root: o.Root, now: o.Now, log: o.Log,
 		buckets:   map[string]bool{},
-		wanted:    map[string]*wanted{},
-		pauses:    map[record.Digest]pause{},
 		commits:   make(chan pending, maxGroup),
 		committed: make(chan struct{}),
 	}
@@ -288,6 +284,8 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	s.reserve = local.NewReserve(s.disk, o.Root, o.Reserved, s.now)
 	s.life, s.end = context.WithCancel(context.Background())
+	s.flights = flight.New(s.life, s.begin)
+	s.Variants = variant.New(originals{s.Maintenance()}, s.flights)
 	go s.committer()
 	s.removeLeft()
 	if err := s.reserve.Fill(); err != nil {
@@ -314,7 +312,7 @@ func (s *Store) Close(ctx context.Context) error {
 	s.end()
 	close(s.commits)
 	<-s.committed
-	s.passing.close()
+	s.passing.Close()
 
 	var errs []error
 	errs = append(errs, s.ledger.Close())
@@ -439,58 +437,11 @@ func (s *Store) begin() (done func(), err error) {
 	return s.work.Done, nil
 }
 
-// fly runs work in a flight of its own, one at a time for each key; callers that
-// come while it is under way get its result. The flight goes on when its callers
-// leave: what ctx ends is only the waiting.
-func fly[T any](ctx context.Context, s *Store, key string, work func(context.Context) (T, error)) (T, error) {
-	var zero T
-	result := s.flights.DoChan(key, func() (any, error) {
-		done, err := s.begin()
-		if err != nil {
-			return zero, err
-		}
-		defer done()
-		return work(s.life)
-	})
-	select {
-	case r := <-result:
-		if r.Err != nil {
-			return zero, r.Err
-		}
-		return r.Val.(T), nil
-	case <-ctx.Done():
-		return zero, context.Cause(ctx)
+func (s *Store) bucketNames() []string {
+	var names []string
+	for name := range s.buckets {
+		names = append(names, name)
 	}
-}
-
-// wanted is a flight that somebody waits for.
-type wanted struct {
-	people int
-	ctx    context.Context
-	end    context.CancelFunc
-}
-
-// flyWanted is fly for work that is worth nothing when nobody waits for it any more:
-// its context then ends, and who comes later begins anew.
-func flyWanted[T any](ctx context.Context, s *Store, key string, work func(context.Context) (T, error)) (T, error) {
-	s.wanting.Lock()
-	w := s.wanted[key]
-	if w == nil {
-		w = &wanted{}
-		w.ctx, w.end = context.WithCancel(s.life)
-		s.wanted[key] = w
-	}
-	w.people++
-	s.wanting.Unlock()
-	defer func() {
-		s.wanting.Lock()
-		defer s.wanting.Unlock()
-		if w.people--; w.people == 0 {
-			w.end()
-			delete(s.wanted, key)
-		}
-	}()
-	// The context belongs to the key of the flight: who finds another flight that is
-	// about to end for want of people does not join it.
-	return fly(ctx, s, fmt.Sprintf("%s\x00%p", key, w), func(context.Context) (T, error) { return work(w.ctx) })
+	slices.Sort(names)
+	return names
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/uncached"
 )
 
 // An image that is passed on loses its metadata, also one that lacks its end.
@@ -33,7 +34,7 @@ func TestStrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		p, err := s.Strip(&Passing{File: f, Bytes: int64(len(file)), Info: probe.Info{Format: probe.PNG, Width: 3, Height: 2, Orientation: 1, Frames: 1}})
+		p, err := s.Strip(&uncached.File{File: f, Bytes: int64(len(file)), Info: probe.Info{Format: probe.PNG, Width: 3, Height: 2, Orientation: 1, Frames: 1}})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

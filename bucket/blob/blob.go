@@ -6,3 +6,6 @@ import "errors"
 
 // ErrFull: the disk is too full to keep more. What is kept can be read.
 var ErrFull = errors.New("the disk is too full")
+
+// ErrDamaged: an original is not what its name says.
+var ErrDamaged = errors.New("the original is damaged")

@@ -56,7 +56,7 @@ func TestBlock(t *testing.T) {
 	for _, class := range []string{"removed", "gone"} {
 		apply(t, db, Change{Bucket: "i", URL: class, Fail: &record.Failure{Attempts: 1, Class: class, First: since, Next: since}})
 	}
-	apply(t, db, Change{Unblock: &blocks[1], Pardon: "removed"})
+	apply(t, db, Change{Unblock: &blocks[1], ClearClass: "removed"})
 	if _, err := db.Block(record.BlockHost, "a.example"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("lifted: %v", err)
 	}

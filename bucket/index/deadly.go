@@ -8,21 +8,21 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Deadly is what the index knows of an image that has ended a decoder.
-type Deadly struct {
-	Digest [32]byte  // of the image
-	Kills  int       // decoders ended; 0: nothing is known against it any more
-	Last   time.Time // when it ended the last one, to the second
-	Detail string    // what that one died of, for the operator
+// Poison is what the index knows of an image that has ended a decoder.
+type Poison struct {
+	Digest  [32]byte  // of the image
+	Crashes int       // decoders ended; 0: nothing is known against it any more
+	Last    time.Time // when it ended the last one, to the second
+	Detail  string    // what that one died of, for the operator
 }
 
-// Deadly returns what is known of an image, or ErrNotFound.
-func (db *DB) Deadly(bucket string, digest [32]byte) (Deadly, error) {
+// Poison returns what is known of an image, or ErrNotFound.
+func (db *DB) Poison(bucket string, digest [32]byte) (Poison, error) {
 	t, err := db.tables(bucket)
 	if err != nil {
-		return Deadly{}, err
+		return Poison{}, err
 	}
-	var d Deadly
+	var d Poison
 	err = db.view(func(tx *bbolt.Tx) error {
 		ref := refOf(digest)
 		v, err := tableOf(tx, t.deadly).get(ref[:])
@@ -39,26 +39,26 @@ func (db *DB) Deadly(bucket string, digest [32]byte) (Deadly, error) {
 	return d, err
 }
 
-func note(w *writing, t tables, d Deadly) error {
+func note(w *writing, t tables, d Poison) error {
 	ref := refOf(d.Digest)
-	if d.Kills == 0 {
+	if d.Crashes == 0 {
 		return w.table(t.deadly).delete(ref[:])
 	}
 	return w.table(t.deadly).put(ref[:], d.encode())
 }
 
 // encode writes it without its digest, of which the first half is its key.
-func (d Deadly) encode() []byte {
-	b := binary.AppendUvarint(nil, uint64(d.Kills))
+func (d Poison) encode() []byte {
+	b := binary.AppendUvarint(nil, uint64(d.Crashes))
 	b = binary.AppendUvarint(b, uint64(d.Last.Unix()))
 	return append(b, d.Detail[:min(len(d.Detail), maxDetail)]...)
 }
 
-func decodeDeadly(v []byte) (Deadly, error) {
+func decodeDeadly(v []byte) (Poison, error) {
 	var n [2]uint64
 	rest, ok := uvarints(v, n[:])
 	if !ok {
-		return Deadly{}, fmt.Errorf("%w: deadly image", errRecord)
+		return Poison{}, fmt.Errorf("%w: deadly image", errRecord)
 	}
-	return Deadly{Kills: int(n[0]), Last: time.Unix(int64(n[1]), 0).UTC(), Detail: string(rest)}, nil
+	return Poison{Crashes: int(n[0]), Last: time.Unix(int64(n[1]), 0).UTC(), Detail: string(rest)}, nil
 }

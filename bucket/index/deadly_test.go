@@ -17,21 +17,21 @@ import (
 func TestDeadly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "index.db")
 	db := open(t, path)
-	want := Deadly{Digest: sha256.Sum256([]byte("a")), Kills: 2, Last: time.Unix(1000, 0).UTC(), Detail: "SIGSEGV"}
-	apply(t, db, Change{Bucket: "i", Deadly: &want})
-	if got, err := db.Deadly("i", want.Digest); err != nil || got != want {
+	want := Poison{Digest: sha256.Sum256([]byte("a")), Crashes: 2, Last: time.Unix(1000, 0).UTC(), Detail: "SIGSEGV"}
+	apply(t, db, Change{Bucket: "i", Poison: &want})
+	if got, err := db.Poison("i", want.Digest); err != nil || got != want {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
 	for bucket, digest := range map[string][32]byte{"i": sha256.Sum256([]byte("b")), "f": want.Digest, "none": want.Digest} {
-		if got, err := db.Deadly(bucket, digest); !errors.Is(err, ErrNotFound) {
+		if got, err := db.Poison(bucket, digest); !errors.Is(err, ErrNotFound) {
 			t.Errorf("in %s: %+v, %v", bucket, got, err)
 		}
 	}
 	for n, length := range map[string]int{"at the limit": maxDetail, "above": maxDetail + 1} {
 		long := want
 		long.Detail = strings.Repeat("x", length)
-		apply(t, db, Change{Bucket: "i", Deadly: &long})
-		if got, err := db.Deadly("i", want.Digest); err != nil || got.Detail != strings.Repeat("x", maxDetail) {
+		apply(t, db, Change{Bucket: "i", Poison: &long})
+		if got, err := db.Poison("i", want.Digest); err != nil || got.Detail != strings.Repeat("x", maxDetail) {
 			t.Errorf("a detail %s: %d bytes, %v", n, len(got.Detail), err)
 		}
 	}
@@ -43,11 +43,11 @@ func TestDeadly(t *testing.T) {
 		t.Fatal(err)
 	}
 	db = open(t, path)
-	if got, err := db.Deadly("i", want.Digest); err != nil || got.Kills != 2 {
+	if got, err := db.Poison("i", want.Digest); err != nil || got.Crashes != 2 {
 		t.Errorf("after all that: %+v, %v", got, err)
 	}
-	apply(t, db, Change{Bucket: "i", Deadly: &Deadly{Digest: want.Digest}})
-	if got, err := db.Deadly("i", want.Digest); !errors.Is(err, ErrNotFound) {
+	apply(t, db, Change{Bucket: "i", Poison: &Poison{Digest: want.Digest}})
+	if got, err := db.Poison("i", want.Digest); !errors.Is(err, ErrNotFound) {
 		t.Errorf("forgotten: %+v, %v", got, err)
 	}
 	for _, broken := range []string{"", "\x80", "\x01", "\x01\x80"} {
@@ -86,7 +86,7 @@ func TestTableMissing(t *testing.T) {
 	if got, err := db.Image("i", "1"); err != nil || got != image {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if _, err := db.Deadly("i", image.Digest); !errors.Is(err, ErrNotFound) {
+	if _, err := db.Poison("i", image.Digest); !errors.Is(err, ErrNotFound) {
 		t.Error(err)
 	}
 }

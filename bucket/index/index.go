@@ -406,9 +406,9 @@ type Change struct {
 	Keep *Image
 	// Fail says what went wrong with URL. With no Attempts: nothing any more.
 	Fail *record.Failure
-	// Deadly says that an image has ended a decoder; it is no matter under which
+	// Poison says that an image has ended a decoder; it is no matter under which
 	// URL.
-	Deadly *Deadly
+	Poison *Poison
 	// Forget says that nothing is kept under URL, and nothing is wrong with it.
 	// An image that no URL refers to then is being removed.
 	Forget bool
@@ -425,7 +425,7 @@ type Change struct {
 	// Block and Unblock are of all buckets. Unblock counts by kind and subject,
 	// and also drops all failures of the class Pardon.
 	Block, Unblock *record.Block
-	Pardon         string
+	ClearClass     string
 }
 
 // Apply makes all changes, in their order, in one transaction: after an error
@@ -456,7 +456,7 @@ func (db *DB) apply(w *writing, c Change) error {
 		if err := w.table(blocksTable).delete(blockKey(*c.Unblock)); err != nil {
 			return err
 		}
-		return db.pardon(w, c.Pardon)
+		return db.pardon(w, c.ClearClass)
 	}
 	t, err := db.tables(c.Bucket)
 	if err != nil {
@@ -464,8 +464,8 @@ func (db *DB) apply(w *writing, c Change) error {
 	}
 	k := KeyOf(c.URL)
 	switch {
-	case c.Deadly != nil:
-		return note(w, t, *c.Deadly)
+	case c.Poison != nil:
+		return note(w, t, *c.Poison)
 	case c.Fail != nil && c.Fail.Attempts == 0:
 		return w.table(t.failures).delete(k[:])
 	case c.Fail != nil:
@@ -475,7 +475,7 @@ func (db *DB) apply(w *writing, c Change) error {
 	case c.Purge != nil:
 		return purge(w, t, *c.Purge, c.Spare)
 	case c.Removed != nil:
-		if err := note(w, t, Deadly{Digest: *c.Removed}); err != nil {
+		if err := note(w, t, Poison{Digest: *c.Removed}); err != nil {
 			return err
 		}
 		return w.table(t.removing).delete(c.Removed[:])

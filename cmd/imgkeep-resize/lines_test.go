@@ -44,7 +44,7 @@ func TestThinLines(t *testing.T) {
 				case "jpeg":
 					src = toJPEG(t, m)
 				case "webp":
-					src = toWebP(t, p, "jpeg", toJPEG(t, m))
+					src = toWebP(t, p, "png", src)
 				}
 				means[i] = mean(pixels(t, p, one(t, p, format, src, resize.Target{Size: resize.Size{Height: height}, Format: "png"})))
 			}

@@ -81,7 +81,7 @@ var rules = map[string]rule{
 		tests:   []string{"bucket/probe", "bucket/probe/probetest", "scripts/patience", "golang.org/x/sys/unix"},
 	},
 	"bucket": {
-		imports: []string{"bucket/approve", "bucket/blob", "bucket/blob/local", "bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/ledger/journal", "bucket/linkrot", "bucket/probe", "bucket/record", "bucket/reindex", "bucket/scrub", "bucket/backup", "bucket/strip", "golang.org/x/sync/singleflight", "golang.org/x/sys/unix"},
+		imports: []string{"bucket/approve", "bucket/blob", "bucket/blob/local", "bucket/fetch", "bucket/flight", "bucket/pace", "bucket/query", "bucket/uncached", "bucket/variant", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/ledger/journal", "bucket/linkrot", "bucket/probe", "bucket/record", "bucket/reindex", "bucket/scrub", "bucket/backup", "bucket/strip", "golang.org/x/sys/unix"},
 		tests:   []string{"bucket/blob/local/localtest", "bucket/backup", "bucket/linkrot", "bucket/pace", "bucket/scrub", "scripts/patience"},
 	},
 	// Maintenance. None of it imports the store: each takes an interface of what it needs.
@@ -98,6 +98,20 @@ var rules = map[string]rule{
 		imports: []string{"bucket/blob/local", "bucket/index", "bucket/ledger", "bucket/pace", "bucket/probe", "bucket/record"},
 	},
 	"bucket/pace": {},
+	// What operators ask.
+	"bucket/query": {
+		imports: []string{"bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/record", "bucket/variant"},
+	},
+	// Parts of the store that stand alone.
+	"bucket/flight": {
+		imports: []string{"golang.org/x/sync/singleflight"},
+	},
+	"bucket/uncached": {
+		imports: []string{"bucket/blob/local", "bucket/probe", "bucket/record"},
+	},
+	"bucket/variant": {
+		imports: []string{"bucket/blob", "bucket/blob/local", "bucket/flight", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/pace", "bucket/probe", "bucket/record", "bucket/strip"},
+	},
 	// The one rule of how URLs and hosts are spelled.
 	"bucket/imageurl": {
 		imports: []string{"golang.org/x/net/idna", "golang.org/x/net/publicsuffix"},

@@ -50,18 +50,7 @@ defaults, in this order. 'imgkeep config' prints what results.
 		&cobra.Group{ID: groupStore, Title: "The store:"},
 		&cobra.Group{ID: groupOther, Title: "Configuration and help:"},
 	)
-	root.AddCommand(commands(a)...)
-	root.SetHelpCommand(newHelpCommand())
-	root.SetCompletionCommandGroupID(groupOther)
-	root.InitDefaultHelpCmd() // now, so that watch sees them
-	root.InitDefaultCompletionCmd(a.Args...)
-	a.watch(root)
-	return root
-}
-
-// commands are all commands, in the order of the help.
-func commands(a *app) []*cobra.Command {
-	return []*cobra.Command{
+	root.AddCommand(
 		newServeCommand(a),
 		newReloadCommand(a),
 		newNginxCommand(a),
@@ -93,7 +82,13 @@ func commands(a *app) []*cobra.Command {
 		newConfigCommand(a),
 		newVersionCommand(a),
 		newManCommand(a),
-	}
+	)
+	root.SetHelpCommand(newHelpCommand())
+	root.SetCompletionCommandGroupID(groupOther)
+	root.InitDefaultHelpCmd() // now, so that watch sees them
+	root.InitDefaultCompletionCmd(a.Args...)
+	a.watch(root)
+	return root
 }
 
 // watch makes every command note when it begins, after cobra has accepted the

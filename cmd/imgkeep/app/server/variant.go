@@ -119,7 +119,7 @@ func (s *Server) make(ctx context.Context, image bucket.Image, original io.Reade
 		return s.keep(image, variants, results), nil
 	case alone && variants[0].plain != probe.Unknown && atFault(err):
 		s.opts.Log.Debug("an image was not converted", "bucket", image.Bucket, "digest", image.Digest, "format", variants[0].Format, "error", err)
-		return []bucket.Made{{Making: variants[0].Making, Like: variants[0].plain}}, nil
+		return []bucket.Made{{Key: variants[0].Making, Like: variants[0].plain}}, nil
 	case alone && errors.Is(err, resize.ErrDeadly):
 		return nil, fmt.Errorf("%w: %w", bucket.ErrDeadly, err)
 	case alone && errors.Is(err, resize.ErrTimeout):
@@ -163,7 +163,7 @@ func (s *Server) keep(image bucket.Image, variants []variant, results []resize.R
 	made := make([]bucket.Made, len(variants))
 	sizes := map[bucket.Making]int64{}
 	for i, t := range variants {
-		made[i].Making = t.Making
+		made[i].Key = t.Making
 		if t.plain == probe.Unknown {
 			made[i].Data = s.accept(image, t.target, results[i])
 			if sizes[t.Making] = int64(len(made[i].Data)); made[i].Data == nil {

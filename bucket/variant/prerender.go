@@ -1,4 +1,4 @@
-package bucket
+package variant
 
 import (
 	"context"
@@ -8,20 +8,22 @@ import (
 	"io/fs"
 	"os"
 
+	"imgkeep/bucket/blob"
+	"imgkeep/bucket/flight"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
 
-// Making names something that is made from an image: see OpenMade.
-type Making struct {
+// Key names something that is made from an image: see OpenMade.
+type Key struct {
 	Name   string
 	Format probe.Format
 }
 
-// Made is a thing that was made. No data mean that another is it: what was made
+// Variant is a thing that was made. No data mean that another is it: what was made
 // under the same name in the format Like, or, where that is Unknown, the original.
-type Made struct {
-	Making
+type Variant struct {
+	Key
 	Data []byte
 	Like probe.Format
 }
@@ -34,16 +36,13 @@ type Made struct {
 // the store closes. It is no flight: what is made
 // twice at the same time is stored twice, and the second takes the place of the
 // first.
-func (s *Store) MakeSeveral(ctx context.Context, image record.Image, maker func(ctx context.Context, original io.Reader, n int64) ([]Made, error)) error {
-	done, err := s.begin()
+func (v *Variants) MakeSeveral(ctx context.Context, image record.Image, maker func(ctx context.Context, original io.Reader, n int64) ([]Variant, error)) error {
+	ctx, done, err := v.s.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(s.life, cancel)()
-	_, err = s.makeAll(ctx, image, maker)
+	_, err = v.makeAll(ctx, image, maker)
 	return err
 }
 
@@ -54,14 +53,14 @@ func (s *Store) MakeSeveral(ctx context.Context, image record.Image, maker func(
 //
 // It does not wait for flights of OpenMade, nor they for it: at worst a thing is
 // made twice, and the second takes the place of the first.
-func (s *Store) MakeAhead(ctx context.Context, image record.Image, things []Making,
-	maker func(ctx context.Context, original io.Reader, n int64, missing []Making) ([]Made, error)) (made int, err error) {
-	missing, err := s.missing(image, things)
+func (v *Variants) MakeAhead(ctx context.Context, image record.Image, things []Key,
+	maker func(ctx context.Context, original io.Reader, n int64, missing []Key) ([]Variant, error)) (made int, err error) {
+	missing, err := v.missing(image, things)
 	if err != nil || len(missing) == 0 {
 		return 0, err
 	}
-	return fly(ctx, s, fmt.Sprintf("ahead\x00%s\x00%v", image.File(), missing), func(ctx context.Context) (int, error) {
-		return s.makeAll(ctx, image, func(ctx context.Context, original io.Reader, n int64) ([]Made, error) {
+	return flight.Do(ctx, v.flights, fmt.Sprintf("ahead\x00%s\x00%v", image.File(), missing), func(ctx context.Context) (int, error) {
+		return v.makeAll(ctx, image, func(ctx context.Context, original io.Reader, n int64) ([]Variant, error) {
 			return maker(ctx, original, n, missing)
 		})
 	})
@@ -69,10 +68,10 @@ func (s *Store) MakeAhead(ctx context.Context, image record.Image, things []Maki
 
 // missing are those things that are not there. A link to an original that is
 // gone is not enough.
-func (s *Store) missing(image record.Image, things []Making) ([]Making, error) {
-	var missing []Making
+func (v *Variants) missing(image record.Image, things []Key) ([]Key, error) {
+	var missing []Key
 	for _, m := range things {
-		_, err := os.Stat(s.Path(image.MadeFile(m.Name, m.Format)))
+		_, err := os.Stat(v.s.Path(image.MadeFile(m.Name, m.Format)))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			missing = append(missing, m)
@@ -85,26 +84,26 @@ func (s *Store) missing(image record.Image, things []Making) ([]Making, error) {
 
 // makeAll stores what maker makes, and tells how many things that were. A damaged
 // original is healed first.
-func (s *Store) makeAll(ctx context.Context, image record.Image, maker func(context.Context, io.Reader, int64) ([]Made, error)) (int, error) {
-	if err := s.hasRoom(); err != nil {
+func (v *Variants) makeAll(ctx context.Context, image record.Image, maker func(context.Context, io.Reader, int64) ([]Variant, error)) (int, error) {
+	if err := v.s.Room(); err != nil {
 		return 0, err
 	}
-	var all []Made
+	var all []Variant
 	read := func(original io.Reader) (err error) {
 		all, err = maker(ctx, original, image.Bytes)
 		return err
 	}
-	err := s.readWhole(ctx, image, true, read)
-	if errors.Is(err, errDamaged) {
-		if err = s.heal(ctx, image); err == nil {
-			err = s.readWhole(ctx, image, true, read)
+	err := v.readWhole(ctx, image, true, read)
+	if errors.Is(err, blob.ErrDamaged) {
+		if err = v.s.Repair(ctx, image); err == nil {
+			err = v.readWhole(ctx, image, true, read)
 		}
 	}
 	if err != nil {
 		return 0, err
 	}
 	for i, m := range all {
-		if err := s.storeMade(image, m); err != nil {
+		if err := v.storeMade(image, m); err != nil {
 			return i, err
 		}
 	}

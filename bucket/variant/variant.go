@@ -1,4 +1,4 @@
-package bucket
+package variant
 
 import (
 	"context"
@@ -11,7 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 
+	"imgkeep/bucket/blob"
 	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/flight"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -36,13 +38,13 @@ var ErrNotMade = errors.New("not made yet")
 // The name must be safe as part of a file name. Errors are those of maker and of
 // Open, and ErrDeadly, ErrSlow and ErrUndecodable where earlier makers have died of
 // the image or been late. Without a maker, what is missing stays so: ErrNotMade.
-func (s *Store) OpenMade(ctx context.Context, image record.Image, name string, f probe.Format, maker Maker) (*os.File, error) {
-	path := s.Path(image.MadeFile(name, f))
+func (v *Variants) OpenMade(ctx context.Context, image record.Image, name string, f probe.Format, maker Maker) (*os.File, error) {
+	path := v.s.Path(image.MadeFile(name, f))
 	file, err := local.OpenStamped(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return file, err
 	}
-	if err := s.makeBy(ctx, image, Making{name, f}, path, maker); err != nil {
+	if err := v.makeBy(ctx, image, Key{name, f}, path, maker); err != nil {
 		return nil, err
 	}
 	return local.OpenStamped(path)
@@ -50,11 +52,11 @@ func (s *Store) OpenMade(ctx context.Context, image record.Image, name string, f
 
 // EnsureMade is OpenMade for whoever has the file sent by somebody else: it sees
 // to it that the file is there, and does not open it.
-func (s *Store) EnsureMade(ctx context.Context, image record.Image, name string, f probe.Format, maker Maker) error {
-	path := s.Path(image.MadeFile(name, f))
+func (v *Variants) EnsureMade(ctx context.Context, image record.Image, name string, f probe.Format, maker Maker) error {
+	path := v.s.Path(image.MadeFile(name, f))
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return s.makeBy(ctx, image, Making{name, f}, path, maker)
+		return v.makeBy(ctx, image, Key{name, f}, path, maker)
 	}
 	if err == nil {
 		local.Stamp(path, info)
@@ -65,8 +67,8 @@ func (s *Store) EnsureMade(ctx context.Context, image record.Image, name string,
 // HasMade tells whether what was asked for has been made from an image, and is a
 // file of its own: not where something else stands for it. Without either the error
 // is ErrNotMade.
-func (s *Store) HasMade(image record.Image, name string, f probe.Format) (own bool, err error) {
-	path := s.Path(image.MadeFile(name, f))
+func (v *Variants) HasMade(image record.Image, name string, f probe.Format) (own bool, err error) {
+	path := v.s.Path(image.MadeFile(name, f))
 	info, err := os.Lstat(path)
 	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
 		_, err = os.Stat(path) // what it stands for may be gone
@@ -81,8 +83,8 @@ func (s *Store) HasMade(image record.Image, name string, f probe.Format) (own bo
 
 // MadeBytes is how many bytes has what was made from an image under a name, or what
 // stands for it. Where it is missing, the error is ErrNotMade.
-func (s *Store) MadeBytes(image record.Image, name string, f probe.Format) (int64, error) {
-	info, err := os.Stat(s.Path(image.MadeFile(name, f)))
+func (v *Variants) MadeBytes(image record.Image, name string, f probe.Format) (int64, error) {
+	info, err := os.Stat(v.s.Path(image.MadeFile(name, f)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, ErrNotMade
 	}
@@ -93,28 +95,28 @@ func (s *Store) MadeBytes(image record.Image, name string, f probe.Format) (int6
 }
 
 // makeBy makes what lies at path by a maker.
-func (s *Store) makeBy(ctx context.Context, image record.Image, thing Making, path string, maker Maker) error {
+func (v *Variants) makeBy(ctx context.Context, image record.Image, thing Key, path string, maker Maker) error {
 	if maker == nil {
 		return ErrNotMade
 	}
-	return s.makeOnce(ctx, image, path, func(ctx context.Context) error { return s.make(ctx, image, thing, maker) })
+	return v.makeOnce(ctx, image, path, func(ctx context.Context) error { return v.make(ctx, image, thing, maker) })
 }
 
 // makeOnce makes what lies at path, in one flight for all that ask meanwhile. The
 // flight ends when all of them have left before it has a decoder.
-func (s *Store) makeOnce(ctx context.Context, image record.Image, path string, make func(context.Context) error) error {
-	_, err := flyWanted(ctx, s, "make\x00"+path, func(ctx context.Context) (struct{}, error) {
+func (v *Variants) makeOnce(ctx context.Context, image record.Image, path string, make func(context.Context) error) error {
+	_, err := flight.DoWanted(ctx, v.flights, "make\x00"+path, func(ctx context.Context) (struct{}, error) {
 		// An earlier flight may have landed since. A link to an original that is
 		// gone is not enough.
 		if _, err := os.Stat(path); err == nil {
 			return struct{}{}, nil
 		}
-		if err := s.hasRoom(); err != nil {
+		if err := v.s.Room(); err != nil {
 			return struct{}{}, err
 		}
 		err := make(ctx)
-		if errors.Is(err, errDamaged) {
-			if err = s.heal(ctx, image); err == nil {
+		if errors.Is(err, blob.ErrDamaged) {
+			if err = v.s.Repair(ctx, image); err == nil {
 				err = make(ctx)
 			}
 		}
@@ -123,30 +125,30 @@ func (s *Store) makeOnce(ctx context.Context, image record.Image, path string, m
 	return err
 }
 
-func (s *Store) make(ctx context.Context, image record.Image, thing Making, maker Maker) error {
+func (v *Variants) make(ctx context.Context, image record.Image, thing Key, maker Maker) error {
 	var data []byte
-	err := s.readWhole(ctx, image, true, func(original io.Reader) (err error) {
+	err := v.readWhole(ctx, image, true, func(original io.Reader) (err error) {
 		data, err = maker(ctx, original, image.Bytes)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return s.storeMade(image, Made{Making: thing, Data: data})
+	return v.storeMade(image, Variant{Key: thing, Data: data})
 }
 
 // readWhole has an original read, and checks its digest: the bytes come before
 // what reader says, which may have choked on wrong ones. Where reader decodes, it
 // remembers images that end decoders, and keeps them from more.
-func (s *Store) readWhole(ctx context.Context, image record.Image, decodes bool, reader func(io.Reader) error) error {
+func (v *Variants) readWhole(ctx context.Context, image record.Image, decodes bool, reader func(io.Reader) error) error {
 	kills := 0
 	if decodes {
 		var err error
-		if kills, err = s.decodable(image); err != nil {
+		if kills, err = v.decodable(image); err != nil {
 			return err
 		}
 	}
-	original, err := s.Open(ctx, image)
+	original, err := v.s.Open(ctx, image)
 	if err != nil {
 		return err
 	}
@@ -158,28 +160,28 @@ func (s *Store) readWhole(ctx context.Context, image record.Image, decodes bool,
 		return fmt.Errorf("read the original: %w", err)
 	}
 	if got := record.Digest(hash.Sum(nil)); got != image.Digest {
-		return fmt.Errorf("%w: its digest is %s", errDamaged, got)
+		return fmt.Errorf("%w: its digest is %s", blob.ErrDamaged, got)
 	}
 	switch {
-	case errors.Is(readErr, ErrDeadly):
-		return s.blame(image, readErr)
+	case errors.Is(readErr, ErrPoison):
+		return v.recordCrash(image, readErr)
 	case errors.Is(readErr, ErrSlow):
-		s.pause(image)
+		v.pause(image)
 	case readErr == nil && decodes:
-		s.resume(image)
+		v.Resume(image)
 		if kills > 0 {
-			s.acquit(image)
+			v.clear(image)
 		}
 	}
 	return readErr
 }
 
 // storeMade keeps what was made.
-func (s *Store) storeMade(image record.Image, m Made) error {
-	path := s.Path(image.MadeFile(m.Name, m.Format))
-	s.removing.RLock()
-	defer s.removing.RUnlock()
-	if err := s.stillKept(image); err != nil {
+func (v *Variants) storeMade(image record.Image, m Variant) error {
+	path := v.s.Path(image.MadeFile(m.Name, m.Format))
+	v.s.Removing().RLock()
+	defer v.s.Removing().RUnlock()
+	if err := v.s.StillKept(image); err != nil {
 		return err
 	}
 	if len(m.Data) == 0 {
@@ -187,18 +189,18 @@ func (s *Store) storeMade(image record.Image, m Made) error {
 		if m.Like != probe.Unknown {
 			target = image.MadeFile(m.Name, m.Like)
 		}
-		return s.linkMade(target, path)
+		return v.linkMade(target, path)
 	}
-	tmp, err := s.temp("made-*")
+	tmp, err := v.s.Temp("made-*")
 	if err != nil {
 		return err
 	}
 	defer tmp.Close()
-	if _, err := s.disk.Write(tmp, m.Data); err != nil {
-		s.disk.RemoveAll(tmp.Name())
+	if _, err := v.s.Disk().Write(tmp, m.Data); err != nil {
+		v.s.Disk().RemoveAll(tmp.Name())
 		return fmt.Errorf("store what was made: %w", local.AsFull(err))
 	}
-	if err := local.Replace(s.disk, tmp, path); err != nil {
+	if err := local.Replace(v.s.Disk(), tmp, path); err != nil {
 		return fmt.Errorf("store what was made: %w", local.AsFull(err))
 	}
 	return nil
@@ -207,8 +209,8 @@ func (s *Store) storeMade(image record.Image, m Made) error {
 // linkMade lets the original, or something else that was made from it, stand for
 // what would have been made. The link is symbolic, so that it cannot outlive what it
 // stands for.
-func (s *Store) linkMade(target, path string) error {
-	err := s.disk.Symlink(filepath.Base(target), path)
+func (v *Variants) linkMade(target, path string) error {
+	err := v.s.Disk().Symlink(filepath.Base(target), path)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("store what was made: %w", local.AsFull(err))
 	}
@@ -218,8 +220,8 @@ func (s *Store) linkMade(target, path string) error {
 // Made lists the names under which something was made from an image, with their
 // formats' extensions ("250x250.jpg"), in no particular order. It reads a folder
 // of the store: milliseconds where that is large.
-func (s *Store) Made(image record.Image) ([]string, error) {
-	path := s.Path(image.File())
+func (v *Variants) Made(image record.Image) ([]string, error) {
+	path := v.s.Path(image.File())
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
 		return nil, err

@@ -1,4 +1,10 @@
-package bucket
+// Package query answers what operators ask of a store: what is known of an image, what is
+// kept, what has failed, how much of all there is.
+//
+// It promises to change nothing, and to need no more memory for more images, but for
+// figures by host. Answers come from index and journals as they are when they are read:
+// what changes meanwhile may show or not.
+package query
 
 import (
 	"cmp"
@@ -15,19 +21,37 @@ import (
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
-	"imgkeep/bucket/linkrot"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/variant"
 )
 
-// Facts are all that the store knows of a URL, or of bytes.
-type Facts struct {
-	Images   []ImageFacts   `json:"images"`
-	Failures []FailureFacts `json:"failures"`
-	Blocks   []record.Block `json:"blocks"` // that stand against it
+// Store is what queries need of an open store.
+type Store interface {
+	// Begin announces a query, until done. Its context also ends when the store closes.
+	Begin(ctx context.Context) (_ context.Context, done func(), err error)
+	Path(file string) string // of a file below the root
+	Buckets() []string
+	// In returns these buckets, which must be there; none are all.
+	In(buckets []string) ([]string, error)
+	Index() *index.DB
+	Ledger() ledger.Ledger
+	// Made are the names of the variants of an image.
+	Made(image record.Image) ([]string, error)
+	// DigestsOf are the digests of what is kept under a URL, blocked or not.
+	DigestsOf(url string) ([]record.Digest, error)
+	// URLs are those under which a bucket keeps some bytes.
+	URLs(ctx context.Context, bucket string, d record.Digest) ([]string, error)
 }
 
-// ImageFacts are facts about an image in a bucket.
-type ImageFacts struct {
+// Details are all that the store knows of a URL, or of bytes.
+type Details struct {
+	Images   []ImageDetails   `json:"images"`
+	Failures []FailureDetails `json:"failures"`
+	Blocks   []record.Block   `json:"blocks"` // that stand against it
+}
+
+// ImageDetails are facts about an image in a bucket.
+type ImageDetails struct {
 	Bucket string    `json:"bucket"`
 	Digest string    `json:"digest"`
 	URLs   []string  `json:"urls,omitempty"`
@@ -41,19 +65,19 @@ type ImageFacts struct {
 	Here   bool      `json:"here"` // the file is, with that length
 	Made   []string  `json:"made"` // with their extensions: "250x250.jpg"
 	// Deadly is there while the image stands for one that ends decoders.
-	Deadly *DeadlyFacts `json:"deadly,omitempty"`
+	Deadly *PoisonDetails `json:"deadly,omitempty"`
 }
 
-// DeadlyFacts are facts about an image that has ended decoders.
-type DeadlyFacts struct {
+// PoisonDetails are facts about an image that has ended decoders.
+type PoisonDetails struct {
 	Kills       int       `json:"kills"` // decoders ended since it was last decoded
 	Last        time.Time `json:"last"`  // when it ended the last one
 	Detail      string    `json:"detail"`
 	Undecodable bool      `json:"undecodable"` // nothing is made of it before Retry
 }
 
-// FailureFacts are facts about a URL that could not be kept.
-type FailureFacts struct {
+// FailureDetails are facts about a URL that could not be kept.
+type FailureDetails struct {
 	Bucket   string      `json:"bucket"`
 	Key      string      `json:"key"` // that stands for the URL in the index, hexadecimal
 	URL      string      `json:"url,omitempty"`
@@ -67,16 +91,16 @@ type FailureFacts struct {
 	Head     string      `json:"head,omitempty"` // the first bytes of what came instead of an image, as fetch.Excerpt shows them
 }
 
-func failureFacts(bucket, url string, k index.Key, f record.Failure) FailureFacts {
-	return FailureFacts{
+func failureDetails(bucket, url string, k index.Key, f record.Failure) FailureDetails {
+	return FailureDetails{
 		Bucket: bucket, Key: fmt.Sprintf("%x", k[:]), URL: url, Class: fetch.Class(f.Class), Status: f.Status,
 		Detail: f.Detail, Attempts: f.Attempts, First: f.First, Next: f.Next,
 		Host: f.Host, Head: fetch.Excerpt([]byte(f.Head)),
 	}
 }
 
-func (s *Store) facts(image record.Image) (ImageFacts, error) {
-	f := ImageFacts{
+func detailsOf(s Store, image record.Image) (ImageDetails, error) {
+	f := ImageDetails{
 		Bucket: image.Bucket, Digest: image.Digest.String(), Type: image.Format.String(), Frames: image.Frames,
 		Bytes: image.Bytes, Stored: image.Stored, File: image.File(), Made: []string{},
 	}
@@ -92,58 +116,58 @@ func (s *Store) facts(image record.Image) (ImageFacts, error) {
 	if err != nil {
 		return f, err
 	}
-	d, err := s.index.Deadly(image.Bucket, image.Digest)
+	d, err := s.Index().Poison(image.Bucket, image.Digest)
 	if errors.Is(err, index.ErrNotFound) {
 		return f, nil
 	}
-	f.Deadly = &DeadlyFacts{Kills: d.Kills, Last: d.Last, Detail: d.Detail, Undecodable: d.Kills >= maxKills}
+	f.Deadly = &PoisonDetails{Kills: d.Crashes, Last: d.Last, Detail: d.Detail, Undecodable: d.Crashes >= variant.MaxCrashes}
 	return f, err
 }
 
-// Show returns all that is known of a URL or a digest. What is blocked is told of
+// Show returns all that is known of a URL or, where that is empty, of a digest. What is blocked is told of
 // like all else. It reads the journals: seconds for some millions of lines.
-func (s *Store) Show(ctx context.Context, t Target) (Facts, error) {
-	done, err := s.begin()
+func Show(ctx context.Context, s Store, url string, digest record.Digest) (Details, error) {
+	ctx, done, err := s.Begin(ctx)
 	if err != nil {
-		return Facts{}, err
+		return Details{}, err
 	}
 	defer done()
-	f := Facts{Images: []ImageFacts{}, Failures: []FailureFacts{}, Blocks: []record.Block{}}
-	digests := []record.Digest{t.Digest}
-	if t.URL != "" {
-		if digests, err = s.digestsOf(t.URL, nil); err != nil {
+	f := Details{Images: []ImageDetails{}, Failures: []FailureDetails{}, Blocks: []record.Block{}}
+	digests := []record.Digest{digest}
+	if url != "" {
+		if digests, err = s.DigestsOf(url); err != nil {
 			return f, err
 		}
-		for _, name := range s.bucketNames() {
-			failure, err := s.index.Failure(name, t.URL)
+		for _, name := range s.Buckets() {
+			failure, err := s.Index().Failure(name, url)
 			if err == nil {
-				f.Failures = append(f.Failures, failureFacts(name, t.URL, index.KeyOf(t.URL), failure))
+				f.Failures = append(f.Failures, failureDetails(name, url, index.KeyOf(url), failure))
 			} else if !errors.Is(err, index.ErrNotFound) {
 				return f, err
 			}
 		}
 	}
-	for b, err := range s.index.Blocks() {
+	for b, err := range s.Index().Blocks() {
 		if err != nil {
 			return f, err
 		}
 		switch {
-		case b.Kind == record.BlockURL && b.Subject == t.URL,
-			b.Kind == record.BlockHost && t.URL != "" && imageurl.NewHosts([]string{b.Subject}).Match(imageurl.HostOf(t.URL)),
+		case b.Kind == record.BlockURL && b.Subject == url,
+			b.Kind == record.BlockHost && url != "" && imageurl.NewHosts([]string{b.Subject}).Match(imageurl.HostOf(url)),
 			b.Kind == record.BlockDigest && slices.ContainsFunc(digests, func(d record.Digest) bool { return d.String() == b.Subject }):
 			f.Blocks = append(f.Blocks, b)
 		}
 	}
 	for _, d := range digests {
-		for _, name := range s.bucketNames() {
-			e, err := s.index.Entry(name, d)
+		for _, name := range s.Buckets() {
+			e, err := s.Index().Entry(name, d)
 			if errors.Is(err, index.ErrNotFound) {
 				continue
 			}
 			if err != nil {
 				return f, err
 			}
-			facts, err := s.facts(index.RecordOf(name, t.URL, e.Image))
+			facts, err := detailsOf(s, index.RecordOf(name, url, e.Image))
 			if err != nil {
 				return f, err
 			}
@@ -165,8 +189,8 @@ type Filter struct {
 	Until   time.Time `json:"until,omitzero"` // stored before
 }
 
-// Listed is an image under a URL.
-type Listed struct {
+// Entry is an image under a URL.
+type Entry struct {
 	Bucket string    `json:"bucket"`
 	URL    string    `json:"url"`
 	Digest string    `json:"digest"`
@@ -181,26 +205,26 @@ type Listed struct {
 // List goes through what is kept, bucket by bucket, in the order in which the
 // journals have it. Memory does not grow with what is kept, only with what was
 // removed and kept again.
-func (s *Store) List(ctx context.Context, f Filter) iter.Seq2[Listed, error] {
-	return func(yield func(Listed, error) bool) {
-		done, err := s.begin()
+func List(ctx context.Context, s Store, f Filter) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		ctx, done, err := s.Begin(ctx)
 		if err != nil {
-			yield(Listed{}, err)
+			yield(Entry{}, err)
 			return
 		}
 		defer done()
-		names, err := s.in(f.Buckets)
+		names, err := s.In(f.Buckets)
 		if err != nil {
-			yield(Listed{}, err)
+			yield(Entry{}, err)
 			return
 		}
 		chooses := f.chooser()
 		for _, name := range names {
-			for image, err := range s.kept(ctx, name) {
+			for image, err := range keptImages(ctx, s, name) {
 				if err == nil && !chooses(image) {
 					continue
 				}
-				l := Listed{
+				l := Entry{
 					Bucket: name, URL: image.URL, Digest: image.Digest.String(), Type: image.Format.String(),
 					Frames: image.Frames, Bytes: image.Bytes, Stored: image.Stored,
 				}
@@ -223,14 +247,14 @@ func (f Filter) chooser() func(record.Image) bool {
 	}
 }
 
-// kept goes through the URLs of a bucket: the lines of its journal that the index
+// keptImages goes through the URLs of a bucket: the lines of its journal that the index
 // agrees with.
-func (s *Store) kept(ctx context.Context, bucket string) iter.Seq2[record.Image, error] {
+func keptImages(ctx context.Context, s Store, bucket string) iter.Seq2[record.Image, error] {
 	return func(yield func(record.Image, error) bool) {
 		// A URL has another line when it was removed and kept again.
 		twice := map[index.Key]bool{}
 		removed := map[index.Ref]bool{}
-		for line, err := range s.ledger.Since(bucket, record.Position{}) {
+		for line, err := range s.Ledger().Since(bucket, record.Position{}) {
 			if err != nil {
 				yield(record.Image{}, err)
 				return
@@ -240,7 +264,7 @@ func (s *Store) kept(ctx context.Context, bucket string) iter.Seq2[record.Image,
 			}
 		}
 		n := 0
-		for line, err := range s.ledger.Since(bucket, record.Position{}) {
+		for line, err := range s.Ledger().Since(bucket, record.Position{}) {
 			if n++; err == nil && n%4096 == 0 && ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
@@ -252,7 +276,7 @@ func (s *Store) kept(ctx context.Context, bucket string) iter.Seq2[record.Image,
 				continue
 			}
 			key := index.KeyOf(line.Image.URL)
-			ref, err := s.index.RefOf(bucket, key)
+			ref, err := s.Index().RefOf(bucket, key)
 			if errors.Is(err, index.ErrNotFound) || err == nil && ref != index.RefTo(line.Image.Digest) {
 				continue
 			}
@@ -269,25 +293,25 @@ func (s *Store) kept(ctx context.Context, bucket string) iter.Seq2[record.Image,
 	}
 }
 
-// ListFailures goes through the URLs that could not be kept, of these classes, or
+// Failures goes through the URLs that could not be kept, of these classes, or
 // of all. Of f it heeds buckets, times, and hosts: a failure without one is chosen
 // only where all are.
-func (s *Store) ListFailures(ctx context.Context, f Filter, classes []fetch.Class) iter.Seq2[FailureFacts, error] {
-	return func(yield func(FailureFacts, error) bool) {
-		done, err := s.begin()
+func Failures(ctx context.Context, s Store, f Filter, classes []fetch.Class) iter.Seq2[FailureDetails, error] {
+	return func(yield func(FailureDetails, error) bool) {
+		ctx, done, err := s.Begin(ctx)
 		if err != nil {
-			yield(FailureFacts{}, err)
+			yield(FailureDetails{}, err)
 			return
 		}
 		defer done()
-		names, err := s.in(f.Buckets)
+		names, err := s.In(f.Buckets)
 		if err != nil {
-			yield(FailureFacts{}, err)
+			yield(FailureDetails{}, err)
 			return
 		}
 		ofHost := imageurl.NewHosts(f.Hosts).Match
 		for _, name := range names {
-			for entry, err := range s.index.Failures(name) {
+			for entry, err := range s.Index().Failures(name) {
 				if err == nil && ctx.Err() != nil {
 					err = context.Cause(ctx)
 				}
@@ -296,7 +320,7 @@ func (s *Store) ListFailures(ctx context.Context, f Filter, classes []fetch.Clas
 					entry.First.Before(f.Since) || !f.Until.IsZero() && !entry.First.Before(f.Until)) {
 					continue
 				}
-				if !yield(failureFacts(name, "", entry.Key, entry.Failure), err) || err != nil {
+				if !yield(failureDetails(name, "", entry.Key, entry.Failure), err) || err != nil {
 					return
 				}
 			}
@@ -306,16 +330,15 @@ func (s *Store) ListFailures(ctx context.Context, f Filter, classes []fetch.Clas
 
 // Stats are figures of a store.
 type Stats struct {
-	Buckets map[string]Tally `json:"buckets"`
-	All     Tally            `json:"all"`
-	Hosts   []HostTally      `json:"hosts"` // those with the most bytes, at most 20
-	Blocks  int              `json:"blocks"`
-	Index   Figures          `json:"index"`
-	LinkRot *linkrot.Report  `json:"link_rot,omitempty"` // nil: no origin was ever asked
+	Buckets map[string]Totals `json:"buckets"`
+	All     Totals            `json:"all"`
+	Hosts   []HostTotals      `json:"hosts"` // those with the most bytes, at most 20
+	Blocks  int               `json:"blocks"`
+	Index   index.Figures     `json:"index"`
 }
 
-// Tally are figures of some images.
-type Tally struct {
+// Totals are figures of some images.
+type Totals struct {
 	Images   int                 `json:"images"`
 	URLs     int                 `json:"urls"`
 	Bytes    int64               `json:"bytes"`    // of originals
@@ -333,30 +356,26 @@ type Count struct {
 	Bytes  int64 `json:"bytes"`
 }
 
-// HostTally are the figures of a host: its URLs, and their bytes, shared ones
+// HostTotals are the figures of a host: its URLs, and their bytes, shared ones
 // counted each time.
-type HostTally struct {
+type HostTotals struct {
 	Host  string `json:"host"`
 	URLs  int    `json:"urls"`
 	Bytes int64  `json:"bytes"`
 }
 
-func newTally() Tally {
-	return Tally{Types: map[string]Count{}, Failures: map[fetch.Class]int{}, Weeks: map[string]Count{}}
+func newTotals() Totals {
+	return Totals{Types: map[string]Count{}, Failures: map[fetch.Class]int{}, Weeks: map[string]Count{}}
 }
 
-func (t *Tally) add(e index.Entry) {
+func (t *Totals) add(e index.Entry) {
 	t.Images++
 	t.URLs += int(e.Refs)
 	t.Bytes += e.Bytes
 	t.Saved += int64(max(e.Refs, 1)-1) * e.Bytes
 	year, week := e.Stored.ISOWeek()
-	for m, key := range map[*map[string]Count]string{&t.Types: e.Format.String(), &t.Weeks: fmt.Sprintf("%04d-W%02d", year, week)} {
-		c := (*m)[key]
-		c.Images++
-		c.Bytes += e.Bytes
-		(*m)[key] = c
-	}
+	count(t.Types, e.Format.String(), e.Bytes)
+	count(t.Weeks, fmt.Sprintf("%04d-W%02d", year, week), e.Bytes)
 	if t.Oldest.IsZero() || e.Stored.Before(t.Oldest) {
 		t.Oldest = e.Stored
 	}
@@ -365,27 +384,32 @@ func (t *Tally) add(e index.Entry) {
 	}
 }
 
+// count adds an image to those of a key.
+func count(counts map[string]Count, key string, bytes int64) {
+	c := counts[key]
+	c.Images++
+	c.Bytes += bytes
+	counts[key] = c
+}
+
 const topHosts = 20
 
-// Stats counts what is kept. It goes through index and journals: some seconds for
+// CountAll counts what is kept. It goes through index and journals: some seconds for
 // a million images. Memory grows with the number of hosts.
-func (s *Store) Stats(ctx context.Context) (Stats, error) {
-	done, err := s.begin()
+func CountAll(ctx context.Context, s Store) (Stats, error) {
+	ctx, done, err := s.Begin(ctx)
 	if err != nil {
 		return Stats{}, err
 	}
 	defer done()
-	r := Stats{Buckets: map[string]Tally{}, All: newTally(), Hosts: []HostTally{}}
-	if r.Index, err = s.index.Figures(); err != nil {
+	r := Stats{Buckets: map[string]Totals{}, All: newTotals(), Hosts: []HostTotals{}}
+	if r.Index, err = s.Index().Figures(); err != nil {
 		return r, err
 	}
-	if r.LinkRot, err = linkrot.Read(s.root, s.log); err != nil {
-		return r, err
-	}
-	hosts := map[string]*HostTally{}
-	for _, name := range s.bucketNames() {
-		t := newTally()
-		for e, err := range s.index.Images(name) {
+	hosts := map[string]*HostTotals{}
+	for _, name := range s.Buckets() {
+		t := newTotals()
+		for e, err := range s.Index().Images(name) {
 			if err == nil && ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
@@ -395,20 +419,20 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 			t.add(e)
 			r.All.add(e)
 		}
-		for f, err := range s.index.Failures(name) {
+		for f, err := range s.Index().Failures(name) {
 			if err != nil {
 				return r, err
 			}
 			t.Failures[fetch.Class(f.Class)]++
 			r.All.Failures[fetch.Class(f.Class)]++
 		}
-		for image, err := range s.kept(ctx, name) {
+		for image, err := range keptImages(ctx, s, name) {
 			if err != nil {
 				return r, err
 			}
 			h := hosts[imageurl.HostOf(image.URL)]
 			if h == nil {
-				h = &HostTally{Host: imageurl.HostOf(image.URL)}
+				h = &HostTotals{Host: imageurl.HostOf(image.URL)}
 				hosts[h.Host] = h
 			}
 			h.URLs++
@@ -419,24 +443,15 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 	for _, h := range hosts {
 		r.Hosts = append(r.Hosts, *h)
 	}
-	slices.SortFunc(r.Hosts, func(a, b HostTally) int {
+	slices.SortFunc(r.Hosts, func(a, b HostTotals) int {
 		return cmp.Or(-cmp.Compare(a.Bytes, b.Bytes), cmp.Compare(a.Host, b.Host))
 	})
 	r.Hosts = r.Hosts[:min(len(r.Hosts), topHosts)]
-	for _, err := range s.index.Blocks() {
+	for _, err := range s.Index().Blocks() {
 		if err != nil {
 			return r, err
 		}
 		r.Blocks++
 	}
 	return r, nil
-}
-
-func (s *Store) bucketNames() []string {
-	var names []string
-	for name := range s.buckets {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }

@@ -1,0 +1,269 @@
+// Package uncached holds images that are shown and not kept: files that are there for a
+// minute for others who ask, and with their last reader are gone.
+//
+// It promises that all of them together take no more than a budget of the disk, and that
+// a reader who is slow does not keep others from reading. It does not fetch, and does
+// not decide who may see them. Nothing of it outlives the process.
+package uncached
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
+)
+
+const (
+	// KeepFor is how long an image that is not kept is there for others who ask
+	// for it.
+	KeepFor = time.Minute
+	// KnowFor is how long its type and length are known after that, and
+	// maxPassing of how many images.
+	KnowFor  = 10 * time.Minute
+	maxKnown = 4096
+	// Grace is how long an image is read before it may be taken from its
+	// readers to make room.
+	Grace = 30 * time.Second
+	// Budget bounds the bytes on disk of all of them together: those that are
+	// being fetched, that are there for others, and that somebody still reads.
+	Budget = 256 << 20
+)
+
+// File is an image that is not kept: a file that others may read as well, each
+// with a descriptor of their own. It is to be closed.
+type File struct {
+	*os.File
+	probe.Info
+	Bytes int64
+	of    *Image
+	close func()
+}
+
+// With returns what was made of an image, in a file of its own.
+func (p *File) With(f *os.File, bytes int64) *File {
+	return &File{File: f, Info: p.Info, Bytes: bytes, of: p.of, close: func() {}}
+}
+
+// Source is the image whose file this is.
+func (p *File) Source() *Image { return p.of }
+
+// Close lets go of the file, which is gone with the last who reads it. It may be
+// called once.
+func (p *File) Close() error {
+	p.close()
+	return p.File.Close()
+}
+
+// Pool are the images that pass.
+type Pool struct {
+	mu     sync.Mutex
+	budget int64 // in bytes
+	used   int64
+	images map[string]*Image // by bucket and URL; the latest of each
+	files  map[*Image]bool   // those whose files are there
+}
+
+// NewPool returns a pool of which all together take budget bytes on disk.
+func NewPool(budget int64) *Pool {
+	return &Pool{budget: budget, images: map[string]*Image{}, files: map[*Image]bool{}}
+}
+
+// Taken is how many bytes of the budget are taken.
+func (p *Pool) Taken() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.used
+}
+
+// Known is of how many images something is known.
+func (p *Pool) Known() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.images)
+}
+
+// Image is an image that was fetched and not kept.
+type Image struct {
+	Image   record.Image
+	Final   string // where redirects led to
+	at      time.Time
+	Path    string
+	space   int64 // that its file takes of the budget
+	readers int
+	old     bool // it gets no more readers
+}
+
+// ErrNoRoom: the images that pass take too much of the disk already.
+var ErrNoRoom = errors.New("too many bytes are on their way to viewers without being kept")
+
+// Room is what an image that is being fetched takes of the budget.
+type Room struct {
+	of *Pool
+	n  int64
+}
+
+// Writer takes from the budget what is written to w, before it is.
+func (sp *Room) Writer(w io.Writer) io.Writer { return spaceWriter{sp, w} }
+
+type spaceWriter struct {
+	*Room
+	w io.Writer
+}
+
+func (w spaceWriter) Write(p []byte) (int, error) {
+	if !w.of.take(int64(len(p))) {
+		return 0, ErrNoRoom
+	}
+	w.n += int64(len(p))
+	return w.w.Write(p)
+}
+
+// Reserve takes a first byte of the budget, before anybody is asked for an image. nil:
+// there is no room.
+func (p *Pool) Reserve() *Room {
+	if !p.take(1) {
+		return nil
+	}
+	return &Room{of: p, n: 1}
+}
+
+// Release gives back what an image has taken that did not come.
+func (sp *Room) Release() { sp.of.give(sp.n) }
+
+// take takes n bytes of the budget, if there is room or can be made.
+func (p *Pool) take(n int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.used+n > p.budget {
+		if !p.makeRoom() {
+			return false
+		}
+	}
+	p.used += n
+	return true
+}
+
+func (p *Pool) give(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.used -= n
+}
+
+// makeRoom drops the oldest image that nobody reads, or else the oldest that was read
+// for long enough: whoever reads slowly must not keep others from reading at all. Its
+// readers find its end before the length that they were told. The mutex is held.
+func (p *Pool) makeRoom() bool {
+	var oldest *Image
+	for i := range p.files {
+		if i.readers > 0 && time.Since(i.at) < Grace {
+			continue
+		}
+		if oldest == nil || i.readers == 0 && oldest.readers > 0 || (i.readers > 0) == (oldest.readers > 0) && i.at.Before(oldest.at) {
+			oldest = i
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	p.drop(oldest)
+	return true
+}
+
+// drop removes a file. The mutex is held.
+func (p *Pool) drop(i *Image) {
+	if !p.files[i] {
+		return
+	}
+	if i.readers > 0 {
+		os.Truncate(i.Path, 0) // or it would take its room until they end
+	}
+	os.Remove(i.Path)
+	p.used -= i.space
+	i.old = true
+	delete(p.files, i)
+}
+
+// Add takes an image, whose file has taken its space of the budget, for a while.
+func (p *Pool) Add(key string, i *Image, room *Room) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i.at, i.space = time.Now(), room.n
+	if len(p.images) >= maxKnown {
+		for key, i := range p.images {
+			if !p.files[i] {
+				delete(p.images, key)
+			}
+		}
+	}
+	p.images[key], p.files[i] = i, true
+	time.AfterFunc(KeepFor, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if i.old = true; i.readers == 0 {
+			p.drop(i)
+		}
+	})
+	time.AfterFunc(KeepFor+KnowFor, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.images[key] == i {
+			delete(p.images, key)
+		}
+	})
+}
+
+// Lookup returns what is known of an image, or nil.
+func (p *Pool) Lookup(key string) *Image {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.images[key]
+}
+
+// Fresh returns the image whose file is there for others, or nil.
+func (p *Pool) Fresh(key string) *Image {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := p.images[key]; i != nil && !i.old && p.files[i] {
+		return i
+	}
+	return nil
+}
+
+// Open opens the file of an image, if it is there still.
+func (p *Pool) Open(i *Image) (*File, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i.old || !p.files[i] {
+		return nil, fs.ErrNotExist
+	}
+	f, err := local.OpenFile(i.Path)
+	if err != nil {
+		return nil, err
+	}
+	i.readers++
+	return &File{File: f, Info: i.Image.Info, Bytes: i.Image.Bytes, of: i, close: sync.OnceFunc(func() { p.left(i) })}, nil
+}
+
+func (p *Pool) left(i *Image) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i.readers--; i.readers == 0 && i.old {
+		p.drop(i)
+	}
+}
+
+// Close removes all files.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.files {
+		p.drop(i)
+	}
+	clear(p.images)
+}
