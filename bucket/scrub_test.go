@@ -567,3 +567,12 @@ func TestScrubStops(t *testing.T) {
 		t.Errorf("closed: %v", err)
 	}
 }
+
+// What has got its name, and with it the time of such a file, and is about to lose the one
+// in tmp, is not left over.
+func TestScrubLeavesWhatHasItsName(t *testing.T) {
+	x := newScrubbable(t)
+	x.must(os.Link(x.Path(x.a.File()), x.Path(filepath.Join(record.TmpDir, "image-1"))))
+	_, f := x.scrub(scrub.Options{})
+	f.want(t)
+}

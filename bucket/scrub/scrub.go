@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"imgkeep/bucket/blob/local"
@@ -460,10 +461,17 @@ func (c *run) leftovers() error {
 	}
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || c.s.Now().Sub(info.ModTime()) < StaleWork {
+		if err != nil {
+			continue // gone meanwhile
+		}
+		since := info.ModTime()
+		if s, ok := info.Sys().(*syscall.Stat_t); ok && s.Nlink > 1 {
+			since = time.Unix(s.Ctim.Unix()) // it has just got its name, and the time that goes with that
+		}
+		if c.s.Now().Sub(since) < StaleWork {
 			continue
 		}
-		f := record.Finding{Kind: record.Leftover, Path: filepath.Join(record.TmpDir, e.Name()), Detail: "unfinished since " + info.ModTime().UTC().Format(time.RFC3339)}
+		f := record.Finding{Kind: record.Leftover, Path: filepath.Join(record.TmpDir, e.Name()), Detail: "unfinished since " + since.UTC().Format(time.RFC3339)}
 		if c.Repair {
 			f.SetRepair("removed", os.RemoveAll(c.s.Path(f.Path)))
 		}
