@@ -35,17 +35,21 @@ func TestThinLines(t *testing.T) {
 		}
 		return float64(sum) / float64(n)
 	}
-	for _, height := range []int{613, 400, 240, 90} {
-		for _, format := range []string{"png", "jpeg", "webp"} {
+	for _, format := range []string{"png", "jpeg", "webp"} {
+		var sources [2][]byte
+		for i, m := range []*image.NRGBA{lines(dark, light), lines(light, dark)} {
+			switch format {
+			case "png":
+				sources[i] = toPNG(t, m)
+			case "jpeg":
+				sources[i] = toJPEG(t, m)
+			case "webp":
+				sources[i] = toWebP(t, p, "png", toPNG(t, m))
+			}
+		}
+		for _, height := range []int{613, 400, 240, 90} {
 			var means [2]float64
-			for i, m := range []*image.NRGBA{lines(dark, light), lines(light, dark)} {
-				src := toPNG(t, m)
-				switch format {
-				case "jpeg":
-					src = toJPEG(t, m)
-				case "webp":
-					src = toWebP(t, p, "png", src)
-				}
+			for i, src := range sources {
 				means[i] = mean(pixels(t, p, one(t, p, format, src, resize.Target{Size: resize.Size{Height: height}, Format: "png"})))
 			}
 			about := fmt.Sprintf("%s at %d: dark lines %.1f, light lines %.1f", format, height, means[0], means[1])

@@ -39,7 +39,11 @@ func TestHostileImages(t *testing.T) {
 	s := w.start()
 	before := w.processes()
 	kept := map[string]bool{}
-	for _, c := range probetest.Corpus() {
+	cases := probetest.Corpus()
+	for i, c := range cases {
+		if c.Slow() && testing.Short() {
+			continue // the decoder's own test has them
+		}
 		if errors.Is(c.Want, probe.ErrTruncated) {
 			c.Want = verdict(c.Data)
 		}
@@ -52,7 +56,9 @@ func TestHostileImages(t *testing.T) {
 		if c.Want == nil {
 			kept[digest(without(c.Data))] = true
 		}
-		s.checkStored(c.Name, kept)
+		if i%50 == 0 || i == len(cases)-1 { // it reads thousands of folders
+			s.checkStored(c.Name, kept)
+		}
 	}
 	if after := w.processes(); !maps.Equal(before, after) {
 		t.Errorf("processes %v before, %v after", before, after)

@@ -88,8 +88,9 @@ func TestNothingShifts(t *testing.T) {
 				m.Pix[i] = 255
 			}
 		}
+		src := toPNG(t, m)
 		for _, to := range []int{500, 334, 250, 200, 150, 99, 40, 10} {
-			r, err := decoder.Resize(toPNG(t, m), request("png", resize.Target{Size: resize.Size{Height: to}}))
+			r, err := decoder.Resize(src, request("png", resize.Target{Size: resize.Size{Height: to}}))
 			if err != nil {
 				t.Fatal(err)
 			}

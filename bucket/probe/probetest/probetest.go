@@ -11,6 +11,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 
 	"imgkeep/bucket/probe"
@@ -41,6 +42,9 @@ type Case struct {
 	// file whatever the verdict is.
 	Size Outcome
 }
+
+// Slow says that a decoder takes seconds for it.
+func (c Case) Slow() bool { return strings.HasSuffix(c.Name, "tiles-of-49-megapixels-by-one") }
 
 // An Outcome is what a decoder may do.
 type Outcome uint8
