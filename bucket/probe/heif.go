@@ -22,6 +22,9 @@ import "fmt"
 type heifState struct {
 	end  int64 // offset behind the last byte of all items; 0: not known yet
 	grid heifGrid
+	// first is the offset of the data of the image, or of its first tile; 0: not known, or
+	// inside of meta.
+	first int64
 }
 
 // heifMaxMeta bounds the meta box. A photo of 48 tiles has 4 KB; most is for

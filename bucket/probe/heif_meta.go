@@ -383,6 +383,7 @@ func (m *heifMeta) judge(primary uint32) error {
 		return err
 	}
 	m.s.info.Orientation = orientation
+	m.colours(item)
 	if err := m.s.size(shownW, shownH); err != nil {
 		return err
 	}

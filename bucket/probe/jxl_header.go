@@ -1,8 +1,8 @@
 package probe
 
 // A jxlHeader reads what a codestream begins with (ISO/IEC 18181-1, SizeHeader and
-// ImageMetadata), up to the extra channels, behind which nothing is asked: bits from
-// the lowest up. Behind its end it reads zeroes, and says so by short.
+// ImageMetadata), up to what its colours are: bits from the lowest
+// up. Behind its end it reads zeroes, and says so by short.
 type jxlHeader struct {
 	s     *Scanner
 	rest  []byte
@@ -96,8 +96,8 @@ func (h *jxlHeader) read() error {
 	if h.flag() { // all as usual
 		return nil
 	}
-	orientation := int64(0)
-	if h.flag() {
+	orientation, more := int64(0), h.flag()
+	if more {
 		orientation = h.bits(3)
 		if h.flag() {
 			h.size() // the size it is meant to be shown in, which viewers do not go by
@@ -121,8 +121,10 @@ func (h *jxlHeader) read() error {
 			return err
 		}
 	}
+	c := Colour{Lossless: !h.flag()} // or XYB, which is made for loss
+	h.colours(&c)
 	if !h.short {
-		h.s.info.Orientation = int(orientation) + 1
+		h.s.info.Orientation, h.s.colour = int(orientation)+1, c
 	}
 	return nil
 }
@@ -147,4 +149,43 @@ func (h *jxlHeader) channel() error {
 		return h.s.unsupported("colours that are weighted by alpha")
 	}
 	return nil
+}
+
+// colours reads a ColourEncoding.
+func (h *jxlHeader) colours(c *Colour) {
+	const gray, xyb, d65, custom = 1, 2, 1, 2
+	if h.flag() { // sRGB
+		return
+	}
+	profile, space := h.flag(), h.enum()
+	if profile || space == xyb {
+		return
+	}
+	coordinates := func(n int) {
+		for range 2 * n {
+			h.u32([4]jxlRange{{0, 19}, {524288, 19}, {1048576, 20}, {2097152, 21}})
+		}
+	}
+	white := h.enum()
+	if white == custom {
+		coordinates(1)
+	}
+	primaries := int64(1)
+	if space != gray {
+		if primaries = h.enum(); primaries == custom {
+			coordinates(3)
+		}
+	}
+	if h.flag() { // a gamma
+		h.bits(24)
+		return
+	}
+	transfer := h.enum()
+	if white != d65 || primaries == custom {
+		return
+	}
+	if primaries == 11 {
+		primaries = 12 // as H.273 has it: 11 is for another white
+	}
+	c.Gray, c.Primaries, c.Transfer = space == gray, int(primaries), int(transfer)
 }

@@ -35,6 +35,8 @@ type Scanner struct {
 	sum   bool     // bytes used up go into crc
 	crc   uint32
 
+	colour Colour
+
 	frames int   // frames begun
 	work   int64 // their pixels together, as far as there is a limit
 

@@ -387,6 +387,9 @@ func sane(t *testing.T, data []byte) {
 	scanner := probe.NewScanner(probe.Limits{})
 	n, writeErr := scanner.Write(data)
 	info, err := scanner.Close()
+	if c := probe.ColourOf(data); c.Primaries < 0 || c.Primaries > 1<<16 || c.Transfer < 0 || c.Transfer > 1<<16 || !(c.Peak >= 0) {
+		t.Errorf("colours %+v", c)
+	}
 	wrapped := 0
 	for _, v := range verdicts {
 		if errors.Is(err, v) {

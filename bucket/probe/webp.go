@@ -22,6 +22,7 @@ type webpState struct {
 	anim     bool // it says that there are frames
 	image    bool // an image has been seen: of the file, or of the current frame
 	frames   int
+	lossy    bool  // some image is
 	frameW   int64 // size of the current frame
 	frameH   int64
 }
@@ -145,6 +146,7 @@ func webpFrame(s *Scanner, b []byte) error {
 
 // webpVP8 is given the header of a lossy image: RFC 6386, 9.1.
 func webpVP8(s *Scanner, b []byte) error {
+	s.webp.lossy = true
 	tag := uint24(b)
 	if tag&1 != 0 || tag>>1&7 > 3 || tag>>4&1 == 0 || string(b[3:6]) != "\x9D\x01\x2A" {
 		return s.broken("no header of a VP8 key frame: %x", b)
@@ -184,6 +186,7 @@ func (s *Scanner) webpImage(width, height int64) error {
 		}
 	}
 	w.image = true
+	s.colour.Lossless = !w.lossy
 	return s.webpLeave()
 }
 

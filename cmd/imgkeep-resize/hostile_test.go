@@ -165,7 +165,7 @@ func bombs(t testing.TB, p *resize.Pool) map[string][]byte {
 		"gif":            screen(toGIF(t, noColours)),
 		"gif animated":   screen(toGIF(t, animation(16, 16, 2, 0, false))),
 		// 14 bits for each side, in the key frame (RFC 6386, 9.1).
-		"webp": giant(toWebP(t, p, "png", plain(t, p, "png", 16, 16)), 12+8+6, 2, binary.LittleEndian, 16383, 16383),
+		"webp": giant(toWebP(t, p, "jpeg", plain(t, p, "jpeg", 16, 16)), 12+8+6, 2, binary.LittleEndian, 16383, 16383),
 	}
 }
 

@@ -87,7 +87,7 @@ func toGIF(t testing.TB, g *gif.GIF) []byte {
 	return b.Bytes()
 }
 
-// toWebP uses the decoder itself: Go has no encoder.
+// toWebP uses the decoder itself: Go has no encoder. What it makes of a JPEG is lossy.
 func toWebP(t testing.TB, p *resize.Pool, format string, src []byte) []byte {
 	t.Helper()
 	return one(t, p, format, src, resize.Target{Size: huge, Format: "webp", Quality: 95}).Data

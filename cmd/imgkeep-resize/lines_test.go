@@ -44,7 +44,7 @@ func TestThinLines(t *testing.T) {
 			case "jpeg":
 				sources[i] = toJPEG(t, m)
 			case "webp":
-				sources[i] = toWebP(t, p, "png", toPNG(t, m))
+				sources[i] = toWebP(t, p, "jpeg", toJPEG(t, m))
 			}
 		}
 		for _, height := range []int{613, 400, 240, 90} {

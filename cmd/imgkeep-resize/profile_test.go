@@ -27,7 +27,7 @@ type rgbSpace struct {
 var (
 	d50      = xyz{0.9642, 1, 0.8249}
 	displayP = rgbSpace{[3]xyz{{0.51512, 0.24120, -0.00105}, {0.29198, 0.69225, 0.04189}, {0.15710, 0.06657, 0.78407}}, 563.0 / 256}
-	adobe    = rgbSpace{[3]xyz{{0.60974, 0.31111, 0.01947}, {0.20528, 0.62567, 0.06087}, {0.14919, 0.06322, 0.74457}}, 563.0 / 256}
+	adobeRGB = rgbSpace{[3]xyz{{0.60974, 0.31111, 0.01947}, {0.20528, 0.62567, 0.06087}, {0.14919, 0.06322, 0.74457}}, 563.0 / 256}
 	srgb     = rgbSpace{[3]xyz{{0.43607, 0.22249, 0.01392}, {0.38515, 0.71687, 0.09708}, {0.14307, 0.06061, 0.71410}}, 0}
 )
 
@@ -202,7 +202,7 @@ func printed(c color.CMYK) color.NRGBA {
 func TestProfile(t *testing.T) {
 	p := newPool(t, resize.Options{})
 	in := color.NRGBA{200, 100, 60, 255}
-	wide, large := displayP.toSRGB(in), adobe.toSRGB(in)
+	wide, large := displayP.toSRGB(in), adobeRGB.toSRGB(in)
 	if near(wide, in, 8) || near(large, in, 8) || near(wide, large, 3) {
 		t.Fatalf("%v, %v and %v are too near to each other to show anything", in, wide, large)
 	}
@@ -213,7 +213,7 @@ func TestProfile(t *testing.T) {
 			want    color.NRGBA
 		}{
 			"Display P3":     {wideProfile(), wide},
-			"Adobe RGB":      {adobe.profile(), large},
+			"Adobe RGB":      {adobeRGB.profile(), large},
 			"sRGB":           {srgb.profile(), in},
 			"cut off":        {wideProfile()[:200], in},
 			"nonsense":       {bytes.Repeat([]byte("x"), 400), in},

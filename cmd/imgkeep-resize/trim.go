@@ -60,7 +60,7 @@ func trimPNG(src []byte) ([]byte, error) {
 // may pass over it; of the others there is a list.
 func needed(kind string) bool {
 	switch kind {
-	case "tRNS", "gAMA", "cHRM", "sRGB", "iCCP", "cICP", "sBIT", "eXIf", "acTL", "fcTL", "fdAT":
+	case "tRNS", "gAMA", "cHRM", "sRGB", "iCCP", "cICP", "cLLI", "mDCV", "sBIT", "eXIf", "acTL", "fcTL", "fdAT":
 		return true
 	}
 	return kind[0]&0x20 == 0

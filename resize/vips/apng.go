@@ -13,7 +13,6 @@ import (
 	"image/draw"
 	"image/png"
 	"slices"
-	"unsafe"
 
 	"imgkeep/resize"
 )
@@ -98,8 +97,7 @@ func (a *apng) valid(header []byte) *apng {
 // open makes a source of the frame: for libvips, if it is as large as the canvas.
 func (a *apng) open(maxPixels int64) (source, error) {
 	if a.frameW == a.width && a.frameH == a.height {
-		src := profiled(a.pictures)
-		return source{data: unsafe.Pointer(unsafe.SliceData(src)), size: C.size_t(len(src)), format: C.THUMB_PNG, close: func() {}}, nil
+		return ofBytes(profiled(a.pictures), C.THUMB_PNG), nil
 	}
 	if err := roomFor(a.width, a.height, maxPixels); err != nil {
 		return source{}, err

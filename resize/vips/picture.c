@@ -189,6 +189,24 @@ mix(int one, int other, int a)
 }
 
 int
+picture_from_inks(picture *p)
+{
+	size_t n = (size_t) p->width * p->height;
+	picture q;
+
+	if (picture_new(&q, p->width, p->height, 3, VIPS_INTERPRETATION_sRGB))
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		const VipsPel *from = p->pixels + i * p->bands;
+
+		for (int b = 0; b < 3; b++)
+			q.pixels[3 * i + b] = mix(255 - from[b], 0, 255 - from[3]);
+	}
+	supersede(p, q);
+	return 0;
+}
+
+int
 picture_flatten(picture *p, int background)
 {
 	int c[3] = {background >> 16 & 255, background >> 8 & 255, background & 255};

@@ -44,6 +44,9 @@ int picture_colour(picture *p, gboolean alpha);
  * if background is -1. */
 int picture_extend(picture *p, int x, int y, int width, int height, int background);
 
+/* CMYK becomes colour: what each ink leaves, times what black leaves. */
+int picture_from_inks(picture *p);
+
 /* Lays what is transparent on a colour. */
 int picture_flatten(picture *p, int background);
 

@@ -74,7 +74,7 @@ func (m *raw) open() (source, error) {
 		handle = cgo.NewHandle(m)
 		in.handle = C.uintptr_t(handle)
 	}
-	return source{data: unsafe.Pointer(in), size: C.sizeof_thumb_raw, format: C.THUMB_RAW, raw: m, close: func() {
+	return source{data: unsafe.Pointer(in), size: C.sizeof_thumb_raw, format: C.THUMB_RAW, raw: m, lossless: true, close: func() {
 		C.free(unsafe.Pointer(in))
 		pin.Unpin()
 		if handle != 0 {

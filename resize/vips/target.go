@@ -64,6 +64,9 @@ func (g group) make(in source, r *resize.Request, info C.thumb_info, results []r
 	if err != nil {
 		return err
 	}
+	for i := range targets {
+		targets[i].lossless = flag(in.lossless)
+	}
 	if rc := C.thumb_make(in.data, in.size, in.format, &info, area, frames, &targets[0], C.int(len(targets))); rc != 0 {
 		return failure(rc)
 	}

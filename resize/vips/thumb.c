@@ -13,13 +13,11 @@
 #include <vips/vips.h>
 
 #include "edit.h"
+#include "encode.h"
 #include "load.h"
 #include "picture.h"
 #include "resample.h"
 #include "trim.h"
-
-/* The largest picture, in pixels, that an AVIF is made of with effort. */
-#define MUCH_AVIF (2 << 20)
 
 /* Freed memory that is kept for the next image, in bytes. */
 #define KEEP (16u << 20)
@@ -138,29 +136,29 @@ has_tag(const void *profile, size_t len, const char *name)
 	return FALSE;
 }
 
-/* Converts by the profile, or from four inks by libvips' own one for print. A table of
- * perceptual colours comes first, as in browsers: many profiles have no other, and for
- * an intent that a profile lacks, libvips leaves the colours as they are. */
+/* Converts by the profile. A table of perceptual colours comes first, as in browsers: many
+ * profiles have no other, and for an intent that a profile lacks, libvips leaves the
+ * colours as they are. */
 static int
 convert(picture *p, const void *profile, size_t len)
 {
 	VipsImage *im = picture_image(p), *out = NULL;
 	int failed = !im;
 
-	if (!failed && profile)
+	if (!failed)
 		vips_image_set_blob_copy(im, VIPS_META_ICC_NAME, profile, len);
 	failed = failed ||
-		vips_icc_transform(im, &out, "srgb", "embedded", profile != NULL, "input_profile", "cmyk",
-			"intent", profile && has_tag(profile, len, "A2B0") ? VIPS_INTENT_PERCEPTUAL : VIPS_INTENT_RELATIVE,
-			"black_point_compensation", TRUE, NULL) ||
+		vips_icc_transform(im, &out, "srgb", "embedded", TRUE,
+			"intent", has_tag(profile, len, "A2B0") ? VIPS_INTENT_PERCEPTUAL : VIPS_INTENT_RELATIVE, NULL) ||
 		picture_become(p, out);
 	VIPS_UNREF(out);
 	VIPS_UNREF(im);
 	return failed;
 }
 
-/* Gray without a profile stays gray. A profile that does not work is as good as
- * none. */
+/* Gray without a profile stays gray, and four inks are taken for what they would be if
+ * each swallowed all of its colour, as in browsers. A profile that does not work is as
+ * good as none. */
 static int
 to_srgb(picture *p, VipsImage *source)
 {
@@ -170,7 +168,7 @@ to_srgb(picture *p, VipsImage *source)
 	if (find_profile(source, p, &profile, &len) && !convert(p, profile, len))
 		return 0;
 	vips_error_clear();
-	return p->type == VIPS_INTERPRETATION_CMYK ? convert(p, NULL, 0) : 0;
+	return p->type == VIPS_INTERPRETATION_CMYK ? picture_from_inks(p) : 0;
 }
 
 static int
@@ -210,76 +208,6 @@ make_base(picture *p, VipsImage *im, int top, int rows, int width, int height)
 	return result;
 }
 
-/* The settings are what costs least for nearly the best that an encoder can do.
- * On photos of 800 by 500 pixels: optimised Huffman tables save 6% of the bytes
- * of a JPEG for 2 ms. An effort of 2 for WebP, instead of the usual 4, gives 3%
- * more bytes in 40% of the time. Filters, and compression 3 instead of 6, make
- * a PNG 28% smaller in the same time. An effort of 3 for a palette, instead of
- * 7, gives 1% more bytes in 40% of the time. An effort of 1 for AVIF gives 7% more
- * bytes than 2 in 36% of the time (140 ms). 0 gives 25% more in an eighth, and is for
- * pictures that would otherwise take seconds. */
-static int
-encode_once(VipsImage *in, gboolean palette, int quality, thumb_target *to)
-{
-	switch (to->format) {
-	case THUMB_JPEG:
-		return vips_jpegsave_buffer(in, &to->data, &to->size, "Q", quality,
-			"optimize_coding", TRUE, "interlace", to->progressive, "strip", TRUE, NULL);
-	case THUMB_PNG:
-		if (palette)
-			return vips_pngsave_buffer(in, &to->data, &to->size, "palette", TRUE,
-				"effort", 3, "interlace", to->progressive, "strip", TRUE, NULL);
-		return vips_pngsave_buffer(in, &to->data, &to->size, "compression", 3,
-			"filter", VIPS_FOREIGN_PNG_FILTER_ALL, "interlace", to->progressive, "strip", TRUE, NULL);
-	case THUMB_GIF:
-		return vips_gifsave_buffer(in, &to->data, &to->size,
-			"effort", 3, "strip", TRUE, NULL);
-	case THUMB_WEBP:
-		return vips_webpsave_buffer(in, &to->data, &to->size,
-			"Q", quality, "effort", 2, "strip", TRUE, NULL);
-	case THUMB_AVIF:
-		return vips_heifsave_buffer(in, &to->data, &to->size,
-			"compression", VIPS_FOREIGN_HEIF_COMPRESSION_AV1, "Q", quality,
-			"effort", (gint64) in->Xsize * in->Ysize > MUCH_AVIF ? 0 : 1, "strip", TRUE, NULL);
-	}
-	return -1;
-}
-
-/* Encodes by the best quality whose file is small enough, down to 1. (With the
- * metadata that libvips puts into a WebP and that is removed later.) */
-static int
-encode(VipsImage *in, gboolean palette, thumb_target *to)
-{
-	int fits = 0, high = to->quality;
-	void *best = NULL;
-	size_t size = 0;
-
-	for (int q = high; fits < high; q = (fits + high + 1) / 2) {
-		if (encode_once(in, palette, q, to)) {
-			g_free(best);
-			return THUMB_SELF;
-		}
-		if (to->max_bytes && to->size > to->max_bytes) {
-			g_free(to->data);
-			to->data = NULL;
-			high = q - 1;
-		} else {
-			g_free(best);
-			best = to->data;
-			size = to->size;
-			to->data = NULL;
-			fits = q;
-		}
-	}
-	if (!best) {
-		vips_error("thumb", "it does not fit into %zu bytes at any quality", to->max_bytes);
-		return THUMB_LARGE;
-	}
-	to->data = best;
-	to->size = size;
-	return 0;
-}
-
 static int
 encode_still(picture *p, gboolean palette, thumb_target *to)
 {
@@ -290,7 +218,7 @@ encode_still(picture *p, gboolean palette, thumb_target *to)
 	if ((to->format == THUMB_JPEG || picture_opaque(p)) && picture_flatten(p, 0xffffff))
 		return THUMB_SELF;
 	if ((im = picture_image(p)))
-		result = encode(im, palette, to);
+		result = encode(p, im, palette, to);
 	VIPS_UNREF(im);
 	return result;
 }
@@ -313,7 +241,7 @@ encode_strip(const picture *strip, int frames, VipsImage *source, thumb_target *
 	if (vips_image_get_typeof(source, "loop") &&
 		!vips_image_get_int(source, "loop", &loop))
 		vips_image_set_int(im, "loop", loop);
-	result = encode(im, FALSE, to);
+	result = encode(strip, im, FALSE, to);
 	g_object_unref(im);
 	return result;
 }
@@ -448,6 +376,8 @@ thumb_make(const void *src, size_t len, int format, const thumb_info *info,
 	}
 	if (!(j.im = load(src, len, format, frames, shrink, scale)))
 		return THUMB_IMAGE;
+	if (info->profile)
+		vips_image_set_blob_copy(j.im, VIPS_META_ICC_NAME, info->profile, info->profile_size);
 	j.palette = vips_image_get_typeof(j.im, "palette-bit-depth") != 0;
 	if (area) {
 		VipsImage *part = NULL;

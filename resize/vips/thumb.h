@@ -21,6 +21,10 @@ typedef struct {
 	int orientation;   /* EXIF, 1 to 8 */
 	int frames;
 	int alpha;
+	/* Set by the caller before thumb_make: an ICC profile for a file that has none. NULL:
+	 * its colours are sRGB's. */
+	const void *profile;
+	size_t profile_size;
 } thumb_info;
 
 /* What a source of format THUMB_RAW is: pixels of RGBA, row by row, of frame 0. */
@@ -65,6 +69,7 @@ typedef struct {
 	int format, quality, progressive;
 	size_t max_bytes;     /* 0: any */
 	int animate;
+	int lossless;         /* the source was, or had few colours */
 	int edited;           /* edit is to be looked at */
 	thumb_edit edit;
 	/* Set by thumb_make; data is to be freed with thumb_free. */

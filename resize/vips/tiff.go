@@ -33,7 +33,7 @@ func openTIFF(src []byte) (source, error) {
 	link := src[next : next+4]
 	was := [4]byte(link)
 	clear(link)
-	return source{data: unsafe.Pointer(unsafe.SliceData(src)), size: C.size_t(len(src)), format: C.THUMB_TIFF, close: func() { copy(link, was[:]) }}, nil
+	return source{data: unsafe.Pointer(unsafe.SliceData(src)), size: C.size_t(len(src)), format: C.THUMB_TIFF, lossless: true, close: func() { copy(link, was[:]) }}, nil
 }
 
 // tiffLink returns the offset of the link from the first directory to the second.

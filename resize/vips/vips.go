@@ -143,6 +143,10 @@ type source struct {
 	format C.int
 	close  func()
 	raw    *raw // where it is decoded here
+	// lossless: its pixels are what they were when it was written, or colours of a palette.
+	lossless bool
+	// profile is that of colours which the file gives by numbers. nil: there are none.
+	profile []byte
 }
 
 // open makes a source of an image of one of the formats that are read.
@@ -172,19 +176,43 @@ func open(src []byte, format string, in C.int, maxPixels int64) (source, error) 
 			return first.open(maxPixels)
 		}
 		src = profiled(src)
-	case C.THUMB_JPEG, C.THUMB_WEBP:
+	case C.THUMB_JPEG:
 		src = probe.Ended(src)
+	case C.THUMB_WEBP:
+		src = probe.Ended(src)
+		s := ofBytes(src, in)
+		s.lossless = probe.ColourOf(src).Lossless
+		return s, nil
 	case C.THUMB_AVIF, C.THUMB_HEIC:
 		if err := checkBoxes(src); err != nil {
 			return source{}, err
 		}
+		s, c := ofBytes(src, in), probe.ColourOf(src)
+		s.lossless = c.Lossless
+		if space, ok := codedHEIF(c); ok {
+			s.profile = space.profile(false)
+		}
+		return s, nil
 	case C.THUMB_JXL:
 		var err error
 		if src, err = codestream(src); err != nil {
 			return source{}, err
 		}
+		s, c := ofBytes(src, in), probe.ColourOf(src)
+		s.lossless = c.Lossless
+		// libjxl makes a profile of all numbers, and none of any use of these.
+		if space, ok := coded(c.Primaries, c.Transfer, 0); ok && space.bright != nil {
+			s.profile = space.profile(c.Gray)
+		}
+		return s, nil
 	}
-	return source{data: unsafe.Pointer(unsafe.SliceData(src)), size: C.size_t(len(src)), format: in, close: func() {}}, nil
+	return ofBytes(src, in), nil
+}
+
+// ofBytes is a source that a library of libvips reads.
+func ofBytes(src []byte, format C.int) source {
+	return source{data: unsafe.Pointer(unsafe.SliceData(src)), size: C.size_t(len(src)), format: format, close: func() {},
+		lossless: format == C.THUMB_PNG || format == C.THUMB_TIFF}
 }
 
 // Version of the libvips that runs, which may differ from the headers that
@@ -227,6 +255,12 @@ func (d *Decoder) Resize(src []byte, r *resize.Request) ([]resize.Result, error)
 	}
 	if err := limit(r, &info); err != nil {
 		return nil, err
+	}
+	if in.profile != nil {
+		var pin runtime.Pinner
+		defer pin.Unpin()
+		pin.Pin(unsafe.SliceData(in.profile))
+		info.profile, info.profile_size = unsafe.Pointer(unsafe.SliceData(in.profile)), C.size_t(len(in.profile))
 	}
 	results := make([]resize.Result, len(r.Targets))
 	for _, g := range groups(r) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
@@ -16,24 +17,24 @@ func newAddCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "add --url URL FILE",
 		GroupID: groupStore,
-		Short:   "Keep a local file as the image of a URL",
-		Long: `Add keeps the image in FILE under a URL, as if it had been fetched from there: all
-checks of images hold, and links of the URL show it. The origin is not asked, and a
-failure to fetch the URL is forgotten. It works while the server runs, and without
-it. It is for images whose origin has lost them, and has no other way to change
-what is kept: if the URL has another image, nothing is done.
+		Short:   "Store a local file as the image of a URL",
+		Long: `Add stores the image in FILE under a URL, as if it had been fetched from there: all
+checks of images apply, and links of the URL show it. The origin is not asked, and a
+recorded failure to fetch the URL is cleared. The command works with or without a
+running server. It is for images that their origin has lost, and replaces nothing: if
+another image is kept under the URL, it fails.
 
-Exit status: 0 if the image is kept, now or before; 1 if not; 2 if the command was
-called wrongly.`,
+Exit status: 0 if the image is kept, now or already before; 1 if not; 2 if the
+command line is wrong.`,
 		Example: `  imgkeep add --config /etc/imgkeep/imgkeep.yaml --url https://example.com/cat.jpg cat.jpg`,
 		Args:    cobra.ExactArgs(1),
-		RunE:    x.run,
+		RunE:    a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().StringVar(&x.url, "url", "", "`URL` under which the image is kept")
 	cmd.Flags().StringVar(&x.bucket, "bucket", "", "`NAME` of the bucket (default the first of the configuration)")
 	must(cmd.RegisterFlagCompletionFunc("url", cobra.NoFileCompletions))
-	must(cmd.RegisterFlagCompletionFunc("bucket", completeBucket(a)))
+	must(cmd.RegisterFlagCompletionFunc("bucket", a.complete(bucketNames)))
 	return cmd
 }
 
@@ -42,11 +43,7 @@ type addCommand struct {
 	url, bucket string
 }
 
-func (x *addCommand) run(cmd *cobra.Command, args []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *addCommand) run(cmd *cobra.Command, args []string, c config.Config) (err error) {
 	if x.url == "" {
 		return usagef("--url is missing: under which URL is it to be kept?")
 	}

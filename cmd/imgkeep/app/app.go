@@ -71,6 +71,17 @@ func (a *app) load(cmd *cobra.Command) (config.Config, config.Sources, error) {
 	return c, sources, nil
 }
 
+// configured is a command that begins with the configuration, its flags included.
+func (a *app) configured(run func(*cobra.Command, []string, config.Config) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c, _, err := a.load(cmd)
+		if err != nil {
+			return err
+		}
+		return run(cmd, args, c)
+	}
+}
+
 // process is what the engine gets of this run.
 func (a *app) process() engine.Process {
 	return engine.Process{Version: a.version(), Now: a.Now, Stderr: a.Stderr, Warn: a.complain, Caller: a.caller}

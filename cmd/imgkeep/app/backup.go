@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
 
@@ -16,21 +17,21 @@ func newBackupCommand(a *app) *cobra.Command {
 		Use:     "backup DIR",
 		GroupID: groupStore,
 		Short:   "Copy what is kept to a folder",
-		Long: `Backup copies journals and originals to a folder, in which 'imgkeep restore' finds
-a store. It works while the server runs and without it, reads the store's files
-itself, and needs to be allowed to: be root, or the user that the server runs as.
+		Long: `Backup copies journals and originals to a folder, from which 'imgkeep restore' makes
+a store. It works with or without a running server. It reads the store's files
+itself, so run it as root or as the user that the server runs as.
 
-The first backup copies everything, later ones what is new. Files are flushed, read
-back and compared with their digests before the journals name them, so that the
-folder is a good backup at any time, also of a backup that was broken off; run it
-again and it goes on. Nothing is removed from it. A folder that holds anything else,
-or the backup of another store, is refused; so is one that has a journal which the
+The first backup copies everything; later ones copy what is new, and delete originals
+that were removed from the store since. Files are flushed, read back and compared with
+their digests before the journals name them, so the folder is a good backup at any
+time, even after an interruption: run the command again to continue. It refuses a
+folder that holds anything else, the backup of another store, or a journal that the
 store has lost.
 
-An original that is missing or damaged is named and not copied; the copy that an
-earlier backup made stays. Those copies are not read each time: --verify reads all
-of the backup again and copies anew what is damaged in it. Not copied are the index
-and the sizes, which are made again, and the quarantine.
+An original that is missing or damaged is reported and not copied; the copy from an
+earlier backup stays. Existing copies are not read each time: --verify reads the whole
+backup and copies again what is damaged in it. The index and the sizes are not copied,
+because they can be made again; neither is the quarantine.
 
 Other tools can do it as well, in this order, because a journal is written after
 the files that it names: first a copy of the journals ({root}/*/journal), then the
@@ -50,12 +51,12 @@ damaged, copies in the backup included, or lines of the journal broken; 1 if the
 backup could not be made.`,
 		Example:           `  imgkeep backup --config /etc/imgkeep/imgkeep.yaml /mnt/backup/imgkeep`,
 		Args:              cobra.ExactArgs(1),
-		RunE:              x.run,
+		RunE:              a.configured(x.run),
 		ValidArgsFunction: folderArg,
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().BoolVar(&x.link, "link", false, "make hard links where the folder is on the store's file system: quick and small, and no help against a failing disk")
-	cmd.Flags().BoolVar(&x.verify, "verify", false, "read all of the backup again, and copy anew what is damaged in it")
+	cmd.Flags().BoolVar(&x.verify, "verify", false, "read the whole backup, and copy again what is damaged in it")
 	cmd.Flags().BoolVarP(&x.quiet, "quiet", "q", false, "show no progress")
 	return cmd
 }
@@ -65,22 +66,15 @@ type backupCommand struct {
 	link, verify, quiet bool
 }
 
-func (x *backupCommand) run(cmd *cobra.Command, args []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *backupCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
 	if err := engine.IsStore(c.Root); err != nil {
 		return err
 	}
-	p := newProgress(cmd.ErrOrStderr(), x.app.Now)
-	out := &scrubOutput{w: cmd.OutOrStdout(), before: p.clear}
-	o := bucket.BackupOptions{Root: c.Root, Dir: args[0], Link: x.link, Verify: x.verify, Found: out.found, Now: x.app.Now}
-	if !x.quiet {
-		o.Progress = p.show
-	}
-	r, err := bucket.Backup(cmd.Context(), o)
-	p.clear()
+	out := x.app.newReport(cmd, false, x.quiet)
+	r, err := bucket.Backup(cmd.Context(), bucket.BackupOptions{
+		Root: c.Root, Dir: args[0], Link: x.link, Verify: x.verify, Found: out.found, Progress: out.show, Now: x.app.Now,
+	})
+	out.progress.clear()
 	if err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
@@ -95,8 +89,8 @@ func folderArg(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, c
 	return nil, cobra.ShellCompDirectiveFilterDirs
 }
 
-func (o *scrubOutput) endBackup(r bucket.BackupReport) error {
+func (r *report) endBackup(b bucket.BackupReport) error {
 	text := fmt.Sprintf("%s images, of which %s copied now (%s) in %s: %s",
-		humanize.Comma(int64(r.Images)), humanize.Comma(int64(r.Copied)), humanize.IBytes(uint64(r.Bytes)), seconds(r.Seconds), tally(r.Found, "all good"))
-	return o.end(text, nil, sum(r.Found))
+		humanize.Comma(int64(b.Images)), humanize.Comma(int64(b.Copied)), humanize.IBytes(uint64(b.Bytes)), seconds(b.Seconds), tally(b.Found, "all good"))
+	return r.end(text, nil, sum(b.Found))
 }

@@ -49,21 +49,21 @@ func newCheckCommand(a *app) *cobra.Command {
 	x := &checkCommand{app: a}
 	cmd := &cobra.Command{
 		Use: "check URL…", GroupID: groupLook,
-		Short: "Tell whether an image would be fetched, by fetching it",
+		Short: "Test whether an image would be fetched, by fetching it",
 		Long: `Check fetches each URL from here as the server would, by the rules of the
-configuration and of a bucket, and throws it away: it tells how the URL is spelled
-in the store, which image it shows if it is a link of the server itself, to which
-addresses its host resolves, where redirects lead to, what kind of image it is; or
-which rule refuses it, or what the origin said.
+configuration and of a bucket, and discards the result. It prints how the store spells
+the URL, which image it shows if it is a link of the server itself, the addresses of
+its host, where redirects lead, and what kind of image it is; or which rule refuses
+it, or what the origin answered.
 
-What is blocked, as a URL, as a host or by its bytes, is known from the server, or
-from the store if none runs. Where neither can be asked, that is told on standard
-error. Else the store is not looked at: see show for what is kept or has failed.
+Whether a URL, a host or an image is blocked is known to the server, or to the store
+if no server runs. If neither can be asked, a message on standard error says so. For
+what is kept or has failed, see show.
 
 Exit status: 0 if all would be kept; 3 if some would not; 1 if none would.`,
 		Example: "  imgkeep check --config /etc/imgkeep/imgkeep.yaml https://origin.example/cat.jpg",
 		Args:    cobra.MinimumNArgs(1),
-		RunE:    x.run,
+		RunE:    a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().StringVar(&x.bucket, "bucket", "", "by the rules of this `BUCKET` (default the first)")
@@ -77,11 +77,7 @@ type checkCommand struct {
 	json   bool
 }
 
-func (x *checkCommand) run(cmd *cobra.Command, args []string) (err error) {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *checkCommand) run(cmd *cobra.Command, args []string, c config.Config) (err error) {
 	k, err := x.checker(c)
 	if err != nil {
 		return err

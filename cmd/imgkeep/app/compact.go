@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
@@ -16,19 +17,19 @@ func newCompactCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "compact",
 		GroupID: groupStore,
-		Short:   "Make the index as small as it can be",
-		Long: `Compact writes index.db anew without the pages in it that are not in use, and
-puts the new file in the place of the old one. It works while the server runs:
-what is kept is served meanwhile, and what is kept anew waits, about a second for
-a million images. It needs as much room as the index has.
+		Short:   "Shrink the index file",
+		Long: `Compact copies index.db without its free pages, and replaces the old file. It works
+with or without a running server: kept images are served meanwhile, and new ones
+wait, about a second for a million images. It needs free disk space for a second copy
+of the index.
 
-The index reuses its free pages, and never becomes smaller of itself; to compact
-it helps after much was removed. It prints the figures before and after.
+The index reuses its free pages but never shrinks by itself, so compacting helps
+after many images were removed. The command prints the figures before and after.
 
-Exit status: 0 if it was compacted; 1 if it was not: it is then as it was.`,
+Exit status: 0 if the index was compacted; 1 if not: it is then unchanged.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              x.run,
+		RunE:              a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().BoolVar(&x.dryRun, "dry-run", false, "print the figures and change nothing")
@@ -40,11 +41,7 @@ type compactCommand struct {
 	dryRun bool
 }
 
-func (x *compactCommand) run(cmd *cobra.Command, _ []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *compactCommand) run(cmd *cobra.Command, _ []string, c config.Config) (err error) {
 	var done control.Compacted
 	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) (err error) {
 		if x.dryRun {

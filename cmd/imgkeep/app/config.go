@@ -11,10 +11,10 @@ func newConfigCommand(a *app) *cobra.Command {
 		Use:     "config",
 		GroupID: groupOther,
 		Short:   "Check the configuration and print it",
-		Long: `Config prints the settings that would hold, as YAML that can be loaded again,
-and where each that is not the default was set. Secrets and the proxy's password
-are hidden. A configuration that is wrong is not printed: every problem is named
-and the exit status is 2.`,
+		Long: `Config prints the settings in force, as YAML that can be loaded again, and where each
+that is not the default was set. Secrets and the proxy's password are hidden. An
+invalid configuration is not printed: every problem is reported, and the exit status
+is 2.`,
 		Example: `  imgkeep config --config /etc/imgkeep/imgkeep.yaml
   IMGKEEP_FETCH_TIMEOUT=10s imgkeep config`,
 		Args:              cobra.NoArgs,

@@ -16,14 +16,14 @@ const (
 	ExitOK      = 0 // all was done
 	ExitFailure = 1 // it could not be done
 	ExitUsage   = 2 // the command line or the configuration is wrong; nothing was done
-	ExitPartial = 3 // of many things some could not be done, or are not as they should be
+	ExitPartial = 3 // some items failed, or problems remain
 )
 
 const exitHelp = `Exit status:
   0  all was done
   1  it could not be done
   2  the command line or the configuration is wrong; nothing was done
-  3  of many things some could not be done, or are not as they should be`
+  3  partial: some items failed, or problems remain`
 
 // usageError is an error of the command line or configuration that a command
 // found after it had begun.

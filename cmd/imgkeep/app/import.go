@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -20,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
 	"imgkeep/sign"
@@ -30,39 +29,39 @@ func newImportCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "import DIR",
 		GroupID: groupStore,
-		Short:   "Take over the images of imageproxy-py",
-		Long: `Import takes the images that the server imageproxy-py has stored in DIR over into the
+		Short:   "Import the images of imageproxy-py",
+		Long: `Import copies the images that the server imageproxy-py has stored in DIR into the
 store. Links of the same site, with the same secret, show them from then on. It works
-while the server runs, and without it, and may be stopped and started again: what is
-kept already is compared, and passed over.
+with or without a running server. You can stop it and start it again: images that are
+kept already are compared and skipped.
 
 DIR holds a folder for each bucket, named as the bucket here, with images as
 {a}/{b}/{name}, where name is base64url of the SHA-224 of the ext_url in the link, and
 {name}.headers beside them, of which x-original-url is that ext_url. Each image is
-checked as if it had been fetched, and its name compared with its ext_url. The
-declared content-type is not looked at. What failed there ({name}.err) and what was
-unfinished ({name}.tmp) is passed over: it is fetched when somebody asks.
+checked as if it had been fetched, and its name is compared with its ext_url. The
+declared content-type is ignored. Failures ({name}.err) and unfinished files
+({name}.tmp) are skipped: such an image is fetched on request.
 
-DIR is not changed, unless with --remove: then each image that is kept is removed from
-it, with its headers, as soon as it is kept. Room is needed for a copy without that.
+DIR is not changed, except with --remove: then each image is removed from it, with its
+headers, as soon as it is kept. Without --remove you need disk space for a copy.
 
-With --link images are taken over in place: none is copied, and store and DIR have the
-same file under two names (hard links). That takes no room, and needs DIR on the store's
-file system, no server at the store, and the owner of the files, or root. The files
-become read-only (0444), and stay their owner's. Nothing may write to them any more:
-imageproxy-py does not, it puts new files in the place of old ones; a copy into DIR that
-writes over files (rsync --inplace) would damage the store. --link --remove moves them.
+With --link no image is copied: store and DIR have the same file under two names (hard
+links). That needs no disk space, but DIR on the store's file system, no running
+server, and the owner of the files, or root. The files become read-only (0444), and
+keep their owner. Nothing may write to them any more: imageproxy-py does not, because
+it replaces files; a copy into DIR that overwrites files (rsync --inplace) would damage
+the store. --link --remove moves the files.
 
 Standard output gets a line for each image that is not kept, with its path, a code
-and what is wrong, and a summary.
+and the reason, and a summary.
 
-Exit status: 0 if all images are kept, now or before; 3 if some are not; 1 if none is,
-or if it had to stop; 2 if it was called wrongly.`,
+Exit status: 0 if all images are kept, now or already before; 3 if some are not; 1 if
+none is, or if the run had to stop; 2 if the command line is wrong.`,
 		Example: `  imgkeep import --config /etc/imgkeep/imgkeep.yaml --dry-run /srv/imageproxy
   imgkeep import --config /etc/imgkeep/imgkeep.yaml /srv/imageproxy
   imgkeep import --config /etc/imgkeep/imgkeep.yaml --link --remove /srv/imageproxy`,
 		Args: cobra.ExactArgs(1),
-		RunE: i.run,
+		RunE: a.configured(i.run),
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().StringSliceVar(&i.buckets, "bucket", nil, "only these `NAMES` of buckets (default all of the configuration)")
@@ -70,10 +69,8 @@ or if it had to stop; 2 if it was called wrongly.`,
 	cmd.Flags().BoolVar(&i.link, "link", false, "do not copy: make hard links to the files of DIR")
 	cmd.Flags().BoolVar(&i.dryRun, "dry-run", false, "count what there is, and change nothing")
 	cmd.Flags().BoolVarP(&i.quiet, "quiet", "q", false, "show no progress")
-	must(cmd.RegisterFlagCompletionFunc("bucket", completeBucket(a)))
-	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		return nil, cobra.ShellCompDirectiveFilterDirs
-	}
+	must(cmd.RegisterFlagCompletionFunc("bucket", a.complete(bucketNames)))
+	cmd.ValidArgsFunction = folderArg
 	return cmd
 }
 
@@ -90,32 +87,10 @@ type importCommand struct {
 	bytes                                            int64 // kept now
 }
 
-func (i *importCommand) run(cmd *cobra.Command, args []string) error {
-	c, _, err := i.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (i *importCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
 	dir := args[0]
-	for _, name := range i.buckets {
-		if _, err := bucketFlag(c, name); err != nil {
-			return usageError{err}
-		}
-	}
-	var found []string
-	for _, name := range bucketNames(c) {
-		if len(i.buckets) > 0 && !slices.Contains(i.buckets, name) {
-			continue
-		}
-		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.IsDir() {
-			found = append(found, name)
-		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	if len(found) == 0 {
-		return usagef("there is no folder of a bucket in %s: want one or more of %s", dir, strings.Join(bucketNames(c), ", "))
-	}
-	if err := i.unknown(dir, bucketNames(c)); err != nil {
+	found, err := i.find(dir, bucketNames(c))
+	if err != nil {
 		return err
 	}
 	i.progress = newProgress(cmd.ErrOrStderr(), i.app.Now)
@@ -125,32 +100,63 @@ func (i *importCommand) run(cmd *cobra.Command, args []string) error {
 		_, err := fmt.Fprintln(cmd.OutOrStdout(), text)
 		return err
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process
 	began := i.app.Now()
-	if i.dryRun {
-		err = i.all(ctx, nil, dir, found)
-	} else {
-		err = i.app.withService(ctx, c, engine.Need{Create: true, Root: i.link}, func(s control.Service) error {
-			err := i.all(ctx, s, dir, found)
-			return errors.Join(err, i.noted(ctx, s, dir, found, err))
-		})
-		if i.link { // which may need root
-			err = errors.Join(err, engine.GiveToOwner(c.Root))
+	err = stoppable(cmd.Context(), func(ctx context.Context) (err error) {
+		if i.dryRun {
+			err = i.all(ctx, nil, dir, found)
+		} else {
+			err = i.keepAll(ctx, c, dir, found)
 		}
-	}
-	i.progress.clear()
-	err = errors.Join(err, i.print(i.summary(i.app.Now().Sub(began))))
-	switch {
-	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return errors.New("it was told to stop: run it again to go on")
-	case err != nil:
-		return err
-	case i.bad > 0:
+		i.progress.clear()
+		return errors.Join(err, i.print(i.summary(i.app.Now().Sub(began))))
+	})
+	if err == nil && i.bad > 0 {
 		return partialError{i.bad, i.images, "images are not kept"}
 	}
-	return nil
+	return err
+}
+
+// find returns the buckets of the configuration, or those of the flag, that have a
+// folder.
+func (i *importCommand) find(dir string, names []string) (found []string, err error) {
+	for _, name := range i.buckets {
+		if !slices.Contains(names, name) {
+			return nil, usagef("--bucket: %q is not one of %s", name, strings.Join(names, ", "))
+		}
+	}
+	for _, name := range names {
+		if len(i.buckets) > 0 && !slices.Contains(i.buckets, name) {
+			continue
+		}
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err == nil && info.IsDir() {
+			found = append(found, name)
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	if len(found) == 0 {
+		return nil, usagef("there is no folder of a bucket in %s: want one or more of %s", dir, strings.Join(names, ", "))
+	}
+	return found, i.unknown(dir, names)
+}
+
+// keepAll takes over the buckets, and has that noted in the audit log as one line.
+func (i *importCommand) keepAll(ctx context.Context, c config.Config, dir string, buckets []string) error {
+	err := i.app.withService(ctx, c, engine.Need{Create: true, Root: i.link}, func(s control.Service) error {
+		err := i.all(ctx, s, dir, buckets)
+		from, absErr := filepath.Abs(dir)
+		if absErr != nil {
+			from = dir
+		}
+		return errors.Join(err, noteRun(ctx, s, control.Run{
+			Op: "import", From: from, Bucket: strings.Join(buckets, ","), URLs: i.images, Kept: i.kept, Failed: i.bad, Bytes: i.bytes,
+		}, err))
+	})
+	if i.link { // which may need root
+		err = errors.Join(err, engine.GiveToOwner(c.Root))
+	}
+	return err
 }
 
 // all takes over the buckets that were found.
@@ -163,21 +169,6 @@ func (i *importCommand) all(ctx context.Context, s control.Service, dir string, 
 	return nil
 }
 
-// noted has the end of the run noted in the audit log, as one line.
-func (i *importCommand) noted(ctx context.Context, s control.Service, dir string, buckets []string, err error) error {
-	if i.images == 0 {
-		return nil
-	}
-	if abs, err := filepath.Abs(dir); err == nil {
-		dir = abs
-	}
-	run := control.Run{Op: "import", From: dir, Bucket: strings.Join(buckets, ","), URLs: i.images, Kept: i.kept, Failed: i.bad, Bytes: i.bytes}
-	if err != nil {
-		run.Stopped = err.Error()
-	}
-	return noteRun(ctx, s, run, err)
-}
-
 // unknown warns of folders that look like buckets and are none of the
 // configuration's: forgotten, they would be missed when it is too late.
 func (i *importCommand) unknown(dir string, names []string) error {
@@ -187,7 +178,7 @@ func (i *importCommand) unknown(dir string, names []string) error {
 	}
 	for _, e := range entries {
 		if e.IsDir() && !slices.Contains(names, e.Name()) {
-			i.app.complain(fmt.Sprintf("warning: %s is no bucket of the configuration, and passed over", filepath.Join(dir, e.Name())))
+			i.app.complain(fmt.Sprintf("warning: %s is no bucket of the configuration, and skipped", filepath.Join(dir, e.Name())))
 		}
 	}
 	return nil

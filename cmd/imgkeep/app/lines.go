@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// lines are the lines of a list, without spaces around them. Empty ones, those that
-// begin with "#", and a byte-order mark are passed over. Of a line there are at most most bytes, and long says that it had
-// more. The memory that they take does not depend on the list.
+// lines are the lines of a list, without spaces around them, and cut off after a number of
+// bytes. Empty lines, those that begin with "#", and a byte-order mark are ignored. Memory
+// does not depend on the list.
 func lines(r io.Reader, most int) iter.Seq2[line, error] {
 	return func(yield func(line, error) bool) {
 		b := bufio.NewReaderSize(r, most)
@@ -42,5 +42,5 @@ func lines(r io.Reader, most int) iter.Seq2[line, error] {
 type line struct {
 	n    int // from 1
 	text string
-	long bool
+	long bool // it was cut off
 }

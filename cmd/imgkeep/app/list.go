@@ -11,6 +11,7 @@ import (
 
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
@@ -21,18 +22,18 @@ func newListCommand(a *app) *cobra.Command {
 		Use: "list", GroupID: groupLook,
 		Short: "List what is kept, as JSON lines",
 		Long: `List prints a line of JSON for each URL that is kept: bucket, url, digest, type,
-width, height, frames, bytes and stored. Flags choose some; each may be given more
-than once. With --failed it lists the URLs that could not be kept instead: key, a
-hash of the URL, which is all that the index has of it, class, status, detail, host,
-head and more; --host then goes by the host that failed, after redirects. With
---blocked it lists all blocks.
+width, height, frames, bytes and stored. Flags filter the list; each may be given
+more than once. With --failed it lists the URLs that could not be kept instead: key (a
+hash of the URL; the index has no more of it), class, status, detail, host, head and
+more; --host then matches the host that failed, after redirects. With --blocked it
+lists all blocks.
 
-It streams: a list of millions takes no more memory than a short one. A time is
-written as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as how long ago: 36h.`,
+It streams: a list of millions needs no more memory than a short one. Write a time
+as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as an age: 36h.`,
 		Example: `  imgkeep list --host '*.example.com' --since 168h | jq -r .url
   imgkeep list --failed --class gone --host example.com`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: x.run,
+		RunE: a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	flags := cmd.Flags()
@@ -54,18 +55,14 @@ type listCommand struct {
 	failed, blocked bool
 }
 
-func (x *listCommand) run(cmd *cobra.Command, _ []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *listCommand) run(cmd *cobra.Command, _ []string, c config.Config) error {
 	if err := x.prepare(); err != nil {
 		return usageError{err}
 	}
 	w := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) error {
+	err := x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) error {
 		_, err := s.List(cmd.Context(), x.q, func(e control.Event) error {
 			switch i := e.Item; {
 			case i == nil:

@@ -19,17 +19,17 @@ func newNginxCommand(a *app) *cobra.Command {
 		Long: `Nginx prints a site for nginx, made from the configuration that the server uses:
 paths, socket, buckets and formats, so that the two agree. Put it where nginx
 includes sites, and print it again when one of these settings changes. The server
-has to run with handoff: nginx.
+must run with handoff: nginx.
 
-With access.tokens the site names a file of them, for root alone, which --tokens
-prints; the site itself holds none.
+With access.tokens the site refers to a file of tokens, readable by root alone, which
+--tokens prints; the site itself contains none.
 
-With --prefix it prints a whole nginx.conf around the site, for an nginx of its
-own that keeps its files in that folder.`,
+With --prefix it prints a complete nginx.conf around the site, for a separate nginx
+that keeps its files in that folder.`,
 		Example: `  imgkeep nginx --config /etc/imgkeep/imgkeep.yaml > /etc/nginx/conf.d/imgkeep.conf
   (umask 077; imgkeep nginx --tokens --config /etc/imgkeep/imgkeep.yaml > /etc/imgkeep/nginx.tokens)`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: x.run,
+		RunE: a.configured(x.run),
 	}
 	addServerFlags(cmd)
 	config.AddFlag(cmd.Flags(), "nginx.hot", "`FOLDER` of the hot links")
@@ -46,11 +46,7 @@ type nginxCommand struct {
 	tokens       bool
 }
 
-func (x *nginxCommand) run(cmd *cobra.Command, _ []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *nginxCommand) run(cmd *cobra.Command, _ []string, c config.Config) error {
 	if c.Handoff != "nginx" {
 		x.app.complain("warning: handoff is direct, so the server sends every image itself, through nginx: set handoff: nginx")
 	}

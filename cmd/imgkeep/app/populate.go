@@ -28,41 +28,40 @@ func newPopulateCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "populate [FILE]",
 		GroupID: groupStore,
-		Short:   "Fetch and keep images before somebody looks at them",
-		Long: `Populate keeps the image of each URL in FILE, or in standard input (without FILE,
-or as "-"): a URL a line, of which what follows a tab is passed over. So are lines
-that begin with "#", and a byte-order mark. With --sizes it
-also makes sizes, all of an image from one decoding. It works while the server runs,
-which then does the work, and without it.
+		Short:   "Fetch and store images before somebody looks at them",
+		Long: `Populate stores the image of each URL in FILE, or from standard input (without FILE,
+or if it is "-"): one URL a line. Text after a tab, lines that begin with "#", and a
+byte-order mark are ignored. With --sizes it also makes sizes, all of an image from
+one decode. A running server does the work; without one the command does it itself.
 
-All limits hold as for viewers, and viewers come first: a fetch waits until there
-is a place that no viewer wants, and a quarter of all places, and of each site's, is
-left free for them. Of the decoders at most half are used.
+All limits apply as for viewers, and viewers come first: a fetch waits until no viewer
+wants its place, and a quarter of all places, and of each site's, stays free for them.
+At most half of the decoders are used.
 
-It may be stopped and started again: what is kept is not fetched again, sizes that
-are there are not made again, and a URL that has failed is not asked for before
-its time (a minute after the first failure, and then later and later). A list of
-any length takes the same memory.
+You can stop it and start it again: kept images are not fetched again, existing sizes
+are not made again, and a URL that has failed is not asked for until its next attempt
+is due (a minute after the first failure, then later and later). Memory does not
+depend on the length of the list.
 
 FILE.success gets the URLs that are kept, and FILE.failed those that are not, each
-with a tab, a code as in X-Imgkeep-Error, a tab, and what was wrong. Each run writes
-both anew. FILE.failed can be the FILE of another run. What standard input names and
-is not kept is told on standard error.
+with a tab, a code as in X-Imgkeep-Error, a tab, and the reason. Each run replaces
+both. FILE.failed can be the FILE of another run. URLs from standard input that fail
+are reported on standard error.
 
-Exit status: 0 if all are kept; 3 if some are not; 1 if none is, or if it had to
-stop: because the disk is full, the server went away, or it was told to; 2 if it was
-called wrongly.`,
+Exit status: 0 if all images are kept; 3 if some are not; 1 if none is, or if the run
+had to stop: because the disk is full, the server went away, or a signal came; 2 if
+the command line is wrong.`,
 		Example: `  imgkeep populate --config /etc/imgkeep/imgkeep.yaml --sizes 150x150,x200 urls.txt
   zcat urls.gz | imgkeep populate --bucket f`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: p.run,
+		RunE: a.configured(p.run),
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().StringVar(&p.bucket, "bucket", "", "`NAME` of the bucket (default the first of the configuration)")
 	cmd.Flags().StringSliceVar(&p.sizes, "sizes", nil, "also make these `SIZES`, as in 250x250,150x,x200")
 	cmd.Flags().BoolVarP(&p.quiet, "quiet", "q", false, "show no progress")
 	must(cmd.RegisterFlagCompletionFunc("sizes", cobra.NoFileCompletions))
-	must(cmd.RegisterFlagCompletionFunc("bucket", completeBucket(a)))
+	must(cmd.RegisterFlagCompletionFunc("bucket", a.complete(bucketNames)))
 	return cmd
 }
 
@@ -88,11 +87,7 @@ type populateCommand struct {
 // maxURLLine bounds what is read of a line: more than any URL that can be kept.
 const maxURLLine = 16 << 10
 
-func (p *populateCommand) run(cmd *cobra.Command, args []string) (err error) {
-	c, _, err := p.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (p *populateCommand) run(cmd *cobra.Command, args []string, c config.Config) (err error) {
 	if err := p.prepare(c); err != nil {
 		return usageError{err}
 	}
@@ -121,49 +116,53 @@ func (p *populateCommand) run(cmd *cobra.Command, args []string) (err error) {
 		}
 		defer func() { err = errors.Join(err, closeReports()) }()
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process
 	p.began = p.app.Now()
 	need := engine.Need{Create: true, Decoders: len(p.sizes) > 0}
-	err = p.app.withService(ctx, c, need, func(s control.Service) error {
-		err := p.all(ctx, s, list, workers(c))
-		return errors.Join(err, p.noted(ctx, s, err))
-	})
-	p.progress.clear()
-	if p.done > 0 || err == nil {
-		_, printErr := fmt.Fprintln(cmd.OutOrStdout(), p.summary())
-		err = errors.Join(err, printErr)
-	}
-	switch {
-	case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return errors.New("it was told to stop: run it again to go on")
-	case err != nil:
+	err = stoppable(cmd.Context(), func(ctx context.Context) error {
+		err := p.app.withService(ctx, c, need, func(s control.Service) error {
+			err := p.all(ctx, s, list, workers(c))
+			return errors.Join(err, noteRun(ctx, s, control.Run{
+				Op: "populate", Bucket: p.bucket, Sizes: p.sizes, URLs: p.done, Kept: p.kept, Failed: p.bad, Made: p.made, Bytes: p.bytes,
+			}, err))
+		})
+		p.progress.clear()
+		if p.done > 0 || err == nil {
+			_, printErr := fmt.Fprintln(cmd.OutOrStdout(), p.summary())
+			err = errors.Join(err, printErr)
+		}
 		return err
-	case p.bad > 0:
+	})
+	if err == nil && p.bad > 0 {
 		return partialError{p.bad, p.done, "URLs are not kept"}
 	}
-	return nil
+	return err
+}
+
+// stoppable does work of many parts until a signal, and then says how to go on. A second
+// signal ends the process.
+func stoppable(ctx context.Context, work func(context.Context) error) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	err := work(ctx)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return errors.New("it was told to stop: run it again to go on")
+	}
+	return err
 }
 
 // noteTime bounds the wait for a server that may have gone away.
 const noteTime = 10 * time.Second
 
-// noted has the end of the run noted in the audit log, also of one that was told to
-// stop. Nothing is said of a server that has gone away, which err says.
-func (p *populateCommand) noted(ctx context.Context, s control.Service, err error) error {
-	if p.done == 0 {
+// noteRun has a run noted in the audit log that has ended by err, also one that was told
+// to stop. Nothing is said of a server that has gone away, which err says.
+func noteRun(ctx context.Context, s control.Service, run control.Run, err error) error {
+	if run.URLs == 0 {
 		return nil
 	}
-	run := control.Run{Op: "populate", Bucket: p.bucket, Sizes: p.sizes, URLs: p.done, Kept: p.kept, Failed: p.bad, Made: p.made, Bytes: p.bytes}
 	if err != nil {
 		run.Stopped = err.Error()
 	}
-	return noteRun(ctx, s, run, err)
-}
-
-// noteRun has a run noted that has ended by err.
-func noteRun(ctx context.Context, s control.Service, run control.Run, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
 	defer cancel()
 	if noteErr := s.Ran(ctx, run); err == nil {

@@ -24,19 +24,19 @@ func newPreviewCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "preview PRESET FILE",
 		GroupID: groupStore,
-		Short:   "Write what a preset makes of a file",
-		Long: `Preview makes of an image what a viewer would get, by a decoder process and
-within the limits of the configuration, and writes it to a file. PRESET is the
-name of a preset, or a listed size as in 250x250. It needs neither a server nor
-a store, and leaves both alone.
+		Short:   "Try a preset on a file",
+		Long: `Preview writes what a viewer would get of an image to a file, made by a decoder
+process and within the limits of the configuration. PRESET is the name of a preset,
+or a listed size such as 250x250. It needs neither a server nor a store, and touches
+neither.
 
-Without --output the result stands in the current folder, under the name of FILE
+Without --output the result is written to the current folder, under the name of FILE
 with that of the preset: cat.jpg becomes cat.avatar.webp.`,
 		Example: `  imgkeep preview avatar cat.jpg --config /etc/imgkeep/imgkeep.yaml
   imgkeep preview 250x250 cat.jpg -o - | display`,
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: p.complete,
-		RunE:              p.run,
+		RunE:              a.configured(p.run),
 	}
 	cmd.Flags().StringVarP(&p.output, "output", "o", "", "write to `FILE`; - is standard output")
 	must(cmd.MarkFlagFilename("output"))
@@ -48,12 +48,8 @@ type previewCommand struct {
 	output string
 }
 
-func (p *previewCommand) run(cmd *cobra.Command, args []string) error {
+func (p *previewCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
 	name, file := args[0], args[1]
-	c, _, err := p.app.load(cmd)
-	if err != nil {
-		return err
-	}
 	target, err := newTarget(c, name)
 	if err != nil {
 		return usageError{err}
@@ -147,14 +143,10 @@ func (p *previewCommand) write(stdout io.Writer, name, file string, r resize.Res
 	return err
 }
 
-func (p *previewCommand) complete(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (p *previewCommand) complete(cmd *cobra.Command, args []string, start string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	switch len(args) {
 	case 0:
-		c, _, err := config.Load(p.app.configFile, cmd.Flags())
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		return presetNames(c), cobra.ShellCompDirectiveNoFileComp
+		return p.app.complete(presetNames)(cmd, args, start)
 	case 1:
 		return nil, cobra.ShellCompDirectiveDefault
 	}

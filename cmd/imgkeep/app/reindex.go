@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
 
@@ -16,24 +17,23 @@ func newReindexCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "reindex",
 		GroupID: groupStore,
-		Short:   "Make the index again from journals and files",
-		Long: `Reindex makes index.db anew from the journals and the files of the store alone,
-and puts it in the place of the old one when it is whole: after an index was lost
-or damaged, or when files were copied into a store. The server must not run.
+		Short:   "Rebuild the index from journals and files",
+		Long: `Reindex rebuilds index.db from the journals and the files of the store alone, and
+replaces the old index when the new one is complete. Run it after an index was lost
+or damaged, or after files were copied into a store. Stop the server first.
 
-All buckets on disk are indexed, configured or not. A last line of a journal that
-a crash has torn is passed over. What is found is named on standard output, and
-skipped: broken lines, originals that are missing (they are fetched anew when they
-are asked for), months of a journal that are missing, originals that no line names,
-and files of what was removed. No file is removed. A broken line in the journal of
-blocks ends it, since to pass over it might show what is blocked. Which URLs failed
-lately is forgotten.
+All buckets on disk are indexed, configured or not. A last journal line that a crash
+cut off is ignored. Other problems are reported on standard output and skipped: broken
+lines, missing originals (they are fetched again on request), missing months of a
+journal, originals that no line names, and files of removed images. No file is
+removed. A broken line in the journal of blocks is an error, because skipping it could
+show a blocked image. Recorded failures to fetch are cleared.
 
-Exit status: 0 if all was as it should be; 3 if the index was made and something
-was found; 1 if it was not made: the old one is then in its place.`,
+Exit status: 0 if no problem was found; 3 if the index was rebuilt and problems were
+found; 1 if it was not rebuilt: the old index is then still in place.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              x.run,
+		RunE:              a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().BoolVar(&x.json, "json", false, "report as JSON")
@@ -46,25 +46,16 @@ type reindexCommand struct {
 	json, quiet bool
 }
 
-func (x *reindexCommand) run(cmd *cobra.Command, _ []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *reindexCommand) run(cmd *cobra.Command, _ []string, c config.Config) error {
 	if err := engine.IsStore(c.Root); err != nil {
 		return err
 	}
 	if err := engine.BecomeOwner(c.Root); err != nil {
 		return err
 	}
-	p := newProgress(cmd.ErrOrStderr(), x.app.Now)
-	out := &scrubOutput{w: cmd.OutOrStdout(), json: x.json, findings: []bucket.Finding{}, before: p.clear}
-	o := bucket.ReindexOptions{Root: c.Root, Found: out.found}
-	if !x.quiet {
-		o.Progress = p.show
-	}
-	r, err := bucket.Reindex(cmd.Context(), o)
-	p.clear()
+	out := x.app.newReport(cmd, x.json, x.quiet)
+	r, err := bucket.Reindex(cmd.Context(), bucket.ReindexOptions{Root: c.Root, Found: out.found, Progress: out.show})
+	out.progress.clear()
 	if err != nil {
 		return stopFirst(err)
 	}

@@ -14,22 +14,22 @@ func newReloadCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "reload",
 		GroupID: groupServe,
-		Short:   "Have the running server read its configuration anew",
+		Short:   "Reload the configuration of the running server",
 		Long: `Reload has the server read its configuration again, from the file, environment and
-flags that it was started with, as SIGHUP does: secrets, sizes, formats, what
-buckets may fetch and how large, limits, hosts that are denied, the placeholder, the
-level of the log. Requests under way end by the old settings, new ones go by the new
-ones; no connection is dropped. It names what has changed, and what has but waits
-for a restart: addresses, folders, buckets that come or go, the decoders, what the
-site of nginx says.
+flags that it was started with, as SIGHUP does: secrets, sizes, formats, hosts and
+limits of buckets, other limits, denied hosts, placeholders, the level of the log.
+Requests under way finish with the old settings, new ones use the new settings; no
+connection is dropped. The command prints the keys that have changed, and those that
+need a restart: addresses, folders, new or removed buckets, the decoders, what the
+nginx site contains.
 
-A configuration that is wrong changes nothing: the server goes on as before, and
-every problem is named here, in its log, and in what 'systemctl status' says of it.
-The files of secrets are the server's to read: this command needs none of them.
+An invalid configuration changes nothing: the server continues as before, and every
+problem is reported here, in its log, and in 'systemctl status'. The server reads
+the files of secrets: this command does not need them.
 
-Exit status: 0 if all that has changed holds; 3 if some of it waits for a restart; 1
-if the server finds its configuration wrong, or none runs; 2 if this command finds
-its own wrong, and has not asked.`,
+Exit status: 0 if all changes are in force; 3 if some need a restart; 1 if the server
+finds its configuration invalid, or no server runs; 2 if the configuration that this
+command has read is invalid, and the server was not asked.`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.reload,
 	}

@@ -11,60 +11,61 @@ import (
 	"github.com/spf13/pflag"
 
 	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
 
 const removeHelp = `
 
-An image is named by its URL, by any link of it, in whatever size and also when it
-has expired, or by its digest. Several may be named. What was pasted around a link is
-passed over. A link whose signature does not fit its URL is refused, and both images
-are named: nginx goes by the signature. It works while the server
-runs, and is done when the command ends: served directly the image is gone at
-once, behind nginx within nginx.valid. Every change is written to audit.ndjson in
-the root, with who made it and why.
+Name an image by its URL, by any of its links, in whatever size and even if it has
+expired, or by its digest. Several may be named. Text that was pasted around a link is
+ignored. A link whose signature does not fit its URL is refused, and both images are
+named, because nginx goes by the signature. The command works with or without a
+running server, and its effect is complete when it ends: served directly the image is
+gone at once, behind nginx within nginx.valid. Every change is written to audit.ndjson
+in the root, with who made it and why.
 
-It prints what went, and the paths of the links that were good: for whoever has a
-cache of his own before the server. Links that were signed for another spelling of
-the URL are not among them.
+The command prints what it has removed, and the paths of the links that were good, for
+those who have a cache of their own before the server. Links that were signed for
+another spelling of the URL are not among them.
 
-Exit status: 0 if all was done; 3 if some of what was named could not be, or is not
-there; 1 if none.`
+Exit status: 0 if everything was done; 3 if some items failed or were not found; 1 if
+all did.`
 
 func newForgetCommand(a *app) *cobra.Command {
 	return newRemoveCommand(a, control.Forget, "forget URL|LINK…", "Remove a URL from the store",
-		`Forget takes a URL out of the store. The bytes and their sizes go with it when no
-other URL of the bucket has them. When somebody asks for it again, it is fetched
-anew; see block.`+removeHelp)
+		`Forget removes a URL from the store. The bytes and their sizes are removed with it if
+no other URL of the bucket has them. The next request for it fetches it again; to
+prevent that, see block.`+removeHelp)
 }
 
 func newPurgeCommand(a *app) *cobra.Command {
 	return newRemoveCommand(a, control.Purge, "purge URL|LINK|DIGEST…", "Remove an image from the store, under all its URLs",
-		`Purge takes an image out of the store: its bytes, all URLs that have them, and all
-sizes, in all buckets or in those of --bucket. When somebody asks for it again, it
-is fetched anew; see block. The next 'imgkeep backup' removes it from the backup
-too.`+removeHelp)
+		`Purge removes an image from the store: its bytes, all URLs that have them, and all
+sizes, in all buckets or in those of --bucket. The next request for it fetches it
+again; to prevent that, see block. The next 'imgkeep backup' removes it from the
+backup too.`+removeHelp)
 }
 
 func newBlockCommand(a *app) *cobra.Command {
 	return newRemoveCommand(a, control.Block, "block URL|LINK|DIGEST|HOST…", "Remove an image for good, or put a host in quarantine",
-		`Block sees to it that an image is not served any more, now and in future, in any
-bucket: its links answer 451. Of a URL, the bytes that are kept under it are
-blocked too, under whatever URL they come again. Its files are removed, as by
-purge, unless --keep says that they stay on disk, where nobody sees them.
+		`Block removes an image for good, in all buckets: from now on its links answer 451. If
+a URL is blocked, so are the bytes that are kept under it, under whatever URL they
+come again. The files are removed, as by purge; with --keep they stay on disk, where
+nobody sees them.
 
-A HOST, as example.com or *.example.com, is put in quarantine: nothing of it is
-served or fetched, not by a redirect either, and what is kept stays on disk.
+A HOST, such as example.com or *.example.com, is put in quarantine: nothing of it is
+served or fetched, not even by a redirect, and its files stay on disk.
 
 Unblock lifts a block.`+removeHelp)
 }
 
 func newUnblockCommand(a *app) *cobra.Command {
 	return newRemoveCommand(a, control.Unblock, "unblock URL|LINK|DIGEST|HOST…", "Lift a block",
-		`Unblock lifts the block of a URL, with that of the bytes that were found under it
-then, of a digest, or of a host. What is on disk still is served again; the rest is
-fetched anew when somebody asks for it. 'imgkeep list --blocked' lists all blocks.`+removeHelp)
+		`Unblock lifts the block of a URL, together with that of the bytes that were kept
+under it then, of a digest, or of a host. What is still on disk is served again; the
+rest is fetched on request. 'imgkeep list --blocked' lists all blocks.`+removeHelp)
 }
 
 func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
@@ -73,7 +74,7 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 		Use: use, GroupID: groupRemove, Short: short, Long: long,
 		Example: fmt.Sprintf("  imgkeep %s --why 'ticket 4711' https://img.example.net/i/full/…\n  imgkeep %[1]s --dry-run https://origin.example/cat.jpg", verb),
 		Args:    cobra.MinimumNArgs(1),
-		RunE:    x.run,
+		RunE:    a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	flags := cmd.Flags()
@@ -96,11 +97,7 @@ type removeCommand struct {
 	json, unverified bool
 }
 
-func (x *removeCommand) run(cmd *cobra.Command, args []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *removeCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
 	requests, err := x.requests(x.app.targets(c), args)
 	if err != nil {
 		return usageError{err}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
 
@@ -18,19 +19,20 @@ func newRestoreCommand(a *app) *cobra.Command {
 		GroupID: groupStore,
 		Short:   "Make a store of a backup",
 		Long: `Restore copies a backup that 'imgkeep backup' has made into the store's root, which
-must be empty, compares every file with its digest, and makes the index. It may be
-broken off: run it again and it goes on. Until it has ended the server refuses to
+must be empty, compares every file with its digest, and builds the index. If it is
+interrupted, run it again to continue; until it has finished, the server refuses to
 start on that root.
 
-Sizes are made again when they are asked for.
+Sizes are made again on request.
 
-Run it as the user that the server runs as, or give it the files afterwards.
+Run it as the user that the server runs as. If root runs it, the files get the owner
+of the root folder.
 
 Exit status: 0 if everything was restored; 3 if some images of the backup were
 missing or damaged: the others were restored; 1 if it could not be done.`,
 		Example:           `  imgkeep restore --root /var/lib/imgkeep /mnt/backup/imgkeep`,
 		Args:              cobra.ExactArgs(1),
-		RunE:              x.run,
+		RunE:              a.configured(x.run),
 		ValidArgsFunction: folderArg,
 	}
 	addStoreFlags(cmd)
@@ -43,20 +45,13 @@ type restoreCommand struct {
 	quiet bool
 }
 
-func (x *restoreCommand) run(cmd *cobra.Command, args []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
-	p := newProgress(cmd.ErrOrStderr(), x.app.Now)
-	out := &scrubOutput{w: cmd.OutOrStdout(), before: p.clear}
-	o := bucket.BackupOptions{Root: c.Root, Dir: args[0], Found: out.found, Now: x.app.Now}
-	if !x.quiet {
-		o.Progress = p.show
-	}
-	r, indexed, err := bucket.Restore(cmd.Context(), o)
+func (x *restoreCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
+	out := x.app.newReport(cmd, false, x.quiet)
+	r, indexed, err := bucket.Restore(cmd.Context(), bucket.BackupOptions{
+		Root: c.Root, Dir: args[0], Found: out.found, Progress: out.show, Now: x.app.Now,
+	})
 	err = errors.Join(err, engine.GiveToOwner(c.Root))
-	p.clear()
+	out.progress.clear()
 	if err != nil {
 		return fmt.Errorf("restore: %w", stopFirst(err))
 	}

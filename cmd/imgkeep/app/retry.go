@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
@@ -16,23 +17,24 @@ func newRetryCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "retry URL|LINK|DIGEST",
 		GroupID: groupStore,
-		Short:   "Forget what stands against an image",
-		Long: `Retry has an image tried again that was given up, or that is waiting for its next
-try. It is named by the URL that it comes from, by a link, or by its digest: the 43
-characters of its file's name. It works while the server runs, and without it.
+		Short:   "Clear recorded failures of an image",
+		Long: `Retry clears the failures that are recorded of an image, so that the next request
+for it is tried again at once. Name the image by its URL, by a link, or by its
+digest: the 43 characters of its file's name. The command works with or without a
+running server.
 
-An image that has ended two decoders (it crashed or hung them, took too much
-memory, or made them answer nonsense) is served in full, and its sizes are
-answered with 422 and the code undecodable, until this command, after an upgrade
-of libvips say. An image that could not be fetched is tried again after a while;
-with this command, when it is next asked for.
+An image that has crashed two decoders (or hung them, used too much memory, or made
+them answer nonsense) is served in full, but its sizes are answered with 422 and the
+code undecodable, until you run this command, for example after an upgrade of
+libvips. An image that could not be fetched is tried again after a pause in any case;
+this command ends the pause.
 
-It tries nothing itself, and prints what it has forgotten.`,
+Retry fetches and decodes nothing itself. It prints what it has cleared.`,
 		Example: `  imgkeep retry https://example.com/cat.jpg
   imgkeep retry --config /etc/imgkeep/imgkeep.yaml XUFAKrxLKna5cZ2REBfFkg5zSRXFGYpdtIHHq8cNsvo`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              x.run,
+		RunE:              a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	addUnverified(cmd.Flags(), &x.unverified)
@@ -44,11 +46,7 @@ type retryCommand struct {
 	unverified bool
 }
 
-func (x *retryCommand) run(cmd *cobra.Command, args []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *retryCommand) run(cmd *cobra.Command, args []string, c config.Config) (err error) {
 	t, err := x.app.targets(c).parse(args[0], false)
 	if err != nil {
 		return usageError{err}
@@ -69,7 +67,7 @@ func (x *retryCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	out := cmd.OutOrStdout()
 	if r == (bucket.Retried{}) {
-		_, err = fmt.Fprintln(out, "nothing stood against it")
+		_, err = fmt.Fprintln(out, "no recorded failures")
 		return err
 	}
 	if r.Undecodable > 0 {

@@ -50,7 +50,18 @@ defaults, in this order. 'imgkeep config' prints what results.
 		&cobra.Group{ID: groupStore, Title: "The store:"},
 		&cobra.Group{ID: groupOther, Title: "Configuration and help:"},
 	)
-	root.AddCommand(
+	root.AddCommand(commands(a)...)
+	root.SetHelpCommand(newHelpCommand())
+	root.SetCompletionCommandGroupID(groupOther)
+	root.InitDefaultHelpCmd() // now, so that watch sees them
+	root.InitDefaultCompletionCmd(a.Args...)
+	a.watch(root)
+	return root
+}
+
+// commands are all commands, in the order of the help.
+func commands(a *app) []*cobra.Command {
+	return []*cobra.Command{
 		newServeCommand(a),
 		newReloadCommand(a),
 		newNginxCommand(a),
@@ -82,13 +93,7 @@ defaults, in this order. 'imgkeep config' prints what results.
 		newConfigCommand(a),
 		newVersionCommand(a),
 		newManCommand(a),
-	)
-	root.SetHelpCommand(newHelpCommand())
-	root.SetCompletionCommandGroupID(groupOther)
-	root.InitDefaultHelpCmd() // now, so that watch sees them
-	root.InitDefaultCompletionCmd(a.Args...)
-	a.watch(root)
-	return root
+	}
 }
 
 // watch makes every command note when it begins, after cobra has accepted the

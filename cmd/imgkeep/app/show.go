@@ -1,7 +1,6 @@
 package app
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -24,16 +23,16 @@ func newShowCommand(a *app) *cobra.Command {
 	x := &showCommand{app: a}
 	cmd := &cobra.Command{
 		Use: "show URL|LINK|DIGEST", GroupID: groupLook,
-		Short: "Tell all that is known of an image",
-		Long: `Show tells what is kept under a URL, a link or a digest, in all buckets: its
-digest, type, sides, bytes, when it was stored, all its URLs and the sizes made of
-it, and whether it ends decoders; what went wrong with fetching it, the first bytes
-of what came instead, and when it is tried again; and what blocks it.
+		Short: "Show all that is known of an image",
+		Long: `Show prints what is kept under a URL, a link or a digest, in all buckets: its
+digest, type, dimensions, bytes, when it was stored, all its URLs, the sizes made of
+it, and whether it crashes decoders; why fetching it failed, the first bytes of what
+came instead, and when the next attempt is due; and what blocks it.
 
 Exit status: 0 if something is known; 1 if nothing is.`,
 		Example: "  imgkeep show https://origin.example/cat.jpg\n  imgkeep show /i/250x250/gnjO6SJxYbeT9VBz/aHR0cHM6Ly9leGFtcGxlX3VybC9pbWcuanBn --json",
 		Args:    cobra.ExactArgs(1),
-		RunE:    x.run,
+		RunE:    a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().BoolVar(&x.json, "json", false, "print a JSON document")
@@ -46,11 +45,7 @@ type showCommand struct {
 	json, unverified bool
 }
 
-func (x *showCommand) run(cmd *cobra.Command, args []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *showCommand) run(cmd *cobra.Command, args []string, c config.Config) (err error) {
 	t, err := x.app.targets(c).parse(args[0], false)
 	if err != nil {
 		return usageError{err}
@@ -79,13 +74,6 @@ func (x *showCommand) run(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("nothing is known of %s", asTyped(args[0]))
 	}
 	return err
-}
-
-func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
 }
 
 // shown is what show prints as JSON.

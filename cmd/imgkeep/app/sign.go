@@ -29,7 +29,7 @@ func newSignCommand(a *app) *cobra.Command {
 		GroupID: groupLinks,
 		Short:   "Print signed links of images",
 		Long: `Sign prints a link for each URL, with base_url before it. Without URLs it reads
-them from standard input, one a line; empty lines are passed over.
+them from standard input, one a line; empty lines are ignored.
 
 It needs a secret, from --secret, from IMGKEEP_SECRET, or from the configuration,
 and no server. Other users of the machine can see the command line while it runs:
@@ -41,7 +41,7 @@ signed; the exit status is then 3, or 1 where none could be.`,
   imgkeep sign https://example.com/cat.jpg
   imgkeep sign --bucket i --size 250x250 <urls >links`,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              s.run,
+		RunE:              a.configured(s.run),
 	}
 	flags := cmd.Flags()
 	flags.String("secret", "", "sign with `SECRET`, and with none of the configuration's")
@@ -54,8 +54,8 @@ signed; the exit status is then 3, or 1 where none could be.`,
 	config.BindFlag(flags.Lookup("secret"), "sign.secrets")
 	config.BindFlag(flags.Lookup("allow-weak-secret"), "sign.allow_weak_secret")
 	for flag, complete := range map[string]cobra.CompletionFunc{
-		"bucket": completeBucket(a),
-		"size":   s.completeSize,
+		"bucket": a.complete(bucketNames),
+		"size":   a.complete(sizeNames),
 		"secret": cobra.NoFileCompletions,
 		"at":     cobra.NoFileCompletions,
 	} {
@@ -78,11 +78,7 @@ type signCommand struct {
 	make     func(bucket, size, url string, proxy bool, at time.Time) sign.Link
 }
 
-func (s *signCommand) run(cmd *cobra.Command, urls []string) error {
-	c, _, err := s.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (s *signCommand) run(cmd *cobra.Command, urls []string, c config.Config) error {
 	if err := s.prepare(c); err != nil {
 		return usageError{err}
 	}
@@ -213,27 +209,24 @@ func parseTime(s string, now func() time.Time) (time.Time, error) {
 	return t, nil
 }
 
-// completeBucket completes a flag with the buckets of the configuration.
-func completeBucket(a *app) cobra.CompletionFunc {
+// complete completes a flag or an argument with words of the configuration.
+func (a *app) complete(words func(config.Config) []string) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		c, _, err := config.Load(a.configFile, cmd.Flags())
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}
-		return bucketNames(c), cobra.ShellCompDirectiveNoFileComp
+		return words(c), cobra.ShellCompDirectiveNoFileComp
 	}
 }
 
-func (s *signCommand) completeSize(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	c, _, err := config.Load(s.app.configFile, cmd.Flags())
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
+// sizeNames are the sizes that links may have.
+func sizeNames(c config.Config) []string {
 	sizes := append([]string{sign.SizeFull, sign.SizeInfo}, presetNames(c)...)
 	for _, n := range c.Sizes {
 		for _, size := range []resize.Size{{Height: n, Width: n}, {Height: n}, {Width: n}} {
 			sizes = append(sizes, size.String())
 		}
 	}
-	return sizes, cobra.ShellCompDirectiveNoFileComp
+	return sizes
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
@@ -21,12 +22,12 @@ func newStatsCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "stats", GroupID: groupLook,
 		Short: "Count what is kept",
-		Long: `Stats counts images, URLs and bytes by bucket, type, host and week, what sharing
-saves, failures by class, blocks, and what the origins say of what is kept, where the
-server asks them (linkrot.interval). It reads index and journals: some seconds for
-a million images.`,
+		Long: `Stats counts images, URLs and bytes by bucket, type, host and week, the bytes that
+sharing saves, failures by class, blocks, and, if the server asks the origins
+(linkrot.interval), what they answer. It reads index and journals: some seconds for a
+million images.`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: x.run,
+		RunE: a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().BoolVar(&x.json, "json", false, "print a JSON document")
@@ -38,11 +39,7 @@ type statsCommand struct {
 	json bool
 }
 
-func (x *statsCommand) run(cmd *cobra.Command, _ []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *statsCommand) run(cmd *cobra.Command, _ []string, c config.Config) (err error) {
 	var s bucket.Stats
 	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(service control.Service) (err error) {
 		s, err = service.Stats(cmd.Context())

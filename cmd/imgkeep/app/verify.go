@@ -31,14 +31,14 @@ func newVerifyCommand(a *app) *cobra.Command {
 	x := &verifyCommand{app: a}
 	cmd := &cobra.Command{
 		Use: "verify LINK…", GroupID: groupLinks,
-		Short: "Tell whether a link is good, and until when",
-		Long: `Verify checks links as the server does, whole or as paths: form, signature, week,
-bucket, size or preset, and URL, that of a link within a link. It tells until when a
-link is good, or why it is not. It asks nobody.
+		Short: "Check whether a link is good, and until when",
+		Long: `Verify checks links as the server does, given as URLs or as paths: form, signature,
+week, bucket, size or preset, and the URL, also that of a link within a link. It
+prints until when a link is good, or why it is not. It contacts nothing.
 
 Exit status: 0 if all are good; 3 if some are not; 1 if none is.`,
 		Args: cobra.MinimumNArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: x.run,
+		RunE: a.configured(x.run),
 	}
 	cmd.Flags().BoolVar(&x.json, "json", false, "print a JSON document for each")
 	return cmd
@@ -49,11 +49,7 @@ type verifyCommand struct {
 	json bool
 }
 
-func (x *verifyCommand) run(cmd *cobra.Command, args []string) error {
-	c, _, err := x.app.load(cmd)
-	if err != nil {
-		return err
-	}
+func (x *verifyCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
 	signer, err := engine.NewSigner(c.Sign)
 	if err != nil {
 		return usageError{err}

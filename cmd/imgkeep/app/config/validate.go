@@ -94,15 +94,7 @@ func (c *Config) validate(p *problems) {
 	}
 	unique(p, "sizes", c.Sizes)
 	c.validatePresets(p)
-	if len(c.Formats) == 0 {
-		p.addf("formats", "it is empty, so that no image would be accepted")
-	}
-	for i, name := range c.Formats {
-		if _, err := probe.ParseFormat(name); err != nil {
-			p.add(item("formats", i), err)
-		}
-	}
-	unique(p, "formats", c.Formats)
+	validateFormats(p, "formats", c.Formats, "it is empty, so that no image would be accepted")
 	for i, b := range c.Buckets {
 		if besides := c.Besides(); b.StripMetadata && len(besides) > 0 {
 			p.addf(item("buckets", i)+".strip_metadata", "the metadata of %s cannot be removed, and may say where a photo was taken: take them out of formats, or leave this off", strings.Join(besides, ", "))
@@ -111,7 +103,27 @@ func (c *Config) validate(p *problems) {
 
 	c.Fetch.validate(p)
 	c.Approve.validate(p)
+	c.validateResize(p)
+	c.validateStore(p)
+	c.Nginx.validate(p)
+	oneOf(p, "log.level", c.Log.Level, "debug", "info", "warn", "error")
+	oneOf(p, "log.format", c.Log.Format, "text", "json")
+}
 
+// validateFormats says what is wrong with a list of formats, which is not to be empty.
+func validateFormats(p *problems, key string, names []string, empty string) {
+	if len(names) == 0 {
+		p.addf(key, "%s", empty)
+	}
+	for i, name := range names {
+		if _, err := probe.ParseFormat(name); err != nil {
+			p.add(item(key, i), err)
+		}
+	}
+	unique(p, key, names)
+}
+
+func (c *Config) validateResize(p *problems) {
 	between(p, "resize.workers", c.Resize.Workers, 0, 1024)
 	between(p, "resize.queue", c.Resize.Queue, 1, maxQueue)
 	between(p, "resize.timeout", c.Resize.Timeout, time.Millisecond, time.Hour)
@@ -124,7 +136,9 @@ func (c *Config) validate(p *problems) {
 	between(p, "resize.max_memory", c.Resize.MaxMemory, 256*mebibyte, tebibyte)
 	oneOf(p, "resize.animation_excess", c.Resize.AnimationExcess, "first", "original")
 	c.validateEager(p)
+}
 
+func (c *Config) validateStore(p *problems) {
 	between(p, "store.min_free", c.Store.MinFree, 0, 1024*tebibyte)
 	between(p, "store.min_free_inodes", c.Store.MinFreeInodes, 0, 1<<40)
 	if c.Store.MaxPerSite != 0 {
@@ -136,9 +150,6 @@ func (c *Config) validate(p *problems) {
 		between(p, "linkrot.interval", c.LinkRot.Interval, 24*time.Hour, 10*365*24*time.Hour)
 	}
 	between(p, "linkrot.rate", c.LinkRot.Rate, 1, 1000)
-	c.Nginx.validate(p)
-	oneOf(p, "log.level", c.Log.Level, "debug", "info", "warn", "error")
-	oneOf(p, "log.format", c.Log.Format, "text", "json")
 }
 
 // Besides are the formats that not every browser shows. Decoders read them only
@@ -358,15 +369,7 @@ func (f *Fetch) validate(p *problems) {
 	}
 	checkHosts(p, "fetch.deny_hosts", f.DenyHosts)
 	validateUserAgent(p, "fetch.user_agent", f.UserAgent) // an empty one is refused by many origins
-	if len(f.Accept) == 0 {
-		p.addf("fetch.accept", "it is empty; name at least one format, as in [jpeg, png, gif]")
-	}
-	for i, name := range f.Accept {
-		if _, err := probe.ParseFormat(name); err != nil {
-			p.add(item("fetch.accept", i), err)
-		}
-	}
-	unique(p, "fetch.accept", f.Accept)
+	validateFormats(p, "fetch.accept", f.Accept, "it is empty; name at least one format, as in [jpeg, png, gif]")
 	validateProxy(p, "fetch.proxy", f.Proxy)
 	f.validateProfiles(p)
 	for i, r := range f.Removed {

@@ -56,52 +56,43 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 	return c, nil
 }
 
-// Show implements Service.
+// Show and all that follows ask the server, as Service says.
 func (c *Client) Show(ctx context.Context, q ShowRequest) (bucket.Facts, error) {
 	return ask(ctx, c, callShow, q, nil)
 }
 
-// List implements Service.
 func (c *Client) List(ctx context.Context, q ListRequest, each Each) (int, error) {
 	return ask(ctx, c, callList, q, each)
 }
 
-// Stats implements Service.
 func (c *Client) Stats(ctx context.Context) (bucket.Stats, error) {
 	return ask(ctx, c, callStats, none{}, nil)
 }
 
-// Figures implements Service.
 func (c *Client) Figures(ctx context.Context) (bucket.Figures, error) {
 	return ask(ctx, c, callFigures, none{}, nil)
 }
 
-// Remove implements Service.
 func (c *Client) Remove(ctx context.Context, q RemoveRequest) (Removal, error) {
 	return ask(ctx, c, callRemove, q, nil)
 }
 
-// Retry implements Service.
 func (c *Client) Retry(ctx context.Context, q RetryRequest) (bucket.Retried, error) {
 	return ask(ctx, c, callRetry, q, nil)
 }
 
-// Scrub implements Service.
 func (c *Client) Scrub(ctx context.Context, q ScrubRequest, each Each) (bucket.ScrubReport, error) {
 	return ask(ctx, c, callScrub, q, each)
 }
 
-// Compact implements Service.
 func (c *Client) Compact(ctx context.Context) (Compacted, error) {
 	return ask(ctx, c, callCompact, none{}, nil)
 }
 
-// Reload implements Service.
 func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
 	return ask(ctx, c, callReload, none{}, nil)
 }
 
-// Populate implements Service.
 func (c *Client) Populate(ctx context.Context, q PopulateRequest) (Outcome, error) {
 	return ask(ctx, c, callPopulate, q, nil)
 }

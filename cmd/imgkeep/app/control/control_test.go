@@ -131,7 +131,7 @@ func (keeper) Link(LinkRequest) Outcome { return Outcome{} }
 
 func TestKeeper(t *testing.T) {
 	audit := &Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson")}
-	c, _ := serveOptions(t, Options{Store: store{}, Keeper: keeper{}, Audit: audit})
+	c, _ := serveOptions(t, Options{Store: store{}, Keeper: func() Keeper { return keeper{} }, Audit: audit})
 	latin := "https://example.com/B\xe4r?<&>" // as it was written, whatever JSON thinks of it
 	got, err := c.Populate(t.Context(), PopulateRequest{Bucket: "i", URL: []byte(latin), Sizes: []string{"150x", "x200"}})
 	if want := (Outcome{Kept: true, Bytes: 2, Detail: "i " + latin}); err != nil || !strings.HasPrefix(got.Detail, "i https://example.com/B") || got.Bytes != want.Bytes || !got.Kept {
@@ -171,7 +171,7 @@ func TestKeeper(t *testing.T) {
 func TestConnectionsAreKept(t *testing.T) {
 	var mu sync.Mutex
 	seen := map[string]bool{}
-	c, _ := serveOptions(t, Options{Store: store{}, Keeper: keeper{}})
+	c, _ := serveOptions(t, Options{Store: store{}, Keeper: func() Keeper { return keeper{} }})
 	transport := c.http.Transport.(*http.Transport)
 	dial := transport.DialContext
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -208,7 +208,7 @@ func TestErrorsArrive(t *testing.T) {
 	}
 }
 
-// One at a time; and whoever leaves ends what he has asked for.
+// One at a time; and whoever leaves ends what they have asked for.
 func TestBusyAndLeaving(t *testing.T) {
 	begun, ended := make(chan struct{}), make(chan struct{})
 	c, stop := serve(t, store{scrub: func(ctx context.Context, _ bucket.ScrubOptions) (bucket.ScrubReport, error) {
@@ -400,7 +400,7 @@ func TestClaimsAndRuns(t *testing.T) {
 	t.Setenv("SUDO_USER", "al\u00efce\n\x1b[31m"+strings.Repeat("x", 100))
 	t.Setenv("SUDO_UID", "1000")
 	audit := &Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson")}
-	c, _ := serveOptions(t, Options{Store: store{}, Keeper: keeper{}, Audit: audit})
+	c, _ := serveOptions(t, Options{Store: store{}, Keeper: func() Keeper { return keeper{} }, Audit: audit})
 	for range 100 {
 		if _, err := c.Add(t.Context(), AddRequest{Bucket: "f", URL: "https://e.g/", Run: true}, strings.NewReader("x")); err != nil {
 			t.Fatal(err)

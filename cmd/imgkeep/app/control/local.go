@@ -43,10 +43,10 @@ type Links interface {
 // Options say what New works on.
 type Options struct {
 	Store  Store
-	Alone  bool     // nobody else uses the store: see bucket.ScrubOptions
-	Keeper Keeper   // nil: nothing is kept
-	Hot    HotLinks // nil: there are none
-	Links  Links    // nil: none are known
+	Alone  bool          // nobody else uses the store: see bucket.ScrubOptions
+	Keeper func() Keeper // returns who keeps images now; nil: nobody does
+	Hot    HotLinks      // nil: there are none
+	Links  Links         // nil: none are known
 	// Reload reads the configuration anew; nil: it cannot.
 	Reload func() (Reloaded, error)
 	// Scrubbed is told of each scrub that has ended well; nil: nobody.
@@ -200,7 +200,7 @@ func (l *Local) Populate(ctx context.Context, q PopulateRequest) (Outcome, error
 	if l.opts.Keeper == nil {
 		return Outcome{}, errNoKeeper
 	}
-	o := l.opts.Keeper.Populate(ctx, q)
+	o := l.opts.Keeper().Populate(ctx, q)
 	return o, ctx.Err()
 }
 
@@ -209,7 +209,7 @@ func (l *Local) Add(ctx context.Context, q AddRequest, image io.Reader) (Outcome
 	if l.opts.Keeper == nil {
 		return Outcome{}, errNoKeeper
 	}
-	return l.added(ctx, q, l.opts.Keeper.Add(q, image))
+	return l.added(ctx, q, l.opts.Keeper().Add(q, image))
 }
 
 // Link implements Service.
@@ -217,7 +217,7 @@ func (l *Local) Link(ctx context.Context, q LinkRequest) (Outcome, error) {
 	if l.opts.Keeper == nil {
 		return Outcome{}, errNoKeeper
 	}
-	return l.added(ctx, q.AddRequest, l.opts.Keeper.Link(q))
+	return l.added(ctx, q.AddRequest, l.opts.Keeper().Link(q))
 }
 
 // added notes what became of something that was to be kept, unless it is of a run.

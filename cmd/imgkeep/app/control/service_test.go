@@ -74,9 +74,9 @@ func services(t *testing.T) map[string]func() (s control.Service, root, audit st
 			t.Fatal(err)
 		}
 		audit := &control.Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson"), Now: now}
+		keeper := &control.StoreKeeper{Store: store, Populator: populator, Key: func(url string) string { return url }}
 		return control.New(control.Options{
-			Store: store, Audit: audit, Links: book{},
-			Keeper: &control.StoreKeeper{Store: store, Populator: populator, Key: func(url string) string { return url }},
+			Store: store, Audit: audit, Links: book{}, Keeper: func() control.Keeper { return keeper },
 			Reload: func() (control.Reloaded, error) { return control.Reloaded{Changed: []string{"sizes"}}, nil },
 		}), root, audit.Path
 	}

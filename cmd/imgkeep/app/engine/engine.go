@@ -75,22 +75,6 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.current.Load().server.ServeHTTP(w, r)
 }
 
-// Populate, Add and Link are control.Keeper's, by the configuration in force when
-// they are called.
-func (e *engine) Populate(ctx context.Context, q control.PopulateRequest) control.Outcome {
-	return e.current.Load().keeper.Populate(ctx, q)
-}
-
-// Add is like Populate.
-func (e *engine) Add(q control.AddRequest, image io.Reader) control.Outcome {
-	return e.current.Load().keeper.Add(q, image)
-}
-
-// Link is like Populate.
-func (e *engine) Link(q control.LinkRequest) control.Outcome {
-	return e.current.Load().keeper.Link(q)
-}
-
 // newEngine makes the parts. What is cheap to check comes first, and the store last
 // but one, since opening it changes the disk.
 func newEngine(c config.Config, p Process, log *slog.Logger) (_ *engine, err error) {
@@ -222,7 +206,7 @@ func newKeeper(c config.Config, presets map[string]*resize.Preset, store *bucket
 // service is what the admin socket answers with.
 func (e *engine) service(reload func() (control.Reloaded, error), audit *control.Audit) *control.Local {
 	o := control.Options{
-		Store: e.store, Keeper: e,
+		Store: e.store, Keeper: func() control.Keeper { return e.current.Load().keeper },
 		Links:    linkBook{func() config.Config { return e.current.Load().config }, e.store, e.now, nil},
 		Reload:   reload,
 		Scrubbed: func(r bucket.ScrubReport) { e.metrics.Scrubbed(r, e.now()) },

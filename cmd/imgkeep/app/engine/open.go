@@ -80,9 +80,11 @@ func openLocal(c config.Config, p Process, need Need) (_ control.Service, _ func
 		if err != nil {
 			return nil, nil, err
 		}
-		if o.Keeper, err = newKeeper(c, presets, store, pool, p.Now); err != nil {
+		keeper, err := newKeeper(c, presets, store, pool, p.Now)
+		if err != nil {
 			return nil, nil, err
 		}
+		o.Keeper = func() control.Keeper { return keeper }
 	}
 	return control.New(o).As(p.Caller), closeAll, nil
 }

@@ -65,6 +65,17 @@ const maxNested = 3
 // Without that a stranger could name any URL under the name of this server, which a
 // site may trust. All else that leads here is refused.
 func (o *SelfLinks) Unwrap(canonical string) (string, error) {
+	return o.follow(canonical, func(u *url.URL) (sign.Link, error) {
+		l, err := sign.Parse(u.EscapedPath())
+		if err != nil || !o.signed(l) {
+			return l, refuseOwn(u.Hostname(), "a URL of this server that is no link it has signed")
+		}
+		return l, nil
+	})
+}
+
+// follow goes from link to link as long as they are of this server, as link reads them.
+func (o *SelfLinks) follow(canonical string, link func(*url.URL) (sign.Link, error)) (string, error) {
 	for range maxNested + 1 {
 		if !o.mayBe(canonical) {
 			return canonical, nil
@@ -73,23 +84,28 @@ func (o *SelfLinks) Unwrap(canonical string) (string, error) {
 		if err != nil {
 			return canonical, nil // fetching says what is wrong
 		}
-		l, err := sign.Parse(u.EscapedPath())
-		if err != nil || !o.signed(l) {
-			return "", refuseOwn(u, "a URL of this server that is no link it has signed")
-		}
-		inner, err := l.URL()
+		l, err := link(u)
 		if err != nil {
 			return "", err
 		}
-		if canonical, err = bucket.CanonicalAt(o.relative, inner); err != nil {
+		if canonical, err = o.shownBy(l); err != nil {
 			return "", err
 		}
 	}
-	return "", &fetch.Error{Class: fetch.Refused, Err: errors.New("too many links of this server within one another")}
+	return "", refuseOwn("", "too many links of this server within one another")
 }
 
-func refuseOwn(u *url.URL, why string) error {
-	return &fetch.Error{Class: fetch.Refused, Host: u.Hostname(), Err: errors.New(why)}
+// shownBy is the canonical URL in a link.
+func (o *SelfLinks) shownBy(l sign.Link) (string, error) {
+	raw, err := l.URL()
+	if err != nil {
+		return "", err
+	}
+	return bucket.CanonicalAt(o.relative, raw)
+}
+
+func refuseOwn(host, why string) error {
+	return &fetch.Error{Class: fetch.Refused, Host: host, Err: errors.New(why)}
 }
 
 // lookBack is how old a link may be that is unwrapped, in weeks: ten years.
@@ -98,27 +114,17 @@ const lookBack = 522
 // ImageOf is the canonical URL of the image that a link shows, also of a link around
 // another one.
 func (o *SelfLinks) ImageOf(l sign.Link) (string, error) {
-	for range maxNested + 1 {
-		raw, err := l.URL()
-		if err != nil {
-			return "", err
-		}
-		canonical, err := bucket.CanonicalAt(o.relative, raw)
-		if err != nil {
-			return "", err
-		}
-		u, err := url.Parse(canonical)
-		if err != nil {
-			return "", err
-		}
-		if !o.Is(u) {
-			return canonical, nil
-		}
-		if l, err = sign.Parse(u.EscapedPath()); err != nil {
-			return "", fmt.Errorf("it is around a URL of this server that is no link: %w", err)
-		}
+	canonical, err := o.shownBy(l)
+	if err != nil {
+		return "", err
 	}
-	return "", errors.New("too many links of this server within one another")
+	return o.follow(canonical, func(u *url.URL) (sign.Link, error) {
+		l, err := sign.Parse(u.EscapedPath())
+		if err != nil {
+			err = fmt.Errorf("it is around a URL of this server that is no link: %w", err)
+		}
+		return l, err
+	})
 }
 
 // signed tells whether one of the secrets signed a link within lookBack. That takes

@@ -74,36 +74,8 @@ func New(version string) *Metrics {
 	)
 	m.gauge("build_info", "The program that runs: always 1.", "version").WithLabelValues(version).Set(1)
 
-	requests := m.counters("requests_total", "Requests of links, by the code of the error (ok: none; left: the viewer was gone before), and warm, or cold where an image was fetched or a size made. What nginx answers by itself is not counted.", "code", "temperature")
-	for _, code := range append(server.Codes(), other) {
-		m.requests[code] = new([len(cacheStatuses)]prometheus.Counter)
-		for t, name := range cacheStatuses {
-			m.requests[code][t] = requests.WithLabelValues(code, name)
-		}
-	}
-	decisions := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Namespace: namespace, Name: "decision_duration_seconds",
-		Help:    "Time from a request to the decision what its viewer gets, fetching and making included, sending not.",
-		Buckets: []float64{50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 10e-3, 50e-3, 250e-3, 1, 5, 15, 60},
-	}, []string{"temperature"})
-	m.registry.MustRegister(decisions)
-	for t, name := range cacheStatuses {
-		m.decisions[t] = decisions.WithLabelValues(name)
-	}
-
-	fetches := m.counters("fetches_total", "Fetches from origins, by the class of the failure (ok: none).", "class")
-	for _, class := range append(fetch.Classes(), ok, other) {
-		m.fetches[string(class)] = fetches.WithLabelValues(string(class))
-	}
-	fetchSeconds := prometheus.NewHistogram(prometheus.HistogramOpts{
-		Namespace: namespace, Name: "fetch_duration_seconds",
-		Help:    "Time that fetches took, the wait for a place included.",
-		Buckets: []float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40},
-	})
-	m.registry.MustRegister(fetchSeconds)
-	m.fetchSeconds = fetchSeconds
-	m.fetchedBytes = m.counters("fetched_bytes_total", "Bytes of images that were fetched.").WithLabelValues()
-
+	m.watchRequests()
+	m.watchFetches()
 	m.findings = m.gauge("scrub_findings", "Findings of the last scrub that ended, by kind, repaired ones included.", "kind")
 	for _, kind := range bucket.Kinds() {
 		m.findings.WithLabelValues(string(kind))
@@ -132,6 +104,42 @@ func New(version string) *Metrics {
 	}
 	m.originsEnded = m.gauge("origins_ended_timestamp_seconds", "When the last pass through all origins ended, as Unix time; 0: none has.").WithLabelValues()
 	return m
+}
+
+// watchRequests makes what Answered counts.
+func (m *Metrics) watchRequests() {
+	requests := m.counters("requests_total", "Requests of links, by the code of the error (ok: none; left: the viewer was gone before), and warm, or cold where an image was fetched or a size made. What nginx answers by itself is not counted.", "code", "temperature")
+	for _, code := range append(server.Codes(), other) {
+		m.requests[code] = new([len(cacheStatuses)]prometheus.Counter)
+		for t, name := range cacheStatuses {
+			m.requests[code][t] = requests.WithLabelValues(code, name)
+		}
+	}
+	decisions := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "decision_duration_seconds",
+		Help:    "Time from a request to the decision what its viewer gets, fetching and making included, sending not.",
+		Buckets: []float64{50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 10e-3, 50e-3, 250e-3, 1, 5, 15, 60},
+	}, []string{"temperature"})
+	m.registry.MustRegister(decisions)
+	for t, name := range cacheStatuses {
+		m.decisions[t] = decisions.WithLabelValues(name)
+	}
+}
+
+// watchFetches makes what Origin counts.
+func (m *Metrics) watchFetches() {
+	fetches := m.counters("fetches_total", "Fetches from origins, by the class of the failure (ok: none).", "class")
+	for _, class := range append(fetch.Classes(), ok, other) {
+		m.fetches[string(class)] = fetches.WithLabelValues(string(class))
+	}
+	fetchSeconds := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "fetch_duration_seconds",
+		Help:    "Time that fetches took, the wait for a place included.",
+		Buckets: []float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40},
+	})
+	m.registry.MustRegister(fetchSeconds)
+	m.fetchSeconds = fetchSeconds
+	m.fetchedBytes = m.counters("fetched_bytes_total", "Bytes of images that were fetched.").WithLabelValues()
 }
 
 func (m *Metrics) counters(name, help string, labels ...string) *prometheus.CounterVec {

@@ -65,7 +65,7 @@ func (s *site) formats() (all []string) {
 	return all
 }
 
-// gets asks as a viewer who accepts, and as nginx does for him, and checks which file
+// gets asks as a viewer who accepts, and as nginx does for them, and checks which file
 // both get, and where the hot link of it is.
 func (s *site) gets(path, accept string, want []byte, kind, class string) {
 	s.t.Helper()
@@ -169,7 +169,7 @@ func TestCannotBeConverted(t *testing.T) {
 }
 
 // While no decoder has time, who accepts more gets at least what is there: without a
-// hot link, so that he gets the better one later.
+// hot link, so that they get the better one later.
 func TestNotConvertedNow(t *testing.T) {
 	s, made := negotiating(t, nil)
 	made["jpeg"], made["webp"] = toJPEG(t, 17, 11), webp(t, "lossy.webp", 0)

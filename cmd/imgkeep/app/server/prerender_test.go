@@ -20,7 +20,7 @@ func withEager(sizes ...string) func(*bucket.Options, *server.Options) {
 	}
 }
 
-// Once the first viewer is served, whatever he asked for, the eager sizes are made,
+// Once the first viewer is served, whatever they asked for, the eager sizes are made,
 // from one decoding; what is there is not made again, and later viewers of the image
 // cost nothing.
 func TestEager(t *testing.T) {

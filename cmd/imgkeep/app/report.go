@@ -1,0 +1,120 @@
+package app
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"imgkeep/bucket"
+	"imgkeep/cmd/imgkeep/app/control"
+)
+
+// report shows how far work on a store is, and writes what it finds: as text at once, as
+// JSON at the end.
+type report struct {
+	w           io.Writer
+	json, quiet bool
+	progress    *progress
+	findings    []bucket.Finding // for JSON, where it has an empty list, not null
+	err         error
+}
+
+func (a *app) newReport(cmd *cobra.Command, json, quiet bool) *report {
+	return &report{w: cmd.OutOrStdout(), json: json, quiet: quiet, progress: newProgress(cmd.ErrOrStderr(), a.Now), findings: []bucket.Finding{}}
+}
+
+func (r *report) show(p bucket.Progress) {
+	if !r.quiet {
+		r.progress.show(p)
+	}
+}
+
+func (r *report) found(f bucket.Finding) {
+	if r.json {
+		r.findings = append(r.findings, f)
+		return
+	}
+	r.progress.clear()
+	if _, err := fmt.Fprintln(r.w, findingLine(f)); err != nil && r.err == nil {
+		r.err = err
+	}
+}
+
+// findingLine is a finding in one line. What it quotes comes from strangers.
+func findingLine(f bucket.Finding) string {
+	line := fmt.Sprintf("%-12s %s", f.Kind, f.Path)
+	for _, s := range []string{f.Detail, f.URL} {
+		if s != "" {
+			line += "  " + s
+		}
+	}
+	if f.Repair != "" {
+		line += "  [" + f.Repair + "]"
+	}
+	return control.Printable(line)
+}
+
+// end writes the report, as a line of text or as a document, and says what remains.
+func (r *report) end(text string, document any, remain int) error {
+	if r.json {
+		r.err = printJSON(r.w, document)
+	} else if r.err == nil {
+		_, r.err = fmt.Fprintln(r.w, text)
+	}
+	if r.err != nil {
+		return r.err
+	}
+	if remain > 0 {
+		return remainError{remain}
+	}
+	return nil
+}
+
+// sum is how many findings there are, of all kinds.
+func sum(found map[bucket.Kind]int) (n int) {
+	for _, k := range found {
+		n += k
+	}
+	return n
+}
+
+// tally counts findings by their kinds: "2 corrupt, 1 missing".
+func tally(found map[bucket.Kind]int, none string) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(found)) {
+		parts = append(parts, fmt.Sprintf("%d %s", found[k], k))
+	}
+	if parts == nil {
+		return none
+	}
+	return strings.Join(parts, ", ")
+}
+
+func seconds(s float64) string {
+	if s < 60 {
+		return fmt.Sprintf("%.1f s", s)
+	}
+	return fmt.Sprintf("%.0f min %.0f s", float64(int(s)/60), float64(int(s)%60))
+}
+
+// remainError says that a store is not as it should be, whatever was done.
+type remainError struct{ n int }
+
+func (e remainError) Error() string {
+	if e.n == 1 {
+		return "1 finding remains"
+	}
+	return fmt.Sprintf("%d findings remain", e.n)
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
