@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	gotoken "go/token"
 	"io"
 	"os"
 	"os/exec"
@@ -78,7 +81,7 @@ var rules = map[string]rule{
 	},
 	"cmd/imgkeep-resize": {
 		imports: []string{"resize", "resize/sandbox", "resize/vips"},
-		tests:   []string{"bucket/probe", "bucket/probe/probetest", "scripts/patience", "golang.org/x/sys/unix"},
+		tests:   []string{"bucket/probe", "bucket/probe/probetest", "scripts/patience", "golang.org/x/sys/unix", "golang.org/x/image/draw", "golang.org/x/image/font", "golang.org/x/image/math/fixed"},
 	},
 	"bucket": {
 		imports: []string{"bucket/approve", "bucket/blob", "bucket/blob/local", "bucket/fetch", "bucket/flight", "bucket/pace", "bucket/query", "bucket/uncached", "bucket/variant", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/ledger/journal", "bucket/linkrot", "bucket/probe", "bucket/record", "bucket/reindex", "bucket/scrub", "bucket/backup", "bucket/strip", "golang.org/x/sys/unix"},
@@ -324,6 +327,77 @@ func TestArchitectureFinds(t *testing.T) {
 	}
 	if got := violations(good); len(got) != 0 {
 		t.Errorf("a good package: %q", got)
+	}
+}
+
+const (
+	maxFiles    = 15   // of a package, without tests
+	maxLines    = 3500 // of a package
+	maxFunction = 70   // lines of a function
+)
+
+// larger are packages and functions that are larger still, and are to be cut. The
+// commands are a file each.
+var larger = []string{
+	"cmd/imgkeep/app", "bucket", "bucket/fetch", "bucket/probe", "resize",
+	"bucket.Open", "bucket.add", "nginx.Validate", "bucket/probe.readLocations", "resize.startChild", "bucket/fetch.follow", "resize.acquire",
+}
+
+// A package is read in an afternoon, and a function on a screen.
+func TestSmallEnough(t *testing.T) {
+	t.Parallel()
+	for _, p := range goList(t, "./...") {
+		path := strings.TrimPrefix(p.ImportPath, module+"/")
+		if path == "bucket/probe/probetest" { // tables
+			continue
+		}
+		files, lines := slices.Concat(p.GoFiles, p.CgoFiles), 0
+		for _, name := range files {
+			text, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines += bytes.Count(text, []byte("\n"))
+			for function, n := range longFunctions(t, name, text) {
+				if !slices.Contains(larger, path+"."+function) {
+					t.Errorf("%s.%s has %d lines, more than %d", path, function, n, maxFunction)
+				}
+			}
+		}
+		if (len(files) > maxFiles || lines > maxLines) && !slices.Contains(larger, path) {
+			t.Errorf("%s has %d files and %d lines; want at most %d and %d", path, len(files), lines, maxFiles, maxLines)
+		}
+	}
+}
+
+// longFunctions are those of a file that have too many lines.
+func longFunctions(t *testing.T, name string, text []byte) map[string]int {
+	t.Helper()
+	set := gotoken.NewFileSet()
+	file, err := parser.ParseFile(set, name, text, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := map[string]int{}
+	for _, d := range file.Decls {
+		f, ok := d.(*ast.FuncDecl)
+		if !ok {
+			continue
+		}
+		if n := set.Position(f.End()).Line - set.Position(f.Pos()).Line + 1; n > maxFunction {
+			long[f.Name.Name] = n
+		}
+	}
+	return long
+}
+
+func TestLongFunctions(t *testing.T) {
+	t.Parallel()
+	body := func(n int) string { return "func f() {" + strings.Repeat("\n", n-1) + "}\n" }
+	for n, want := range map[int]int{maxFunction: 0, maxFunction + 1: maxFunction + 1} {
+		if got := longFunctions(t, "a.go", []byte("package a\n"+body(n)))["f"]; got != want {
+			t.Errorf("a function of %d lines: %d, want %d", n, got, want)
+		}
 	}
 }
 
