@@ -79,6 +79,40 @@ func TestRateLimit(t *testing.T) {
 	}
 }
 
+// Whoever has one address of a /64 has all of it, however nginx writes that.
+func TestRateLimitOfNetworks(t *testing.T) {
+	w := newWorld(t, nginx.HotOptions{}, func(s *nginx.Site, _ *app) { s.RateLimit = 1 }, func(conf string) string {
+		conf = strings.Replace(conf, "rate=1r/s", "rate=1r/m", 1) // whatever the test takes
+		return strings.Replace(conf, "limit_req_zone", "set_real_ip_from 127.0.0.1;\nreal_ip_header X-From;\nlimit_req_zone", 1)
+	})
+	w.app.set("i", sigA, image{expires: time.Now().Add(time.Hour), files: map[string]string{"full": w.store(t, "i", "d.jpg", 100)}})
+	w.heat(t, "i", "full", sigA)
+	for i, network := range [][]string{
+		{"2001:db8:1:2:3:4:5:6", "2001:db8:1:2::", "2001:db8:1:2::6", "2001:db8:1:2:3::"},
+		{"2001:db8:1:3:3:4:5:6"},
+		{"2001:db8:1::6", "2001:db8:1::", "2001:db8:1:0:3:4:5:6", "2001:db8:1:0:3::"},
+		{"2001:db8::6", "2001:db8::3:4:5:6", "2001:db8:0:0:3::"},
+		{"2001:db8:0:1::", "2001:db8:0:1::6", "2001:db8:0:1:3:4:5:6"},
+		{"2001::6", "2001::", "2001::3:4:5:6", "2001:0:0:0:1:0:0:0"},
+		{"2001:0:0:2:3:4:5:6", "2001:0:0:2::", "2001::2:0:0:5:6"},
+		{"2001:0:0:3:3:4:5:6"},
+		{"192.0.2.1"},
+		{"192.0.2.2"},
+		{"::1"},
+		{"::2"},
+	} {
+		for n, address := range network {
+			want := 200
+			if n > 0 {
+				want = 429
+			}
+			if a := ask(t, w.client, "GET", w.URL+"/i/full/"+sigA+"/"+extURL, http.Header{"X-From": {address}}); a.Status != want {
+				t.Errorf("network %d, %s: %d, want %d", i, address, a.Status, want)
+			}
+		}
+	}
+}
+
 // Other local users find no signature: they may follow a link whose name they
 // know, and not list a folder.
 func TestUnlistable(t *testing.T) {

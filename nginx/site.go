@@ -52,7 +52,8 @@ type Site struct {
 	// 1.25.1 and later has it; "listen" by a word in listen, as nginx before wants it.
 	// Empty: there is none.
 	HTTP2 string
-	// RateLimit is how many requests a second one address may send. 0: any number.
+	// RateLimit is how many requests a second one IPv4 address, or one /64 of IPv6, may
+	// send. 0: any number.
 	RateLimit int
 	// RateBurst is how many more it may send at once.
 	RateBurst int

@@ -487,8 +487,8 @@ type Nginx struct {
 	// The host names that nginx serves. Empty: the host of base_url. _ is any that no
 	// other site names, where no other site is the default.
 	ServerName []string `yaml:"server_name"`
-	// How many requests a second one address may send; more are refused with 429. 0 to
-	// 1000000; 0: any number.
+	// How many requests a second one address may send, or one /64 of IPv6; more are refused
+	// with 429. 0 to 1000000; 0: any number.
 	RateLimit int `yaml:"rate_limit"`
 	// How many more it may send at once, as a page with many images does. 0 to 1000000.
 	RateBurst int `yaml:"rate_burst"`
