@@ -129,7 +129,7 @@ func storeOptions(c config.Config, origin bucket.Origin, quiet func(context.Cont
 func sizeOptions(c config.Config, presets map[string]*resize.Preset) server.Options {
 	o := server.Options{
 		Sizes: c.Sizes, Presets: presets, Quality: c.Resize.Quality, AVIFQuality: c.Resize.AVIFQuality, Negotiate: negotiated(c),
-		BaseURL: c.Fetch.BaseURL, Key: newSameImage(c).key, Eager: c.Resize.Eager, WholeAnimations: c.Resize.AnimationExcess == "original",
+		BaseURL: c.Fetch.BaseURL, Key: newSameImage(c).key, Prerender: c.Resize.Eager, WholeAnimations: c.Resize.AnimationExcess == "original",
 	}
 	for _, b := range c.Buckets {
 		if b.StripMetadata {

@@ -25,7 +25,7 @@ type prerenderer struct {
 // background, unless too many images wait for that. A server that stops forgets those
 // that wait.
 func (s *Server) prerenderLater(image bucket.Image) {
-	if len(s.opts.Eager) == 0 {
+	if len(s.opts.Prerender) == 0 {
 		return
 	}
 	p := &s.prerenderer
@@ -73,7 +73,7 @@ func (s *Server) prerender(image bucket.Image) error {
 		delivery
 	}
 	var lacking []*lack
-	for _, size := range s.opts.Eager {
+	for _, size := range s.opts.Prerender {
 		for _, accepted := range s.acceptSets(size) {
 			d, err := s.delivery(image, size, accepted)
 			if err != nil {

@@ -16,7 +16,7 @@ import (
 func withEager(sizes ...string) func(*bucket.Options, *server.Options) {
 	return func(_ *bucket.Options, o *server.Options) {
 		o.Presets = map[string]*resize.Preset{"avatar": {Width: 8, Height: 8, Fit: "cover"}}
-		o.Eager = sizes
+		o.Prerender = sizes
 	}
 }
 
@@ -143,7 +143,7 @@ func TestEagerOptions(t *testing.T) {
 			many = append(many, fmt.Sprintf("x%d", 1+i))
 		}
 		for _, wrong := range [][]string{{"11x"}, {"full"}, {"avatar"}, many} {
-			o := server.Options{Store: c.store, Signer: c.signer, Resizer: c.decoder, Sizes: []int{10}, Eager: wrong}
+			o := server.Options{Store: c.store, Signer: c.signer, Resizer: c.decoder, Sizes: []int{10}, Prerender: wrong}
 			if len(wrong) > 1 {
 				o.Sizes = c.sizes
 			}
@@ -151,7 +151,7 @@ func TestEagerOptions(t *testing.T) {
 				t.Errorf("%v is accepted", wrong)
 			}
 		}
-		o := server.Options{Store: c.store, Signer: c.signer, Resizer: c.decoder, Sizes: c.sizes, Eager: many[1:]}
+		o := server.Options{Store: c.store, Signer: c.signer, Resizer: c.decoder, Sizes: c.sizes, Prerender: many[1:]}
 		if _, err := server.New(o); err != nil {
 			t.Error(err)
 		}

@@ -88,9 +88,9 @@ type Options struct {
 	Negotiate map[string][]string
 	// AVIFQuality is that of sizes in AVIF, 1 to 100. 0: resize.DefaultAVIFQuality.
 	AVIFQuality int
-	// Eager are sizes and presets that are made in the background once an image was
+	// Prerender are sizes and presets that are made in the background once an image was
 	// kept for a viewer, at most resize.MaxTargets.
-	Eager []string
+	Prerender []string
 	// Stripped are the buckets whose images are served without metadata in full
 	// too.
 	Stripped []string
@@ -147,7 +147,7 @@ func newServer(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	o.Sizes, o.Presets, o.Eager = slices.Clone(o.Sizes), maps.Clone(o.Presets), slices.Clone(o.Eager)
+	o.Sizes, o.Presets, o.Prerender = slices.Clone(o.Sizes), maps.Clone(o.Presets), slices.Clone(o.Prerender)
 	listed := resize.Listed{Sides: o.Sizes, Presets: slices.Sorted(maps.Keys(o.Presets))}
 	s := &Server{opts: o, listed: listed, digests: map[string]string{}, begun: strconv.FormatInt(o.Now().UnixMilli(), 36)}
 	for name, p := range o.Presets {
@@ -165,7 +165,7 @@ func New(o Options) (*Server, error) {
 		o.Current = func() bool { return true }
 	}
 	s := newServer(o)
-	if err := s.checkMade(o.Eager); err != nil {
+	if err := s.checkMade(o.Prerender); err != nil {
 		return nil, fmt.Errorf("eager: %w", err)
 	}
 
