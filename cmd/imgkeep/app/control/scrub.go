@@ -64,7 +64,7 @@ func (l *Local) ScrubOwn(ctx context.Context, o bucket.ScrubOptions) (bucket.Scr
 	}
 	defer l.jobs.endScrub()
 	l.jobs.setOwn(cancel)
-	defer l.jobs.setOwn(nil)
+	defer func() { l.jobs.setOwn(nil) }()
 	return l.scrubStore(ctx, o)
 }
 
