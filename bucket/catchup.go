@@ -306,6 +306,9 @@ func (s *Store) mendIndex() error {
 	if done, err := s.begin(); removed && err == nil {
 		go func() {
 			defer done()
+			if s.tookIn != nil {
+				s.tookIn()
+			}
 			s.removeLeft()
 		}()
 	} else if err == nil {

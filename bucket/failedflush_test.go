@@ -81,9 +81,10 @@ func TestFailedFlush(t *testing.T) {
 
 func testFailedFlush(t *testing.T, kind string, times int, op string) {
 	var log bytes.Buffer
+	tookIn := make(chan struct{}, 10)
 	o, root := newOrigin(), t.TempDir()
 	options := func() Options {
-		return Options{Root: root, Origin: o, Log: slog.New(slog.NewTextHandler(&log, nil)), Buckets: []Bucket{{Name: "i"}}}
+		return Options{Root: root, Origin: o, TookIn: func() { tookIn <- struct{}{} }, Log: slog.New(slog.NewTextHandler(&log, nil)), Buckets: []Bucket{{Name: "i"}}}
 	}
 	s, err := Open(options())
 	if err != nil {
@@ -129,6 +130,12 @@ func testFailedFlush(t *testing.T, kind string, times int, op string) {
 		if err := s.Ready(); err != nil {
 			t.Errorf("after failure %d: %v", n, err)
 		}
+		if op != "keep" {
+			<-tookIn // so that links are dropped
+		}
+	}
+	if len(tookIn) > 0 {
+		t.Error("links are dropped for nothing")
 	}
 	if !strings.Contains(log.String(), "written anew") {
 		t.Errorf("not a word of it: %s", &log)

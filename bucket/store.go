@@ -85,6 +85,11 @@ type Options struct {
 	// possible on a full disk: see DefaultReserve. 0: none.
 	Reserved int64
 
+	// TookIn is called, and may take its time, after removals or blocks were taken in from
+	// the journals whose calls had failed: until then their images were to be seen. nil:
+	// nobody wants to know.
+	TookIn func()
+
 	Now func() time.Time // nil: time.Now
 	Log *slog.Logger     // nil: none
 
@@ -96,6 +101,7 @@ type Options struct {
 type Store struct {
 	root     string
 	buckets  map[string]bool
+	tookIn   func()
 	settings atomic.Pointer[settings]
 	now      func() time.Time
 	log      *slog.Logger
@@ -228,7 +234,7 @@ func Open(o Options) (_ *Store, err error) {
 	s := &Store{
 		apply:   apply,
 		passing: uncached.NewPool(uncached.Budget),
-		disk:    o.disk, sparse: o.sparse, root: o.Root, now: o.Now, log: o.Log,
+		disk:    o.disk, sparse: o.sparse, root: o.Root, now: o.Now, log: o.Log, tookIn: o.TookIn,
 		buckets:   map[string]bool{},
 		commits:   make(chan pending, maxGroup),
 		committed: make(chan struct{}),

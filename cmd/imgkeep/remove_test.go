@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -99,6 +101,49 @@ func TestRemove(t *testing.T) {
 	if got, want := strings.Join(ops, ", "), "block ticket 7, purge , forget not kept, forget not kept, unblock "; got != want {
 		t.Errorf("the audit log: %s; want %s", got, want)
 	}
+}
+
+// A process dies between the line of a block in the journal and all that follows: the
+// next one takes the block in, and drops the hot links, by which nginx would go on
+// serving. Without such a line they stay.
+func TestStartDropsLinksOfRemoved(t *testing.T) {
+	t.Parallel()
+	w, site := newFronted(t, nil)
+	url := w.origin.serve("/pictures/cat", photo(t, 80, 60))
+	s := w.start()
+	ng := w.front(site)
+	ng.see(http.MethodGet, link("i", "full", url), nil)
+	s.stop()
+	// What that process leaves: the index and the tree from before.
+	keep := func(from, to string) {
+		if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
+			t.Fatalf("cp: %v %s", err, out)
+		}
+	}
+	index, hot := filepath.Join(w.root(), "index.db"), filepath.Join(w.dir, "hot")
+	keep(index, index+".before")
+	keep(hot, hot+".before")
+	w.start().stop()
+	if n := len(w.links()); n != 1 {
+		t.Fatalf("%d links after a start without a block", n)
+	}
+	if _, errs, status := w.imgkeep("block", url); status != 0 {
+		t.Fatalf("block: status %d, %s", status, errs)
+	}
+	for _, path := range []string{index, hot} {
+		if err := errors.Join(os.RemoveAll(path), os.Rename(path+".before", path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(w.links()); n != 1 {
+		t.Fatalf("%d links before the start", n)
+	}
+	s = w.start()
+	if links := w.links(); len(links) != 0 {
+		t.Errorf("links of what is blocked: %v", links)
+	}
+	s.get(link("i", "full", url)).isError(http.StatusUnavailableForLegalReasons, "removed")
+	s.stop()
 }
 
 // A host is put in quarantine and comes back; what is in the air when its host is

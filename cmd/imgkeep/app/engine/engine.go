@@ -49,7 +49,8 @@ func (p Process) audit(c config.Config) *control.Audit {
 type engine struct {
 	store   *bucket.Store
 	pool    *resize.Pool
-	hot     *nginx.Hot // nil: not handing off
+	hot     *nginx.Hot                // nil: not handing off
+	links   atomic.Pointer[nginx.Hot] // the same, for the store, which is open before it
 	metrics *metrics.Metrics
 	log     *slog.Logger
 	now     func() time.Time
@@ -94,6 +95,7 @@ func newEngine(c config.Config, p Process, log *slog.Logger) (_ *engine, err err
 	if err := tryMarks(context.Background(), e.pool, c, next.presets); err != nil {
 		return nil, err
 	}
+	options.TookIn = e.dropLinks
 	if e.store, err = openStore(options); err != nil {
 		return nil, err
 	}
@@ -123,6 +125,7 @@ func (e *engine) openHot(c config.Config, presets map[string]*resize.Preset) (er
 	if e.hot, err = newHot(c, presets, e.log, e.now); err != nil {
 		return err
 	}
+	e.links.Store(e.hot)
 	// The start has taken in removals or blocks that no process has dropped the links
 	// of.
 	if e.store.Removals() > 0 {
@@ -131,6 +134,17 @@ func (e *engine) openHot(c config.Config, presets map[string]*resize.Preset) (er
 		}
 	}
 	return nil
+}
+
+// dropLinks drops all hot links: some may stand for what has been removed.
+func (e *engine) dropLinks() {
+	hot := e.links.Load()
+	if hot == nil {
+		return // openHot looks for itself
+	}
+	if _, err := hot.Drop(); err != nil {
+		e.log.Error("hot links of what was removed may be left: stop the server and remove the tree", "error", err)
+	}
 }
 
 // prepare makes what a configuration says without touching anything in use: all
