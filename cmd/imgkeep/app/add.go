@@ -48,11 +48,11 @@ func (x *addCommand) run(cmd *cobra.Command, args []string, c config.Config) (er
 		return usagef("--url is missing: under which URL is it to be kept?")
 	}
 	if x.bucket, err = bucketFlag(c, x.bucket); err != nil {
-		return usageError{err}
+		return usageError(err)
 	}
 	f, err := os.Open(args[0])
 	if err != nil {
-		return usageError{err}
+		return usageError(err)
 	}
 	defer f.Close()
 	return x.app.withService(cmd.Context(), c, engine.Need{Create: true}, func(s control.Service) error {

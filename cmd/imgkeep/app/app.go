@@ -63,7 +63,7 @@ func Run(ctx context.Context, env Env) int {
 func (a *app) load(cmd *cobra.Command) (config.Config, config.Sources, error) {
 	c, sources, err := config.Load(a.configFile, cmd.Flags())
 	if err != nil {
-		return c, sources, usageError{err}
+		return c, sources, usageError(err)
 	}
 	for _, w := range sources.Warnings {
 		a.complain("warning: " + w)

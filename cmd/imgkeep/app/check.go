@@ -105,7 +105,7 @@ func (x *checkCommand) checker(c config.Config) (k checker, err error) {
 	}
 	signer, err := engine.NewSigner(c.Sign)
 	if err != nil && !errors.Is(err, sign.ErrNoSecret) {
-		return k, usageError{err}
+		return k, usageError(err)
 	}
 	k = checker{config: c, bucket: c.Buckets[i], limits: limits, unwraps: signer != nil, self: engine.NewSelfLinks(c, signer, x.app.Now)}
 	k.fetcher, err = engine.NewFetcher(c, k.self, nil, engine.NewLogger(x.app.Stderr, c.Log), x.app.Now)

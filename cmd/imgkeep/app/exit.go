@@ -25,15 +25,11 @@ const exitHelp = `Exit status:
   2  the command line or the configuration is wrong; nothing was done
   3  partial: some items failed, or problems remain`
 
-// usageError is an error of the command line or configuration that a command
+// usageError is an error of the command line, or of the configuration, that a command
 // found after it had begun.
-type usageError struct{ error }
+func usageError(err error) error { return config.Error{Err: err} }
 
-func (e usageError) Unwrap() error { return e.error }
-
-func usagef(format string, args ...any) error {
-	return usageError{fmt.Errorf(format, args...)}
-}
+func usagef(format string, args ...any) error { return config.Errorf(format, args...) }
 
 // partialError says that of many things some failed. Each has been complained
 // of already.
@@ -53,8 +49,7 @@ func (a *app) exit(cmd *cobra.Command, err error) int {
 		return ExitOK
 	}
 	a.complain(err.Error())
-	var usage usageError
-	var wrong config.Error
+	var usage config.Error
 	var partial partialError
 	var remain remainError
 	var restart restartError
@@ -62,7 +57,7 @@ func (a *app) exit(cmd *cobra.Command, err error) int {
 	case !a.started: // cobra refused the command line
 		a.complain(fmt.Sprintf("'%s --help' tells how it is used", cmd.CommandPath()))
 		return ExitUsage
-	case errors.As(err, &usage), errors.As(err, &wrong):
+	case errors.As(err, &usage):
 		return ExitUsage
 	case errors.As(err, &remain), errors.As(err, &restart), errors.As(err, &partial) && partial.failed < partial.all:
 		return ExitPartial

@@ -24,7 +24,7 @@ func help(cmd *cobra.Command, args []string) error {
 		err = noCommand(about, rest)
 	}
 	if err != nil {
-		return usageError{err}
+		return usageError(err)
 	}
 	about.InitDefaultHelpFlag()
 	return about.Help()

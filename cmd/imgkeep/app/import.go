@@ -298,7 +298,7 @@ func (i *importCommand) keep(ctx context.Context, s control.Service, name, url, 
 	if i.link {
 		o, err := s.Link(ctx, control.LinkRequest{AddRequest: q, Path: path})
 		if errors.Is(err, control.ErrLinkServer) {
-			err = usageError{err}
+			err = usageError(err)
 		}
 		return o, err
 	}

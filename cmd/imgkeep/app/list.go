@@ -57,7 +57,7 @@ type listCommand struct {
 
 func (x *listCommand) run(cmd *cobra.Command, _ []string, c config.Config) error {
 	if err := x.prepare(); err != nil {
-		return usageError{err}
+		return usageError(err)
 	}
 	w := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 	enc := json.NewEncoder(w)

@@ -69,7 +69,7 @@ func (x *nginxCommand) run(cmd *cobra.Command, _ []string, c config.Config) erro
 		err = nginx.Main{Site: site, Prefix: x.prefix, User: x.user}.Render(cmd.OutOrStdout())
 	}
 	if err != nil {
-		return usageError{err}
+		return usageError(err)
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ const maxURLLine = 16 << 10
 
 func (p *populateCommand) run(cmd *cobra.Command, args []string, c config.Config) (err error) {
 	if err := p.prepare(c); err != nil {
-		return usageError{err}
+		return usageError(err)
 	}
 	p.progress = newProgress(cmd.ErrOrStderr(), p.app.Now)
 	p.progress.its = true
@@ -103,7 +103,7 @@ func (p *populateCommand) run(cmd *cobra.Command, args []string, c config.Config
 	if len(args) == 1 && args[0] != "-" {
 		f, err := os.Open(args[0])
 		if err != nil {
-			return usageError{err}
+			return usageError(err)
 		}
 		defer f.Close()
 		list = f

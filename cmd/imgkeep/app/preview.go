@@ -52,7 +52,7 @@ func (p *previewCommand) run(cmd *cobra.Command, args []string, c config.Config)
 	name, file := args[0], args[1]
 	target, err := newTarget(c, name)
 	if err != nil {
-		return usageError{err}
+		return usageError(err)
 	}
 	source, info, err := readImage(c, file)
 	if err != nil {
@@ -129,7 +129,7 @@ func (p *previewCommand) write(stdout io.Writer, name, file string, r resize.Res
 	}
 	if in, err := os.Stat(file); err == nil {
 		if out, err := os.Stat(output); err == nil && os.SameFile(in, out) {
-			return usageError{errors.New("--output would overwrite the image itself")}
+			return usageError(errors.New("--output would overwrite the image itself"))
 		}
 	}
 	if err := os.WriteFile(output, r.Data, 0o644); err != nil {

@@ -42,7 +42,7 @@ func (a *app) reload(cmd *cobra.Command, _ []string) error {
 	// systemd's LoadCredential, nobody else can.
 	c, sources, err := config.LoadPublic(a.configFile, cmd.Flags())
 	if err != nil {
-		return usageError{err}
+		return usageError(err)
 	}
 	for _, w := range sources.Warnings {
 		a.complain("warning: " + w)

@@ -100,7 +100,7 @@ type removeCommand struct {
 func (x *removeCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
 	requests, err := x.requests(x.app.targets(c), args)
 	if err != nil {
-		return usageError{err}
+		return usageError(err)
 	}
 	out := removeOutput{w: cmd.OutOrStdout(), json: x.json, dry: x.q.DryRun}
 	failed := 0

@@ -49,7 +49,7 @@ type retryCommand struct {
 func (x *retryCommand) run(cmd *cobra.Command, args []string, c config.Config) (err error) {
 	t, err := x.app.targets(c).parse(args[0], false)
 	if err != nil {
-		return usageError{err}
+		return usageError(err)
 	}
 	var r bucket.Retried
 	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) error {

@@ -48,7 +48,7 @@ type showCommand struct {
 func (x *showCommand) run(cmd *cobra.Command, args []string, c config.Config) (err error) {
 	t, err := x.app.targets(c).parse(args[0], false)
 	if err != nil {
-		return usageError{err}
+		return usageError(err)
 	}
 	var facts bucket.Facts
 	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) (err error) {

@@ -80,7 +80,7 @@ type signCommand struct {
 
 func (s *signCommand) run(cmd *cobra.Command, urls []string, c config.Config) error {
 	if err := s.prepare(c); err != nil {
-		return usageError{err}
+		return usageError(err)
 	}
 	failed, all := 0, 0
 	one := func(where, url string) error {

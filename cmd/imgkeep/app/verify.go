@@ -52,7 +52,7 @@ type verifyCommand struct {
 func (x *verifyCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
 	signer, err := engine.NewSigner(c.Sign)
 	if err != nil {
-		return usageError{err}
+		return usageError(err)
 	}
 	bad := 0
 	for _, arg := range args {

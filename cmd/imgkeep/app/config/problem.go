@@ -73,8 +73,8 @@ func oneOf(p *problems, key, s string, names ...string) {
 	}
 }
 
-// Error says that a configuration is wrong as only its use can tell: a placeholder
-// that is no picture, a format that no decoder writes.
+// Error says that a configuration or a command line is wrong as only its use can tell: a
+// placeholder that is no picture, a format that no decoder writes.
 type Error struct{ Err error }
 
 func (e Error) Error() string { return e.Err.Error() }

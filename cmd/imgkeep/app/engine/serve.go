@@ -100,17 +100,14 @@ type siteServer struct {
 
 // newSiteServer begins to serve.
 func newSiteServer(e *engine, c config.Config, listeners []net.Listener) siteServer {
-	limit := listen.NewLimit(0)
+	most := 0
 	if c.Handoff == "direct" { // otherwise nginx bounds its own
-		limit = listen.NewLimit(c.MaxConnections)
+		most = c.MaxConnections
 	}
-	s := siteServer{conns: listen.NewConnections(), served: make(chan error, len(listeners))}
+	s := siteServer{conns: listen.NewConnections(most), served: make(chan error, len(listeners))}
 	s.server = &http.Server{
-		Handler: e,
-		ConnState: func(c net.Conn, state http.ConnState) {
-			limit.Track(c, state)
-			s.conns.Track(c, state)
-		},
+		Handler:                      e,
+		ConnState:                    s.conns.Track,
 		DisableGeneralOptionsHandler: true, // whose answer lacks our headers
 		ReadHeaderTimeout:            readHeaderTimeout,
 		IdleTimeout:                  idleTimeout,
@@ -119,7 +116,7 @@ func newSiteServer(e *engine, c config.Config, listeners []net.Listener) siteSer
 	}
 	for _, l := range listeners {
 		e.log.Info("serving", "address", l.Addr().String(), "root", c.Root, "handoff", c.Handoff)
-		go func() { s.served <- s.server.Serve(limit.Listener(l)) }()
+		go func() { s.served <- s.server.Serve(s.conns.Listener(l)) }()
 	}
 	return s
 }

@@ -22,7 +22,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	at := func(s string) netip.Prefix {
 		return networkOf(net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(s), 1)))
 	}
-	l := NewLimit(8) // two of a network
+	l := NewConnections(8) // two of a network
 	come := func(from string) (*caller, bool) {
 		c := &caller{}
 		return c, l.admit(c, at(from))
@@ -64,7 +64,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if len(l.conns) != 0 {
 		t.Errorf("%d are remembered", len(l.conns))
 	}
-	l = NewLimit(0)
+	l = NewConnections(0)
 	for range 100 {
 		if _, ok := come("203.0.113.1"); !ok {
 			t.Fatal("without a limit")
