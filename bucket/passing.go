@@ -22,10 +22,9 @@ import (
 // there is room. Errors are those of Keep, and a failure that is remembered stands
 // against it too. The end of ctx ends the waiting, not the fetch.
 func (s *Store) Fetch(ctx context.Context, bucket, url string) (*uncached.File, error) {
-	key := "pass\x00" + bucket + "\x00" + url
+	key := passingKey(bucket, url)
 	for range 3 { // what has landed may have made room for others already
-		i := s.passing.Lookup(key)
-		if i != nil {
+		if i := s.passing.Lookup(key); i != nil {
 			if err := s.mayPass(i); err != nil {
 				return nil, err
 			}
@@ -43,18 +42,50 @@ func (s *Store) Fetch(ctx context.Context, bucket, url string) (*uncached.File, 
 			return p, err
 		}
 	}
-	return nil, &fetch.Error{Class: fetch.Busy, Host: imageurl.HostOf(url), Err: uncached.ErrNoRoom}
+	return nil, noRoom(url)
+}
+
+// FetchStripped is Fetch without the metadata of the image. It is made once for all who
+// ask while its bytes are there, and takes of the same room.
+func (s *Store) FetchStripped(ctx context.Context, bucket, url string) (*uncached.File, error) {
+	for range 3 {
+		p, err := s.Fetch(ctx, bucket, url)
+		if err != nil {
+			return nil, err
+		}
+		stripped, err := s.stripPassing(ctx, p)
+		p.Close() // a slow viewer holds one file
+		if !errors.Is(err, fs.ErrNotExist) {
+			return stripped, err
+		}
+	}
+	return nil, noRoom(url)
+}
+
+func passingKey(bucket, url string) string { return "pass\x00" + bucket + "\x00" + url }
+
+// strippedKey is by the bytes: what is made of them is the same for all who have them.
+func strippedKey(i *uncached.Image) string { return "strip\x00" + i.Image.File() }
+
+func noRoom(url string) *fetch.Error {
+	return &fetch.Error{Class: fetch.Busy, Host: imageurl.HostOf(url), Err: uncached.ErrNoRoom}
 }
 
 // Passed returns what is known of an image that Fetch has fetched within some
-// minutes: ErrNotKept if that is nothing, and else the errors of Find.
-func (s *Store) Passed(bucket, url string) (info probe.Info, bytes int64, err error) {
-	i := s.passing.Lookup("pass\x00" + bucket + "\x00" + url)
+// minutes, or of its form without metadata, if that was made: ErrNotKept if that is
+// nothing, and else the errors of Find.
+func (s *Store) Passed(bucket, url string, stripped bool) (info probe.Info, bytes int64, err error) {
+	i := s.passing.Lookup(passingKey(bucket, url))
 	if i == nil {
 		return info, 0, ErrNotKept
 	}
 	if err := s.mayPass(i); err != nil {
 		return info, 0, err
+	}
+	if stripped {
+		if i = s.passing.Lookup(strippedKey(i)); i == nil {
+			return info, 0, ErrNotKept
+		}
 	}
 	return i.Image.Info, i.Image.Bytes, nil
 }
@@ -77,9 +108,9 @@ func (s *Store) fetchPassing(ctx context.Context, key, bucket, url string) (*unc
 	if err := s.hasRoom(); err != nil {
 		return nil, err
 	}
-	room := s.passing.Reserve() // before anybody is asked
+	room := s.passing.Reserve(1) // before anybody is asked
 	if room == nil {
-		return nil, &fetch.Error{Class: fetch.Busy, Host: imageurl.HostOf(url), Err: uncached.ErrNoRoom}
+		return nil, noRoom(url)
 	}
 	d, err := s.downloadApproved(ctx, bucket, url, url, nil, room.Writer)
 	if err != nil {
@@ -104,29 +135,75 @@ func (s *Store) fetchPassing(ctx context.Context, key, bucket, url string) (*unc
 	return i, nil
 }
 
-// Strip returns an image that is not kept without its metadata, likewise in a file
-// without a name. p stays its holder's.
-func (s *Store) Strip(p *uncached.File) (*uncached.File, error) {
-	if _, err := p.Seek(0, io.SeekStart); err != nil {
+// stripSlack is how many bytes an image may gain by losing its metadata: the end that it
+// lacked.
+const stripSlack = 1 << 10
+
+// stripPassing returns an image that is not kept without its metadata. p stays its
+// holder's. fs.ErrNotExist: it had to make room meanwhile.
+func (s *Store) stripPassing(ctx context.Context, p *uncached.File) (*uncached.File, error) {
+	source := p.Source()
+	key := strippedKey(source)
+	i := s.passing.Fresh(key)
+	if i == nil {
+		var err error
+		i, err = flight.Do(ctx, s.flights, key, func(context.Context) (*uncached.Image, error) {
+			if i := s.passing.Fresh(key); i != nil {
+				return i, nil
+			}
+			// The flight may go on when who has begun it has left with p.
+			original, err := s.passing.Open(source)
+			if err != nil {
+				return nil, err
+			}
+			defer original.Close()
+			return s.strip(key, original)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	stripped, err := s.passing.Open(i)
+	if err != nil {
 		return nil, err
+	}
+	return stripped.As(p), nil
+}
+
+// strip makes an image without the metadata of an original.
+func (s *Store) strip(key string, original *uncached.File) (_ *uncached.Image, err error) {
+	source := original.Source()
+	room := s.passing.Reserve(original.Bytes + stripSlack)
+	if room == nil {
+		return nil, noRoom(source.Image.URL)
 	}
 	tmp, err := s.temp("stripped-*")
 	if err != nil {
+		room.Release()
 		return nil, err
 	}
-	s.disk.RemoveAll(tmp.Name())
-	_, err = s.Variants.StripTo(tmp, p.File, p.Info)
+	defer func() {
+		tmp.Close()
+		if err != nil {
+			s.disk.RemoveAll(tmp.Name())
+			room.Release()
+		}
+	}()
+	_, err = s.Variants.StripTo(tmp, original.File, original.Info)
 	if errors.Is(err, strip.ErrBroken) {
-		_, err = s.Variants.StripEnded(tmp, p.File, p.Info)
+		_, err = s.Variants.StripEnded(tmp, original.File, original.Info)
 	}
 	if err != nil {
-		tmp.Close()
+		if s.passing.Dropped(source) { // in the middle of being read
+			err = fs.ErrNotExist
+		}
 		return nil, err
 	}
-	size, err := tmp.Seek(0, io.SeekEnd)
-	if err != nil {
-		tmp.Close()
+	made := &uncached.Image{Image: source.Image, Final: source.Final, Path: tmp.Name()}
+	if made.Image.Bytes, err = tmp.Seek(0, io.SeekEnd); err != nil {
 		return nil, err
 	}
-	return p.With(tmp, size), nil
+	room.Trim(made.Image.Bytes)
+	s.passing.Add(key, made, room)
+	return made, nil
 }

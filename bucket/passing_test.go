@@ -67,13 +67,13 @@ func TestPassingIsShared(t *testing.T) {
 			t.Errorf("%d files and %d bytes are left", n, s.passing.Taken())
 		}
 		// What is known of it is so for longer, and as long as nobody blocks it.
-		if _, bytes, err := s.Passed("i", urlA); err != nil || bytes != 1 {
+		if _, bytes, err := s.Passed("i", urlA, false); err != nil || bytes != 1 {
 			t.Errorf("known: %d bytes, %v", bytes, err)
 		}
 		if _, err := s.Block(t.Context(), Target{Digest: sha256.Sum256([]byte("a"))}, RemoveOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := s.Passed("i", urlA); !errors.Is(err, ErrRemoved) {
+		if _, _, err := s.Passed("i", urlA, false); !errors.Is(err, ErrRemoved) {
 			t.Errorf("blocked, and known: %v", err)
 		}
 		if _, err := s.Fetch(t.Context(), "i", urlA); !errors.Is(err, ErrRemoved) {

@@ -45,9 +45,10 @@ type File struct {
 	close func()
 }
 
-// With returns what was made of an image, in a file of its own.
-func (p *File) With(f *os.File, bytes int64) *File {
-	return &File{File: f, Info: p.Info, Bytes: bytes, of: p.of, close: func() {}}
+// As returns the file as one that was made of a source, which is then its Source.
+func (p *File) As(of *File) *File {
+	p.of = of.of
+	return p
 }
 
 // Source is the image whose file this is.
@@ -124,13 +125,21 @@ func (w spaceWriter) Write(p []byte) (int, error) {
 	return w.w.Write(p)
 }
 
-// Reserve takes a first byte of the budget, before anybody is asked for an image. nil:
-// there is no room.
-func (p *Pool) Reserve() *Room {
-	if !p.take(1) {
+// Reserve takes n bytes of the budget, which are at least 1, before an image is fetched
+// or made. nil: there is no room.
+func (p *Pool) Reserve(n int64) *Room {
+	if !p.take(n) {
 		return nil
 	}
-	return &Room{of: p, n: 1}
+	return &Room{of: p, n: n}
+}
+
+// Trim gives back what is more than n bytes.
+func (sp *Room) Trim(n int64) {
+	if n < sp.n {
+		sp.of.give(sp.n - n)
+		sp.n = n
+	}
 }
 
 // Release gives back what an image has taken that did not come.
@@ -233,6 +242,13 @@ func (p *Pool) Fresh(key string) *Image {
 		return i
 	}
 	return nil
+}
+
+// Dropped tells whether the file of an image is gone.
+func (p *Pool) Dropped(i *Image) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.files[i]
 }
 
 // Open opens the file of an image, if it is there still.

@@ -137,8 +137,8 @@ func (s *Server) stands(q *request, image bucket.Image) error {
 // one that was fetched lately HEAD needs to know no more than the length.
 func (s *Server) ensurePassing(ctx context.Context, q *request) (answer, error) {
 	strips := s.strips(q.link.Bucket)
-	if q.http.Method == http.MethodHead && !strips {
-		info, bytes, err := s.opts.Store.Passed(q.link.Bucket, q.source)
+	if q.http.Method == http.MethodHead {
+		info, bytes, err := s.opts.Store.Passed(q.link.Bucket, q.source, strips)
 		if err == nil {
 			return &length{s: s, format: info.Format, bytes: bytes}, nil
 		}
@@ -147,23 +147,16 @@ func (s *Server) ensurePassing(ctx context.Context, q *request) (answer, error) 
 		}
 	}
 	q.cacheStatus = Cold
-	image, err := s.opts.Store.Fetch(ctx, q.link.Bucket, q.source)
+	fetch := s.opts.Store.Fetch
+	if strips {
+		fetch = s.opts.Store.FetchStripped
+	}
+	image, err := fetch(ctx, q.link.Bucket, q.source)
 	if err != nil {
 		return nil, err
 	}
-	if strips {
-		stripped, err := s.opts.Store.Strip(image)
-		image.Close() // a slow viewer holds one file
-		if err != nil {
-			return nil, err
-		}
-		image = stripped
-	}
 	if s.opts.Store.Removals() != q.removals {
 		err = s.opts.Store.Passes(image)
-	}
-	if err == nil {
-		_, err = image.File.Seek(0, io.SeekStart) // it may have been written just now
 	}
 	return s.newFile(q, image.Format, image.File, image, err)
 }

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bytes"
+	"fmt"
 	"image"
 	"net/http"
 	"os"
@@ -45,6 +46,8 @@ func TestStripped(t *testing.T) {
 	passing := s.origin.put("passing", append(bytes.Clone(photo), 'x'))
 	if w := s.get(s.proxyLink("full", passing)); w.Code != 200 || bytes.Contains(w.Body.Bytes(), []byte(place)) {
 		t.Errorf("proxy, not kept: status %d, or still there", w.Code)
+	} else if head := s.ask("HEAD", s.proxyLink("full", passing), nil); head.Code != 200 || head.Header().Get("Content-Length") != fmt.Sprint(w.Body.Len()) {
+		t.Errorf("proxy, not kept: HEAD says %d, %v; want %d bytes", head.Code, head.Header(), w.Body.Len())
 	}
 	kept, err := s.store.Find("i", url)
 	if err != nil {
