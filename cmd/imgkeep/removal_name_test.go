@@ -234,6 +234,10 @@ func TestRootGivesWay(t *testing.T) {
 		}
 		owned(command)
 	}
+	if _, errs, status := w.imgkeep("serve"); status != 2 || !strings.Contains(errs, "belongs to user 12345") {
+		t.Errorf("serve: status %d, %s", status, errs)
+	}
+	owned("serve")
 	// Who has done it is root all the same.
 	log, err := os.ReadFile(filepath.Join(w.root(), "audit.ndjson"))
 	if err != nil || strings.Count(string(log), `"by":"uid 0 (root)"`) < 6 || strings.Contains(string(log), `"by":"uid 12345`) {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"imgkeep/cmd/imgkeep/app/config"
 )
 
 // BecomeOwner has root go on as the user that owns a store. What root would make
@@ -31,6 +33,17 @@ func BecomeOwner(root string) error {
 		}
 	}
 	return nil
+}
+
+// refuseRoot is for a server: as root it would make files that the owner's server
+// cannot write to later, and it cannot become the owner, since sockets and secrets may be
+// root's alone.
+func refuseRoot(root string) error {
+	uid, _, err := otherOwner(root)
+	if err != nil || uid == 0 {
+		return err
+	}
+	return config.Errorf("the store in %s belongs to user %d, and this is root: start the server as that user, by `systemctl start imgkeep` or `sudo -u '#%d' imgkeep serve`", root, uid, uid)
 }
 
 // otherOwner is who owns a store where this is root, and that is somebody else; 0

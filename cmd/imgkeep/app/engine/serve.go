@@ -37,6 +37,9 @@ func Serve(ctx context.Context, c config.Config, p Process, load func() (config.
 	// net/http complains there of what origins do, whatever it is told.
 	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
 	stdlog.SetFlags(0)
+	if err := refuseRoot(c.Root); err != nil {
+		return err
+	}
 	e, err := newEngine(c, p, log)
 	if errors.Is(err, sign.ErrNoSecret) {
 		return config.Errorf("%w: set sign.secrets, sign.secret_files or IMGKEEP_SECRET (a good one: head -c 32 /dev/urandom | base64)", err)
