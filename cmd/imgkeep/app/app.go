@@ -1,6 +1,6 @@
 // Package app is imgkeep's command line: the commands, a file each, and what they
 // share. A command parses, calls control.Service or what package engine makes of the
-// configuration, and prints. Only sign, verify, check, nginx and preview do work of
+// configuration, and prints. Only sign, verify, check and preview do work of
 // their own, which needs no store.
 //
 // Run is the whole program, in-process: it reads the arguments and streams that
