@@ -2,6 +2,7 @@ package resize
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -49,6 +50,10 @@ type Job struct {
 	// place of Targets: so a job that had to wait takes along what was asked for
 	// meanwhile. It must not block. nil: Targets are made.
 	LateTargets func() []Target
+	// Held ends when the results need not be held in memory any more. Until then they
+	// count against Options.MaxHeld: a disk that is slower than the decoders is not to
+	// fill the memory. nil: they do not count.
+	Held context.Context
 	// Check says what is wrong with results that no decoder can have come to by
 	// honest means. They then count as nonsense, its error is in the one of
 	// Resize, and the decoder is replaced. nil: nothing else is checked than what

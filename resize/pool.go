@@ -58,6 +58,10 @@ type Options struct {
 	AnimationPixels int64
 	// MaxBytes bounds the results of one job together. 0: 64 MiB.
 	MaxBytes int64
+	// MaxHeld bounds the results of all jobs that have to be held in memory, see
+	// Job.Held: no decoder begins while they have as many bytes. So all results
+	// together have at most MaxHeld bytes, and MaxBytes for each worker. 0: MaxBytes.
+	MaxHeld int64
 	// Sources are formats that decoders read besides "jpeg", "png", "gif" and
 	// "webp": "avif", "bmp", "heic", "tiff", "jxl". A decoder that cannot is not used. Each has
 	// libraries of its own, which are not loaded otherwise. nil: none.
@@ -81,7 +85,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("resize: no decoder command")
 	}
 	if o.Workers < 0 || o.Spares < 0 || o.Timeout < 0 || o.Wait < 0 || o.StartTimeout < 0 || o.Backoff < 0 || o.MaxImages < 0 ||
-		o.MaxPixels < 0 || o.AnimationPixels < 0 || o.MaxBytes < 0 || o.MaxMemory < 0 {
+		o.MaxPixels < 0 || o.AnimationPixels < 0 || o.MaxBytes < 0 || o.MaxHeld < 0 || o.MaxMemory < 0 {
 		return o, errors.New("resize: an option is negative")
 	}
 	o.Workers = cmp.Or(o.Workers, runtime.NumCPU())
@@ -94,6 +98,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.MaxPixels = cmp.Or(o.MaxPixels, 50_000_000)
 	o.AnimationPixels = cmp.Or(o.AnimationPixels, 50_000_000)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
+	o.MaxHeld = cmp.Or(o.MaxHeld, o.MaxBytes)
 	if o.Sandbox = cmp.Or(o.Sandbox, SandboxAuto); o.Sandbox.check() != nil {
 		return o, o.Sandbox.check()
 	}
@@ -109,7 +114,7 @@ func (o Options) withDefaults() (Options, error) {
 // Errors of Resize, to be told apart with errors.Is.
 var (
 	// ErrBusy: as many calls wait as may, of this site or image at least; or none
-	// of the decoders came free in time. Try again later.
+	// of the decoders came free in time, or no memory for results. Try again later.
 	ErrBusy = errors.New("resize: all decoders are busy")
 	// ErrTimeout: the decoder did not finish in time, and was killed.
 	ErrTimeout = errors.New("resize: the decoder took too long")
@@ -131,6 +136,8 @@ type Stats struct {
 	// which have left it spent there, in all.
 	Waiting int
 	Waited  time.Duration
+	// Held are the bytes of results that are held in memory.
+	Held int64
 	// Images that decoders have worked on, Refused the calls that got ErrBusy.
 	Images, Refused uint64
 	// Decoders replaced because they crashed, hung, answered nonsense, had
@@ -163,6 +170,7 @@ type Pool struct {
 	spares  []*child
 	making  int     // spares that are being started
 	waiters []*call // the oldest in front
+	held    int64   // bytes of results, see hold
 	sites   shares
 	images  shares
 	stats   Stats
@@ -248,7 +256,7 @@ func (p *Pool) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.stats
-	s.Ready, s.Waiting, s.Spares = len(p.idle), len(p.waiters), len(p.spares)
+	s.Ready, s.Waiting, s.Spares, s.Held = len(p.idle), len(p.waiters), len(p.spares), p.held
 	return s
 }
 
@@ -302,6 +310,7 @@ func (p *Pool) Resize(ctx context.Context, src io.Reader, n int64, j Job) ([]Res
 	if text := c.said.take(); text != "" {
 		p.opts.Logger.Warn("resize: decoder printed", "text", text)
 	}
+	p.hold(j.Held, results)
 	p.release(s, false)
 	return results, err
 }

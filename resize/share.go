@@ -16,6 +16,8 @@ import (
 // place of the last waiter of the site that has most of them, unless that is the
 // newcomer's own: a flood pushes out itself. What runs in the background comes after
 // all that viewers wait for, and waits for as long as it likes.
+//
+// It is also the queue for memory: while it is full of results, decoders are idle.
 
 // share is what a site or an image has of the decoders. The pool's mutex guards it.
 type share struct {
@@ -95,7 +97,7 @@ func (p *Pool) acquire(ctx context.Context, j Job) (*slot, error) {
 		return nil, ErrClosed
 	}
 	c.site, c.image = p.sites.get(j.Site), p.images.get(j.Image)
-	if i := len(p.idle) - 1; i >= 0 {
+	if i := len(p.idle) - 1; i >= 0 && p.held < p.opts.MaxHeld {
 		s := p.idle[i]
 		p.idle = p.idle[:i]
 		p.take(s, c)
@@ -215,22 +217,49 @@ func (p *Pool) leave(s *slot) {
 	p.images.forget(now)
 }
 
-// free makes a slot with a child available: to the call whose turn it is, if one
-// waits. The mutex is held.
-func (p *Pool) free(s *slot) {
-	s.busy = false
-	if len(p.waiters) == 0 || p.closed {
-		p.idle = append(p.idle, s)
+// hold counts results as held in memory until a context ends. It is called before their
+// decoder is free for others.
+func (p *Pool) hold(until context.Context, results []Result) {
+	n := int64(0)
+	for _, r := range results {
+		n += int64(len(r.Data))
+	}
+	if until == nil || n == 0 {
 		return
 	}
-	now := time.Now()
-	next := p.waiters[0]
-	for _, w := range p.waiters[1:] {
-		if !next.before(w, now) {
-			next = w
+	p.mu.Lock()
+	p.held += n
+	p.mu.Unlock()
+	context.AfterFunc(until, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.held -= n
+		p.serve()
+	})
+}
+
+// free makes a slot with a child available. The mutex is held.
+func (p *Pool) free(s *slot) {
+	s.busy = false
+	p.idle = append(p.idle, s)
+	p.serve()
+}
+
+// serve gives slots that are available to the calls whose turn it is, as long as there
+// is memory for what they will bring. The mutex is held.
+func (p *Pool) serve() {
+	for len(p.waiters) > 0 && len(p.idle) > 0 && p.held < p.opts.MaxHeld && !p.closed {
+		now := time.Now()
+		next := p.waiters[0]
+		for _, w := range p.waiters[1:] {
+			if !next.before(w, now) {
+				next = w
+			}
 		}
+		p.unqueue(next)
+		s := p.idle[len(p.idle)-1]
+		p.idle = p.idle[:len(p.idle)-1]
+		p.take(s, next)
+		next.turn <- s
 	}
-	p.unqueue(next)
-	p.take(s, next)
-	next.turn <- s
 }

@@ -59,7 +59,7 @@ func TestUnusableDecoder(t *testing.T) {
 
 func TestRefusedOptions(t *testing.T) {
 	command := []string{os.Args[0], "fake-decoder"}
-	for _, o := range []Options{{Workers: -1}, {Spares: -1}, {Timeout: -1}, {StartTimeout: -1}, {Backoff: -1}, {MaxImages: -1}, {MaxPixels: -1}, {AnimationPixels: -1}, {MaxBytes: -1}, {MaxMemory: -1}, {Sandbox: "required"}} {
+	for _, o := range []Options{{Workers: -1}, {Spares: -1}, {Timeout: -1}, {StartTimeout: -1}, {Backoff: -1}, {MaxImages: -1}, {MaxPixels: -1}, {AnimationPixels: -1}, {MaxBytes: -1}, {MaxHeld: -1}, {MaxMemory: -1}, {Sandbox: "required"}} {
 		o.Command = command
 		if p, err := NewPool(o); err == nil {
 			_ = p.Close()
