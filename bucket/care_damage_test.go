@@ -82,7 +82,7 @@ func TestDamagedRecord(t *testing.T) {
 		if n := o.count(urlA); n != 1 {
 			t.Errorf("%s: fetched %d times", name, n)
 		}
-		r, err := s.Scrub(t.Context(), scrub.Options{}) // which goes on to the end
+		r, err := scrub.Run(t.Context(), s.Maintenance(), scrub.Options{}) // which goes on to the end
 		if err != nil || r.Found[record.Disagreement] == 0 || r.Files != 51 {
 			t.Errorf("%s: scrub: %+v, %v", name, r, err)
 		}
@@ -178,7 +178,7 @@ func TestTornLineOfOlderMonth(t *testing.T) {
 		line := fmt.Sprintf("broken-line %s:%d", older, strings.Count(text, "\n"))
 		s := x.open(slog.New(slog.DiscardHandler))
 		var f found
-		if _, err := s.Scrub(t.Context(), scrub.Options{Found: f.add}); err != nil {
+		if _, err := scrub.Run(t.Context(), s.Maintenance(), scrub.Options{Found: f.add}); err != nil {
 			t.Error(err)
 		}
 		x.must(s.Close(t.Context()))
@@ -199,7 +199,7 @@ func TestMonthIsMissed(t *testing.T) {
 	x.must(os.Remove(filepath.Join(x.root, older)))
 	var f found
 	s := x.open(slog.New(slog.DiscardHandler))
-	if _, err := s.Scrub(t.Context(), scrub.Options{Found: f.add}); err != nil {
+	if _, err := scrub.Run(t.Context(), s.Maintenance(), scrub.Options{Found: f.add}); err != nil {
 		t.Error(err)
 	}
 	x.must(s.Close(t.Context()))
@@ -301,7 +301,7 @@ func TestHealFolder(t *testing.T) {
 		},
 		"ensure": func(x *scrubbable) error { return x.Ensure(x.t.Context(), x.a) },
 		"make": func(x *scrubbable) error {
-			f, err := x.OpenMade(x.t.Context(), x.a, "100x100", probe.PNG, asItIs)
+			f, err := x.OpenVariant(x.t.Context(), x.a, "100x100", probe.PNG, asItIs)
 			if err == nil {
 				f.Close()
 			}
@@ -313,7 +313,7 @@ func TestHealFolder(t *testing.T) {
 			return err
 		},
 		"repair": func(x *scrubbable) error {
-			r, err := x.Scrub(x.t.Context(), scrub.Options{Repair: true})
+			r, err := scrub.Run(x.t.Context(), x.Maintenance(), scrub.Options{Repair: true})
 			if err == nil && r.Remain > 0 {
 				err = fmt.Errorf("%+v", r)
 			}

@@ -289,9 +289,9 @@ func refusedByIndex(err error) bool {
 // at first and at most.
 const renewPause, maxRenewPause = time.Second, time.Minute
 
-// mendIndex has the index answer again after a failed flush, and takes in what it
+// repairIndex has the index answer again after a failed flush, and takes in what it
 // lacks after any commit that has failed. Only the committer calls it.
-func (s *Store) mendIndex() error {
+func (s *Store) repairIndex() error {
 	if s.index.Failed() {
 		if err := s.index.Renew(filepath.Join(s.root, record.TmpDir, record.IndexFile)); err != nil {
 			return err

@@ -49,7 +49,7 @@ func (s *Store) committer() {
 			}
 			s.commitTogether(first)
 		case <-retry:
-			if err := s.mendIndex(); err != nil {
+			if err := s.repairIndex(); err != nil {
 				s.log.Error("the index cannot be written anew, and answers nothing until it is", "error", err)
 			}
 		}
@@ -76,7 +76,7 @@ gather:
 		s.log.Error("commit failed", "changes", len(group), "error", err)
 	}
 	if s.index.Failed() {
-		if err := s.mendIndex(); err != nil {
+		if err := s.repairIndex(); err != nil {
 			s.log.Error("the index cannot be written anew, and answers nothing until it is", "error", err)
 		}
 	}
@@ -89,7 +89,7 @@ gather:
 // takes these in before anything else.
 func (s *Store) commitGroup(group []pending) error {
 	if s.behind {
-		if err := s.mendIndex(); err != nil {
+		if err := s.repairIndex(); err != nil {
 			return fmt.Errorf("mend the index: %w", local.AsFull(err))
 		}
 	}

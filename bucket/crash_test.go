@@ -226,7 +226,7 @@ func (c *crasher) keep(url string) (record.Image, bool) {
 }
 
 func (c *crasher) make(i record.Image, name string, data []byte) bool {
-	f, err := c.store.OpenMade(context.Background(), i, name, probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
+	f, err := c.store.OpenVariant(context.Background(), i, name, probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
 		_, err := io.Copy(io.Discard, r)
 		return data, err
 	})
@@ -395,7 +395,7 @@ func (c *crashSite) check(t *testing.T, buckets ...string) {
 			t.Error(err)
 			continue
 		}
-		f, err := s.OpenMade(t.Context(), image, "check", probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
+		f, err := s.OpenVariant(t.Context(), image, "check", probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
 			_, err := io.Copy(io.Discard, r)
 			return nil, err
 		})
@@ -430,7 +430,7 @@ func (c *crashSite) checkFile(t *testing.T, url string) {
 		t.Errorf("under the final name of %s are %d bytes of %d, or others", url, len(got), len(body))
 	}
 	for _, name := range []string{"250x250", "100x100"} {
-		got, err := os.ReadFile(filepath.Join(c.root, image.MadeFile(name, probe.PNG)))
+		got, err := os.ReadFile(filepath.Join(c.root, image.VariantFile(name, probe.PNG)))
 		if err == nil && !bytes.Equal(got, crashMade(url, name)) || err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s of %s has %d bytes, %v", name, url, len(got), err)
 		}

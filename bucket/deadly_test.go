@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/strip"
@@ -51,7 +52,7 @@ func (d *deadly) open() {
 }
 
 func (d *deadly) make(name string) error {
-	f, err := d.store.OpenMade(d.Context(), d.image, name, probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
+	f, err := d.store.OpenVariant(d.Context(), d.image, name, probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
 		d.calls++
 		return []byte("made"), d.err
 	})
@@ -172,7 +173,7 @@ func TestDeadlyAtOnce(t *testing.T) {
 	both.Add(2)
 	for _, name := range []string{"1x", "2x"} {
 		wg.Go(func() {
-			_, err := d.store.OpenMade(t.Context(), d.image, name, probe.PNG, func(context.Context, io.Reader, int64) ([]byte, error) {
+			_, err := d.store.OpenVariant(t.Context(), d.image, name, probe.PNG, func(context.Context, io.Reader, int64) ([]byte, error) {
 				both.Done()
 				both.Wait()
 				return nil, errDied
@@ -200,7 +201,7 @@ func TestDeadlyDamage(t *testing.T) {
 
 func TestRetry(t *testing.T) {
 	d := newDeadly(t)
-	for what, want := range map[string]error{"": ErrURL, "cat.jpg": ErrURL, d.image.Digest.String()[:42]: ErrURL} {
+	for what, want := range map[string]error{"": imageurl.ErrURL, "cat.jpg": imageurl.ErrURL, d.image.Digest.String()[:42]: imageurl.ErrURL} {
 		if _, err := d.store.Retry(what); !errors.Is(err, want) {
 			t.Errorf("%q: %v, want %v", what, err, want)
 		}
@@ -227,7 +228,7 @@ func TestRetry(t *testing.T) {
 		d.make("x")
 		if what != urlB { // which bucket f does not have
 			want = 2
-			_, err := d.store.OpenMade(t.Context(), other, "x", probe.PNG, func(context.Context, io.Reader, int64) ([]byte, error) { return nil, errDied })
+			_, err := d.store.OpenVariant(t.Context(), other, "x", probe.PNG, func(context.Context, io.Reader, int64) ([]byte, error) { return nil, errDied })
 			if !errors.Is(err, errDied) {
 				t.Errorf("it ends no decoder: %v", err)
 			}

@@ -154,7 +154,7 @@ func testFailedFlush(t *testing.T, kind string, times int, op string) {
 	if i, err := s.Find("i", kept.URL); err != nil || i.Digest != kept.Digest {
 		t.Errorf("kept afterwards: %v", err)
 	}
-	if r, err := s.Scrub(t.Context(), scrub.Options{Alone: true}); err != nil || len(r.Found) > 0 {
+	if r, err := scrub.Run(t.Context(), s.Maintenance(), scrub.Options{Alone: true}); err != nil || len(r.Found) > 0 {
 		t.Errorf("scrub: %+v, %v", r, err)
 	}
 }
@@ -189,7 +189,7 @@ func TestFailedFlushStays(t *testing.T) {
 	if err := s.Ready(); !errors.Is(err, ErrIndexFailed) {
 		t.Errorf("ready: %v", err)
 	}
-	for _, err := range s.List(t.Context(), query.Filter{}) {
+	for _, err := range query.List(t.Context(), s.Maintenance(), query.Filter{}) {
 		if !errors.Is(err, ErrIndexFailed) {
 			t.Errorf("list: %v", err)
 		}

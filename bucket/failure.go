@@ -112,10 +112,10 @@ func (f *Failure) Error() string {
 	return fmt.Sprintf("%s (%s, failure %d in a row)", f.Detail, f.Class, f.Attempts)
 }
 
-// passing tells whether a failure says something about the moment or about the
+// momentary tells whether a failure says something about the moment or about the
 // configuration, not about the image, and is not remembered. One that has cost an
 // origin a request always is: or each view would cost another one.
-func passing(e *fetch.Error) bool {
+func momentary(e *fetch.Error) bool {
 	switch e.Class {
 	case fetch.Busy, fetch.Refused, fetch.Denied, fetch.Paused:
 		return !e.Asked

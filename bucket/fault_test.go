@@ -83,7 +83,7 @@ func (b *bench) opens(i record.Image, body string) func() error {
 
 func (b *bench) makes(i record.Image, made, want string) func() error {
 	return func() error {
-		f, err := b.store.OpenMade(b.Context(), i, "250x250", probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
+		f, err := b.store.OpenVariant(b.Context(), i, "250x250", probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
 			_, err := io.Copy(io.Discard, r)
 			return []byte(made), err
 		})
@@ -155,7 +155,7 @@ var scenarios = []struct {
 			}
 			defer p.Close()
 			// It is there for others for a minute, and is then no more.
-			defer b.store.passing.Close()
+			defer b.store.uncached.Close()
 			if _, err := p.Seek(0, io.SeekStart); err != nil {
 				return err
 			}

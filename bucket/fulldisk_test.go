@@ -253,7 +253,7 @@ func testNoBytesLeft(t *testing.T, root string) {
 		attempts := []string{"image", tiny, tiny, "gone"}
 		ballast := fill(t, root, n/4)
 		refused := attempt(n, attempts[n%4])
-		made, err := s.OpenMade(t.Context(), image, fmt.Sprintf("%dx", n), probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
+		made, err := s.OpenVariant(t.Context(), image, fmt.Sprintf("%dx", n), probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
 			_, err := io.Copy(io.Discard, r)
 			return make([]byte, 20*page), err
 		})

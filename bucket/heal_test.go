@@ -81,7 +81,7 @@ func TestMade(t *testing.T) {
 		}
 	}
 	read := func(name string, m variant.Maker) (string, error) {
-		f, err := s.OpenMade(t.Context(), image, name, probe.PNG, m)
+		f, err := s.OpenVariant(t.Context(), image, name, probe.PNG, m)
 		if err != nil {
 			return "", err
 		}
@@ -104,13 +104,13 @@ func TestMade(t *testing.T) {
 	if got, err := read("250x", maker("", nil)); err != nil || got != "the bytes of a" {
 		t.Errorf("the original itself: %q, %v", got, err)
 	}
-	names, err := s.Made(image)
+	names, err := s.VariantNames(image)
 	slices.Sort(names)
 	if err != nil || !slices.Equal(names, []string{"150x150.png", "250x.png"}) {
 		t.Errorf("made: %v, %v", names, err)
 	}
 	// A size that was dropped is made again.
-	if err := os.Remove(s.Path(image.MadeFile("150x150", probe.PNG))); err != nil {
+	if err := os.Remove(s.Path(image.VariantFile("150x150", probe.PNG))); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := read("150x150", maker("small", nil)); err != nil || got != "small" {
@@ -139,7 +139,7 @@ func TestMadeFromDamaged(t *testing.T) {
 		return bytes.ToUpper(b), err
 	}
 	damage()
-	f, err := s.OpenMade(t.Context(), image, "150x150", probe.PNG, upper)
+	f, err := s.OpenVariant(t.Context(), image, "150x150", probe.PNG, upper)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,10 +149,10 @@ func TestMadeFromDamaged(t *testing.T) {
 	}
 	damage()
 	o.set(urlA, "something else")
-	if _, err := s.OpenMade(t.Context(), image, "200x200", probe.PNG, upper); !errors.Is(err, ErrLost) {
+	if _, err := s.OpenVariant(t.Context(), image, "200x200", probe.PNG, upper); !errors.Is(err, ErrLost) {
 		t.Errorf("from bytes that are lost: %v", err)
 	}
-	if _, err := os.Stat(s.Path(image.MadeFile("200x200", probe.PNG))); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(s.Path(image.VariantFile("200x200", probe.PNG))); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("it was kept: %v", err)
 	}
 	// From then on they are served to nobody, and are not lost either.
@@ -191,7 +191,7 @@ func asItIs(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
 
 func madeContent(t *testing.T, s *Store, i record.Image, name string, m variant.Maker) string {
 	t.Helper()
-	f, err := s.OpenMade(t.Context(), i, name, probe.PNG, m)
+	f, err := s.OpenVariant(t.Context(), i, name, probe.PNG, m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +296,7 @@ func TestHealFails(t *testing.T) {
 			damageBytes(t, s, image)
 			o.fail(urlA, &fetch.Error{Class: tt.class, Err: errors.New("no")})
 			for range 3 {
-				_, err := s.OpenMade(t.Context(), image, "250x250", probe.PNG, asItIs)
+				_, err := s.OpenVariant(t.Context(), image, "250x250", probe.PNG, asItIs)
 				if err == nil || errors.Is(err, ErrLost) != tt.lost {
 					t.Errorf("got %v", err)
 				}

@@ -10,22 +10,22 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// errNoHurry ends a flight that waited for a quiet moment when the one who asked
+// errGivenUp ends a flight that waited for a quiet moment when the one who asked
 // for it has left.
-var errNoHurry = errors.New("nobody waits for this image any more")
+var errGivenUp = errors.New("nobody waits for this image any more")
 
-// KeepIdle is Keep for an image that nobody is looking at yet. Where it has to be
+// KeepBackground is Keep for an image that nobody is looking at yet. Where it has to be
 // fetched, that waits until there is a place that no viewer wants (see
 // Options.Reserve); a viewer who asks for the image meanwhile ends the
 // wait, so that nobody is ever behind what is idle.
 //
 // The end of ctx ends the waiting, not a fetch that has begun.
-func (s *Store) KeepIdle(ctx context.Context, bucket, url string) (record.Image, error) {
-	return s.KeepIdleFrom(ctx, bucket, url, url)
+func (s *Store) KeepBackground(ctx context.Context, bucket, url string) (record.Image, error) {
+	return s.KeepBackgroundFrom(ctx, bucket, url, url)
 }
 
-// KeepIdleFrom is KeepIdle for an image that has several URLs, see KeepFrom.
-func (s *Store) KeepIdleFrom(ctx context.Context, bucket, url, source string) (record.Image, error) {
+// KeepBackgroundFrom is KeepBackground for an image that has several URLs, see KeepFrom.
+func (s *Store) KeepBackgroundFrom(ctx context.Context, bucket, url, source string) (record.Image, error) {
 	image, err := s.FindFrom(bucket, url, source)
 	if !errors.Is(err, ErrNotKept) {
 		return image, err
@@ -38,7 +38,7 @@ func (s *Store) KeepIdleFrom(ctx context.Context, bucket, url, source string) (r
 		if err := s.withinQuota(record.Image{Bucket: bucket, URL: url}); err != nil {
 			return record.Image{}, err // which is no reason to wait
 		}
-		place, err := s.hurries.await(ctx, life, key, func(ctx context.Context) (*fetch.Place, error) {
+		place, err := s.priorities.await(ctx, life, key, func(ctx context.Context) (*fetch.Place, error) {
 			return s.settings.Load().reserve(ctx, source)
 		})
 		if err != nil {
@@ -47,17 +47,17 @@ func (s *Store) KeepIdleFrom(ctx context.Context, bucket, url, source string) (r
 		defer place.Release()
 		return s.fetchAndKeep(life, bucket, url, source, place)
 	})
-	if errors.Is(err, errNoHurry) && ctx.Err() == nil {
+	if errors.Is(err, errGivenUp) && ctx.Err() == nil {
 		// It was another's flight, who has left.
-		return s.KeepIdleFrom(ctx, bucket, url, source)
+		return s.KeepBackgroundFrom(ctx, bucket, url, source)
 	}
 	return image, err
 }
 
-// keepHurried joins or begins the flight of an image that a viewer waits for.
-func (s *Store) keepHurried(ctx context.Context, bucket, url, source string) (record.Image, error) {
+// keepUrgent joins or begins the flight of an image that a viewer waits for.
+func (s *Store) keepUrgent(ctx context.Context, bucket, url, source string) (record.Image, error) {
 	key := keepKey(bucket, url)
-	defer s.hurries.hurry(key)()
+	defer s.priorities.urgent(key)()
 	for {
 		image, err := flight.Do(ctx, s.flights, key, func(ctx context.Context) (record.Image, error) {
 			// An earlier flight may have landed since.
@@ -66,7 +66,7 @@ func (s *Store) keepHurried(ctx context.Context, bucket, url, source string) (re
 			}
 			return s.fetchAndKeep(ctx, bucket, url, source, nil)
 		})
-		if !errors.Is(err, errNoHurry) {
+		if !errors.Is(err, errGivenUp) {
 			return image, err
 		}
 	}
@@ -74,17 +74,17 @@ func (s *Store) keepHurried(ctx context.Context, bucket, url, source string) (re
 
 func keepKey(bucket, url string) string { return "keep\x00" + bucket + "\x00" + url }
 
-// hurries knows which flights a viewer waits for, and which wait themselves for
+// priorities knows which flights a viewer waits for, and which wait themselves for
 // a quiet moment. Its zero value is ready.
-type hurries struct {
+type priorities struct {
 	mu      sync.Mutex
 	viewers map[string]int
 	waiting map[string]context.CancelFunc
 }
 
-// hurry says that a viewer waits for a flight, until the function that it
+// urgent says that a viewer waits for a flight, until the function that it
 // returns is called.
-func (h *hurries) hurry(key string) (left func()) {
+func (h *priorities) urgent(key string) (left func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.viewers == nil {
@@ -105,7 +105,7 @@ func (h *hurries) hurry(key string) (left func()) {
 
 // await waits for a place until there is one, a viewer is in a hurry (no place,
 // and no error), asked ends (errNoHurry), or life does.
-func (h *hurries) await(asked, life context.Context, key string, reserve func(context.Context) (*fetch.Place, error)) (*fetch.Place, error) {
+func (h *priorities) await(asked, life context.Context, key string, reserve func(context.Context) (*fetch.Place, error)) (*fetch.Place, error) {
 	ctx, stop := context.WithCancel(life)
 	defer stop()
 	h.mu.Lock()
@@ -134,5 +134,5 @@ func (h *hurries) await(asked, life context.Context, key string, reserve func(co
 	case h.viewers[key] > 0:
 		return nil, nil
 	}
-	return nil, errNoHurry
+	return nil, errGivenUp
 }

@@ -47,7 +47,7 @@ type kept struct {
 func keepIdle(ctx context.Context, s *Store, url string) chan kept {
 	c := make(chan kept, 1)
 	go func() {
-		image, err := s.KeepIdle(ctx, "i", url)
+		image, err := s.KeepBackground(ctx, "i", url)
 		c <- kept{image, err}
 	}()
 	return c
@@ -80,7 +80,7 @@ func TestKeepIdle(t *testing.T) {
 			t.Errorf("a failure: %+v", k)
 		}
 	}
-	if _, err := s.KeepIdle(t.Context(), "x", idleURL); !errors.Is(err, ErrNoBucket) {
+	if _, err := s.KeepBackground(t.Context(), "x", idleURL); !errors.Is(err, ErrNoBucket) {
 		t.Errorf("no bucket: %v", err)
 	}
 }
@@ -102,8 +102,8 @@ func TestViewerHurriesIdle(t *testing.T) {
 	if n := q.count(idleURL); n != 1 {
 		t.Errorf("%d fetches, want 1", n)
 	}
-	if len(s.hurries.viewers) != 0 || len(s.hurries.waiting) != 0 {
-		t.Errorf("left: %v, %v", s.hurries.viewers, s.hurries.waiting)
+	if len(s.priorities.viewers) != 0 || len(s.priorities.waiting) != 0 {
+		t.Errorf("left: %v, %v", s.priorities.viewers, s.priorities.waiting)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestIdleLeaves(t *testing.T) {
 	<-q.asked
 	second := keepIdle(t.Context(), s, idleURL) // may be in the first one's flight
 	leave()
-	if k := <-first; !errors.Is(k.err, context.Canceled) && !errors.Is(k.err, errNoHurry) {
+	if k := <-first; !errors.Is(k.err, context.Canceled) && !errors.Is(k.err, errGivenUp) {
 		t.Errorf("the one who left: %+v", k)
 	}
 	<-q.asked
@@ -140,7 +140,7 @@ func TestHurryRaces(t *testing.T) {
 		url := fmt.Sprintf("https://example.com/%d.png", i)
 		q.set(url, fmt.Sprint("the bytes of ", i))
 		ctx, leave := context.WithCancel(t.Context())
-		wg.Go(func() { s.KeepIdle(ctx, "i", url) })
+		wg.Go(func() { s.KeepBackground(ctx, "i", url) })
 		wg.Go(leave)
 		wg.Go(func() {
 			if _, err := s.Keep(t.Context(), "i", url); err != nil {
@@ -200,23 +200,23 @@ func TestMakeAhead(t *testing.T) {
 		}
 		return all, nil
 	}
-	if n, err := s.MakeAhead(t.Context(), image, things[:1], maker); n != 1 || err != nil {
+	if n, err := s.Prerender(t.Context(), image, things[:1], maker); n != 1 || err != nil {
 		t.Errorf("one: %d, %v", n, err)
 	}
-	if n, err := s.MakeAhead(t.Context(), image, things, maker); n != 4 || err != nil {
+	if n, err := s.Prerender(t.Context(), image, things, maker); n != 4 || err != nil {
 		t.Errorf("what is missing of five: %d, %v", n, err)
 	}
-	if n, err := s.MakeAhead(t.Context(), image, things, maker); n != 0 || err != nil || calls != 2 {
+	if n, err := s.Prerender(t.Context(), image, things, maker); n != 0 || err != nil || calls != 2 {
 		t.Errorf("again: %d, %v after %d calls", n, err, calls)
 	}
 	for i, want := range []string{"10x10", "the bytes of a", "30x", "30x", "the bytes of a"} {
-		if b, err := os.ReadFile(s.Path(image.MadeFile(things[i].Name, things[i].Format))); string(b) != want || err != nil {
+		if b, err := os.ReadFile(s.Path(image.VariantFile(things[i].Name, things[i].Format))); string(b) != want || err != nil {
 			t.Errorf("%v: %q, %v", things[i], b, err)
 		}
 	}
 	broken := errors.New("broken")
 	more := []variant.Key{{Name: "40x", Format: probe.PNG}}
-	if n, err := s.MakeAhead(t.Context(), image, more, func(context.Context, io.Reader, int64, []variant.Key) ([]variant.Variant, error) {
+	if n, err := s.Prerender(t.Context(), image, more, func(context.Context, io.Reader, int64, []variant.Key) ([]variant.Variant, error) {
 		return nil, broken
 	}); n != 0 || !errors.Is(err, broken) {
 		t.Errorf("a maker that fails: %d, %v", n, err)
@@ -230,7 +230,7 @@ func TestMakeAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	wrong := true
-	if n, err := s.MakeAhead(t.Context(), image, more, func(_ context.Context, original io.Reader, _ int64, _ []variant.Key) ([]variant.Variant, error) {
+	if n, err := s.Prerender(t.Context(), image, more, func(_ context.Context, original io.Reader, _ int64, _ []variant.Key) ([]variant.Variant, error) {
 		b, _ := io.ReadAll(original)
 		wrong = string(b) != "the bytes of a"
 		return []variant.Variant{{Key: more[0], Data: b}}, nil
@@ -254,15 +254,15 @@ func TestHasMade(t *testing.T) {
 	}
 	want := func(f probe.Format, own bool, bytes int64, wrong error) {
 		t.Helper()
-		if got, err := s.HasMade(image, "30x", f); got != own || !errors.Is(err, wrong) {
+		if got, err := s.HasVariant(image, "30x", f); got != own || !errors.Is(err, wrong) {
 			t.Errorf("%v: of its own %v, %v; want %v, %v", f, got, err, own, wrong)
 		}
-		if got, err := s.MadeBytes(image, "30x", f); got != bytes || !errors.Is(err, wrong) {
+		if got, err := s.VariantBytes(image, "30x", f); got != bytes || !errors.Is(err, wrong) {
 			t.Errorf("%v: %d bytes, %v; want %d, %v", f, got, err, bytes, wrong)
 		}
 	}
 	want(probe.JPEG, false, 0, variant.ErrNotMade)
-	err = s.MakeSeveral(t.Context(), image, func(_ context.Context, original io.Reader, _ int64) ([]variant.Variant, error) {
+	err = s.MakeVariants(t.Context(), image, func(_ context.Context, original io.Reader, _ int64) ([]variant.Variant, error) {
 		_, err := io.ReadAll(original)
 		return []variant.Variant{
 			{Key: variant.Key{Name: "30x", Format: probe.JPEG}, Data: []byte("small")},
@@ -276,12 +276,12 @@ func TestHasMade(t *testing.T) {
 	want(probe.JPEG, true, 5, nil)
 	want(probe.WebP, true, 4, nil)
 	want(probe.AVIF, false, 5, nil)
-	if err := os.Remove(s.Path(image.MadeFile("30x", probe.JPEG))); err != nil {
+	if err := os.Remove(s.Path(image.VariantFile("30x", probe.JPEG))); err != nil {
 		t.Fatal(err)
 	}
 	want(probe.AVIF, false, 0, variant.ErrNotMade)
 	// It is made anew, in the place of the link that leads nowhere.
-	err = s.MakeSeveral(t.Context(), image, func(_ context.Context, original io.Reader, _ int64) ([]variant.Variant, error) {
+	err = s.MakeVariants(t.Context(), image, func(_ context.Context, original io.Reader, _ int64) ([]variant.Variant, error) {
 		_, err := io.ReadAll(original)
 		return []variant.Variant{{Key: variant.Key{Name: "30x", Format: probe.AVIF}, Data: []byte("new")}}, err
 	})
@@ -294,7 +294,7 @@ func TestHasMade(t *testing.T) {
 // Those who are in a flight whose own asker leaves go on by themselves.
 func TestIdleLeavesOthersInItsFlight(t *testing.T) {
 	for name, keep := range map[string]func(*Store, context.Context, string, string) (record.Image, error){
-		"a viewer": (*Store).Keep, "an idle one": (*Store).KeepIdle,
+		"a viewer": (*Store).Keep, "an idle one": (*Store).KeepBackground,
 	} {
 		root := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
@@ -307,7 +307,7 @@ func TestIdleLeavesOthersInItsFlight(t *testing.T) {
 			leave := make(chan struct{})
 			go flight.Do(t.Context(), s.flights, keepKey("i", idleURL), func(context.Context) (record.Image, error) {
 				<-leave
-				return record.Image{}, errNoHurry
+				return record.Image{}, errGivenUp
 			})
 			synctest.Wait()
 			go func() {
@@ -330,8 +330,8 @@ func TestIdleLeavesOthersInItsFlight(t *testing.T) {
 
 // Where a viewer waits already, nothing waits for a quiet moment.
 func TestHurryBeforeIdle(t *testing.T) {
-	var h hurries
-	left := h.hurry("a")
+	var h priorities
+	left := h.urgent("a")
 	reserve := func(context.Context) (*fetch.Place, error) {
 		t.Error("it waits")
 		return nil, nil

@@ -43,7 +43,7 @@ func (s *Store) KeepFrom(ctx context.Context, bucket, url, source string) (recor
 	if !errors.Is(err, ErrNotKept) {
 		return image, err
 	}
-	return s.keepHurried(ctx, bucket, url, source)
+	return s.keepUrgent(ctx, bucket, url, source)
 }
 
 // FindFrom is Find for such an image. What was kept under source itself, before it was
@@ -261,7 +261,7 @@ func (s *Store) fetchFailed(ctx context.Context, bucket, url string, err error) 
 			}
 		}
 		return fmt.Errorf("%w: %w", ErrDenied, err)
-	case passing(e):
+	case momentary(e):
 		return err
 	}
 	f, err := s.remember(bucket, url, e)
@@ -282,7 +282,7 @@ func (s *Store) Open(ctx context.Context, image record.Image) (*os.File, error) 
 	if err == nil || !errors.Is(err, blob.ErrDamaged) {
 		return f, err
 	}
-	if err := s.heal(ctx, image); err != nil {
+	if err := s.repair(ctx, image); err != nil {
 		return nil, err
 	}
 	return s.openOriginal(image)
@@ -294,7 +294,7 @@ func (s *Store) Ensure(ctx context.Context, image record.Image) error {
 	path := s.Path(image.File())
 	info, err := os.Stat(path)
 	if err = damage(image, info, err); errors.Is(err, blob.ErrDamaged) {
-		return s.heal(ctx, image)
+		return s.repair(ctx, image)
 	}
 	if err == nil {
 		local.Stamp(path, info)
@@ -342,23 +342,23 @@ func (s *Store) place(tmp *os.File, image record.Image) error {
 	return local.Place(s.disk, tmp, path)
 }
 
-// heal fetches a damaged original again, unless a failure stands against that.
-func (s *Store) heal(ctx context.Context, image record.Image) error {
+// repair fetches a damaged original again, unless a failure stands against that.
+func (s *Store) repair(ctx context.Context, image record.Image) error {
 	_, err := flight.Do(ctx, s.flights, "heal\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.fetchAndHeal(ctx, image, false)
+		return struct{}{}, s.fetchAndRepair(ctx, image, false)
 	})
 	return err
 }
 
-// healNow is heal for an operator who has asked for it: whatever has failed before.
-func (s *Store) healNow(ctx context.Context, image record.Image) error {
+// repairNow is heal for an operator who has asked for it: whatever has failed before.
+func (s *Store) repairNow(ctx context.Context, image record.Image) error {
 	_, err := flight.Do(ctx, s.flights, "heal now\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.fetchAndHeal(ctx, image, true)
+		return struct{}{}, s.fetchAndRepair(ctx, image, true)
 	})
 	return err
 }
 
-func (s *Store) fetchAndHeal(ctx context.Context, image record.Image, now bool) (err error) {
+func (s *Store) fetchAndRepair(ctx context.Context, image record.Image, now bool) (err error) {
 	if s.intact(image) {
 		return nil // an earlier flight may have landed since
 	}

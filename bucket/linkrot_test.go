@@ -63,7 +63,7 @@ func (o *origins) count(url string) (n int) {
 
 func checkOrigins(t *testing.T, s *Store, o *origins) linkrot.Pass {
 	t.Helper()
-	pass, err := s.CheckOrigins(t.Context(), linkrot.Options{Alive: o.Alive})
+	pass, err := linkrot.Check(t.Context(), s.Maintenance(), linkrot.Options{Alive: o.Alive})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func failed(c fetch.Class, status int) error {
 func TestCheckOrigins(t *testing.T) {
 	o, c, root := newOrigin(), newClock(), t.TempDir()
 	s := openStore(t, Options{Root: root, Origin: o, Now: c.Now, Buckets: []Bucket{{Name: "i"}, {Name: "f", Hosts: []string{"f.example"}}}, DenyHosts: []string{"denied.example"}})
-	if r, err := s.LinkRot(); r != nil || err != nil {
+	if r, err := linkrot.Read(s.Root(), s.log); r != nil || err != nil {
 		t.Errorf("before any pass: %v, %v", r, err)
 	}
 	living := &origins{answer: map[string]error{}}
@@ -180,13 +180,9 @@ func TestCheckOrigins(t *testing.T) {
 	c.add(week)
 	living.answer = nil
 	again := checkOrigins(t, s, living)
-	r, err := s.LinkRot()
+	r, err := linkrot.Read(s.Root(), s.log)
 	if err != nil || r.Now != nil || r.Last == nil || !maps.Equal(r.Last.All, map[linkrot.State]int{linkrot.Alive: 13}) || again.Began.Sub(pass.Ended) != week {
 		t.Errorf("after the second: %+v, %v", r, err)
-	}
-	stats, err := s.Stats(t.Context())
-	if err != nil || stats.LinkRot == nil || stats.LinkRot.Last.All[linkrot.Alive] != 13 {
-		t.Errorf("stats: %+v, %v", stats.LinkRot, err)
 	}
 	// A damaged count begins anew.
 	for _, text := range []string{"{", `{"now":{}}`, `{"at":{"offset":-1}}`} {
@@ -227,7 +223,7 @@ func TestCheckOriginsGoesOn(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		until := answered + n
-		_, err := s.CheckOrigins(ctx, linkrot.Options{Alive: living.Alive, Asked: func(linkrot.State) {
+		_, err := linkrot.Check(ctx, s.Maintenance(), linkrot.Options{Alive: living.Alive, Asked: func(linkrot.State) {
 			if answered++; answered == until {
 				cancel()
 			}
@@ -245,7 +241,7 @@ func TestCheckOriginsGoesOn(t *testing.T) {
 	}
 	for _, n := range []int{1, 17, 30, 25} { // the last in the second bucket
 		stopAfter(n)
-		r, err := s.LinkRot()
+		r, err := linkrot.Read(s.Root(), s.log)
 		if err != nil || r.Now == nil || r.Last != nil || r.Now.All[linkrot.Alive] != answered {
 			t.Fatalf("after %d answers: %+v, %v", answered, r, err)
 		}
@@ -286,9 +282,9 @@ func TestCheckOriginsIsSaved(t *testing.T) {
 		keep(t, s, url)
 	}
 	n := 0
-	_, err := s.CheckOrigins(t.Context(), linkrot.Options{Alive: (&origins{}).Alive, Asked: func(linkrot.State) {
+	_, err := linkrot.Check(t.Context(), s.Maintenance(), linkrot.Options{Alive: (&origins{}).Alive, Asked: func(linkrot.State) {
 		// That of the answer before was written, if it was time.
-		r, err := s.LinkRot()
+		r, err := linkrot.Read(s.Root(), s.log)
 		if err != nil || n > 3 && (r == nil || r.Now.All[linkrot.Alive] != 4) || n <= 3 && r != nil {
 			t.Errorf("at answer %d: %+v, %v", n, r, err)
 		}
@@ -314,7 +310,7 @@ func TestCheckOriginsIsSlow(t *testing.T) {
 	ended := make(chan error, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		_, err := s.CheckOrigins(ctx, linkrot.Options{Alive: living.Alive})
+		_, err := linkrot.Check(ctx, s.Maintenance(), linkrot.Options{Alive: living.Alive})
 		ended <- err
 	}()
 	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
@@ -345,7 +341,7 @@ func TestCheckOriginsIsSlow(t *testing.T) {
 		now.add(d)
 		return nil
 	}}
-	if _, err := s.CheckOrigins(t.Context(), options); err != nil {
+	if _, err := linkrot.Check(t.Context(), s.Maintenance(), options); err != nil {
 		t.Fatal(err)
 	}
 	if want := 3 * linkrot.AtOnce * time.Second / 2; slept != want {

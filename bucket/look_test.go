@@ -8,6 +8,7 @@ import (
 
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/query"
+	"imgkeep/bucket/record"
 	"imgkeep/bucket/variant"
 )
 
@@ -20,7 +21,7 @@ func TestShowFailure(t *testing.T) {
 	if _, err := s.Keep(t.Context(), "i", urlA); err == nil {
 		t.Fatal("kept")
 	}
-	facts, err := s.Show(t.Context(), Target{URL: urlA})
+	facts, err := query.Show(t.Context(), s.Maintenance(), urlA, record.Digest{})
 	if err != nil || len(facts.Failures) != 1 {
 		t.Fatalf("%+v, %v", facts, err)
 	}
@@ -60,7 +61,7 @@ func TestListFailures(t *testing.T) {
 		{[]string{"b.example", "noname.example"}, nil, nil},
 	} {
 		var got []string
-		for f, err := range s.ListFailures(t.Context(), query.Filter{Hosts: tt.hosts}, tt.classes) {
+		for f, err := range query.Failures(t.Context(), s.Maintenance(), query.Filter{Hosts: tt.hosts}, tt.classes) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -77,18 +78,18 @@ func TestShowDeadly(t *testing.T) {
 	d := newDeadly(t)
 	shown := func() *query.PoisonDetails {
 		t.Helper()
-		facts, err := d.store.Show(t.Context(), Target{Digest: d.image.Digest})
+		facts, err := query.Show(t.Context(), d.store.Maintenance(), "", d.image.Digest)
 		if err != nil || len(facts.Images) != 1 {
 			t.Fatalf("%+v, %v", facts, err)
 		}
-		return facts.Images[0].Deadly
+		return facts.Images[0].Poison
 	}
 	if got := shown(); got != nil {
 		t.Errorf("harmless: %+v", got)
 	}
 	for n := 1; n <= variant.MaxCrashes; n++ {
 		d.make("150x150")
-		want := query.PoisonDetails{Kills: n, Last: d.clock.Now(), Detail: "signal: segmentation fault", Undecodable: n == variant.MaxCrashes}
+		want := query.PoisonDetails{Crashes: n, Last: d.clock.Now(), Detail: "signal: segmentation fault", Undecodable: n == variant.MaxCrashes}
 		if got := shown(); got == nil || *got != want {
 			t.Errorf("after %d: %+v, want %+v", n, got, want)
 		}

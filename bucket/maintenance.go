@@ -52,8 +52,10 @@ func (m Maintenance) Buckets() []string { return m.s.bucketNames() }
 // In returns these buckets, or all where there are none: ErrNoBucket where one is not there.
 func (m Maintenance) In(buckets []string) ([]string, error) { return m.s.in(buckets) }
 
-// Made are the names of the variants of an image.
-func (m Maintenance) Made(image record.Image) ([]string, error) { return m.s.Made(image) }
+// VariantNames are the names of the variants of an image.
+func (m Maintenance) VariantNames(image record.Image) ([]string, error) {
+	return m.s.VariantNames(image)
+}
 
 // DigestsOf are the digests of what is kept under a URL, blocked or not: one, unless
 // buckets have different bytes.
@@ -102,7 +104,7 @@ func (m Maintenance) FinishRemovals(bucket string) error { return m.s.finishBuck
 
 // Repair fetches a damaged original again, whatever has failed before.
 func (m Maintenance) Repair(ctx context.Context, image record.Image) error {
-	return m.s.healNow(ctx, image)
+	return m.s.repairNow(ctx, image)
 }
 
 // originals are a store's, as variants see it.
@@ -117,7 +119,7 @@ func (o originals) Open(ctx context.Context, image record.Image) (*os.File, erro
 }
 
 func (o originals) Repair(ctx context.Context, image record.Image) error {
-	return o.s.heal(ctx, image)
+	return o.s.repair(ctx, image)
 }
 
 // Shown tells whether an image is what viewers get under its URL.

@@ -24,21 +24,21 @@ import (
 func (s *Store) Fetch(ctx context.Context, bucket, url string) (*uncached.File, error) {
 	key := passingKey(bucket, url)
 	for range 3 { // what has landed may have made room for others already
-		if i := s.passing.Lookup(key); i != nil {
-			if err := s.mayPass(i); err != nil {
+		if i := s.uncached.Lookup(key); i != nil {
+			if err := s.mayShow(i); err != nil {
 				return nil, err
 			}
-			if p, err := s.passing.Open(i); err == nil {
+			if p, err := s.uncached.Open(i); err == nil {
 				return p, nil
 			}
 		}
 		i, err := flight.Do(ctx, s.flights, key, func(ctx context.Context) (*uncached.Image, error) {
-			return s.fetchPassing(ctx, key, bucket, url)
+			return s.fetchUncached(ctx, key, bucket, url)
 		})
 		if err != nil {
 			return nil, err
 		}
-		if p, err := s.passing.Open(i); !errors.Is(err, fs.ErrNotExist) {
+		if p, err := s.uncached.Open(i); !errors.Is(err, fs.ErrNotExist) {
 			return p, err
 		}
 	}
@@ -71,35 +71,35 @@ func noRoom(url string) *fetch.Error {
 	return &fetch.Error{Class: fetch.Busy, Host: imageurl.HostOf(url), Err: uncached.ErrNoRoom}
 }
 
-// Passed returns what is known of an image that Fetch has fetched within some
+// Uncached returns what is known of an image that Fetch has fetched within some
 // minutes, or of its form without metadata, if that was made: ErrNotKept if that is
 // nothing, and else the errors of Find.
-func (s *Store) Passed(bucket, url string, stripped bool) (info probe.Info, bytes int64, err error) {
-	i := s.passing.Lookup(passingKey(bucket, url))
+func (s *Store) Uncached(bucket, url string, stripped bool) (info probe.Info, bytes int64, err error) {
+	i := s.uncached.Lookup(passingKey(bucket, url))
 	if i == nil {
 		return info, 0, ErrNotKept
 	}
-	if err := s.mayPass(i); err != nil {
+	if err := s.mayShow(i); err != nil {
 		return info, 0, err
 	}
 	if stripped {
-		if i = s.passing.Lookup(strippedKey(i)); i == nil {
+		if i = s.uncached.Lookup(strippedKey(i)); i == nil {
 			return info, 0, ErrNotKept
 		}
 	}
 	return i.Image.Info, i.Image.Bytes, nil
 }
 
-// mayPass tells whether an image that was fetched may still be shown.
-func (s *Store) mayPass(i *uncached.Image) error {
+// mayShow tells whether an image that was fetched may still be shown.
+func (s *Store) mayShow(i *uncached.Image) error {
 	if _, err := s.Find(i.Image.Bucket, i.Image.URL); err != nil && !errors.Is(err, ErrNotKept) {
 		return err
 	}
 	return s.admit(i.Image.Bucket, i.Image.URL, i.Image.Digest, i.Final)
 }
 
-func (s *Store) fetchPassing(ctx context.Context, key, bucket, url string) (*uncached.Image, error) {
-	if i := s.passing.Fresh(key); i != nil {
+func (s *Store) fetchUncached(ctx context.Context, key, bucket, url string) (*uncached.Image, error) {
+	if i := s.uncached.Fresh(key); i != nil {
 		return i, nil // since the caller looked
 	}
 	if _, err := s.Find(bucket, url); err != nil && !errors.Is(err, ErrNotKept) {
@@ -108,7 +108,7 @@ func (s *Store) fetchPassing(ctx context.Context, key, bucket, url string) (*unc
 	if err := s.hasRoom(); err != nil {
 		return nil, err
 	}
-	room := s.passing.Reserve(1) // before anybody is asked
+	room := s.uncached.Reserve(1) // before anybody is asked
 	if room == nil {
 		return nil, noRoom(url)
 	}
@@ -131,7 +131,7 @@ func (s *Store) fetchPassing(ctx context.Context, key, bucket, url string) (*unc
 		room.Release()
 		return nil, fmt.Errorf("store the image: %w", local.AsFull(err))
 	}
-	s.passing.Add(key, i, room)
+	s.uncached.Add(key, i, room)
 	return i, nil
 }
 
@@ -144,15 +144,15 @@ const stripSlack = 1 << 10
 func (s *Store) stripPassing(ctx context.Context, p *uncached.File) (*uncached.File, error) {
 	source := p.Source()
 	key := strippedKey(source)
-	i := s.passing.Fresh(key)
+	i := s.uncached.Fresh(key)
 	if i == nil {
 		var err error
 		i, err = flight.Do(ctx, s.flights, key, func(context.Context) (*uncached.Image, error) {
-			if i := s.passing.Fresh(key); i != nil {
+			if i := s.uncached.Fresh(key); i != nil {
 				return i, nil
 			}
 			// The flight may go on when who has begun it has left with p.
-			original, err := s.passing.Open(source)
+			original, err := s.uncached.Open(source)
 			if err != nil {
 				return nil, err
 			}
@@ -163,7 +163,7 @@ func (s *Store) stripPassing(ctx context.Context, p *uncached.File) (*uncached.F
 			return nil, err
 		}
 	}
-	stripped, err := s.passing.Open(i)
+	stripped, err := s.uncached.Open(i)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +173,7 @@ func (s *Store) stripPassing(ctx context.Context, p *uncached.File) (*uncached.F
 // strip makes an image without the metadata of an original.
 func (s *Store) strip(key string, original *uncached.File) (_ *uncached.Image, err error) {
 	source := original.Source()
-	room := s.passing.Reserve(original.Bytes + stripSlack)
+	room := s.uncached.Reserve(original.Bytes + stripSlack)
 	if room == nil {
 		return nil, noRoom(source.Image.URL)
 	}
@@ -194,7 +194,7 @@ func (s *Store) strip(key string, original *uncached.File) (_ *uncached.Image, e
 		_, err = s.Variants.StripEnded(tmp, original.File, original.Info)
 	}
 	if err != nil {
-		if s.passing.Dropped(source) { // in the middle of being read
+		if s.uncached.Dropped(source) { // in the middle of being read
 			err = fs.ErrNotExist
 		}
 		return nil, err
@@ -204,6 +204,6 @@ func (s *Store) strip(key string, original *uncached.File) (_ *uncached.Image, e
 		return nil, err
 	}
 	room.Trim(made.Image.Bytes)
-	s.passing.Add(key, made, room)
+	s.uncached.Add(key, made, room)
 	return made, nil
 }

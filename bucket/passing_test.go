@@ -63,17 +63,17 @@ func TestPassingIsShared(t *testing.T) {
 		if err := p.Close(); err != nil {
 			t.Error(err)
 		}
-		if n := passingFiles(t, s); n != 0 || s.passing.Taken() != 0 {
-			t.Errorf("%d files and %d bytes are left", n, s.passing.Taken())
+		if n := passingFiles(t, s); n != 0 || s.uncached.Taken() != 0 {
+			t.Errorf("%d files and %d bytes are left", n, s.uncached.Taken())
 		}
 		// What is known of it is so for longer, and as long as nobody blocks it.
-		if _, bytes, err := s.Passed("i", urlA, false); err != nil || bytes != 1 {
+		if _, bytes, err := s.Uncached("i", urlA, false); err != nil || bytes != 1 {
 			t.Errorf("known: %d bytes, %v", bytes, err)
 		}
 		if _, err := s.Block(t.Context(), Target{Digest: sha256.Sum256([]byte("a"))}, RemoveOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := s.Passed("i", urlA, false); !errors.Is(err, ErrRemoved) {
+		if _, _, err := s.Uncached("i", urlA, false); !errors.Is(err, ErrRemoved) {
 			t.Errorf("blocked, and known: %v", err)
 		}
 		if _, err := s.Fetch(t.Context(), "i", urlA); !errors.Is(err, ErrRemoved) {
@@ -81,7 +81,7 @@ func TestPassingIsShared(t *testing.T) {
 		}
 		time.Sleep(uncached.KnowFor)
 		synctest.Wait()
-		if s.passing.Known() != 0 {
+		if s.uncached.Known() != 0 {
 			t.Error("it is known for ever")
 		}
 	})
@@ -94,7 +94,7 @@ func TestPassingHasABudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOrigin()
 		s := openStore(t, Options{Root: root, Origin: o})
-		s.passing = uncached.NewPool(10*1001 + 5)
+		s.uncached = uncached.NewPool(10*1001 + 5)
 		url := func(n int) string { return fmt.Sprint("https://example.com/", n) }
 		for n := range 30 {
 			o.set(url(n), fmt.Sprintf("%01000d", n))
@@ -112,8 +112,8 @@ func TestPassingHasABudget(t *testing.T) {
 		if _, err := s.Fetch(t.Context(), "i", url(10)); !errors.As(err, &e) || e.Class != fetch.Busy {
 			t.Errorf("more than the budget: %v", err)
 		}
-		if n := passingFiles(t, s); n != 10 || s.passing.Taken() > 10*1001+5 {
-			t.Errorf("%d files, %d bytes", n, s.passing.Taken())
+		if n := passingFiles(t, s); n != 10 || s.uncached.Taken() > 10*1001+5 {
+			t.Errorf("%d files, %d bytes", n, s.uncached.Taken())
 		}
 		// What nobody reads makes room at once.
 		readers[3].Close()
@@ -145,8 +145,8 @@ func TestPassingHasABudget(t *testing.T) {
 		}
 		time.Sleep(uncached.KeepFor)
 		synctest.Wait()
-		if n := passingFiles(t, s); n != 0 || s.passing.Taken() != 0 {
-			t.Errorf("%d files and %d bytes are left", n, s.passing.Taken())
+		if n := passingFiles(t, s); n != 0 || s.uncached.Taken() != 0 {
+			t.Errorf("%d files and %d bytes are left", n, s.uncached.Taken())
 		}
 	})
 }

@@ -165,7 +165,7 @@ func (u *outage) keep(s *Store, name string) (record.Image, error) {
 }
 
 func (u *outage) make(s *Store, i record.Image, name, data string) error {
-	f, err := s.OpenMade(context.Background(), i, name, probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
+	f, err := s.OpenVariant(context.Background(), i, name, probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
 		_, err := io.Copy(io.Discard, r)
 		return []byte(data), err
 	})

@@ -309,5 +309,5 @@ func (s *Store) Stands(image record.Image) error {
 	return s.stillUnder(image)
 }
 
-// Passes is Stands for an image that is not kept.
-func (s *Store) Passes(p *uncached.File) error { return s.mayPass(p.Source()) }
+// UncachedStands is Stands for an image that is not kept.
+func (s *Store) UncachedStands(p *uncached.File) error { return s.mayShow(p.Source()) }

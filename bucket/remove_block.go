@@ -195,7 +195,7 @@ func (s *Store) unblocked(url string, d record.Digest, final string) error {
 		return err
 	}
 	err := s.blockedDigest(d)
-	if led, bad := Canonical(final); err == nil && bad == nil && led != url {
+	if led, bad := imageurl.Canonical(final); err == nil && bad == nil && led != url {
 		err = s.blockedURL(led)
 	}
 	return err

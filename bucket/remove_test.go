@@ -16,6 +16,7 @@ import (
 	"imgkeep/bucket/backup"
 	"imgkeep/bucket/blob/local/localtest"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
@@ -83,7 +84,7 @@ func (x *removable) make(i record.Image, name string) {
 	if name == "" {
 		name, data = "500x", nil
 	}
-	f, err := x.OpenMade(x.Context(), i, name, probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
+	f, err := x.OpenVariant(x.Context(), i, name, probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
 		_, err := io.Copy(io.Discard, r)
 		return data, err
 	})
@@ -117,7 +118,7 @@ func (x *removable) rebuilt() {
 		x.Errorf("reindex: %+v, %v", r, err)
 	}
 	x.open()
-	if r, err := x.Scrub(x.Context(), scrub.Options{Alone: true}); err != nil || len(r.Found) > 0 {
+	if r, err := scrub.Run(x.Context(), x.Maintenance(), scrub.Options{Alone: true}); err != nil || len(r.Found) > 0 {
 		x.Errorf("scrub: %+v, %v", r, err)
 	}
 }
@@ -297,7 +298,7 @@ func TestBlockDigest(t *testing.T) {
 		x.finds("f", urlA, ErrRemoved)
 		x.finds("i", urlC, nil)
 		x.files(x.a, 3) // for whoever may look at disks
-		if _, err := x.OpenMade(t.Context(), x.a, "100x100", probe.PNG, func(context.Context, io.Reader, int64) ([]byte, error) { return []byte("x"), nil }); !errors.Is(err, ErrRemoved) {
+		if _, err := x.OpenVariant(t.Context(), x.a, "100x100", probe.PNG, func(context.Context, io.Reader, int64) ([]byte, error) { return []byte("x"), nil }); !errors.Is(err, ErrRemoved) {
 			t.Errorf("a size of it: %v", err)
 		}
 		x.rebuilt()
@@ -419,7 +420,7 @@ func TestRemovedInTheAir(t *testing.T) {
 // A size that is being made of an image when it is purged is not kept.
 func TestPurgedWhileMade(t *testing.T) {
 	x := newRemovable(t)
-	_, err := x.OpenMade(t.Context(), x.cImg, "250x250", probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
+	_, err := x.OpenVariant(t.Context(), x.cImg, "250x250", probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
 		io.Copy(io.Discard, r)
 		_, err := x.Purge(t.Context(), Target{URL: urlC}, RemoveOptions{})
 		return []byte("small"), err
@@ -455,10 +456,10 @@ func TestRemovalFinished(t *testing.T) {
 		x.finds("i", urlA, ErrNotKept)
 		x.files(x.a, 3)
 		if by == "scrub" {
-			if r, err := s.Scrub(t.Context(), scrub.Options{}); err != nil || r.Found[record.HalfRemoved] != 2 || r.Remain != 2 {
+			if r, err := scrub.Run(t.Context(), s.Maintenance(), scrub.Options{}); err != nil || r.Found[record.HalfRemoved] != 2 || r.Remain != 2 {
 				t.Errorf("scrub: %+v, %v", r, err)
 			}
-			if r, err := s.Scrub(t.Context(), scrub.Options{Repair: true}); err != nil || r.Found[record.HalfRemoved] != 2 || r.Remain > 0 {
+			if r, err := scrub.Run(t.Context(), s.Maintenance(), scrub.Options{Repair: true}); err != nil || r.Found[record.HalfRemoved] != 2 || r.Remain > 0 {
 				t.Errorf("scrub --repair: %+v, %v", r, err)
 			}
 			x.must(s.Close(t.Context()))
@@ -485,12 +486,12 @@ func TestHalfRemoved(t *testing.T) {
 			x.finds("i", urlC, nil)
 			switch by {
 			case "scrub":
-				r, err := x.Scrub(t.Context(), scrub.Options{})
+				r, err := scrub.Run(t.Context(), x.Maintenance(), scrub.Options{})
 				if err != nil || r.Found[record.HalfRemoved] != 1 || r.Remain != 1 {
 					t.Errorf("%s: scrub: %+v, %v", op, r, err)
 				}
 				x.finds("i", urlC, nil)
-				r, err = x.Scrub(t.Context(), scrub.Options{Repair: true})
+				r, err = scrub.Run(t.Context(), x.Maintenance(), scrub.Options{Repair: true})
 				if err != nil || r.Remain != 0 {
 					t.Errorf("%s: scrub --repair: %+v, %v", op, r, err)
 				}
@@ -573,7 +574,7 @@ func TestCanonicalHost(t *testing.T) {
 		"1.2.3.4": "1.2.3.4", "2001:DB8::1": "2001:db8::1", "[2001:db8::1]": "2001:db8::1",
 		"": "", "*": "", "a/b": "", "https://a.example": "", "a b": "",
 	} {
-		got, err := CanonicalHost(pattern)
+		got, err := imageurl.ParsePattern(pattern)
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: got %q, %v; want %q", pattern, got, err, want)
 		}

@@ -3,6 +3,7 @@ package bucket
 import (
 	"errors"
 
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/record"
 )
@@ -27,7 +28,7 @@ func (s *Store) Retry(what string) (Retried, error) {
 	digest, digestErr := record.ParseDigest(what)
 	var url string
 	if digestErr != nil {
-		if url, err = Canonical(what); err != nil {
+		if url, err = imageurl.Canonical(what); err != nil {
 			return r, err
 		}
 	}

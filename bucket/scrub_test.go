@@ -55,11 +55,11 @@ func newScrubbableIn(t *testing.T, o Options) *scrubbable {
 	x.Store = s
 	x.a, x.b, x.d = keep(t, s, urlA), keep(t, s, urlB), keep(t, s, urlD)
 	keep(t, s, urlB2)
-	x.write(x.b.MadeFile("150x150", probe.PNG), "small b")
-	x.must(os.Symlink(filepath.Base(x.d.File()), s.Path(x.d.MadeFile("150x150", probe.PNG))))
+	x.write(x.b.VariantFile("150x150", probe.PNG), "small b")
+	x.must(os.Symlink(filepath.Base(x.d.File()), s.Path(x.d.VariantFile("150x150", probe.PNG))))
 	// In other formats: a file, and one for which the first stands.
-	x.write(x.b.MadeFile("150x150", probe.WebP), "tiny b")
-	x.must(os.Symlink(filepath.Base(x.b.MadeFile("150x150", probe.PNG)), s.Path(x.b.MadeFile("150x150", probe.AVIF))))
+	x.write(x.b.VariantFile("150x150", probe.WebP), "tiny b")
+	x.must(os.Symlink(filepath.Base(x.b.VariantFile("150x150", probe.PNG)), s.Path(x.b.VariantFile("150x150", probe.AVIF))))
 	old := x.c.Now()
 	x.must(filepath.WalkDir(s.Root(), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || d.Type()&fs.ModeSymlink != 0 {
@@ -97,7 +97,7 @@ func (x *scrubbable) scrub(o scrub.Options) (scrub.Report, *found) {
 	x.t.Helper()
 	var f found
 	o.Found = f.add
-	r, err := x.Scrub(x.t.Context(), o)
+	r, err := scrub.Run(x.t.Context(), x.Maintenance(), o)
 	x.must(err)
 	return r, &f
 }
@@ -137,7 +137,7 @@ func TestScrubClean(t *testing.T) {
 	x := newScrubbableIn(t, withFolders(Options{}))
 	var stages []string
 	var f found
-	r, err := x.Scrub(t.Context(), scrub.Options{Found: f.add, Progress: func(p record.Progress) { stages = append(stages, p.Stage) }})
+	r, err := scrub.Run(t.Context(), x.Maintenance(), scrub.Options{Found: f.add, Progress: func(p record.Progress) { stages = append(stages, p.Stage) }})
 	x.must(err)
 	f.want(t)
 	if r.Images != 3 || r.Bytes != 3*14 || r.Files != 7 || r.Remain != 0 {
@@ -179,7 +179,7 @@ func TestScrubFinds(t *testing.T) {
 			},
 			kind: record.Missing, path: func(x *scrubbable) string { return x.b.File() }, remains: true,
 			check: func(x *scrubbable) {
-				if !x.exists(x.b.MadeFile("150x150", probe.PNG)) {
+				if !x.exists(x.b.VariantFile("150x150", probe.PNG)) {
 					x.t.Error("the size, all that is left of it, is gone")
 				}
 			},
@@ -268,7 +268,7 @@ func TestScrubFinds(t *testing.T) {
 				image := x.a
 				image.URL = urlD
 				x.must(addTo(x.Store, "i", []*ledger.Event{ledger.KeepEvent(image)}))
-				x.must(os.Remove(x.Path(x.d.MadeFile("150x150", probe.PNG))))
+				x.must(os.Remove(x.Path(x.d.VariantFile("150x150", probe.PNG))))
 				x.must(x.commit(index.Change{Bucket: "i", URL: "https://example.com/d2.png", Keep: index.ImageOf(x.d)}, &ledger.Event{
 					Time: x.d.Stored, Op: "keep", URL: "https://example.com/d2.png", Digest: x.d.Digest.String(), Type: "png", Bytes: 14, Width: 3, Height: 2,
 				}))
@@ -297,42 +297,42 @@ func TestScrubFinds(t *testing.T) {
 			kind: record.BrokenLine, path: func(x *scrubbable) string { return x.journalLine(5) }, remains: true,
 		},
 		"a size without an original": {
-			damage: func(x *scrubbable) { x.write(orphan.MadeFile("150x", probe.PNG), "small") },
-			kind:   record.LooseSize, path: func(*scrubbable) string { return orphan.MadeFile("150x", probe.PNG) },
+			damage: func(x *scrubbable) { x.write(orphan.VariantFile("150x", probe.PNG), "small") },
+			kind:   record.LooseSize, path: func(*scrubbable) string { return orphan.VariantFile("150x", probe.PNG) },
 			check: func(x *scrubbable) {
-				if got := x.quarantined()[orphan.MadeFile("150x", probe.PNG)]; got != "small" {
+				if got := x.quarantined()[orphan.VariantFile("150x", probe.PNG)]; got != "small" {
 					x.t.Errorf("in the quarantine: %q", got)
 				}
 			},
 		},
 		"a size without bytes": {
-			damage: func(x *scrubbable) { x.write(x.b.MadeFile("150x150", probe.WebP), "") },
-			kind:   record.Corrupt, path: func(x *scrubbable) string { return x.b.MadeFile("150x150", probe.WebP) },
+			damage: func(x *scrubbable) { x.write(x.b.VariantFile("150x150", probe.WebP), "") },
+			kind:   record.Corrupt, path: func(x *scrubbable) string { return x.b.VariantFile("150x150", probe.WebP) },
 		},
 		"a dangling link": {
 			damage: func(x *scrubbable) {
 				x.folderOf(orphan.File())
-				x.must(os.Symlink(filepath.Base(orphan.File()), x.Path(orphan.MadeFile("150x", probe.PNG))))
+				x.must(os.Symlink(filepath.Base(orphan.File()), x.Path(orphan.VariantFile("150x", probe.PNG))))
 			},
-			kind: record.Dangling, path: func(*scrubbable) string { return orphan.MadeFile("150x", probe.PNG) },
+			kind: record.Dangling, path: func(*scrubbable) string { return orphan.VariantFile("150x", probe.PNG) },
 		},
 		"a link to another size": {
 			damage: func(x *scrubbable) {
-				x.must(os.Symlink(filepath.Base(x.b.MadeFile("150x150", probe.PNG)), x.Path(x.b.MadeFile("150x", probe.AVIF))))
+				x.must(os.Symlink(filepath.Base(x.b.VariantFile("150x150", probe.PNG)), x.Path(x.b.VariantFile("150x", probe.AVIF))))
 			},
-			kind: record.Foreign, path: func(x *scrubbable) string { return x.b.MadeFile("150x", probe.AVIF) },
+			kind: record.Foreign, path: func(x *scrubbable) string { return x.b.VariantFile("150x", probe.AVIF) },
 		},
 		"a link to another format that is gone": {
 			damage: func(x *scrubbable) {
-				x.must(os.Symlink(filepath.Base(x.b.MadeFile("150x", probe.PNG)), x.Path(x.b.MadeFile("150x", probe.AVIF))))
+				x.must(os.Symlink(filepath.Base(x.b.VariantFile("150x", probe.PNG)), x.Path(x.b.VariantFile("150x", probe.AVIF))))
 			},
-			kind: record.Dangling, path: func(x *scrubbable) string { return x.b.MadeFile("150x", probe.AVIF) },
+			kind: record.Dangling, path: func(x *scrubbable) string { return x.b.VariantFile("150x", probe.AVIF) },
 		},
 		"a link out of the store": {
 			damage: func(x *scrubbable) {
-				x.must(os.Symlink("/etc/passwd", x.Path(x.a.MadeFile("150x", probe.PNG))))
+				x.must(os.Symlink("/etc/passwd", x.Path(x.a.VariantFile("150x", probe.PNG))))
 			},
-			kind: record.Foreign, path: func(x *scrubbable) string { return x.a.MadeFile("150x", probe.PNG) },
+			kind: record.Foreign, path: func(x *scrubbable) string { return x.a.VariantFile("150x", probe.PNG) },
 		},
 		"a file of somebody's": {
 			damage: func(x *scrubbable) { x.write(stray, "remember the milk") },
@@ -559,11 +559,11 @@ func TestScrubStops(t *testing.T) {
 	x := newScrubbable(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := x.Scrub(ctx, scrub.Options{}); !errors.Is(err, context.Canceled) {
+	if _, err := scrub.Run(ctx, x.Maintenance(), scrub.Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	x.must(x.Close(t.Context()))
-	if _, err := x.Scrub(t.Context(), scrub.Options{}); !errors.Is(err, ErrClosed) {
+	if _, err := scrub.Run(t.Context(), x.Maintenance(), scrub.Options{}); !errors.Is(err, ErrClosed) {
 		t.Errorf("closed: %v", err)
 	}
 }

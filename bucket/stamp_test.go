@@ -22,7 +22,7 @@ func TestStamps(t *testing.T) {
 	ctx := context.Background()
 	made := variant.Key{Name: "x7", Format: probe.JPEG}
 	maker := func(context.Context, io.Reader, int64) ([]byte, error) { return []byte("made of it"), nil }
-	f, err := x.OpenMade(ctx, x.a, made.Name, made.Format, maker)
+	f, err := x.OpenVariant(ctx, x.a, made.Name, made.Format, maker)
 	x.must(err)
 	f.Close()
 	want := func(when string, file string) {
@@ -40,13 +40,13 @@ func TestStamps(t *testing.T) {
 		now := time.Now()
 		x.must(os.Chtimes(x.Path(file), now, now))
 	}
-	want("made", x.a.MadeFile(made.Name, made.Format))
+	want("made", x.a.VariantFile(made.Name, made.Format))
 	for when, again := range map[string]func() error{
 		"opened": func() error {
 			f, err := x.Open(ctx, x.a)
 			if err == nil {
 				f.Close()
-				f, err = x.OpenMade(ctx, x.a, made.Name, made.Format, nil)
+				f, err = x.OpenVariant(ctx, x.a, made.Name, made.Format, nil)
 			}
 			if err == nil {
 				f.Close()
@@ -57,14 +57,14 @@ func TestStamps(t *testing.T) {
 			if err := x.Ensure(ctx, x.a); err != nil {
 				return err
 			}
-			return x.EnsureMade(ctx, x.a, made.Name, made.Format, nil)
+			return x.EnsureVariant(ctx, x.a, made.Name, made.Format, nil)
 		},
 	} {
 		spoil(x.a.File())
-		spoil(x.a.MadeFile(made.Name, made.Format))
+		spoil(x.a.VariantFile(made.Name, made.Format))
 		x.must(again())
 		want(when, x.a.File())
-		want(when, x.a.MadeFile(made.Name, made.Format))
+		want(when, x.a.VariantFile(made.Name, made.Format))
 	}
 	spoil(x.a.File())
 	x.scrub(scrub.Options{})

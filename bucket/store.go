@@ -45,6 +45,9 @@ type Bucket struct {
 	MaxBytes int64    // of an image; 0: Options.MaxBytes
 }
 
+// DefaultReserve is what Options.Reserved should be, unless there is a reason: some MB.
+const DefaultReserve = local.DefaultReserve
+
 // Options say what Open opens.
 type Options struct {
 	Root    string   // folder of the store; made where there is none
@@ -113,10 +116,10 @@ type Store struct {
 	ledger  ledger.Ledger
 	flights *flight.Group
 	*variant.Variants
-	hurries hurries
-	passing *uncached.Pool
-	reserve *local.Reserve
-	quotas  quotas
+	priorities priorities
+	uncached   *uncached.Pool
+	reserve    *local.Reserve
+	quotas     quotas
 
 	// removing is held, to read, from the check that something may be kept until
 	// it is, and by what removes, so that nothing is removed in between.
@@ -232,9 +235,9 @@ func Open(o Options) (_ *Store, err error) {
 		apply = d.Commit // a test's disk, of which the index is a part
 	}
 	s := &Store{
-		apply:   apply,
-		passing: uncached.NewPool(uncached.Budget),
-		disk:    o.disk, sparse: o.sparse, root: o.Root, now: o.Now, log: o.Log, tookIn: o.TookIn,
+		apply:    apply,
+		uncached: uncached.NewPool(uncached.Budget),
+		disk:     o.disk, sparse: o.sparse, root: o.Root, now: o.Now, log: o.Log, tookIn: o.TookIn,
 		buckets:   map[string]bool{},
 		commits:   make(chan pending, maxGroup),
 		committed: make(chan struct{}),
@@ -318,7 +321,7 @@ func (s *Store) Close(ctx context.Context) error {
 	s.end()
 	close(s.commits)
 	<-s.committed
-	s.passing.Close()
+	s.uncached.Close()
 
 	var errs []error
 	errs = append(errs, s.ledger.Close())
@@ -329,7 +332,7 @@ func (s *Store) Close(ctx context.Context) error {
 // Root is the folder of the store.
 func (s *Store) Root() string { return s.root }
 
-// Path is the path of a file that Image.File or Image.MadeFile named.
+// Path is the path of a file that Image.File or Image.VariantFile named.
 func (s *Store) Path(file string) string { return filepath.Join(s.root, file) }
 
 // Has tells whether there is a bucket of that name.

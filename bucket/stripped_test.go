@@ -63,7 +63,7 @@ func TestStrippedPassingIsShared(t *testing.T) {
 		o := newOrigin()
 		o.set(urlA, string(with))
 		s := openStore(t, Options{Root: root, Origin: o})
-		if _, _, err := s.Passed("i", urlA, true); !errors.Is(err, ErrNotKept) {
+		if _, _, err := s.Uncached("i", urlA, true); !errors.Is(err, ErrNotKept) {
 			t.Errorf("known before: %v", err)
 		}
 		readers := make([]*uncached.File, 20)
@@ -93,17 +93,17 @@ func TestStrippedPassingIsShared(t *testing.T) {
 			if info, err := p.Stat(); err != nil || !os.SameFile(first, info) {
 				t.Errorf("viewer %d has a file of their own: %v", i, err)
 			}
-			if err := s.Passes(p); err != nil {
+			if err := s.UncachedStands(p); err != nil {
 				t.Errorf("viewer %d: %v", i, err)
 			}
 		}
-		if n, taken, want := passingFiles(t, s), s.passing.Taken(), int64(1+len(with)+len(plain)); n != 2 || taken != want || o.count(urlA) != 1 {
+		if n, taken, want := passingFiles(t, s), s.uncached.Taken(), int64(1+len(with)+len(plain)); n != 2 || taken != want || o.count(urlA) != 1 {
 			t.Errorf("%d files, %d bytes of the budget, %d fetches; want 2, %d, 1", n, taken, o.count(urlA), want)
 		}
-		if _, n, err := s.Passed("i", urlA, true); err != nil || n != int64(len(plain)) {
+		if _, n, err := s.Uncached("i", urlA, true); err != nil || n != int64(len(plain)) {
 			t.Errorf("known: %d bytes, %v", n, err)
 		}
-		if _, n, err := s.Passed("i", urlA, false); err != nil || n != int64(len(with)) {
+		if _, n, err := s.Uncached("i", urlA, false); err != nil || n != int64(len(with)) {
 			t.Errorf("the image itself: %d bytes, %v", n, err)
 		}
 		for _, p := range readers {
@@ -113,8 +113,8 @@ func TestStrippedPassingIsShared(t *testing.T) {
 		}
 		time.Sleep(uncached.KeepFor + time.Second)
 		synctest.Wait()
-		if n := passingFiles(t, s); n != 0 || s.passing.Taken() != 0 {
-			t.Errorf("%d files and %d bytes are left", n, s.passing.Taken())
+		if n := passingFiles(t, s); n != 0 || s.uncached.Taken() != 0 {
+			t.Errorf("%d files and %d bytes are left", n, s.uncached.Taken())
 		}
 	})
 }
@@ -129,7 +129,7 @@ func TestStrippedPassingHasABudget(t *testing.T) {
 		s := openStore(t, Options{Root: root, Origin: o})
 		// Five that are read, and a sixth that is fetched and stripped.
 		space := int64(5*len(plain) + len(with) + 1 + len(with) + stripSlack)
-		s.passing = uncached.NewPool(space)
+		s.uncached = uncached.NewPool(space)
 		var readers []*uncached.File
 		read := func(n int) error {
 			url := fmt.Sprint("https://example.com/", n)
@@ -139,8 +139,8 @@ func TestStrippedPassingHasABudget(t *testing.T) {
 			if err == nil {
 				readers = append(readers, p)
 			}
-			if s.passing.Taken() > space {
-				t.Errorf("%d bytes are taken of %d", s.passing.Taken(), space)
+			if s.uncached.Taken() > space {
+				t.Errorf("%d bytes are taken of %d", s.uncached.Taken(), space)
 			}
 			return err
 		}
@@ -161,8 +161,8 @@ func TestStrippedPassingHasABudget(t *testing.T) {
 		}
 		time.Sleep(uncached.KeepFor + time.Second)
 		synctest.Wait()
-		if n := passingFiles(t, s); n != 0 || s.passing.Taken() != 0 {
-			t.Errorf("%d files and %d bytes are left", n, s.passing.Taken())
+		if n := passingFiles(t, s); n != 0 || s.uncached.Taken() != 0 {
+			t.Errorf("%d files and %d bytes are left", n, s.uncached.Taken())
 		}
 	})
 }

@@ -35,8 +35,8 @@ type Store interface {
 	In(buckets []string) ([]string, error)
 	Index() *index.DB
 	Ledger() ledger.Ledger
-	// Made are the names of the variants of an image.
-	Made(image record.Image) ([]string, error)
+	// VariantNames are the names of the variants of an image.
+	VariantNames(image record.Image) ([]string, error)
 	// DigestsOf are the digests of what is kept under a URL, blocked or not.
 	DigestsOf(url string) ([]record.Digest, error)
 	// URLs are those under which a bucket keeps some bytes.
@@ -52,25 +52,25 @@ type Details struct {
 
 // ImageDetails are facts about an image in a bucket.
 type ImageDetails struct {
-	Bucket string    `json:"bucket"`
-	Digest string    `json:"digest"`
-	URLs   []string  `json:"urls,omitempty"`
-	Type   string    `json:"type"`
-	Width  int       `json:"width"` // as shown
-	Height int       `json:"height"`
-	Frames int       `json:"frames"`
-	Bytes  int64     `json:"bytes"`
-	Stored time.Time `json:"stored"`
-	File   string    `json:"file"` // below the root
-	Here   bool      `json:"here"` // the file is, with that length
-	Made   []string  `json:"made"` // with their extensions: "250x250.jpg"
-	// Deadly is there while the image stands for one that ends decoders.
-	Deadly *PoisonDetails `json:"deadly,omitempty"`
+	Bucket   string    `json:"bucket"`
+	Digest   string    `json:"digest"`
+	URLs     []string  `json:"urls,omitempty"`
+	Type     string    `json:"type"`
+	Width    int       `json:"width"` // as shown
+	Height   int       `json:"height"`
+	Frames   int       `json:"frames"`
+	Bytes    int64     `json:"bytes"`
+	Stored   time.Time `json:"stored"`
+	File     string    `json:"file"` // below the root
+	Here     bool      `json:"here"` // the file is, with that length
+	Variants []string  `json:"made"` // with their extensions: "250x250.jpg"
+	// Poison is there while the image stands for one that ends decoders.
+	Poison *PoisonDetails `json:"deadly,omitempty"`
 }
 
 // PoisonDetails are facts about an image that has ended decoders.
 type PoisonDetails struct {
-	Kills       int       `json:"kills"` // decoders ended since it was last decoded
+	Crashes     int       `json:"kills"` // decoders ended since it was last decoded
 	Last        time.Time `json:"last"`  // when it ended the last one
 	Detail      string    `json:"detail"`
 	Undecodable bool      `json:"undecodable"` // nothing is made of it before Retry
@@ -102,7 +102,7 @@ func failureDetails(bucket, url string, k index.Key, f record.Failure) FailureDe
 func detailsOf(s Store, image record.Image) (ImageDetails, error) {
 	f := ImageDetails{
 		Bucket: image.Bucket, Digest: image.Digest.String(), Type: image.Format.String(), Frames: image.Frames,
-		Bytes: image.Bytes, Stored: image.Stored, File: image.File(), Made: []string{},
+		Bytes: image.Bytes, Stored: image.Stored, File: image.File(), Variants: []string{},
 	}
 	f.Width, f.Height = image.Shown()
 	info, err := os.Lstat(s.Path(f.File))
@@ -110,9 +110,9 @@ func detailsOf(s Store, image record.Image) (ImageDetails, error) {
 		return f, err
 	}
 	f.Here = err == nil && info.Size() == image.Bytes
-	made, err := s.Made(image)
-	f.Made = append(f.Made, made...)
-	slices.Sort(f.Made)
+	made, err := s.VariantNames(image)
+	f.Variants = append(f.Variants, made...)
+	slices.Sort(f.Variants)
 	if err != nil {
 		return f, err
 	}
@@ -120,7 +120,7 @@ func detailsOf(s Store, image record.Image) (ImageDetails, error) {
 	if errors.Is(err, index.ErrNotFound) {
 		return f, nil
 	}
-	f.Deadly = &PoisonDetails{Kills: d.Crashes, Last: d.Last, Detail: d.Detail, Undecodable: d.Crashes >= variant.MaxCrashes}
+	f.Poison = &PoisonDetails{Crashes: d.Crashes, Last: d.Last, Detail: d.Detail, Undecodable: d.Crashes >= variant.MaxCrashes}
 	return f, err
 }
 

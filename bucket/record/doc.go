@@ -2,6 +2,6 @@
 // images, blocks, failures, findings, and where each of them lies on disk.
 //
 // It promises that the names are what they have always been: what ParseFile reads is
-// what Image.File and MadeFile write, and a digest has one spelling. It does no I/O, keeps
+// what Image.File and VariantFile write, and a digest has one spelling. It does no I/O, keeps
 // no state, and decides nothing.
 package record

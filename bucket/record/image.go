@@ -26,9 +26,9 @@ func (i Image) File() string {
 	return i.file(i.Format.Ext())
 }
 
-// MadeFile is the path, below the store's root, of what was made from the
+// VariantFile is the path, below the store's root, of what was made from the
 // original under a name, as a file of this format.
-func (i Image) MadeFile(name string, f probe.Format) string {
+func (i Image) VariantFile(name string, f probe.Format) string {
 	return i.file("." + name + f.Ext())
 }
 

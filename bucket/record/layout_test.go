@@ -39,7 +39,7 @@ func TestModTimeOf(t *testing.T) {
 	seen := map[int64]string{}
 	for n := range 200 {
 		a.Digest[5] = byte(n)
-		for _, file := range []string{a.File(), a.MadeFile("150x150", probe.JPEG), a.MadeFile("150x150", probe.WebP), a.MadeFile("x150", probe.JPEG)} {
+		for _, file := range []string{a.File(), a.VariantFile("150x150", probe.JPEG), a.VariantFile("150x150", probe.WebP), a.VariantFile("x150", probe.JPEG)} {
 			at := ModTimeOf(file)
 			if other := seen[at.Unix()]; other != "" {
 				t.Errorf("%s and %s have one time", file, other)

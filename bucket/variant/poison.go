@@ -14,11 +14,11 @@ import (
 
 var (
 	// ErrPoison is for the errors of a Maker to wrap, where the original has
-	// ended what was to decode it. From OpenMade it says that this was not long
+	// ended what was to decode it. From OpenVariant it says that this was not long
 	// ago, and that nothing is made of the image before a minute has passed.
 	ErrPoison = errors.New("the image ends what decodes it")
 	// ErrSlow is for the errors of a Maker to wrap, where a decoder took too long for
-	// the original, whosever fault that is. From OpenMade it says that this was not
+	// the original, whosever fault that is. From OpenVariant it says that this was not
 	// long ago: nothing is made of the image for a minute, and for twice as long with
 	// each further time in a row, an hour at most. It says so in a *PauseError.
 	ErrSlow = errors.New("decoding the image took too long")

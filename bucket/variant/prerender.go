@@ -14,7 +14,7 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// Key names something that is made from an image: see OpenMade.
+// Key names something that is made from an image: see OpenVariant.
 type Key struct {
 	Name   string
 	Format probe.Format
@@ -28,15 +28,15 @@ type Variant struct {
 	Like probe.Format
 }
 
-// MakeSeveral keeps what maker makes from one reading of an image. maker chooses
+// MakeVariants keeps what maker makes from one reading of an image. maker chooses
 // which things those are, and may be called again, with an original that was
-// healed. Errors are those of OpenMade; after one, none of the things is promised.
+// healed. Errors are those of OpenVariant; after one, none of the things is promised.
 //
 // It returns when all is done, when ctx ends before maker has begun to decode, or when
 // the store closes. It is no flight: what is made
 // twice at the same time is stored twice, and the second takes the place of the
 // first.
-func (v *Variants) MakeSeveral(ctx context.Context, image record.Image, maker func(ctx context.Context, original io.Reader, n int64) ([]Variant, error)) error {
+func (v *Variants) MakeVariants(ctx context.Context, image record.Image, maker func(ctx context.Context, original io.Reader, n int64) ([]Variant, error)) error {
 	ctx, done, err := v.s.Begin(ctx)
 	if err != nil {
 		return err
@@ -46,14 +46,14 @@ func (v *Variants) MakeSeveral(ctx context.Context, image record.Image, maker fu
 	return err
 }
 
-// MakeAhead makes from an image what is missing of the things named, from one
+// Prerender makes from an image what is missing of the things named, from one
 // reading of it, before somebody asks. maker gets those that are missing and
 // returns what it has made of them. It returns how many that are; errors are those
-// of OpenMade. After an error none is promised.
+// of OpenVariant. After an error none is promised.
 //
-// It does not wait for flights of OpenMade, nor they for it: at worst a thing is
+// It does not wait for flights of OpenVariant, nor they for it: at worst a thing is
 // made twice, and the second takes the place of the first.
-func (v *Variants) MakeAhead(ctx context.Context, image record.Image, things []Key,
+func (v *Variants) Prerender(ctx context.Context, image record.Image, things []Key,
 	maker func(ctx context.Context, original io.Reader, n int64, missing []Key) ([]Variant, error)) (made int, err error) {
 	missing, err := v.missing(image, things)
 	if err != nil || len(missing) == 0 {
@@ -71,7 +71,7 @@ func (v *Variants) MakeAhead(ctx context.Context, image record.Image, things []K
 func (v *Variants) missing(image record.Image, things []Key) ([]Key, error) {
 	var missing []Key
 	for _, m := range things {
-		_, err := os.Stat(v.s.Path(image.MadeFile(m.Name, m.Format)))
+		_, err := os.Stat(v.s.Path(image.VariantFile(m.Name, m.Format)))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			missing = append(missing, m)
@@ -103,7 +103,7 @@ func (v *Variants) makeAll(ctx context.Context, image record.Image, maker func(c
 		return 0, err
 	}
 	for i, m := range all {
-		if err := v.storeMade(image, m); err != nil {
+		if err := v.store(image, m); err != nil {
 			return i, err
 		}
 	}

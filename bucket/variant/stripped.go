@@ -22,11 +22,11 @@ import (
 // who are many, or slow, cost a file on disk each image, and no memory.
 const Stripped = "full"
 
-// OpenStripped opens an image without its metadata, as OpenMade opens what else is made
-// of one. Errors are those of OpenMade, and of package strip. That the image ends
+// OpenStripped opens an image without its metadata, as OpenVariant opens what else is made
+// of one. Errors are those of OpenVariant, and of package strip. That the image ends
 // decoders does not matter.
 func (v *Variants) OpenStripped(ctx context.Context, image record.Image) (*os.File, error) {
-	path := v.s.Path(image.MadeFile(Stripped, image.Format))
+	path := v.s.Path(image.VariantFile(Stripped, image.Format))
 	file, err := local.OpenStamped(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return file, err
@@ -39,7 +39,7 @@ func (v *Variants) OpenStripped(ctx context.Context, image record.Image) (*os.Fi
 
 // EnsureStripped is OpenStripped for whoever has the file sent by somebody else.
 func (v *Variants) EnsureStripped(ctx context.Context, image record.Image) error {
-	path := v.s.Path(image.MadeFile(Stripped, image.Format))
+	path := v.s.Path(image.VariantFile(Stripped, image.Format))
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return v.stripOnce(ctx, image, path)
@@ -82,7 +82,7 @@ func (v *Variants) stripOnce(ctx context.Context, image record.Image, path strin
 			return err
 		}
 		if digest == image.Digest { // there was nothing to take out
-			return v.linkMade(image.File(), path)
+			return v.link(image.File(), path)
 		}
 		if err := local.Replace(v.s.Disk(), tmp, path); err != nil {
 			return fmt.Errorf("store what was made: %w", local.AsFull(err))

@@ -20,14 +20,14 @@ import (
 
 // Maker makes something from an original, which is n bytes long, and returns
 // its bytes; none mean that the original itself is what was to be made. It must
-// read all of original. An error that wraps ErrDeadly or ErrSlow is remembered. The
+// read all of original. An error that wraps ErrPoison or ErrSlow is remembered. The
 // end of ctx says that nobody wants the thing any more.
 type Maker func(ctx context.Context, original io.Reader, n int64) ([]byte, error)
 
 // ErrNotMade: what was asked for has not been made from the image yet.
 var ErrNotMade = errors.New("not made yet")
 
-// OpenMade opens what was made from an image under a name, as a file of this
+// OpenVariant opens what was made from an image under a name, as a file of this
 // format. Where it is missing it is made, by one flight for all that ask
 // meanwhile, and kept: it can be made again, so a crash may lose it, but never
 // leaves half of it.
@@ -36,10 +36,10 @@ var ErrNotMade = errors.New("not made yet")
 // from other bytes is thrown away, and the original healed as by Open.
 //
 // The name must be safe as part of a file name. Errors are those of maker and of
-// Open, and ErrDeadly, ErrSlow and ErrUndecodable where earlier makers have died of
+// Open, and ErrPoison, ErrSlow and ErrUndecodable where earlier makers have died of
 // the image or been late. Without a maker, what is missing stays so: ErrNotMade.
-func (v *Variants) OpenMade(ctx context.Context, image record.Image, name string, f probe.Format, maker Maker) (*os.File, error) {
-	path := v.s.Path(image.MadeFile(name, f))
+func (v *Variants) OpenVariant(ctx context.Context, image record.Image, name string, f probe.Format, maker Maker) (*os.File, error) {
+	path := v.s.Path(image.VariantFile(name, f))
 	file, err := local.OpenStamped(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return file, err
@@ -50,10 +50,10 @@ func (v *Variants) OpenMade(ctx context.Context, image record.Image, name string
 	return local.OpenStamped(path)
 }
 
-// EnsureMade is OpenMade for whoever has the file sent by somebody else: it sees
+// EnsureVariant is OpenVariant for whoever has the file sent by somebody else: it sees
 // to it that the file is there, and does not open it.
-func (v *Variants) EnsureMade(ctx context.Context, image record.Image, name string, f probe.Format, maker Maker) error {
-	path := v.s.Path(image.MadeFile(name, f))
+func (v *Variants) EnsureVariant(ctx context.Context, image record.Image, name string, f probe.Format, maker Maker) error {
+	path := v.s.Path(image.VariantFile(name, f))
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return v.makeBy(ctx, image, Key{name, f}, path, maker)
@@ -64,11 +64,11 @@ func (v *Variants) EnsureMade(ctx context.Context, image record.Image, name stri
 	return err
 }
 
-// HasMade tells whether what was asked for has been made from an image, and is a
+// HasVariant tells whether what was asked for has been made from an image, and is a
 // file of its own: not where something else stands for it. Without either the error
 // is ErrNotMade.
-func (v *Variants) HasMade(image record.Image, name string, f probe.Format) (own bool, err error) {
-	path := v.s.Path(image.MadeFile(name, f))
+func (v *Variants) HasVariant(image record.Image, name string, f probe.Format) (own bool, err error) {
+	path := v.s.Path(image.VariantFile(name, f))
 	info, err := os.Lstat(path)
 	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
 		_, err = os.Stat(path) // what it stands for may be gone
@@ -81,10 +81,10 @@ func (v *Variants) HasMade(image record.Image, name string, f probe.Format) (own
 	return own, err
 }
 
-// MadeBytes is how many bytes has what was made from an image under a name, or what
+// VariantBytes is how many bytes has what was made from an image under a name, or what
 // stands for it. Where it is missing, the error is ErrNotMade.
-func (v *Variants) MadeBytes(image record.Image, name string, f probe.Format) (int64, error) {
-	info, err := os.Stat(v.s.Path(image.MadeFile(name, f)))
+func (v *Variants) VariantBytes(image record.Image, name string, f probe.Format) (int64, error) {
+	info, err := os.Stat(v.s.Path(image.VariantFile(name, f)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, ErrNotMade
 	}
@@ -134,7 +134,7 @@ func (v *Variants) make(ctx context.Context, image record.Image, thing Key, make
 	if err != nil {
 		return err
 	}
-	return v.storeMade(image, Variant{Key: thing, Data: data})
+	return v.store(image, Variant{Key: thing, Data: data})
 }
 
 // readWhole has an original read, and checks its digest: the bytes come before
@@ -176,9 +176,9 @@ func (v *Variants) readWhole(ctx context.Context, image record.Image, decodes bo
 	return readErr
 }
 
-// storeMade keeps what was made.
-func (v *Variants) storeMade(image record.Image, m Variant) error {
-	path := v.s.Path(image.MadeFile(m.Name, m.Format))
+// store keeps what was made.
+func (v *Variants) store(image record.Image, m Variant) error {
+	path := v.s.Path(image.VariantFile(m.Name, m.Format))
 	v.s.Removing().RLock()
 	defer v.s.Removing().RUnlock()
 	if err := v.s.StillKept(image); err != nil {
@@ -187,9 +187,9 @@ func (v *Variants) storeMade(image record.Image, m Variant) error {
 	if len(m.Data) == 0 {
 		target := image.File()
 		if m.Like != probe.Unknown {
-			target = image.MadeFile(m.Name, m.Like)
+			target = image.VariantFile(m.Name, m.Like)
 		}
-		return v.linkMade(target, path)
+		return v.link(target, path)
 	}
 	tmp, err := v.s.Temp("made-*")
 	if err != nil {
@@ -206,10 +206,10 @@ func (v *Variants) storeMade(image record.Image, m Variant) error {
 	return nil
 }
 
-// linkMade lets the original, or something else that was made from it, stand for
+// link lets the original, or something else that was made from it, stand for
 // what would have been made. The link is symbolic, so that it cannot outlive what it
 // stands for.
-func (v *Variants) linkMade(target, path string) error {
+func (v *Variants) link(target, path string) error {
 	err := v.s.Disk().Symlink(filepath.Base(target), path)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("store what was made: %w", local.AsFull(err))
@@ -217,10 +217,10 @@ func (v *Variants) linkMade(target, path string) error {
 	return nil
 }
 
-// Made lists the names under which something was made from an image, with their
+// VariantNames lists the names under which something was made from an image, with their
 // formats' extensions ("250x250.jpg"), in no particular order. It reads a folder
 // of the store: milliseconds where that is large.
-func (v *Variants) Made(image record.Image) ([]string, error) {
+func (v *Variants) VariantNames(image record.Image) ([]string, error) {
 	path := v.s.Path(image.File())
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {

@@ -149,7 +149,7 @@ func (j *journal) open(month string) error {
 		return err
 	}
 	if j.whole == unknown || j.whole > info.Size() {
-		return j.mend(info.Size())
+		return j.repair(info.Size())
 	}
 	if j.whole < info.Size() {
 		return j.disk.Truncate(f, j.whole)
@@ -157,10 +157,10 @@ func (j *journal) open(month string) error {
 	return nil
 }
 
-// mend finds where the whole lines of a file that an earlier process wrote end,
+// repair finds where the whole lines of a file that an earlier process wrote end,
 // and cuts off a last line that a crash has torn. That was never acknowledged;
 // left there it would look like damage for ever.
-func (j *journal) mend(size int64) error {
+func (j *journal) repair(size int64) error {
 	tail, err := lastLine(j.file, size)
 	if err != nil {
 		return fmt.Errorf("read the end of %s: %w", j.file.Name(), err)

@@ -6,7 +6,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/backup"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
@@ -71,7 +71,7 @@ func (x *backupCommand) run(cmd *cobra.Command, args []string, c config.Config) 
 		return err
 	}
 	out := x.app.newReport(cmd, false, x.quiet)
-	r, err := bucket.Backup(cmd.Context(), bucket.BackupOptions{
+	r, err := backup.Run(cmd.Context(), backup.Options{
 		Root: c.Root, Dir: args[0], Link: x.link, Verify: x.verify, Found: out.found, Progress: out.show, Now: x.app.Now,
 	})
 	out.progress.clear()
@@ -89,7 +89,7 @@ func folderArg(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, c
 	return nil, cobra.ShellCompDirectiveFilterDirs
 }
 
-func (r *report) endBackup(b bucket.BackupReport) error {
+func (r *report) endBackup(b backup.Report) error {
 	text := fmt.Sprintf("%s images, of which %s copied now (%s) in %s: %s",
 		humanize.Comma(int64(b.Images)), humanize.Comma(int64(b.Copied)), humanize.IBytes(uint64(b.Bytes)), seconds(b.Seconds), tally(b.Found, "all good"))
 	return r.end(text, nil, sum(b.Found))

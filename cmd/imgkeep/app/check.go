@@ -16,10 +16,10 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
@@ -159,7 +159,7 @@ func (k checker) check(ctx context.Context, raw string) checked {
 		x.OK = true
 	case errors.As(err, &e):
 		x.Class, x.Status, x.Why = e.Class, e.Status, e.Error()
-	case errors.Is(err, bucket.ErrURL):
+	case errors.Is(err, imageurl.ErrURL):
 		x.Class, x.Why = fetch.Refused, err.Error()
 	default:
 		x.Why = err.Error()
@@ -172,7 +172,7 @@ const removed fetch.Class = "removed"
 
 // try does what the store would, and notes what it sees.
 func (k checker) try(ctx context.Context, x *checked) (err error) {
-	if x.Canonical, err = bucket.CanonicalAt(k.config.Fetch.BaseURL, x.URL); err != nil {
+	if x.Canonical, err = imageurl.CanonicalAt(k.config.Fetch.BaseURL, x.URL); err != nil {
 		return err
 	}
 	image := x.Canonical
@@ -207,13 +207,13 @@ func (k checker) try(ctx context.Context, x *checked) (err error) {
 	x.Width, x.Height = r.Info.Shown()
 	if r.FinalURL != image {
 		x.Final = r.FinalURL
-		if led, err := bucket.Canonical(r.FinalURL); err == nil {
+		if led, err := imageurl.Canonical(r.FinalURL); err == nil {
 			if err := k.blocked(ctx, control.ShowRequest{URL: led}); err != nil {
 				return err
 			}
 		}
 	}
-	return k.blocked(ctx, control.ShowRequest{Digest: bucket.Digest(digest.Sum(nil)).String()})
+	return k.blocked(ctx, control.ShowRequest{Digest: record.Digest(digest.Sum(nil)).String()})
 }
 
 // blocked returns an error that tells the first block that stands against a URL or

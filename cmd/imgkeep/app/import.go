@@ -17,7 +17,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/imageurl"
+	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
@@ -272,7 +273,7 @@ func (i *importCommand) file(ctx context.Context, s control.Service, name, path 
 	}
 	url, err := sign.Link{ExtURL: ext}.URL()
 	if err == nil {
-		_, err = bucket.Canonical(url)
+		_, err = imageurl.Canonical(url)
 	}
 	if err != nil {
 		return control.Outcome{Code: "url", Detail: err.Error()}, nil
@@ -372,7 +373,7 @@ func (i *importCommand) note(name string, r imported) error {
 		i.bytes += o.Bytes
 	}
 	if !i.quiet {
-		i.progress.show(bucket.Progress{Stage: "import " + name, Done: int64(i.images)})
+		i.progress.show(record.Progress{Stage: "import " + name, Done: int64(i.images)})
 	}
 	if o.Code != "" {
 		i.bad++

@@ -18,6 +18,7 @@ import (
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/variant"
 	"imgkeep/cmd/imgkeep/app/config"
 )
 
@@ -62,8 +63,8 @@ func TestLooking(t *testing.T) {
 		t.Fatal(err)
 	}
 	digest := image.Digest.String()
-	if _, err := store.OpenMade(t.Context(), image, "150x", probe.PNG, func(context.Context, io.Reader, int64) ([]byte, error) {
-		return nil, fmt.Errorf("%w: it died", bucket.ErrDeadly)
+	if _, err := store.OpenVariant(t.Context(), image, "150x", probe.PNG, func(context.Context, io.Reader, int64) ([]byte, error) {
+		return nil, fmt.Errorf("%w: it died", variant.ErrPoison)
 	}); err == nil {
 		t.Fatal("made")
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
@@ -343,7 +343,7 @@ func (p *populateCommand) note(r populated) error {
 	}
 	if !p.quiet {
 		p.progress.note = p.figures()
-		p.progress.show(bucket.Progress{Stage: "populate", Done: int64(p.done), Total: p.total})
+		p.progress.show(record.Progress{Stage: "populate", Done: int64(p.done), Total: p.total})
 	}
 	return err
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/schollz/progressbar/v3"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/record"
 )
 
 // plainEvery is how often a line tells of progress where there is no terminal.
@@ -38,7 +38,7 @@ func newProgress(w io.Writer, now func() time.Time) *progress {
 	return p
 }
 
-func (p *progress) show(x bucket.Progress) {
+func (p *progress) show(x record.Progress) {
 	if !p.terminal {
 		if p.now().Sub(p.last) >= plainEvery {
 			p.last = p.now()
@@ -89,7 +89,7 @@ func (p *progress) clear() {
 	}
 }
 
-func plain(x bucket.Progress) string {
+func plain(x record.Progress) string {
 	number := func(n int64) string {
 		if x.Bytes {
 			return humanize.IBytes(uint64(max(n, 0)))

@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/reindex"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
@@ -54,7 +56,7 @@ func (x *reindexCommand) run(cmd *cobra.Command, _ []string, c config.Config) er
 		return err
 	}
 	out := x.app.newReport(cmd, x.json, x.quiet)
-	r, err := bucket.Reindex(cmd.Context(), bucket.ReindexOptions{Root: c.Root, Found: out.found, Progress: out.show})
+	r, err := reindex.Run(cmd.Context(), reindex.Options{Root: c.Root, Found: out.found, Progress: out.show})
 	out.progress.clear()
 	if err != nil {
 		return stopFirst(err)
@@ -63,8 +65,8 @@ func (x *reindexCommand) run(cmd *cobra.Command, _ []string, c config.Config) er
 		humanize.Comma(int64(r.URLs)), humanize.Comma(int64(r.Images)), humanize.Comma(int64(r.Lines)),
 		seconds(r.Seconds), humanize.IBytes(uint64(r.Bytes)), tally(r.Found, "nothing found"))
 	return out.end(text, struct {
-		Findings []bucket.Finding `json:"findings"`
-		bucket.ReindexReport
+		Findings []record.Finding `json:"findings"`
+		reindex.Report
 	}{out.findings, r}, sum(r.Found))
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
@@ -163,7 +163,7 @@ func (o removeOutput) write(arg string, r control.Removal, failed error) error {
 		return json.NewEncoder(o.w).Encode(struct {
 			Name   string `json:"name"`
 			DryRun bool   `json:"dry_run"`
-			bucket.Removal
+			record.Removal
 			Links []string `json:"links"`
 			Error string   `json:"error,omitempty"`
 		}{arg, o.dry, r.Removal, append([]string{}, r.Links...), text})

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/control"
 )
 
@@ -20,21 +20,21 @@ type report struct {
 	w           io.Writer
 	json, quiet bool
 	progress    *progress
-	findings    []bucket.Finding // for JSON, where it has an empty list, not null
+	findings    []record.Finding // for JSON, where it has an empty list, not null
 	err         error
 }
 
 func (a *app) newReport(cmd *cobra.Command, json, quiet bool) *report {
-	return &report{w: cmd.OutOrStdout(), json: json, quiet: quiet, progress: newProgress(cmd.ErrOrStderr(), a.Now), findings: []bucket.Finding{}}
+	return &report{w: cmd.OutOrStdout(), json: json, quiet: quiet, progress: newProgress(cmd.ErrOrStderr(), a.Now), findings: []record.Finding{}}
 }
 
-func (r *report) show(p bucket.Progress) {
+func (r *report) show(p record.Progress) {
 	if !r.quiet {
 		r.progress.show(p)
 	}
 }
 
-func (r *report) found(f bucket.Finding) {
+func (r *report) found(f record.Finding) {
 	if r.json {
 		r.findings = append(r.findings, f)
 		return
@@ -46,7 +46,7 @@ func (r *report) found(f bucket.Finding) {
 }
 
 // findingLine is a finding in one line. What it quotes comes from strangers.
-func findingLine(f bucket.Finding) string {
+func findingLine(f record.Finding) string {
 	line := fmt.Sprintf("%-12s %s", f.Kind, f.Path)
 	for _, s := range []string{f.Detail, f.URL} {
 		if s != "" {
@@ -76,7 +76,7 @@ func (r *report) end(text string, document any, remain int) error {
 }
 
 // sum is how many findings there are, of all kinds.
-func sum(found map[bucket.Kind]int) (n int) {
+func sum(found map[record.Kind]int) (n int) {
 	for _, k := range found {
 		n += k
 	}
@@ -84,7 +84,7 @@ func sum(found map[bucket.Kind]int) (n int) {
 }
 
 // tally counts findings by their kinds: "2 corrupt, 1 missing".
-func tally(found map[bucket.Kind]int, none string) string {
+func tally(found map[record.Kind]int, none string) string {
 	var parts []string
 	for _, k := range slices.Sorted(maps.Keys(found)) {
 		parts = append(parts, fmt.Sprintf("%d %s", found[k], k))

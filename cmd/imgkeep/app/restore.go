@@ -7,7 +7,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/backup"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
@@ -47,7 +47,7 @@ type restoreCommand struct {
 
 func (x *restoreCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
 	out := x.app.newReport(cmd, false, x.quiet)
-	r, indexed, err := bucket.Restore(cmd.Context(), bucket.BackupOptions{
+	r, indexed, err := backup.Restore(cmd.Context(), backup.Options{
 		Root: c.Root, Dir: args[0], Found: out.found, Progress: out.show, Now: x.app.Now,
 	})
 	err = errors.Join(err, engine.GiveToOwner(c.Root))

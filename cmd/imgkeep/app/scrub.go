@@ -6,7 +6,8 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/scrub"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
@@ -72,7 +73,7 @@ func (x *scrubCommand) run(cmd *cobra.Command, _ []string, c config.Config) erro
 		}
 		return nil
 	}
-	var report bucket.ScrubReport
+	var report scrub.Report
 	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) (err error) {
 		report, err = s.Scrub(cmd.Context(), control.ScrubRequest{Rate: int64(limit), Repair: x.repair}, each)
 		return err
@@ -86,8 +87,8 @@ func (x *scrubCommand) run(cmd *cobra.Command, _ []string, c config.Config) erro
 		seconds(report.Seconds), tally(report.Found, "clean"))
 	return out.end(text, struct {
 		Clean    bool             `json:"clean"`
-		Findings []bucket.Finding `json:"findings"`
-		bucket.ScrubReport
+		Findings []record.Finding `json:"findings"`
+		scrub.Report
 	}{report.Remain == 0, out.findings, report}, report.Remain)
 }
 

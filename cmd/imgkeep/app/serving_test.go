@@ -13,6 +13,7 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 )
@@ -49,7 +50,9 @@ func answer(t *testing.T, ctx context.Context, c config.Config, store *bucket.St
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error)
-	go func() { ended <- control.NewServer(control.New(control.Options{Store: store}), nil).Serve(ctx, l) }()
+	go func() {
+		ended <- control.NewServer(control.New(control.Options{Store: control.OpenStore{Store: store}}), nil).Serve(ctx, l)
+	}()
 	return func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -129,15 +132,15 @@ func TestProgress(t *testing.T) {
 	now := time.Now()
 	var b strings.Builder
 	p := newProgress(&b, func() time.Time { return now })
-	p.show(bucket.Progress{Stage: "originals", Done: 1 << 20, Total: 4 << 20, Bytes: true})
+	p.show(record.Progress{Stage: "originals", Done: 1 << 20, Total: 4 << 20, Bytes: true})
 	if b.String() != "" {
 		t.Errorf("at once: %q", b.String())
 	}
 	now = now.Add(plainEvery)
-	p.show(bucket.Progress{Stage: "originals", Done: 1 << 20, Total: 4 << 20, Bytes: true})
-	p.show(bucket.Progress{Stage: "originals", Done: 2 << 20, Total: 4 << 20, Bytes: true})
+	p.show(record.Progress{Stage: "originals", Done: 1 << 20, Total: 4 << 20, Bytes: true})
+	p.show(record.Progress{Stage: "originals", Done: 2 << 20, Total: 4 << 20, Bytes: true})
 	now = now.Add(plainEvery)
-	p.show(bucket.Progress{Stage: "journals", Done: 123456})
+	p.show(record.Progress{Stage: "journals", Done: 123456})
 	p.clear()
 	if want := "imgkeep: originals: 1.0 MiB of 4.0 MiB, 25%\nimgkeep: journals: 123,456\n"; b.String() != want {
 		t.Errorf("got %q, want %q", b.String(), want)
@@ -145,8 +148,8 @@ func TestProgress(t *testing.T) {
 	b.Reset()
 	p = newProgress(&b, func() time.Time { return now })
 	p.terminal = true
-	p.show(bucket.Progress{Stage: "images", Done: 1, Total: 4})
-	p.show(bucket.Progress{Stage: "images", Done: 4, Total: 4})
+	p.show(record.Progress{Stage: "images", Done: 1, Total: 4})
+	p.show(record.Progress{Stage: "images", Done: 4, Total: 4})
 	p.clear()
 	if got := b.String(); !strings.Contains(got, "images") || !strings.Contains(got, "%") || !strings.Contains(got, "\r") {
 		t.Errorf("a bar: %q", got)

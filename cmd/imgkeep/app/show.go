@@ -12,8 +12,9 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"imgkeep/bucket"
 	"imgkeep/bucket/imageurl"
+	"imgkeep/bucket/query"
+	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
@@ -50,7 +51,7 @@ func (x *showCommand) run(cmd *cobra.Command, args []string, c config.Config) (e
 	if err != nil {
 		return usageError(err)
 	}
-	var facts bucket.Facts
+	var facts query.Details
 	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) (err error) {
 		q := control.ShowRequest{URL: t.url, Digest: t.digest, Named: t.named(x.unverified)}
 		if facts, err = s.Show(cmd.Context(), q); err != nil || t.source == t.url {
@@ -78,7 +79,7 @@ func (x *showCommand) run(cmd *cobra.Command, args []string, c config.Config) (e
 
 // shown is what show prints as JSON.
 type shown struct {
-	bucket.Facts
+	query.Details
 	Weak []weakHost `json:"weak_tls,omitempty"`
 }
 
@@ -90,7 +91,7 @@ type weakHost struct {
 }
 
 // weakHosts are those of a URL and of what is known of it.
-func weakHosts(c config.Config, url string, f bucket.Facts) []weakHost {
+func weakHosts(c config.Config, url string, f query.Details) []weakHost {
 	urls := []string{url}
 	for _, i := range f.Images {
 		urls = append(urls, i.URLs...)
@@ -129,7 +130,7 @@ func weakText(weak []weakHost) string {
 	return b.String()
 }
 
-func factsText(url string, f bucket.Facts) string {
+func factsText(url string, f query.Details) string {
 	var b strings.Builder
 	line := func(key, format string, args ...any) {
 		fmt.Fprintf(&b, "%-9s %s\n", key, control.Printable(fmt.Sprintf(format, args...)))
@@ -146,18 +147,18 @@ func factsText(url string, f bucket.Facts) string {
 			missing = " (missing or damaged)"
 		}
 		line("  file", "%s%s", i.File, missing)
-		for _, m := range i.Made {
+		for _, m := range i.Variants {
 			line("  size", "%s", m)
 		}
 		for _, u := range i.URLs {
 			line("  url", "%s", u)
 		}
-		if d := i.Deadly; d != nil {
+		if d := i.Poison; d != nil {
 			then := "one more, and it is not decoded any more"
 			if d.Undecodable {
 				then = "no sizes are made of it until 'imgkeep retry'"
 			}
-			line("  deadly", "has ended %d decoders, the last at %s: %s; %s", d.Kills, d.Last.Format(time.RFC3339), d.Detail, then)
+			line("  deadly", "has ended %d decoders, the last at %s: %s; %s", d.Crashes, d.Last.Format(time.RFC3339), d.Detail, then)
 		}
 	}
 	for _, x := range f.Failures {
@@ -180,7 +181,7 @@ func factsText(url string, f bucket.Facts) string {
 	return b.String()
 }
 
-func blockText(b bucket.Block) string {
+func blockText(b record.Block) string {
 	s := fmt.Sprintf("%s %s since %s", b.Kind, b.Subject, b.Since.Format(time.RFC3339))
 	for _, more := range [][2]string{{" by ", b.By}, {", for ", b.For}, {": ", b.Why}} {
 		if more[1] != "" {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/engine"
 	"imgkeep/cmd/imgkeep/app/server"
@@ -158,7 +158,7 @@ func (s *signCommand) prepare(c config.Config) error {
 func (s *signCommand) sign(url string) (string, error) {
 	// The URL is signed as it was written, but a link that no server would
 	// serve helps nobody.
-	if _, err := bucket.CanonicalAt(s.relative, url); err != nil {
+	if _, err := imageurl.CanonicalAt(s.relative, url); err != nil {
 		return "", err
 	}
 	link := s.make(s.bucket, s.size, url, s.proxy, s.time).String()

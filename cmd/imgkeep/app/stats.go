@@ -11,7 +11,8 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/linkrot"
+	"imgkeep/bucket/query"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
@@ -40,7 +41,7 @@ type statsCommand struct {
 }
 
 func (x *statsCommand) run(cmd *cobra.Command, _ []string, c config.Config) (err error) {
-	var s bucket.Stats
+	var s control.Stats
 	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(service control.Service) (err error) {
 		s, err = service.Stats(cmd.Context())
 		return err
@@ -58,11 +59,11 @@ func (x *statsCommand) run(cmd *cobra.Command, _ []string, c config.Config) (err
 // statsWeeks is how many weeks stats prints as text.
 const statsWeeks = 8
 
-func statsText(s bucket.Stats) string {
+func statsText(s control.Stats) string {
 	var b strings.Builder
 	size := func(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 	number := func(n int) string { return humanize.Comma(int64(n)) }
-	tally := func(name string, t bucket.Tally) {
+	tally := func(name string, t query.Totals) {
 		fmt.Fprintf(&b, "%-10s %s images, %s URLs, %s, %s saved by sharing\n", name, number(t.Images), number(t.URLs), size(t.Bytes), size(t.Saved))
 	}
 	tally("all", s.All)
@@ -86,12 +87,12 @@ func statsText(s bucket.Stats) string {
 		fmt.Fprintf(&b, "failed     %s  %s URLs\n", class, number(s.All.Failures[class]))
 	}
 	if s.LinkRot != nil {
-		origins := func(name string, p *bucket.LinkRotPass, when time.Time) {
+		origins := func(name string, p *linkrot.Pass, when time.Time) {
 			if p == nil {
 				return
 			}
 			fmt.Fprintf(&b, "origins    %s", name)
-			for _, state := range bucket.OriginStates() {
+			for _, state := range linkrot.States() {
 				fmt.Fprintf(&b, " %s %s,", number(p.All[state]), state)
 			}
 			fmt.Fprintf(&b, " since %s\n", when.Format(time.RFC3339))

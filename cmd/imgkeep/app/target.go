@@ -9,7 +9,8 @@ import (
 	"strings"
 	"unicode"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/imageurl"
+	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
@@ -54,7 +55,7 @@ func (a *app) targets(c config.Config) targets { return targets{engine.NewSelfLi
 // that there is not. Whether its signature fits is for whoever knows the secrets.
 func (o targets) parse(arg string, hosts bool) (target, error) {
 	text := bareName(arg)
-	if _, err := bucket.ParseDigest(text); err == nil {
+	if _, err := record.ParseDigest(text); err == nil {
 		return target{digest: text}, nil
 	}
 	link, err := o.findLink(arg)
@@ -70,12 +71,12 @@ func (o targets) parse(arg string, hosts bool) (target, error) {
 	}
 	if hosts && !strings.Contains(text, "/") {
 		if !strings.ContainsAny(text, ".:") && len(text) > maxLabel {
-			return target{}, fmt.Errorf("%q is no digest, which has %d characters of A-Z a-z 0-9 - _, and no host", arg, len(bucket.Digest{}.String()))
+			return target{}, fmt.Errorf("%q is no digest, which has %d characters of A-Z a-z 0-9 - _, and no host", arg, len(record.Digest{}.String()))
 		}
-		host, err := bucket.CanonicalHost(text)
+		host, err := imageurl.ParsePattern(text)
 		return target{host: host}, err
 	}
-	canonical, err := bucket.Canonical(text)
+	canonical, err := imageurl.Canonical(text)
 	if err != nil {
 		return target{}, fmt.Errorf("%q names no image: want a URL, a link or a digest: %w", arg, err)
 	}
@@ -166,7 +167,7 @@ func plainArguments(args []string) []string {
 		if arg == "--" {
 			break
 		}
-		if _, err := bucket.ParseDigest(bareName(arg)); err == nil && strings.HasPrefix(arg, "-") {
+		if _, err := record.ParseDigest(bareName(arg)); err == nil && strings.HasPrefix(arg, "-") {
 			args[i] = digestPrefix + arg
 		}
 	}

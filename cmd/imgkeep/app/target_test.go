@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/engine"
 	"imgkeep/sign"
@@ -23,7 +23,7 @@ func namesOf(base string) targets {
 func TestParseTarget(t *testing.T) {
 	const base, url = "https://img.example.net", "https://example_url/img.jpg"
 	whole := base + aLink
-	digest, dashed := bucket.Digest{1}.String(), bucket.Digest{0xf8, 1}.String()
+	digest, dashed := record.Digest{1}.String(), record.Digest{0xf8, 1}.String()
 	if dashed[0] != '-' {
 		t.Fatal(dashed)
 	}
@@ -118,14 +118,14 @@ func extURLOf(url string) string { return sign.EncodeURL(url) }
 
 // A digest that begins with "-" is an argument, and nothing else that does.
 func TestPlainArguments(t *testing.T) {
-	dashed := bucket.Digest{0xf8, 1}.String()
+	dashed := record.Digest{0xf8, 1}.String()
 	for args, want := range map[string]string{
 		"show " + dashed + " --json":       "show digest:" + dashed + " --json",
 		"purge --why x " + dashed:          "purge --why x digest:" + dashed,
 		"show -- " + dashed:                "show -- " + dashed,
 		"show --json " + dashed[1:]:        "show --json " + dashed[1:],
 		"show " + dashed + "A":             "show " + dashed + "A",
-		"show " + bucket.Digest{}.String(): "show " + bucket.Digest{}.String(),
+		"show " + record.Digest{}.String(): "show " + record.Digest{}.String(),
 	} {
 		if got := strings.Join(plainArguments(strings.Fields(args)), " "); got != want {
 			t.Errorf("%s: got %s, want %s", args, got, want)

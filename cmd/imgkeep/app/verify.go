@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
@@ -94,7 +94,7 @@ func verify(c config.Config, signer *sign.Signer, arg string, now time.Time) ver
 	// Told also of a link that is not good: that is what one wants to know of it.
 	raw, urlErr := l.URL()
 	if urlErr == nil {
-		v.URL, urlErr = bucket.CanonicalAt(c.Fetch.BaseURL, raw)
+		v.URL, urlErr = imageurl.CanonicalAt(c.Fetch.BaseURL, raw)
 	}
 	if v.Expires, err = signer.Verify(l, now); err != nil {
 		return fail(err)

@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/query"
+	"imgkeep/bucket/scrub"
 )
 
 // ErrNoServer: nobody answers at the socket.
@@ -57,7 +59,7 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 }
 
 // Show and all that follows ask the server, as Service says.
-func (c *Client) Show(ctx context.Context, q ShowRequest) (bucket.Facts, error) {
+func (c *Client) Show(ctx context.Context, q ShowRequest) (query.Details, error) {
 	return ask(ctx, c, callShow, q, nil)
 }
 
@@ -65,7 +67,7 @@ func (c *Client) List(ctx context.Context, q ListRequest, each Each) (int, error
 	return ask(ctx, c, callList, q, each)
 }
 
-func (c *Client) Stats(ctx context.Context) (bucket.Stats, error) {
+func (c *Client) Stats(ctx context.Context) (Stats, error) {
 	return ask(ctx, c, callStats, none{}, nil)
 }
 
@@ -81,7 +83,7 @@ func (c *Client) Retry(ctx context.Context, q RetryRequest) (bucket.Retried, err
 	return ask(ctx, c, callRetry, q, nil)
 }
 
-func (c *Client) Scrub(ctx context.Context, q ScrubRequest, each Each) (bucket.ScrubReport, error) {
+func (c *Client) Scrub(ctx context.Context, q ScrubRequest, each Each) (scrub.Report, error) {
 	return ask(ctx, c, callScrub, q, each)
 }
 

@@ -40,17 +40,20 @@ import (
 	"io"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/query"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/scrub"
 )
 
 // Service is what an operator can do. It may be used concurrently. What a method
 // returns beside an error has happened all the same.
 type Service interface {
 	// Show returns all that is known of a URL or a digest.
-	Show(context.Context, ShowRequest) (bucket.Facts, error)
+	Show(context.Context, ShowRequest) (query.Details, error)
 	// List tells each item as an Event, and returns how many there were.
 	List(context.Context, ListRequest, Each) (int, error)
 	// Stats returns the figures of the store; Figures those of its index alone.
-	Stats(context.Context) (bucket.Stats, error)
+	Stats(context.Context) (Stats, error)
 	Figures(context.Context) (bucket.Figures, error)
 
 	// Remove forgets, purges, blocks or unblocks. It goes on when its caller leaves.
@@ -59,7 +62,7 @@ type Service interface {
 	Retry(context.Context, RetryRequest) (bucket.Retried, error)
 
 	// Scrub looks for damage, and tells findings and progress as Events.
-	Scrub(context.Context, ScrubRequest, Each) (bucket.ScrubReport, error)
+	Scrub(context.Context, ScrubRequest, Each) (scrub.Report, error)
 	// Compact makes the index as small as it can be.
 	Compact(context.Context) (Compacted, error)
 	// Reload has a server read its configuration anew.
@@ -77,8 +80,8 @@ type Service interface {
 
 // Event is a part of an answer that comes in parts: one of its fields is set.
 type Event struct {
-	Finding  *bucket.Finding  `json:"finding,omitempty"`
-	Progress *bucket.Progress `json:"progress,omitempty"`
+	Finding  *record.Finding  `json:"finding,omitempty"`
+	Progress *record.Progress `json:"progress,omitempty"`
 	Item     *Item            `json:"item,omitempty"`
 }
 
@@ -95,21 +98,21 @@ type ShowRequest struct {
 
 // ListRequest asks for what is kept, or for what else What says.
 type ListRequest struct {
-	bucket.Filter
+	query.Filter
 	What    string   `json:"what"`              // "images", "failures" or "blocks"
 	Classes []string `json:"classes,omitempty"` // of failures; empty: all
 }
 
 // Item is an item of a list: one of its fields is set.
 type Item struct {
-	Image   *bucket.Listed       `json:"image,omitempty"`
-	Failure *bucket.FailureFacts `json:"failure,omitempty"`
-	Block   *bucket.Block        `json:"block,omitempty"`
+	Image   *query.Entry          `json:"image,omitempty"`
+	Failure *query.FailureDetails `json:"failure,omitempty"`
+	Block   *record.Block         `json:"block,omitempty"`
 }
 
 // ScrubRequest asks for a scrub.
 type ScrubRequest struct {
-	Rate   int64 `json:"rate"` // as bucket.ScrubOptions
+	Rate   int64 `json:"rate"` // as scrub.Options
 	Repair bool  `json:"repair"`
 }
 
@@ -142,7 +145,7 @@ type RemoveRequest struct {
 
 // Removal is what was done.
 type Removal struct {
-	bucket.Removal `json:"removal"`
+	record.Removal `json:"removal"`
 	Links          []string `json:"links,omitempty"` // the paths of those that were good
 }
 

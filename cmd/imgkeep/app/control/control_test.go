@@ -19,17 +19,19 @@ import (
 	"testing"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/scrub"
 )
 
 // store is a test's: it does what its fields say.
 type store struct {
 	Remover
 	Looker
-	scrub   func(context.Context, bucket.ScrubOptions) (bucket.ScrubReport, error)
+	scrub   func(context.Context, scrub.Options) (scrub.Report, error)
 	compact error
 }
 
-func (s store) Scrub(ctx context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
+func (s store) Scrub(ctx context.Context, o scrub.Options) (scrub.Report, error) {
 	return s.scrub(ctx, o)
 }
 
@@ -80,18 +82,18 @@ func serveOptions(t *testing.T, o Options) (*Client, func()) {
 }
 
 func TestScrub(t *testing.T) {
-	want := bucket.ScrubReport{Images: 7, Bytes: 9, Files: 8, Found: map[bucket.Kind]int{bucket.Corrupt: 1}, Remain: 1, Seconds: 1.5}
-	finding := bucket.Finding{Kind: bucket.Corrupt, Path: "i/a/b/c.png", URL: "https://example.com/<&>", Detail: "x\ny", Repair: "r", Repaired: true}
-	c, _ := serve(t, store{scrub: func(_ context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
+	want := scrub.Report{Images: 7, Bytes: 9, Files: 8, Found: map[record.Kind]int{record.Corrupt: 1}, Remain: 1, Seconds: 1.5}
+	finding := record.Finding{Kind: record.Corrupt, Path: "i/a/b/c.png", URL: "https://example.com/<&>", Detail: "x\ny", Repair: "r", Repaired: true}
+	c, _ := serve(t, store{scrub: func(_ context.Context, o scrub.Options) (scrub.Report, error) {
 		if o.Rate != 5 || !o.Repair || o.Alone {
 			t.Errorf("options: %+v", o)
 		}
-		o.Progress(bucket.Progress{Stage: "originals", Done: 1, Total: 2, Bytes: true})
+		o.Progress(record.Progress{Stage: "originals", Done: 1, Total: 2, Bytes: true})
 		o.Found(finding)
 		return want, nil
 	}})
-	var findings []bucket.Finding
-	var progress []bucket.Progress
+	var findings []record.Finding
+	var progress []record.Progress
 	got, err := c.Scrub(t.Context(), ScrubRequest{Rate: 5, Repair: true}, func(e Event) error {
 		switch {
 		case e.Finding != nil:
@@ -192,8 +194,8 @@ func TestConnectionsAreKept(t *testing.T) {
 
 func TestErrorsArrive(t *testing.T) {
 	c, _ := serve(t, store{
-		scrub: func(context.Context, bucket.ScrubOptions) (bucket.ScrubReport, error) {
-			return bucket.ScrubReport{}, errors.New("the disk is on fire")
+		scrub: func(context.Context, scrub.Options) (scrub.Report, error) {
+			return scrub.Report{}, errors.New("the disk is on fire")
 		},
 		compact: errors.New("no room"),
 	})
@@ -211,11 +213,11 @@ func TestErrorsArrive(t *testing.T) {
 // One at a time; and whoever leaves ends what they have asked for.
 func TestBusyAndLeaving(t *testing.T) {
 	begun, ended := make(chan struct{}), make(chan struct{})
-	c, stop := serve(t, store{scrub: func(ctx context.Context, _ bucket.ScrubOptions) (bucket.ScrubReport, error) {
+	c, stop := serve(t, store{scrub: func(ctx context.Context, _ scrub.Options) (scrub.Report, error) {
 		begun <- struct{}{}
 		<-ctx.Done()
 		ended <- struct{}{}
-		return bucket.ScrubReport{}, ctx.Err()
+		return scrub.Report{}, ctx.Err()
 	}})
 	result := make(chan error)
 	scrub := func(ctx context.Context) {
@@ -253,24 +255,24 @@ func TestBusyAndLeaving(t *testing.T) {
 func TestOwnScrubGivesWay(t *testing.T) {
 	begun := make(chan struct{})
 	asked := make(chan struct{}) // closed, the scrub that is asked for may end
-	s := New(Options{Store: store{scrub: func(ctx context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
+	s := New(Options{Store: store{scrub: func(ctx context.Context, o scrub.Options) (scrub.Report, error) {
 		begun <- struct{}{}
 		select {
 		case <-ctx.Done():
-			return bucket.ScrubReport{}, context.Cause(ctx)
+			return scrub.Report{}, context.Cause(ctx)
 		case <-asked:
-			return bucket.ScrubReport{Images: 1}, nil
+			return scrub.Report{Images: 1}, nil
 		}
 	}}})
 	own, other := make(chan error), make(chan error)
-	go func() { _, err := s.ScrubOwn(t.Context(), bucket.ScrubOptions{}); own <- err }()
+	go func() { _, err := s.ScrubOwn(t.Context(), scrub.Options{}); own <- err }()
 	<-begun
 	go func() { _, err := s.Scrub(t.Context(), ScrubRequest{}, nil); other <- err }()
 	if err := <-own; !errors.Is(err, errGaveWay) {
 		t.Errorf("its own: %v", err)
 	}
 	<-begun
-	if _, err := s.ScrubOwn(t.Context(), bucket.ScrubOptions{}); !errors.Is(err, errScrubbing) {
+	if _, err := s.ScrubOwn(t.Context(), scrub.Options{}); !errors.Is(err, errScrubbing) {
 		t.Errorf("its own, again: %v", err)
 	}
 	if _, err := s.Scrub(t.Context(), ScrubRequest{}, nil); !errors.Is(err, errScrubbing) {
@@ -281,7 +283,7 @@ func TestOwnScrubGivesWay(t *testing.T) {
 		t.Errorf("the one that was asked for: %v", err)
 	}
 	go func() { <-begun }()
-	if _, err := s.ScrubOwn(t.Context(), bucket.ScrubOptions{}); err != nil {
+	if _, err := s.ScrubOwn(t.Context(), scrub.Options{}); err != nil {
 		t.Errorf("its own, afterwards: %v", err)
 	}
 }
@@ -328,9 +330,9 @@ func TestPeers(t *testing.T) {
 }
 
 func TestRequestsRefused(t *testing.T) {
-	s := NewServer(New(Options{Store: store{scrub: func(context.Context, bucket.ScrubOptions) (bucket.ScrubReport, error) {
+	s := NewServer(New(Options{Store: store{scrub: func(context.Context, scrub.Options) (scrub.Report, error) {
 		t.Error("it scrubs")
-		return bucket.ScrubReport{}, nil
+		return scrub.Report{}, nil
 	}}}), nil)
 	for _, body := range []string{"", "{", "[]", `{"rate":"fast"}`, `{"raet":1}`, `{"rate":1,"x":"` + strings.Repeat("x", maxRequest) + `"}`} {
 		r := httptest.NewRequest(http.MethodPost, "/scrub", strings.NewReader(body))

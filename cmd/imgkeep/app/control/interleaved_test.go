@@ -24,6 +24,7 @@ import (
 	"imgkeep/bucket/approve"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/server"
 	"imgkeep/nginx"
@@ -205,7 +206,7 @@ func (s *removalSite) visible(path string) (files []string) {
 func TestRemovalInterleaved(t *testing.T) {
 	const url, other = "https://origin.example/cat.png", "https://other.example/cat.png"
 	body := pngOf(60, 40, color.Black)
-	digest := bucket.Digest(sha256.Sum256(body)).String()
+	digest := record.Digest(sha256.Sum256(body)).String()
 	steps := []string{"before", "fetch begins", "half is fetched", "all is fetched", "it is approved of", "a decoder begins", "a decoder is done", "it is answered", "the file is there", "the hot link is made"}
 	removals := map[string]control.RemoveRequest{
 		"forget":        {Verb: control.Forget, URL: url},
@@ -275,7 +276,7 @@ func (x interleaved) run(name string) (reached bool) {
 		return false
 	}
 	delete(x.bodies, x.url) // what is seen from now on has been kept
-	_, err := control.New(control.Options{Store: x.store, Hot: x.hot}).Remove(x.Context(), x.q)
+	_, err := control.New(control.Options{Store: control.OpenStore{Store: x.store}, Hot: x.hot}).Remove(x.Context(), x.q)
 	if err != nil && !errors.Is(err, bucket.ErrNotKept) {
 		x.Errorf("%s: %v", name, err)
 	}
@@ -343,18 +344,18 @@ func (x interleaved) clean() {
 	for b := range x.store.Blocks() {
 		t := bucket.Target{}
 		switch b.Kind {
-		case bucket.BlockURL:
+		case record.BlockURL:
 			t.URL = b.Subject
-		case bucket.BlockHost:
+		case record.BlockHost:
 			t.Host = b.Subject
 		default:
-			t.Digest, _ = bucket.ParseDigest(b.Subject)
+			t.Digest, _ = record.ParseDigest(b.Subject)
 		}
 		if _, err := x.store.Unblock(x.Context(), t, bucket.RemoveOptions{}); err != nil {
 			x.Error(err)
 		}
 	}
-	digest := bucket.Digest(sha256.Sum256(x.body))
+	digest := record.Digest(sha256.Sum256(x.body))
 	if _, err := x.store.Purge(x.Context(), bucket.Target{Digest: digest}, bucket.RemoveOptions{}); err != nil && !errors.Is(err, bucket.ErrNotKept) {
 		x.Error(err)
 	}

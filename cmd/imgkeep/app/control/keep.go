@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/server"
 )
 
@@ -43,14 +45,14 @@ func (k *StoreKeeper) Populate(ctx context.Context, q PopulateRequest) Outcome {
 
 // Add implements Keeper.
 func (k *StoreKeeper) Add(q AddRequest, image io.Reader) Outcome {
-	o, _ := k.add(q, func(url string) (bucket.Image, bool, error) { return k.Store.Add(q.Bucket, url, image) })
+	o, _ := k.add(q, func(url string) (record.Image, bool, error) { return k.Store.Add(q.Bucket, url, image) })
 	return o
 }
 
 // Link implements Keeper. What the system does not let us do with one file it does not
 // with others either.
 func (k *StoreKeeper) Link(q LinkRequest) Outcome {
-	o, err := k.add(q.AddRequest, func(url string) (bucket.Image, bool, error) { return k.Store.AddFile(q.Bucket, url, q.Path) })
+	o, err := k.add(q.AddRequest, func(url string) (record.Image, bool, error) { return k.Store.AddFile(q.Bucket, url, q.Path) })
 	switch {
 	case errors.Is(err, syscall.EXDEV):
 		o.Stop, o.Detail = true, "it does not lie on the store's file system: without --link it is copied"
@@ -61,8 +63,8 @@ func (k *StoreKeeper) Link(q LinkRequest) Outcome {
 }
 
 // add keeps something under a URL as it was written.
-func (k *StoreKeeper) add(q AddRequest, add func(key string) (bucket.Image, bool, error)) (Outcome, error) {
-	canonical, err := bucket.CanonicalAt(k.BaseURL, q.URL)
+func (k *StoreKeeper) add(q AddRequest, add func(key string) (record.Image, bool, error)) (Outcome, error) {
+	canonical, err := imageurl.CanonicalAt(k.BaseURL, q.URL)
 	if err != nil {
 		return Outcome{Code: addCode(err), Detail: err.Error()}, err
 	}

@@ -10,11 +10,14 @@ import (
 	"sync"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/query"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/scrub"
 )
 
 // Store is what a Local works on: a *bucket.Store.
 type Store interface {
-	Scrub(context.Context, bucket.ScrubOptions) (bucket.ScrubReport, error)
+	Scrub(context.Context, scrub.Options) (scrub.Report, error)
 	Compact() (before, after bucket.Figures, err error)
 	Figures() (bucket.Figures, error)
 	Retry(what string) (bucket.Retried, error)
@@ -24,11 +27,11 @@ type Store interface {
 
 // Looker looks into a store.
 type Looker interface {
-	Show(context.Context, bucket.Target) (bucket.Facts, error)
-	Stats(context.Context) (bucket.Stats, error)
-	List(context.Context, bucket.Filter) iter.Seq2[bucket.Listed, error]
-	ListFailures(context.Context, bucket.Filter, []bucket.Class) iter.Seq2[bucket.FailureFacts, error]
-	Blocks() iter.Seq2[bucket.Block, error]
+	Show(context.Context, bucket.Target) (query.Details, error)
+	Stats(context.Context) (Stats, error)
+	List(context.Context, query.Filter) iter.Seq2[query.Entry, error]
+	ListFailures(context.Context, query.Filter, []bucket.Class) iter.Seq2[query.FailureDetails, error]
+	Blocks() iter.Seq2[record.Block, error]
 }
 
 // Links know links of a server.
@@ -37,20 +40,20 @@ type Links interface {
 	// error names both.
 	Check(path string) error
 	// Good are the paths of the links that are good now for what was removed.
-	Good(bucket.Removal) ([]string, error)
+	Good(record.Removal) ([]string, error)
 }
 
 // Options say what New works on.
 type Options struct {
 	Store  Store
-	Alone  bool          // nobody else uses the store: see bucket.ScrubOptions
+	Alone  bool          // nobody else uses the store: see scrub.Options
 	Keeper func() Keeper // returns who keeps images now; nil: nobody does
 	Hot    HotLinks      // nil: there are none
 	Links  Links         // nil: none are known
 	// Reload reads the configuration anew; nil: it cannot.
 	Reload func() (Reloaded, error)
 	// Scrubbed is told of each scrub that has ended well; nil: nobody.
-	Scrubbed func(bucket.ScrubReport)
+	Scrubbed func(scrub.Report)
 	// Removed is told of each removal that was tried, by its verb; nil: nobody.
 	Removed func(verb string, err error)
 	Audit   *Audit       // nil: none
@@ -98,15 +101,15 @@ func (l *Local) check(n Named) error {
 }
 
 // Show implements Service.
-func (l *Local) Show(ctx context.Context, q ShowRequest) (bucket.Facts, error) {
+func (l *Local) Show(ctx context.Context, q ShowRequest) (query.Details, error) {
 	if err := l.check(q.Named); err != nil {
-		return bucket.Facts{}, err
+		return query.Details{}, err
 	}
 	t := bucket.Target{URL: q.URL}
 	if q.URL == "" {
 		var err error
-		if t.Digest, err = bucket.ParseDigest(q.Digest); err != nil {
-			return bucket.Facts{}, err
+		if t.Digest, err = record.ParseDigest(q.Digest); err != nil {
+			return query.Details{}, err
 		}
 	}
 	return l.opts.Store.Show(ctx, t)
@@ -116,15 +119,15 @@ func (l *Local) Show(ctx context.Context, q ShowRequest) (bucket.Facts, error) {
 func (l *Local) List(ctx context.Context, q ListRequest, each Each) (int, error) {
 	switch q.What {
 	case "images":
-		return sendAll(l.opts.Store.List(ctx, q.Filter), each, func(x bucket.Listed) Item { return Item{Image: &x} })
+		return sendAll(l.opts.Store.List(ctx, q.Filter), each, func(x query.Entry) Item { return Item{Image: &x} })
 	case "failures":
 		var classes []bucket.Class
 		for _, c := range q.Classes {
 			classes = append(classes, bucket.Class(c))
 		}
-		return sendAll(l.opts.Store.ListFailures(ctx, q.Filter, classes), each, func(x bucket.FailureFacts) Item { return Item{Failure: &x} })
+		return sendAll(l.opts.Store.ListFailures(ctx, q.Filter, classes), each, func(x query.FailureDetails) Item { return Item{Failure: &x} })
 	case "blocks":
-		return sendAll(l.opts.Store.Blocks(), each, func(x bucket.Block) Item { return Item{Block: &x} })
+		return sendAll(l.opts.Store.Blocks(), each, func(x record.Block) Item { return Item{Block: &x} })
 	}
 	return 0, fmt.Errorf("%q cannot be listed: want images, failures or blocks", q.What)
 }
@@ -147,7 +150,7 @@ func sendAll[T any](all iter.Seq2[T, error], each Each, item func(T) Item) (n in
 }
 
 // Stats implements Service.
-func (l *Local) Stats(ctx context.Context) (bucket.Stats, error) { return l.opts.Store.Stats(ctx) }
+func (l *Local) Stats(ctx context.Context) (Stats, error) { return l.opts.Store.Stats(ctx) }
 
 // Figures implements Service.
 func (l *Local) Figures(context.Context) (bucket.Figures, error) { return l.opts.Store.Figures() }

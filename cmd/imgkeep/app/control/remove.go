@@ -9,14 +9,15 @@ import (
 	"strings"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/record"
 )
 
 // Remover removes: a *bucket.Store.
 type Remover interface {
-	Forget(ctx context.Context, url string, o bucket.RemoveOptions) (bucket.Removal, error)
-	Purge(context.Context, bucket.Target, bucket.RemoveOptions) (bucket.Removal, error)
-	Block(context.Context, bucket.Target, bucket.RemoveOptions) (bucket.Removal, error)
-	Unblock(context.Context, bucket.Target, bucket.RemoveOptions) (bucket.Removal, error)
+	Forget(ctx context.Context, url string, o bucket.RemoveOptions) (record.Removal, error)
+	Purge(context.Context, bucket.Target, bucket.RemoveOptions) (record.Removal, error)
+	Block(context.Context, bucket.Target, bucket.RemoveOptions) (record.Removal, error)
+	Unblock(context.Context, bucket.Target, bucket.RemoveOptions) (record.Removal, error)
 }
 
 // HotLinks are those that nginx serves by: an *nginx.Hot.
@@ -62,7 +63,7 @@ func (l *Local) Remove(ctx context.Context, q RemoveRequest) (done Removal, err 
 func (q RemoveRequest) target() (t bucket.Target, err error) {
 	t = bucket.Target{URL: q.URL, Host: q.Host}
 	if q.Digest != "" {
-		if t.Digest, err = bucket.ParseDigest(q.Digest); err != nil {
+		if t.Digest, err = record.ParseDigest(q.Digest); err != nil {
 			return t, err
 		}
 	}
@@ -84,7 +85,7 @@ func (q RemoveRequest) target() (t bucket.Target, err error) {
 	return t, nil
 }
 
-func (l *Local) remove(ctx context.Context, q RemoveRequest, t bucket.Target) (bucket.Removal, error) {
+func (l *Local) remove(ctx context.Context, q RemoveRequest, t bucket.Target) (record.Removal, error) {
 	o := bucket.RemoveOptions{Buckets: q.Buckets, Why: q.Why, By: l.by.Who, DryRun: q.DryRun, KeepFiles: q.Keep}
 	switch q.Verb {
 	case Forget:
@@ -100,7 +101,7 @@ func (l *Local) remove(ctx context.Context, q RemoveRequest, t bucket.Target) (b
 // unknown tells whether it is not known which files are out of reach now, so that all
 // hot links must go: those of a host, of what an error has left, and of what was not
 // found, which nginx may know all the same.
-func (q RemoveRequest) unknown(r bucket.Removal, err error) bool {
+func (q RemoveRequest) unknown(r record.Removal, err error) bool {
 	if errors.Is(err, bucket.ErrNoBucket) {
 		return false
 	}
@@ -109,13 +110,13 @@ func (q RemoveRequest) unknown(r bucket.Removal, err error) bool {
 
 // leadTo tells which paths are files of what was removed, in any bucket. What is
 // removed in one of them only has its links in others made again.
-func leadTo(r bucket.Removal) func(target string) bool {
+func leadTo(r record.Removal) func(target string) bool {
 	digests := map[string]bool{}
 	for _, i := range r.Images {
 		digests[i.Digest] = true
 	}
 	for _, b := range r.Blocked {
-		if b.Kind == bucket.BlockDigest {
+		if b.Kind == record.BlockDigest {
 			digests[b.Subject] = true
 		}
 	}

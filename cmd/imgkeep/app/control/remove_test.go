@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/record"
 )
 
 // remover notes what it is asked to do.
@@ -24,27 +25,27 @@ type remover struct {
 	option bucket.RemoveOptions
 }
 
-func (r *remover) do(what string, o bucket.RemoveOptions) (bucket.Removal, error) {
+func (r *remover) do(what string, o bucket.RemoveOptions) (record.Removal, error) {
 	r.asked, r.by, r.option = append(r.asked, what), o.By, o
 	if r.none {
-		return bucket.Removal{}, r.err
+		return record.Removal{}, r.err
 	}
-	return bucket.Removal{Images: []bucket.Removed{{Bucket: "i", Digest: "theDigest", Left: r.left}}}, r.err
+	return record.Removal{Images: []record.Removed{{Bucket: "i", Digest: "theDigest", Left: r.left}}}, r.err
 }
 
-func (r *remover) Forget(_ context.Context, url string, o bucket.RemoveOptions) (bucket.Removal, error) {
+func (r *remover) Forget(_ context.Context, url string, o bucket.RemoveOptions) (record.Removal, error) {
 	return r.do("forget "+url, o)
 }
 
-func (r *remover) Purge(_ context.Context, t bucket.Target, o bucket.RemoveOptions) (bucket.Removal, error) {
+func (r *remover) Purge(_ context.Context, t bucket.Target, o bucket.RemoveOptions) (record.Removal, error) {
 	return r.do("purge "+t.URL+t.Digest.String()[:2], o)
 }
 
-func (r *remover) Block(_ context.Context, t bucket.Target, o bucket.RemoveOptions) (bucket.Removal, error) {
+func (r *remover) Block(_ context.Context, t bucket.Target, o bucket.RemoveOptions) (record.Removal, error) {
 	return r.do("block "+t.URL+t.Host, o)
 }
 
-func (r *remover) Unblock(_ context.Context, t bucket.Target, o bucket.RemoveOptions) (bucket.Removal, error) {
+func (r *remover) Unblock(_ context.Context, t bucket.Target, o bucket.RemoveOptions) (record.Removal, error) {
 	return r.do("unblock "+t.URL+t.Host, o)
 }
 
@@ -83,7 +84,7 @@ func (book) Check(path string) error {
 	return nil
 }
 
-func (book) Good(r bucket.Removal) ([]string, error) {
+func (book) Good(r record.Removal) ([]string, error) {
 	return make([]string, len(r.Images)), nil
 }
 
@@ -102,7 +103,7 @@ func TestRemove(t *testing.T) {
 	}{
 		"forget":               {q: RemoveRequest{Verb: Forget, URL: url, Why: "w"}, asked: "forget " + url, hot: some, noted: `"op":"forget"`},
 		"forget one of two":    {q: RemoveRequest{Verb: Forget, URL: url}, r: remover{left: 1}, asked: "forget " + url, hot: some, noted: `"op":"forget"`},
-		"purge":                {q: RemoveRequest{Verb: Purge, Digest: bucket.Digest{}.String()}, asked: "purge AA", hot: some, noted: `"op":"purge"`},
+		"purge":                {q: RemoveRequest{Verb: Purge, Digest: record.Digest{}.String()}, asked: "purge AA", hot: some, noted: `"op":"purge"`},
 		"purge fails":          {q: RemoveRequest{Verb: Purge, URL: url}, r: remover{err: failed}, asked: "purge " + url + "AA", hot: all, noted: `"error":"failed"`, err: "failed"},
 		"dry run":              {q: RemoveRequest{Verb: Block, URL: url, DryRun: true}, asked: "block " + url},
 		"block":                {q: RemoveRequest{Verb: Block, URL: url}, asked: "block " + url, hot: some, noted: `"op":"block"`},
@@ -112,7 +113,7 @@ func TestRemove(t *testing.T) {
 		"nothing named":        {q: RemoveRequest{Verb: Purge}, err: "0 things are named to purge: want one"},
 		"two things named":     {q: RemoveRequest{Verb: Block, URL: url, Host: "a"}, err: "2 things"},
 		"a host to purge":      {q: RemoveRequest{Verb: Purge, Host: "a"}, err: "does not go with this"},
-		"a digest to forget":   {q: RemoveRequest{Verb: Forget, Digest: bucket.Digest{}.String()}, err: "does not go with this"},
+		"a digest to forget":   {q: RemoveRequest{Verb: Forget, Digest: record.Digest{}.String()}, err: "does not go with this"},
 		"a digest that is not": {q: RemoveRequest{Verb: Purge, Digest: "x"}, err: "is no digest"},
 		"nothing found":        {q: RemoveRequest{Verb: Purge, URL: url}, r: remover{none: true, err: bucket.ErrNotKept}, asked: "purge " + url + "AA", hot: all, noted: `"error":"not kept"`, err: "not kept"},
 		"block what is not":    {q: RemoveRequest{Verb: Block, URL: url}, r: remover{none: true}, asked: "block " + url, hot: all, noted: `"op":"block"`},

@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/scrub"
 )
 
 var (
@@ -13,11 +14,11 @@ var (
 )
 
 // Scrub implements Service. It takes the place of the server's own scrub.
-func (l *Local) Scrub(ctx context.Context, q ScrubRequest, each Each) (bucket.ScrubReport, error) {
+func (l *Local) Scrub(ctx context.Context, q ScrubRequest, each Each) (scrub.Report, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if err := l.jobs.beginScrub(ctx); err != nil {
-		return bucket.ScrubReport{}, err
+		return scrub.Report{}, err
 	}
 	defer l.jobs.endScrub()
 	var enough error // of each
@@ -31,13 +32,13 @@ func (l *Local) Scrub(ctx context.Context, q ScrubRequest, each Each) (bucket.Sc
 	}
 	l.opts.Log.Info("scrub begins", "rate", q.Rate, "repair", q.Repair)
 	removed := false
-	report, err := l.scrubStore(ctx, bucket.ScrubOptions{
+	report, err := l.scrubStore(ctx, scrub.Options{
 		Rate: q.Rate, Repair: q.Repair, Alone: l.opts.Alone,
-		Found: func(f bucket.Finding) {
-			removed = removed || f.Kind == bucket.HalfRemoved && f.Repaired
+		Found: func(f record.Finding) {
+			removed = removed || f.Kind == record.HalfRemoved && f.Repaired
 			tell(Event{Finding: &f})
 		},
-		Progress: func(p bucket.Progress) { tell(Event{Progress: &p}) },
+		Progress: func(p record.Progress) { tell(Event{Progress: &p}) },
 	})
 	if enough != nil {
 		err = enough
@@ -54,13 +55,13 @@ func (l *Local) Scrub(ctx context.Context, q ScrubRequest, each Each) (bucket.Sc
 
 // ScrubOwn scrubs the store of the server's own accord, until it ends or somebody asks
 // for a scrub.
-func (l *Local) ScrubOwn(ctx context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
+func (l *Local) ScrubOwn(ctx context.Context, o scrub.Options) (scrub.Report, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	select {
 	case l.jobs.scrubbing <- struct{}{}:
 	default:
-		return bucket.ScrubReport{}, errScrubbing
+		return scrub.Report{}, errScrubbing
 	}
 	defer l.jobs.endScrub()
 	l.jobs.setOwn(cancel)
@@ -68,7 +69,7 @@ func (l *Local) ScrubOwn(ctx context.Context, o bucket.ScrubOptions) (bucket.Scr
 	return l.scrubStore(ctx, o)
 }
 
-func (l *Local) scrubStore(ctx context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
+func (l *Local) scrubStore(ctx context.Context, o scrub.Options) (scrub.Report, error) {
 	report, err := l.opts.Store.Scrub(ctx, o)
 	if err == nil && l.opts.Scrubbed != nil {
 		l.opts.Scrubbed(report)

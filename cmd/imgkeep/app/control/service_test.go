@@ -19,6 +19,8 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/query"
+	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/server"
 )
@@ -50,7 +52,7 @@ func (book) Check(path string) error {
 	return nil
 }
 
-func (book) Good(r bucket.Removal) ([]string, error) {
+func (book) Good(r record.Removal) ([]string, error) {
 	var all []string
 	for _, i := range r.Images {
 		all = append(all, "/i/full/"+i.Digest)
@@ -76,7 +78,7 @@ func services(t *testing.T) map[string]func() (s control.Service, root, audit st
 		audit := &control.Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson"), Now: now}
 		keeper := &control.StoreKeeper{Store: store, Populator: populator, Key: func(url string) string { return url }}
 		return control.New(control.Options{
-			Store: store, Audit: audit, Links: book{}, Keeper: func() control.Keeper { return keeper },
+			Store: control.OpenStore{Store: store}, Audit: audit, Links: book{}, Keeper: func() control.Keeper { return keeper },
 			Reload: func() (control.Reloaded, error) { return control.Reloaded{Changed: []string{"sizes"}}, nil },
 		}), root, audit.Path
 	}
@@ -126,7 +128,7 @@ func events(most int, do func(control.Each) (any, error)) (any, error) {
 // same results, errors and lines in the audit log.
 func TestService(t *testing.T) {
 	picture := pngOf(4, 4, color.Black)
-	digest := bucket.Digest(sha256.Sum256(picture)).String()
+	digest := record.Digest(sha256.Sum256(picture)).String()
 	const added, latin = "https://origin.example/added.png", "https://origin.example/B\xe4r.png"
 	type service = control.Service
 	steps := []struct {
@@ -195,7 +197,7 @@ func TestService(t *testing.T) {
 			})
 		}, `,1]`, nil},
 		{"list in no bucket", func(ctx context.Context, s service) (any, error) {
-			return s.List(ctx, control.ListRequest{What: "images", Filter: bucket.Filter{Buckets: []string{"x"}}}, nil)
+			return s.List(ctx, control.ListRequest{What: "images", Filter: query.Filter{Buckets: []string{"x"}}}, nil)
 		}, ``, bucket.ErrNoBucket},
 		{"list nonsense", func(ctx context.Context, s service) (any, error) {
 			return s.List(ctx, control.ListRequest{What: "x"}, nil)

@@ -9,6 +9,8 @@ import (
 	"net/http"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/query"
+	"imgkeep/bucket/scrub"
 	"imgkeep/cmd/imgkeep/app/listen"
 )
 
@@ -25,13 +27,13 @@ type none struct{}
 
 // The calls, but for /add, whose body is an image.
 var (
-	callShow     = call[ShowRequest, bucket.Facts]{http.MethodPost, "/show", "facts", quiet(Service.Show)}
+	callShow     = call[ShowRequest, query.Details]{http.MethodPost, "/show", "facts", quiet(Service.Show)}
 	callList     = call[ListRequest, int]{http.MethodPost, "/list", "listed", Service.List}
-	callStats    = call[none, bucket.Stats]{http.MethodGet, "/stats", "stats", plain(Service.Stats)}
+	callStats    = call[none, Stats]{http.MethodGet, "/stats", "stats", plain(Service.Stats)}
 	callFigures  = call[none, bucket.Figures]{http.MethodGet, "/status", "status", plain(Service.Figures)}
 	callRemove   = call[RemoveRequest, Removal]{http.MethodPost, "/remove", "", quiet(Service.Remove)}
 	callRetry    = call[RetryRequest, bucket.Retried]{http.MethodPost, "/retry", "retried", quiet(Service.Retry)}
-	callScrub    = call[ScrubRequest, bucket.ScrubReport]{http.MethodPost, "/scrub", "scrubbed", Service.Scrub}
+	callScrub    = call[ScrubRequest, scrub.Report]{http.MethodPost, "/scrub", "scrubbed", Service.Scrub}
 	callCompact  = call[none, Compacted]{http.MethodPost, "/compact", "compacted", plain(Service.Compact)}
 	callReload   = call[none, Reloaded]{http.MethodPost, "/reload", "reloaded", plain(Service.Reload)}
 	callPopulate = call[PopulateRequest, Outcome]{http.MethodPost, "/populate", "outcome", quiet(Service.Populate)}

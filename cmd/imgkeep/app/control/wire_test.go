@@ -11,15 +11,16 @@ import (
 	"strings"
 	"testing"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/scrub"
 )
 
 // What goes over the socket stays as scripts and commands of other releases know it.
 func TestWire(t *testing.T) {
 	s := NewServer(New(Options{
-		Store: store{Remover: &remover{}, scrub: func(_ context.Context, o bucket.ScrubOptions) (bucket.ScrubReport, error) {
-			o.Found(bucket.Finding{Path: "p"})
-			return bucket.ScrubReport{}, nil
+		Store: store{Remover: &remover{}, scrub: func(_ context.Context, o scrub.Options) (scrub.Report, error) {
+			o.Found(record.Finding{Path: "p"})
+			return scrub.Report{}, nil
 		}},
 		Links: book{}, Keeper: func() Keeper { return keeper{} }, Reload: func() (Reloaded, error) { return Reloaded{}, nil },
 	}), nil)

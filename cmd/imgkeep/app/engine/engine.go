@@ -23,6 +23,7 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/scrub"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/metrics"
@@ -220,10 +221,10 @@ func newKeeper(c config.Config, presets map[string]*resize.Preset, store *bucket
 // service is what the admin socket answers with.
 func (e *engine) service(reload func() (control.Reloaded, error), audit *control.Audit) *control.Local {
 	o := control.Options{
-		Store: e.store, Keeper: func() control.Keeper { return e.current.Load().keeper },
+		Store: control.OpenStore{Store: e.store}, Keeper: func() control.Keeper { return e.current.Load().keeper },
 		Links:    linkBook{func() config.Config { return e.current.Load().config }, e.store, e.now, nil},
 		Reload:   reload,
-		Scrubbed: func(r bucket.ScrubReport) { e.metrics.Scrubbed(r, e.now()) },
+		Scrubbed: func(r scrub.Report) { e.metrics.Scrubbed(r, e.now()) },
 		Removed:  e.metrics.Removed,
 		Audit:    audit, Log: e.log,
 	}

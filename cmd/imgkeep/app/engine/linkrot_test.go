@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/linkrot"
 )
 
 // A pass begins an interval after the end of the last one, over restarts; one that
@@ -16,13 +16,13 @@ import (
 func TestLinkRotTimer(t *testing.T) {
 	const week = 7 * 24 * time.Hour
 	now := time.Date(2026, 11, 18, 12, 0, 0, 0, time.UTC)
-	ended := func(ago time.Duration) *bucket.LinkRot {
-		return &bucket.LinkRot{Last: &bucket.LinkRotPass{Ended: now.Add(-ago)}}
+	ended := func(ago time.Duration) *linkrot.Report {
+		return &linkrot.Report{Last: &linkrot.Pass{Ended: now.Add(-ago)}}
 	}
 	under := ended(time.Hour)
-	under.Now = &bucket.LinkRotPass{}
+	under.Now = &linkrot.Pass{}
 	for name, tt := range map[string]struct {
-		state *bucket.LinkRot
+		state *linkrot.Report
 		fails bool
 		want  []time.Duration
 	}{
@@ -31,20 +31,20 @@ func TestLinkRotTimer(t *testing.T) {
 		"long ago":    {ended(10 * week), false, []time.Duration{0, week, week}},
 		"broken off":  {under, false, []time.Duration{0, week, week}},
 		"it fails":    {nil, true, []time.Duration{0, time.Hour, time.Hour}},
-		"not a whole": {&bucket.LinkRot{}, false, []time.Duration{0, week, week}},
+		"not a whole": {&linkrot.Report{}, false, []time.Duration{0, week, week}},
 	} {
 		var waited []time.Duration
 		ctx, cancel := context.WithCancel(t.Context())
 		told := 0
 		timer := linkRotTimer{
 			interval: week, log: slog.New(slog.DiscardHandler), now: func() time.Time { return now },
-			last:  func() (*bucket.LinkRot, error) { return tt.state, nil },
-			ended: func(bucket.LinkRotPass) { told++ },
-			pass: func(context.Context) (bucket.LinkRotPass, error) {
+			last:  func() (*linkrot.Report, error) { return tt.state, nil },
+			ended: func(linkrot.Pass) { told++ },
+			pass: func(context.Context) (linkrot.Pass, error) {
 				if tt.fails {
-					return bucket.LinkRotPass{}, errors.New("the disk is full")
+					return linkrot.Pass{}, errors.New("the disk is full")
 				}
-				return bucket.LinkRotPass{}, nil
+				return linkrot.Pass{}, nil
 			},
 			wait: func(ctx context.Context, d time.Duration) error {
 				if waited = append(waited, d); len(waited) == len(tt.want) {

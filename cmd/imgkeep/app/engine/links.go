@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/imageurl"
+	"imgkeep/bucket/query"
+	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/nginx"
 	"imgkeep/sign"
@@ -24,7 +27,7 @@ type linkBook struct {
 }
 
 // Good are the links that are good now for what was removed.
-func (b linkBook) Good(r bucket.Removal) ([]string, error) { return links(b.config(), r, b.now()) }
+func (b linkBook) Good(r record.Removal) ([]string, error) { return links(b.config(), r, b.now()) }
 
 // Check tells whether a link, by its path, is of the image that its URL says. nginx
 // finds an image by the signature alone, whatever stands behind it: who puts the URL
@@ -52,7 +55,7 @@ func (b linkBook) Check(path string) error {
 	if err != nil {
 		return err
 	}
-	url, err := bucket.CanonicalAt(c.Fetch.BaseURL, raw)
+	url, err := imageurl.CanonicalAt(c.Fetch.BaseURL, raw)
 	if err != nil {
 		return err
 	}
@@ -82,7 +85,7 @@ func (b linkBook) Check(path string) error {
 	}
 	for _, d := range shows {
 		text += fmt.Sprintf("; nginx shows image %s/%s under it", l.Bucket, d)
-		if digest, err := bucket.ParseDigest(d); err == nil {
+		if digest, err := record.ParseDigest(d); err == nil {
 			if urls, err := b.store.URLs(context.Background(), l.Bucket, digest); err == nil && len(urls) > 0 {
 				text += " (of " + urls[0] + ")"
 			}
@@ -96,7 +99,7 @@ func (b linkBook) digests(name, url string) (all []string, err error) {
 	if !b.store.Has(name) {
 		return nil, bucket.ErrNoBucket
 	}
-	facts, err := b.store.Show(context.Background(), bucket.Target{URL: url})
+	facts, err := query.Show(context.Background(), b.store.Maintenance(), url, record.Digest{})
 	for _, i := range facts.Images {
 		if i.Bucket == name {
 			all = append(all, i.Digest)
@@ -123,7 +126,7 @@ func hotDigests(c config.Config, l sign.Link) (all []string, err error) {
 // links are the paths of all links that are good now for what a removal took away,
 // for whoever has to drop them from a cache of their own. Links that were signed for
 // another spelling of the URL are not among them.
-func links(c config.Config, r bucket.Removal, now time.Time) ([]string, error) {
+func links(c config.Config, r record.Removal, now time.Time) ([]string, error) {
 	paths := []string{}
 	for _, secret := range c.Sign.Secrets {
 		one := c.Sign

@@ -10,9 +10,11 @@ import (
 	"sync"
 	"time"
 
-	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
+	"imgkeep/bucket/linkrot"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/scrub"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 )
@@ -21,7 +23,7 @@ import (
 // scrubs the store and asks origins from time to time, until ctx ends or stop is
 // called, which returns when all have ended.
 func (e *engine) runMaintenance(ctx context.Context, c config.Config, service *control.Local) (stop func(), err error) {
-	rot, err := e.store.LinkRot()
+	rot, err := linkrot.Read(e.store.Root(), e.log)
 	if err != nil {
 		return nil, err
 	}
@@ -71,8 +73,8 @@ const retryFailed = time.Hour
 func (e *engine) scrubTimer(c config.Config, service *control.Local) *scrubTimer {
 	return &scrubTimer{
 		interval: c.Store.ScrubInterval, last: filepath.Join(c.Root, "scrub.last"), log: e.log, now: time.Now, wait: wait,
-		scrub: func(ctx context.Context, found func(bucket.Finding)) (bucket.ScrubReport, error) {
-			return service.ScrubOwn(ctx, bucket.ScrubOptions{Rate: int64(c.Store.ScrubRate), Found: found})
+		scrub: func(ctx context.Context, found func(record.Finding)) (scrub.Report, error) {
+			return service.ScrubOwn(ctx, scrub.Options{Rate: int64(c.Store.ScrubRate), Found: found})
 		},
 	}
 }
@@ -83,7 +85,7 @@ type scrubTimer struct {
 	interval time.Duration
 	last     string
 	log      *slog.Logger
-	scrub    func(context.Context, func(bucket.Finding)) (bucket.ScrubReport, error)
+	scrub    func(context.Context, func(record.Finding)) (scrub.Report, error)
 	now      func() time.Time
 	wait     func(context.Context, time.Duration) error
 }
@@ -125,7 +127,7 @@ func (s *scrubTimer) mark() error {
 
 func (s *scrubTimer) once(ctx context.Context) error {
 	s.log.Info("scrub begins")
-	report, err := s.scrub(ctx, func(f bucket.Finding) {
+	report, err := s.scrub(ctx, func(f record.Finding) {
 		// Who links what is nobody's business.
 		s.log.Error("scrub found", "kind", f.Kind, "path", f.Path, "host", imageurl.URL(f.URL).Host(), "detail", f.Detail)
 		s.log.Debug("scrub found", "path", f.Path, "url", f.URL)
@@ -154,9 +156,10 @@ func wait(ctx context.Context, d time.Duration) error {
 
 func (e *engine) linkRotTimer(c config.Config) *linkRotTimer {
 	return &linkRotTimer{
-		interval: c.LinkRot.Interval, last: e.store.LinkRot, now: e.now, wait: wait, log: e.log,
-		pass: func(ctx context.Context) (bucket.LinkRotPass, error) {
-			return e.store.CheckOrigins(ctx, bucket.LinkRotOptions{
+		last:     func() (*linkrot.Report, error) { return linkrot.Read(e.store.Root(), e.log) },
+		interval: c.LinkRot.Interval, now: e.now, wait: wait, log: e.log,
+		pass: func(ctx context.Context) (linkrot.Pass, error) {
+			return linkrot.Check(ctx, e.store.Maintenance(), linkrot.Options{
 				Rate: int64(c.LinkRot.Rate), Asked: e.metrics.OriginAsked,
 				// By the rules that hold when it asks.
 				Alive: func(ctx context.Context, r fetch.Request) error { return e.current.Load().alive(ctx, r) },
@@ -178,9 +181,9 @@ func (c *current) alive(ctx context.Context, r fetch.Request) error {
 // URL is asked more often. One that was broken off it goes on with at once.
 type linkRotTimer struct {
 	interval time.Duration
-	last     func() (*bucket.LinkRot, error)
-	pass     func(context.Context) (bucket.LinkRotPass, error)
-	ended    func(bucket.LinkRotPass)
+	last     func() (*linkrot.Report, error)
+	pass     func(context.Context) (linkrot.Pass, error)
+	ended    func(linkrot.Pass)
 	log      *slog.Logger
 	now      func() time.Time
 	wait     func(context.Context, time.Duration) error
@@ -204,7 +207,7 @@ func (t *linkRotTimer) once(ctx context.Context) error {
 	}
 	t.ended(pass)
 	args := []any{"began", pass.Began}
-	for _, state := range bucket.OriginStates() {
+	for _, state := range linkrot.States() {
 		args = append(args, string(state), pass.All[state])
 	}
 	t.log.Info("asking origins ended", args...)

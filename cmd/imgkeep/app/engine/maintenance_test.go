@@ -9,7 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/scrub"
 )
 
 // A scrub begins when the last one that ended is an interval ago, whatever
@@ -24,15 +25,15 @@ func TestScrubTimer(t *testing.T) {
 		done := 0
 		s := scrubTimer{
 			interval: 24 * time.Hour, last: last, log: slog.New(slog.DiscardHandler),
-			scrub: func(context.Context, func(bucket.Finding)) (bucket.ScrubReport, error) {
+			scrub: func(context.Context, func(record.Finding)) (scrub.Report, error) {
 				now = now.Add(time.Hour) // that it takes
 				if done++; done == scrubs {
 					cancel()
 				}
 				if fails {
-					return bucket.ScrubReport{}, errors.New("failed")
+					return scrub.Report{}, errors.New("failed")
 				}
-				return bucket.ScrubReport{}, nil
+				return scrub.Report{}, nil
 			},
 			now: func() time.Time { return now },
 			wait: func(ctx context.Context, d time.Duration) error {

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/backup"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/resize"
@@ -72,7 +73,7 @@ func openLocal(c config.Config, p Process, need Need) (_ control.Service, _ func
 	}
 	closers = append(closers, func() error { return store.Close(context.Background()) })
 	o := control.Options{
-		Store: store, Alone: true, Hot: hotOf(c, log, p.Now), Audit: p.audit(c),
+		Store: control.OpenStore{Store: store}, Alone: true, Hot: hotOf(c, log, p.Now), Audit: p.audit(c),
 		Links: linkBook{func() config.Config { return c }, store, p.Now, p.Warn},
 	}
 	if need.Create {
@@ -109,7 +110,7 @@ func openForCommand(c config.Config, p Process) (*bucket.Store, error) {
 
 // openStore opens a store, unless a restore of it is unfinished.
 func openStore(o bucket.Options) (s *bucket.Store, err error) {
-	if bucket.RestoreUnfinished(o.Root) {
+	if backup.RestoreUnfinished(o.Root) {
 		err = fmt.Errorf("a restore to %s has begun and not ended: run 'imgkeep restore' again", o.Root)
 	} else {
 		s, err = bucket.Open(o)

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"imgkeep/bucket/query"
+	"imgkeep/bucket/record"
 	"io"
 	"log/slog"
 	"net/http/httptest"
@@ -142,7 +144,7 @@ func TestSameImage(t *testing.T) {
 	if key != at {
 		t.Errorf("commands take it for %s", key)
 	}
-	if facts, err := store.Show(t.Context(), bucket.Target{URL: key}); err != nil || len(facts.Images) != 1 || len(facts.Images[0].URLs) != 1 {
+	if facts, err := query.Show(t.Context(), store.Maintenance(), key, record.Digest{}); err != nil || len(facts.Images) != 1 || len(facts.Images[0].URLs) != 1 {
 		t.Errorf("show: %+v, %v", facts, err)
 	}
 	if _, err := store.Block(t.Context(), bucket.Target{URL: key}, bucket.RemoveOptions{}); err != nil {

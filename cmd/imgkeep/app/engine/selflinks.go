@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/cmd/imgkeep/app/config"
@@ -101,7 +100,7 @@ func (o *SelfLinks) shownBy(l sign.Link) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return bucket.CanonicalAt(o.relative, raw)
+	return imageurl.CanonicalAt(o.relative, raw)
 }
 
 func refuseOwn(host, why string) error {

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/sign"
 )
@@ -83,7 +83,7 @@ func TestUnwrap(t *testing.T) {
 	} {
 		got, err := o.Unwrap(tt.url)
 		var e *fetch.Error
-		refused := errors.As(err, &e) && e.Class == fetch.Refused || errors.Is(err, bucket.ErrURL)
+		refused := errors.As(err, &e) && e.Class == fetch.Refused || errors.Is(err, imageurl.ErrURL)
 		if got != tt.want || (tt.want == "") != refused {
 			t.Errorf("%s: %q, %v; want %q", name, got, err, tt.want)
 		}

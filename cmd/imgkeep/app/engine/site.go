@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/listen"
@@ -74,7 +74,7 @@ func serverNames(c config.Config) []string {
 	if len(c.Nginx.ServerName) > 0 {
 		return c.Nginx.ServerName
 	}
-	if canonical, err := bucket.Canonical(c.BaseURL + "/"); err == nil { // in punycode, as browsers send it
+	if canonical, err := imageurl.Canonical(c.BaseURL + "/"); err == nil { // in punycode, as browsers send it
 		if u, err := url.Parse(canonical); err == nil && strings.Contains(u.Hostname(), ":") {
 			return []string{"[" + u.Hostname() + "]"}
 		} else if err == nil {

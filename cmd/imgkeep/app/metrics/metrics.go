@@ -23,6 +23,9 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/linkrot"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/scrub"
 	"imgkeep/cmd/imgkeep/app/server"
 )
 
@@ -56,7 +59,7 @@ type Metrics struct {
 	reloads       map[string]prometheus.Counter    // by result
 	auditFailures prometheus.Counter
 
-	originChecks map[bucket.OriginState]prometheus.Counter
+	originChecks map[linkrot.State]prometheus.Counter
 	origins      *prometheus.GaugeVec
 	originsEnded prometheus.Gauge
 }
@@ -77,7 +80,7 @@ func New(version string) *Metrics {
 	m.watchRequests()
 	m.watchFetches()
 	m.findings = m.gauge("scrub_findings", "Findings of the last scrub that ended, by kind, repaired ones included.", "kind")
-	for _, kind := range bucket.Kinds() {
+	for _, kind := range record.Kinds() {
 		m.findings.WithLabelValues(string(kind))
 	}
 	m.remaining = m.gauge("scrub_findings_remaining", "Findings of the last scrub that ended which were not repaired.").WithLabelValues()
@@ -97,8 +100,8 @@ func New(version string) *Metrics {
 
 	checks := m.counters("origin_checks_total", "URLs whose origins were asked whether they still have the image, by what they said.", "state")
 	m.origins = m.gauge("origins", "URLs that are kept, by what their origins said in the last pass that ended.", "state")
-	m.originChecks = map[bucket.OriginState]prometheus.Counter{}
-	for _, state := range bucket.OriginStates() {
+	m.originChecks = map[linkrot.State]prometheus.Counter{}
+	for _, state := range linkrot.States() {
 		m.originChecks[state] = checks.WithLabelValues(string(state))
 		m.origins.WithLabelValues(string(state))
 	}
@@ -174,8 +177,8 @@ func (m *Metrics) Answered(code string, c server.CacheStatus, took time.Duration
 }
 
 // Scrubbed notes what a scrub that has ended has found.
-func (m *Metrics) Scrubbed(r bucket.ScrubReport, at time.Time) {
-	for _, kind := range bucket.Kinds() {
+func (m *Metrics) Scrubbed(r scrub.Report, at time.Time) {
+	for _, kind := range record.Kinds() {
 		m.findings.WithLabelValues(string(kind)).Set(float64(r.Found[kind]))
 	}
 	m.remaining.Set(float64(r.Remain))
@@ -204,11 +207,11 @@ func result(err error) string {
 }
 
 // OriginAsked counts a URL whose origin was asked.
-func (m *Metrics) OriginAsked(state bucket.OriginState) { m.originChecks[state].Inc() }
+func (m *Metrics) OriginAsked(state linkrot.State) { m.originChecks[state].Inc() }
 
 // OriginsAsked notes what a pass that has ended has found.
-func (m *Metrics) OriginsAsked(p bucket.LinkRotPass) {
-	for _, state := range bucket.OriginStates() {
+func (m *Metrics) OriginsAsked(p linkrot.Pass) {
+	for _, state := range linkrot.States() {
 		m.origins.WithLabelValues(string(state)).Set(float64(p.All[state]))
 	}
 	m.originsEnded.Set(float64(p.Ended.Unix()))

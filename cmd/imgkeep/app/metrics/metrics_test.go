@@ -13,6 +13,9 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/linkrot"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/scrub"
 	"imgkeep/cmd/imgkeep/app/server"
 	"imgkeep/resize"
 )
@@ -148,8 +151,8 @@ func TestFetches(t *testing.T) {
 func TestScrubbed(t *testing.T) {
 	m := New("1.2.3")
 	at := time.Unix(1795000000, 0)
-	m.Scrubbed(bucket.ScrubReport{Found: map[bucket.Kind]int{bucket.Corrupt: 2, bucket.Orphan: 1}, Remain: 1}, at)
-	m.Scrubbed(bucket.ScrubReport{Found: map[bucket.Kind]int{bucket.Missing: 4}, Remain: 3}, at)
+	m.Scrubbed(scrub.Report{Found: map[record.Kind]int{record.Corrupt: 2, record.Orphan: 1}, Remain: 1}, at)
+	m.Scrubbed(scrub.Report{Found: map[record.Kind]int{record.Missing: 4}, Remain: 3}, at)
 	has(t, read(t, m), `imgkeep_scrub_findings{kind="corrupt"} 0`, `imgkeep_scrub_findings{kind="missing"} 4`, "imgkeep_scrub_findings_remaining 3", "imgkeep_scrub_ended_timestamp_seconds 1.795e+09")
 }
 
@@ -175,10 +178,10 @@ func TestChanges(t *testing.T) {
 func TestOrigins(t *testing.T) {
 	m := New("1.2.3")
 	has(t, read(t, m), `imgkeep_origins{state="gone"} 0`, `imgkeep_origin_checks_total{state="alive"} 0`, "imgkeep_origins_ended_timestamp_seconds 0")
-	m.OriginAsked(bucket.OriginGone)
-	m.OriginAsked(bucket.OriginGone)
-	m.OriginsAsked(bucket.LinkRotPass{All: map[bucket.OriginState]int{bucket.OriginGone: 5, bucket.OriginAlive: 9}, Ended: time.Unix(1795000000, 0)})
-	m.OriginsAsked(bucket.LinkRotPass{All: map[bucket.OriginState]int{bucket.OriginGone: 6}, Ended: time.Unix(1796000000, 0)})
+	m.OriginAsked(linkrot.Gone)
+	m.OriginAsked(linkrot.Gone)
+	m.OriginsAsked(linkrot.Pass{All: map[linkrot.State]int{linkrot.Gone: 5, linkrot.Alive: 9}, Ended: time.Unix(1795000000, 0)})
+	m.OriginsAsked(linkrot.Pass{All: map[linkrot.State]int{linkrot.Gone: 6}, Ended: time.Unix(1796000000, 0)})
 	has(t, read(t, m), `imgkeep_origin_checks_total{state="gone"} 2`, `imgkeep_origins{state="gone"} 6`, `imgkeep_origins{state="alive"} 0`, "imgkeep_origins_ended_timestamp_seconds 1.796e+09")
 }
 

@@ -9,7 +9,8 @@ import (
 	"slices"
 	"sync"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/variant"
 	"imgkeep/nginx"
 	"imgkeep/resize"
 )
@@ -177,7 +178,7 @@ func (s *Server) makeMissing(ctx context.Context, q *request, d delivery) error 
 	// All targets of a job share its budget for animations, so that one of several
 	// could lose its frames.
 	if d.image.Frames > 1 && d.converted == nil {
-		return s.opts.Store.EnsureMade(ctx, d.image, d.name, d.format, s.maker(d.image, d.target))
+		return s.opts.Store.EnsureVariant(ctx, d.image, d.name, d.format, s.maker(d.image, d.target))
 	}
 	p := q.pending
 	if p == nil {
@@ -189,12 +190,12 @@ func (s *Server) makeMissing(ctx context.Context, q *request, d delivery) error 
 		defer s.coalescer.leave(p)
 	}
 	// A job may have ended before this request joined.
-	plain := s.opts.Store.EnsureMade(ctx, d.image, d.name, d.format, nil)
+	plain := s.opts.Store.EnsureVariant(ctx, d.image, d.name, d.format, nil)
 	err := plain
 	if d.converted != nil {
-		_, err = s.opts.Store.HasMade(d.image, d.name, d.converted.Format)
+		_, err = s.opts.Store.HasVariant(d.image, d.name, d.converted.Format)
 	}
-	if !errors.Is(err, bucket.ErrNotMade) {
+	if !errors.Is(err, variant.ErrNotMade) {
 		return err
 	}
 	if job := s.coalescer.ask(p, d.converted != nil && plain == nil); job != nil {
@@ -212,12 +213,12 @@ func (s *Server) makeMissing(ctx context.Context, q *request, d delivery) error 
 // decoding. Where that fails, each is made by itself: the fault may be that of one,
 // or of their number, and only a job of one target is held against an image. job ends
 // when nobody wants it any more, before it has a decoder.
-func (s *Server) makePending(job context.Context, of imageKey, image bucket.Image) {
+func (s *Server) makePending(job context.Context, of imageKey, image record.Image) {
 	var taken []*pending
-	var variants []variant
+	var variants []rendition
 	var wrong error
 	begun := false
-	late := func() []variant {
+	late := func() []rendition {
 		if begun {
 			return variants
 		}
@@ -230,7 +231,7 @@ func (s *Server) makePending(job context.Context, of imageKey, image bucket.Imag
 		variants, wrong = s.variantsOf(image, taken)
 		return variants
 	}
-	err := s.opts.Store.MakeSeveral(job, image, func(ctx context.Context, original io.Reader, n int64) ([]bucket.Made, error) {
+	err := s.opts.Store.MakeVariants(job, image, func(ctx context.Context, original io.Reader, n int64) ([]variant.Variant, error) {
 		made, err := s.make(ctx, image, original, n, late)
 		if wrong != nil {
 			return made, wrong
@@ -252,7 +253,7 @@ func (s *Server) makePending(job context.Context, of imageKey, image bucket.Imag
 
 // makeEach makes sizes one by one, as long as requests wait for them. All decoders being
 // busy for as long as one of them waits, the others do not wait as well.
-func (s *Server) makeEach(image bucket.Image, taken []*pending) {
+func (s *Server) makeEach(image record.Image, taken []*pending) {
 	var busy error
 	for i, p := range taken {
 		err := busy
@@ -271,22 +272,22 @@ func (s *Server) makeEach(image bucket.Image, taken []*pending) {
 }
 
 // makeAlone makes one size, each variant of it from a decoding of its own.
-func (s *Server) makeAlone(image bucket.Image, p *pending) error {
+func (s *Server) makeAlone(image record.Image, p *pending) error {
 	plain, converted, err := s.variants(p.size, image, p.accepted)
 	if err != nil {
 		return err
 	}
-	err = s.opts.Store.EnsureMade(context.Background(), image, plain.Name, plain.Format, s.maker(image, plain.target))
+	err = s.opts.Store.EnsureVariant(context.Background(), image, plain.Name, plain.Format, s.maker(image, plain.target))
 	if err != nil || converted == nil {
 		return err
 	}
-	return s.opts.Store.MakeSeveral(context.Background(), image, func(ctx context.Context, original io.Reader, n int64) ([]bucket.Made, error) {
-		return s.make(ctx, image, original, n, func() []variant { return []variant{*converted} })
+	return s.opts.Store.MakeVariants(context.Background(), image, func(ctx context.Context, original io.Reader, n int64) ([]variant.Variant, error) {
+		return s.make(ctx, image, original, n, func() []rendition { return []rendition{*converted} })
 	})
 }
 
 // atOnce is how many sizes of an image fit into a job.
-func (s *Server) atOnce(image bucket.Image) int {
+func (s *Server) atOnce(image record.Image) int {
 	switch {
 	case image.Frames > 1:
 		return 1
@@ -297,10 +298,10 @@ func (s *Server) atOnce(image bucket.Image) int {
 }
 
 // variantsOf are what is to be made for sizes, each once.
-func (s *Server) variantsOf(image bucket.Image, taken []*pending) ([]variant, error) {
-	var all []variant
-	add := func(v variant) {
-		if !slices.ContainsFunc(all, func(other variant) bool { return other.Making == v.Making }) {
+func (s *Server) variantsOf(image record.Image, taken []*pending) ([]rendition, error) {
+	var all []rendition
+	add := func(v rendition) {
+		if !slices.ContainsFunc(all, func(other rendition) bool { return other.Key == v.Key }) {
 			all = append(all, v)
 		}
 	}

@@ -7,22 +7,24 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/variant"
 	"imgkeep/resize"
 	"imgkeep/sign"
 )
 
 // delivery is what a link shows: an image, or a variant of it.
 type delivery struct {
-	image   bucket.Image
+	image   record.Image
 	passing bool          // the image is none that is kept
 	size    string        // as links have it
 	name    string        // under which the variant is kept; empty: it is the original
 	format  probe.Format  // of what is sent
 	target  resize.Target // how it is made, if by decoding
 
-	accepted  []string // by the viewer, of the formats in which the size is offered
-	converted *variant // what they get in its place; nil: nothing
-	fallback  bool     // they would get something else if all went well
+	accepted  []string   // by the viewer, of the formats in which the size is offered
+	converted *rendition // what they get in its place; nil: nothing
+	fallback  bool       // they would get something else if all went well
 }
 
 // decide finds the image that a request asks for, keeps it if it is not there, and
@@ -44,7 +46,7 @@ func (s *Server) decide(ctx context.Context, q *request) (delivery, error) {
 
 // fetch keeps the image of a request. Those who wait for the same image will all want
 // their sizes at the same moment, so each joins the others before.
-func (s *Server) fetch(ctx context.Context, q *request) (bucket.Image, error) {
+func (s *Server) fetch(ctx context.Context, q *request) (record.Image, error) {
 	q.cacheStatus = Cold
 	if q.link.Size != sign.SizeFull && q.link.Size != sign.SizeInfo {
 		q.pending = s.coalescer.join(imageKey{q.link.Bucket, q.url}, q.link.Size, q.accepted)
@@ -57,14 +59,14 @@ func (s *Server) fetch(ctx context.Context, q *request) (bucket.Image, error) {
 }
 
 // delivery is what a size that has been checked stands for.
-func (s *Server) delivery(image bucket.Image, size string, accepted []string) (delivery, error) {
+func (s *Server) delivery(image record.Image, size string, accepted []string) (delivery, error) {
 	d := delivery{image: image, size: size, format: image.Format, accepted: accepted}
 	switch size {
 	case sign.SizeInfo:
 		return d, nil
 	case sign.SizeFull:
 		if s.strips(image.Bucket) {
-			d.name = bucket.Stripped
+			d.name = variant.Stripped
 		}
 		return d, nil
 	}
@@ -81,7 +83,7 @@ func (d delivery) path() string {
 	if d.name == "" {
 		return d.image.File()
 	}
-	return d.image.MadeFile(d.name, d.format)
+	return d.image.VariantFile(d.name, d.format)
 }
 
 // strips tells whether images of a bucket are served without metadata.

@@ -14,6 +14,8 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/variant"
 	"imgkeep/resize"
 	"imgkeep/sign"
 )
@@ -67,16 +69,16 @@ func (s *Server) ensureConverted(ctx context.Context, q *request, d *delivery) e
 	if d.converted == nil {
 		return nil
 	}
-	own, err := s.opts.Store.HasMade(d.image, d.name, d.converted.Format)
+	own, err := s.opts.Store.HasVariant(d.image, d.name, d.converted.Format)
 	if err != nil {
 		if err = s.makeMissing(ctx, q, *d); err == nil {
-			own, err = s.opts.Store.HasMade(d.image, d.name, d.converted.Format)
+			own, err = s.opts.Store.HasVariant(d.image, d.name, d.converted.Format)
 		}
 	}
 	if err != nil {
 		// What is plain may be there. The viewer gets it now, and nginx no hot link.
 		d.fallback = true
-		if s.opts.Store.EnsureMade(ctx, d.image, d.name, d.format, nil) != nil {
+		if s.opts.Store.EnsureVariant(ctx, d.image, d.name, d.format, nil) != nil {
 			return err
 		}
 	}
@@ -91,17 +93,17 @@ func (s *Server) openFile(ctx context.Context, q *request, d delivery) (*os.File
 	switch d.name {
 	case "":
 		return s.opts.Store.Open(ctx, d.image)
-	case bucket.Stripped:
+	case variant.Stripped:
 		return s.opts.Store.OpenStripped(ctx, d.image)
 	}
-	f, err := s.opts.Store.OpenMade(ctx, d.image, d.name, d.format, nil)
-	if !errors.Is(err, bucket.ErrNotMade) {
+	f, err := s.opts.Store.OpenVariant(ctx, d.image, d.name, d.format, nil)
+	if !errors.Is(err, variant.ErrNotMade) {
 		return f, err
 	}
 	if err := s.makeMissing(ctx, q, d); err != nil {
 		return nil, err
 	}
-	return s.opts.Store.OpenMade(ctx, d.image, d.name, d.format, s.maker(d.image, d.target))
+	return s.opts.Store.OpenVariant(ctx, d.image, d.name, d.format, s.maker(d.image, d.target))
 }
 
 // ensureFile is openFile for a file that nginx opens.
@@ -109,11 +111,11 @@ func (s *Server) ensureFile(ctx context.Context, q *request, d delivery) error {
 	switch d.name {
 	case "":
 		return s.opts.Store.Ensure(ctx, d.image)
-	case bucket.Stripped:
+	case variant.Stripped:
 		return s.opts.Store.EnsureStripped(ctx, d.image)
 	}
-	err := s.opts.Store.EnsureMade(ctx, d.image, d.name, d.format, nil)
-	if errors.Is(err, bucket.ErrNotMade) {
+	err := s.opts.Store.EnsureVariant(ctx, d.image, d.name, d.format, nil)
+	if errors.Is(err, variant.ErrNotMade) {
 		err = s.makeMissing(ctx, q, d)
 	}
 	return err
@@ -121,7 +123,7 @@ func (s *Server) ensureFile(ctx context.Context, q *request, d delivery) error {
 
 // stands looks again at an image that is about to be shown, if something was removed
 // since it was found: to fetch it and to make a size of it takes a while.
-func (s *Server) stands(q *request, image bucket.Image) error {
+func (s *Server) stands(q *request, image record.Image) error {
 	now := s.opts.Store.Removals()
 	if now == q.removals {
 		return nil
@@ -138,7 +140,7 @@ func (s *Server) stands(q *request, image bucket.Image) error {
 func (s *Server) ensurePassing(ctx context.Context, q *request) (answer, error) {
 	strips := s.strips(q.link.Bucket)
 	if q.http.Method == http.MethodHead {
-		info, bytes, err := s.opts.Store.Passed(q.link.Bucket, q.source, strips)
+		info, bytes, err := s.opts.Store.Uncached(q.link.Bucket, q.source, strips)
 		if err == nil {
 			return &length{s: s, format: info.Format, bytes: bytes}, nil
 		}
@@ -156,7 +158,7 @@ func (s *Server) ensurePassing(ctx context.Context, q *request) (answer, error) 
 		return nil, err
 	}
 	if s.opts.Store.Removals() != q.removals {
-		err = s.opts.Store.Passes(image)
+		err = s.opts.Store.UncachedStands(image)
 	}
 	return s.newFile(q, image.Format, image.File, image, err)
 }
@@ -174,8 +176,8 @@ type description struct {
 }
 
 // describe answers size "info".
-func (s *Server) describe(q *request, image bucket.Image) (answer, error) {
-	made, err := s.opts.Store.Made(image)
+func (s *Server) describe(q *request, image record.Image) (answer, error) {
+	made, err := s.opts.Store.VariantNames(image)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,9 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/strip"
+	"imgkeep/bucket/variant"
 	"imgkeep/nginx"
 	"imgkeep/resize"
 	"imgkeep/sign"
@@ -47,7 +49,7 @@ var responses = []struct {
 	{errSize, response{status: 400, code: "size", line: "no such size: ask for full, info, a preset or a listed {height}x{width}"}},
 	{errProxySize, response{status: 400, code: "proxy-size", line: "/proxy goes with the size full only"}},
 	{errLoop, response{status: 403, code: "loop", line: "this server does not fetch from itself"}},
-	{bucket.ErrURL, response{status: 400, code: "url", line: "the link holds no URL of an image"}},
+	{imageurl.ErrURL, response{status: 400, code: "url", line: "the link holds no URL of an image"}},
 	{bucket.ErrDenied, response{status: 451, code: "removed", line: "removed by the operator"}},
 	{bucket.ErrRemoved, response{status: 451, code: "removed", line: "removed by the operator"}},
 	{bucket.ErrFull, response{status: 503, code: "full", line: "the disk is too full to store more: try again later", retry: time.Minute, fault: true}},
@@ -56,13 +58,13 @@ var responses = []struct {
 	{bucket.ErrClosed, response{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},
 	{resize.ErrClosed, response{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},
 	{bucket.ErrLost, response{status: 502, code: "lost", line: "the stored image is damaged, and its origin no longer has it", retry: time.Hour, fault: true}},
-	{bucket.ErrUndecodable, response{status: 422, code: "undecodable", line: "no size can be made of this image: ask for full"}},
+	{variant.ErrUndecodable, response{status: 422, code: "undecodable", line: "no size can be made of this image: ask for full"}},
 	{resize.ErrBusy, response{status: 503, code: "busy", line: "too busy: try again later", retry: soon}},
 	{resize.ErrTimeout, response{status: 503, code: "resize-timeout", line: "making this size took too long", retry: time.Minute, fault: true}},
 	{resize.ErrCrashed, response{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute, fault: true}},
 	// Known from before, and told the operator then.
-	{bucket.ErrSlow, response{status: 503, code: "resize-timeout", line: "making this size took too long", retry: time.Minute}},
-	{bucket.ErrDeadly, response{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute}},
+	{variant.ErrSlow, response{status: 503, code: "resize-timeout", line: "making this size took too long", retry: time.Minute}},
+	{variant.ErrPoison, response{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute}},
 	{strip.ErrBroken, response{status: 422, code: "broken", line: "the image is broken or cut off"}},
 }
 
@@ -88,7 +90,7 @@ var failures = map[fetch.Class]response{
 func responseOf(err error, now time.Time) response {
 	for _, v := range responses {
 		if errors.Is(err, v.err) {
-			if paused, ok := errors.AsType[*bucket.PauseError](err); ok {
+			if paused, ok := errors.AsType[*variant.PauseError](err); ok {
 				v.retry = max(paused.Until.Sub(now), time.Second)
 			}
 			return v.response

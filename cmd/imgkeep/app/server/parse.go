@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/imageurl"
+	"imgkeep/bucket/record"
 	"imgkeep/nginx"
 	"imgkeep/resize"
 	"imgkeep/sign"
@@ -32,7 +34,7 @@ type request struct {
 	cacheStatus CacheStatus
 	removals    uint64        // of the store, before it was looked at
 	pending     *pending      // its size, since before the image was there; or nil
-	fetched     *bucket.Image // for this request; or nil
+	fetched     *record.Image // for this request; or nil
 }
 
 // newRequest begins a request.
@@ -86,7 +88,7 @@ func (s *Server) parseLink(q *request) (err error) {
 	if err != nil {
 		return err
 	}
-	if q.source, err = bucket.CanonicalAt(s.opts.BaseURL, raw); err != nil {
+	if q.source, err = imageurl.CanonicalAt(s.opts.BaseURL, raw); err != nil {
 		return err
 	}
 	if s.opts.Unwrap != nil {

@@ -10,11 +10,14 @@ import (
 	"time"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/imageurl"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/variant"
 	"imgkeep/resize"
 )
 
 // Populator keeps images, and makes sizes of them, before somebody looks at them.
-// It works behind viewers: see bucket.Store.KeepIdle; and of the decoders it uses
+// It works behind viewers: see bucket.Store.KeepBackground; and of the decoders it uses
 // at most half. It may be used concurrently.
 type Populator struct {
 	s        *Server
@@ -47,7 +50,7 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 	if err := p.check(sizes); err != nil {
 		return done, err
 	}
-	source, err := bucket.CanonicalAt(p.s.opts.BaseURL, raw)
+	source, err := imageurl.CanonicalAt(p.s.opts.BaseURL, raw)
 	if err != nil {
 		return done, err
 	}
@@ -55,14 +58,14 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 	image, err := p.s.opts.Store.FindFrom(name, url, source)
 	if errors.Is(err, bucket.ErrNotKept) {
 		done.Fetched = true
-		image, err = p.s.opts.Store.KeepIdleFrom(ctx, name, url, source)
+		image, err = p.s.opts.Store.KeepBackgroundFrom(ctx, name, url, source)
 	}
 	if err != nil {
 		return Populated{}, err
 	}
 	done.Bytes = image.Bytes
-	var variants []bucket.Making
-	wanted := map[bucket.Making]variant{}
+	var variants []variant.Key
+	wanted := map[variant.Key]rendition{}
 	for _, size := range sizes {
 		for _, accepted := range p.s.acceptSets(size) {
 			t, converted, err := p.s.variants(size, image, accepted)
@@ -72,8 +75,8 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 			if converted != nil {
 				t = *converted
 			}
-			if _, twice := wanted[t.Making]; !twice {
-				variants, wanted[t.Making] = append(variants, t.Making), t
+			if _, twice := wanted[t.Key]; !twice {
+				variants, wanted[t.Key] = append(variants, t.Key), t
 			}
 		}
 	}
@@ -81,8 +84,8 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 	if image.Frames > 1 {
 		atOnce = 1 // see makeMissing
 	}
-	maker := func(ctx context.Context, original io.Reader, n int64, missing []bucket.Making) ([]bucket.Made, error) {
-		var some []variant
+	maker := func(ctx context.Context, original io.Reader, n int64, missing []variant.Key) ([]variant.Variant, error) {
+		var some []rendition
 		for _, m := range missing {
 			some = append(some, wanted[m])
 		}
@@ -90,7 +93,7 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 	}
 	makeChunks := func(atOnce int) error {
 		for some := range slices.Chunk(variants, atOnce) {
-			made, err := p.s.opts.Store.MakeAhead(ctx, image, some, maker)
+			made, err := p.s.opts.Store.Prerender(ctx, image, some, maker)
 			if done.Made += made; err != nil {
 				return err
 			}
@@ -125,14 +128,14 @@ func (s *Server) checkMade(sizes []string) error {
 	return nil
 }
 
-func (p *Populator) make(ctx context.Context, image bucket.Image, original io.Reader, n int64, variants []variant) ([]bucket.Made, error) {
+func (p *Populator) make(ctx context.Context, image record.Image, original io.Reader, n int64, variants []rendition) ([]variant.Variant, error) {
 	select {
 	case p.decoders <- struct{}{}:
 		defer func() { <-p.decoders }()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	return p.s.make(ctx, image, original, n, func() []variant { return variants })
+	return p.s.make(ctx, image, original, n, func() []rendition { return variants })
 }
 
 // Code is the stable code of an error of Populate, as in X-Imgkeep-Error.

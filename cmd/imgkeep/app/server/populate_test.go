@@ -9,6 +9,9 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/query"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/variant"
 	"imgkeep/cmd/imgkeep/app/server"
 	"imgkeep/resize"
 )
@@ -52,7 +55,7 @@ func TestPopulate(t *testing.T) {
 		}
 	}
 	// The original stands for the size that it is.
-	if made, err := s.store.Made(bucketImage(t, s, url)); err != nil || len(made) != 3 {
+	if made, err := s.store.VariantNames(bucketImage(t, s, url)); err != nil || len(made) != 3 {
 		t.Errorf("made %v, %v", made, err)
 	}
 	got, err = p.Populate(t.Context(), "i", url, []string{"10x20"})
@@ -61,7 +64,7 @@ func TestPopulate(t *testing.T) {
 	}
 }
 
-func bucketImage(t *testing.T, s *site, url string) bucket.Image {
+func bucketImage(t *testing.T, s *site, url string) record.Image {
 	t.Helper()
 	image, err := s.store.Find("i", url)
 	if err != nil {
@@ -89,12 +92,12 @@ func TestPopulateDeadly(t *testing.T) {
 	if got, err := p.Populate(t.Context(), "i", many, []string{"10x", "x10"}); err != nil || got.Made != 2 {
 		t.Errorf("too many at once: made %d, %v", got.Made, err)
 	}
-	if facts, err := s.store.Show(t.Context(), bucket.Target{URL: many}); err != nil || len(facts.Images) != 1 || facts.Images[0].Deadly != nil {
+	if facts, err := query.Show(t.Context(), s.store.Maintenance(), many, record.Digest{}); err != nil || len(facts.Images) != 1 || facts.Images[0].Poison != nil {
 		t.Errorf("too many at once: held against the image: %+v, %v", facts, err)
 	}
 	s.decoder.answer = func([]byte, resize.Job) ([]resize.Result, error) { return nil, died }
 	bad := s.origin.put("bad", toPNG(t, 41, 30))
-	if got, err := p.Populate(t.Context(), "i", bad, []string{"10x", "x10"}); !errors.Is(err, bucket.ErrDeadly) || got.Made != 0 {
+	if got, err := p.Populate(t.Context(), "i", bad, []string{"10x", "x10"}); !errors.Is(err, variant.ErrPoison) || got.Made != 0 {
 		t.Errorf("the image: made %d, %v", got.Made, err)
 	}
 	if jobs := len(s.decoder.jobs); jobs != 3+2 {

@@ -5,7 +5,8 @@ import (
 	"errors"
 	"sync"
 
-	"imgkeep/bucket"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/variant"
 )
 
 // maxPrerender is how many images may wait to be prerendered. The sizes of more are made
@@ -17,14 +18,14 @@ const maxPrerender = 256
 // most, and one decoder less is theirs.
 type prerenderer struct {
 	mu      sync.Mutex
-	waiting []bucket.Image
+	waiting []record.Image
 	working bool
 }
 
 // prerenderLater has the eager sizes of an image that was fetched for a viewer made in the
 // background, unless too many images wait for that. A server that stops forgets those
 // that wait.
-func (s *Server) prerenderLater(image bucket.Image) {
+func (s *Server) prerenderLater(image record.Image) {
 	if len(s.opts.Prerender) == 0 {
 		return
 	}
@@ -54,7 +55,7 @@ func (s *Server) prerenderAll() {
 	}
 }
 
-func (p *prerenderer) next() (image bucket.Image, ok bool) {
+func (p *prerenderer) next() (image record.Image, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.waiting) == 0 {
@@ -67,7 +68,7 @@ func (p *prerenderer) next() (image bucket.Image, ok bool) {
 
 // prerender makes the eager sizes that an image lacks, as if a viewer had asked for
 // all of them at once: those who ask meanwhile wait for the same job.
-func (s *Server) prerender(image bucket.Image) error {
+func (s *Server) prerender(image record.Image) error {
 	type lack struct {
 		request
 		delivery
@@ -80,12 +81,12 @@ func (s *Server) prerender(image bucket.Image) error {
 				return err
 			}
 			if d.converted != nil {
-				_, err = s.opts.Store.HasMade(image, d.name, d.converted.Format)
+				_, err = s.opts.Store.HasVariant(image, d.name, d.converted.Format)
 			} else {
 				d.accepted = nil
-				err = s.opts.Store.EnsureMade(context.Background(), image, d.name, d.format, nil)
+				err = s.opts.Store.EnsureVariant(context.Background(), image, d.name, d.format, nil)
 			}
-			if errors.Is(err, bucket.ErrNotMade) {
+			if errors.Is(err, variant.ErrNotMade) {
 				p := s.coalescer.join(imageKey{image.Bucket, image.URL}, size, d.accepted)
 				defer s.coalescer.leave(p)
 				lacking = append(lacking, &lack{request{pending: p}, d})

@@ -41,7 +41,7 @@ func TestPreset(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := "avatar-" + avatar.Digest() + ".png"
-	if made, err := s.store.Made(image); err != nil || !slices.Equal(made, []string{name}) {
+	if made, err := s.store.VariantNames(image); err != nil || !slices.Equal(made, []string{name}) {
 		t.Errorf("stored are %v, %v, want %s", made, err, name)
 	}
 	if body := s.get(s.link("info", url)).Body.String(); !strings.Contains(body, `"sizes":["avatar"]`) {

@@ -180,7 +180,7 @@ func TestHandoff(t *testing.T) {
 				}
 				file, ext := image.File(), ".jpg"
 				if size != "full" {
-					file = image.MadeFile(size, image.Format)
+					file = image.VariantFile(size, image.Format)
 				}
 				links := s.hot.take()
 				if !test.handed {

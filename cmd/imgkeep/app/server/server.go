@@ -70,7 +70,7 @@ type Options struct {
 	// where several URLs name one image. nil: each is kept under itself.
 	Key func(url string) string
 
-	// BaseURL is what a URL in a link is relative to, as bucket.CanonicalAt reads it.
+	// BaseURL is what a URL in a link is relative to, as imageurl.CanonicalAt reads it.
 	// Empty: such links are refused.
 	BaseURL string
 

@@ -77,7 +77,7 @@ func TestStripped(t *testing.T) {
 	if kept, err = s.store.Find("i", bare); err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Lstat(s.store.Path(kept.MadeFile("full", kept.Format))); err != nil || info.Mode().IsRegular() {
+	if info, err := os.Lstat(s.store.Path(kept.VariantFile("full", kept.Format))); err != nil || info.Mode().IsRegular() {
 		t.Errorf("%v, %v", info, err)
 	}
 }

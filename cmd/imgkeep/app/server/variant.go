@@ -10,14 +10,15 @@ import (
 	"math"
 	"slices"
 
-	"imgkeep/bucket"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/record"
+	"imgkeep/bucket/variant"
 	"imgkeep/resize"
 )
 
-// variant is something to make from an image.
-type variant struct {
-	bucket.Making
+// rendition is something to make from an image.
+type rendition struct {
+	variant.Key
 	target resize.Target
 	// plain is the format in which it is made for those who accept no other, where
 	// this is another: it is then kept only if it has fewer bytes. Unknown: it is plain
@@ -28,7 +29,7 @@ type variant struct {
 // variant is what a size that has been checked stands for: how it is made, and under
 // which name. A preset's holds a digest of it, so that what an earlier preset of
 // the name has made is not taken for it.
-func (s *Server) variant(size string, image bucket.Image) (m bucket.Making, target resize.Target, err error) {
+func (s *Server) variant(size string, image record.Image) (m variant.Key, target resize.Target, err error) {
 	m.Name = size
 	if target.Preset = s.opts.Presets[size]; target.Preset != nil {
 		m.Name = size + "-" + s.digests[size]
@@ -44,8 +45,8 @@ func (s *Server) variant(size string, image bucket.Image) (m bucket.Making, targ
 
 // variants are what a size stands for: what is plain, and what is made for viewers who
 // accept these formats. That is nil where it is the same. An animation stays one.
-func (s *Server) variants(size string, image bucket.Image, accepted []string) (plain variant, converted *variant, err error) {
-	plain.Making, plain.target, err = s.variant(size, image)
+func (s *Server) variants(size string, image record.Image, accepted []string) (plain rendition, converted *rendition, err error) {
+	plain.Key, plain.target, err = s.variant(size, image)
 	if err != nil {
 		return plain, nil, err
 	}
@@ -59,7 +60,7 @@ func (s *Server) variants(size string, image bucket.Image, accepted []string) (p
 		if format == probe.AVIF.String() {
 			quality = cmp.Or(s.opts.AVIFQuality, resize.DefaultAVIFQuality)
 		}
-		c := variant{target: plain.target.As(format, source, quality), plain: plain.Format}
+		c := rendition{target: plain.target.As(format, source, quality), plain: plain.Format}
 		if moves && !c.target.Animates(moving(image)) {
 			continue
 		}
@@ -83,9 +84,9 @@ func (s *Server) acceptSets(size string) [][]string {
 }
 
 // maker makes a target of an image.
-func (s *Server) maker(image bucket.Image, target resize.Target) bucket.Maker {
+func (s *Server) maker(image record.Image, target resize.Target) variant.Maker {
 	return func(ctx context.Context, original io.Reader, n int64) ([]byte, error) {
-		made, err := s.make(ctx, image, original, n, func() []variant { return []variant{{target: target}} })
+		made, err := s.make(ctx, image, original, n, func() []rendition { return []rendition{{target: target}} })
 		if err != nil {
 			return nil, err
 		}
@@ -99,8 +100,8 @@ func (s *Server) maker(image bucket.Image, target resize.Target) bucket.Maker {
 // Only one thing alone is held against an image that ends its decoders: the fault of
 // several may be that of their number. A conversion never is. Where an image cannot
 // be converted, what is plain stands for it.
-func (s *Server) make(ctx context.Context, image bucket.Image, original io.Reader, n int64, late func() []variant) ([]bucket.Made, error) {
-	var variants []variant
+func (s *Server) make(ctx context.Context, image record.Image, original io.Reader, n int64, late func() []rendition) ([]variant.Variant, error) {
+	var variants []rendition
 	job := resize.Job{Format: image.Format.String(), Site: image.Site(), Image: image.Digest.String(), Background: s.background}
 	job.LateTargets = func() []resize.Target {
 		variants, job.Targets = late(), nil
@@ -119,11 +120,11 @@ func (s *Server) make(ctx context.Context, image bucket.Image, original io.Reade
 		return s.keep(image, variants, results), nil
 	case alone && variants[0].plain != probe.Unknown && atFault(err):
 		s.opts.Log.Debug("an image was not converted", "bucket", image.Bucket, "digest", image.Digest, "format", variants[0].Format, "error", err)
-		return []bucket.Made{{Key: variants[0].Making, Like: variants[0].plain}}, nil
+		return []variant.Variant{{Key: variants[0].Key, Like: variants[0].plain}}, nil
 	case alone && errors.Is(err, resize.ErrDeadly):
-		return nil, fmt.Errorf("%w: %w", bucket.ErrDeadly, err)
+		return nil, fmt.Errorf("%w: %w", variant.ErrPoison, err)
 	case alone && errors.Is(err, resize.ErrTimeout):
-		return nil, fmt.Errorf("%w: %w", bucket.ErrSlow, err)
+		return nil, fmt.Errorf("%w: %w", variant.ErrSlow, err)
 	}
 	return nil, err
 }
@@ -133,7 +134,7 @@ var errTogether = errors.New("an animation is too large to be made several times
 
 // losesFrames tells whether an animation has become a still picture, as one does for
 // which the budget of a job is too small, that all its targets share.
-func losesFrames(image bucket.Image, variants []variant, results []resize.Result) bool {
+func losesFrames(image record.Image, variants []rendition, results []resize.Result) bool {
 	for i, r := range results {
 		if image.Frames > 1 && r.Frames == 1 && variants[i].target.Animates(moving(image)) {
 			return true
@@ -151,23 +152,23 @@ func atFault(err error) bool {
 
 // apart tells whether variants that could not be made together may be made one by one.
 // What is refused as an image may be so for a conversion only.
-func apart(err error, variants []variant) bool {
+func apart(err error, variants []rendition) bool {
 	if _, refused := errors.AsType[*resize.ImageError](err); refused {
-		return slices.ContainsFunc(variants, func(t variant) bool { return t.plain != probe.Unknown })
+		return slices.ContainsFunc(variants, func(t rendition) bool { return t.plain != probe.Unknown })
 	}
-	return errors.Is(err, errTogether) || errors.Is(err, resize.ErrDeadly) && !errors.Is(err, bucket.ErrDeadly)
+	return errors.Is(err, errTogether) || errors.Is(err, resize.ErrDeadly) && !errors.Is(err, variant.ErrPoison)
 }
 
 // keep says what is to be kept of results.
-func (s *Server) keep(image bucket.Image, variants []variant, results []resize.Result) []bucket.Made {
-	made := make([]bucket.Made, len(variants))
-	sizes := map[bucket.Making]int64{}
+func (s *Server) keep(image record.Image, variants []rendition, results []resize.Result) []variant.Variant {
+	made := make([]variant.Variant, len(variants))
+	sizes := map[variant.Key]int64{}
 	for i, t := range variants {
-		made[i].Key = t.Making
+		made[i].Key = t.Key
 		if t.plain == probe.Unknown {
 			made[i].Data = s.accept(image, t.target, results[i])
-			if sizes[t.Making] = int64(len(made[i].Data)); made[i].Data == nil {
-				sizes[t.Making] = image.Bytes
+			if sizes[t.Key] = int64(len(made[i].Data)); made[i].Data == nil {
+				sizes[t.Key] = image.Bytes
 			}
 		}
 	}
@@ -175,10 +176,10 @@ func (s *Server) keep(image bucket.Image, variants []variant, results []resize.R
 		if t.plain == probe.Unknown {
 			continue
 		}
-		plain, ok := sizes[bucket.Making{Name: t.Name, Format: t.plain}]
+		plain, ok := sizes[variant.Key{Name: t.Name, Format: t.plain}]
 		if !ok { // it was there already
 			var err error
-			if plain, err = s.opts.Store.MadeBytes(image, t.Name, t.plain); err != nil {
+			if plain, err = s.opts.Store.VariantBytes(image, t.Name, t.plain); err != nil {
 				plain = math.MaxInt64
 			}
 		}
@@ -192,7 +193,7 @@ func (s *Server) keep(image bucket.Image, variants []variant, results []resize.R
 }
 
 // moving is the format of an image, as [resize.Target.Animates] takes it.
-func moving(image bucket.Image) string {
+func moving(image record.Image) string {
 	if image.Format == probe.PNG && image.Frames > 1 {
 		return resize.FormatAPNG
 	}
@@ -200,14 +201,14 @@ func moving(image bucket.Image) string {
 }
 
 // excess tells whether an animation is served as it is in the place of this result.
-func (s *Server) excess(image bucket.Image, target resize.Target, r resize.Result) bool {
+func (s *Server) excess(image record.Image, target resize.Target, r resize.Result) bool {
 	return s.opts.WholeAnimations && target.Animates(moving(image)) && image.Frames > 1 && r.Frames == 1
 }
 
 // accept returns the bytes of a result, or none where the original is to be served
 // for it: because it looks the same, and has no more bytes; or because it is an
 // animation, is wanted as one, and the result is not.
-func (s *Server) accept(image bucket.Image, target resize.Target, r resize.Result) []byte {
+func (s *Server) accept(image record.Image, target resize.Target, r resize.Result) []byte {
 	format := image.Format.String()
 	switch {
 	case s.strips(image.Bucket), r.Format != format, target.Preset != nil && !target.Preset.Plain():
@@ -223,13 +224,13 @@ func (s *Server) accept(image bucket.Image, target resize.Target, r resize.Resul
 }
 
 // formatOf is the format of what is made of an image.
-func formatOf(target resize.Target, image bucket.Image) (probe.Format, error) {
+func formatOf(target resize.Target, image record.Image) (probe.Format, error) {
 	return probe.ParseFormat(target.FormatOf(image.Format.String()))
 }
 
 // check trusts no decoder: it has read an enemy's bytes, and may be the enemy
 // by now. What it sends must at least be the images that were asked for.
-func check(results []resize.Result, targets []resize.Target, image bucket.Image) error {
+func check(results []resize.Result, targets []resize.Target, image record.Image) error {
 	if len(results) != len(targets) {
 		return fmt.Errorf("%d results, and %d were asked for", len(results), len(targets))
 	}
@@ -241,7 +242,7 @@ func check(results []resize.Result, targets []resize.Target, image bucket.Image)
 	return nil
 }
 
-func checkOne(r resize.Result, target resize.Target, image bucket.Image) error {
+func checkOne(r resize.Result, target resize.Target, image record.Image) error {
 	format, err := formatOf(target, image)
 	if err != nil {
 		return err
@@ -260,7 +261,7 @@ func checkOne(r resize.Result, target resize.Target, image bucket.Image) error {
 // read an orientation that we call broken, and so turn the image; libvips takes
 // some GIFs to be as large as their first frame, not as their screen; and what is
 // left when borders are cut off, only a decoder knows.
-func expected(width, height int, target resize.Target, image bucket.Image) bool {
+func expected(width, height int, target resize.Target, image record.Image) bool {
 	w, h := image.Shown()
 	if trims := target.Preset != nil && target.Preset.Trim > 0; trims || image.Format == probe.GIF {
 		limit := target.Limit()
@@ -278,6 +279,6 @@ func expected(width, height int, target resize.Target, image bucket.Image) bool 
 }
 
 // fits tells whether the original is shown exactly as the result is.
-func fits(image bucket.Image, r resize.Result) bool {
+func fits(image record.Image, r resize.Result) bool {
 	return image.Orientation == 1 && image.Width == r.Width && image.Height == r.Height && image.Frames == r.Frames
 }

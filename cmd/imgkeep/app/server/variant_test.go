@@ -129,7 +129,7 @@ func TestSmallerOriginal(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			info, err := os.Lstat(s.store.Path(image.MadeFile("10x10", image.Format)))
+			info, err := os.Lstat(s.store.Path(image.VariantFile("10x10", image.Format)))
 			if err != nil || info.Mode().IsRegular() == test.original {
 				t.Errorf("stored: %v, %v", info, err)
 			}

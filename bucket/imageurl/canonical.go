@@ -1,13 +1,8 @@
-package bucket
-
-import "imgkeep/bucket/imageurl"
-
-// ErrURL is what every error of Canonical wraps.
-var ErrURL = imageurl.ErrURL
+package imageurl
 
 // Canonical is imageurl.Parse.
 func Canonical(raw string) (string, error) {
-	u, err := imageurl.Parse(raw)
+	u, err := Parse(raw)
 	return u.String(), err
 }
 
@@ -17,9 +12,6 @@ func CanonicalAt(base, raw string) (string, error) {
 	if base == "" {
 		return Canonical(raw)
 	}
-	u, err := imageurl.ParseAt(imageurl.URL(base), raw)
+	u, err := ParseAt(URL(base), raw)
 	return u.String(), err
 }
-
-// CanonicalHost is imageurl.ParsePattern.
-func CanonicalHost(pattern string) (string, error) { return imageurl.ParsePattern(pattern) }

@@ -1,0 +1,49 @@
+package control
+
+import (
+	"context"
+	"iter"
+
+	"imgkeep/bucket"
+	"imgkeep/bucket/linkrot"
+	"imgkeep/bucket/query"
+	"imgkeep/bucket/scrub"
+)
+
+// OpenStore is a store with what asks and maintains it: the Store of a Local.
+type OpenStore struct{ *bucket.Store }
+
+// Stats are the figures of a store, and of the origins of what it keeps.
+type Stats struct {
+	query.Stats
+	LinkRot *linkrot.Report `json:"link_rot,omitempty"` // nil: no origin was ever asked
+}
+
+// Scrub is scrub.Run.
+func (s OpenStore) Scrub(ctx context.Context, o scrub.Options) (scrub.Report, error) {
+	return scrub.Run(ctx, s.Maintenance(), o)
+}
+
+// Show is query.Show.
+func (s OpenStore) Show(ctx context.Context, t bucket.Target) (query.Details, error) {
+	return query.Show(ctx, s.Maintenance(), t.URL, t.Digest)
+}
+
+// List is query.List.
+func (s OpenStore) List(ctx context.Context, f query.Filter) iter.Seq2[query.Entry, error] {
+	return query.List(ctx, s.Maintenance(), f)
+}
+
+// ListFailures is query.Failures.
+func (s OpenStore) ListFailures(ctx context.Context, f query.Filter, classes []bucket.Class) iter.Seq2[query.FailureDetails, error] {
+	return query.Failures(ctx, s.Maintenance(), f, classes)
+}
+
+// Stats asks for both.
+func (s OpenStore) Stats(ctx context.Context) (all Stats, err error) {
+	if all.Stats, err = query.CountAll(ctx, s.Maintenance()); err != nil {
+		return all, err
+	}
+	all.LinkRot, err = linkrot.Read(s.Root(), s.Maintenance().Log())
+	return all, err
+}
