@@ -88,17 +88,24 @@ func (v *Variants) makeAll(ctx context.Context, image record.Image, maker func(c
 	if err := v.s.Room(); err != nil {
 		return 0, err
 	}
-	var all []Variant
-	read := func(original io.Reader) (err error) {
-		all, err = maker(ctx, original, image.Bytes)
-		return err
-	}
-	err := v.readWhole(ctx, image, true, read)
+	n, err := v.makeOf(ctx, image, maker)
 	if errors.Is(err, blob.ErrDamaged) {
 		if err = v.s.Repair(ctx, image); err == nil {
-			err = v.readWhole(ctx, image, true, read)
+			n, err = v.makeOf(ctx, image, maker)
 		}
 	}
+	return n, err
+}
+
+// makeOf is makeAll for an original as it is.
+func (v *Variants) makeOf(ctx context.Context, image record.Image, maker func(context.Context, io.Reader, int64) ([]Variant, error)) (int, error) {
+	ctx, done := hold(ctx)
+	defer done()
+	var all []Variant
+	err := v.readWhole(ctx, image, true, func(original io.Reader) (err error) {
+		all, err = maker(ctx, original, image.Bytes)
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}

@@ -21,8 +21,25 @@ import (
 // Maker makes something from an original, which is n bytes long, and returns
 // its bytes; none mean that the original itself is what was to be made. It must
 // read all of original. An error that wraps ErrPoison or ErrSlow is remembered. The
-// end of ctx says that nobody wants the thing any more.
+// end of ctx says that nobody wants the thing any more; see also Held.
 type Maker func(ctx context.Context, original io.Reader, n int64) ([]byte, error)
+
+// heldKey is of the context that Held returns.
+type heldKey struct{}
+
+// Held returns a context that ends when what a maker has returned need not be in memory
+// any more: it has been stored, or thrown away. ctx is that of the maker; for any other
+// it is nil.
+func Held(ctx context.Context) context.Context {
+	until, _ := ctx.Value(heldKey{}).(context.Context)
+	return until
+}
+
+// hold returns a maker's context, and what ends the one that Held gets from it.
+func hold(ctx context.Context) (context.Context, context.CancelFunc) {
+	until, done := context.WithCancel(context.Background())
+	return context.WithValue(ctx, heldKey{}, until), done
+}
 
 // ErrNotMade: what was asked for has not been made from the image yet.
 var ErrNotMade = errors.New("not made yet")
@@ -126,6 +143,8 @@ func (v *Variants) makeOnce(ctx context.Context, image record.Image, path string
 }
 
 func (v *Variants) make(ctx context.Context, image record.Image, thing Key, maker Maker) error {
+	ctx, done := hold(ctx)
+	defer done()
 	var data []byte
 	err := v.readWhole(ctx, image, true, func(original io.Reader) (err error) {
 		data, err = maker(ctx, original, image.Bytes)

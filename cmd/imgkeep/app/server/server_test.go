@@ -186,6 +186,9 @@ type decoder struct {
 }
 
 func (d *decoder) Resize(ctx context.Context, src io.Reader, n int64, j resize.Job) ([]resize.Result, error) {
+	if j.Held == nil {
+		return nil, errors.New("the results would be held in memory without being counted")
+	}
 	source, err := io.ReadAll(src)
 	if err != nil || int64(len(source)) != n {
 		return nil, fmt.Errorf("source of %d bytes, not %d: %v", len(source), n, err)

@@ -102,7 +102,7 @@ func (s *Server) maker(image record.Image, target resize.Target) variant.Maker {
 // be converted, what is plain stands for it.
 func (s *Server) make(ctx context.Context, image record.Image, original io.Reader, n int64, late func() []rendition) ([]variant.Variant, error) {
 	var variants []rendition
-	job := resize.Job{Format: image.Format.String(), Site: image.Site(), Image: image.Digest.String(), Background: s.background}
+	job := resize.Job{Format: image.Format.String(), Site: image.Site(), Image: image.Digest.String(), Background: s.background, Held: variant.Held(ctx)}
 	job.LateTargets = func() []resize.Target {
 		variants, job.Targets = late(), nil
 		for _, t := range variants {
