@@ -19,7 +19,7 @@ type Offer struct {
 const AnySize = "x"
 
 // offered are the formats that can be offered, in the order in which they stand in
-// the name of a class.
+// the name of a set of formats.
 var offered = []string{"avif", "webp"}
 
 const (
@@ -61,10 +61,10 @@ func accepts(format string) string {
 	return fmt.Sprintf(`~*^1 (?=[^\x22]{0,%d}$)(?:.*,)?[ \t]*image/%s[ \t]*(?:;[ \t]*%s[ \t]*)?(?:,|$)`, maxAccept, format, weight)
 }
 
-// Class names a size for those viewers who get it in one of these formats, as
-// Hot.Add takes it: hot links of viewers who accept other formats are in other
-// folders. Of no formats it is the size itself. The order of formats does not matter.
-func Class(size string, formats []string) string {
+// VariantDir is the folder of the hot links of a size for viewers who get it in one of
+// these formats, as Hot.Add takes it: those of viewers who accept other formats are in
+// other folders. Of no formats it is the size itself. The order of formats does not matter.
+func VariantDir(size string, formats []string) string {
 	for _, f := range offered {
 		if slices.Contains(formats, f) {
 			size += "+" + f
@@ -73,28 +73,28 @@ func Class(size string, formats []string) string {
 	return size
 }
 
-// isClass tells whether s is what Class returns for the name of a size.
-func isClass(s string) bool {
+// isVariantDir tells whether s is what VariantDir returns for the name of a size.
+func isVariantDir(s string) bool {
 	size, rest, _ := strings.Cut(s, "+")
 	var formats []string
 	if rest != "" {
 		formats = strings.Split(rest, "+")
 	}
-	return isName(size) && size != "info" && Class(size, formats) == s
+	return isName(size) && size != "info" && VariantDir(size, formats) == s
 }
 
-// class is one of the classes of viewers that there can be on a site.
-type class struct {
-	Name   string // as Class adds it to a size
+// acceptSet is what viewers of a site may accept of the formats that it offers.
+type acceptSet struct {
+	Name   string // as VariantDir adds it to a size
 	Accept string // the header that means the same
 	First  string // the extension that its viewers get most
 }
 
-// classes are all but that of viewers who accept no other format.
-func classes(s Site) []class {
-	var all []class
+// acceptSets are all but the empty one.
+func acceptSets(s Site) []acceptSet {
+	var all []acceptSet
 	for set := 1; set < 1<<len(offered); set++ {
-		var c class
+		var c acceptSet
 		var types, formats []string
 		for i, f := range offered {
 			if set&(1<<i) != 0 {
@@ -106,7 +106,7 @@ func classes(s Site) []class {
 				c.First = "." + o.Format
 			}
 		}
-		c.Name, c.Accept = Class("", formats), strings.Join(types, ", ")
+		c.Name, c.Accept = VariantDir("", formats), strings.Join(types, ", ")
 		if !slices.ContainsFunc(formats, func(f string) bool { return !s.offers(f) }) {
 			all = append(all, c)
 		}
@@ -119,7 +119,7 @@ func (s Site) offers(format string) bool {
 }
 
 // each is a text of nginx with a variable for each format that the site offers. With
-// "takes" it is the name of the viewer's class.
+// "takes" it is the name of the viewer's set of formats.
 func each(what string, s Site) string {
 	var b strings.Builder
 	for _, f := range offered {

@@ -159,7 +159,7 @@ func TestHotClasses(t *testing.T) {
 	w := newWorld(t, nginx.HotOptions{}, func(s *nginx.Site, _ *app) { offering(s) })
 	expires := time.Now().Add(time.Hour)
 	put := func(size string, formats []string, file string) {
-		add(t, w.hot, "i", nginx.Class(size, formats), sigA, filepath.Ext(file), filepath.Join(w.app.root, file), expires)
+		add(t, w.hot, "i", nginx.VariantDir(size, formats), sigA, filepath.Ext(file), filepath.Join(w.app.root, file), expires)
 	}
 	jpg, png := w.store(t, "i", "d.150x.jpg", 900), w.store(t, "i", "d.card.png", 901)
 	avif, webp := w.store(t, "i", "d.150x.avif", 700), w.store(t, "i", "d.150x.webp", 800)
@@ -242,7 +242,7 @@ func TestClass(t *testing.T) {
 	for want, formats := range map[string][]string{
 		"150x": nil, "150x+avif": {"avif"}, "150x+webp": {"webp"}, "150x+avif+webp": {"webp", "avif"},
 	} {
-		if got := nginx.Class("150x", formats); got != want {
+		if got := nginx.VariantDir("150x", formats); got != want {
 			t.Errorf("%v: %s, want %s", formats, got, want)
 		}
 	}

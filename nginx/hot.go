@@ -441,7 +441,7 @@ func checkLink(bucket, size, signature, ext, target string) error {
 	switch {
 	case !isName(bucket) || "/"+bucket+"/" == InternalPrefix:
 		return fmt.Errorf("hot links: bucket %q is not a name", bucket)
-	case !isClass(size):
+	case !isVariantDir(size):
 		return fmt.Errorf("hot links: size %q is not one of an image", size)
 	case !isSignature(signature):
 		return errors.New("hot links: the signature is not 16 characters of base64url")

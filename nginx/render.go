@@ -81,7 +81,7 @@ func render(w io.Writer, data any) error {
 		// a rewrite alone, and a 403 of a file that cannot be read by imgkeep.
 		"handled":      func(status int) bool { return !slices.Contains([]int{401, 403, 416, 500}, status) },
 		"alternatives": func(names []string) string { return strings.Join(names, "|") },
-		"classes":      classes,
+		"acceptSets":   acceptSets,
 		"contentType":  func(ext string) string { return contentTypes[ext] },
 		"dir":          filepath.Dir,
 		"each":         each,

@@ -61,7 +61,7 @@ func (c *coalescer) join(of imageKey, size string, accepted []string) *pending {
 		b = &batch{sizes: map[string]*pending{}}
 		c.images[of] = b
 	}
-	key := nginx.Class(size, accepted)
+	key := nginx.VariantDir(size, accepted)
 	p := b.sizes[key]
 	if p == nil {
 		p = &pending{of: of, size: size, accepted: accepted, done: make(chan struct{})}
@@ -107,7 +107,7 @@ func (c *coalescer) wanted(p *pending) bool {
 // drop forgets what is pending. The mutex is held.
 func (c *coalescer) drop(p *pending) {
 	b := c.images[p.of]
-	delete(b.sizes, nginx.Class(p.size, p.accepted))
+	delete(b.sizes, nginx.VariantDir(p.size, p.accepted))
 	if len(b.sizes) == 0 {
 		delete(c.images, p.of)
 	}

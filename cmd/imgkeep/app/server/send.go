@@ -130,7 +130,7 @@ func (a *handoff) addHotLink() {
 	// No link outlives the decision: one that is made before something is removed, or
 	// before another server replaces this one, is there for whoever takes links away.
 	still := func() bool { return s.opts.Store.Removals() == q.removals && s.opts.Current() }
-	set := nginx.Class(q.link.Size, q.accepted)
+	set := nginx.VariantDir(q.link.Size, q.accepted)
 	if err := s.opts.Hot.AddWhile(q.link.Bucket, set, q.link.Signature, d.format.Ext(), s.opts.Store.Path(d.path()), q.expires, still); err != nil {
 		s.opts.Log.Warn("no hot link made", s.attr(q), "error", err)
 	}
