@@ -15,8 +15,8 @@ type Colour struct {
 	// Primaries and Transfer (ITU-T H.273) of an AVIF or HEIC, of its container, or else of
 	// its coded image if that is AV1; and of a JPEG XL. 0: not said, or not by numbers.
 	Primaries, Transfer int
-	// Peak is how bright its brightest pixel is, or the screen that it was made on, in cd/m².
-	// 0: not said.
+	// Peak is how bright the brightest pixel of an AVIF or HEIC is (clli), in cd/m². 0: not
+	// said. The screen that it was made on (mdcv) does not count, as in Chromium.
 	Peak float64
 }
 
@@ -48,7 +48,6 @@ func (m *heifMeta) colours(item *heifItem) {
 			m.s.heif.first = tile.at
 		}
 	}
-	clli := false
 	for _, p := range all {
 		f := heifFields{rest: p.body}
 		switch p.kind {
@@ -67,14 +66,7 @@ func (m *heifMeta) colours(item *heifItem) {
 			// Neither one plane, nor planes of colours that are narrower.
 			c.Lossless = c.Lossless || len(p.body) > 2 && p.body[2]&0x18 == 0
 		case "clli":
-			if v := f.uint(2); v > 0 {
-				c.Peak, clli = float64(v), true
-			}
-		case "mdcv":
-			f.bytes(16)
-			if v := f.uint(4); v > 0 && !clli {
-				c.Peak = float64(v) / 10_000
-			}
+			c.Peak = float64(f.uint(2))
 		}
 	}
 }

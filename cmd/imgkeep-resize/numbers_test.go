@@ -126,10 +126,10 @@ func TestCodedColours(t *testing.T) {
 		file, png []byte
 	}
 	pairs := map[string]pair{
-		"heic 12/13": {"heic", withColr(t, testdata(t, "noise.heic"), nclx(12, 13, 6)), insertPNG(toPNG(t, heic), "cICP", []byte{12, 13, 0, 1})},
-		"heic 9/18":  {"heic", withColr(t, testdata(t, "noise.heic"), nclx(9, 18, 6)), insertPNG(toPNG(t, heic), "cICP", []byte{9, 18, 0, 1})},
+		"heic 12/13": {"heic", withProperty(t, testdata(t, "noise.heic"), "colr", nclx(12, 13, 6)), insertPNG(toPNG(t, heic), "cICP", []byte{12, 13, 0, 1})},
+		"heic 9/18":  {"heic", withProperty(t, testdata(t, "noise.heic"), "colr", nclx(9, 18, 6)), insertPNG(toPNG(t, heic), "cICP", []byte{9, 18, 0, 1})},
 		// A profile counts more than numbers.
-		"avif 9/16 and a profile": {"avif", withColr(t, codedAVIF(t, p, 9, 16, 6), append([]byte("prof"), wideProfile()...)), withICC(t, "png", toPNG(t, plain), wideProfile())},
+		"avif 9/16 and a profile": {"avif", withProperty(t, codedAVIF(t, p, 9, 16, 6), "colr", append([]byte("prof"), wideProfile()...)), withICC(t, "png", toPNG(t, plain), wideProfile())},
 		"avif in its stream":      {"avif", streamAVIF(t, 12, 13), insertPNG(toPNG(t, full("avif", testdata(t, "noise.avif"))), "cICP", []byte{12, 13, 0, 1})},
 		// A screen for film, as it is, and for television, of which AVIF takes sRGB.
 		"avif 2/8":   {"avif", codedAVIF(t, p, 2, 8, 6), insertPNG(toPNG(t, plain), "cICP", []byte{1, 8, 0, 1})},
@@ -164,9 +164,9 @@ func nclx(primaries, transfer, matrix byte) []byte {
 	return []byte{'n', 'c', 'l', 'x', 0, primaries, 0, transfer, 0, matrix, 0x80}
 }
 
-// withColr gives an AVIF or HEIC one more property, colr, of its first item (ISO/IEC
-// 14496-12, 8.11, 12.1.5), as libheif writes these files.
-func withColr(t testing.TB, src, colr []byte) []byte {
+// withProperty gives the first item of an AVIF or HEIC one more property (ISO/IEC 14496-12,
+// 8.11), as libheif writes these files.
+func withProperty(t testing.TB, src []byte, kind string, body []byte) []byte {
 	t.Helper()
 	be := binary.BigEndian
 	find := func(kind string) int { // of a box, its beginning
@@ -177,8 +177,8 @@ func withColr(t testing.TB, src, colr []byte) []byte {
 		return at
 	}
 	meta, iprp, ipco, ipma, iloc := find("meta"), find("iprp"), find("ipco"), find("ipma"), find("iloc")
-	box := append(be.AppendUint32(nil, uint32(8+len(colr))), "colr"...)
-	box = append(box, colr...)
+	box := append(be.AppendUint32(nil, uint32(8+len(body))), kind...)
+	box = append(box, body...)
 	count := byte(0)
 	for at := ipco + 8; at < ipco+int(be.Uint32(src[ipco:])); at += int(be.Uint32(src[at:])) {
 		count++

@@ -153,7 +153,7 @@ func codedAVIF(t testing.TB, p *resize.Pool, primaries, transfer, matrix byte) [
 	b := one(t, p, "png", toPNG(t, swatches()), resize.Target{Size: huge, Format: "avif", Quality: 95}).Data
 	at := bytes.Index(b, []byte("colrnclx"))
 	if at < 0 { // libheif writes it or not
-		return withColr(t, b, nclx(primaries, transfer, matrix))
+		return withProperty(t, b, "colr", nclx(primaries, transfer, matrix))
 	}
 	b[at+9], b[at+11], b[at+13] = primaries, transfer, matrix
 	return b
@@ -202,6 +202,13 @@ func avifPictures(t testing.TB, p *resize.Pool) map[string][]byte {
 		{4, 4, 6}, {5, 5, 5}, {6, 7, 7}, {8, 8, 6}, {10, 13, 6}, {1, 17, 6}, {22, 13, 6}, {1, 13, 8}, {9, 16, 9}, {9, 18, 9}, {12, 16, 6}, {1, 18, 1},
 	} {
 		all[fmt.Sprintf("avif %d/%d/%d", c[0], c[1], c[2])] = codedAVIF(t, p, c[0], c[1], c[2])
+	}
+	pq := codedAVIF(t, p, 9, 16, 6)
+	for _, v := range []byte{4, 40} { // times 100 cd/m²
+		light := binary.BigEndian.AppendUint16(nil, 100*uint16(v))
+		all[fmt.Sprintf("avif 9/16/6, at most %d00", v)] = withProperty(t, pq, "clli", append(light, 0, 0))
+		light = binary.BigEndian.AppendUint32(make([]byte, 16), 1_000_000*uint32(v))
+		all[fmt.Sprintf("avif 9/16/6, screen of %d00", v)] = withProperty(t, pq, "mdcv", append(light, 0, 0, 0, 0))
 	}
 	for _, name := range []string{"ten", "turned", "clear", "tiles"} {
 		file, err := os.ReadFile("testdata/" + name + ".avif")
