@@ -262,6 +262,11 @@ func TestThreeWays(t *testing.T) {
 	}{
 		{"GET", "/", 400},
 		{"GET", "/favicon.gif", 400},
+		{"GET", "/favicon.ico", 204},
+		{"GET", "/robots.txt", 200},
+		{"HEAD", "/robots.txt", 200},
+		{"POST", "/robots.txt", 405},
+		{"GET", "/i/robots.txt", 400},
 		{"GET", "/_imgkeep/index.db", 400},
 		{"GET", "/_imgkeep/i/journal/", 400},
 		{"GET", "/index.db", 400},

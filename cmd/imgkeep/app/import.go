@@ -80,6 +80,7 @@ type importCommand struct {
 	buckets       []string
 	remove, link  bool
 	dryRun, quiet bool
+	relative      string // what URLs may be relative to
 
 	progress *progress
 	print    func(string) error
@@ -90,6 +91,7 @@ type importCommand struct {
 
 func (i *importCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
 	dir := args[0]
+	i.relative = c.Fetch.BaseURL
 	found, err := i.find(dir, bucketNames(c))
 	if err != nil {
 		return err
@@ -273,7 +275,7 @@ func (i *importCommand) file(ctx context.Context, s control.Service, name, path 
 	}
 	url, err := sign.Link{ExtURL: ext}.URL()
 	if err == nil {
-		_, err = imageurl.Canonical(url)
+		_, err = imageurl.CanonicalAt(i.relative, url)
 	}
 	if err != nil {
 		return control.Outcome{Code: "url", Detail: err.Error()}, nil
