@@ -334,14 +334,18 @@ func (t Target) Animates(source string) bool {
 	if t.Preset != nil && (t.Preset.Animated == animatedFirst || t.Preset.Trim > 0) {
 		return false
 	}
-	if source == FormatAPNG {
-		return t.FormatOf(formatPNG) == formatPNG
+	switch source {
+	case FormatAPNG:
+		return t.FormatOf(formatPNG) == formatPNG || animates(t.FormatOf(formatPNG))
+	case formatPNG:
+		return animates(t.FormatOf(formatPNG))
 	}
 	return animates(source) && animates(t.FormatOf(source))
 }
 
-// FormatAPNG stands for an animated PNG in [Target.Animates]: it is an animation where a
-// PNG is wanted. A decoder makes its first frame of it, as of one that is too large.
+// FormatAPNG stands for an animated PNG in [Target.Animates]: it is an animation also where
+// a PNG is wanted. A decoder makes its first frame of that, as of one that is too large:
+// it writes no animated PNG.
 const FormatAPNG = "apng"
 
 // FormatOf is the format of what is made of a source in this format.

@@ -2,7 +2,9 @@ package main_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"image"
 	"image/color"
 	"math"
@@ -355,5 +357,84 @@ func TestNoDecoderForAVIF(t *testing.T) {
 	if _, stderr, status := w.imgkeep("reload"); status != 1 || !strings.Contains(stderr, "decoders that write avif are started with the server: restart it") {
 		t.Errorf("reload: status %d, %s", status, stderr)
 	}
+	s.stop()
+}
+
+// movingPNG is an animated PNG (W3C PNG, third edition, 13) of pictures that are of one size
+// and kind, for 100 ms each.
+func movingPNG(t testing.TB, pictures ...image.Image) []byte {
+	t.Helper()
+	chunk := func(kind string, data []byte) []byte {
+		b := binary.BigEndian.AppendUint32(nil, uint32(len(data)))
+		b = append(append(b, kind...), data...)
+		return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b[4:]))
+	}
+	numbers := func(all ...int) (b []byte) {
+		for _, n := range all {
+			b = binary.BigEndian.AppendUint32(b, uint32(n))
+		}
+		return b
+	}
+	const head = 8 + 25
+	var out []byte
+	sequence := 0
+	for i, m := range pictures {
+		still := toPNG(t, m)
+		if i == 0 {
+			out = append(still[:head:head], chunk("acTL", numbers(len(pictures), 0))...)
+		}
+		b := m.Bounds()
+		out = append(out, chunk("fcTL", append(numbers(sequence, b.Dx(), b.Dy(), 0, 0), 0, 10, 0, 100, 0, 0))...)
+		sequence++
+		for rest := still[head:]; string(rest[4:8]) == "IDAT"; {
+			n := int(binary.BigEndian.Uint32(rest))
+			data := rest[8 : 8+n]
+			rest = rest[12+n:]
+			if i == 0 {
+				out = append(out, chunk("IDAT", data)...)
+				continue
+			}
+			out = append(out, chunk("fdAT", append(numbers(sequence), data...))...)
+			sequence++
+		}
+	}
+	return append(out, chunk("IEND", nil)...)
+}
+
+// A size of an animated PNG moves for those who accept WebP, and by a preset in that format;
+// for others it is the first frame. The original moves, and info says so.
+func TestNegotiatedAPNG(t *testing.T) {
+	t.Parallel()
+	w, _ := negotiating(t, settings{"handoff": "direct", "listen": "127.0.0.1:0", "presets": []settings{
+		{"name": "webp", "width": 150, "format": "webp"}, {"name": "still", "width": 150, "format": "webp", "animated": "first"},
+	}})
+	film := movingPNG(t, landscape(400, 300), noise(400, 300, 1), landscape(400, 300))
+	url := w.origin.serve("/pictures/film", film)
+	s := w.start()
+	s.ask(http.MethodGet, link("i", "full", url), accepting(current)).isBytes("image/png", film)
+	if info := s.get(link("i", "info", url)); !strings.Contains(string(info.body), `"frames":3`) {
+		t.Errorf("info: %s", info.body)
+	}
+	moves := func(size, accept, kind string, want int) {
+		t.Helper()
+		a := s.ask(http.MethodGet, link("i", size, url), accepting(accept))
+		a.isImage(kind)
+		if got := bytes.Count(a.body, []byte("ANMF")) + bytes.Count(a.body, []byte("fcTL")); got != want {
+			t.Errorf("%s for %s: %d frames, want %d", size, accept, got, want)
+		}
+	}
+	moves("100x", old, "image/png", 0)
+	moves("100x", recent, "image/webp", 3)
+	moves("x200", current, "image/webp", 3) // AVIF does not move
+	moves("x200", old, "image/png", 0)
+	moves("webp", old, "image/webp", 3)
+	moves("still", old, "image/webp", 0)
+	s.stop()
+
+	// The same setting as for other animations: what does not move is the original.
+	w.set("resize.animation_excess", "original")
+	second := w.origin.serve("/pictures/second", append(film[:len(film):len(film)], 0))
+	s = w.start()
+	s.ask(http.MethodGet, link("i", "100x", second), accepting(old)).isBytes("image/png", append(film[:len(film):len(film)], 0))
 	s.stop()
 }

@@ -8,6 +8,7 @@ import "C"
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"image"
 	"image/draw"
@@ -17,25 +18,52 @@ import (
 	"imgkeep/resize"
 )
 
-// Of an animated PNG (W3C PNG, third edition) whose first image, in IDAT, is not part of
-// the animation, viewers see that image never, and libvips sees no other. What is made
-// of it is then made of its first frame.
+// An animated PNG (W3C PNG, third edition, 13) is composed here where an animation is to be
+// made of it. Where one picture is, libvips decodes its first frame: that is IDAT, or else
+// IDAT is for viewers that know no animation, and is never seen.
+//
+// Memory is that of one canvas, of what is below a frame that is to be disposed of to what
+// was there before, and of one frame.
 
-// apng is the first frame of one.
+// An apng is an animation.
 type apng struct {
-	width, height    int // of the canvas
-	left, top        int
-	frameW, frameH   int
-	around, pictures []byte // chunks that say how it is shown, and its data
+	width, height int    // of the canvas
+	header        []byte // the data of IHDR
+	around        []byte // chunks that all frames share
+	plays         int    // how often all frames are shown; 0: for ever
+	frames        []apngFrame
+	outside       bool // IDAT is no frame
+
+	canvas *image.NRGBA
+	under  *image.NRGBA // the canvas below the last frame, if it is to come back
+	last   int          // the frame that was composed last
 }
 
-// apngFirst returns the first frame of an animation, if IDAT is not it. Chunks are as
-// package probe has found them; what is not is left to libvips.
-func apngFirst(src []byte) *apng {
+type apngFrame struct {
+	box      image.Rectangle
+	delay    int // in milliseconds
+	disposal byte
+	over     bool     // it is laid on what is there, and else put into its place
+	data     [][]byte // of its IDAT or fdAT chunks
+}
+
+const (
+	apngBackground = 1
+	apngPrevious   = 2
+
+	// apngMaxFrames is the most frames of an animation that stays one, as of a GIF.
+	apngMaxFrames = gifMaxFrames
+)
+
+// apngShares are the chunks that all frames share.
+var apngShares = []string{"PLTE", "tRNS", "gAMA", "cHRM", "sRGB", "iCCP", "cICP", "cLLI", "mDCV", "eXIf"}
+
+// readAPNG finds the frames of an animation. nil: it is none. Chunks are as package probe
+// has found them; what is not is left to libvips.
+func readAPNG(src []byte) *apng {
 	const head, around = 8, 12
 	var a apng
-	var control []byte
-	animated, outside := false, false
+	animated, pictures := false, false
 	for rest := src[min(head, len(src)):]; len(rest) >= around; {
 		n := int64(binary.BigEndian.Uint32(rest))
 		if n+around > int64(len(rest)) {
@@ -44,72 +72,143 @@ func apngFirst(src []byte) *apng {
 		kind, data, chunk := string(rest[4:8]), rest[8:8+n], rest[:around+n]
 		rest = rest[around+n:]
 		switch {
-		case kind == "IHDR" && n == 13:
+		case kind == "IHDR" && n == 13 && a.header == nil:
+			a.header = data
 			a.width, a.height = int(binary.BigEndian.Uint32(data)), int(binary.BigEndian.Uint32(data[4:]))
-			control = data
-		case kind == "acTL":
-			animated = animated || !outside
+		case kind == "acTL" && n == 8 && !pictures:
+			animated, a.plays = true, int(min(binary.BigEndian.Uint32(data[4:]), 1<<16))
 		case kind == "fcTL" && n == 26 && animated:
-			if a.frameW > 0 {
-				return a.valid(control) // the second: the first is over
+			if len(a.frames) == 0 {
+				a.outside = pictures
 			}
-			if !outside {
-				return nil // IDAT is the first frame
-			}
-			be := binary.BigEndian
-			a.frameW, a.frameH = int(be.Uint32(data[4:])), int(be.Uint32(data[8:]))
-			a.left, a.top = int(be.Uint32(data[12:])), int(be.Uint32(data[16:]))
+			a.frames = append(a.frames, readFrame(data))
 		case kind == "IDAT":
-			if outside = true; !animated {
+			if pictures = true; !animated {
 				return nil
 			}
-		case kind == "fdAT" && n > 4 && a.frameW > 0:
-			a.pictures = append(a.pictures, data[4:]...)
-		case kind == "IEND":
-			return a.valid(control)
-		case slices.Contains(apngKeeps, kind) && !outside:
+			if len(a.frames) == 1 {
+				a.frames[0].data = append(a.frames[0].data, data)
+			}
+		case kind == "fdAT" && n > 4 && len(a.frames) > 0:
+			f := &a.frames[len(a.frames)-1]
+			f.data = append(f.data, data[4:])
+		case slices.Contains(apngShares, kind) && !pictures:
 			a.around = append(a.around, chunk...)
 		}
+		if kind == "IEND" {
+			break
+		}
 	}
-	return nil
+	return a.valid()
 }
 
-// apngKeeps are the chunks that all frames share.
-var apngKeeps = []string{"PLTE", "tRNS", "gAMA", "cHRM", "sRGB", "iCCP", "cICP", "eXIf"}
+// readFrame reads an fcTL chunk.
+func readFrame(data []byte) apngFrame {
+	be := binary.BigEndian
+	number := func(at int) int { return int(min(be.Uint32(data[at:]), 1<<30)) }
+	f := apngFrame{box: image.Rect(0, 0, number(4), number(8)).Add(image.Pt(number(12), number(16))), disposal: data[24], over: data[25] == 1}
+	part, of := int(be.Uint16(data[20:])), int(be.Uint16(data[22:]))
+	if of == 0 {
+		of = 100
+	}
+	f.delay = 1000 * part / of
+	return f
+}
 
-func (a *apng) valid(header []byte) *apng {
-	if header == nil || len(a.pictures) == 0 || a.frameW < 1 || a.frameH < 1 ||
-		a.left < 0 || a.top < 0 || a.frameW > a.width-a.left || a.frameH > a.height-a.top {
+// valid returns the animation, without frames that have no data, if all frames lie on the
+// canvas.
+func (a *apng) valid() *apng {
+	a.frames = slices.DeleteFunc(a.frames, func(f apngFrame) bool { return len(f.data) == 0 })
+	if a.header == nil || len(a.frames) == 0 {
 		return nil
 	}
-	b := binary.BigEndian.AppendUint32([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"), uint32(a.frameW))
-	b = append(binary.BigEndian.AppendUint32(b, uint32(a.frameH)), header[8:13]...)
-	b = binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b[12:]))
-	b = append(b, a.around...)
-	at := len(b)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(a.pictures)))
-	b = append(append(b, "IDAT"...), a.pictures...)
-	b = binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b[at+4:]))
-	a.pictures = append(b, "\x00\x00\x00\x00IEND\xae\x42\x60\x82"...)
+	for _, f := range a.frames {
+		if f.box.Empty() || !f.box.In(image.Rect(0, 0, a.width, a.height)) {
+			return nil
+		}
+	}
 	return a
 }
 
-// open makes a source of the frame: for libvips, if it is as large as the canvas.
-func (a *apng) open(maxPixels int64) (source, error) {
-	if a.frameW == a.width && a.frameH == a.height {
-		return ofBytes(profiled(a.pictures), C.THUMB_PNG), nil
+// picture is a frame as a PNG of its own.
+func (a *apng) picture(f apngFrame) []byte {
+	be := binary.BigEndian
+	b := be.AppendUint32([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"), uint32(f.box.Dx()))
+	b = append(be.AppendUint32(b, uint32(f.box.Dy())), a.header[8:13]...)
+	b = be.AppendUint32(b, crc32.ChecksumIEEE(b[12:]))
+	b = append(b, a.around...)
+	at, n := len(b), 0
+	for _, d := range f.data {
+		n += len(d)
+	}
+	b = append(be.AppendUint32(b, uint32(n)), "IDAT"...)
+	b = append(b, slices.Concat(f.data...)...)
+	b = be.AppendUint32(b, crc32.ChecksumIEEE(b[at+4:]))
+	return append(b, "\x00\x00\x00\x00IEND\xae\x42\x60\x82"...)
+}
+
+// open makes a source of the animation, or of its first frame: for libvips, if that is as
+// large as the canvas.
+func (a *apng) open(maxPixels int64, animate bool) (source, error) {
+	if len(a.frames) > apngMaxFrames || !animate {
+		a.frames = a.frames[:1]
+	}
+	f := a.frames[0]
+	if len(a.frames) == 1 && f.box == image.Rect(0, 0, a.width, a.height) {
+		return ofBytes(profiled(a.picture(f)), C.THUMB_PNG), nil
 	}
 	if err := roomFor(a.width, a.height, maxPixels); err != nil {
 		return source{}, err
 	}
-	if err := resize.Room(8 * int64(a.frameW) * int64(a.frameH)); err != nil {
+	largest := 0
+	for _, f := range a.frames {
+		largest = max(largest, f.box.Dx()*f.box.Dy())
+	}
+	// 8 bytes a pixel of 16 bits, and what is below.
+	if err := resize.Room(12 * int64(largest)); err != nil {
 		return source{}, err
 	}
-	frame, err := png.Decode(bytes.NewReader(a.pictures))
-	if err != nil {
-		return source{}, &resize.ImageError{Detail: err.Error()}
+	a.canvas, a.last = image.NewNRGBA(image.Rect(0, 0, a.width, a.height)), -1
+	m := raw{pixels: a.canvas.Pix, width: a.width, height: a.height, frames: len(a.frames), loop: a.plays, compose: a.compose}
+	for _, f := range a.frames {
+		m.delays = append(m.delays, f.delay)
 	}
-	canvas := image.NewNRGBA(image.Rect(0, 0, a.width, a.height))
-	draw.Draw(canvas, image.Rect(a.left, a.top, a.left+a.frameW, a.top+a.frameH), frame, frame.Bounds().Min, draw.Src)
-	return (&raw{pixels: canvas.Pix, width: a.width, height: a.height}).open()
+	m.palette = a.header[9] == 3
+	m.profile = profileOf(a.picture(f))
+	return m.open()
+}
+
+// compose puts frame i onto the canvas: the first, or the one behind the last.
+func (a *apng) compose(i int) error {
+	if i == 0 {
+		clear(a.canvas.Pix)
+		a.under, a.last = nil, -1
+	}
+	if a.last >= 0 {
+		switch f := a.frames[a.last]; {
+		case f.disposal == apngBackground || f.disposal == apngPrevious && a.last == 0:
+			draw.Draw(a.canvas, f.box, image.Transparent, image.Point{}, draw.Src)
+		case f.disposal == apngPrevious && a.under != nil:
+			draw.Draw(a.canvas, f.box, a.under, f.box.Min, draw.Src)
+		}
+	}
+	f := a.frames[i]
+	if a.under = nil; f.disposal == apngPrevious {
+		a.under = image.NewNRGBA(f.box)
+		draw.Draw(a.under, f.box, a.canvas, f.box.Min, draw.Src)
+	}
+	frame, err := png.Decode(bytes.NewReader(a.picture(f)))
+	if err != nil {
+		return fmt.Errorf("png: frame %d: %w", i, err)
+	}
+	if frame.Bounds().Size() != f.box.Size() {
+		return fmt.Errorf("png: frame %d is %v and not %v", i, frame.Bounds(), f.box)
+	}
+	how := draw.Src
+	if f.over {
+		how = draw.Over
+	}
+	draw.Draw(a.canvas, f.box, frame, frame.Bounds().Min, how)
+	a.last = i
+	return nil
 }

@@ -1,6 +1,9 @@
 package vips
 
-import "testing"
+import (
+	"image"
+	"testing"
+)
 
 // Nothing that chunks say makes it panic, and a frame lies on its canvas.
 func FuzzAPNG(f *testing.F) {
@@ -9,8 +12,22 @@ func FuzzAPNG(f *testing.F) {
 		"\x00\x00\x00\x1afcTL\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x0a\x00\x64\x00\x00crc4" +
 		"\x00\x00\x00\x06fdAT\x00\x00\x00\x01xycrc4\x00\x00\x00\x00IENDcrc4"))
 	f.Fuzz(func(t *testing.T, src []byte) {
-		if a := apngFirst(src); a != nil && (a.left+a.frameW > a.width || a.top+a.frameH > a.height || len(a.pictures) > len(src)+100) {
-			t.Errorf("%+v", a)
+		a := readAPNG(src)
+		if a == nil {
+			return
+		}
+		for i, f := range a.frames {
+			if !f.box.In(image.Rect(0, 0, a.width, a.height)) || len(a.picture(f)) > 2*len(src)+100 {
+				t.Errorf("frame %d of %+v", i, a)
+			}
+		}
+		if in, err := a.open(1<<16, true); err == nil {
+			for i := range len(a.frames) {
+				if in.raw == nil || a.compose(i) != nil {
+					break
+				}
+			}
+			in.close()
 		}
 	})
 }
@@ -20,7 +37,7 @@ func TestAPNGFirst(t *testing.T) {
 	src := head + "\x00\x00\x00\x08acTL\x00\x00\x00\x01\x00\x00\x00\x00crc4\x00\x00\x00\x01IDATxcrc4" +
 		"\x00\x00\x00\x1afcTL\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x0a\x00\x64\x00\x00crc4" +
 		"\x00\x00\x00\x06fdAT\x00\x00\x00\x01xycrc4\x00\x00\x00\x00IENDcrc4"
-	if a := apngFirst([]byte(src)); a == nil || a.left != 1 || a.frameW != 1 {
+	if a := readAPNG([]byte(src)); a == nil || !a.outside || len(a.frames) != 1 || a.frames[0].box != image.Rect(1, 1, 2, 2) || a.frames[0].delay != 100 {
 		t.Errorf("%+v", a)
 	}
 }

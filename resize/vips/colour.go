@@ -5,6 +5,7 @@ import (
 	"compress/zlib"
 	"encoding/binary"
 	"hash/crc32"
+	"io"
 	"math"
 	"slices"
 
@@ -100,15 +101,14 @@ func lightSRGB(v float64) float64 {
 	return math.Pow((v+0.055)/1.055, 2.4)
 }
 
-// profiled gives a PNG a profile in the place of numbers, if it has any that count. The
-// result may be src.
-func profiled(src []byte) []byte {
-	const head, header, around = 8, 25, 12
-	if len(src) < head+header+around {
-		return src
-	}
-	chunks, out := map[string][]byte{}, slices.Clone(src[:head+header])
-	rest := src[head+header:]
+// Of a PNG: its signature, IHDR, and what any chunk has besides its data.
+const pngHead, pngHeader, pngAround = 8, 25, 12
+
+// colourChunks takes the chunks that say what its colours are out of a PNG: out is what
+// stands before them and between, rest what follows.
+func colourChunks(src []byte) (chunks map[string][]byte, out, rest []byte) {
+	const around = pngAround
+	chunks, out, rest = map[string][]byte{}, slices.Clone(src[:pngHead+pngHeader]), src[pngHead+pngHeader:]
 	for len(rest) >= around {
 		n := int64(binary.BigEndian.Uint32(rest))
 		kind := string(rest[4:8])
@@ -125,6 +125,39 @@ func profiled(src []byte) []byte {
 		}
 		rest = rest[around+n:]
 	}
+	return chunks, out, rest
+}
+
+// profileOf is the profile of a PNG, or of what it says by numbers. nil: it has none, or
+// none that is worth its memory.
+func profileOf(src []byte) []byte {
+	const most = 4 << 20
+	chunks, _, _ := colourChunks(src)
+	if space, ok := numbers(chunks); ok {
+		return space.profile(false)
+	}
+	_, packed, _ := bytes.Cut(chunks["iCCP"], []byte{0})
+	if len(packed) < 1 || chunks["sRGB"] != nil {
+		return nil
+	}
+	z, err := zlib.NewReader(bytes.NewReader(packed[1:]))
+	if err != nil {
+		return nil
+	}
+	profile, err := io.ReadAll(io.LimitReader(z, most+1))
+	if err != nil || len(profile) > most {
+		return nil
+	}
+	return profile
+}
+
+// profiled gives a PNG a profile in the place of numbers, if it has any that count. The
+// result may be src.
+func profiled(src []byte) []byte {
+	if len(src) < pngHead+pngHeader+pngAround {
+		return src
+	}
+	chunks, out, rest := colourChunks(src)
 	space, ok := numbers(chunks)
 	if !ok {
 		return src
@@ -132,12 +165,12 @@ func profiled(src []byte) []byte {
 	var packed bytes.Buffer
 	packed.WriteString("numbers\x00\x00")
 	z := zlib.NewWriter(&packed)
-	_, _ = z.Write(space.profile(src[head+8+9]&2 == 0)) // to memory
+	_, _ = z.Write(space.profile(src[pngHead+8+9]&2 == 0)) // to memory
 	_ = z.Close()
 	chunk := binary.BigEndian.AppendUint32(nil, uint32(packed.Len()))
 	chunk = append(append(chunk, "iCCP"...), packed.Bytes()...)
 	chunk = binary.BigEndian.AppendUint32(chunk, crc32.ChecksumIEEE(chunk[4:]))
-	return slices.Concat(out[:head+header], chunk, out[head+header:], rest)
+	return slices.Concat(out[:pngHead+pngHeader], chunk, out[pngHead+pngHeader:], rest)
 }
 
 // numbers returns what chunks say of colours. Not ok: nothing, or a profile says it.

@@ -32,50 +32,100 @@
 
 #define BLOCK 16
 
-/* What halving colours changes in a block, in 256ths of Cb and Cr together. */
-static gint64
-halving_block(const picture *p, int left, int top, int right, int bottom)
+/* Cb and Cr of a pixel, in 256ths. */
+static inline void
+chroma(const VipsPel *c, int *cb, int *cr)
 {
-	gboolean alpha = picture_has_alpha(p);
-	gint64 sum = 0;
+	*cb = -43 * c[0] - 85 * c[1] + 128 * c[2];
+	*cr = 128 * c[0] - 107 * c[1] - 21 * c[2];
+}
 
-	for (int y = top; y < bottom; y += 2)
-		for (int x = left; x < right; x += 2) {
-			int cb[4], cr[4], a[4], n = 0, blue = 0, red = 0;
+/* The colours of a frame in half its resolution. */
+typedef struct {
+	int width, height;
+	int (*at)[2]; /* Cb and Cr in 256ths */
+} halved;
 
-			for (int v = y; v < MIN(y + 2, bottom); v++)
-				for (int u = x; u < MIN(x + 2, right); u++, n++) {
-					const VipsPel *c = p->pixels + ((size_t) v * p->width + u) * p->bands;
+/* Halves the colours of the rows of a picture. at is NULL: there is no memory. */
+static halved
+halve(const picture *p, int from, int rows)
+{
+	halved h = {(p->width + 1) / 2, (rows + 1) / 2, NULL};
 
-					cb[n] = -43 * c[0] - 85 * c[1] + 128 * c[2];
-					cr[n] = 128 * c[0] - 107 * c[1] - 21 * c[2];
-					a[n] = alpha ? c[3] : 255;
-					blue += cb[n];
-					red += cr[n];
+	if (!(h.at = g_try_malloc_n((size_t) h.width * h.height, sizeof(*h.at))))
+		return h;
+	for (int y = 0; y < h.height; y++)
+		for (int x = 0; x < h.width; x++) {
+			int n = 0, sum[2] = {0, 0};
+
+			for (int v = 2 * y; v < MIN(2 * y + 2, rows); v++)
+				for (int u = 2 * x; u < MIN(2 * x + 2, p->width); u++, n++) {
+					int cb, cr;
+
+					chroma(p->pixels + ((size_t) (from + v) * p->width + u) * p->bands, &cb, &cr);
+					sum[0] += cb;
+					sum[1] += cr;
 				}
-			for (int i = 0; i < n; i++)
-				sum += (gint64) (abs(cb[i] - blue / n) + abs(cr[i] - red / n)) * a[i] / 255;
+			h.at[y * h.width + x][0] = sum[0] / n;
+			h.at[y * h.width + x][1] = sum[1] / n;
 		}
+	return h;
+}
+
+/* How much a pixel's colour changes, in 256ths of Cb and Cr together, when it comes back
+ * from the half as decoders do it: 9 parts of its own, 3 of both that are next, and 1 of
+ * what is between these. */
+static int
+changes(const halved *h, const VipsPel *pixel, int x, int y)
+{
+	int near_x = CLAMP(x / 2 + (x % 2 ? 1 : -1), 0, h->width - 1), near_y = CLAMP(y / 2 + (y % 2 ? 1 : -1), 0, h->height - 1);
+	int c[2], sum = 0;
+
+	chroma(pixel, &c[0], &c[1]);
+	for (int i = 0; i < 2; i++)
+		sum += abs(c[i] -
+			(9 * h->at[y / 2 * h->width + x / 2][i] + 3 * h->at[y / 2 * h->width + near_x][i] +
+				3 * h->at[near_y * h->width + x / 2][i] + h->at[near_y * h->width + near_x][i]) / 16);
 	return sum;
 }
 
-/* Whether halving the colours of a picture would show. */
+/* Whether halving the colours would show in the rows of a picture. */
+static gboolean
+shows(const picture *p, const halved *h, int from, int rows)
+{
+	gboolean alpha = picture_has_alpha(p);
+
+	for (int top = 0; top < rows; top += BLOCK)
+		for (int left = 0; left < p->width; left += BLOCK) {
+			int right = MIN(left + BLOCK, p->width), bottom = MIN(top + BLOCK, rows);
+			gint64 sum = 0;
+
+			for (int y = top; y < bottom; y++)
+				for (int x = left; x < right; x++) {
+					const VipsPel *pixel = p->pixels + ((size_t) (from + y) * p->width + x) * p->bands;
+
+					sum += (gint64) changes(h, pixel, x, y) * (alpha ? pixel[3] : 255);
+				}
+			if (sum > (gint64) 255 * 256 * 2 * HALVING_SHOWS * (right - left) * (bottom - top))
+				return TRUE;
+		}
+	return FALSE;
+}
+
+/* Whether halving the colours of a picture would show, in any of its frames. */
 static gboolean
 halving_shows(const picture *p, int frame)
 {
-	if (p->bands < 3)
-		return FALSE;
-	for (int from = 0; from < p->height; from += frame)
-		for (int top = from; top < MIN(from + frame, p->height); top += BLOCK)
-			for (int left = 0; left < p->width; left += BLOCK) {
-				int right = MIN(left + BLOCK, p->width);
-				int bottom = MIN(MIN(top + BLOCK, from + frame), p->height);
+	gboolean found = FALSE;
 
-				if (halving_block(p, left, top, right, bottom) >
-					(gint64) 256 * 2 * HALVING_SHOWS * (right - left) * (bottom - top))
-					return TRUE;
-			}
-	return FALSE;
+	for (int from = 0; p->bands >= 3 && from < p->height && !found; from += frame) {
+		int rows = MIN(frame, p->height - from);
+		halved h = halve(p, from, rows);
+
+		found = h.at && shows(p, &h, from, rows);
+		g_free(h.at);
+	}
+	return found;
 }
 
 /* full: with the full resolution of colours, where the format has it. */

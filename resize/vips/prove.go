@@ -104,7 +104,7 @@ func (d *Decoder) read(src []byte, format string) (info C.thumb_info, err error)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	C.fault_reset()
-	in, err := d.open(src, format, 1<<20)
+	in, err := d.open(src, format, 1<<20, false)
 	if err != nil {
 		return info, err
 	}

@@ -182,7 +182,7 @@ func watermark(e *C.thumb_edit, m *resize.Watermark, l resize.Layout, maxPixels 
 	if !ok || len(m.Picture) == 0 {
 		return fmt.Errorf("vips: watermark of %d bytes of format %q", len(m.Picture), m.Format)
 	}
-	in, err := open(m.Picture, m.Format, f.thumb, maxPixels)
+	in, err := open(m.Picture, m.Format, f.thumb, maxPixels, false)
 	if err != nil {
 		return fmt.Errorf("vips: watermark: %v", err) // the image that was asked for is not to blame
 	}

@@ -29,6 +29,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"unsafe"
 
 	"github.com/h2non/bimg"
@@ -149,17 +150,18 @@ type source struct {
 	profile []byte
 }
 
-// open makes a source of an image of one of the formats that are read.
-func (d *Decoder) open(src []byte, format string, maxPixels int64) (source, error) {
+// open makes a source of an image of one of the formats that are read; of an animated PNG
+// with all of its frames only if animate says so.
+func (d *Decoder) open(src []byte, format string, maxPixels int64, animate bool) (source, error) {
 	in, ok := d.reads[format]
 	if !ok || len(src) == 0 {
 		return source{}, fmt.Errorf("vips: %d bytes of format %q", len(src), format)
 	}
-	return open(src, format, in, maxPixels)
+	return open(src, format, in, maxPixels, animate)
 }
 
 // open is Decoder.open for a format that is known to be read, as in says.
-func open(src []byte, format string, in C.int, maxPixels int64) (source, error) {
+func open(src []byte, format string, in C.int, maxPixels int64, animate bool) (source, error) {
 	switch format {
 	case formatBMP:
 		return openBMP(src, maxPixels)
@@ -172,8 +174,8 @@ func open(src []byte, format string, in C.int, maxPixels int64) (source, error) 
 	switch in {
 	case C.THUMB_PNG:
 		src = probe.Ended(src)
-		if first := apngFirst(src); first != nil {
-			return first.open(maxPixels)
+		if a := readAPNG(src); a != nil && (animate && len(a.frames) > 1 || a.outside) {
+			return a.open(maxPixels, animate)
 		}
 		src = profiled(src)
 	case C.THUMB_JPEG:
@@ -244,7 +246,7 @@ func (d *Decoder) Resize(src []byte, r *resize.Request) ([]resize.Result, error)
 	defer C.thumb_tidy()
 
 	C.fault_reset()
-	in, err := d.open(src, r.Format, r.MaxPixels)
+	in, err := d.open(src, r.Format, r.MaxPixels, slices.ContainsFunc(r.Targets, func(t resize.Target) bool { return t.Animates(r.Format) }))
 	if err != nil {
 		return nil, err
 	}

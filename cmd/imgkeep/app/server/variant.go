@@ -136,7 +136,8 @@ var errTogether = errors.New("an animation is too large to be made several times
 // which the budget of a job is too small, that all its targets share.
 func losesFrames(image record.Image, variants []rendition, results []resize.Result) bool {
 	for i, r := range results {
-		if image.Frames > 1 && r.Frames == 1 && variants[i].target.Animates(moving(image)) {
+		// Of an animated PNG, a PNG is still in any case.
+		if image.Frames > 1 && r.Frames == 1 && variants[i].target.Animates(image.Format.String()) {
 			return true
 		}
 	}
@@ -182,6 +183,9 @@ func (s *Server) keep(image record.Image, variants []rendition, results []resize
 			if plain, err = s.opts.Store.VariantBytes(image, t.Name, t.plain); err != nil {
 				plain = math.MaxInt64
 			}
+		}
+		if moving(image) == resize.FormatAPNG && results[i].Frames > 1 {
+			plain = max(plain, image.Bytes) // that is still, and no measure
 		}
 		if r := results[i]; int64(len(r.Data)) < plain && !s.excess(image, t.target, r) {
 			made[i].Data = r.Data
