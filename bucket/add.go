@@ -99,8 +99,11 @@ func (s *Store) tempLink(path string) (*os.File, error) {
 	return tmp, nil
 }
 
-// add keeps what bring brings: a file in tmp, and its bytes to seen.
-func (s *Store) add(bucket, url string, bring func(b Bucket, seen io.Writer) (tmp *os.File, n int64, err error)) (_ record.Image, added bool, err error) {
+// A bringer brings an image: a file in tmp, and its bytes to seen.
+type bringer func(b Bucket, seen io.Writer) (tmp *os.File, n int64, err error)
+
+// add keeps what bring brings.
+func (s *Store) add(bucket, url string, bring bringer) (_ record.Image, added bool, err error) {
 	done, err := s.begin()
 	if err != nil {
 		return record.Image{}, false, err
@@ -122,35 +125,15 @@ func (s *Store) add(bucket, url string, bring func(b Bucket, seen io.Writer) (tm
 	if err := s.hasRoom(); err != nil {
 		return record.Image{}, false, err
 	}
-	hash := sha256.New()
-	scanner := probe.NewScanner(c.limits)
-	// The scanner last: what it refuses has been written for nothing, but an
-	// error of the disk is not taken for the image's.
-	var refusal error
-	tmp, n, err := bring(b, io.MultiWriter(hash, verdict{scanner, &refusal}))
+	tmp, image, err := s.receive(c, b, bring)
 	if tmp != nil {
 		defer tmp.Close()
 		defer s.disk.RemoveAll(tmp.Name())
 	}
-	switch {
-	case refusal != nil:
-		return record.Image{}, false, refusal
-	case errors.Is(err, ErrTooLarge):
-		return record.Image{}, false, ErrTooLarge
-	case err != nil:
-		return record.Image{}, false, fmt.Errorf("store the image: %w", local.AsFull(err))
-	}
-	info, err := scanner.Close()
-	if errors.Is(err, probe.ErrTruncated) {
-		err = probe.Whole(tmp, n, info)
-	}
 	if err != nil {
 		return record.Image{}, false, err
 	}
-	image := record.Image{
-		Bucket: bucket, URL: url, Digest: record.Digest(hash.Sum(nil)), Info: info,
-		Bytes: n, Stored: s.now().UTC().Truncate(time.Second),
-	}
+	image.Bucket, image.URL, image.Stored = bucket, url, s.now().UTC().Truncate(time.Second)
 	return s.settle(image, func() error {
 		s.removing.RLock()
 		defer s.removing.RUnlock()
@@ -165,11 +148,35 @@ func (s *Store) add(bucket, url string, bring func(b Bucket, seen io.Writer) (tm
 		if err != nil {
 			return err
 		}
-		if err := s.place(tmp, image); err != nil {
+		if err := s.files.Put(s.life, image, tmp); err != nil {
 			return fmt.Errorf("store the image: %w", local.AsFull(err))
 		}
 		return s.commit(index.Change{Bucket: bucket, URL: url, Keep: index.ImageOf(image)}, ledger.KeepEvent(image))
 	})
+}
+
+// receive has an image brought, looks at it and takes its digest. The file is the caller's
+// to close and remove, also after an error; nil: there is none.
+func (s *Store) receive(c *settings, b Bucket, bring bringer) (tmp *os.File, image record.Image, err error) {
+	hash := sha256.New()
+	scanner := probe.NewScanner(c.limits)
+	// The scanner last: what it refuses has been written for nothing, but an
+	// error of the disk is not taken for the image's.
+	var refusal error
+	tmp, n, err := bring(b, io.MultiWriter(hash, recordingWriter{scanner, &refusal}))
+	switch {
+	case refusal != nil:
+		return tmp, image, refusal
+	case errors.Is(err, ErrTooLarge):
+		return tmp, image, ErrTooLarge
+	case err != nil:
+		return tmp, image, fmt.Errorf("store the image: %w", local.AsFull(err))
+	}
+	info, err := scanner.Close()
+	if errors.Is(err, probe.ErrTruncated) {
+		err = probe.Whole(tmp, n, info)
+	}
+	return tmp, record.Image{Digest: record.Digest(hash.Sum(nil)), Info: info, Bytes: n}, err
 }
 
 // settle keeps an image by keep unless something is kept under its URL. It is
@@ -217,13 +224,13 @@ func (l *limited) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// verdict writes to a scanner, and notes what it says.
-type verdict struct {
+// recordingWriter writes to a scanner, and notes what it says.
+type recordingWriter struct {
 	scanner *probe.Scanner
 	refusal *error
 }
 
-func (v verdict) Write(p []byte) (int, error) {
+func (v recordingWriter) Write(p []byte) (int, error) {
 	n, err := v.scanner.Write(p)
 	*v.refusal = err
 	return n, err

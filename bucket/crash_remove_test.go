@@ -3,6 +3,7 @@ package bucket
 import (
 	"context"
 	"crypto/sha256"
+	"imgkeep/bucket/blob/local"
 	"strings"
 	"testing"
 
@@ -57,7 +58,7 @@ func (c *crashSite) checkRemoved(t *testing.T, s *Store, url string) {
 			last = e.Op
 		}
 	}
-	files, err := s.filesOf("i", digest)
+	files, err := local.FilesOf(s.Root(), "i", digest)
 	if err != nil || last != "" && last != ledger.OpKeep && len(files) > 0 {
 		t.Errorf("%s was removed, and there are %v, %v", url, files, err)
 	}

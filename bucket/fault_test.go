@@ -249,7 +249,7 @@ func (b *bench) removes(i record.Image, remove func() (record.Removal, error)) f
 		if _, err := b.store.Find("i", i.URL); !errors.Is(err, ErrNotKept) && !errors.Is(err, ErrRemoved) {
 			b.Errorf("removed, and found: %v", err)
 		}
-		if files, err := b.store.filesOf("i", i.Digest); err != nil || len(files) > 0 {
+		if files, err := local.FilesOf(b.store.Root(), "i", i.Digest); err != nil || len(files) > 0 {
 			b.Errorf("removed, and there are %v, %v", files, err)
 		}
 		if left, err := b.store.index.Removing("i"); err != nil || len(left) > 0 {

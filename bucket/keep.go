@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,7 +15,6 @@ import (
 	"imgkeep/bucket/blob"
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/fetch"
-	"imgkeep/bucket/flight"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
@@ -86,7 +84,7 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at
 		s.disk.RemoveAll(d.tmp.Name())
 		return record.Image{}, err
 	}
-	if err := s.place(d.tmp, image); err != nil {
+	if err := s.files.Put(ctx, image, d.tmp); err != nil {
 		return record.Image{}, fmt.Errorf("store the image: %w", local.AsFull(err))
 	}
 	line := ledger.KeepEvent(image)
@@ -278,146 +276,24 @@ func (s *Store) fetchFailed(ctx context.Context, bucket, url string, err error) 
 // kept only if its origin still gives the same bytes; if not, the error is
 // ErrLost, and wrong bytes are moved to the quarantine.
 func (s *Store) Open(ctx context.Context, image record.Image) (*os.File, error) {
-	f, err := s.openOriginal(image)
+	f, err := s.files.Open(ctx, image)
 	if err == nil || !errors.Is(err, blob.ErrDamaged) {
 		return f, err
 	}
 	if err := s.repair(ctx, image); err != nil {
 		return nil, err
 	}
-	return s.openOriginal(image)
+	return s.files.Open(ctx, image)
 }
 
 // Ensure is Open for whoever has the original sent by somebody else: it sees to
 // it that the file is there, and does not open it.
 func (s *Store) Ensure(ctx context.Context, image record.Image) error {
-	path := s.Path(image.File())
-	info, err := os.Stat(path)
-	if err = damage(image, info, err); errors.Is(err, blob.ErrDamaged) {
+	err := s.files.Stat(ctx, image)
+	if errors.Is(err, blob.ErrDamaged) {
 		return s.repair(ctx, image)
 	}
-	if err == nil {
-		local.Stamp(path, info)
-	}
 	return err
-}
-
-// damage tells what is wrong with an original of which this is known.
-func damage(image record.Image, info fs.FileInfo, err error) error {
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %w", blob.ErrDamaged, err)
-	case err == nil && info != nil && !info.Mode().IsRegular():
-		return fmt.Errorf("%w: %s is no file", blob.ErrDamaged, image.File())
-	case err == nil && info.Size() != image.Bytes:
-		return fmt.Errorf("%w: %s has %d bytes, and had %d", blob.ErrDamaged, image.File(), info.Size(), image.Bytes)
-	}
-	return err
-}
-
-func (s *Store) openOriginal(image record.Image) (*os.File, error) {
-	f, err := local.OpenFile(s.Path(image.File()))
-	if err != nil {
-		return nil, damage(image, nil, err)
-	}
-	info, err := f.Stat()
-	if err = damage(image, info, err); err != nil {
-		f.Close()
-		return nil, err
-	}
-	local.Stamp(s.Path(image.File()), info)
-	return f, nil
-}
-
-// place is place for an original. A folder in its place, which no file can take the
-// name of, is put aside.
-func (s *Store) place(tmp *os.File, image record.Image) error {
-	path := s.Path(image.File())
-	if info, err := os.Lstat(path); err == nil && info.IsDir() {
-		if err := local.Quarantine(s.disk, s.root, record.QuarantineFolder(s.now()), image.File()); err != nil {
-			s.disk.RemoveAll(tmp.Name())
-			return err
-		}
-	}
-	return local.Place(s.disk, tmp, path)
-}
-
-// repair fetches a damaged original again, unless a failure stands against that.
-func (s *Store) repair(ctx context.Context, image record.Image) error {
-	_, err := flight.Do(ctx, s.flights, "heal\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.fetchAndRepair(ctx, image, false)
-	})
-	return err
-}
-
-// repairNow is heal for an operator who has asked for it: whatever has failed before.
-func (s *Store) repairNow(ctx context.Context, image record.Image) error {
-	_, err := flight.Do(ctx, s.flights, "heal now\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.fetchAndRepair(ctx, image, true)
-	})
-	return err
-}
-
-func (s *Store) fetchAndRepair(ctx context.Context, image record.Image, now bool) (err error) {
-	if s.intact(image) {
-		return nil // an earlier flight may have landed since
-	}
-	s.log.Error("an original is damaged: fetching it again", "bucket", image.Bucket, "digest", image.Digest, "host", imageurl.HostOf(image.URL))
-	if err := s.stillUnder(image); err != nil {
-		return err
-	}
-	defer func() {
-		// Wrong bytes that are known to be wrong are served to nobody.
-		if err != nil {
-			err = errors.Join(err, s.quarantineWrong(image))
-		}
-	}()
-	if f, err := s.recall(image.Bucket, image.URL); err != nil || f != nil && !now {
-		return errors.Join(ErrLost, err, orNil(f))
-	}
-	if err := s.hasRoom(); err != nil {
-		return err
-	}
-	// Without a question: these bytes have been approved of, or are thrown away.
-	d, err := s.download(ctx, image.Bucket, image.URL, image.URL, image.Bytes, nil, nil)
-	var f *Failure
-	if errors.As(err, &f) {
-		return fmt.Errorf("%w: %w", ErrLost, err)
-	}
-	if err != nil {
-		return err
-	}
-	defer d.tmp.Close()
-	if d.image.Digest != image.Digest {
-		s.discard(d.tmp)
-		cause := &fetch.Error{Class: classLost, Host: imageurl.HostOf(image.URL), Err: fmt.Errorf("the origin has other bytes now: %s", d.image.Digest)}
-		f, err := s.remember(image.Bucket, image.URL, cause)
-		return errors.Join(ErrLost, err, orNil(f))
-	}
-	s.removing.RLock()
-	defer s.removing.RUnlock()
-	if err := s.stillUnder(image); err != nil {
-		s.disk.RemoveAll(d.tmp.Name())
-		return err
-	}
-	if err := s.place(d.tmp, image); err != nil {
-		return fmt.Errorf("store the image: %w", local.AsFull(err))
-	}
-	return s.commit(index.Change{Bucket: image.Bucket, URL: image.URL, Keep: index.ImageOf(image)}, nil)
-}
-
-// intact tells whether an original has the bytes that it is named by.
-func (s *Store) intact(image record.Image) bool {
-	digest, _, err := local.HashFile(s.Path(image.File()), false)
-	return err == nil && digest == image.Digest
-}
-
-// orNil keeps a nil *Failure from becoming an error that is not nil.
-func orNil(f *Failure) error {
-	if f == nil {
-		return nil
-	}
-	return f
 }
 
 func (s *Store) temp(pattern string) (*os.File, error) {

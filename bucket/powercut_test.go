@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"imgkeep/bucket/blob/local"
 	"io"
 	"math"
 	"os"
@@ -343,7 +344,7 @@ func (u *outage) checkRemoved(s *Store, url string, acknowledged bool, found err
 		if _, err := s.index.Entry("i", digest); err == nil {
 			continue
 		}
-		if files, err := s.filesOf("i", digest); err != nil || len(files) > 0 {
+		if files, err := local.FilesOf(s.Root(), "i", digest); err != nil || len(files) > 0 {
 			return fmt.Errorf("removed, and there are %v, %w", files, err)
 		}
 	}

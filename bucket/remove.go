@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
+	"sync"
 
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/imageurl"
@@ -217,7 +217,7 @@ func (s *Store) finishBucket(bucket string) error {
 	for _, gone := range all {
 		image := record.Image{Bucket: bucket, Digest: gone.Digest}
 		image.Format = gone.Format
-		if err := s.unlink(image); err != nil {
+		if err := s.files.Remove(s.life, image); err != nil {
 			return fmt.Errorf("remove the files of %s, which nobody sees any more: %w", image.File(), local.AsFull(err))
 		}
 		if err := s.commitWithReserve(index.Change{Bucket: bucket, Removed: &gone.Digest}, nil); err != nil {
@@ -225,63 +225,6 @@ func (s *Store) finishBucket(bucket string) error {
 		}
 	}
 	return nil
-}
-
-// unlink removes all files that have an image's digest in their names, and flushes
-// that.
-func (s *Store) unlink(image record.Image) error {
-	files, err := s.filesOf(image.Bucket, image.Digest)
-	if err != nil {
-		return err
-	}
-	folders := []string{s.Path(filepath.Dir(image.File()))}
-	for _, file := range files {
-		path := s.Path(file)
-		if err := s.disk.RemoveAll(path); err != nil {
-			return err
-		}
-		if folder := filepath.Dir(path); !slices.Contains(folders, folder) {
-			folders = append(folders, folder)
-		}
-	}
-	for _, folder := range folders {
-		if err := s.disk.SyncDir(folder); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
-}
-
-// filesOf lists the files of an image below the root: the original, what was made
-// from it, and what scrubbing has put aside of them.
-func (s *Store) filesOf(bucket string, d record.Digest) ([]string, error) {
-	name := d.String()
-	shard := filepath.Join(bucket, name[:1], name[1:2])
-	folders := []string{shard}
-	aside, err := filepath.Glob(filepath.Join(s.root, record.QuarantineDir, "*", shard))
-	if err != nil {
-		return nil, err
-	}
-	for _, folder := range aside {
-		rel, err := filepath.Rel(s.root, folder)
-		if err != nil {
-			return nil, err
-		}
-		folders = append(folders, rel)
-	}
-	var files []string
-	for _, folder := range folders {
-		entries, err := os.ReadDir(s.Path(folder))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-		for _, e := range entries {
-			if strings.HasPrefix(e.Name(), name+".") {
-				files = append(files, filepath.Join(folder, e.Name()))
-			}
-		}
-	}
-	return files, nil
 }
 
 // removeLeft finishes what an earlier process had begun to remove. Where that
@@ -311,3 +254,62 @@ func (s *Store) Stands(image record.Image) error {
 
 // UncachedStands is Stands for an image that is not kept.
 func (s *Store) UncachedStands(p *uncached.File) error { return s.mayShow(p.Source()) }
+
+// fetches are the images that are about to be kept: being fetched, or added. A
+// removal leaves word there, so that what was on its way before it is not kept after
+// it. Its zero value is ready.
+type fetches struct {
+	mu  sync.Mutex
+	all map[*fetching]struct{}
+}
+
+// fetching is an image that is about to be kept.
+type fetching struct {
+	bucket, url string
+	forgotten   bool            // the URL was, since it began
+	purged      []record.Digest // bytes that were, since it began; what comes is not known yet
+}
+
+// begin enters an image, until the function that it returns is called.
+func (f *fetches) begin(bucket, url string) (x *fetching, end func()) {
+	x = &fetching{bucket: bucket, url: url}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.all == nil {
+		f.all = map[*fetching]struct{}{}
+	}
+	f.all[x] = struct{}{}
+	return x, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.all, x)
+	}
+}
+
+// forget leaves word that a URL was removed from these buckets; none are all. Nothing
+// is kept meanwhile, as for purge.
+func (f *fetches) forget(buckets []string, url string) {
+	f.tell(buckets, func(x *fetching) { x.forgotten = x.forgotten || x.url == url })
+}
+
+// purge leaves word that bytes were removed from these buckets.
+func (f *fetches) purge(buckets []string, d record.Digest) {
+	f.tell(buckets, func(x *fetching) { x.purged = append(x.purged, d) })
+}
+
+func (f *fetches) tell(buckets []string, word func(*fetching)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for x := range f.all {
+		if len(buckets) == 0 || slices.Contains(buckets, x.bucket) {
+			word(x)
+		}
+	}
+}
+
+// removed tells whether what has come was removed since it was asked for.
+func (f *fetches) removed(x *fetching, d record.Digest) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return x.forgotten || slices.Contains(x.purged, d)
+}

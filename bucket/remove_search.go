@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/probe"
@@ -115,7 +116,7 @@ func (s *Store) search(ctx context.Context, t Target, buckets []string, known ur
 			}
 		}
 		r.Digest = digest.String()
-		files, err := s.filesOf(name, digest)
+		files, err := local.FilesOf(s.root, name, digest)
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"imgkeep/bucket/blob/local"
 	"io"
 	"os"
 	"path/filepath"
@@ -103,7 +104,7 @@ func (x *removable) finds(bucket, url string, want error) {
 // files checks how many files of an image there are.
 func (x *removable) files(i record.Image, want int) {
 	x.Helper()
-	if got, err := x.filesOf(i.Bucket, i.Digest); err != nil || len(got) != want {
+	if got, err := local.FilesOf(x.Root(), i.Bucket, i.Digest); err != nil || len(got) != want {
 		x.Errorf("there are %v, %v; want %d", got, err, want)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/approve"
+	"imgkeep/bucket/blob"
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/flight"
@@ -110,6 +111,7 @@ type Store struct {
 	log      *slog.Logger
 
 	disk    local.Disk
+	files   blob.Store // the originals
 	sparse  bool
 	apply   func(*index.DB, []index.Change) error // to the index, which flushes them itself
 	index   *index.DB
@@ -219,24 +221,11 @@ func Open(o Options) (_ *Store, err error) {
 	if o.Origin == nil {
 		return nil, errors.New("a store needs an origin")
 	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.disk == nil {
-		o.disk = local.OS{}
-	}
-	apply := (*index.DB).Apply
-	if d, ok := o.disk.(interface {
-		Commit(*index.DB, []index.Change) error
-	}); ok {
-		apply = d.Commit // a test's disk, of which the index is a part
-	}
+	o = o.withDefaults()
 	s := &Store{
-		apply:    apply,
+		apply:    applyBy(o.disk),
 		uncached: uncached.NewPool(uncached.Budget),
+		files:    local.New(o.disk, o.Root, o.Now),
 		disk:     o.disk, sparse: o.sparse, root: o.Root, now: o.Now, log: o.Log, tookIn: o.TookIn,
 		buckets:   map[string]bool{},
 		commits:   make(chan pending, maxGroup),
@@ -271,21 +260,8 @@ func Open(o Options) (_ *Store, err error) {
 			s.index.Close()
 		}
 	}()
-	if err := local.Sweep(s.disk, o.Root); err != nil {
-		return nil, fmt.Errorf("empty the store's tmp folder: %w", err)
-	}
-	for _, name := range names {
-		if err := local.MakeBucket(s.disk, o.Root, name); err != nil {
-			return nil, fmt.Errorf("make bucket %s: %w", name, err)
-		}
-	}
-	if err := local.Tighten(o.Root, names, s.log); err != nil {
-		return nil, fmt.Errorf("keep others out of the store: %w", err)
-	}
-	// The names of buckets and index: also of those that were there, since
-	// whoever made them may have died before this line.
-	if err := s.disk.SyncDir(o.Root); err != nil {
-		return nil, fmt.Errorf("flush the store's folder: %w", err)
+	if err := s.makeFolders(names); err != nil {
+		return nil, err
 	}
 	s.ledger = journal.Open(o.disk, o.Root, names, o.Log)
 	if err := s.catchUpAtStart(names); err != nil {
@@ -301,6 +277,51 @@ func Open(o Options) (_ *Store, err error) {
 		s.log.Warn("there is no room that is kept for removals, and nothing new is kept until there is", "folder", filepath.Join(o.Root, local.ReserveDir), "error", err)
 	}
 	return s, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.disk == nil {
+		o.disk = local.OS{}
+	}
+	return o
+}
+
+// applyBy is how changes get to the index: by itself, or by a test's disk of which the
+// index is a part.
+func applyBy(d local.Disk) func(*index.DB, []index.Change) error {
+	if d, ok := d.(interface {
+		Commit(*index.DB, []index.Change) error
+	}); ok {
+		return d.Commit
+	}
+	return (*index.DB).Apply
+}
+
+// makeFolders empties tmp, makes the buckets that are missing, and keeps others out.
+func (s *Store) makeFolders(names []string) error {
+	if err := local.Sweep(s.disk, s.root); err != nil {
+		return fmt.Errorf("empty the store's tmp folder: %w", err)
+	}
+	for _, name := range names {
+		if err := local.MakeBucket(s.disk, s.root, name); err != nil {
+			return fmt.Errorf("make bucket %s: %w", name, err)
+		}
+	}
+	if err := local.Tighten(s.root, names, s.log); err != nil {
+		return fmt.Errorf("keep others out of the store: %w", err)
+	}
+	// The names of buckets and index: also of those that were there, since
+	// whoever made them may have died before this line.
+	if err := s.disk.SyncDir(s.root); err != nil {
+		return fmt.Errorf("flush the store's folder: %w", err)
+	}
+	return nil
 }
 
 // Close ends the store. Flights under way are waited for until ctx ends, and

@@ -1,11 +1,49 @@
 // Package blob is what the store asks of the place where originals lie: immutable files,
 // each named by the SHA-256 of its bytes.
+//
+// It promises that an original is whole where it is, that what Put has acknowledged is
+// there after a crash, and that what is opened is a file on a local disk. It does not
+// know which URLs refer to an original, and does not compare bytes with their digest
+// when it opens one: that is for whoever uses them.
+//
+// [imgkeep/bucket/blob/local] is such a place on a local disk. Every implementation
+// passes [imgkeep/bucket/blob/blobtest].
 package blob
 
-import "errors"
+import (
+	"context"
+	"errors"
+	"iter"
+	"os"
 
-// ErrFull: the disk is too full to keep more. What is kept can be read.
-var ErrFull = errors.New("the disk is too full")
+	"imgkeep/bucket/record"
+)
 
-// ErrDamaged: an original is not what its name says.
-var ErrDamaged = errors.New("the original is damaged")
+var (
+	// ErrFull: the disk is too full to keep more. What is kept can be read.
+	ErrFull = errors.New("the disk is too full")
+	// ErrDamaged: an original is not what its name says.
+	ErrDamaged = errors.New("the original is damaged")
+)
+
+// Store is a place for originals. Of an image it heeds Bucket, Digest and Format, which
+// name it, and Bytes. It may be used concurrently.
+type Store interface {
+	// Put keeps an original, whose bytes are those of tmp, a finished file of the
+	// caller's on the store's own disk. When it returns without an error they are durable
+	// and visible. After an error they are there as a whole, or not at all. That they are
+	// there already is no error; other bytes in their place are damage, and are replaced.
+	// The name of tmp is gone afterwards, also after an error; closing it is the caller's.
+	Put(ctx context.Context, image record.Image, tmp *os.File) error
+	// Open opens an original: a file on a local disk, to which a store elsewhere has
+	// brought it. One that is missing, or whose length is not image.Bytes, is ErrDamaged.
+	Open(ctx context.Context, image record.Image) (*os.File, error)
+	// Stat is Open for whoever needs to know only that it is there.
+	Stat(ctx context.Context, image record.Image) error
+	// Remove removes an original, durably, with all that lies beside it under its digest:
+	// what was made of it, and what was put aside. That it is not there is no error.
+	Remove(ctx context.Context, image record.Image) error
+	// List goes through the originals of a bucket in the order of their digests, without
+	// their Bytes. What comes or goes meanwhile may show or not.
+	List(ctx context.Context, bucket string) iter.Seq2[record.Image, error]
+}

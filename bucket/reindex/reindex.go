@@ -372,31 +372,21 @@ func (r *run) blocks(ctx context.Context) (_ []record.Block, at record.Position,
 
 // look finds which originals are there.
 func (r *run) look(ctx context.Context, name string, j *Replay) error {
-	n := 0
-	for a, b := range record.Shards {
-		if err := ctx.Err(); err != nil {
+	shard := 0
+	for image, err := range local.New(local.OS{}, r.Root, time.Now).List(ctx, name) {
+		if err != nil {
 			return err
 		}
-		if n++; n%64 == 0 {
+		if n := record.ShardOf(image.Digest); n/64 != shard/64 {
+			shard = n
 			r.progress("folders", int64(n), int64(len(record.ShardNames)*len(record.ShardNames)), false)
 		}
-		folder := filepath.Join(name, a, b)
-		entries, err := os.ReadDir(filepath.Join(r.Root, folder))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+		k, known := j.number[index.RefTo(image.Digest)]
+		if !known || j.images[k].digest != image.Digest || j.images[k].format != image.Format {
+			r.found(record.Finding{Kind: record.Orphan, Path: image.File(), Detail: "no line of the journal names it: its URL is not known"})
+			continue
 		}
-		for _, e := range entries {
-			f, ok := record.ParseFile(a, b, e.Name())
-			if !ok || f.Variant != "" || !e.Type().IsRegular() {
-				continue // for scrub
-			}
-			k, known := j.number[index.RefTo(f.Digest)]
-			if !known || j.images[k].digest != f.Digest || j.images[k].format != f.Format {
-				r.found(record.Finding{Kind: record.Orphan, Path: filepath.Join(folder, e.Name()), Detail: "no line of the journal names it: its URL is not known"})
-				continue
-			}
-			j.images[k].present = true
-		}
+		j.images[k].present = true
 	}
 	for k := range j.images {
 		i := &j.images[k]

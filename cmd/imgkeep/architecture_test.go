@@ -130,9 +130,15 @@ var rules = map[string]rule{
 		imports: []string{"golang.org/x/net/idna", "golang.org/x/net/publicsuffix"},
 	},
 	// The place where originals lie.
-	"bucket/blob": {},
+	"bucket/blob": {
+		imports: []string{"bucket/record"},
+	},
+	"bucket/blob/blobtest": { // for tests
+		imports: []string{"bucket/blob", "bucket/probe", "bucket/record"},
+	},
 	"bucket/blob/local": {
-		imports: []string{"bucket/blob", "bucket/record", "golang.org/x/sys/unix"},
+		imports: []string{"bucket/blob", "bucket/probe", "bucket/record", "golang.org/x/sys/unix"},
+		tests:   []string{"bucket/blob/blobtest", "bucket/blob/local/localtest"},
 	},
 	"bucket/blob/local/localtest": { // for tests
 		imports: []string{"bucket/blob/local", "bucket/record"},
@@ -349,8 +355,8 @@ const (
 // larger are packages and functions that are larger still, and are to be cut. The
 // commands are a file each.
 var larger = []string{
-	"cmd/imgkeep/app", "bucket", "bucket/fetch", "bucket/probe", "resize",
-	"bucket.Open", "bucket.add", "nginx.Validate", "bucket/probe.readLocations", "resize.startChild", "bucket/fetch.follow", "resize.acquire",
+	"cmd/imgkeep/app", "bucket/fetch", "bucket/probe", "resize",
+	"nginx.Validate", "bucket/probe.readLocations", "resize.startChild", "bucket/fetch.follow", "resize.acquire",
 }
 
 // A package is read in an afternoon, and a function on a screen.

@@ -85,14 +85,14 @@ func AsFull(err error) error {
 	return err
 }
 
-// Place gives a finished temporary file its final name. It flushes the bytes
+// place gives a finished temporary file its final name. It flushes the bytes
 // before the name appears and the name before it returns, so that what is there
 // is whole, and what was answered stays. Where the name is taken by a file of
 // the same bytes it is that file, since names are digests; a file of other bytes
 // is damaged, and replaced.
 //
 // The temporary name is gone afterwards, also after an error.
-func Place(d Disk, tmp *os.File, final string) error {
+func place(d Disk, tmp *os.File, final string) error {
 	defer d.RemoveAll(tmp.Name())
 	if err := seal(d, tmp); err != nil {
 		return err
