@@ -299,7 +299,8 @@ func (i *importCommand) file(ctx context.Context, s control.Service, name, path 
 func (i *importCommand) keep(ctx context.Context, s control.Service, name, url, path string) (control.Outcome, error) {
 	q := control.AddRequest{Bucket: name, URL: url, Run: true}
 	if i.link {
-		o, err := s.Link(ctx, control.LinkRequest{AddRequest: q, Path: path})
+		q.Path = path
+		o, err := s.Add(ctx, q, nil)
 		if errors.Is(err, control.ErrLinkServer) {
 			err = usageError(err)
 		}

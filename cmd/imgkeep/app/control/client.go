@@ -101,6 +101,9 @@ func (c *Client) Populate(ctx context.Context, q PopulateRequest) (Outcome, erro
 
 // Add implements Service.
 func (c *Client) Add(ctx context.Context, q AddRequest, image io.Reader) (Outcome, error) {
+	if q.Path != "" {
+		return Outcome{}, ErrLinkServer
+	}
 	query := neturl.Values{"bucket": {q.Bucket}, "url": {base64.StdEncoding.EncodeToString([]byte(q.URL))}}
 	if q.Run {
 		query.Set("run", "1")
@@ -111,11 +114,6 @@ func (c *Client) Add(ctx context.Context, q AddRequest, image io.Reader) (Outcom
 // ErrLinkServer: a server takes no files by their names, since it may not be allowed to
 // read them, and its caller may not be either.
 var ErrLinkServer = errors.New("--link does not go with a running server: stop it, or have the images copied")
-
-// Link implements Service: it is refused with ErrLinkServer.
-func (c *Client) Link(context.Context, LinkRequest) (Outcome, error) {
-	return Outcome{}, ErrLinkServer
-}
 
 // Ran implements Service.
 func (c *Client) Ran(ctx context.Context, run Run) error {

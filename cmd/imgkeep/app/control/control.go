@@ -68,12 +68,11 @@ type Service interface {
 	// Reload has a server read its configuration anew.
 	Reload(context.Context) (Reloaded, error)
 
-	// Populate has a URL kept, behind all viewers; Add the bytes of an image; Link a
-	// file by another name of it, which no server does. An error means that it could
-	// not even be tried; what became of it is in the Outcome.
+	// Populate has a URL kept, behind all viewers; Add the bytes of an image, or a file
+	// by another name of it, which no server does: ErrLinkServer. An error means that it
+	// could not even be tried; what became of it is in the Outcome.
 	Populate(context.Context, PopulateRequest) (Outcome, error)
 	Add(context.Context, AddRequest, io.Reader) (Outcome, error)
-	Link(context.Context, LinkRequest) (Outcome, error)
 	// Ran notes the end of a run in the audit log.
 	Ran(context.Context, Run) error
 }
@@ -175,16 +174,11 @@ type PopulateRequest struct {
 	Sizes  []string `json:"sizes"` // to be made of it
 }
 
-// AddRequest asks for bytes to be kept under a URL, as it was written.
+// AddRequest asks for bytes, or a file, to be kept under a URL, as it was written.
 type AddRequest struct {
 	Bucket, URL string
-	Run         bool // it is one of a run, which Ran notes as a whole
-}
-
-// LinkRequest asks for a file to be kept under a URL, as bucket.Store.AddFile.
-type LinkRequest struct {
-	AddRequest
-	Path string
+	Path        string // of a file that is kept by another name of it; empty: bytes are
+	Run         bool   // it is one of a run, which Ran notes as a whole
 }
 
 // Run is what a run of populate or import has done.

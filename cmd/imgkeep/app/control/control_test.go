@@ -129,8 +129,6 @@ func (keeper) Add(q AddRequest, image io.Reader) Outcome {
 	return Outcome{Bytes: n, Code: q.Bucket, Detail: fmt.Sprint(q.URL, " ", err), Stop: true}
 }
 
-func (keeper) Link(LinkRequest) Outcome { return Outcome{} }
-
 func TestKeeper(t *testing.T) {
 	audit := &Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson")}
 	c, _ := serveOptions(t, Options{Store: store{}, Keeper: func() Keeper { return keeper{} }, Audit: audit})

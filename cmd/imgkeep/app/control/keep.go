@@ -20,7 +20,6 @@ import (
 type Keeper interface {
 	Populate(context.Context, PopulateRequest) Outcome
 	Add(AddRequest, io.Reader) Outcome
-	Link(LinkRequest) Outcome
 }
 
 // StoreKeeper is a Keeper on an open store.
@@ -43,36 +42,32 @@ func (k *StoreKeeper) Populate(ctx context.Context, q PopulateRequest) Outcome {
 	return o
 }
 
-// Add implements Keeper.
-func (k *StoreKeeper) Add(q AddRequest, image io.Reader) Outcome {
-	o, _ := k.add(q, func(url string) (record.Image, bool, error) { return k.Store.Add(q.Bucket, url, image) })
-	return o
-}
-
-// Link implements Keeper. What the system does not let us do with one file it does not
-// with others either.
-func (k *StoreKeeper) Link(q LinkRequest) Outcome {
-	o, err := k.add(q.AddRequest, func(url string) (record.Image, bool, error) { return k.Store.AddFile(q.Bucket, url, q.Path) })
+// Add implements Keeper: it keeps something under a URL as it was written. What the
+// system does not let us do with one file it does not with others either.
+func (k *StoreKeeper) Add(q AddRequest, bytes io.Reader) Outcome {
+	canonical, err := imageurl.CanonicalAt(k.BaseURL, q.URL)
+	if err != nil {
+		return Outcome{Code: addCode(err), Detail: err.Error()}
+	}
+	var image record.Image
+	var added bool
+	if q.Path != "" {
+		image, added, err = k.Store.AddFile(q.Bucket, k.Key(canonical), q.Path)
+	} else {
+		image, added, err = k.Store.Add(q.Bucket, k.Key(canonical), bytes)
+	}
+	if err == nil {
+		return Outcome{Kept: added, Bytes: image.Bytes}
+	}
+	o := Outcome{Code: addCode(err), Detail: err.Error(), Stop: server.Stops(err)}
 	switch {
+	case q.Path == "":
 	case errors.Is(err, syscall.EXDEV):
 		o.Stop, o.Detail = true, "it does not lie on the store's file system: without --link it is copied"
 	case errors.Is(err, fs.ErrPermission):
 		o.Stop, o.Detail = true, fmt.Sprintf("%v: --link needs the owner of the files, or root", err)
 	}
 	return o
-}
-
-// add keeps something under a URL as it was written.
-func (k *StoreKeeper) add(q AddRequest, add func(key string) (record.Image, bool, error)) (Outcome, error) {
-	canonical, err := imageurl.CanonicalAt(k.BaseURL, q.URL)
-	if err != nil {
-		return Outcome{Code: addCode(err), Detail: err.Error()}, err
-	}
-	image, added, err := add(k.Key(canonical))
-	if err != nil {
-		return Outcome{Code: addCode(err), Detail: err.Error(), Stop: server.Stops(err)}, err
-	}
-	return Outcome{Kept: added, Bytes: image.Bytes}, nil
 }
 
 // reason is an error in a line for the operator.

@@ -15,7 +15,7 @@ import (
 	"imgkeep/bucket/scrub"
 )
 
-// Store is what a Local works on: a *bucket.Store.
+// Store is what a Local works on: an OpenStore.
 type Store interface {
 	Scrub(context.Context, scrub.Options) (scrub.Report, error)
 	Compact() (before, after bucket.Figures, err error)
@@ -213,14 +213,6 @@ func (l *Local) Add(ctx context.Context, q AddRequest, image io.Reader) (Outcome
 		return Outcome{}, errNoKeeper
 	}
 	return l.added(ctx, q, l.opts.Keeper().Add(q, image))
-}
-
-// Link implements Service.
-func (l *Local) Link(ctx context.Context, q LinkRequest) (Outcome, error) {
-	if l.opts.Keeper == nil {
-		return Outcome{}, errNoKeeper
-	}
-	return l.added(ctx, q.AddRequest, l.opts.Keeper().Link(q))
 }
 
 // added notes what became of something that was to be kept, unless it is of a run.

@@ -316,13 +316,13 @@ func TestLink(t *testing.T) {
 	if err := os.WriteFile(path, pngOf(4, 4, color.White), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	q := control.LinkRequest{AddRequest: control.AddRequest{Bucket: "i", URL: kept}, Path: path}
+	q := control.AddRequest{Bucket: "i", URL: kept, Path: path}
 	s, _, _ := start["socket"]()
-	if _, err := s.Link(t.Context(), q); !errors.Is(err, control.ErrLinkServer) {
+	if _, err := s.Add(t.Context(), q, nil); !errors.Is(err, control.ErrLinkServer) {
 		t.Errorf("over the socket: %v", err)
 	}
 	s, _, audit := start["local"]()
-	o, err := s.Link(t.Context(), q)
+	o, err := s.Add(t.Context(), q, nil)
 	if err != nil || !o.Kept && !o.Stop { // Stop: another file system
 		t.Errorf("here: %+v, %v", o, err)
 	}
