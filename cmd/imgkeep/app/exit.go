@@ -52,14 +52,13 @@ func (a *app) exit(cmd *cobra.Command, err error) int {
 	var usage config.Error
 	var partial partialError
 	var remain remainError
-	var restart restartError
 	switch {
 	case !a.started: // cobra refused the command line
 		a.complain(fmt.Sprintf("'%s --help' tells how it is used", cmd.CommandPath()))
 		return ExitUsage
 	case errors.As(err, &usage):
 		return ExitUsage
-	case errors.As(err, &remain), errors.As(err, &restart), errors.As(err, &partial) && partial.failed < partial.all:
+	case errors.As(err, &remain), errors.As(err, &partial) && partial.failed < partial.all:
 		return ExitPartial
 	}
 	return ExitFailure

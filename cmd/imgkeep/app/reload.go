@@ -63,14 +63,7 @@ func (a *app) reload(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	if len(done.Restart) > 0 {
-		return restartError{done.Restart}
+		return remainError("waits for a restart: " + strings.Join(done.Restart, ", "))
 	}
 	return nil
-}
-
-// restartError says that settings have changed that wait for a restart.
-type restartError struct{ keys []string }
-
-func (e restartError) Error() string {
-	return "waits for a restart: " + strings.Join(e.keys, ", ")
 }

@@ -69,10 +69,13 @@ func (r *report) end(text string, document any, remain int) error {
 	if r.err != nil {
 		return r.err
 	}
-	if remain > 0 {
-		return remainError{remain}
+	switch remain {
+	case 0:
+		return nil
+	case 1:
+		return remainError("1 finding remains")
 	}
-	return nil
+	return remainError(fmt.Sprintf("%d findings remain", remain))
 }
 
 // sum is how many findings there are, of all kinds.
@@ -102,15 +105,10 @@ func seconds(s float64) string {
 	return fmt.Sprintf("%.0f min %.0f s", float64(int(s)/60), float64(int(s)%60))
 }
 
-// remainError says that a store is not as it should be, whatever was done.
-type remainError struct{ n int }
+// remainError says what is not as it should be, whatever was done.
+type remainError string
 
-func (e remainError) Error() string {
-	if e.n == 1 {
-		return "1 finding remains"
-	}
-	return fmt.Sprintf("%d findings remain", e.n)
-}
+func (e remainError) Error() string { return string(e) }
 
 func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
