@@ -92,25 +92,30 @@ type apngFrame struct {
 }
 
 // apngMovie is an animated PNG of 48 by 32 pixels.
-func apngMovie(t testing.TB, deep, outside bool, frames []apngFrame) []byte {
+func apngMovie(t testing.TB, kind string, outside bool, frames []apngFrame) []byte {
 	t.Helper()
 	canvas := image.Rect(0, 0, 48, 32)
-	data := func(b image.Rectangle, c color.NRGBA) []byte {
-		m := draw.Image(image.NewNRGBA(image.Rect(0, 0, b.Dx(), b.Dy())))
-		if deep {
-			m = image.NewNRGBA64(m.Bounds())
+	blank := func(b image.Rectangle) draw.Image {
+		switch kind {
+		case "16 bits":
+			return image.NewNRGBA64(b)
+		case "palette":
+			return image.NewPaletted(b, color.Palette{clear, red, green, blue, yellow, white})
 		}
+		return image.NewNRGBA(b)
+	}
+	data := func(b image.Rectangle, c color.NRGBA) []byte {
+		m := blank(image.Rect(0, 0, b.Dx(), b.Dy()))
 		draw.Draw(m, m.Bounds(), image.NewUniform(c), image.Point{}, draw.Src)
-		// Not all opaque, or the encoder would choose another kind of pixels.
-		m.Set(0, 0, color.NRGBA{c.R, c.G, c.B, min(c.A, 254)})
+		if kind != "palette" { // not all opaque, or the encoder would choose another kind of pixels
+			m.Set(0, 0, color.NRGBA{c.R, c.G, c.B, min(c.A, 254)})
+		}
 		file := toPNG(t, m)
 		at := bytes.Index(file, []byte("IDAT"))
 		return file[at+4 : at+4+int(binary.BigEndian.Uint32(file[at-4:]))]
 	}
-	header := toPNG(t, image.NewNRGBA(canvas))[:8+25]
-	if deep {
-		header = toPNG(t, image.NewNRGBA64(canvas))[:8+25]
-	}
+	header := toPNG(t, blank(canvas))
+	header = header[:bytes.Index(header, []byte("IDAT"))-4]
 	out := slices.Concat(header, pngChunk("acTL", []byte{0, 0, 0, byte(len(frames)), 0, 0, 0, 3}))
 	if outside {
 		out = append(out, pngChunk("IDAT", data(canvas, white))...)
@@ -183,9 +188,10 @@ func apngShown(frames []apngFrame) (all []*image.NRGBA) {
 func TestAPNGMoves(t *testing.T) {
 	p := newPool(t, resize.Options{})
 	for name, src := range map[string][]byte{
-		"IDAT is a frame":  apngMovie(t, false, false, apngCourse),
-		"IDAT is no frame": apngMovie(t, false, true, apngCourse),
-		"16 bits":          apngMovie(t, true, false, apngCourse),
+		"IDAT is a frame":  apngMovie(t, "", false, apngCourse),
+		"IDAT is no frame": apngMovie(t, "", true, apngCourse),
+		"16 bits":          apngMovie(t, "16 bits", false, apngCourse),
+		"palette":          apngMovie(t, "palette", true, apngCourse),
 	} {
 		r := one(t, p, "png", src, resize.Target{Size: huge, Format: "gif"})
 		got := playGIF(t, r.Data)
@@ -223,14 +229,14 @@ func TestAPNGMoves(t *testing.T) {
 	}
 	// One that is too large for its budget gives its first frame.
 	q := newPool(t, resize.Options{AnimationPixels: 48 * 32 * 6})
-	if r := one(t, q, "png", apngMovie(t, false, false, apngCourse), resize.Target{Size: huge, Format: "webp"}); r.Frames != 1 {
+	if r := one(t, q, "png", apngMovie(t, "", false, apngCourse), resize.Target{Size: huge, Format: "webp"}); r.Frames != 1 {
 		t.Errorf("beyond the budget: %d frames", r.Frames)
 	}
 	// A profile counts for all frames, and so do numbers.
 	mild := []apngFrame{{image.Rect(0, 0, 48, 32), red, 10, 0, 0}, {image.Rect(0, 0, 48, 32), color.NRGBA{200, 100, 60, 255}, 10, 0, 0}}
 	for name, src := range map[string][]byte{
-		"profile": withICC(t, "png", apngMovie(t, false, false, mild), wideProfile()),
-		"cICP":    insertPNG(apngMovie(t, false, false, mild), "cICP", []byte{12, 4, 0, 1}),
+		"profile": withICC(t, "png", apngMovie(t, "", false, mild), wideProfile()),
+		"cICP":    insertPNG(apngMovie(t, "", false, mild), "cICP", []byte{12, 4, 0, 1}),
 	} {
 		frames := playGIF(t, one(t, p, "png", src, resize.Target{Size: huge, Format: "gif"}).Data).frames
 		if c, want := at(frames[1], 20, 16), displayP.toSRGB(color.NRGBA{200, 100, 60, 255}); !near(c, want, 3) {

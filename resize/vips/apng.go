@@ -29,7 +29,8 @@ import (
 type apng struct {
 	width, height int    // of the canvas
 	header        []byte // the data of IHDR
-	around        []byte // chunks that all frames share
+	palette       []byte // chunks that all frames share: PLTE and tRNS,
+	colours       []byte // and those that say what its colours are, and the orientation
 	plays         int    // how often all frames are shown; 0: for ever
 	frames        []apngFrame
 	outside       bool // IDAT is no frame
@@ -55,8 +56,8 @@ const (
 	apngMaxFrames = gifMaxFrames
 )
 
-// apngShares are the chunks that all frames share.
-var apngShares = []string{"PLTE", "tRNS", "gAMA", "cHRM", "sRGB", "iCCP", "cICP", "cLLI", "mDCV", "eXIf"}
+// apngColours are the chunks that all frames share, besides the palette.
+var apngColours = []string{"gAMA", "cHRM", "sRGB", "iCCP", "cICP", "cLLI", "mDCV", "eXIf"}
 
 // readAPNG finds the frames of an animation. nil: it is none. Chunks are as package probe
 // has found them; what is not is left to libvips.
@@ -92,8 +93,10 @@ func readAPNG(src []byte) *apng {
 		case kind == "fdAT" && n > 4 && len(a.frames) > 0:
 			f := &a.frames[len(a.frames)-1]
 			f.data = append(f.data, data[4:])
-		case slices.Contains(apngShares, kind) && !pictures:
-			a.around = append(a.around, chunk...)
+		case (kind == "PLTE" || kind == "tRNS") && !pictures:
+			a.palette = append(a.palette, chunk...)
+		case slices.Contains(apngColours, kind) && !pictures:
+			a.colours = append(a.colours, chunk...)
 		}
 		if kind == "IEND" {
 			break
@@ -130,13 +133,14 @@ func (a *apng) valid() *apng {
 	return a
 }
 
-// picture is a frame as a PNG of its own.
-func (a *apng) picture(f apngFrame) []byte {
+// picture is a frame as a PNG of its own, with some of the chunks that all share: a profile
+// of megabytes is not copied for each of a thousand frames.
+func (a *apng) picture(f apngFrame, shared ...[]byte) []byte {
 	be := binary.BigEndian
 	b := be.AppendUint32([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"), uint32(f.box.Dx()))
 	b = append(be.AppendUint32(b, uint32(f.box.Dy())), a.header[8:13]...)
 	b = be.AppendUint32(b, crc32.ChecksumIEEE(b[12:]))
-	b = append(b, a.around...)
+	b = append(b, slices.Concat(shared...)...)
 	at, n := len(b), 0
 	for _, d := range f.data {
 		n += len(d)
@@ -155,7 +159,7 @@ func (a *apng) open(maxPixels int64, animate bool) (source, error) {
 	}
 	f := a.frames[0]
 	if len(a.frames) == 1 && f.box == image.Rect(0, 0, a.width, a.height) {
-		return ofBytes(profiled(a.picture(f)), C.THUMB_PNG), nil
+		return ofBytes(profiled(a.picture(f, a.colours, a.palette)), C.THUMB_PNG), nil
 	}
 	if err := roomFor(a.width, a.height, maxPixels); err != nil {
 		return source{}, err
@@ -174,7 +178,7 @@ func (a *apng) open(maxPixels int64, animate bool) (source, error) {
 		m.delays = append(m.delays, f.delay)
 	}
 	m.palette = a.header[9] == 3
-	m.profile = profileOf(a.picture(f))
+	m.profile = profileOf(a.picture(f, a.colours))
 	return m.open()
 }
 
@@ -197,7 +201,7 @@ func (a *apng) compose(i int) error {
 		a.under = image.NewNRGBA(f.box)
 		draw.Draw(a.under, f.box, a.canvas, f.box.Min, draw.Src)
 	}
-	frame, err := png.Decode(bytes.NewReader(a.picture(f)))
+	frame, err := png.Decode(bytes.NewReader(a.picture(f, a.palette)))
 	if err != nil {
 		return fmt.Errorf("png: frame %d: %w", i, err)
 	}

@@ -17,7 +17,7 @@ func FuzzAPNG(f *testing.F) {
 			return
 		}
 		for i, f := range a.frames {
-			if !f.box.In(image.Rect(0, 0, a.width, a.height)) || len(a.picture(f)) > 2*len(src)+100 {
+			if !f.box.In(image.Rect(0, 0, a.width, a.height)) || len(a.picture(f, a.colours, a.palette)) > 2*len(src)+100 {
 				t.Errorf("frame %d of %+v", i, a)
 			}
 		}
