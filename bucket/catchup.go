@@ -285,7 +285,7 @@ func refusedByIndex(err error) bool {
 	return errors.Is(err, index.ErrCollision) || errors.Is(err, index.ErrDamaged)
 }
 
-// renewPause is how long after an attempt to mend the index the next one follows,
+// renewPause is how long after an attempt to repair the index the next one follows,
 // at first and at most.
 const renewPause, maxRenewPause = time.Second, time.Minute
 

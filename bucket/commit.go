@@ -30,7 +30,7 @@ func (s *Store) commit(c index.Change, e *ledger.Event) error {
 
 // committer is the one goroutine that writes journals and index. It ends when
 // commits is closed. While the index has failed and answers nothing, which keeps
-// commits from coming, it tries to mend it by itself.
+// commits from coming, it tries to repair it by itself.
 func (s *Store) committer() {
 	defer close(s.committed)
 	pause := renewPause

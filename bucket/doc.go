@@ -41,6 +41,11 @@
 // bytes again once it has kept them, except when something is made from them,
 // and when the same bytes come again under another URL.
 //
+// What lies below: [imgkeep/bucket/blob] has the originals, [imgkeep/bucket/ledger] what
+// was kept and removed, and [imgkeep/bucket/index] answers. What is made of images is
+// [imgkeep/bucket/variant]'s. Beside it, scrub, linkrot, query, reindex and backup take
+// what they need of a store, see Store.Maintenance, or only its root.
+//
 // All of the store must lie on one file system with hard links, and one process
 // at a time has it open.
 package bucket

@@ -18,17 +18,17 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// Maintenance is what maintenance may do with an open store, and requests may not: each
-// of the packages that scrub, count and repair takes the part that it needs, as an
-// interface of its own.
-type Maintenance struct{ s *Store }
+// maintenance is what may be done with an open store by what maintains it and asks it,
+// and not by requests. Nobody names it: each package takes the part that it needs, as an
+// interface of its own (scrub.Store, linkrot.Store, query.Store).
+type maintenance struct{ s *Store }
 
-// Maintenance returns what maintenance needs of the store.
-func (s *Store) Maintenance() Maintenance { return Maintenance{s} }
+// Maintenance returns what the packages beside the store need of it.
+func (s *Store) Maintenance() maintenance { return maintenance{s} }
 
 // Begin announces work that Close waits for, until done says that it has ended. Its
 // context also ends, with ErrClosed, when Close gives up waiting.
-func (m Maintenance) Begin(ctx context.Context) (_ context.Context, done func(), err error) {
+func (m maintenance) Begin(ctx context.Context) (_ context.Context, done func(), err error) {
 	ended, err := m.s.begin()
 	if err != nil {
 		return nil, nil, err
@@ -43,74 +43,74 @@ func (m Maintenance) Begin(ctx context.Context) (_ context.Context, done func(),
 }
 
 // Root is the folder of the store.
-func (m Maintenance) Root() string { return m.s.root }
+func (m maintenance) Root() string { return m.s.root }
 
 // Path is the path of a file below the root.
-func (m Maintenance) Path(file string) string { return m.s.Path(file) }
+func (m maintenance) Path(file string) string { return m.s.Path(file) }
 
 // Buckets are the names of the store's buckets, in their order.
-func (m Maintenance) Buckets() []string { return m.s.bucketNames() }
+func (m maintenance) Buckets() []string { return m.s.bucketNames() }
 
 // In returns these buckets, or all where there are none: ErrNoBucket where one is not there.
-func (m Maintenance) In(buckets []string) ([]string, error) { return m.s.in(buckets) }
+func (m maintenance) In(buckets []string) ([]string, error) { return m.s.in(buckets) }
 
 // VariantNames are the names of the variants of an image.
-func (m Maintenance) VariantNames(image record.Image) ([]string, error) {
+func (m maintenance) VariantNames(image record.Image) ([]string, error) {
 	return m.s.VariantNames(image)
 }
 
 // DigestsOf are the digests of what is kept under a URL, blocked or not: one, unless
 // buckets have different bytes.
-func (m Maintenance) DigestsOf(url string) ([]record.Digest, error) { return m.s.digestsOf(url, nil) }
+func (m maintenance) DigestsOf(url string) ([]record.Digest, error) { return m.s.digestsOf(url, nil) }
 
 // URLs are those under which a bucket keeps some bytes.
-func (m Maintenance) URLs(ctx context.Context, bucket string, d record.Digest) ([]string, error) {
+func (m maintenance) URLs(ctx context.Context, bucket string, d record.Digest) ([]string, error) {
 	return m.s.URLs(ctx, bucket, d)
 }
 
 // Sparse tells whether the folders of a bucket may be missing.
-func (m Maintenance) Sparse() bool { return m.s.sparse }
+func (m maintenance) Sparse() bool { return m.s.sparse }
 
 // Now is the store's clock.
-func (m Maintenance) Now() time.Time { return m.s.now() }
+func (m maintenance) Now() time.Time { return m.s.now() }
 
 // Log is the store's log.
-func (m Maintenance) Log() *slog.Logger { return m.s.log }
+func (m maintenance) Log() *slog.Logger { return m.s.log }
 
 // Disk is what changes are made to the disk by.
-func (m Maintenance) Disk() local.Disk { return m.s.disk }
+func (m maintenance) Disk() local.Disk { return m.s.disk }
 
 // Index is the store's index, to be read: Commit writes to it.
-func (m Maintenance) Index() *index.DB { return m.s.index }
+func (m maintenance) Index() *index.DB { return m.s.index }
 
 // Ledger is the store's ledger, to be read: Commit writes to it.
-func (m Maintenance) Ledger() ledger.Ledger { return m.s.ledger }
+func (m maintenance) Ledger() ledger.Ledger { return m.s.ledger }
 
 // Removing is locked while something is removed, and read-locked while something is
 // kept that must not be removed in between.
-func (m Maintenance) Removing() *sync.RWMutex { return &m.s.removing }
+func (m maintenance) Removing() *sync.RWMutex { return &m.s.removing }
 
 // Commit makes a change durable: its event in the ledger first, if there is one, and
 // then its entry in the index.
-func (m Maintenance) Commit(c index.Change, e *ledger.Event) error { return m.s.commit(c, e) }
+func (m maintenance) Commit(c index.Change, e *ledger.Event) error { return m.s.commit(c, e) }
 
 // CommitWithReserve is Commit for a removal, which may use the room that is kept for
 // those.
-func (m Maintenance) CommitWithReserve(c index.Change, e *ledger.Event) error {
+func (m maintenance) CommitWithReserve(c index.Change, e *ledger.Event) error {
 	return m.s.commitWithReserve(c, e)
 }
 
 // FinishRemovals removes the files of what is being removed from a bucket. Removing is
 // locked.
-func (m Maintenance) FinishRemovals(bucket string) error { return m.s.finishBucket(bucket) }
+func (m maintenance) FinishRemovals(bucket string) error { return m.s.finishBucket(bucket) }
 
 // Repair fetches a damaged original again, whatever has failed before.
-func (m Maintenance) Repair(ctx context.Context, image record.Image) error {
+func (m maintenance) Repair(ctx context.Context, image record.Image) error {
 	return m.s.repairNow(ctx, image)
 }
 
 // originals are a store's, as variants see it.
-type originals struct{ Maintenance }
+type originals struct{ maintenance }
 
 func (o originals) Temp(pattern string) (*os.File, error) { return o.s.temp(pattern) }
 func (o originals) Room() error                           { return o.s.hasRoom() }
@@ -125,7 +125,7 @@ func (o originals) Repair(ctx context.Context, image record.Image) error {
 }
 
 // Shown tells whether an image is what viewers get under its URL.
-func (m Maintenance) Shown(image record.Image) (bool, error) {
+func (m maintenance) Shown(image record.Image) (bool, error) {
 	found, err := m.s.Find(image.Bucket, image.URL)
 	var failed *Failure
 	switch {
@@ -138,7 +138,7 @@ func (m Maintenance) Shown(image record.Image) (bool, error) {
 }
 
 // OriginRequest is a request to the origin of an image, under the rules of its bucket.
-func (m Maintenance) OriginRequest(image record.Image) fetch.Request {
+func (m maintenance) OriginRequest(image record.Image) fetch.Request {
 	c := m.s.settings.Load()
 	return fetch.Request{
 		URL: image.URL, Hosts: c.buckets[image.Bucket].Hosts, Limits: probe.Limits{Formats: c.limits.Formats},

@@ -91,7 +91,7 @@ func (s *Store) Purge(ctx context.Context, t Target, o RemoveOptions) (record.Re
 }
 
 // remove looks for what a removal takes away and has it done, of which do returns
-// what it has done. While it does nothing is kept, made or healed.
+// what it has done. While it does nothing is kept, made or repaired.
 //
 // It looks twice: what was kept after the first look is not passed over, and what
 // takes long, to read the journals, is done before keeping has to wait.

@@ -222,7 +222,7 @@ func (s *Store) admit(bucket, url string, d record.Digest, final string) error {
 var errJustRemoved = fmt.Errorf("%w just now", ErrRemoved)
 
 // stillUnder tells whether an image is still what is kept under its URL:
-// ErrRemoved. What heals it must not bring back what was removed meanwhile.
+// ErrRemoved. What repairs it must not bring back what was removed meanwhile.
 func (s *Store) stillUnder(image record.Image) error {
 	i, err := s.index.Image(image.Bucket, image.URL)
 	if errors.Is(err, index.ErrNotFound) || err == nil && i.Digest != image.Digest {

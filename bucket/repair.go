@@ -16,15 +16,15 @@ import (
 
 // repair fetches a damaged original again, unless a failure stands against that.
 func (s *Store) repair(ctx context.Context, image record.Image) error {
-	_, err := flight.Do(ctx, s.flights, "heal\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
+	_, err := flight.Do(ctx, s.flights, "repair\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.fetchAndRepair(ctx, image, false)
 	})
 	return err
 }
 
-// repairNow is heal for an operator who has asked for it: whatever has failed before.
+// repairNow is repair for an operator who has asked for it: whatever has failed before.
 func (s *Store) repairNow(ctx context.Context, image record.Image) error {
-	_, err := flight.Do(ctx, s.flights, "heal now\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
+	_, err := flight.Do(ctx, s.flights, "repair now\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.fetchAndRepair(ctx, image, true)
 	})
 	return err

@@ -203,8 +203,8 @@ func purge(w *writing, t tables, gone Removing, spare bool) error {
 	return gone.put(w.table(t.removing))
 }
 
-// pardon drops failures of a class, in all buckets.
-func (db *DB) pardon(w *writing, class string) error {
+// clearClass drops failures of a class, in all buckets.
+func (db *DB) clearClass(w *writing, class string) error {
 	for _, t := range db.buckets {
 		failures := w.table(t.failures)
 		var keys [][]byte

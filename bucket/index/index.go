@@ -56,7 +56,7 @@ var (
 	// ErrDamaged: the file, or a record of it, is not what was written.
 	ErrDamaged = errors.New("the index is damaged: 'imgkeep reindex' makes a new one")
 	// ErrFailed: what was written last may be on disk or not, although it can be
-	// read. Renew mends it.
+	// read. Renew repairs it.
 	ErrFailed = errors.New("the disk has failed to write the index: nothing is answered from it until it is written anew")
 	// ErrCollision: somebody has made two images whose digests begin alike.
 	ErrCollision = errors.New("its digest collides with that of another image")
@@ -423,7 +423,7 @@ type Change struct {
 	// index goes with this change.
 	Position *record.Position
 	// Block and Unblock are of all buckets. Unblock counts by kind and subject,
-	// and also drops all failures of the class Pardon.
+	// and also drops all failures of the class ClearClass.
 	Block, Unblock *record.Block
 	ClearClass     string
 }
@@ -456,7 +456,7 @@ func (db *DB) apply(w *writing, c Change) error {
 		if err := w.table(blocksTable).delete(blockKey(*c.Unblock)); err != nil {
 			return err
 		}
-		return db.pardon(w, c.ClearClass)
+		return db.clearClass(w, c.ClearClass)
 	}
 	t, err := db.tables(c.Bucket)
 	if err != nil {

@@ -35,7 +35,7 @@ func (db *DB) unchanged(err error) bool {
 // Failed tells whether the index answers nothing, for ErrFailed.
 func (db *DB) Failed() bool { return db.failed.Load() }
 
-// Renew mends an index that has failed: it writes what is known to be on disk, all
+// Renew repairs an index that has failed: it writes what is known to be on disk, all
 // that Apply has answered, into a file aside on the same file system, which then
 // takes the place of the old one. It takes about as long as copying the file.
 // After an error the index still answers nothing, and Renew may be called again.

@@ -93,9 +93,9 @@ func (v *Variants) Resume(image record.Image) {
 	delete(v.pauses, image.Digest)
 }
 
-// decodable tells whether something may be made of an image now. kills is how
+// decodable tells whether something may be made of an image now. crashes is how
 // many decoders it has ended since it was last decoded.
-func (v *Variants) decodable(image record.Image) (kills int, err error) {
+func (v *Variants) decodable(image record.Image) (crashes int, err error) {
 	if err := v.paused(image); err != nil {
 		return 0, err
 	}

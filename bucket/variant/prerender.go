@@ -30,7 +30,7 @@ type Variant struct {
 
 // MakeVariants keeps what maker makes from one reading of an image. maker chooses
 // which things those are, and may be called again, with an original that was
-// healed. Errors are those of OpenVariant; after one, none of the things is promised.
+// repaired. Errors are those of OpenVariant; after one, none of the things is promised.
 //
 // It returns when all is done, when ctx ends before maker has begun to decode, or when
 // the store closes. It is no flight: what is made
@@ -83,7 +83,7 @@ func (v *Variants) missing(image record.Image, things []Key) ([]Key, error) {
 }
 
 // makeAll stores what maker makes, and tells how many things that were. A damaged
-// original is healed first.
+// original is repaired first.
 func (v *Variants) makeAll(ctx context.Context, image record.Image, maker func(context.Context, io.Reader, int64) ([]Variant, error)) (int, error) {
 	if err := v.s.Room(); err != nil {
 		return 0, err

@@ -50,7 +50,7 @@ var ErrNotMade = errors.New("not made yet")
 // leaves half of it.
 //
 // The original is checked against its digest while it is read: what was made
-// from other bytes is thrown away, and the original healed as by Open.
+// from other bytes is thrown away, and the original repaired as by Open.
 //
 // The name must be safe as part of a file name. Errors are those of maker and of
 // Open, and ErrPoison, ErrSlow and ErrUndecodable where earlier makers have died of
@@ -160,10 +160,10 @@ func (v *Variants) make(ctx context.Context, image record.Image, thing Key, make
 // what reader says, which may have choked on wrong ones. Where reader decodes, it
 // remembers images that end decoders, and keeps them from more.
 func (v *Variants) readWhole(ctx context.Context, image record.Image, decodes bool, reader func(io.Reader) error) error {
-	kills := 0
+	crashes := 0
 	if decodes {
 		var err error
-		if kills, err = v.decodable(image); err != nil {
+		if crashes, err = v.decodable(image); err != nil {
 			return err
 		}
 	}
@@ -188,7 +188,7 @@ func (v *Variants) readWhole(ctx context.Context, image record.Image, decodes bo
 		v.pause(image)
 	case readErr == nil && decodes:
 		v.Resume(image)
-		if kills > 0 {
+		if crashes > 0 {
 			v.clear(image)
 		}
 	}

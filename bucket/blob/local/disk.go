@@ -26,7 +26,7 @@ func OpenFile(path string) (*os.File, error) {
 	}
 }
 
-// Disk is every change that keeping, making, healing and removing do to a disk, one call
+// Disk is every change that keeping, making, repairing and removing do to a disk, one call
 // a step. Tests have disks that fail, that die at a step, and that forget what
 // was not flushed; the real one is OS. Reading is not part of it.
 //

@@ -39,7 +39,7 @@ func (j *journal) position() record.Position {
 
 const unknown = -1
 
-// recover opens the newest file and mends it, so that a line that a crash tore
+// recover opens the newest file and repairs it, so that a line that a crash tore
 // does not stay torn until the next image comes. Where that fails the next
 // append tries again: a store on a full disk has still much to serve.
 func (j *journal) recover() {

@@ -32,7 +32,7 @@ func (db *DB) Poison(bucket string, digest [32]byte) (Poison, error) {
 		if v == nil {
 			return ErrNotFound
 		}
-		d, err = decodeDeadly(v)
+		d, err = decodePoison(v)
 		d.Digest = digest
 		return err
 	})
@@ -54,7 +54,7 @@ func (d Poison) encode() []byte {
 	return append(b, d.Detail[:min(len(d.Detail), maxDetail)]...)
 }
 
-func decodeDeadly(v []byte) (Poison, error) {
+func decodePoison(v []byte) (Poison, error) {
 	var n [2]uint64
 	rest, ok := uvarints(v, n[:])
 	if !ok {

@@ -51,7 +51,7 @@ func TestDeadly(t *testing.T) {
 		t.Errorf("forgotten: %+v, %v", got, err)
 	}
 	for _, broken := range []string{"", "\x80", "\x01", "\x01\x80"} {
-		if d, err := decodeDeadly([]byte(broken)); !errors.Is(err, errRecord) {
+		if d, err := decodePoison([]byte(broken)); !errors.Is(err, errRecord) {
 			t.Errorf("%q: %+v, %v", broken, d, err)
 		}
 	}
