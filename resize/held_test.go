@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -117,5 +118,24 @@ func TestHeldResultsAreBounded(t *testing.T) {
 	// 2000, less a byte, and a result of each worker.
 	if most > 4000 || most < 1000 {
 		t.Errorf("%d bytes were held at once", most)
+	}
+}
+
+// Without options the limits are those that SECURITY.md promises.
+func TestPromisedNumbers(t *testing.T) {
+	o, err := Options{Command: []string{"decoder"}}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile("../SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sentence := fmt.Sprintf("take %d MiB of memory at most, and %d MiB for each decoder at work", o.MaxHeld>>20, o.MaxBytes>>20)
+	if !strings.Contains(strings.Join(strings.Fields(string(file)), " "), sentence) {
+		t.Errorf("SECURITY.md does not say: %s", sentence)
+	}
+	if o.Wait != o.Timeout {
+		t.Errorf("a call waits %v for a decoder, and SECURITY.md says resize.timeout", o.Wait)
 	}
 }

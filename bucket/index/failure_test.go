@@ -3,7 +3,9 @@ package index
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +13,18 @@ import (
 
 	"imgkeep/bucket/record"
 )
+
+// The number in SECURITY.md is the one that holds without options.
+func TestPromisedNumbers(t *testing.T) {
+	file, err := os.ReadFile("../../SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sentence := fmt.Sprintf("there are %d,%03d of them at most in a bucket", DefaultMaxFailures/1000, DefaultMaxFailures%1000)
+	if !strings.Contains(strings.Join(strings.Fields(string(file)), " "), sentence) {
+		t.Errorf("SECURITY.md does not say: %s", sentence)
+	}
+}
 
 // However many URLs fail, so many are remembered, and the rest takes no room: those
 // that are tried again first make it.
