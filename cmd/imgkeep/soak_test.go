@@ -29,7 +29,7 @@ import (
 // at a time; while decoders are killed at random, and attackers among the viewers try
 // to have the server for themselves: by images that take decoders long, by requests
 // that they leave at once, by reading slowly what has to be stripped of its metadata, by
-// bytes behind images. It fails if an answer is wrong, if a good viewer waits for longer
+// bytes behind images, and by what soak_attack_test.go has. It fails if an answer is wrong, if a good viewer waits for longer
 // than worstKept or worstNew, if anything is left over afterwards, or if the server's
 // memory grows. It is what `scripts/soak` runs.
 func BenchmarkSoak(b *testing.B) {
@@ -77,16 +77,19 @@ type soak struct {
 	counts map[string]map[int]int   // answers by kind and status
 	waits  map[string]time.Duration // the longest by kind
 	killed int
+
+	arrivals *arrivals
 }
 
 func newSoak(b *testing.B) *soak {
 	w, site := newFronted(b, settings{
-		"log.level": "info", "nginx.valid": "5s", "resize.workers": 2, "resize.timeout": "3s", "fetch.timeout": "4s",
+		"log.level": "info", "nginx.valid": "5s", "resize.workers": 2, "resize.timeout": "3s", "fetch.timeout": "6s",
 		"fetch.max_bytes": "256KiB", "fetch.max_pixels": 4_000_000, "fetch.networks": []string{"127.0.0.0/8"},
 		"buckets": []map[string]any{{"name": "i"}, {"name": "s", "strip_metadata": true}},
 	})
 	k := &soak{
-		b: b, w: w, stop: make(chan struct{}), failed: make(chan error, 1), counts: map[string]map[int]int{}, waits: map[string]time.Duration{},
+		arrivals: &arrivals{pages: map[string]int{}, busy: map[string]time.Duration{}},
+		b:        b, w: w, stop: make(chan struct{}), failed: make(chan error, 1), counts: map[string]map[int]int{}, waits: map[string]time.Duration{},
 		pictures: map[string][]byte{
 			"jpeg": toJPEG(b, corners(120, 90)), "png": toPNG(b, corners(120, 90)),
 			"gif": toGIF(b, corners(120, 90), corners(120, 90)), "webp": testdata(b, "still.webp"),
@@ -95,7 +98,7 @@ func newSoak(b *testing.B) *soak {
 	}
 	// The bad ones are on sites and networks of their own: a flood of them is to harm
 	// nobody else.
-	for i := range 4 {
+	for i := range soakHosts {
 		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.%d.1:%d", i+2, w.origin.port))
 		if err != nil {
 			b.Fatal(err)
@@ -105,13 +108,13 @@ func newSoak(b *testing.B) *soak {
 		b.Cleanup(func() { server.Close() })
 	}
 	site.Valid = 5 * time.Second
-	k.imgkeep = w.start()
 	k.s = w.front(site)
+	k.imgkeep = w.startAlias(strings.TrimPrefix(k.s.base, "http://"))
 	k.s.client.Transport.(*http.Transport).MaxIdleConnsPerHost = 100
 	return k
 }
 
-// url is the address of page n of a kind, on one of the four hosts.
+// url is the address of page n of a kind, on one of the hosts.
 func (k *soak) url(host int, page string, n int64) string {
 	return fmt.Sprintf("http://127.0.%d.1:%d/%s/%d", host+2, k.w.origin.port, page, n)
 }
@@ -138,10 +141,8 @@ var hostile = map[string][]int{
 	"drop":  {502},
 	"bad":   {200, 422}, // it has the form of an image: kept, and not decoded
 	"error": {502},
-	"block": {502},
 	"inner": {403},
 	"heavy": {200, 422}, // lawful, and takes decoders long; they get killed at times
-	"tail":  {200, 422},
 }
 
 // serve is the origins.
@@ -151,6 +152,7 @@ func (k *soak) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(err)
 	}
+	defer k.arrivals.enter(r)()
 	announced := func(length int, body []byte) {
 		w.Header().Set("Content-Length", strconv.Itoa(length))
 		w.Write(body)
@@ -161,13 +163,6 @@ func (k *soak) serve(w http.ResponseWriter, r *http.Request) {
 		announced(len(body), body)
 	case "heavy":
 		w.Write(append(bytes.Clone(k.pictures["heavy"]), parts[2]...))
-	case "tail": // which is more than an image may have in all
-		w.Write(k.picture(n))
-		for range 100 {
-			if _, err := w.Write(make([]byte, 4096)); err != nil {
-				return
-			}
-		}
 	case "gone":
 		w.WriteHeader(http.StatusNotFound)
 	case "html":
@@ -210,11 +205,10 @@ func (k *soak) serve(w http.ResponseWriter, r *http.Request) {
 		w.Write(append(undecodable(), fmt.Sprint(n)...))
 	case "error":
 		w.WriteHeader(http.StatusInternalServerError)
-	case "block":
-		w.Header().Set("Retry-After", "60")
-		w.WriteHeader(http.StatusTooManyRequests)
 	case "inner":
 		http.Redirect(w, r, "http://10.0.0.1/secret.jpg", http.StatusFound)
+	default:
+		k.hostilePage(w, r, parts[1], n)
 	}
 }
 
@@ -236,8 +230,15 @@ func (k *soak) run(length time.Duration) {
 		})
 	}
 	viewers.Go(k.killer)
+	attacks, disk := attacks(), k.footprint()
+	for _, a := range attacks {
+		for range a.people {
+			viewers.Go(func() { k.attacker(a) })
+		}
+	}
 
 	var samples []usage
+	var worst footprint
 	for left := length; left > 0; left -= time.Second {
 		select {
 		case <-time.After(time.Second):
@@ -247,12 +248,14 @@ func (k *soak) run(length time.Duration) {
 			b.Fatal(err)
 		}
 		samples = append(samples, k.usage())
+		worst = worst.or(k.footprint())
 		if len(samples)%30 == 0 {
 			fmt.Fprintf(os.Stderr, "%v: %v\n", time.Since(began).Round(time.Second), samples[len(samples)-1])
 		}
 	}
 	close(k.stop)
 	viewers.Wait()
+	took := time.Since(began)
 	select {
 	case err := <-k.failed:
 		b.Fatal(err)
@@ -264,18 +267,16 @@ func (k *soak) run(length time.Duration) {
 
 	total := 0
 	for _, kind := range []string{hotKind, sizeKind, coldKind, hostileKind, slowKind, leaveKind} {
-		statuses := []string{}
-		for status, n := range k.counts[kind] {
-			statuses = append(statuses, fmt.Sprintf("%d: %d", status, n))
+		for _, n := range k.counts[kind] {
 			total += n
 		}
-		slices.Sort(statuses)
 		wait := ""
 		if worst := k.waits[kind]; worst > 0 {
 			wait = fmt.Sprintf("worst wait %.2f s", worst.Seconds())
 		}
-		fmt.Printf("%-22s %-18s %s\n", kind, wait, strings.Join(statuses, ", "))
+		fmt.Printf("%-22s %-18s%s\n", kind, wait, k.statuses(kind))
 	}
+	k.promises(took, attacks, disk, worst)
 	for kind, most := range map[string]time.Duration{hotKind: worstKept, sizeKind: worstNew, coldKind: worstNew} {
 		if got := k.waits[kind]; got > most {
 			b.Errorf("%s: somebody waited for %v, and %v is the most", kind, got, most)
@@ -284,7 +285,7 @@ func (k *soak) run(length time.Duration) {
 	quarter := len(samples) / 4
 	early, late := typical(samples[min(60, quarter):max(2*quarter, min(120, len(samples)))]), typical(samples[3*quarter:])
 	fmt.Printf("%d requests in %v, %d decoders killed\nbefore %v\nearly  %v\nlate   %v\nafter  %v\n",
-		total, length, k.killed, before, early, late, after)
+		total, took.Round(time.Second), k.killed, before, early, late, after)
 	if late.memory > early.memory+early.memory/5+8<<20 {
 		b.Errorf("the server's memory grows: %d MB, and later %d MB", early.memory>>20, late.memory>>20)
 	}
@@ -304,7 +305,7 @@ func (k *soak) run(length time.Duration) {
 	if out, errs, status := k.w.imgkeep("scrub", "--quiet"); status != 0 {
 		b.Errorf("scrub: status %d\n%s%s", status, out, errs)
 	}
-	b.ReportMetric(float64(total)/length.Seconds(), "requests/s")
+	b.ReportMetric(float64(total)/took.Seconds(), "requests/s")
 	b.ReportMetric(float64(late.memory>>20), "server-MB")
 	b.ReportMetric(float64(late.decoders>>20), "decoder-MB")
 }
@@ -358,8 +359,12 @@ func (k *soak) count(kind string, status int) {
 
 // ask requests a link, and sees to it that the status is one of those allowed.
 func (k *soak) ask(kind, path string, allowed ...int) (answer, bool) {
+	return k.send(kind, http.MethodGet, path, allowed...)
+}
+
+func (k *soak) send(kind, method, path string, allowed ...int) (answer, bool) {
 	began := time.Now()
-	a, err := k.s.request(k.b.Context(), http.MethodGet, path, nil)
+	a, err := k.s.request(k.b.Context(), method, path, nil)
 	if err != nil {
 		k.wrong("%s: %s: %v", kind, path, err)
 		return a, false
@@ -564,14 +569,14 @@ func (k *soak) goroutines() (n int) {
 	return n
 }
 
-// idle waits until the server has no more descriptors open than that, or until two
-// minutes have shown that it will not: connections that nobody uses are closed after
-// one.
+// idle waits until the server has no more descriptors open than that, and no unfinished
+// files, or until two minutes have shown that it will not: connections that nobody uses
+// are closed after one, and images that are not kept are removed.
 func (k *soak) idle(files int) {
 	k.s.client.CloseIdleConnections()
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
-	for end := time.After(2 * time.Minute); k.usage().files > files; {
+	for end := time.After(2 * time.Minute); k.usage().files > files || len(k.w.unfinished()) > 0; {
 		select {
 		case <-look.C:
 		case <-end:
