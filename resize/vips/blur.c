@@ -1,5 +1,8 @@
 /* A Gauss filter in floating point, first along rows and then along columns. libvips
- * has one; it takes ten times as long where it may not write machine code. */
+ * has one. By scripts/bench filters, this takes of its time 0.6 to 0.8 without alpha and
+ * 0.4 with it by libvips 8.14, which may not write machine code in a decoder; and 5 to 12
+ * without alpha and 0.4 to 0.5 with it by libvips 8.16.1, whose vectors need none. So for
+ * pictures without alpha it may go when Debian 12 need not be served any more. */
 
 #include "blur.h"
 
