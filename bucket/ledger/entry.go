@@ -64,11 +64,11 @@ func (l *Entry) Parse(bucket string, text []byte) {
 	l.After = e.After
 	switch l.Op = e.Op; {
 	case bucket != "" && e.Op == OpKeep:
-		l.Image, l.Broken = e.AsKept(bucket)
+		l.Image, l.Broken = e.asKept(bucket)
 	case bucket != "" && (e.Op == OpForget || e.Op == OpPurge):
-		l.Image, l.Broken = e.AsRemoved(bucket)
+		l.Image, l.Broken = e.asRemoved(bucket)
 	case bucket == "" && (e.Op == OpBlock || e.Op == OpUnblock):
-		l.Block, l.Broken = e.AsBlock()
+		l.Block, l.Broken = e.asBlock()
 	default:
 		l.Broken = fmt.Errorf("%w: %q", ErrOperation, e.Op)
 	}

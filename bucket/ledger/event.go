@@ -125,8 +125,8 @@ func parseEvent(text []byte) (Event, error) {
 	return e, nil
 }
 
-// AsRemoved reads what RemoveEvent has made.
-func (e Event) AsRemoved(bucket string) (record.Image, error) {
+// asRemoved reads what RemoveEvent has made.
+func (e Event) asRemoved(bucket string) (record.Image, error) {
 	image := record.Image{Bucket: bucket, URL: e.URL}
 	var err error
 	if image.Digest, err = record.ParseDigest(e.Digest); err != nil {
@@ -141,8 +141,8 @@ func (e Event) AsRemoved(bucket string) (record.Image, error) {
 	return image, nil
 }
 
-// AsBlock reads what BlockEvent has made.
-func (e Event) AsBlock() (record.Block, error) {
+// asBlock reads what BlockEvent has made.
+func (e Event) asBlock() (record.Block, error) {
 	b := record.Block{For: e.For, Since: e.Time.UTC().Truncate(time.Second), Why: e.Why, By: e.By}
 	for kind, subject := range map[string]string{record.BlockURL: e.URL, record.BlockDigest: e.Digest, record.BlockHost: e.Host} {
 		if subject == "" {
@@ -159,8 +159,8 @@ func (e Event) AsBlock() (record.Block, error) {
 	return b, nil
 }
 
-// AsKept reads what KeepEvent has made.
-func (e Event) AsKept(bucket string) (record.Image, error) {
+// asKept reads what KeepEvent has made.
+func (e Event) asKept(bucket string) (record.Image, error) {
 	digest, err := record.ParseDigest(e.Digest)
 	if err != nil {
 		return record.Image{}, err
