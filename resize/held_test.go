@@ -39,7 +39,7 @@ func TestHeldResults(t *testing.T) {
 	if s := p.Stats(); s.Held != 1999 || s.Ready != 2 {
 		t.Errorf("%+v", s)
 	}
-	if err := askHeld(p, nil, 1); !errors.Is(err, ErrBusy) {
+	if err := askHeld(p, nil, 1000); !errors.Is(err, ErrBusy) {
 		t.Errorf("beyond the limit: %v, want ErrBusy", err)
 	}
 	if s := p.Stats(); s.Images != 2 || s.Refused != 1 || s.Waiting != 0 || s.Ready != 2 {
@@ -68,7 +68,7 @@ func TestHeldResultsMakeAQueue(t *testing.T) {
 		go func() { done <- askHeld(p, nil, 1000) }()
 		until(t, p, "waiting", func(s Stats) bool { return s.Waiting == i+1 })
 	}
-	if err := askHeld(p, nil, 1); !errors.Is(err, ErrBusy) {
+	if err := askHeld(p, nil, 1000); !errors.Is(err, ErrBusy) {
 		t.Errorf("a full queue: %v, want ErrBusy", err)
 	}
 	// A decoder that dies and is replaced does not begin either.
