@@ -161,7 +161,7 @@ func TestFramesOfResults(t *testing.T) {
 	}{
 		{"gif", "gif", 1, true}, {"gif", "gif", 200, true}, {"gif", "gif", 201, false}, {"gif", "gif", 0, false},
 		{"gif", "webp", 200, true}, {"webp", "gif", 200, true}, {"webp", "webp", 201, false},
-		{"gif", "png", 1, true}, {"gif", "png", 2, false}, {"png", "gif", 2, false}, {"webp", "jpeg", 2, false},
+		{"gif", "png", 1, true}, {"gif", "png", 2, false}, {"png", "gif", 2, true}, {"png", "webp", 201, false}, {"bmp", "gif", 2, false}, {"webp", "jpeg", 2, false},
 	} {
 		req := &Request{c.from, []Target{{Size: Size{Height: 9}, Format: c.to}}, 100, 200}
 		h := resultHead{c.to, 5, 5, c.frames, 1}
