@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/reindex"
 )
 
@@ -201,7 +202,7 @@ func TestFallbackHeals(t *testing.T) {
 }
 
 func TestFallbackHosts(t *testing.T) {
-	f, err := fetch.ParseFallback(archive)
+	f, err := imageurl.ParseFallback(archive)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -172,7 +172,7 @@ func (s *Store) asksFallbacks(c *settings, bucket, url string, e *fetch.Error) (
 
 // hostsOf are those that a bucket that is restricted to some lets a fallback lead
 // to: the operator has named the fallback's own. nil: all.
-func hostsOf(f fetch.Fallback, bucket []string) []string {
+func hostsOf(f imageurl.Fallback, bucket []string) []string {
 	if len(bucket) == 0 {
 		return nil
 	}

@@ -62,7 +62,7 @@ type Options struct {
 	Limits    probe.Limits // of an image
 	DenyHosts []string     // hosts whose images are neither fetched nor served, as imageurl.Hosts reads them
 
-	// Fallbacks are URLs with {url} in them, see fetch.ParseFallback, that are tried one
+	// Fallbacks are URLs with {url} in them, see imageurl.ParseFallback, that are tried one
 	// after the other when an origin has lost an image: see FallbackAfter.
 	Fallbacks []string
 	// FallbackAfter says after how many failures of a URL in a row the fallbacks are
@@ -150,7 +150,7 @@ type settings struct {
 	reserve   func(ctx context.Context, url string) (*fetch.Place, error)
 	limits    probe.Limits
 	denied    func(host string) bool // nil: none is
-	fallbacks []fetch.Fallback
+	fallbacks []imageurl.Fallback
 	after     map[fetch.Reason]int // failures, until fallbacks are asked
 	approver  Approver
 	open      bool // keeps what the approver says nothing of
@@ -173,7 +173,7 @@ func newSettings(o Options) (*settings, error) {
 		c.after = map[fetch.Reason]int{fetch.ReasonGone: 1}
 	}
 	for i, template := range o.Fallbacks {
-		f, err := fetch.ParseFallback(template)
+		f, err := imageurl.ParseFallback(template)
 		if err != nil {
 			return nil, fmt.Errorf("fallbacks[%d]: %w", i, err)
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"net/netip"
 	"testing"
 )
 
@@ -48,17 +47,5 @@ func BenchmarkHTTPClient(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.SetBytes(n)
-	}
-}
-
-func BenchmarkGuard(b *testing.B) {
-	addrs := []netip.Addr{netip.MustParseAddr("93.184.215.14"), netip.MustParseAddr("2606:2800:21f:cb07::1")}
-	b.ReportAllocs()
-	for b.Loop() {
-		for _, a := range addrs {
-			if err := (guard{}).check(a); err != nil {
-				b.Fatal(err)
-			}
-		}
 	}
 }

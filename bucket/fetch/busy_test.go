@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"imgkeep/bucket/fetch/place"
 	"imgkeep/scripts/patience"
 )
 
@@ -35,18 +36,16 @@ func newGate(t *testing.T) (*gate, string) {
 	return g, s.URL
 }
 
-// waitUntil waits until a limiter has so many that run and that wait.
-func waitUntil(t *testing.T, l *limiter, running, waiting int) {
+// waitUntil waits until a Fetcher has so many fetches that run and that wait.
+func waitUntil(t *testing.T, f *Fetcher, running, waiting int) {
 	t.Helper()
 	for deadline := time.Now().Add(patience.Of(t)); ; runtime.Gosched() {
-		l.mu.Lock()
-		r, w := l.running, l.waiting
-		l.mu.Unlock()
-		if r == running && w == waiting {
+		s := f.Stats()
+		if s.Running == running && s.Waiting == waiting {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%d run and %d wait, want %d and %d", r, w, running, waiting)
+			t.Fatalf("%d run and %d wait, want %d and %d", s.Running, s.Waiting, running, waiting)
 		}
 	}
 }
@@ -70,11 +69,11 @@ func TestBusy(t *testing.T) {
 	start("a.example")
 	<-g.arrived
 	start("www.a.example") // the same site, so it waits although there is a place
-	waitUntil(t, f.limit, 1, 1)
+	waitUntil(t, f, 1, 1)
 	start("b.example")
 	<-g.arrived
 	start("c.example")
-	waitUntil(t, f.limit, 2, 2)
+	waitUntil(t, f, 2, 2)
 
 	_, _, err := pull(t, f, fmt.Sprintf("http://d.example:%d/%s", port, secret))
 	if e := wantClass(t, err, Busy, "d.example"); e.Status != 0 {
@@ -86,8 +85,8 @@ func TestBusy(t *testing.T) {
 	<-g.arrived
 	<-g.arrived
 	wg.Wait()
-	if f.limit.running != 0 || len(f.limit.sites) != 0 {
-		t.Errorf("%d places and %d sites left", f.limit.running, len(f.limit.sites))
+	if n, shares := f.Stats().Running, f.limit.Shares(); n != 0 || len(shares) != 0 {
+		t.Errorf("%d places and sites %v left", n, shares)
 	}
 }
 
@@ -97,11 +96,11 @@ func TestWaitingEnds(t *testing.T) {
 	t.Parallel()
 	g, origin := newGate(t)
 	f := newFetcher(t, Options{Timeout: time.Second, HeaderTimeout: time.Hour, Concurrency: 1}, origin)
-	release, err := f.limit.acquire(t.Context(), "other", 0)
-	if err != nil {
+	p := f.limit.None()
+	if err := p.Enter(t.Context(), place.Claim{Site: "other"}, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = pull(t, f, origin+"/"+secret)
+	_, _, err := pull(t, f, origin+"/"+secret)
 	wantClass(t, err, Busy, "127.0.0.1")
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -110,7 +109,7 @@ func TestWaitingEnds(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	release()
+	p.Release()
 	g.open <- struct{}{}
 	if _, _, err := pull(t, f, origin); err != nil {
 		t.Error(err)
@@ -142,7 +141,7 @@ func TestRedirectCountsWhereItLeads(t *testing.T) {
 	}
 	<-g.arrived
 	<-g.arrived
-	waitUntil(t, f.limit, 2, n-2)
+	waitUntil(t, f, 2, n-2)
 	if len(g.arrived) > 0 {
 		t.Errorf("%d requests more than the limit", len(g.arrived))
 	}

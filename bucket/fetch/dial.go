@@ -2,13 +2,18 @@ package fetch
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
+	"net/http/httptrace"
 	"net/netip"
+	"sync"
 	"syscall"
 	"time"
 
+	"imgkeep/bucket/fetch/guard"
+	"imgkeep/bucket/fetch/place"
 	"imgkeep/bucket/imageurl"
 )
 
@@ -33,7 +38,7 @@ const (
 // Fetcher makes, but the one to the operator's own proxy, passes connect with an
 // address that the guard has seen.
 type dialer struct {
-	guard    guard
+	guard    guard.Guard
 	resolver Resolver
 	timeout  time.Duration // of one dial, all addresses together
 	log      *slog.Logger
@@ -46,14 +51,14 @@ type dialer struct {
 // direct returns the connect of a dialer without a proxy. The address is judged
 // once more here, as the kernel is about to be asked for it: there is nothing
 // between this check and the connection.
-func (g guard) direct() func(context.Context, netip.AddrPort) (net.Conn, error) {
+func direct(g guard.Guard) func(context.Context, netip.AddrPort) (net.Conn, error) {
 	d := &net.Dialer{
 		ControlContext: func(_ context.Context, network, address string, _ syscall.RawConn) error {
 			to, err := netip.ParseAddrPort(address)
 			if err != nil || network != "tcp4" && network != "tcp6" {
 				return errorf(Refused, "", "not a TCP address: %s %s", network, address)
 			}
-			if err := g.check(to.Addr()); err != nil {
+			if err := g.Check(to.Addr()); err != nil {
 				return errorf(Refused, "", "%w", err)
 			}
 			return nil
@@ -83,6 +88,15 @@ func boundDial(ctx context.Context, timeout time.Duration) (context.Context, con
 	}
 	stop := context.AfterFunc(fetch, cancel)
 	return ctx, func() { stop(); cancel() }
+}
+
+// bounded is a DialContext that boundDial ends.
+func bounded(dial func(context.Context, string, string) (net.Conn, error), timeout time.Duration) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := boundDial(ctx, timeout)
+		defer cancel()
+		return dial(ctx, network, address)
+	}
 }
 
 // DialContext is the DialContext of an http.Transport.
@@ -149,7 +163,7 @@ func (d *dialer) resolve(ctx context.Context, host string, addr netip.Addr) ([]n
 	var refused error
 	for _, a := range addrs {
 		a = a.Unmap()
-		if err := d.guard.check(a); err != nil {
+		if err := d.guard.Check(a); err != nil {
 			if refused == nil {
 				refused = err
 			}
@@ -221,3 +235,63 @@ func dialError(ctx context.Context, host string, err error) error {
 	}
 	return errorf(Failed, host, "connecting: %w", err)
 }
+
+// judgedConn is a connection to an address that the guard has seen, directly or
+// through a proxy.
+type judgedConn struct {
+	net.Conn
+	to netip.Addr
+}
+
+// watch sees to it that a fetch counts for the network to which its connection leads:
+// one that is used again may lead elsewhere than the name does by now. If that network
+// has no place, full is called.
+func (f *Fetcher) watch(ctx context.Context, p *place.Place, full func()) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		conn := info.Conn
+		if t, ok := conn.(*tls.Conn); ok {
+			conn = t.NetConn()
+		}
+		if j, ok := conn.(judgedConn); ok && !p.MoveTo(f.networkOf(j.to)) {
+			full()
+		}
+	}})
+}
+
+// networks are those of hosts that have answered just now, whose connection may be
+// there still, so that their names need not be looked up again.
+type networks struct {
+	mu    sync.Mutex
+	hosts map[string]seenNetwork
+}
+
+type seenNetwork struct {
+	network string
+	at      time.Time
+}
+
+const maxNetworks = 1000
+
+// of returns the network of a host, if it is known.
+func (n *networks) of(host string) (string, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s, ok := n.hosts[host]
+	if ok && time.Since(s.at) > idleConnTimeout {
+		delete(n.hosts, host)
+		ok = false
+	}
+	return s.network, ok
+}
+
+func (n *networks) note(host, network string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.hosts == nil || len(n.hosts) >= maxNetworks {
+		n.hosts = map[string]seenNetwork{}
+	}
+	n.hosts[host] = seenNetwork{network, time.Now()}
+}
+
+// errNetworkBusy ends a fetch whose connection leads to a network that has no place.
+var errNetworkBusy = errors.New("too many fetches are from the same network")

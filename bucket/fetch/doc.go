@@ -39,6 +39,9 @@
 // HTTP/2 back. What it wrote before it failed is worthless: the caller must throw
 // that away.
 //
+// Which addresses are permitted is decided by package guard; places are shared out by
+// package place; and the operator's proxy is asked by package outbound.
+//
 // # Connections
 //
 // A connection that served a complete answer may be used again for the same

@@ -14,9 +14,10 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"sync/atomic"
 	"time"
 
+	"imgkeep/bucket/fetch/guard"
+	"imgkeep/bucket/fetch/place"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
 )
@@ -94,7 +95,7 @@ type Options struct {
 	// Logger gets what an operator should see although nothing failed. nil: nobody.
 	Logger *slog.Logger
 
-	interval time.Duration // a test's own paceTime; 0: that
+	interval time.Duration // a test's own place.RateInterval; 0: that
 }
 
 // Request is one image to fetch.
@@ -135,16 +136,15 @@ type Result struct {
 // Fetcher downloads images. Its methods may be called concurrently.
 type Fetcher struct {
 	o        Options
-	guard    guard
+	guard    guard.Guard
 	denied   *imageurl.Hosts
 	removed  *removals
-	limit    *limiter
+	limit    *place.Limiter
 	networks networks
 	routes   map[way]*route
 	usual    profile // of the hosts that no other profile names
 	profiles []profile
-	root     *os.Root     // nil: no local URLs
-	waited   atomic.Int64 // for places, in all, in nanoseconds
+	root     *os.Root // nil: no local URLs
 }
 
 // New returns a Fetcher. Its errors name the field that is wrong.
@@ -152,7 +152,7 @@ func New(o Options) (*Fetcher, error) {
 	if err := o.complete(); err != nil {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
-	guard, err := newGuard(o.Networks)
+	judge, err := guard.New(o.Networks)
 	if err != nil {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
@@ -161,8 +161,8 @@ func New(o Options) (*Fetcher, error) {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
 	f := &Fetcher{
-		o: o, guard: guard, denied: imageurl.NewHosts(o.DenyHosts), removed: removed,
-		limit: newLimiter(o.Concurrency, o.PerHost, o.Queue), routes: map[way]*route{},
+		o: o, guard: judge, denied: imageurl.NewHosts(o.DenyHosts), removed: removed,
+		limit: place.New(o.Concurrency, o.PerHost, o.Queue), routes: map[way]*route{},
 	}
 	usual, err := f.route(way{proxy: o.Proxy, tlsMin: tls.VersionTLS12})
 	if err != nil {
@@ -212,6 +212,7 @@ func (o *Options) complete() error {
 	orDefault(&o.Concurrency, 64)
 	orDefault(&o.PerHost, 4)
 	orDefault(&o.Queue, 1024)
+	orDefault(&o.interval, place.RateInterval)
 	if o.Ports = slices.Clone(o.Ports); len(o.Ports) == 0 {
 		o.Ports = []int{80, 443}
 	}
@@ -326,98 +327,34 @@ func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (re
 	return res, err
 }
 
-// follow visits a URL, and where redirects lead from there, until a visit returns
-// no location, or an error.
-func (f *Fetcher) follow(ctx context.Context, r Request, visit func(context.Context, target) (location string, err error)) (err error) {
-	var hosts *imageurl.Hosts
-	if len(r.Hosts) > 0 {
-		hosts = imageurl.NewHosts(r.Hosts)
-	}
-	to, err := f.target("", r.URL, hosts)
-	if err != nil {
-		return err
-	}
-	if r.Denied != nil && r.Denied(to.host) {
-		return errorf(Denied, to.host, "host is denied by the operator")
-	}
-	p := f.placeFor(r)
-	defer p.release()
-	to.place, to.cookies = p, newCookies()
-	if err := f.enterSite(ctx, p, &to); err != nil {
-		return err
-	}
-	// The clock starts with the work. Waiting for a place is not the origin's
-	// fault.
-	ctx, cancel := context.WithTimeoutCause(ctx, f.o.Timeout, errTimeout)
-	defer cancel()
-	type request struct {
-		url     imageurl.URL
-		cookies string
-	}
-	seen := map[request]bool{}
-	hops := 0
-	var plain error // why https was tried; nil: it was not
-	defer func() { err = asked(err, hops > 0) }()
-	for {
-		// After the wait for a place: whoever was before us may have been sent away.
-		if err := f.o.Pauses.stands(to.host, f.o.Now()); err != nil {
-			return err
+// Place is a place among the simultaneous fetches that Reserve has taken. It is
+// handed to one Fetch, and released afterwards.
+type Place = place.Place
+
+// Reserve waits for a place for a fetch that nobody is waiting for, see
+// [place.Limiter.Reserve]. For a URL that Fetch will refuse the place is nil.
+func (f *Fetcher) Reserve(ctx context.Context, url string) (*Place, error) {
+	c := f.claimOnLocal()
+	if !isLocal(url) {
+		to, err := f.target("", url, nil)
+		if err != nil {
+			return nil, nil
 		}
-		seen[request{to.image, to.cookies.header(to.url)}] = true
-		location, err := visit(ctx, to)
-		f.o.Pauses.note(to.host, err, f.o.Now())
-		from := to
-		switch secure, ok := f.secure(from, err, hosts); {
-		case ok && plain == nil:
-			plain, to = err, secure
-		case err != nil && plain != nil && unanswered(err):
-			return plain
-		case err != nil || location == "":
-			return err
-		default:
-			// One redirect more than allowed is not followed, nor looked at.
-			if hops++; hops > f.o.MaxRedirects {
-				return errorf(Failed, to.host, "more than %d redirects", f.o.MaxRedirects)
-			}
-			plain = nil
-			if to, err = f.target(from.image, location, hosts); err != nil {
-				return redirectedFrom(from, err)
-			}
-			if r.Denied != nil && r.Denied(to.host) {
-				return redirectedFrom(from, errorf(Denied, to.host, "host is denied by the operator"))
-			}
-		}
-		to.cookies = from.cookies
-		// With another cookie than before it may lead elsewhere.
-		if seen[request{to.image, to.cookies.header(to.url)}] {
-			return errorf(Failed, from.host, "redirects in a loop")
-		}
-		// A redirect to another site counts there: a hundred hosts that all lead
-		// to one victim are no way around the limit for that one.
-		to.place = p
-		if err := f.enterSite(ctx, p, &to); err != nil {
-			return err
-		}
+		c = f.claimOn(to)
 	}
+	return f.limit.Reserve(ctx, c)
 }
 
-// asked notes whether a host had answered before an error.
-func asked(err error, was bool) error {
-	var e *Error
-	if was && errors.As(err, &e) {
-		e.Asked = true
+// placeFor is the place that a request brings, or one yet to be waited for.
+func (f *Fetcher) placeFor(r Request) *Place {
+	if r.Place != nil {
+		return r.Place
 	}
-	return err
+	return f.limit.None()
 }
 
-// redirectedFrom says whose redirect it was that led to what err refuses.
-func redirectedFrom(from target, err error) error {
-	var e *Error
-	if errors.As(err, &e) {
-		if e.Host == "" {
-			e.Host = from.host
-		}
-		e.Err = fmt.Errorf("redirected from %s: %w", from.host, e.Err)
-	}
-	return err
-}
+// Stats are the state of a Fetcher's places at one moment.
+type Stats = place.Stats
+
+// Stats may be called at any time.
+func (f *Fetcher) Stats() Stats { return f.limit.Stats() }

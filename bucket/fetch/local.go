@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"imgkeep/bucket/fetch/place"
 	"imgkeep/bucket/imageurl"
 )
 
@@ -36,9 +37,11 @@ func (f *Fetcher) fetchLocal(ctx context.Context, r Request, dst io.Writer) (Res
 		return Result{}, errorf(Refused, "", "a local file is not on the bucket's list of hosts")
 	}
 	p := f.placeFor(r)
-	defer p.release()
-	if err := f.enterLocal(ctx, p); err != nil {
-		return Result{}, err
+	defer p.Release()
+	if c := f.claimOnLocal(); !p.Holds(c) {
+		if err := f.enter(ctx, p, c, ""); err != nil {
+			return Result{}, err
+		}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, f.o.Timeout, errTimeout)
 	defer cancel()
@@ -55,11 +58,9 @@ func (f *Fetcher) fetchLocal(ctx context.Context, r Request, dst io.Writer) (Res
 	return Result{Info: info, Bytes: n, FinalURL: (&url.URL{Scheme: "local", Path: "/" + name}).String()}, nil
 }
 
-func (f *Fetcher) enterLocal(ctx context.Context, p *place) error {
-	if p.hold != nil {
-		return nil
-	}
-	return f.enter(ctx, p, claim{site: localScheme, perSite: f.usual.perHost}, "")
+// claimOnLocal is one on the folder, which is a site.
+func (f *Fetcher) claimOnLocal() place.Claim {
+	return place.Claim{Site: localScheme, PerSite: f.usual.perHost}
 }
 
 // localName returns the path of a local URL below the root. There is one way to

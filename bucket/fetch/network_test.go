@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"imgkeep/bucket/fetch/guard/guardtest"
 )
 
 // hostSpellings are the ways to write an address in a URL, special or not.
@@ -35,7 +37,7 @@ func hostSpellings(t testing.TB, v4 netip.Addr) map[string]string {
 		"percent":                   fmt.Sprintf("%%%02x%s", v4.String()[0], v4.String()[1:]),
 		"zone":                      "[::ffff:" + v4.String() + "%25lo]",
 	}
-	for form, v6 := range spellings(v4) {
+	for form, v6 := range guardtest.Spellings(v4) {
 		hosts[form] = "[" + v6.String() + "]"
 	}
 	return hosts
@@ -93,8 +95,8 @@ func TestNoSpecialAddressIsReached(t *testing.T) {
 		}
 	}
 	loopbackEdge := netip.MustParseAddr("127.0.0.1")
-	for _, r := range registry {
-		first, last := edges(t, r.prefix)
+	for _, r := range guardtest.Registry {
+		first, last := guardtest.Edges(t, r.Prefix)
 		for _, a := range []netip.Addr{first, last} {
 			if a == netip.IPv6Loopback() {
 				continue // open in this test, for its own origin
@@ -104,10 +106,10 @@ func TestNoSpecialAddressIsReached(t *testing.T) {
 				for form, host := range hostSpellings(t, a) {
 					try(form, "http://"+host+"/"+secret)
 				}
-				answers = spellings(a)
+				answers = guardtest.Spellings(a)
 			} else {
 				for _, host := range []string{a.String(), a.StringExpanded(), strings.ToUpper(a.String()), dotted(a), a.String() + "%25eth0"} {
-					try(r.prefix, "http://["+host+"]/"+secret)
+					try(r.Prefix, "http://["+host+"]/"+secret)
 				}
 			}
 			for form, answer := range answers {
@@ -293,7 +295,7 @@ func TestRedirectInside(t *testing.T) {
 		wantClass(t, err, Refused, "127.0.0.2 is loopback")
 	}
 	to := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), uint16(port))
-	conn, err := f.usual.dialer.guard.direct()(t.Context(), to)
+	conn, err := direct(f.guard)(t.Context(), to)
 	if err == nil {
 		conn.Close()
 	}

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"imgkeep/bucket/fetch/place"
 	"imgkeep/bucket/probe"
 )
 
@@ -45,14 +46,14 @@ func (f *Fetcher) visit(ctx context.Context, to target, r Request, dst io.Writer
 	}
 	a := answer{host: to.host, status: resp.StatusCode, length: resp.ContentLength, body: resp.Body, challenge: challenged(resp)}
 	a.unframed = resp.ProtoMajor < 2 && resp.ContentLength < 0 && len(resp.TransferEncoding) == 0
-	pace := newPace(a.body, f.pace(), func() { cancel(errTooSlow) })
-	defer pace.stop()
-	a.body = pace
+	body := place.NewBody(a.body, f.o.interval, func() { cancel(place.ErrTooSlow) })
+	defer body.Stop()
+	a.body = body
 	info, n, err := a.receive(ctx, r, dst)
 	if err != nil {
 		return Result{}, "", err
 	}
-	to.place.seen(&f.networks, to.host)
+	f.networks.note(to.host, to.place.Network())
 	if f.removed.isDigest(r.Digest) {
 		return Result{}, "", a.errorf(Gone, "its bytes are those of a picture that says that it was removed")
 	}

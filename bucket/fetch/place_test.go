@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -12,20 +13,16 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
 func TestNetworkOf(t *testing.T) {
-	g, err := newGuard([]netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := newFetcher(t, Options{Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}})
 	for addr, want := range map[string]string{
 		"93.184.216.34": "network 93.184.216.0/24", "::ffff:93.184.216.35": "network 93.184.216.0/24", "93.184.217.1": "network 93.184.217.0/24",
 		"2a00:1:2:3456::1": "network 2a00:1:2:3400::/56", "2a00:1:2:34ff::1": "network 2a00:1:2:3400::/56", "10.1.2.3": "",
 	} {
-		if got := g.networkOf(netip.MustParseAddr(addr)); got != want {
+		if got := f.networkOf(netip.MustParseAddr(addr)); got != want {
 			t.Errorf("%s: %q, want %q", addr, got, want)
 		}
 	}
@@ -107,8 +104,8 @@ func TestPlacesAreSharedByDomainAndNetwork(t *testing.T) {
 			}
 			close(over)
 			all.Wait()
-			if len(f.limit.groups) != 0 || f.limit.running != 0 {
-				t.Errorf("left: %+v, %d running", f.limit.groups, f.limit.running)
+			if shares, n := f.limit.Shares(), f.Stats().Running; len(shares) != 0 || n != 0 {
+				t.Errorf("left: %v, %d running", shares, n)
 			}
 		})
 	}
@@ -140,97 +137,16 @@ func TestConnectionCountsWhereItLeads(t *testing.T) {
 	for asked.Load() < 2 {
 		time.Sleep(time.Millisecond)
 	}
-	f.limit.mu.Lock()
-	if g := f.limit.groups["network 93.184.216.0/24"]; g == nil || g.running != 1 || len(f.limit.groups) != 1 {
-		t.Errorf("groups %+v", f.limit.groups)
+	if got, want := f.limit.Shares(), map[string]int{"a.example": 1, "network 93.184.216.0/24": 1}; !maps.Equal(got, want) {
+		t.Errorf("shares %v, want %v", got, want)
 	}
-	f.limit.mu.Unlock()
 	close(over)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
 }
 
-// A full queue pushes out the group that fills it, though each of its sites has one
-// waiter.
-func TestFullQueuePushesOutAGroup(t *testing.T) {
-	l := newLimiter(1, 1, 3)
-	enter := func(key string, groups ...string) *waiter {
-		w, err := l.enter(key, 0, groups...)
-		if err != nil {
-			return nil
-		}
-		return w
-	}
-	enter("a", "g")
-	var flood []*waiter
-	for _, key := range []string{"b", "c", "d"} {
-		flood = append(flood, enter(key, "g"))
-	}
-	if enter("e", "g") != nil {
-		t.Error("another one of the group found room")
-	}
-	good := enter("good")
-	if good == nil || entered(flood[2]) != "out" || entered(flood[0]) != "waits" {
-		t.Error("the group's newest was not pushed out")
-	}
-}
-
-// What comes at a byte a second loses its place after one interval; what comes at the
-// least rate, or waits for us, does not.
-func TestPace(t *testing.T) {
-	const interval = 5 * time.Second
-	for name, tt := range map[string]struct {
-		bytes int // each second
-		busy  time.Duration
-		kept  bool
-	}{
-		"a byte a second":   {1, 0, false},
-		"too slow":          {minRate - 100, 0, false},
-		"just fast enough":  {minRate * 5 / 4, 0, true}, // four of five come before the look
-		"while we are busy": {minRate, time.Hour, true},
-		"nothing at all":    {0, 0, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r, w := io.Pipe()
-				given := false
-				p := newPace(r, interval, func() { given = true; r.CloseWithError(errTooSlow) })
-				var writer sync.WaitGroup
-				writer.Go(func() {
-					for range 60 {
-						time.Sleep(time.Second)
-						if tt.bytes > 0 {
-							if _, err := w.Write(make([]byte, tt.bytes)); err != nil {
-								return
-							}
-						}
-					}
-					w.Close()
-				})
-				began := time.Now()
-				buffer := make([]byte, 32<<10)
-				for {
-					if _, err := p.Read(buffer); err != nil {
-						break
-					}
-					time.Sleep(tt.busy)
-				}
-				p.stop()
-				if given == tt.kept {
-					t.Errorf("given up: %v", given)
-				}
-				if took := time.Since(began); !tt.kept && took > 2*interval {
-					t.Errorf("after %v", took)
-				}
-				r.Close()
-				writer.Wait()
-			})
-		})
-	}
-}
-
-// The same from an origin: the fetch is over long before its timeout.
+// What trickles from an origin is over long before its timeout.
 func TestTricklesLoseTheirPlace(t *testing.T) {
 	picture := pngOf(t, 60, 60)
 	origin := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -251,4 +167,44 @@ func TestTricklesLoseTheirPlace(t *testing.T) {
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("it took %v", took)
 	}
+}
+
+// A reserved place is the one that the fetch takes, and is free when it has ended.
+func TestReserve(t *testing.T) {
+	o := serveBytes(t, pngOf(t, 3, 2))
+	f := newFetcher(t, Options{Concurrency: 1, PerHost: 1}, o.URL)
+	for range 3 {
+		place, err := f.Reserve(t.Context(), o.URL+"/a.png")
+		if err != nil || place == nil {
+			t.Fatalf("%v, %v", place, err)
+		}
+		if n := f.Stats().Running; n != 1 {
+			t.Fatalf("%d places are taken", n)
+		}
+		if _, _, err := pullRequest(t, f, Request{URL: o.URL + "/a.png", MaxBytes: 1 << 20, Place: place}); err != nil {
+			t.Fatal(err)
+		}
+		place.Release()
+		if n := f.Stats().Running; n != 0 {
+			t.Fatalf("%d places are taken, and nobody fetches", n)
+		}
+	}
+	// What will be refused waits for none.
+	held, err := f.Reserve(t.Context(), "local:///a.png")
+	if err != nil || held == nil {
+		t.Fatalf("a local file: %v, %v", held, err)
+	}
+	for _, url := range []string{"ftp://example.com/", "https://user@example.com/", "nonsense"} {
+		if place, err := f.Reserve(t.Context(), url); place != nil || err != nil {
+			t.Errorf("%s: %v, %v", url, place, err)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	left := errors.New("left")
+	cancel(left)
+	if _, err := f.Reserve(ctx, o.URL+"/b.png"); !errors.Is(err, left) {
+		t.Errorf("who left while all places are taken: %v", err)
+	}
+	held.Release()
+	(*Place)(nil).Release()
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"imgkeep/bucket/fetch/outbound"
 	"imgkeep/bucket/imageurl"
 )
 
@@ -172,16 +173,6 @@ func (w way) tls(roots *x509.CertPool) *tls.Config {
 	return c
 }
 
-// CheckBase says what is wrong with a URL that others are to be relative to.
-func CheckBase(s string) error {
-	if u, err := imageurl.Parse(s); err != nil {
-		return err
-	} else if u.IsLocal() || u.String() != s {
-		return fmt.Errorf("want an http or https URL in its one spelling, as in https://static.example.com/images/; this one is spelled %s", u)
-	}
-	return nil
-}
-
 // route is a way to origins: directly, or through one proxy.
 type route struct {
 	dialer *dialer
@@ -196,13 +187,13 @@ func (f *Fetcher) route(w way) (*route, error) {
 		return r, nil
 	}
 	config := w.tls(f.o.RootCAs)
-	proxy, err := parseProxy(w.proxy, way{tlsMin: tls.VersionTLS12}.tls(f.o.RootCAs))
+	proxy, err := outbound.Parse(w.proxy, way{tlsMin: tls.VersionTLS12}.tls(f.o.RootCAs))
 	if err != nil {
 		return nil, err
 	}
-	r := &route{dialer: &dialer{guard: f.guard, resolver: f.o.Resolver, timeout: f.o.HeaderTimeout, log: f.o.Logger, connect: f.guard.direct()}}
+	r := &route{dialer: &dialer{guard: f.guard, resolver: f.o.Resolver, timeout: f.o.HeaderTimeout, log: f.o.Logger, connect: direct(f.guard)}}
 	if proxy != nil {
-		if r.dialer.connect, err = proxy.tunnel(); err != nil {
+		if r.dialer.connect, err = proxy.Tunnel(); err != nil {
 			return nil, err
 		}
 	}
@@ -210,8 +201,10 @@ func (f *Fetcher) route(w way) (*route, error) {
 	r.http1 = f.transport(r.dialer, config.Clone())
 	r.http1.ForceAttemptHTTP2, r.http1.Protocols = false, new(http.Protocols)
 	r.http1.Protocols.SetHTTP1(true)
-	if proxy != nil && proxy.url.Scheme != "socks5" {
-		r.plain = proxy.plain(r.direct, f.o.HeaderTimeout)
+	if proxy != nil {
+		if r.plain = proxy.Plain(r.direct); r.plain != nil {
+			r.plain.DialContext = bounded(r.plain.DialContext, f.o.HeaderTimeout)
+		}
 	}
 	f.routes[w] = r
 	return r, nil

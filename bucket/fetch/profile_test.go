@@ -1,10 +1,14 @@
 package fetch
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"imgkeep/bucket/fetch/place"
 )
 
 // TestProfiles imitates weserv#223, #258 and #319: origins that refuse by
@@ -100,17 +104,17 @@ func TestProfilePerHost(t *testing.T) {
 	}
 	places := map[string]int{"one.example": 1, "four.example": 4, "usual.example": 2}
 	for host, want := range places {
-		l := newLimiter(5, 2, 10)
+		l := place.New(5, 2, 0)
 		for n := 1; ; n++ {
-			w, err := l.enter(host, f.profileOf(host).perHost)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if entered(w) == "waits" {
+			err := l.None().Enter(t.Context(), place.Claim{Site: host, PerSite: f.profileOf(host).perHost}, time.Hour)
+			if errors.Is(err, place.ErrBusy) {
 				if n != want+1 {
-					t.Errorf("%s: number %d waits, want %d places", host, n, want)
+					t.Errorf("%s: number %d has no place, want %d places", host, n, want)
 				}
 				break
+			}
+			if err != nil {
+				t.Fatal(err)
 			}
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"syscall"
+
+	"imgkeep/bucket/fetch/outbound"
 )
 
 // Reason tells more exactly than Class what was wrong with an origin, as far as that
@@ -56,7 +58,7 @@ func (e *Error) Reason() Reason {
 		return ReasonServerError
 	case errors.Is(e.Err, errNoHost):
 		return ReasonNoHost
-	case errors.Is(e.Err, errProxy):
+	case errors.Is(e.Err, outbound.Err):
 		return ""
 	case isTLS(e.Err):
 		return ReasonTLS

@@ -1,12 +1,14 @@
 package fetch
 
 import (
+	"context"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"time"
 
+	"imgkeep/bucket/fetch/place"
 	"imgkeep/bucket/imageurl"
 )
 
@@ -18,7 +20,7 @@ type target struct {
 	addr  netip.Addr   // valid if host is an address
 
 	cookies *cookies      // of the fetch
-	place   *place        // of the fetch
+	place   *place.Place  // of the fetch
 	addrs   []netip.Addr  // that host has; nil: not looked up yet
 	spent   time.Duration // on that, of the time for the header
 }
@@ -66,4 +68,62 @@ func portOf(u *url.URL) int {
 		return 443
 	}
 	return 80
+}
+
+// claimOn is that on a target whose address is known only if its host is one.
+func (f *Fetcher) claimOn(to target) place.Claim {
+	c := place.ClaimOn(to.host, to.addr, f.profileOf(to.host).perHost)
+	if to.addr.IsValid() {
+		c.Network = f.networkOf(to.addr)
+	}
+	return c
+}
+
+// networkOf is imageurl.Network, but that addresses of the operator's own networks are
+// not counted.
+func (f *Fetcher) networkOf(a netip.Addr) string {
+	if f.guard.Listed(a) {
+		return ""
+	}
+	return imageurl.Network(a)
+}
+
+// enterSite waits for a place for a target, and finds its addresses. Those come when
+// it has a place, or strangers could have any number of names looked up at once; if
+// their network has none left, it waits once more.
+func (f *Fetcher) enterSite(ctx context.Context, to *target) error {
+	c := f.claimOn(*to)
+	if !to.place.Holds(c) {
+		if err := f.enter(ctx, to.place, c, to.host); err != nil {
+			return err
+		}
+	}
+	if network, ok := f.networks.of(to.host); ok {
+		c.Network = network // and where it is connected to anew, it is looked up
+	} else if !to.addr.IsValid() {
+		began := time.Now()
+		lookup, cancel := context.WithTimeoutCause(ctx, f.o.HeaderTimeout, errHeaderTimeout)
+		addrs, err := f.profileOf(to.host).dialer.resolve(lookup, to.host, to.addr)
+		cancel()
+		if err != nil {
+			if ctx.Err() != nil {
+				err = errorf(Timeout, to.host, "%w", context.Cause(ctx))
+			}
+			return err
+		}
+		to.addrs, to.spent = addrs, time.Since(began)
+		c.Network = f.networkOf(addrs[0])
+	}
+	if !to.place.MoveTo(c.Network) {
+		return f.enter(ctx, to.place, c, to.host)
+	}
+	return nil
+}
+
+// enter waits for a place.
+func (f *Fetcher) enter(ctx context.Context, p *place.Place, c place.Claim, host string) error {
+	if err := p.Enter(ctx, c, f.o.Timeout); err != nil {
+		return errorf(Busy, host, "%w", err)
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 
@@ -125,6 +126,33 @@ func FuzzTarget(f *testing.F) {
 			if c <= ' ' || c >= 0x7f {
 				t.Fatalf("%q is sent as %q to %q", raw, got.url.RequestURI(), got.url.Host)
 			}
+		}
+	})
+}
+
+// FuzzFallback: whatever is accepted leads to its own host and no other, whatever
+// URL is looked for.
+func FuzzFallback(f *testing.F) {
+	for _, s := range []string{"https://web.archive.org/web/0im_/{url}", "http://m.example:8080/?u={url}&x", "https://[2001:db8::1]/{url}", "https://a.example{url}", "https://{url}/", "https://a.example/\\{url}", "https://A.Example./{url}"} {
+		f.Add(s, "https://example.com/a.png?b=1&c=2")
+	}
+	f.Add("https://a.example/{url}", "@b.example/")
+	fetcher := newFetcher(f, Options{Ports: []int{80, 443, 8080}})
+	f.Fuzz(func(t *testing.T, template, image string) {
+		fallback, err := imageurl.ParseFallback(template)
+		if err != nil {
+			return
+		}
+		u, err := url.Parse(image)
+		if err != nil || !strings.HasPrefix(image, "http://") && !strings.HasPrefix(image, "https://") || u.String() != image {
+			return // not canonical
+		}
+		to, err := fetcher.target("", fallback.Around(image), imageurl.NewHosts([]string{fallback.Host()}))
+		if err == nil && !imageurl.NewHosts([]string{fallback.Host()}).Match(to.host) {
+			t.Fatalf("%q around %q leads to %s", template, image, to.host)
+		}
+		if err != nil && strings.Contains(err.Error(), "list of hosts") {
+			t.Fatalf("%q around %q: %v", template, image, err)
 		}
 	})
 }

@@ -22,6 +22,6 @@
 //     path, and a percent sign that begins no escape. Origins decode them alike.
 //
 // What it does not do: it asks no name server, and does not judge whether an address
-// may be connected to. That is [imgkeep/bucket/fetch]. All functions may be called
+// may be connected to. That is [imgkeep/bucket/fetch/guard]. All functions may be called
 // concurrently.
 package imageurl

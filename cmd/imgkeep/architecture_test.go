@@ -165,8 +165,20 @@ var rules = map[string]rule{
 		imports: []string{"bucket/probe", "bucket/record", "go.etcd.io/bbolt", "golang.org/x/sys/unix"},
 	},
 	"bucket/fetch": {
-		imports: []string{"bucket/imageurl", "bucket/probe", "golang.org/x/net"},
-		tests:   []string{"bucket/probe/probetest", "scripts/patience"},
+		imports: []string{"bucket/fetch/guard", "bucket/fetch/outbound", "bucket/fetch/place", "bucket/imageurl", "bucket/probe", "golang.org/x/net/publicsuffix"},
+		tests:   []string{"bucket/fetch/guard/guardtest", "bucket/probe/probetest", "scripts/patience", "golang.org/x/net/http2"},
+	},
+	// It judges addresses, and knows nothing of names, connections or the operator's proxy.
+	"bucket/fetch/guard": {
+		tests: []string{"bucket/fetch/guard/guardtest"},
+	},
+	"bucket/fetch/guard/guardtest": {}, // for tests
+	"bucket/fetch/outbound": {
+		imports: []string{"golang.org/x/net/proxy"},
+	},
+	// It is asked by names of sites, and fetches nothing.
+	"bucket/fetch/place": {
+		imports: []string{"bucket/imageurl", "golang.org/x/net/publicsuffix"},
 	},
 	"bucket/probe": {
 		tests: []string{"bucket/probe/probetest"},
@@ -355,8 +367,8 @@ const (
 // larger are packages and functions that are larger still, and are to be cut. The
 // commands are a file each.
 var larger = []string{
-	"cmd/imgkeep/app", "bucket/fetch", "bucket/probe", "resize",
-	"nginx.Validate", "bucket/probe.readLocations", "resize.startChild", "bucket/fetch.follow", "resize.acquire",
+	"cmd/imgkeep/app", "bucket/probe", "resize",
+	"nginx.Validate", "bucket/probe.readLocations", "resize.startChild", "resize.acquire",
 }
 
 // A package is read in an afternoon, and a function on a screen.

@@ -378,7 +378,7 @@ func (f *Fetch) validate(p *problems) {
 		}
 	}
 	for i, s := range f.Fallbacks {
-		if _, err := fetch.ParseFallback(s); err != nil {
+		if _, err := imageurl.ParseFallback(s); err != nil {
 			p.add(item("fetch.fallbacks", i), err)
 		}
 	}
@@ -401,7 +401,7 @@ func (f *Fetch) validate(p *problems) {
 	}
 	checkHosts(p, "fetch.own_hosts", f.OwnHosts)
 	if f.BaseURL != "" {
-		if err := fetch.CheckBase(f.BaseURL); err != nil {
+		if err := imageurl.CheckBase(f.BaseURL); err != nil {
 			p.addf("fetch.base_url", "%q: %w", f.BaseURL, err)
 		}
 	}

@@ -35,9 +35,9 @@ func TestClosedPort80(t *testing.T) {
 	t.Cleanup(secure.Close)
 	roots := x509.NewCertPool()
 	roots.AddCert(secure.Certificate())
-	// It answers, with what is no answer, so that the connection cannot be taken for an
-	// idle one that was closed.
-	closes := rawOrigin(t, func(c net.Conn) { io.WriteString(c, "HTTP/1.1 200") })
+	// It reads the request and answers, with what is no answer, so that the connection
+	// cannot be taken for an idle one that was closed, or that has spoken first.
+	closes := rawOrigin(t, answering("HTTP/1.1 200"))
 	for _, tt := range []struct {
 		name, url   string
 		http, https string // an address, or an error; empty: dropped
@@ -56,7 +56,7 @@ func TestClosedPort80(t *testing.T) {
 	} {
 		o := Options{RootCAs: roots, Resolver: resolves("example.com", "93.184.215.14", "wrong.example", "93.184.215.14"), Ports: tt.ports, HeaderTimeout: time.Hour}
 		if tt.http == "" {
-			o.HeaderTimeout = 100 * time.Millisecond
+			o.HeaderTimeout = time.Second // of which https has as much again
 		}
 		if tt.ports == nil {
 			o.Ports = []int{80, 443, 8080}

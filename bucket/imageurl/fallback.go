@@ -1,12 +1,10 @@
-package fetch
+package imageurl
 
 import (
 	"errors"
 	"fmt"
 	"net/url"
 	"strings"
-
-	"imgkeep/bucket/imageurl"
 )
 
 // placeholder is where a fallback has the URL that is asked for.
@@ -32,7 +30,7 @@ func ParseFallback(template string) (Fallback, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.Path == "" && u.RawQuery == "" {
 		return Fallback{}, wrong
 	}
-	if _, err := imageurl.ParsePattern(u.Hostname()); err != nil || strings.HasPrefix(u.Host, "*") {
+	if _, err := ParsePattern(u.Hostname()); err != nil || strings.HasPrefix(u.Host, "*") {
 		return Fallback{}, wrong
 	}
 	if strings.ContainsFunc(template, func(r rune) bool { return r <= ' ' || r > '~' }) {

@@ -1,15 +1,24 @@
-package fetch
+// Package guard decides which addresses may be connected to: global unicast
+// addresses, and the private networks that an operator lists. Addresses that hide an
+// IPv4 address (mapped, compatible, 6to4, NAT64, Teredo, ISATAP) are judged by that
+// one too.
+//
+// It judges addresses and nothing else: it resolves no names and connects to nothing.
+// So it holds only where each address is judged after resolution, and once more when
+// it is connected to. It cannot know a global address that is private in fact.
+package guard
 
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // specialRange is a range of addresses that belongs to no image host.
 type specialRange struct {
 	prefix netip.Prefix
 	name   string
-	// open: Options.Networks may open it, or a part of it. These are ranges
+	// open: New may open it, or a part of it. These are ranges
 	// that people build networks with. The others are no place to fetch from
 	// in any network: they reach this host itself, many hosts, or nobody.
 	open bool
@@ -89,21 +98,22 @@ func within(ranges []specialRange, a netip.Addr) *specialRange {
 	return nil
 }
 
-// guard decides which addresses may be connected to. It is immutable.
-type guard struct {
+// Guard is immutable, and may be used concurrently. The zero Guard permits global
+// unicast addresses only.
+type Guard struct {
 	networks []netip.Prefix
 }
 
-// newGuard returns a guard that permits global unicast addresses and networks,
-// each of which must lie within a range that may be opened.
-func newGuard(networks []netip.Prefix) (guard, error) {
-	var g guard
+// New returns a Guard that permits global unicast addresses and networks, each of
+// which must lie within a range that may be opened.
+func New(networks []netip.Prefix) (Guard, error) {
+	var g Guard
 	for _, n := range networks {
 		if !n.IsValid() {
-			return guard{}, fmt.Errorf("networks: not a network: %v", n)
+			return Guard{}, fmt.Errorf("networks: not a network: %v", n)
 		}
 		if !opens(n.Masked()) {
-			return guard{}, fmt.Errorf("networks: %v does not lie within one private network, such as 10.0.0.0/8, 192.168.0.0/16, 127.0.0.0/8, ::1/128 or fc00::/7", n)
+			return Guard{}, fmt.Errorf("networks: %v does not lie within one private network, such as 10.0.0.0/8, 192.168.0.0/16, 127.0.0.0/8, ::1/128 or fc00::/7", n)
 		}
 		g.networks = append(g.networks, n.Masked())
 	}
@@ -119,12 +129,12 @@ func opens(n netip.Prefix) bool {
 	return false
 }
 
-// check returns nil if a may be connected to, else what it is.
+// Check returns nil if a may be connected to, else what it is.
 //
 // It permits rather than forbids: what is neither known as global unicast nor
 // listed by the operator is refused, so that a range that is missing above costs
 // an image and not a network.
-func (g guard) check(a netip.Addr) error {
+func (g Guard) Check(a netip.Addr) error {
 	if !a.IsValid() {
 		return fmt.Errorf("no address")
 	}
@@ -136,19 +146,23 @@ func (g guard) check(a netip.Addr) error {
 	if s := within(platform, a); s != nil {
 		return fmt.Errorf("%v is %s", a, s.name)
 	}
-	// The address inside must be global even where Networks lists it, or the outer
+	// The address inside must be global even where networks lists it, or the outer
 	// one: nobody names a private host in this way, except to get past a filter.
 	if inner, ok := embedded(a); ok {
 		if err := public(inner); err != nil {
 			return fmt.Errorf("%v carries an IPv4 address: %w", a, err)
 		}
 	}
-	for _, n := range g.networks {
-		if n.Contains(a) {
-			return nil
-		}
+	if g.Listed(a) {
+		return nil
 	}
 	return public(a)
+}
+
+// Listed tells whether a lies in one of the operator's own networks. That alone does
+// not permit it: see Check.
+func (g Guard) Listed(a netip.Addr) bool {
+	return slices.ContainsFunc(g.networks, func(n netip.Prefix) bool { return n.Contains(a.Unmap()) })
 }
 
 // public returns nil if a is a global unicast address, else what it is.

@@ -1,4 +1,4 @@
-package fetch
+package place
 
 import (
 	"container/list"
@@ -6,9 +6,11 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
-// limiter shares places out among sites: at most total in all and perSite for
+// Limiter shares places out among sites: at most total in all and perSite for
 // one, unless whoever comes brings another limit for its site, and at most queue
 // that wait. Sites belong to groups, of which each has at most perGroup places: the
 // domain in which anybody may have a site, and the network of the address. Or three
@@ -19,8 +21,9 @@ import (
 // queue is full, the newcomer takes the place of the last waiter of the site or
 // group of which most wait, unless that is its own: a flood pushes out itself.
 //
-// Memory grows with those who run or wait; a site without either is forgotten.
-type limiter struct {
+// Memory grows with those who run or wait; a site without either is forgotten. Its
+// methods may be called concurrently.
+type Limiter struct {
 	total, perSite, perGroup, queue int
 
 	mu      sync.Mutex
@@ -31,8 +34,10 @@ type limiter struct {
 	groups  map[string]*group
 	turns   *list.List // of *site: those with waiters, whose turn is next in front
 
-	idle   int       // running, of those that nobody waits for: see idle.go
+	idle   int       // running, of those that nobody waits for: see background.go
 	idlers list.List // of *idler, the oldest in front: they come after all waiters
+
+	waited atomic.Int64 // in all, in nanoseconds
 }
 
 type site struct {
@@ -51,7 +56,7 @@ type hold struct {
 	site   *site
 	limit  int      // on the places of the site, with which this one may run
 	groups []string // the site's groups
-	idle   bool     // see idle.go
+	idle   bool     // see background.go
 }
 
 // waiter is somebody who has a place, or waits for one.
@@ -59,32 +64,57 @@ type waiter struct {
 	hold
 	number uint64        // the later, the larger
 	elem   *list.Element // in site.waiters; nil: not waiting any more
-	ready  chan error    // gets one value: nil for a place, errBusy when pushed out
+	ready  chan error    // gets one value: nil for a place, ErrBusy when pushed out
 }
 
-var errBusy = errors.New("too many fetches are waiting")
+// ErrBusy says that there is not even a place to wait.
+var ErrBusy = errors.New("too many fetches are waiting")
 
-func newLimiter(total, perSite, queue int) *limiter {
-	return &limiter{
+// New returns a Limiter with total places, at most perSite of them for one site unless
+// a Claim says otherwise, and room for queue waiters. total and perSite are at least 1.
+func New(total, perSite, queue int) *Limiter {
+	return &Limiter{
 		// An eighth of all for a group: the sites of a large image host are one, too.
 		total: total, perSite: min(perSite, total), perGroup: min(total, max(2*perSite, total/8)), queue: queue,
 		sites: map[string]*site{}, groups: map[string]*group{}, turns: list.New(),
 	}
 }
 
-// acquire waits for a place for a fetch from key, of which then at most limit run
-// (0: perSite), and ends with ctx. It returns errBusy where there is not even a
-// place to wait. The place is given back with release.
-func (l *limiter) acquire(ctx context.Context, key string, limit int, groups ...string) (release func(), err error) {
-	h, err := l.hold(ctx, key, limit, groups)
-	if err != nil {
-		return nil, err
-	}
-	return sync.OnceFunc(func() { l.release(h) }), nil
+// Stats are the state of a Limiter at one moment.
+type Stats struct {
+	Running int           // fetches that have a place
+	Waiting int           // fetches that wait for one, but for those in the background
+	Waited  time.Duration // what they have waited, in all, since New
 }
 
-// hold is acquire for whoever gives the place back with release, once.
-func (l *limiter) hold(ctx context.Context, key string, limit int, groups []string) (*hold, error) {
+// Stats may be called at any time.
+func (l *Limiter) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Stats{Running: l.running, Waiting: l.waiting, Waited: time.Duration(l.waited.Load())}
+}
+
+// Shares are how many places each site, domain and network has that is remembered,
+// by the keys of a Claim.
+func (l *Limiter) Shares() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	shares := map[string]int{}
+	for key, s := range l.sites {
+		shares[key] = s.running
+	}
+	for key, g := range l.groups {
+		shares[key] = g.running
+	}
+	return shares
+}
+
+// hold waits for a place for a fetch from key, of which then at most limit run (0:
+// perSite), and ends with ctx. It returns ErrBusy where there is not even a place to
+// wait. The place is given back with release, once.
+func (l *Limiter) hold(ctx context.Context, key string, limit int, groups []string) (*hold, error) {
+	began := time.Now()
+	defer func() { l.waited.Add(int64(time.Since(began))) }()
 	w, err := l.enter(key, limit, groups...)
 	if err != nil {
 		return nil, err
@@ -102,7 +132,7 @@ func (l *limiter) hold(ctx context.Context, key string, limit int, groups []stri
 }
 
 // enter takes a place, or one in the queue.
-func (l *limiter) enter(key string, limit int, groups ...string) (*waiter, error) {
+func (l *Limiter) enter(key string, limit int, groups ...string) (*waiter, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.sites[key]
@@ -129,7 +159,7 @@ func (l *limiter) enter(key string, limit int, groups ...string) (*waiter, error
 			}
 		}
 		if !l.pushOut(own + 1) {
-			return nil, errBusy
+			return nil, ErrBusy
 		}
 	}
 	l.sites[key] = s
@@ -145,7 +175,7 @@ func (l *limiter) enter(key string, limit int, groups ...string) (*waiter, error
 }
 
 // group returns one that is in use from now on.
-func (l *limiter) group(key string) *group {
+func (l *Limiter) group(key string) *group {
 	g := l.groups[key]
 	if g == nil {
 		g = &group{}
@@ -155,7 +185,7 @@ func (l *limiter) group(key string) *group {
 }
 
 // hasPlace tells whether there is a place for h, if nobody is before it.
-func (l *limiter) hasPlace(h *hold) bool {
+func (l *Limiter) hasPlace(h *hold) bool {
 	if l.running >= l.total || h.site.running >= h.limit {
 		return false
 	}
@@ -167,14 +197,14 @@ func (l *limiter) hasPlace(h *hold) bool {
 	return true
 }
 
-func (l *limiter) groupHasPlace(key string, h *hold) bool {
+func (l *Limiter) groupHasPlace(key string, h *hold) bool {
 	g := l.groups[key]
 	return g == nil || g.running < max(l.perGroup, h.limit)
 }
 
 // move puts a place into another group, instead of the one from, if it is in that,
 // and if there is a place in the other.
-func (l *limiter) move(h *hold, from, to string) bool {
+func (l *Limiter) move(h *hold, from, to string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if from == to || slices.Contains(h.groups, to) {
@@ -199,7 +229,7 @@ func (l *limiter) move(h *hold, from, to string) bool {
 
 // pushOut removes the newest waiter of the site or group of which most wait, if they
 // are more than n.
-func (l *limiter) pushOut(n int) bool {
+func (l *Limiter) pushOut(n int) bool {
 	most := n
 	var of func(w *waiter) bool
 	for e := l.turns.Front(); e != nil; e = e.Next() {
@@ -225,12 +255,12 @@ func (l *limiter) pushOut(n int) bool {
 		}
 	}
 	l.unqueue(newest)
-	newest.ready <- errBusy
+	newest.ready <- ErrBusy
 	return true
 }
 
 // leave gives up waiting, and gives back a place that came at the same moment.
-func (l *limiter) leave(w *waiter) {
+func (l *Limiter) leave(w *waiter) {
 	l.mu.Lock()
 	if w.elem != nil {
 		l.unqueue(w)
@@ -244,7 +274,7 @@ func (l *limiter) leave(w *waiter) {
 	}
 }
 
-func (l *limiter) release(h *hold) {
+func (l *Limiter) release(h *hold) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if h.idle {
@@ -264,14 +294,14 @@ func (l *limiter) release(h *hold) {
 // dispatch gives the places that are free to the waiters whose turn it is. That is
 // one, unless hosts of the same site have different limits: then one more may
 // follow the waiter that was in its way.
-func (l *limiter) dispatch() {
+func (l *Limiter) dispatch() {
 	for l.running < l.total && l.next() {
 	}
 	l.dispatchIdle()
 }
 
 // next gives one place, if there is a waiter for it.
-func (l *limiter) next() bool {
+func (l *Limiter) next() bool {
 	for e := l.turns.Front(); e != nil; e = e.Next() {
 		s := e.Value.(*site)
 		w := s.waiters.Front().Value.(*waiter)
@@ -286,12 +316,12 @@ func (l *limiter) next() bool {
 	return false
 }
 
-func (l *limiter) take(w *waiter) {
+func (l *Limiter) take(w *waiter) {
 	l.count(&w.hold)
 	w.ready <- nil
 }
 
-func (l *limiter) count(h *hold) {
+func (l *Limiter) count(h *hold) {
 	l.running++
 	h.site.running++
 	for _, key := range h.groups {
@@ -299,7 +329,7 @@ func (l *limiter) count(h *hold) {
 	}
 }
 
-func (l *limiter) unqueue(w *waiter) {
+func (l *Limiter) unqueue(w *waiter) {
 	s := w.site
 	s.waiters.Remove(w.elem)
 	w.elem = nil
@@ -315,13 +345,13 @@ func (l *limiter) unqueue(w *waiter) {
 	l.forget(s)
 }
 
-func (l *limiter) forget(s *site) {
+func (l *Limiter) forget(s *site) {
 	if s.running == 0 && s.waiters.Len() == 0 {
 		delete(l.sites, s.key)
 	}
 }
 
-func (l *limiter) forgetGroup(key string) {
+func (l *Limiter) forgetGroup(key string) {
 	if g := l.groups[key]; g.running == 0 && g.waiting == 0 {
 		delete(l.groups, key)
 	}

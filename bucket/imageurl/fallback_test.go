@@ -1,12 +1,6 @@
-package fetch
+package imageurl
 
-import (
-	"net/url"
-	"strings"
-	"testing"
-
-	"imgkeep/bucket/imageurl"
-)
+import "testing"
 
 func TestFallback(t *testing.T) {
 	for _, s := range []string{"https://archive.example/web/0im_/{url}", "http://mirror.example/?v=1&u={url}&x", "https://web.archive.org/web/0im_/{url}", "http://h.example:8080/{url}"} {
@@ -39,31 +33,4 @@ func TestFallbackAround(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
-}
-
-// FuzzFallback: whatever is accepted leads to its own host and no other, whatever
-// URL is looked for.
-func FuzzFallback(f *testing.F) {
-	for _, s := range []string{"https://web.archive.org/web/0im_/{url}", "http://m.example:8080/?u={url}&x", "https://[2001:db8::1]/{url}", "https://a.example{url}", "https://{url}/", "https://a.example/\\{url}", "https://A.Example./{url}"} {
-		f.Add(s, "https://example.com/a.png?b=1&c=2")
-	}
-	f.Add("https://a.example/{url}", "@b.example/")
-	fetcher := newFetcher(f, Options{Ports: []int{80, 443, 8080}})
-	f.Fuzz(func(t *testing.T, template, image string) {
-		fallback, err := ParseFallback(template)
-		if err != nil {
-			return
-		}
-		u, err := url.Parse(image)
-		if err != nil || !strings.HasPrefix(image, "http://") && !strings.HasPrefix(image, "https://") || u.String() != image {
-			return // not canonical
-		}
-		to, err := fetcher.target("", fallback.Around(image), imageurl.NewHosts([]string{fallback.Host()}))
-		if err == nil && !imageurl.NewHosts([]string{fallback.Host()}).Match(to.host) {
-			t.Fatalf("%q around %q leads to %s", template, image, to.host)
-		}
-		if err != nil && strings.Contains(err.Error(), "list of hosts") {
-			t.Fatalf("%q around %q: %v", template, image, err)
-		}
-	})
 }

@@ -1,4 +1,4 @@
-package fetch
+package place
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 )
 
 // entered returns whether w has a place, was pushed out, or waits.
@@ -21,7 +22,7 @@ func entered(w *waiter) string {
 	}
 }
 
-func mustEnter(t *testing.T, l *limiter, key, want string) *waiter {
+func mustEnter(t *testing.T, l *Limiter, key, want string) *waiter {
 	t.Helper()
 	w, err := l.enter(key, 0)
 	if err != nil {
@@ -36,8 +37,20 @@ func mustEnter(t *testing.T, l *limiter, key, want string) *waiter {
 	return w
 }
 
+// errLeft is why somebody has left.
+var errLeft = errors.New("left")
+
+// acquire waits for a place for as long as ctx lasts.
+func acquire(ctx context.Context, l *Limiter, key string, limit int) (release func(), err error) {
+	p := l.None()
+	if err := p.Enter(ctx, Claim{Site: key, PerSite: limit}, time.Hour); err != nil {
+		return nil, err
+	}
+	return p.Release, nil
+}
+
 func TestLimitInAll(t *testing.T) {
-	l := newLimiter(2, 2, 1)
+	l := New(2, 2, 1)
 	a := mustEnter(t, l, "a", "in")
 	mustEnter(t, l, "b", "in")
 	c := mustEnter(t, l, "c", "waits")
@@ -51,7 +64,7 @@ func TestLimitInAll(t *testing.T) {
 }
 
 func TestLimitPerSite(t *testing.T) {
-	l := newLimiter(10, 2, 10)
+	l := New(10, 2, 10)
 	first := mustEnter(t, l, "a", "in")
 	mustEnter(t, l, "a", "in")
 	third := mustEnter(t, l, "a", "waits")
@@ -71,7 +84,7 @@ func TestLimitPerSite(t *testing.T) {
 }
 
 func TestPerSiteIsAtMostTotal(t *testing.T) {
-	l := newLimiter(1, 4, 1)
+	l := New(1, 4, 1)
 	mustEnter(t, l, "a", "in")
 	mustEnter(t, l, "a", "waits")
 }
@@ -79,7 +92,7 @@ func TestPerSiteIsAtMostTotal(t *testing.T) {
 // TestOwnLimit: a host with a limit of its own keeps to it among the others of its
 // site, is not overtaken by them, and does not keep them from their places.
 func TestOwnLimit(t *testing.T) {
-	enter := func(l *limiter, limit int, want string) *waiter {
+	enter := func(l *Limiter, limit int, want string) *waiter {
 		t.Helper()
 		w, err := l.enter("a", limit)
 		if err != nil || entered(w) != want {
@@ -87,7 +100,7 @@ func TestOwnLimit(t *testing.T) {
 		}
 		return w
 	}
-	l := newLimiter(10, 2, 10)
+	l := New(10, 2, 10)
 	for range 2 {
 		enter(l, 3, "in")
 	}
@@ -95,7 +108,7 @@ func TestOwnLimit(t *testing.T) {
 	enter(l, 3, "waits")
 	l.release(&third.hold)
 
-	l = newLimiter(10, 3, 10)
+	l = New(10, 3, 10)
 	first, second := enter(l, 0, "in"), enter(l, 0, "in")
 	low, high := enter(l, 1, "waits"), enter(l, 0, "waits")
 	l.release(&first.hold)
@@ -107,7 +120,7 @@ func TestOwnLimit(t *testing.T) {
 		t.Errorf("at none running: %s", got)
 	}
 
-	l = newLimiter(10, 3, 10)
+	l = New(10, 3, 10)
 	enter(l, 0, "in")
 	low, high = enter(l, 1, "waits"), enter(l, 0, "waits")
 	l.leave(low)
@@ -119,7 +132,7 @@ func TestOwnLimit(t *testing.T) {
 // TestTurns: places go round the sites, so that one picture of a small site does
 // not wait for a hundred of a large one.
 func TestTurns(t *testing.T) {
-	l := newLimiter(1, 1, 100)
+	l := New(1, 1, 100)
 	running := mustEnter(t, l, "flood", "in")
 	waiting := map[string][]*waiter{}
 	for _, key := range []string{"flood", "flood", "flood", "small", "other", "flood"} {
@@ -145,7 +158,7 @@ func TestTurns(t *testing.T) {
 // TestFloodPushesOutItself: when the queue is full of one site, the others still
 // get in, at that site's cost.
 func TestFloodPushesOutItself(t *testing.T) {
-	l := newLimiter(1, 1, 4)
+	l := New(1, 1, 4)
 	mustEnter(t, l, "flood", "in")
 	var flood []*waiter
 	for range 4 {
@@ -174,11 +187,11 @@ func TestFloodPushesOutItself(t *testing.T) {
 }
 
 func TestWaitingEndsWithContext(t *testing.T) {
-	l := newLimiter(1, 1, 1)
+	l := New(1, 1, 1)
 	running := mustEnter(t, l, "a", "in")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(errTimeout)
-	if _, err := l.acquire(ctx, "a", 0); !errors.Is(err, errTimeout) {
+	cancel(errLeft)
+	if _, err := acquire(ctx, l, "a", 0); !errors.Is(err, errLeft) {
 		t.Errorf("error is %v", err)
 	}
 	mustEnter(t, l, "a", "waits") // the place in the queue was given back
@@ -188,7 +201,7 @@ func TestWaitingEndsWithContext(t *testing.T) {
 // TestPlaceComesAsTheWaiterLeaves: a place that is given in the moment in which the
 // waiter gives up is not lost.
 func TestPlaceComesAsTheWaiterLeaves(t *testing.T) {
-	l := newLimiter(1, 1, 1)
+	l := New(1, 1, 1)
 	running := mustEnter(t, l, "a", "in")
 	w, err := l.enter("b", 0)
 	if err != nil {
@@ -199,7 +212,7 @@ func TestPlaceComesAsTheWaiterLeaves(t *testing.T) {
 	mustEnter(t, l, "c", "in")
 
 	// The same where it was pushed out instead.
-	l = newLimiter(1, 1, 2)
+	l = New(1, 1, 2)
 	running = mustEnter(t, l, "a", "in")
 	mustEnter(t, l, "a", "waits")
 	w, err = l.enter("a", 0)
@@ -215,8 +228,8 @@ func TestPlaceComesAsTheWaiterLeaves(t *testing.T) {
 }
 
 func TestReleaseTwiceGivesOnePlace(t *testing.T) {
-	l := newLimiter(1, 1, 2)
-	release, err := l.acquire(t.Context(), "a", 0)
+	l := New(1, 1, 2)
+	release, err := acquire(t.Context(), l, "a", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +243,7 @@ func TestReleaseTwiceGivesOnePlace(t *testing.T) {
 // looks whether anything is left in the end.
 func TestLimiterKeepsItsLimits(t *testing.T) {
 	const total, perSite, queue = 5, 2, 20
-	l := newLimiter(total, perSite, queue)
+	l := New(total, perSite, queue)
 	var mu sync.Mutex
 	running := map[string]int{}
 	all := 0
@@ -243,7 +256,7 @@ func TestLimiterKeepsItsLimits(t *testing.T) {
 				if n%3 == 0 {
 					go cancel()
 				}
-				release, err := l.acquire(ctx, key, n%2*perSite) // in both ways to say it
+				release, err := acquire(ctx, l, key, n%2*perSite) // in both ways to say it
 				if err == nil {
 					mu.Lock()
 					running[key]++
@@ -265,5 +278,30 @@ func TestLimiterKeepsItsLimits(t *testing.T) {
 	wg.Wait()
 	if l.running != 0 || l.waiting != 0 || len(l.sites) != 0 || l.turns.Len() != 0 {
 		t.Errorf("left behind: %d running, %d waiting, %d sites, %d turns", l.running, l.waiting, len(l.sites), l.turns.Len())
+	}
+}
+
+// A full queue pushes out the group that fills it, though each of its sites has one
+// waiter.
+func TestFullQueuePushesOutAGroup(t *testing.T) {
+	l := New(1, 1, 3)
+	enter := func(key string, groups ...string) *waiter {
+		w, err := l.enter(key, 0, groups...)
+		if err != nil {
+			return nil
+		}
+		return w
+	}
+	enter("a", "g")
+	var flood []*waiter
+	for _, key := range []string{"b", "c", "d"} {
+		flood = append(flood, enter(key, "g"))
+	}
+	if enter("e", "g") != nil {
+		t.Error("another one of the group found room")
+	}
+	good := enter("good")
+	if good == nil || entered(flood[2]) != "out" || entered(flood[0]) != "waits" {
+		t.Error("the group's newest was not pushed out")
 	}
 }

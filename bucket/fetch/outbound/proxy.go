@@ -1,4 +1,12 @@
-package fetch
+// Package outbound asks the operator's proxy, HTTP or SOCKS5, to connect to origins.
+//
+// It promises that the proxy gets the address that it is given, so that it has no name
+// to resolve in another way, but for what Plain says; that what it does ends with its
+// context; and that no error shows the proxy's password.
+//
+// It judges no address, neither an origin's nor the proxy's own, which is the
+// operator's choice.
+package outbound
 
 import (
 	"bufio"
@@ -17,16 +25,18 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// outbound is the operator's proxy. It is trusted to do what it is asked, and its
-// own address is exempt from the guard.
-type outbound struct {
+// Proxy is the operator's proxy. It is trusted to do what it is asked. It may be used
+// concurrently.
+type Proxy struct {
 	url  *url.URL
 	addr string // host:port
 	tls  *tls.Config
 }
 
-// parseProxy returns nil for an empty string.
-func parseProxy(s string, roots *tls.Config) (*outbound, error) {
+// Parse reads the URL of a proxy: http://, https:// or socks5://, a host, and where
+// needed user:password and a port. config is that of TLS with an https one. It returns
+// nil for an empty string.
+func Parse(s string, config *tls.Config) (*Proxy, error) {
 	if s == "" {
 		return nil, nil
 	}
@@ -52,16 +62,15 @@ func parseProxy(s string, roots *tls.Config) (*outbound, error) {
 	if u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && u.Path != "/" {
 		return nil, errors.New("proxy: not of the form scheme://[user:password@]host[:port]")
 	}
-	return &outbound{url: u, addr: net.JoinHostPort(u.Hostname(), port), tls: roots}, nil
+	return &Proxy{url: u, addr: net.JoinHostPort(u.Hostname(), port), tls: config}, nil
 }
 
-// errProxy is wrapped by errors of the way to an origin through a proxy: they say
+// Err is wrapped by errors of the way to an origin through a proxy: they say
 // nothing about the origin.
-var errProxy = errors.New("proxy")
+var Err = errors.New("proxy")
 
-// tunnel returns the connect of a dialer that goes through the proxy. The proxy
-// gets the address that was judged, so it has no name to resolve in another way.
-func (p *outbound) tunnel() (func(context.Context, netip.AddrPort) (net.Conn, error), error) {
+// Tunnel returns what connects to an address through the proxy.
+func (p *Proxy) Tunnel() (func(context.Context, netip.AddrPort) (net.Conn, error), error) {
 	if p.url.Scheme != "socks5" {
 		return p.connect, nil
 	}
@@ -81,14 +90,14 @@ func (p *outbound) tunnel() (func(context.Context, netip.AddrPort) (net.Conn, er
 	return func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 		conn, err := socks.DialContext(ctx, "tcp", to.String())
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errProxy, err)
+			return nil, fmt.Errorf("%w: %w", Err, err)
 		}
 		return conn, nil
 	}, nil
 }
 
 // dial connects to the proxy itself.
-func (p *outbound) dial(ctx context.Context) (net.Conn, error) {
+func (p *Proxy) dial(ctx context.Context) (net.Conn, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.addr)
 	if err != nil || p.url.Scheme != "https" {
 		return conn, err
@@ -105,10 +114,10 @@ func (p *outbound) dial(ctx context.Context) (net.Conn, error) {
 }
 
 // connect asks an HTTP proxy for a tunnel (RFC 9110, section 9.3.6).
-func (p *outbound) connect(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+func (p *Proxy) connect(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	conn, err := p.dial(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errProxy, err)
+		return nil, fmt.Errorf("%w: %w", Err, err)
 	}
 	// The end of ctx ends the conversation with the proxy, not the tunnel.
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
@@ -118,15 +127,15 @@ func (p *outbound) connect(ctx context.Context, to netip.AddrPort) (net.Conn, er
 	}
 	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("%w: %w", errProxy, err)
+		return nil, fmt.Errorf("%w: %w", Err, err)
 	}
 	return tunnel, nil
 }
 
-// maxProxyHeader bounds a proxy's answer to CONNECT, in bytes.
-const maxProxyHeader = 64 << 10
+// maxHeader bounds a proxy's answer to CONNECT, in bytes.
+const maxHeader = 64 << 10
 
-func (p *outbound) handshake(conn net.Conn, to netip.AddrPort) (net.Conn, error) {
+func (p *Proxy) handshake(conn net.Conn, to netip.AddrPort) (net.Conn, error) {
 	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: to.String()}, Host: to.String(), Header: http.Header{}}
 	if u := p.url.User; u != nil {
 		password, _ := u.Password()
@@ -137,7 +146,7 @@ func (p *outbound) handshake(conn net.Conn, to netip.AddrPort) (net.Conn, error)
 	if err := req.Write(conn); err != nil {
 		return nil, err
 	}
-	br := bufio.NewReader(io.LimitReader(conn, maxProxyHeader))
+	br := bufio.NewReader(io.LimitReader(conn, maxHeader))
 	resp, err := http.ReadResponse(br, req)
 	if err != nil {
 		return nil, err
@@ -153,20 +162,22 @@ func (p *outbound) handshake(conn net.Conn, to netip.AddrPort) (net.Conn, error)
 	return conn, nil
 }
 
-// plain returns a transport for http URLs through an HTTP proxy, which takes them
-// as they are: few proxies allow CONNECT to port 80. It connects to the proxy and
-// to nothing else, whatever the URL. The caller has judged the origin's addresses.
-func (p *outbound) plain(base *http.Transport, timeout time.Duration) *http.Transport {
+// Plain returns base as a transport for http URLs through an HTTP proxy, which takes
+// them as they are: few proxies allow CONNECT to port 80. It connects to the proxy and
+// to nothing else, whatever the URL, whose name the proxy resolves. A SOCKS5 proxy has
+// none: nil.
+func (p *Proxy) Plain(base *http.Transport) *http.Transport {
+	if p.url.Scheme == "socks5" {
+		return nil
+	}
 	t := base.Clone()
 	u := *p.url
 	u.Scheme = "http" // dial does the TLS to an https proxy
 	t.Proxy = http.ProxyURL(&u)
 	t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		ctx, cancel := boundDial(ctx, timeout)
-		defer cancel()
 		conn, err := p.dial(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errProxy, err)
+			return nil, fmt.Errorf("%w: %w", Err, err)
 		}
 		return conn, nil
 	}

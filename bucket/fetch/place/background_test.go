@@ -1,22 +1,21 @@
-package fetch
+package place
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"testing/synctest"
 )
 
 // idle asks for an idle place, and returns where its release will be.
-func idle(t *testing.T, ctx context.Context, l *limiter, key string) chan func() {
+func idle(t *testing.T, ctx context.Context, l *Limiter, key string) chan func() {
 	got := make(chan func(), 1)
 	go func() {
-		release, err := l.acquireIdle(ctx, key, 0)
+		p, err := l.Reserve(ctx, Claim{Site: key})
 		if err != nil {
 			close(got)
 			return
 		}
-		got <- release
+		got <- p.Release
 	}()
 	synctest.Wait()
 	return got
@@ -36,7 +35,7 @@ func TestIdleShare(t *testing.T) {
 // Whoever is waited for comes before all that is idle, whoever came first.
 func TestIdleComesLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLimiter(1, 1, 10)
+		l := New(1, 1, 10)
 		first := mustEnter(t, l, "a", "in")
 		waits := idle(t, t.Context(), l, "b")
 		second := mustEnter(t, l, "b", "waits")
@@ -68,7 +67,7 @@ func TestIdleComesLast(t *testing.T) {
 // However much is idle, a place of each site and of all is free for others.
 func TestIdleLeavesPlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLimiter(8, 4, 0)
+		l := New(8, 4, 0)
 		ctx, cancel := context.WithCancel(t.Context())
 		var all []chan func()
 		for _, key := range []string{"a", "b", "c"} {
@@ -107,44 +106,4 @@ func TestIdleLeavesPlaces(t *testing.T) {
 			t.Errorf("%d running, %d idle; want 2 and 0", l.running, l.idle)
 		}
 	})
-}
-
-// A reserved place is the one that the fetch takes, and is free when it has ended.
-func TestReserve(t *testing.T) {
-	o := serveBytes(t, pngOf(t, 3, 2))
-	f := newFetcher(t, Options{Concurrency: 1, PerHost: 1}, o.URL)
-	for range 3 {
-		place, err := f.Reserve(t.Context(), o.URL+"/a.png")
-		if err != nil || place == nil {
-			t.Fatalf("%v, %v", place, err)
-		}
-		if n := f.limit.running; n != 1 {
-			t.Fatalf("%d places are taken", n)
-		}
-		if _, _, err := pullRequest(t, f, Request{URL: o.URL + "/a.png", MaxBytes: 1 << 20, Place: place}); err != nil {
-			t.Fatal(err)
-		}
-		place.Release()
-		if n := f.limit.running; n != 0 {
-			t.Fatalf("%d places are taken, and nobody fetches", n)
-		}
-	}
-	// What will be refused waits for none.
-	held, err := f.Reserve(t.Context(), "local:///a.png")
-	if err != nil || held == nil {
-		t.Fatalf("a local file: %v, %v", held, err)
-	}
-	for _, url := range []string{"ftp://example.com/", "https://user@example.com/", "nonsense"} {
-		if place, err := f.Reserve(t.Context(), url); place != nil || err != nil {
-			t.Errorf("%s: %v, %v", url, place, err)
-		}
-	}
-	ctx, cancel := context.WithCancelCause(t.Context())
-	left := errors.New("left")
-	cancel(left)
-	if _, err := f.Reserve(ctx, o.URL+"/b.png"); !errors.Is(err, left) {
-		t.Errorf("who left while all places are taken: %v", err)
-	}
-	held.Release()
-	(*Place)(nil).Release()
 }
