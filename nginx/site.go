@@ -168,6 +168,19 @@ func (s Site) Validate() error {
 	}
 	s.validateListen(refuse)
 	s.Page.validate(refuse)
+	s.validateHosts(refuse)
+	s.validatePaths(refuse)
+	s.validateBuckets(refuse)
+	s.validateExtensions(refuse)
+	s.validateOffers(refuse)
+	s.validateTimes(refuse)
+	if s.OpenFiles < 1 || s.OpenFiles > 1_000_000 {
+		refuse("OpenFiles", strconv.Itoa(s.OpenFiles), "1 to 1000000")
+	}
+	return errors.Join(errs...)
+}
+
+func (s Site) validateHosts(refuse func(field, value, want string)) {
 	for _, h := range s.Referers {
 		if h == "_" || !serverName.MatchString(h) {
 			refuse("Referers", h, `a host name or "*.example.com"`)
@@ -184,6 +197,9 @@ func (s Site) Validate() error {
 	if !isEndpoint(s.Upstream) {
 		refuse("Upstream", s.Upstream, `"unix:/path" or "host:port"`)
 	}
+}
+
+func (s Site) validatePaths(refuse func(field, value, want string)) {
 	for _, p := range []struct {
 		field, path string
 		optional    bool
@@ -195,6 +211,9 @@ func (s Site) Validate() error {
 	if s.Root != "" && (s.Hot == s.Root || strings.HasPrefix(s.Root, s.Hot+"/")) {
 		refuse("Hot", s.Hot, "a folder that does not hold Root "+s.Root)
 	}
+}
+
+func (s Site) validateBuckets(refuse func(field, value, want string)) {
 	if len(s.Buckets) == 0 {
 		refuse("Buckets", "", "at least one bucket")
 	}
@@ -211,6 +230,9 @@ func (s Site) Validate() error {
 	if n := len(strings.Join(s.Buckets, "|")); n > maxBuckets {
 		refuse("Buckets", fmt.Sprintf("of %d bytes", n), fmt.Sprintf("names of at most %d bytes together: nginx reads no longer words", maxBuckets))
 	}
+}
+
+func (s Site) validateExtensions(refuse func(field, value, want string)) {
 	if len(s.Extensions) == 0 {
 		refuse("Extensions", "", "at least one extension")
 	}
@@ -219,7 +241,9 @@ func (s Site) Validate() error {
 			refuse("Extensions", e, "each of "+strings.Join(extensions, " ")+" at most once")
 		}
 	}
-	s.validateOffers(refuse)
+}
+
+func (s Site) validateTimes(refuse func(field, value, want string)) {
 	for _, d := range []struct {
 		field      string
 		value      time.Duration
@@ -233,10 +257,6 @@ func (s Site) Validate() error {
 			refuse(d.field, d.value.String(), fmt.Sprintf("whole seconds from %v to %v", d.least, d.max))
 		}
 	}
-	if s.OpenFiles < 1 || s.OpenFiles > 1_000_000 {
-		refuse("OpenFiles", strconv.Itoa(s.OpenFiles), "1 to 1000000")
-	}
-	return errors.Join(errs...)
 }
 
 var (

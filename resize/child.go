@@ -67,43 +67,43 @@ func (l *launcher) close() {
 // startChild starts a decoder and takes its greeting. It gives up after the
 // timeout, or when ctx ends.
 func (p *Pool) startChild(ctx context.Context) (*child, error) {
-	var ours, theirs []*os.File
-	defer func() { closeAll(theirs) }()
-	pipe := func(parentReads bool) (*os.File, *os.File, error) {
-		r, w, err := os.Pipe()
-		if err != nil {
-			return nil, nil, err
-		}
-		mine, its := w, r
-		if parentReads {
-			mine, its = r, w
-		}
-		ours, theirs = append(ours, mine), append(theirs, its)
-		return mine, its, nil
-	}
-	cmd := &exec.Cmd{Path: p.path, Args: p.opts.Command, Env: p.opts.environ(), Dir: "/", SysProcAttr: procAttr()}
-	c := &child{cmd: cmd, exited: make(chan struct{}), said: newExcerpt()}
-	in, itsIn, err := pipe(false)
-	if err == nil {
-		c.in, cmd.Stdin = in, itsIn
-		c.out, itsIn, err = pipe(true)
-		cmd.Stdout = itsIn
-	}
-	var stderr *os.File
-	if err == nil {
-		stderr, itsIn, err = pipe(true)
-		cmd.Stderr = itsIn
-	}
-	if err == nil {
-		err = p.launcher.start(cmd)
-	}
+	c, err := p.launch()
 	if err != nil {
-		closeAll(ours)
 		return nil, fmt.Errorf("resize: start decoder: %w", err)
 	}
+	if err := p.greet(ctx, c); err != nil {
+		c.kill()
+		<-c.exited
+		c.close()
+		return nil, p.startError(c, err)
+	}
+	return c, nil
+}
+
+// launch starts a process, and has what it prints read and its end waited for.
+func (p *Pool) launch() (*child, error) {
+	var ours, theirs []*os.File // of its standard input, output and error
+	defer func() { closeAll(theirs) }()
+	for i := range 3 {
+		mine, its, err := os.Pipe()
+		if err != nil {
+			closeAll(ours)
+			return nil, err
+		}
+		if i == 0 {
+			mine, its = its, mine
+		}
+		ours, theirs = append(ours, mine), append(theirs, its)
+	}
+	cmd := &exec.Cmd{Path: p.path, Args: p.opts.Command, Env: p.opts.environ(), Dir: "/", SysProcAttr: procAttr()}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs[0], theirs[1], theirs[2]
+	if err := p.launcher.start(cmd); err != nil {
+		closeAll(ours)
+		return nil, err
+	}
+	c := &child{cmd: cmd, in: ours[0], out: ours[1], exited: make(chan struct{}), said: newExcerpt()}
 	widen(c.in)
-	closeAll(theirs)
-	theirs = nil
+	stderr := ours[2]
 	p.wg.Go(func() {
 		_, _ = io.Copy(c.said, stderr)
 		_ = stderr.Close()
@@ -116,28 +116,26 @@ func (p *Pool) startChild(ctx context.Context) (*child, error) {
 		_ = stderr.SetReadDeadline(time.Now().Add(drainTime))
 		close(c.exited)
 	})
+	return c, nil
+}
 
+// greet takes the greeting of a child, and says why it cannot be used.
+func (p *Pool) greet(ctx context.Context, c *child) error {
 	_ = c.out.SetReadDeadline(time.Now().Add(p.opts.StartTimeout))
 	stop := context.AfterFunc(ctx, func() { _ = c.out.SetReadDeadline(time.Unix(1, 0)) })
-	c.greeting, err = readGreeting(c.out)
+	g, err := readGreeting(c.out)
 	stop()
-	if err == nil && !slices.Equal(c.greeting.Sources, p.opts.Sources) {
-		err = fmt.Errorf("it reads %v besides, and was asked for %v", c.greeting.Sources, p.opts.Sources)
+	switch {
+	case err != nil:
+		return err
+	case !slices.Equal(g.Sources, p.opts.Sources):
+		return fmt.Errorf("it reads %v besides, and was asked for %v", g.Sources, p.opts.Sources)
+	case !slices.Equal(g.Outputs, p.opts.Outputs):
+		return fmt.Errorf("it writes %v besides, and was asked for %v", g.Outputs, p.opts.Outputs)
 	}
-	if err == nil && !slices.Equal(c.greeting.Outputs, p.opts.Outputs) {
-		err = fmt.Errorf("it writes %v besides, and was asked for %v", c.greeting.Outputs, p.opts.Outputs)
-	}
-	if err == nil {
-		err = p.opts.Sandbox.satisfied(Layers{c.greeting.Held, c.greeting.Missing})
-	}
-	if err != nil {
-		c.kill()
-		<-c.exited
-		c.close()
-		return nil, p.startError(c, err)
-	}
+	c.greeting = g
 	_ = c.out.SetReadDeadline(time.Time{})
-	return c, nil
+	return p.opts.Sandbox.satisfied(Layers{g.Held, g.Missing})
 }
 
 // startError says what an operator can do about a decoder that did not greet.

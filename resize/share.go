@@ -91,9 +91,24 @@ func (p *Pool) acquire(ctx context.Context, j Job) (*slot, error) {
 		return nil, err
 	}
 	c := &call{background: j.Background, turn: make(chan *slot, 1)}
+	if s, err := p.atOnce(c, j); s != nil || err != nil {
+		return s, err
+	}
+	began := time.Now()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.stats.Waited += time.Since(began)
+	}()
+	return p.wait(ctx, c)
+}
+
+// atOnce takes a decoder that is idle, or else puts the call into the queue and returns
+// neither a slot nor an error.
+func (p *Pool) atOnce(c *call, j Job) (*slot, error) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.closed {
-		p.mu.Unlock()
 		return nil, ErrClosed
 	}
 	c.site, c.image = p.sites.get(j.Site), p.images.get(j.Image)
@@ -101,29 +116,23 @@ func (p *Pool) acquire(ctx context.Context, j Job) (*slot, error) {
 		s := p.idle[i]
 		p.idle = p.idle[:i]
 		p.take(s, c)
-		p.mu.Unlock()
 		return s, nil
 	}
 	if !p.enter(c) {
 		p.stats.Refused++
-		p.mu.Unlock()
 		return nil, ErrBusy
 	}
-	p.mu.Unlock()
+	return nil, nil
+}
 
-	began := time.Now()
-	defer func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.stats.Waited += time.Since(began)
-	}()
+// wait waits in the queue for the call's turn.
+func (p *Pool) wait(ctx context.Context, c *call) (*slot, error) {
 	late := (<-chan time.Time)(nil)
 	if !c.background {
 		t := time.NewTimer(p.opts.Wait)
 		defer t.Stop()
 		late = t.C
 	}
-	var err error
 	select {
 	case s, ok := <-c.turn:
 		if !ok {
@@ -131,10 +140,15 @@ func (p *Pool) acquire(ctx context.Context, j Job) (*slot, error) {
 		}
 		return s, nil
 	case <-ctx.Done():
-		err = ctx.Err()
+		return p.giveUp(c, ctx.Err())
 	case <-late:
-		err = ErrBusy
+		return p.giveUp(c, ErrBusy)
 	}
+}
+
+// giveUp takes a call out of the queue, for a reason. One that is only late still
+// takes the decoder that came at the same moment.
+func (p *Pool) giveUp(c *call, err error) (*slot, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if slices.Contains(p.waiters, c) {

@@ -367,8 +367,7 @@ const (
 // larger are packages and functions that are larger still, and are to be cut. The
 // commands are a file each.
 var larger = []string{
-	"cmd/imgkeep/app", "bucket/probe", "resize",
-	"nginx.Validate", "bucket/probe.readLocations", "resize.startChild", "resize.acquire",
+	"cmd/imgkeep/app", "bucket/probe", "bucket/probe.readLocations",
 }
 
 // A package is read in an afternoon, and a function on a screen.
