@@ -15,6 +15,7 @@ import (
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/probe/whole"
 	"imgkeep/bucket/record"
 )
 
@@ -174,7 +175,7 @@ func (s *Store) receive(c *settings, b Bucket, bring bringer) (tmp *os.File, ima
 	}
 	info, err := scanner.Close()
 	if errors.Is(err, probe.ErrTruncated) {
-		err = probe.Whole(tmp, n, info)
+		err = whole.Check(tmp, n, info)
 	}
 	return tmp, record.Image{Digest: record.Digest(hash.Sum(nil)), Info: info, Bytes: n}, err
 }

@@ -130,14 +130,14 @@ func TestBackupWhileKeeping(t *testing.T) {
 	for range 3 {
 		_, f := backUp(t, root, dir)
 		f.want(t)
-		whole(t, dir)
+		soundBackup(t, dir)
 	}
 	close(stop)
 	<-stopped
 }
 
-// whole holds for every backup: each line is whole, and its file is there.
-func whole(t *testing.T, dir string) {
+// soundBackup holds for every backup: each line is whole, and its file is there.
+func soundBackup(t *testing.T, dir string) {
 	t.Helper()
 	files := tree(t, dir)
 	for _, e := range readJournal(t, dir, "i") {
@@ -162,7 +162,7 @@ func TestBackupBrokenOff(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Fatalf("after %d images: %v", after, err)
 		}
-		whole(t, dir)
+		soundBackup(t, dir)
 	}
 	// What a power cut has made of a file is not trusted.
 	var victim string

@@ -97,7 +97,7 @@ func TestCrashWhileCaring(t *testing.T) {
 			switch care {
 			case "backup":
 				if _, err := os.Stat(dir); err == nil {
-					whole(t, dir)
+					soundBackup(t, dir)
 				}
 				continue
 			case "repair":

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/probe/whole"
 )
 
 // maxPage is how many bytes of a page are searched for a challenge.
@@ -147,8 +148,8 @@ func (a *answer) receive(ctx context.Context, r Request, dst io.Writer) (probe.I
 	if errors.Is(err, probe.ErrTruncated) && a.length == n && r.Again != nil {
 		// All that was announced is there: so it may be a whole image whose writer has
 		// left out its end.
-		if whole := probe.Whole(r.Again, n, info); !errors.Is(whole, probe.ErrTruncated) {
-			err = whole
+		if again := whole.Check(r.Again, n, info); !errors.Is(again, probe.ErrTruncated) {
+			err = again
 		}
 	}
 	if err != nil {

@@ -120,7 +120,7 @@ type Request struct {
 	// nil: those are not compared by their digests.
 	Digest func() [32]byte
 	// Again reads what dst has been given, so that an image without its end can be
-	// looked at a second time: see [probe.Whole]. nil: it is refused as cut off.
+	// looked at a second time: see package whole. nil: it is refused as cut off.
 	Again io.ReaderAt
 	// Place is one that Reserve has taken for URL. nil: Fetch waits for one.
 	Place *Place

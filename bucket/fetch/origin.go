@@ -184,7 +184,7 @@ func (f *Fetcher) judgeHeader(host string, resp *http.Response) (location string
 	switch status {
 	case http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNonAuthoritativeInfo:
 	case http.StatusPartialContent:
-		if !whole(resp) {
+		if !complete(resp) {
 			return "", fail(Failed, "status 206, with a part that nobody has asked for")
 		}
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -215,9 +215,9 @@ func (f *Fetcher) judgeHeader(host string, resp *http.Response) (location string
 	return "", nil
 }
 
-// whole tells whether the part of an answer with status 206 is all there is: servers
+// complete tells whether the part of an answer with status 206 is all there is: servers
 // exist that send such a thing although nobody has asked for a part.
-func whole(resp *http.Response) bool {
+func complete(resp *http.Response) bool {
 	span, ok := strings.CutPrefix(resp.Header.Get("Content-Range"), "bytes 0-")
 	last, total, _ := strings.Cut(span, "/")
 	end, err := strconv.ParseInt(last, 10, 64)

@@ -21,7 +21,6 @@ type tiffState struct {
 }
 
 const (
-	exifPrefix      = "Exif\x00\x00"
 	tiffMagic       = 42
 	tiffShort       = 3
 	tagOrientation  = 0x0112
@@ -53,15 +52,21 @@ func (s *Scanner) tiffLeave() error {
 
 func tiffOrder(s *Scanner, b []byte) error {
 	s.tiff.base = s.start
-	switch string(b) {
-	case "II":
-		s.tiff.order = binary.LittleEndian
-	case "MM":
-		s.tiff.order = binary.BigEndian
-	default:
+	if s.tiff.order = byteOrder(b); s.tiff.order == nil {
 		return s.tiffLeave()
 	}
 	return s.tiffTake(tiffHeaderBytes-2, tiffHeader)
+}
+
+// byteOrder is that of a TIFF which begins with b. nil: it is none.
+func byteOrder(b []byte) binary.ByteOrder {
+	switch string(b) {
+	case "II":
+		return binary.LittleEndian
+	case "MM":
+		return binary.BigEndian
+	}
+	return nil
 }
 
 func tiffHeader(s *Scanner, b []byte) error {

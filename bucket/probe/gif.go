@@ -1,6 +1,10 @@
 package probe
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"imgkeep/bucket/probe/marks"
+)
 
 // GIF (GIF89a Specification) is a logical screen and a chain of blocks up to a
 // trailer. What a block carries comes in sub-blocks: a length byte, data, and a
@@ -16,15 +20,6 @@ type gifState struct {
 	frames           int
 }
 
-const (
-	gifPadding   = 0x00
-	gifExtension = 0x21
-	gifImage     = 0x2C
-	gifTrailer   = 0x3B
-
-	gifControl = 0xF9 // an extension
-)
-
 func gifStart(s *Scanner, _ []byte) error {
 	return s.take(7, gifScreen)
 }
@@ -37,15 +32,7 @@ func gifScreen(s *Scanner, b []byte) error {
 	if err := s.within(g.screenW, g.screenH); err != nil {
 		return err
 	}
-	return s.skip(gifColors(b[4]), gifNext)
-}
-
-// gifColors returns the bytes of the colour table that flags announce.
-func gifColors(flags byte) int64 {
-	if flags&0x80 == 0 {
-		return 0
-	}
-	return 3 << (flags&7 + 1)
+	return s.skip(marks.Colours(b[4]), gifNext)
 }
 
 func gifNext(s *Scanner, _ []byte) error {
@@ -55,13 +42,13 @@ func gifNext(s *Scanner, _ []byte) error {
 // gifBlock is given the first byte of a block.
 func gifBlock(s *Scanner, b []byte) error {
 	switch b[0] {
-	case gifPadding: // some writers leave zeros between blocks; Chromium shows what comes before them
+	case marks.Padding: // some writers leave zeros between blocks; Chromium shows what comes before them
 		return gifNext(s, nil)
-	case gifExtension:
+	case marks.Extension:
 		return s.skip(1, gifSubBlocks)
-	case gifImage:
+	case marks.Picture:
 		return s.take(9, gifFrame)
-	case gifTrailer:
+	case marks.Trailer:
 		if s.gif.frames == 0 {
 			return s.broken("it ends without a frame")
 		}
@@ -88,7 +75,7 @@ func gifFrame(s *Scanner, b []byte) error {
 	}
 	g.frames++
 	s.info.Frames = g.frames
-	return s.skip(gifColors(b[8]), gifPixels)
+	return s.skip(marks.Colours(b[8]), gifPixels)
 }
 
 func gifPixels(s *Scanner, _ []byte) error {

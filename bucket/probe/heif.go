@@ -1,11 +1,16 @@
 package probe
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+
+	"imgkeep/bucket/probe/heif"
+)
 
 // AVIF (AV1 Image File Format 1.1) and HEIC, the same with HEVC, are HEIF files
 // (ISO/IEC 23008-12), which are chains of boxes (ISO/IEC 14496-12): ftyp with its
 // brands, meta with a table of items and their properties, mdat with their bytes.
-// See heif_meta.go for what is read of meta. The boxes may come in any order. Where meta comes behind mdat,
+// See package heif for what is read of meta. The boxes may come in any order. Where meta comes behind mdat,
 // nothing is known of the image before it: the limits are held against it only
 // then, and an image in tiles is refused, since what says how they lie is past.
 //
@@ -20,11 +25,8 @@ import "fmt"
 // picture besides.
 
 type heifState struct {
-	end  int64 // offset behind the last byte of all items; 0: not known yet
-	grid heifGrid
-	// first is the offset of the data of the image, or of its first tile; 0: not known, or
-	// inside of meta.
-	first int64
+	end   int64 // offset behind the last byte of all items; 0: not known yet
+	image heif.Image
 }
 
 // heifMaxMeta bounds the meta box. A photo of 48 tiles has 4 KB; most is for
@@ -88,13 +90,20 @@ func heifBody(s *Scanner, n int64) error {
 
 // heifMetaBox is given the body of the meta box.
 func heifMetaBox(s *Scanner, b []byte) error {
-	m := heifMeta{s: s}
-	if err := m.read(b); err != nil {
-		return err
+	coded := heif.AV1
+	if s.info.Format == HEIC {
+		coded = heif.HEVC
 	}
-	s.heif.end = max(m.end, s.off)
-	s.heif.grid = m.grid
-	if at := m.grid.at; at > 0 {
+	image, err := heif.Read(b, coded, heif.Limits{Shown: s.size, Each: s.within})
+	s.heif.image = image
+	if image.Orientation > 0 {
+		s.info.Orientation = image.Orientation
+	}
+	if err != nil {
+		return s.heifFault(err)
+	}
+	s.heif.end = max(image.End, s.off)
+	if at := image.Grid.At; at > 0 {
 		if at < s.off {
 			return s.unsupported("tiles whose arrangement comes before the meta box")
 		}
@@ -104,15 +113,28 @@ func heifMetaBox(s *Scanner, b []byte) error {
 }
 
 func heifArrangement(s *Scanner, _ []byte) error {
-	return s.take(s.heif.grid.length, heifTiles)
+	return s.take(s.heif.image.Grid.Length, heifTiles)
 }
 
 // heifTiles is given the arrangement of an image in tiles.
 func heifTiles(s *Scanner, b []byte) error {
-	if err := s.heif.grid.check(s, b); err != nil {
-		return err
+	if err := s.heif.image.Grid.Check(b); err != nil {
+		return s.heifFault(err)
 	}
 	return s.skip(max(0, s.heif.end-s.off), heifEnd)
+}
+
+// heifFault makes a verdict of what is wrong with a table. A limit that does not hold
+// has one already.
+func (s *Scanner) heifFault(err error) error {
+	f, ok := errors.AsType[*heif.Fault](err)
+	switch {
+	case !ok:
+		return err
+	case f.Unsupported:
+		return s.unsupported("%s", f.Detail)
+	}
+	return s.broken("%s", f.Detail)
 }
 
 func heifEnd(s *Scanner, _ []byte) error { return s.done() }

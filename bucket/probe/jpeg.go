@@ -3,6 +3,8 @@ package probe
 import (
 	"encoding/binary"
 	"fmt"
+
+	"imgkeep/bucket/probe/marks"
 )
 
 // JPEG (ITU-T T.81, annex B) is a chain of markers: 0xFF, any number of fill
@@ -21,29 +23,6 @@ type jpegState struct {
 	scanned    bool  // a scan has begun
 	scans      int   // that have begun
 }
-
-// Marker codes, by their names in the standard.
-const (
-	jpegTEM  = 0x01
-	jpegSOF0 = 0xC0 // baseline
-	jpegSOF1 = 0xC1 // extended sequential
-	jpegSOF2 = 0xC2 // progressive
-	jpegDHT  = 0xC4
-	jpegRST0 = 0xD0
-	jpegRST7 = 0xD7
-	jpegSOI  = 0xD8
-	jpegEOI  = 0xD9
-	jpegSOS  = 0xDA
-	jpegDNL  = 0xDC
-	jpegDRI  = 0xDD
-	jpegDHP  = 0xDE
-	jpegEXP  = 0xDF
-	jpegAPP0 = 0xE0
-	jpegAPP1 = 0xE1
-	jpegJPG0 = 0xF0
-	jpegLS   = 0xF7 // JPG7, which JPEG-LS (T.87) calls SOF55
-	jpegCOM  = 0xFE
-)
 
 // jpegMaxScans is the most scans of an accepted image. Each makes a decoder go
 // over all coefficients once more, also where it has next to no data: of a
@@ -64,7 +43,7 @@ var jpegKinds = map[byte]string{
 	0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical lossless",
 	0xC8: "reserved", 0xC9: "arithmetic-coded", 0xCA: "arithmetic-coded", 0xCB: "arithmetic-coded lossless",
 	0xCD: "arithmetic-coded hierarchical", 0xCE: "arithmetic-coded hierarchical", 0xCF: "arithmetic-coded hierarchical",
-	jpegDHP: "hierarchical", jpegEXP: "hierarchical", jpegLS: "JPEG-LS",
+	marks.DHP: "hierarchical", marks.EXP: "hierarchical", marks.LS: "JPEG-LS",
 }
 
 // jpegStart is called behind a 0xFF; the first time, behind that of the magic.
@@ -83,18 +62,18 @@ func jpegMarker(s *Scanner, b []byte) error {
 	switch {
 	case m == 0xFF: // a fill byte
 		return s.take(1, jpegMarker)
-	case m == 0x00, m == jpegTEM, m >= jpegRST0 && m <= jpegRST7:
+	case marks.Alone(m):
 		return s.find(jpegStart)
-	case m == jpegEOI:
+	case m == marks.EOI:
 		if !j.scanned {
 			return s.broken("it ends before its first scan")
 		}
 		return s.done()
-	case m == jpegSOI:
+	case m == marks.SOI:
 		return s.broken("a second SOI marker")
 	case jpegKinds[m] != "":
 		return s.unsupported("%s JPEG (marker 0x%02X), which browsers do not show", jpegKinds[m], m)
-	case m < jpegSOF0, m >= jpegJPG0 && m < jpegCOM:
+	case m < marks.SOF0, m >= marks.JPG0 && m < marks.COM:
 		return s.broken("the reserved marker 0x%02X", m)
 	}
 	j.marker = m
@@ -105,7 +84,7 @@ func jpegMarker(s *Scanner, b []byte) error {
 func jpegSegment(s *Scanner, b []byte) error {
 	j := &s.jpeg
 	n := int(binary.BigEndian.Uint16(b)) - 2
-	if n < 0 && (j.marker >= jpegAPP0 && j.marker < jpegJPG0 || j.marker == jpegCOM || j.marker == jpegDNL) {
+	if n < 0 && (j.marker >= marks.APP0 && j.marker < marks.JPG0 || j.marker == marks.COM || j.marker == marks.DNL) {
 		// What only says something besides is passed over, as libjpeg does, whose writers
 		// have left files of such lengths.
 		n = 0
@@ -115,7 +94,7 @@ func jpegSegment(s *Scanner, b []byte) error {
 	}
 	j.end = s.off + int64(n)
 	switch j.marker {
-	case jpegSOF0, jpegSOF1, jpegSOF2:
+	case marks.SOF0, marks.SOF1, marks.SOF2:
 		if j.components != 0 {
 			return s.broken("a second frame header")
 		}
@@ -123,7 +102,7 @@ func jpegSegment(s *Scanner, b []byte) error {
 			return s.broken("a frame header of %d bytes", n)
 		}
 		return s.take(6, jpegFrame)
-	case jpegSOS:
+	case marks.SOS:
 		if j.components == 0 {
 			return s.broken("a scan before the frame header")
 		}
@@ -131,10 +110,10 @@ func jpegSegment(s *Scanner, b []byte) error {
 			return s.broken("an empty scan header")
 		}
 		return s.take(1, jpegScan)
-	case jpegAPP1:
+	case marks.APP1:
 		// Decoders look for EXIF in the header only.
-		if n >= len(exifPrefix) && !j.scanned {
-			return s.take(len(exifPrefix), jpegAPP)
+		if n >= len(marks.EXIF) && !j.scanned {
+			return s.take(len(marks.EXIF), jpegAPP)
 		}
 	}
 	return s.jpegLeave()
@@ -210,7 +189,7 @@ func jpegScan(s *Scanner, b []byte) error {
 }
 
 func jpegAPP(s *Scanner, b []byte) error {
-	if string(b) != exifPrefix {
+	if string(b) != marks.EXIF {
 		return s.jpegLeave()
 	}
 	return s.exif(s.jpeg.end, jpegOriented)

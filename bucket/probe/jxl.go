@@ -3,6 +3,8 @@ package probe
 import (
 	"encoding/binary"
 	"fmt"
+
+	"imgkeep/bucket/probe/marks"
 )
 
 // JPEG XL (ISO/IEC 18181) is a codestream (part 1), which is a file by itself or
@@ -32,8 +34,6 @@ type jxlState struct {
 }
 
 const (
-	jxlSignature = "\xFF\x0A" // of a codestream
-
 	// jxlMaxHead bounds the header that is looked at. Encoders need 4 to 20 bytes;
 	// the names of extra channels can make it longer.
 	jxlMaxHead = 256
@@ -44,7 +44,7 @@ const (
 // jxlBare is called behind the first bytes of a codestream.
 func jxlBare(s *Scanner, _ []byte) error {
 	s.jxl = &jxlState{left: boxEndless, last: true}
-	s.jxl.held = copy(s.jxl.head[:], jxlSignature)
+	s.jxl.held = copy(s.jxl.head[:], marks.JXLCodestream)
 	return s.take(1, jxlHead)
 }
 

@@ -1,5 +1,7 @@
 package probe
 
+import "imgkeep/bucket/probe/marks"
+
 // A jxlHeader reads what a codestream begins with (ISO/IEC 18181-1, SizeHeader and
 // ImageMetadata), up to what its colours are: bits from the lowest
 // up. Behind its end it reads zeroes, and says so by short.
@@ -80,7 +82,7 @@ func (h *jxlHeader) depth() {
 // read takes in the header. What it returns is to be looked at also where it is
 // short: the size is held against the limits before the rest is there.
 func (h *jxlHeader) read() error {
-	if string([]byte{byte(h.bits(8)), byte(h.bits(8))}) != jxlSignature && !h.short {
+	if string([]byte{byte(h.bits(8)), byte(h.bits(8))}) != marks.JXLCodestream && !h.short {
 		return h.s.broken("a codestream that begins with %q", h.rest[:2])
 	}
 	width, height := h.size()

@@ -49,13 +49,7 @@ func samples(tb testing.TB) []sample {
 		}
 		return w.Bytes()
 	}
-	file := func(name string) []byte {
-		b, err := os.ReadFile(filepath.Join("testdata", name))
-		if err != nil {
-			tb.Fatal(err)
-		}
-		return b
-	}
+	file := func(name string) []byte { return file(tb, name) }
 	asJPEG := func(m image.Image) []byte {
 		return encoded(func(w *bytes.Buffer) error { return jpeg.Encode(w, m, &jpeg.Options{Quality: 20}) })
 	}
@@ -155,4 +149,13 @@ func samples(tb testing.TB) []sample {
 		{"jxl from jpeg", file("jpeg.jxl"), turned(probe.JXL, 17, 11, 6), 0, 0},
 		{"webp and rubbish", join(file("lossy.webp"), []byte("RIFFRAFF")), still(probe.WebP, 17, 11), 30, 8},
 	}
+}
+
+func file(tb testing.TB, name string) []byte {
+	tb.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b
 }

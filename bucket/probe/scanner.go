@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+
+	"imgkeep/bucket/probe/marks"
 )
 
 // A Scanner judges an image while its bytes arrive. Bytes go in by Write, the
@@ -207,7 +209,8 @@ func (s *Scanner) use(b []byte) {
 
 // Close says that the input has ended, and returns the verdict on it: nil for a
 // complete image within the limits. Info holds what was found before an error,
-// too. One that is truncated may lack no more than its end marker: see [Whole]. Close may be called again, and says the same.
+// too. One that is truncated may lack no more than its end marker: see package whole.
+// Close may be called again, and says the same.
 func (s *Scanner) Close() (Info, error) {
 	if s.err == nil && s.op == opRest && !s.closed {
 		b := s.whole
@@ -274,15 +277,15 @@ var magics = [...]struct {
 	first  step
 }{
 	{JPEG, "\xFF\xD8\xFF", jpegStart},
-	{PNG, "\x89PNG\r\n\x1A\n", pngStart},
+	{PNG, marks.PNG, pngStart},
 	{GIF, "GIF87a", gifStart},
 	{GIF, "GIF89a", gifStart},
 	{WebP, "RIFF????WEBP", webpStart},
 	{BMP, "BM", bmpStart},
 	{TIFF, "II*\x00", tifStart},
 	{TIFF, "MM\x00*", tifStart},
-	{JXL, jxlSignature, jxlBare},
-	{JXL, "\x00\x00\x00\x0CJXL \x0D\x0A\x87\x0A", jxlBoxes},
+	{JXL, marks.JXLCodestream, jxlBare},
+	{JXL, marks.JXLBoxes, jxlBoxes},
 	{Unknown, "\x00\x00\x00?ftyp", heifStart}, // which one, it says next
 }
 

@@ -22,7 +22,7 @@ import (
 // missing, and half a picture would be stored for good. So is BigTIFF.
 
 type tifState struct {
-	big         bool  // numbers are big-endian
+	order       binary.ByteOrder
 	end         int64 // offset behind all that is known to be named
 	left        int   // fields of the directory still to read
 	table       int   // the table being read
@@ -86,32 +86,18 @@ const (
 // over.
 var tifSizes = [...]uint8{0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4}
 
-func (t *tifState) u16(b []byte) uint16 {
-	if t.big {
-		return binary.BigEndian.Uint16(b)
-	}
-	return binary.LittleEndian.Uint16(b)
-}
-
-func (t *tifState) u32(b []byte) uint32 {
-	if t.big {
-		return binary.BigEndian.Uint32(b)
-	}
-	return binary.LittleEndian.Uint32(b)
-}
-
 // reach says that something ends at offset end.
 func (t *tifState) reach(end int64) { t.end = max(t.end, end) }
 
 // tifStart is called behind the byte order and 42.
 func tifStart(s *Scanner, _ []byte) error {
-	s.tif = tifState{big: s.magic[0] == 'M', end: tiffHeaderBytes, rows: 1<<32 - 1, bits: 1, samples: 1, planes: 1}
+	s.tif = tifState{order: byteOrder(s.magic[:2]), end: tiffHeaderBytes, rows: 1<<32 - 1, bits: 1, samples: 1, planes: 1}
 	return s.take(4, tifHeader)
 }
 
 // tifHeader is given the offset of the first directory.
 func tifHeader(s *Scanner, b []byte) error {
-	directory := int64(s.tif.u32(b))
+	directory := int64(s.tif.order.Uint32(b))
 	if directory < tiffHeaderBytes {
 		return s.broken("a directory at byte %d", directory)
 	}
@@ -122,7 +108,7 @@ func tifHeader(s *Scanner, b []byte) error {
 func tifDirectory(s *Scanner, _ []byte) error { return s.take(2, tifCount) }
 
 func tifCount(s *Scanner, b []byte) error {
-	s.tif.left = int(s.tif.u16(b))
+	s.tif.left = int(s.tif.order.Uint16(b))
 	if s.tif.left > tifMaxFields {
 		return s.unsupported("a directory of %d fields, over %d", s.tif.left, tifMaxFields)
 	}
@@ -142,7 +128,7 @@ func (s *Scanner) tifNext() error {
 // there twice: which one counts, readers do not agree on.
 func tifField(s *Scanner, b []byte) error {
 	t := &s.tif
-	tag, kind, count := t.u16(b), t.u16(b[2:]), t.u32(b[4:])
+	tag, kind, count := t.order.Uint16(b), t.order.Uint16(b[2:]), t.order.Uint32(b[4:])
 	if tag <= t.tag {
 		return s.broken("field %d behind field %d", tag, t.tag)
 	}
@@ -150,7 +136,7 @@ func tifField(s *Scanner, b []byte) error {
 	if int(kind) >= len(tifSizes) || tifSizes[kind] == 0 {
 		kind = 0
 	} else if n := int64(count) * int64(tifSizes[kind]); n > 4 {
-		t.reach(int64(t.u32(b[8:])) + n)
+		t.reach(int64(t.order.Uint32(b[8:])) + n)
 	}
 	switch tag {
 	case 258:
@@ -177,9 +163,9 @@ func tifField(s *Scanner, b []byte) error {
 	default:
 		return s.tifNext()
 	}
-	v := uint32(t.u16(b[8:]))
+	v := uint32(t.order.Uint16(b[8:]))
 	if kind == tifLong {
-		v = t.u32(b[8:])
+		v = t.order.Uint32(b[8:])
 	}
 	if err := s.tifNumber(tag, v); err != nil {
 		return err
@@ -241,7 +227,7 @@ func (s *Scanner) tifTable(which int, rightKind bool, kind uint16, count uint32,
 	if table.size != 0 {
 		return s.unsupported("strips and tiles")
 	}
-	*table = tifTable{offset: t.u32(b), count: count, size: tifSizes[kind]}
+	*table = tifTable{offset: t.order.Uint32(b), count: count, size: tifSizes[kind]}
 	if n := int(count) * int(table.size); n <= 4 {
 		table.read = true
 		for i := range count {
@@ -256,9 +242,9 @@ func (s *Scanner) tifTable(which int, rightKind bool, kind uint16, count uint32,
 // tifValue is given value i of a table.
 func (s *Scanner) tifValue(which int, i uint32, b []byte) error {
 	t := &s.tif
-	v := uint32(t.u16(b))
+	v := uint32(t.order.Uint16(b))
 	if t.tables[which].size == 4 {
-		v = t.u32(b)
+		v = t.order.Uint32(b)
 	}
 	switch which {
 	case tifBits:

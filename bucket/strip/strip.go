@@ -25,6 +25,7 @@ import (
 	"io"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/probe/marks"
 )
 
 // ErrBroken is what every error of Metadata wraps.
@@ -41,8 +42,8 @@ type Output interface {
 }
 
 // Metadata copies a file without its metadata from src to dst, which is empty. info is
-// what probe says of it. One that lacks its end, see probe.Ended, is refused. The copy may be longer than the file by the few bytes of an
-// orientation. An error that does not wrap ErrBroken is one of src or dst; after any,
+// what probe says of it. One that lacks its end, see [imgkeep/bucket/probe/whole.Ended], is refused.
+// The copy may be longer than the file by the few bytes of an orientation. An error that does not wrap ErrBroken is one of src or dst; after any,
 // what dst has is worth nothing.
 func Metadata(dst Output, src io.Reader, info probe.Info) error {
 	c := &copier{src: bufio.NewReaderSize(src, bufferBytes), dst: bufio.NewWriterSize(dst, bufferBytes)}
@@ -130,22 +131,22 @@ func (c *copier) jpeg(orientation int) error {
 			return err
 		}
 		switch {
-		case marker == 0 || marker == 0x01 || marker >= 0xd0 && marker <= 0xd7:
+		case marks.Alone(marker):
 			if scanned {
 				err = c.put(0xff, marker)
 			}
-		case marker == 0xd9:
-			return c.put(0xff, 0xd9)
+		case marker == marks.EOI:
+			return c.put(0xff, marks.EOI)
 		default:
-			if turn && marker != 0xe0 {
-				block := append([]byte("Exif\x00\x00"), exif(orientation)...)
-				if err := c.put(append(binary.BigEndian.AppendUint16([]byte{0xff, 0xe1}, uint16(len(block)+2)), block...)...); err != nil {
+			if turn && marker != marks.APP0 {
+				block := append([]byte(marks.EXIF), exif(orientation)...)
+				if err := c.put(append(binary.BigEndian.AppendUint16([]byte{0xff, marks.APP1}, uint16(len(block)+2)), block...)...); err != nil {
 					return err
 				}
 				turn = false
 			}
 			err = c.segment(marker)
-			scanned = scanned || marker == 0xda
+			scanned = scanned || marker == marks.SOS
 		}
 		if err != nil {
 			return err
@@ -190,7 +191,7 @@ func (c *copier) segment(marker byte) error {
 	if err != nil || !jpegKeeps(marker, data) {
 		return err
 	}
-	if marker == 0xe0 { // JFIF, without its thumbnail
+	if marker == marks.APP0 { // JFIF, without its thumbnail
 		data = append(data[:12:12], 0, 0)
 	}
 	if err := c.put(0xff, marker, byte((len(data)+2)>>8), byte(len(data)+2)); err != nil {
@@ -202,14 +203,14 @@ func (c *copier) segment(marker byte) error {
 // jpegKeeps tells whether a segment is needed to show the picture.
 func jpegKeeps(marker byte, data []byte) bool {
 	switch {
-	case marker == 0xe0:
+	case marker == marks.APP0:
 		return bytes.HasPrefix(data, []byte("JFIF\x00")) && len(data) >= 14
 	case marker == 0xe2:
 		return bytes.HasPrefix(data, []byte("ICC_PROFILE\x00"))
 	case marker == 0xee: // which says how colours are stored
 		return bytes.HasPrefix(data, []byte("Adobe"))
 	}
-	return marker < 0xe0 // frames, tables, scans; neither APP, JPG nor COM
+	return marker < marks.APP0 // frames, tables, scans; neither APP, JPG nor COM
 }
 
 // pngKeeps are the chunks that a PNG, an animated one too, is shown by (W3C PNG,
@@ -226,7 +227,7 @@ func (c *copier) png(orientation int) error {
 	if err != nil {
 		return err
 	}
-	if string(start) != "\x89PNG\r\n\x1a\n" {
+	if string(start) != marks.PNG {
 		return broken("it is no PNG")
 	}
 	if err := c.put(start...); err != nil {
@@ -262,13 +263,12 @@ func pngChunk(kind string, data []byte) []byte {
 
 // gif walks the blocks of GIF89a.
 func (c *copier) gif() error {
-	const extension, picture, trailer = 0x21, 0x2c, 0x3b
 	head, err := c.take(13)
 	if err == nil {
 		err = c.put(head...)
 	}
 	if err == nil {
-		err = c.pass(gifColours(c.buf[10]), true)
+		err = c.pass(marks.Colours(c.buf[10]), true)
 	}
 	for err == nil {
 		var kind byte
@@ -276,18 +276,18 @@ func (c *copier) gif() error {
 			return err
 		}
 		switch kind {
-		case trailer:
-			return c.put(trailer)
-		case 0: // padding
-		case extension:
+		case marks.Trailer:
+			return c.put(marks.Trailer)
+		case marks.Padding:
+		case marks.Extension:
 			err = c.gifExtension()
-		case picture:
+		case marks.Picture:
 			var b []byte
 			if b, err = c.take(9); err == nil {
-				err = c.put(append([]byte{picture}, b...)...)
+				err = c.put(append([]byte{marks.Picture}, b...)...)
 			}
 			if err == nil {
-				err = c.pass(gifColours(c.buf[8])+1, true)
+				err = c.pass(marks.Colours(c.buf[8])+1, true)
 			}
 			if err == nil {
 				err = c.gifSubBlocks(true)
@@ -310,7 +310,7 @@ func (c *copier) gifExtension() error {
 	}
 	keep := gifKeeps(label, name)
 	if keep {
-		if err := c.put(0x21, label); err != nil {
+		if err := c.put(marks.Extension, label); err != nil {
 			return err
 		}
 	}
@@ -333,20 +333,13 @@ func (c *copier) gifSubBlocks(keep bool) error {
 	}
 }
 
-func gifColours(flags byte) int64 {
-	if flags&0x80 == 0 {
-		return 0
-	}
-	return 3 << (flags&7 + 1)
-}
-
 // gifKeeps tells whether an extension is needed: times and transparency, the
 // number of loops, and the profile.
 func gifKeeps(label byte, blocks []byte) bool {
 	switch label {
-	case 0xf9:
+	case marks.Control:
 		return true
-	case 0xff:
+	case marks.Application:
 		for _, name := range []string{"NETSCAPE2.0", "ANIMEXTS1.0", "ICCRGBG1012"} {
 			if bytes.HasPrefix(blocks, append([]byte{11}, name...)) {
 				return true

@@ -17,6 +17,7 @@ import (
 	"testing/iotest"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/probe/whole"
 )
 
 // secret is in all metadata of these tests.
@@ -109,7 +110,7 @@ func (o *output) WriteAt(p []byte, at int64) (int, error) {
 // metadata is Metadata from memory to memory, by reads of odd lengths.
 func metadata(file []byte, info probe.Info) ([]byte, error) {
 	var o output
-	if err := Metadata(&o, iotest.HalfReader(bytes.NewReader(probe.Ended(file))), info); err != nil {
+	if err := Metadata(&o, iotest.HalfReader(bytes.NewReader(whole.Ended(file))), info); err != nil {
 		return nil, err
 	}
 	return o.Bytes(), nil
@@ -211,15 +212,15 @@ func TestRefuses(t *testing.T) {
 	}
 	for _, file := range [][]byte{jpegFile(t), pngFile(t), gifFile(t, ""), webpFile(t, "lossy.webp")} {
 		info := read(t, file)
-		whole := bytes.Index(file, []byte("behind it"))
-		for n := range whole {
+		end := bytes.Index(file, []byte("behind it"))
+		for n := range end {
 			got, err := metadata(file[:n], info)
-			if err == nil && probe.Whole(bytes.NewReader(file[:n]), int64(n), info) == nil {
+			if err == nil && whole.Check(bytes.NewReader(file[:n]), int64(n), info) == nil {
 				read(t, got) // it has got its end
 				continue
 			}
 			if err == nil || !errors.Is(err, ErrBroken) || got != nil {
-				t.Errorf("%v cut off at %d of %d: %v", info.Format, n, whole, err)
+				t.Errorf("%v cut off at %d of %d: %v", info.Format, n, end, err)
 				break
 			}
 		}

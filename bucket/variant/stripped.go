@@ -13,6 +13,7 @@ import (
 
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/probe/whole"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/strip"
 )
@@ -129,5 +130,5 @@ func (v *Variants) StripEnded(dst *os.File, original io.ReaderAt, info probe.Inf
 	if err != nil {
 		return record.Digest{}, err
 	}
-	return v.StripTo(dst, bytes.NewReader(probe.Ended(file)), info)
+	return v.StripTo(dst, bytes.NewReader(whole.Ended(file)), info)
 }

@@ -34,7 +34,7 @@ type rule struct {
 var rules = map[string]rule{
 	"cmd/imgkeep": {
 		imports: []string{"cmd/imgkeep/app"},
-		tests:   []string{"bucket/probe", "bucket/probe/probetest", "nginx", "nginx/nginxtest", "scripts/benchtest", "scripts/patience", "golang.org/x/sys/unix"},
+		tests:   []string{"bucket/probe", "bucket/probe/probetest", "bucket/probe/whole", "nginx", "nginx/nginxtest", "scripts/benchtest", "scripts/patience", "golang.org/x/sys/unix"},
 	},
 	// The commands. Only here is cobra.
 	"cmd/imgkeep/app": {
@@ -89,7 +89,7 @@ var rules = map[string]rule{
 	"bucket": {
 		imports: []string{
 			"bucket/approve", "bucket/blob", "bucket/blob/local", "bucket/fetch", "bucket/flight", "bucket/imageurl", "bucket/index",
-			"bucket/ledger", "bucket/ledger/journal", "bucket/pace", "bucket/probe", "bucket/record", "bucket/reindex", "bucket/strip",
+			"bucket/ledger", "bucket/ledger/journal", "bucket/pace", "bucket/probe", "bucket/probe/whole", "bucket/record", "bucket/reindex", "bucket/strip",
 			"bucket/uncached", "bucket/variant",
 		},
 		tests: []string{
@@ -123,7 +123,7 @@ var rules = map[string]rule{
 		imports: []string{"bucket/blob/local", "bucket/probe", "bucket/record"},
 	},
 	"bucket/variant": {
-		imports: []string{"bucket/blob", "bucket/blob/local", "bucket/flight", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/pace", "bucket/probe", "bucket/record", "bucket/strip"},
+		imports: []string{"bucket/blob", "bucket/blob/local", "bucket/flight", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/pace", "bucket/probe", "bucket/probe/whole", "bucket/record", "bucket/strip"},
 	},
 	// The one rule of how URLs and hosts are spelled.
 	"bucket/imageurl": {
@@ -165,7 +165,7 @@ var rules = map[string]rule{
 		imports: []string{"bucket/probe", "bucket/record", "go.etcd.io/bbolt", "golang.org/x/sys/unix"},
 	},
 	"bucket/fetch": {
-		imports: []string{"bucket/fetch/guard", "bucket/fetch/outbound", "bucket/fetch/place", "bucket/imageurl", "bucket/probe", "golang.org/x/net/publicsuffix"},
+		imports: []string{"bucket/fetch/guard", "bucket/fetch/outbound", "bucket/fetch/place", "bucket/imageurl", "bucket/probe", "bucket/probe/whole", "golang.org/x/net/publicsuffix"},
 		tests:   []string{"bucket/fetch/guard/guardtest", "bucket/probe/probetest", "scripts/patience", "golang.org/x/net/http2"},
 	},
 	// It judges addresses, and knows nothing of names, connections or the operator's proxy.
@@ -181,13 +181,22 @@ var rules = map[string]rule{
 		imports: []string{"bucket/imageurl", "golang.org/x/net/publicsuffix"},
 	},
 	"bucket/probe": {
-		tests: []string{"bucket/probe/probetest"},
+		imports: []string{"bucket/probe/heif", "bucket/probe/marks"},
+		tests:   []string{"bucket/probe/probetest"},
+	},
+	// Parts of it that stand alone.
+	"bucket/probe/heif":  {},
+	"bucket/probe/marks": {},
+	"bucket/probe/whole": {
+		imports: []string{"bucket/probe", "bucket/probe/marks"},
+		tests:   []string{"bucket/probe/probetest"},
 	},
 	"bucket/probe/probetest": { // for tests
 		imports: []string{"bucket/probe"},
 	},
 	"bucket/strip": {
-		imports: []string{"bucket/probe"},
+		imports: []string{"bucket/probe", "bucket/probe/marks"},
+		tests:   []string{"bucket/probe/whole"},
 	},
 	"nginx": {
 		imports: []string{"golang.org/x/sys/unix"},
@@ -205,7 +214,7 @@ var rules = map[string]rule{
 	},
 	// Only here are cgo and bimg. Where an image ends, probe has to say the same.
 	"resize/vips": {
-		imports: []string{"bucket/probe", "resize", "C", "github.com/h2non/bimg"},
+		imports: []string{"bucket/probe", "bucket/probe/marks", "bucket/probe/whole", "resize", "C", "github.com/h2non/bimg"},
 		tests:   []string{"scripts/benchtest", "golang.org/x/image/bmp", "golang.org/x/image/font", "golang.org/x/image/math/fixed", "golang.org/x/image/webp"},
 	},
 	"scripts/benchtest": {}, // for benchmarks
@@ -367,7 +376,7 @@ const (
 // larger are packages and functions that are larger still, and are to be cut. The
 // commands are a file each.
 var larger = []string{
-	"cmd/imgkeep/app", "bucket/probe", "bucket/probe.readLocations",
+	"cmd/imgkeep/app",
 }
 
 // A package is read in an afternoon, and a function on a screen.

@@ -13,6 +13,7 @@ import (
 
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/probe/probetest"
+	"imgkeep/bucket/probe/whole"
 )
 
 // What server and decoder may have resident at their peak, in kB, whatever they
@@ -119,7 +120,7 @@ func long(full, short int) int {
 func verdict(data []byte) error {
 	info, err := probe.Read(bytes.NewReader(data), probetest.Limits)
 	if errors.Is(err, probe.ErrTruncated) {
-		return probe.Whole(bytes.NewReader(data), int64(len(data)), info)
+		return whole.Check(bytes.NewReader(data), int64(len(data)), info)
 	}
 	return err
 }

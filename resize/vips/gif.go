@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"imgkeep/bucket/probe"
+	"imgkeep/bucket/probe/marks"
+	"imgkeep/bucket/probe/whole"
 	"imgkeep/resize"
 )
 
@@ -47,7 +48,7 @@ type gifFrame struct {
 }
 
 func openGIF(src []byte, maxPixels int64) (source, error) {
-	g, m, err := readGIF(probe.Ended(src))
+	g, m, err := readGIF(whole.Ended(src))
 	if err != nil {
 		return source{}, &resize.ImageError{Detail: err.Error()}
 	}
@@ -106,10 +107,10 @@ func readGIF(src []byte) (*gifReader, raw, error) {
 
 // table takes the colour table that flags announce.
 func (g *gifReader) table(flags byte) ([]byte, error) {
-	if flags&0x80 == 0 {
+	n := int(marks.Colours(flags))
+	if n == 0 {
 		return nil, nil
 	}
-	n := 3 << (flags&7 + 1)
 	if g.at+n > len(g.src) {
 		return nil, errGIFCut
 	}
@@ -130,16 +131,15 @@ func (g *gifReader) skip() error {
 
 // next goes to the next frame. nil: there is none. loop is how often all are shown.
 func (g *gifReader) next(loop *int) (*gifFrame, error) {
-	const padding, extension, picture, trailer = 0x00, 0x21, 0x2c, 0x3b
 	f := &gifFrame{clear: -1}
 	for g.at < len(g.src) {
 		block := g.src[g.at]
 		g.at++
 		switch block {
-		case padding:
-		case trailer:
+		case marks.Padding:
+		case marks.Trailer:
 			return nil, nil
-		case extension:
+		case marks.Extension:
 			if g.at+1 >= len(g.src) {
 				return nil, errGIFCut
 			}
@@ -148,7 +148,7 @@ func (g *gifReader) next(loop *int) (*gifFrame, error) {
 			if err := g.skip(); err != nil {
 				return nil, err
 			}
-		case picture:
+		case marks.Picture:
 			if g.at+9 >= len(g.src) {
 				return nil, errGIFCut
 			}
@@ -174,14 +174,13 @@ func (g *gifReader) next(loop *int) (*gifFrame, error) {
 
 // extension heeds one that says how the next frame, or all, are shown.
 func (f *gifFrame) extension(label byte, b []byte, loop *int) {
-	const control, application = 0xf9, 0xff
 	switch {
-	case label == control && len(b) >= 5 && b[0] >= 4:
+	case label == marks.Control && len(b) >= 5 && b[0] >= 4:
 		f.delay, f.disposal, f.clear = int(binary.LittleEndian.Uint16(b[2:])), b[1]>>2&7, -1
 		if b[1]&1 != 0 {
 			f.clear = int(b[4])
 		}
-	case label == application && len(b) >= 16 && b[0] == 11 && b[12] >= 3 && b[13]&7 == 1 &&
+	case label == marks.Application && len(b) >= 16 && b[0] == 11 && b[12] >= 3 && b[13]&7 == 1 &&
 		(string(b[1:12]) == "NETSCAPE2.0" || string(b[1:12]) == "ANIMEXTS1.0"):
 		if *loop = int(binary.LittleEndian.Uint16(b[14:])); *loop > 0 {
 			*loop = min(*loop+1, 1<<16-1) // so often again

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 
+	"imgkeep/bucket/probe/marks"
 	"imgkeep/resize"
 )
 
@@ -11,11 +12,11 @@ import (
 // libjxl see nothing else: no EXIF, which they would unpack to any length, and no
 // boxes in which a JPEG is hidden. It has its own beginning then, and needs no boxes.
 func codestream(src []byte) ([]byte, error) {
-	if bytes.HasPrefix(src, []byte("\xFF\x0A")) {
+	if bytes.HasPrefix(src, []byte(marks.JXLCodestream)) {
 		return src, nil
 	}
 	blame := func(detail string) error { return &resize.ImageError{Detail: "jxl: " + detail} }
-	if !bytes.HasPrefix(src, []byte("\x00\x00\x00\x0CJXL \x0D\x0A\x87\x0A")) {
+	if !bytes.HasPrefix(src, []byte(marks.JXLBoxes)) {
 		return nil, blame("neither a codestream nor boxes")
 	}
 	var parts []byte
@@ -58,7 +59,7 @@ func codestream(src []byte) ([]byte, error) {
 
 // begins refuses what libvips would take for boxes again.
 func begins(codestream []byte) ([]byte, error) {
-	if !bytes.HasPrefix(codestream, []byte("\xFF\x0A")) {
+	if !bytes.HasPrefix(codestream, []byte(marks.JXLCodestream)) {
 		return nil, &resize.ImageError{Detail: "jxl: no codestream in its boxes"}
 	}
 	return codestream, nil

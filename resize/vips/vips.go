@@ -35,6 +35,7 @@ import (
 	"github.com/h2non/bimg"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/probe/whole"
 	"imgkeep/resize"
 )
 
@@ -173,15 +174,15 @@ func open(src []byte, format string, in C.int, maxPixels int64, animate bool) (s
 	}
 	switch in {
 	case C.THUMB_PNG:
-		src = probe.Ended(src)
+		src = whole.Ended(src)
 		if a := readAPNG(src); a != nil && (animate && len(a.frames) > 1 || a.outside) {
 			return a.open(maxPixels, animate)
 		}
 		src = profiled(src)
 	case C.THUMB_JPEG:
-		src = probe.Ended(src)
+		src = whole.Ended(src)
 	case C.THUMB_WEBP:
-		src = probe.Ended(src)
+		src = whole.Ended(src)
 		s := ofBytes(src, in)
 		s.lossless = probe.ColourOf(src).Lossless
 		return s, nil

@@ -1,4 +1,4 @@
-package probe
+package heif
 
 // Of an HEIF image the parts that lie outside of its clean aperture (clap) are cut
 // off, it is turned in quarters (irot) and mirrored (imir), in the order in which
@@ -26,7 +26,7 @@ func then(first, second int) int {
 
 // transform returns the size of what is left of an image, and which way it is
 // turned then.
-func (m *heifMeta) transform(item *heifItem, width, height int64) (w, h int64, orientation int, err error) {
+func (t *table) transform(item *item, width, height int64) (w, h int64, orientation int, err error) {
 	orientation = 1
 	seen := map[string]bool{}
 	for _, p := range item.properties {
@@ -36,13 +36,13 @@ func (m *heifMeta) transform(item *heifItem, width, height int64) (w, h int64, o
 			continue
 		}
 		if seen[p.kind] || p.kind == "clap" && len(seen) > 0 {
-			return 0, 0, 0, m.s.unsupported("turned, mirrored or cut twice, or cut after that")
+			return 0, 0, 0, unsupported("turned, mirrored or cut twice, or cut after that")
 		}
 		seen[p.kind] = true
-		f := heifFields{rest: p.body}
+		f := fields{rest: p.body}
 		switch p.kind {
 		case "clap":
-			if width, height, err = m.cut(p, width, height); err != nil {
+			if width, height, err = t.cut(p, width, height); err != nil {
 				return 0, 0, 0, err
 			}
 			continue
@@ -52,7 +52,7 @@ func (m *heifMeta) transform(item *heifItem, width, height int64) (w, h int64, o
 			orientation = then(orientation, [...]int{4, 2}[f.uint(1)&1])
 		}
 		if f.short {
-			return 0, 0, 0, m.s.broken("an empty %s property", p.kind)
+			return 0, 0, 0, broken("an empty %s property", p.kind)
 		}
 	}
 	return width, height, orientation, nil
@@ -60,14 +60,14 @@ func (m *heifMeta) transform(item *heifItem, width, height int64) (w, h int64, o
 
 // cut reads a clean aperture: its size, and how far its middle is from that of the
 // image, each as a fraction. It must be of whole pixels, and within the image.
-func (m *heifMeta) cut(p heifProperty, width, height int64) (w, h int64, err error) {
-	f := heifFields{rest: p.body}
+func (t *table) cut(p property, width, height int64) (w, h int64, err error) {
+	f := fields{rest: p.body}
 	sides := [2]int64{width, height}
 	var left [2]int64
 	for i := range sides {
 		n, d := int64(f.uint(4)), int64(f.uint(4))
 		if f.short || d == 0 || n%d != 0 || n/d < 1 || n/d > sides[i] {
-			return 0, 0, m.s.unsupported("a clean aperture of %d/%d pixels of %d", n, d, sides[i])
+			return 0, 0, unsupported("a clean aperture of %d/%d pixels of %d", n, d, sides[i])
 		}
 		left[i] = sides[i] - n/d
 		sides[i] = n / d
@@ -75,7 +75,7 @@ func (m *heifMeta) cut(p heifProperty, width, height int64) (w, h int64, err err
 	for i := range sides {
 		n, d := int64(int32(f.uint(4))), int64(f.uint(4))
 		if f.short || d == 0 || max(2*n, -2*n) > left[i]*d {
-			return 0, 0, m.s.unsupported("a clean aperture that is %d/%d pixels off the middle", n, d)
+			return 0, 0, unsupported("a clean aperture that is %d/%d pixels off the middle", n, d)
 		}
 	}
 	return sides[0], sides[1], nil

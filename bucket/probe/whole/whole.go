@@ -1,20 +1,6 @@
-package probe
-
-import (
-	"bytes"
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
-	"slices"
-)
-
-// Whole tells whether an image that Close calls truncated lacks nothing but what
-// stands behind its picture: the EOI marker of a JPEG, the IEND chunk of a PNG, the
-// trailer of a GIF, bytes that only the RIFF header of a WebP announces. Every
-// browser shows such a file as if it were complete, and some writers make them. file
-// is all of it, size bytes; info is what Close has returned with the error. The error
-// is nil, one of file, or wraps ErrTruncated.
+// Package whole tells whether an image without its last bytes is all there but for its
+// end, and gives it one: the EOI marker of a JPEG, the IEND chunk of a PNG, the trailer
+// of a GIF, the length of a WebP.
 //
 // A file that was cut off on its way must not pass, however it was cut. So the picture
 // data itself decides: the entropy-coded data of a JPEG has to give every block its
@@ -23,55 +9,78 @@ import (
 // does not have them either. Nonetheless the caller has to know that size is the
 // length that the origin has announced.
 //
+// It makes no pictures, and expects a file that package probe has found sound as far as
+// it goes: of any other, what it says means nothing.
+package whole
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"imgkeep/bucket/probe"
+	"imgkeep/bucket/probe/marks"
+)
+
+// Check tells whether an image that [probe.Scanner] calls truncated lacks nothing but what
+// stands behind its picture: the EOI marker of a JPEG, the IEND chunk of a PNG, the
+// trailer of a GIF, bytes that only the RIFF header of a WebP announces. Every
+// browser shows such a file as if it were complete, and some writers make them. file
+// is all of it, size bytes; info is what Close has returned with the error. The error
+// is nil, one of file, or wraps [probe.ErrTruncated].
+//
 // It reads the file a second time, and takes up to 1 byte of memory for each 2 pixels
 // of a progressive JPEG, 64 KiB for others. One image is looked at at a time: further
 // calls wait.
-func Whole(file io.ReaderAt, size int64, info Info) error {
+func Check(file io.ReaderAt, size int64, info probe.Info) error {
 	looking <- struct{}{}
 	defer func() { <-looking }()
 	var err error
 	switch info.Format {
-	case JPEG:
-		err = wholeJPEG(file, size)
-	case PNG:
-		err = wholePNG(file, size)
-	case GIF:
-		err = wholeGIF(file, size)
-	case WebP:
-		err = wholeWebP(file, size)
+	case probe.JPEG:
+		err = checkJPEG(file, size)
+	case probe.PNG:
+		err = checkPNG(file, size)
+	case probe.GIF:
+		err = checkGIF(file, size)
+	case probe.WebP:
+		err = checkWebP(file, size)
 	default:
 		err = errCut
 	}
 	if err == errCut {
-		return fmt.Errorf("%w: %s of %d bytes, whose picture is not all there", ErrTruncated, info.Format, size)
+		return fmt.Errorf("%w: %s of %d bytes, whose picture is not all there", probe.ErrTruncated, info.Format, size)
 	}
 	return err
 }
 
-// Ended returns a file with its end: one that lacks no more than [Whole] says gets it,
+// Ended returns a file with its end: one that lacks no more than [Check] says gets it,
 // and any other is returned as it is. Decoders that demand an end then find one. What
 // it returns may be file itself.
 func Ended(file []byte) []byte {
-	s := NewScanner(Limits{})
+	s := probe.NewScanner(probe.Limits{})
 	_, _ = s.Write(file)
 	info, err := s.Close()
-	if !errors.Is(err, ErrTruncated) || Whole(bytes.NewReader(file), int64(len(file)), info) != nil {
+	if !errors.Is(err, probe.ErrTruncated) || Check(bytes.NewReader(file), int64(len(file)), info) != nil {
 		return file
 	}
 	switch info.Format {
-	case JPEG:
-		return append(slices.Clip(bytes.TrimRight(file, "\xFF")), 0xFF, jpegEOI)
-	case PNG:
+	case probe.JPEG:
+		return append(slices.Clip(bytes.TrimRight(file, "\xFF")), 0xFF, marks.EOI)
+	case probe.PNG:
 		const end = "\x00\x00\x00\x00IEND\xAE\x42\x60\x82"
 		p := pngWalk{file: bytes.NewReader(file), size: int64(len(file)), at: 8}
 		for _, n, ok := p.chunk(); ok; _, n, ok = p.chunk() {
 			p.at += 12 + n
 		}
 		return append(slices.Clip(file[:p.at]), end...)
-	case GIF:
+	case probe.GIF:
 		// Zeros fill up a sub-block, end it, and are padding between blocks.
-		return append(append(slices.Clip(file), make([]byte, 256)...), gifTrailer)
-	case WebP:
+		return append(append(slices.Clip(file), make([]byte, 256)...), marks.Trailer)
+	case probe.WebP:
 		end, _ := webpEnd(bytes.NewReader(file), int64(len(file)))
 		file = append(bytes.Clone(file[:end]), make([]byte, end%2)...)
 		binary.LittleEndian.PutUint32(file[4:], uint32(len(file)-8))
@@ -83,7 +92,7 @@ func Ended(file []byte) []byte {
 var looking = make(chan struct{}, 1)
 
 // errCut: the picture data is not complete.
-var errCut = fmt.Errorf("%w: picture data", ErrTruncated)
+var errCut = fmt.Errorf("%w: picture data", probe.ErrTruncated)
 
 // cut makes the end of a file a verdict on it.
 func cut(err error) error {
@@ -102,10 +111,10 @@ func readAt(file io.ReaderAt, b []byte, at int64) error {
 	return cut(err)
 }
 
-// wholeWebP walks over the chunks (RFC 9649). A still image is whole where the chunk of
+// checkWebP walks over the chunks (RFC 9649). A still image is whole where the chunk of
 // its pixels is. Of an animation less than a chunk may be missing, since nothing tells
 // how many frames it has.
-func wholeWebP(file io.ReaderAt, size int64) error {
+func checkWebP(file io.ReaderAt, size int64) error {
 	_, err := webpEnd(file, size)
 	return err
 }

@@ -1,15 +1,17 @@
-package probe
+package whole
 
 import (
 	"bufio"
 	"compress/lzw"
 	"encoding/binary"
 	"io"
+
+	"imgkeep/bucket/probe/marks"
 )
 
-// wholeGIF finds the last frame, and unpacks it: it has to have all of its pixels. What
+// checkGIF finds the last frame, and unpacks it: it has to have all of its pixels. What
 // comes before it is there, or it would not have been found.
-func wholeGIF(file io.ReaderAt, size int64) error {
+func checkGIF(file io.ReaderAt, size int64) error {
 	g := gifWalk{file: file, size: size, in: bufio.NewReader(io.NewSectionReader(file, 0, size))}
 	if err := g.frames(); err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return err
@@ -63,7 +65,7 @@ func (g *gifWalk) frames() error {
 	if err != nil {
 		return err
 	}
-	if err := g.skip(gifColors(head[10])); err != nil {
+	if err := g.skip(marks.Colours(head[10])); err != nil {
 		return err
 	}
 	for {
@@ -72,23 +74,23 @@ func (g *gifWalk) frames() error {
 			return err
 		}
 		switch block[0] {
-		case gifPadding:
+		case marks.Padding:
 			continue
-		case gifExtension:
+		case marks.Extension:
 			label, err := g.take(1)
 			if err != nil {
 				return err
 			}
-			if label[0] == gifControl {
+			if label[0] == marks.Control {
 				g.pixels = 0
 			}
-		case gifImage:
+		case marks.Picture:
 			g.pixels = 0
 			frame, err := g.take(9)
 			if err != nil {
 				return err
 			}
-			if err := g.skip(gifColors(frame[8])); err != nil {
+			if err := g.skip(marks.Colours(frame[8])); err != nil {
 				return err
 			}
 			g.pixels = int64(binary.LittleEndian.Uint16(frame[4:])) * int64(binary.LittleEndian.Uint16(frame[6:]))

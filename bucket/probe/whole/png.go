@@ -1,4 +1,4 @@
-package probe
+package whole
 
 import (
 	"compress/zlib"
@@ -6,10 +6,10 @@ import (
 	"io"
 )
 
-// wholePNG unpacks the pixels of the image, and of each frame of an animation: all of
+// checkPNG unpacks the pixels of the image, and of each frame of an animation: all of
 // them have to be there, in chunks that are there to their end. The scanner has found
 // the chunks sound.
-func wholePNG(file io.ReaderAt, size int64) error {
+func checkPNG(file io.ReaderAt, size int64) error {
 	p := pngWalk{file: file, size: size, at: 8}
 	var head [25]byte
 	if err := readAt(file, head[:], 8); err != nil {

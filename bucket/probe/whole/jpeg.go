@@ -1,19 +1,21 @@
-package probe
+package whole
 
 import (
 	"bufio"
 	"encoding/binary"
 	"io"
+
+	"imgkeep/bucket/probe/marks"
 )
 
-// wholeJPEG reads the entropy-coded data (ITU-T T.81, annexes F and G) without making
+// checkJPEG reads the entropy-coded data (ITU-T T.81, annexes F and G) without making
 // pixels of it: each scan has to give all of its blocks, and the scans together each
 // coefficient to its last bit. A progressive JPEG that was cut off between two scans has
 // every block, but is coarser than its origin's.
 //
 // Of a progressive JPEG it is kept which coefficients are not 0, a bit for each:
 // refining a coefficient takes a bit of the data only then.
-func wholeJPEG(file io.ReaderAt, size int64) error {
+func checkJPEG(file io.ReaderAt, size int64) error {
 	// Zeros are blocks, of which a byte may have several. Where data ends, an encoder
 	// fills up the last byte with ones.
 	var last [2]byte
@@ -28,7 +30,7 @@ func wholeJPEG(file io.ReaderAt, size int64) error {
 		} else if err != nil {
 			return err
 		}
-		if marker == 0 || marker == jpegTEM || marker >= jpegRST0 && marker <= jpegRST7 {
+		if marks.Alone(marker) {
 			continue
 		}
 		if err := j.segment(marker); err != nil {
@@ -107,17 +109,17 @@ func (j *jpegWalk) segment(marker byte) error {
 		return err
 	}
 	switch marker {
-	case jpegSOF0, jpegSOF1, jpegSOF2:
-		j.progress = marker == jpegSOF2
+	case marks.SOF0, marks.SOF1, marks.SOF2:
+		j.progress = marker == marks.SOF2
 		return j.frame(b)
-	case jpegDHT:
+	case marks.DHT:
 		return j.huffman(b)
-	case jpegDRI:
+	case marks.DRI:
 		if len(b) != 2 {
 			return errCut
 		}
 		j.restart = int(binary.BigEndian.Uint16(b))
-	case jpegSOS:
+	case marks.SOS:
 		return j.scan(b)
 	}
 	return nil
@@ -260,7 +262,7 @@ func (j *jpegWalk) data(scanned []*jpegComponent, s jpegScanKind) error {
 func (j *jpegWalk) restarted() error {
 	j.bits, j.held, j.eobs = 0, 0, 0
 	marker, err := j.next()
-	if err != nil || marker < jpegRST0 || marker > jpegRST7 {
+	if err != nil || marker < marks.RST0 || marker > marks.RST7 {
 		return errCut
 	}
 	return nil

@@ -1,4 +1,4 @@
-package probe_test
+package whole_test
 
 import (
 	"bytes"
@@ -12,19 +12,22 @@ import (
 	"image/jpeg"
 	"image/png"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/probe/marks"
 	"imgkeep/bucket/probe/probetest"
+	"imgkeep/bucket/probe/whole"
 )
 
 // judged is the verdict on a file whose length was announced.
 func judged(file []byte) (probe.Info, error) {
 	info, err := probe.Read(bytes.NewReader(file), probe.Limits{})
 	if errors.Is(err, probe.ErrTruncated) {
-		err = probe.Whole(bytes.NewReader(file), int64(len(file)), info)
+		err = whole.Check(bytes.NewReader(file), int64(len(file)), info)
 	}
 	return info, err
 }
@@ -39,12 +42,12 @@ func pictures(file []byte) ([]*image.NRGBA, error) {
 	switch {
 	case bytes.HasPrefix(file, []byte("GIF")):
 		// It knows no padding between blocks.
-		if padding := make([]byte, 200); bytes.HasSuffix(file, append(padding, gifTrailer...)) {
-			file = append(slices.Clip(bytes.TrimRight(file[:len(file)-1], "\x00")), 0, gifTrailer[0])
+		if padding := make([]byte, 200); bytes.HasSuffix(file, append(padding, marks.Trailer)) {
+			file = append(slices.Clip(bytes.TrimRight(file[:len(file)-1], "\x00")), 0, marks.Trailer)
 		}
 		g, err := gif.DecodeAll(bytes.NewReader(file))
 		if err != nil { // the last byte of its data may be 0, too
-			g, err = gif.DecodeAll(bytes.NewReader(append(slices.Clip(file[:len(file)-1]), 0, gifTrailer[0])))
+			g, err = gif.DecodeAll(bytes.NewReader(append(slices.Clip(file[:len(file)-1]), 0, marks.Trailer)))
 		}
 		if err != nil {
 			return nil, err
@@ -74,13 +77,6 @@ func endless(t testing.TB) map[string]struct {
 	end  int
 } {
 	t.Helper()
-	file := func(name string) []byte {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
 	good := map[string][]byte{}
 	for _, c := range probetest.Good() {
 		good[c.Name] = c.Data
@@ -101,7 +97,7 @@ func endless(t testing.TB) map[string]struct {
 	fcTL := func(sequence, width, height int) []byte {
 		return chunk("fcTL", be32(sequence), be32(width), be32(height), make([]byte, 14))
 	}
-	apng := join([]byte(pngSignature), ihdr(3, 2, 8, 0), chunk("acTL", be32(2), be32(0)), fcTL(0, 3, 2), chunk("IDAT", deflated),
+	apng := join([]byte(marks.PNG), ihdr(3, 2, 8, 0), chunk("acTL", be32(2), be32(0)), fcTL(0, 3, 2), chunk("IDAT", deflated),
 		fcTL(1, 3, 2), chunk("fdAT", be32(2), deflated[:9]), chunk("fdAT", be32(3), deflated[9:]), iend)
 	return map[string]struct {
 		data []byte
@@ -109,14 +105,14 @@ func endless(t testing.TB) map[string]struct {
 	}{
 		"jpeg":                       {good["jpeg"], 2},
 		"jpeg gray":                  {grayJPEG.Bytes(), 2},
-		"jpeg progressive":           {file("testdata/progressive.jpg"), 2},
-		"jpeg progressive, larger":   {file("../../cmd/imgkeep-resize/testdata/progressive.jpg"), 2},
+		"jpeg progressive":           {file(t, "progressive.jpg"), 2},
+		"jpeg progressive, larger":   {file(t, "../../../cmd/imgkeep-resize/testdata/progressive.jpg"), 2},
 		"png":                        {good["png"], 12},
-		"png interlaced":             {file("../../cmd/imgkeep-resize/testdata/interlaced.png"), 12},
+		"png interlaced":             {file(t, "../../../cmd/imgkeep-resize/testdata/interlaced.png"), 12},
 		"png animated":               {apng, 12},
 		"gif":                        {good["gif"], 2}, // trailer, and the last sub-block
 		"gif animated":               {good["gif-animated"], 2},
-		"webp":                       {file("testdata/lossy.webp"), 0},
+		"webp":                       {file(t, "lossy.webp"), 0},
 		"webp with something behind": {webp(vp8x(0, 17, 11), vp8(17, 11, []byte("data")), riff("junk", make([]byte, 20))), 28},
 	}
 }
@@ -144,7 +140,7 @@ func TestWhole(t *testing.T) {
 				got, err := judged(part)
 				if (err == nil) != (n >= len(c.data)-c.end) && (info.Frames == 1 || n >= len(c.data)-c.end) {
 					// The entropy-coded data may end in bits that say nothing.
-					if !moving && (err != nil || !same(t, probe.Ended(part), want)) {
+					if !moving && (err != nil || !same(t, whole.Ended(part), want)) {
 						t.Errorf("%d of %d bytes: %v", n, len(c.data), err)
 					}
 				}
@@ -153,12 +149,12 @@ func TestWhole(t *testing.T) {
 				}
 				if err == nil {
 					passed++
-					if got, err := probe.Read(bytes.NewReader(probe.Ended(part)), probe.Limits{}); err != nil || got.Width != info.Width {
+					if got, err := probe.Read(bytes.NewReader(whole.Ended(part)), probe.Limits{}); err != nil || got.Width != info.Width {
 						t.Errorf("%d of %d bytes with an end: %+v, %v", n, len(c.data), got, err)
 					}
 				}
 				filled := append(slices.Clip(part), make([]byte, len(c.data)-n)...)
-				if _, err := judged(filled); err == nil && !moving && info.Frames == 1 && !same(t, probe.Ended(filled), want) {
+				if _, err := judged(filled); err == nil && !moving && info.Frames == 1 && !same(t, whole.Ended(filled), want) {
 					t.Errorf("%d of %d bytes, and zeros, are another picture", n, len(c.data))
 				}
 			}
@@ -221,7 +217,7 @@ func TestWholeKinds(t *testing.T) {
 			if _, err := judged(c.data); !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)
 			}
-			if ended := probe.Ended(c.data); c.want != nil && !bytes.Equal(ended, c.data) {
+			if ended := whole.Ended(c.data); c.want != nil && !bytes.Equal(ended, c.data) {
 				t.Errorf("it gets an end: %q", ended)
 			}
 		})
@@ -260,7 +256,7 @@ func TestWholeHostile(t *testing.T) {
 			if !errors.Is(err, probe.ErrTruncated) {
 				continue
 			}
-			if err := probe.Whole(bytes.NewReader(c.Data[:n]), int64(n), info); err == nil && c.Want != nil && !strings.HasPrefix(c.Name, "webp-second") {
+			if err := whole.Check(bytes.NewReader(c.Data[:n]), int64(n), info); err == nil && c.Want != nil && !strings.HasPrefix(c.Name, "webp-second") {
 				t.Errorf("%s: %d of %d bytes are whole", c.Name, n, len(c.Data))
 			}
 		}
@@ -269,7 +265,7 @@ func TestWholeHostile(t *testing.T) {
 
 func file(t testing.TB, name string) []byte {
 	t.Helper()
-	b, err := os.ReadFile("testdata/" + name)
+	b, err := os.ReadFile(filepath.Join("../testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,10 +281,10 @@ func FuzzWhole(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, less uint16) {
 		part := data[:max(0, len(data)-int(less))]
 		info, err := probe.Read(bytes.NewReader(part), probe.Limits{MaxPixels: 1 << 16})
-		if !errors.Is(err, probe.ErrTruncated) || probe.Whole(bytes.NewReader(part), int64(len(part)), info) != nil {
+		if !errors.Is(err, probe.ErrTruncated) || whole.Check(bytes.NewReader(part), int64(len(part)), info) != nil {
 			return
 		}
-		ended := probe.Ended(part)
+		ended := whole.Ended(part)
 		got, err := probe.Read(bytes.NewReader(ended), probe.Limits{})
 		if err != nil || fmt.Sprint(got) != fmt.Sprint(info) {
 			t.Errorf("%q: %+v; with an end %+v, %v", part, info, got, err)
