@@ -6,30 +6,39 @@ import (
 	"imgkeep/resize"
 )
 
-// checkBoxes refuses a HEIC or an AVIF (ISO/IEC 14496-12, 4.2) that is cut off in the
+// box takes the first of the boxes (ISO/IEC 14496-12, 4.2) that src begins with. It is not
+// whole where it hangs over the end, has a wrong length, or where there is none.
+func box(src []byte) (kind string, body, rest []byte, whole bool) {
+	if len(src) < 8 {
+		return "", nil, nil, false
+	}
+	kind, header, size := string(src[4:8]), uint64(8), uint64(binary.BigEndian.Uint32(src))
+	switch {
+	case size == 0:
+		size = uint64(len(src))
+	case size == 1 && len(src) >= 16:
+		header, size = 16, binary.BigEndian.Uint64(src[8:])
+	}
+	if size < header || size > uint64(len(src)) {
+		return kind, nil, nil, false
+	}
+	return kind, src[header:size], src[size:], true
+}
+
+// checkBoxes refuses a HEIC or an AVIF that is cut off in the
 // box of its items or of their data: some versions of libheif make a picture of what
 // there is. What follows these two is nobody's business.
 func checkBoxes(src []byte) error {
 	items, data := false, false
 	for rest := src; !items || !data; {
-		if len(rest) < 8 {
-			break
-		}
-		kind, header, size := string(rest[4:8]), uint64(8), uint64(binary.BigEndian.Uint32(rest))
-		switch {
-		case size == 0:
-			size = uint64(len(rest))
-		case size == 1 && len(rest) >= 16:
-			header, size = 16, binary.BigEndian.Uint64(rest[8:])
-		}
-		if size < header || size > uint64(len(rest)) {
+		kind, _, next, whole := box(rest)
+		if !whole {
 			if kind == "meta" || kind == "mdat" {
 				return &resize.ImageError{Detail: "heif: it is cut off"}
 			}
 			break
 		}
-		items, data = items || kind == "meta", data || kind == "mdat"
-		rest = rest[size:]
+		items, data, rest = items || kind == "meta", data || kind == "mdat", next
 	}
 	if !items {
 		return &resize.ImageError{Detail: "heif: it has no items, or is cut off before them"}

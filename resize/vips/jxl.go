@@ -21,21 +21,11 @@ func codestream(src []byte) ([]byte, error) {
 	}
 	var parts []byte
 	for rest, next := src, uint32(0); len(rest) > 0; {
-		if len(rest) < 8 {
-			return nil, blame("a box is cut off")
-		}
-		kind, header, size := string(rest[4:8]), uint64(8), uint64(binary.BigEndian.Uint32(rest))
-		switch {
-		case size == 0:
-			size = uint64(len(rest))
-		case size == 1 && len(rest) >= 16:
-			header, size = 16, binary.BigEndian.Uint64(rest[8:])
-		}
-		if size < header || size > uint64(len(rest)) {
+		kind, body, behind, whole := box(rest)
+		if !whole {
 			return nil, blame("a box is cut off, or has a wrong length")
 		}
-		body := rest[header:size]
-		rest = rest[size:]
+		rest = behind
 		switch {
 		case kind == "jxlc" && next == 0:
 			return begins(body)
