@@ -107,7 +107,7 @@ func TestViewerHurriesIdle(t *testing.T) {
 	}
 }
 
-// Whoever leaves before his turn takes his wish with him, and nobody else's.
+// Whoever leaves before their turn takes their own request away, and nobody else's.
 func TestIdleLeaves(t *testing.T) {
 	q := newQuiet()
 	q.set(idleURL, "the bytes of a")
@@ -130,7 +130,7 @@ func TestIdleLeaves(t *testing.T) {
 	}
 }
 
-// Viewers and idle ones, coming and leaving: each viewer gets his image, and each
+// Viewers and idle ones, coming and leaving: each viewer gets their image, and each
 // image is fetched once.
 func TestHurryRaces(t *testing.T) {
 	q := newQuiet()

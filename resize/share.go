@@ -10,7 +10,7 @@ import (
 // Decoders are shared out by time, among sites and, within a site, among images:
 // whoever has fewer decoders at work comes first, then whoever has used less of
 // them lately. So somebody who sends a hundred images that take seconds each waits
-// behind others who send small ones, and not they behind him.
+// behind others who send small ones, and not the others behind the one.
 //
 // The queue is bounded in length and in time. When it is full, a newcomer takes the
 // place of the last waiter of the site that has most of them, unless that is the

@@ -1,7 +1,7 @@
 // Package fetch downloads one image from one URL that nobody trusts.
 //
 // The URL was written by a stranger, the name server that resolves it may be
-// his, and so may the server that answers. So a [Fetcher] promises:
+// theirs, and so may the server that answers. So a [Fetcher] promises:
 //
 //   - It connects only to global unicast addresses, and to the private networks
 //     that the operator lists. The address is checked after resolution, in the
@@ -11,7 +11,7 @@
 //     6to4, NAT64, Teredo, ISATAP) are judged by that one too.
 //   - Scheme, userinfo, host and port are judged again at every redirect, by the
 //     same lists as the first URL.
-//   - It sends the same few header fields for every viewer, and nothing of his:
+//   - It sends the same few header fields for every viewer, and nothing of theirs:
 //     no address, no cookie but what the origins of this one fetch have set, and no
 //     Referer or other field but the operator's own for a host, which no other host
 //     sees (see [Profile]). What an origin says in its header is used to read its

@@ -70,7 +70,7 @@ func accepting(accept string, pairs ...string) http.Header {
 
 // One link is another picture for each class of viewers, whoever answers: the
 // server, nginx by its order, and nginx alone. All of them say so, and a viewer never
-// gets what he does not accept.
+// gets what they do not accept.
 func TestNegotiate(t *testing.T) {
 	t.Parallel()
 	w, site := negotiating(t, nil)

@@ -69,7 +69,7 @@ func closeDescriptors() error {
 }
 
 // enterNowhere makes the working folder one that was removed: in it nothing can
-// be found or made, by anyone, whatever rights he has.
+// be found or made, by anyone, whatever rights they have.
 func enterNowhere() error {
 	var errs []error
 	for _, parent := range []string{os.TempDir(), "/dev/shm", "/run"} {

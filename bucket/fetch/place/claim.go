@@ -39,7 +39,7 @@ func (c Claim) groups() (all []string) {
 
 // siteOf returns the key that hosts are counted by when places are shared out:
 // the registrable domain (Public Suffix List), or the /64 network of an IPv6
-// address. Whoever has a domain has as many host names in it as he likes, and
+// address. Whoever has a domain has as many host names in it as they like, and
 // could take every place with one wildcard record.
 func siteOf(host string, addr netip.Addr) string {
 	if addr.Is6() {

@@ -394,7 +394,7 @@ type Resize struct {
 	AVIFQuality int `yaml:"avif_quality"`
 	// The formats in which sizes are made besides their own, for viewers whose browser
 	// says that it shows them (Accept): avif, webp, the one that is wanted most first. Who
-	// accepts none of them gets what he got before, and so does everybody where another
+	// accepts none of them gets what they got before, and so does everybody where another
 	// format would have no fewer bytes. AVIF never takes an animation; an animated GIF or PNG becomes an animated WebP. An
 	// AVIF costs a decoder about ten times what a JPEG does, once. After a change print
 	// the site of nginx anew, and restart. Presets have a negotiate of their own. Empty:
