@@ -207,17 +207,12 @@ type Entry struct {
 // removed and kept again.
 func List(ctx context.Context, s Store, f Filter) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		ctx, done, err := s.Begin(ctx)
+		ctx, names, done, err := begin(ctx, s, f)
 		if err != nil {
 			yield(Entry{}, err)
 			return
 		}
 		defer done()
-		names, err := s.In(f.Buckets)
-		if err != nil {
-			yield(Entry{}, err)
-			return
-		}
 		chooses := f.chooser()
 		for _, name := range names {
 			for image, err := range keptImages(ctx, s, name) {
@@ -235,6 +230,19 @@ func List(ctx context.Context, s Store, f Filter) iter.Seq2[Entry, error] {
 			}
 		}
 	}
+}
+
+// begin begins a query of the buckets that a filter names. Without an error done ends it.
+func begin(ctx context.Context, s Store, f Filter) (_ context.Context, names []string, done func(), err error) {
+	ctx, done, err = s.Begin(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if names, err = s.In(f.Buckets); err != nil {
+		done()
+		return nil, nil, nil, err
+	}
+	return ctx, names, done, nil
 }
 
 // chooser tells which images a filter chooses.
@@ -298,17 +306,12 @@ func keptImages(ctx context.Context, s Store, bucket string) iter.Seq2[record.Im
 // only where all are.
 func Failures(ctx context.Context, s Store, f Filter, classes []fetch.Class) iter.Seq2[FailureDetails, error] {
 	return func(yield func(FailureDetails, error) bool) {
-		ctx, done, err := s.Begin(ctx)
+		ctx, names, done, err := begin(ctx, s, f)
 		if err != nil {
 			yield(FailureDetails{}, err)
 			return
 		}
 		defer done()
-		names, err := s.In(f.Buckets)
-		if err != nil {
-			yield(FailureDetails{}, err)
-			return
-		}
 		ofHost := imageurl.NewHosts(f.Hosts).Match
 		for _, name := range names {
 			for entry, err := range s.Index().Failures(name) {
