@@ -155,7 +155,7 @@ func (s *Store) remember(bucket, url string, cause *fetch.Error) (*Failure, erro
 	}
 	f.Class, f.Status, f.Detail = string(cause.Class), cause.Status, cause.Error()
 	f.Host, f.Head = cause.Host, string(cause.Head)
-	f.Next = now.Add(max(backoffOf(cause.Class).Pause(f.Attempts), min(cause.RetryAfter, maxRetryAfter)))
+	f.Next = now.Add(max(backoffOf(cause.Class).Pause(f.Attempts), min(cause.RetryAfter, fetch.MaxRetryAfter)))
 	if err := s.commit(index.Change{Bucket: bucket, URL: url, Fail: &f}, nil); err != nil {
 		return nil, err
 	}
@@ -187,7 +187,7 @@ func stale(f record.Failure, now time.Time) bool {
 
 // longestPause is that of a class, whether it is ours or the origin has asked for it.
 func longestPause(c fetch.Class) time.Duration {
-	return max(backoffOf(c).Longest, maxRetryAfter)
+	return max(backoffOf(c).Longest, fetch.MaxRetryAfter)
 }
 
 // backoffOf is that of a class: where it has none of its own, a minute at first and
@@ -198,10 +198,6 @@ func backoffOf(c fetch.Class) pace.Backoff {
 	}
 	return pace.Backoff{First: time.Minute, Longest: day}
 }
-
-// maxRetryAfter is the longest pause that an origin can ask for: none makes an
-// image unreachable for good with one answer.
-const maxRetryAfter = day
 
 // Retried says what Retry has forgotten.
 type Retried struct {

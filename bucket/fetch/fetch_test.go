@@ -306,7 +306,7 @@ func FuzzRetryAfter(f *testing.F) {
 	f.Add("120")
 	f.Add("Sun, 22 Nov 2026 12:00:01 GMT")
 	f.Fuzz(func(t *testing.T, field string) {
-		if d := retryAfter(field, time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)); d < 0 || d > maxRetryAfter {
+		if d := retryAfter(field, time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)); d < 0 || d > MaxRetryAfter {
 			t.Fatalf("%q: %v", field, d)
 		}
 	})

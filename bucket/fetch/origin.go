@@ -258,9 +258,9 @@ func challenged(resp *http.Response) bool {
 	return strings.EqualFold(resp.Header.Get("Cf-Mitigated"), "challenge")
 }
 
-// maxRetryAfter bounds what an origin can ask for, so that none makes an image
-// unreachable for good with one answer.
-const maxRetryAfter = 24 * time.Hour
+// MaxRetryAfter is the longest pause that an origin can ask for, so that none makes an
+// image unreachable for good with one answer.
+const MaxRetryAfter = 24 * time.Hour
 
 // retryAfter reads a Retry-After field (RFC 9110, section 10.2.3): seconds, or a
 // date. It returns 0 for anything else, and for the past.
@@ -271,8 +271,8 @@ func retryAfter(field string, now time.Time) time.Duration {
 	}
 	if strings.Trim(field, "0123456789") == "" {
 		seconds, err := strconv.ParseInt(field, 10, 64)
-		if err != nil || seconds > int64(maxRetryAfter/time.Second) {
-			return maxRetryAfter // too many digits are many seconds
+		if err != nil || seconds > int64(MaxRetryAfter/time.Second) {
+			return MaxRetryAfter // too many digits are many seconds
 		}
 		return time.Duration(seconds) * time.Second
 	}
@@ -280,5 +280,5 @@ func retryAfter(field string, now time.Time) time.Duration {
 	if err != nil {
 		return 0
 	}
-	return min(max(at.Sub(now), 0), maxRetryAfter)
+	return min(max(at.Sub(now), 0), MaxRetryAfter)
 }

@@ -23,8 +23,8 @@ func TestPromisedNumbers(t *testing.T) {
 			t.Errorf("SECURITY.md does not say: %s", sentence)
 		}
 	}
-	if maxRetryAfter != 24*time.Hour || !strings.Contains(text, "Retry-After, for a day at most") {
-		t.Errorf("an origin may ask for %v", maxRetryAfter)
+	if MaxRetryAfter != 24*time.Hour || !strings.Contains(text, "Retry-After, for a day at most") {
+		t.Errorf("an origin may ask for %v", MaxRetryAfter)
 	}
 	if maxHostPause != time.Hour || !strings.Contains(text, "pauses the whole host, for an hour at most") {
 		t.Errorf("a host may ask for %v", maxHostPause)
