@@ -165,12 +165,11 @@ func (h *requestHead) skip(r io.Reader) error {
 	for _, m := range h.watermarks() {
 		n += int64(len(m.Picture))
 	}
-	if _, err := io.CopyN(io.Discard, r, n); err == io.EOF {
-		return io.ErrUnexpectedEOF
-	} else if err != nil {
-		return err
+	_, err := io.CopyN(io.Discard, r, n)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
 	}
-	return nil
+	return err
 }
 
 // watermarks are those of all targets, in their order.

@@ -140,22 +140,27 @@ func (k *soak) arrivalsAt(host int) (all, most int64, busy time.Duration) {
 	return all, most, k.arrivals.busy[name]
 }
 
+// drip sends an answer byte by byte, until whoever asked has left.
+func drip(w http.ResponseWriter, r *http.Request, data []byte, pause time.Duration) {
+	for _, c := range data {
+		if _, err := w.Write([]byte{c}); err != nil {
+			return
+		}
+		w.(http.Flusher).Flush()
+		select {
+		case <-time.After(pause):
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
 // hostilePage is what the origins of the attackers answer.
 func (k *soak) hostilePage(w http.ResponseWriter, r *http.Request, page string, n int64) {
 	switch page {
 	case "trickle":
 		w.Header().Set("Content-Length", "60000")
-		for _, c := range k.large(n) {
-			if _, err := w.Write([]byte{c}); err != nil {
-				return
-			}
-			w.(http.Flusher).Flush()
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-r.Context().Done():
-				return
-			}
-		}
+		drip(w, r, k.large(n), 100*time.Millisecond)
 	case "pausing":
 		w.Header().Set("Retry-After", strconv.Itoa(int(pausingFor/time.Second)))
 		w.WriteHeader(http.StatusTooManyRequests)

@@ -184,17 +184,7 @@ func (k *soak) serve(w http.ResponseWriter, r *http.Request) {
 			body = make([]byte, 4096)
 		}
 	case "drip":
-		for _, c := range k.picture(n) {
-			if _, err := w.Write([]byte{c}); err != nil {
-				return
-			}
-			w.(http.Flusher).Flush()
-			select {
-			case <-time.After(50 * time.Millisecond):
-			case <-r.Context().Done():
-				return
-			}
-		}
+		drip(w, r, k.picture(n), 50*time.Millisecond)
 	case "hang":
 		<-r.Context().Done()
 	case "loop":
