@@ -160,6 +160,8 @@ var rules = map[string]rule{
 	},
 	// It is asked with standard-library types only.
 	"bucket/approve": {},
+	// It computes, and does no I/O.
+	"bucket/likeness": {},
 	// Only here is bbolt.
 	"bucket/index": {
 		imports: []string{"bucket/probe", "bucket/record", "go.etcd.io/bbolt", "golang.org/x/sys/unix"},
