@@ -70,10 +70,45 @@ need_go() {
 	command -v go >/dev/null || die "Go is missing: install it (https://go.dev/doc/install), version $(awk '$1 == "go" {print $2}' go.mod) or later"
 }
 
-# build makes both programs in bin/. The server must not link C.
+# building notes what `go build -v` tells on its standard error, the name of each
+# package that it has compiled: a figure that grows, where the first build takes a minute
+# or two. All else, such as errors, is passed on.
+building() {
+	local line n=0 end=$'\n' every=100
+	if [ -t 2 ]; then
+		end=$'\r' every=1
+	fi
+	while IFS= read -r line; do
+		if [[ $line == *[[:space:]:]* || -z $line ]]; then
+			printf '%s\n' "$line" >&2
+			continue
+		fi
+		n=$((n + 1))
+		[ $((n % every)) -ne 0 ] || printf '   %d packages compiled%s' "$n" "$end" >&2
+	done
+	[ "$n" -eq 0 ] || printf '   %d packages compiled\n' "$n" >&2
+}
+
+# writable tells whether files can be made in a folder, which is made if need be.
+writable() {
+	mkdir -p "$1" 2>/dev/null && [ -w "$1" ]
+}
+
+# build makes both programs in a folder, bin/ unless one is named. The server must not
+# link C.
 build() {
+	local bin=${1:-bin} vcs=()
 	need_go
 	need_libvips
-	CGO_ENABLED=0 go build -o bin/imgkeep ./cmd/imgkeep
-	CGO_ENABLED=1 go build -o bin/imgkeep-resize ./cmd/imgkeep-resize
+	writable "$bin" || die "the programs cannot be written to $(realpath -m "$bin"), which you (uid $(id -u)) may not write to or which is read-only: copy the checkout to a folder of yours and run $0 there"
+	# git refuses a checkout of another user, and go build then has no commit to note.
+	if command -v git >/dev/null && [ -e .git ] && ! git rev-parse HEAD >/dev/null 2>&1; then
+		say "git does not trust this checkout (it is $(stat -c %U .)'s): the programs will not name their commit" >&2
+		vcs=(-buildvcs=false)
+	fi
+	say "building in $bin (a minute or two the first time)" >&2
+	{
+		CGO_ENABLED=0 go build -v "${vcs[@]}" -o "$bin/imgkeep" ./cmd/imgkeep &&
+			CGO_ENABLED=1 go build -v "${vcs[@]}" -o "$bin/imgkeep-resize" ./cmd/imgkeep-resize
+	} 2>&1 | building
 }
