@@ -58,6 +58,11 @@ const (
 	Unchecked fetch.Class = "unchecked"
 )
 
+// Classes are all classes that a failure can have that is remembered.
+func Classes() []Class {
+	return append(fetch.Classes(), classLost, classRemoved, Rejected, Unchecked)
+}
+
 const (
 	day  = 24 * time.Hour
 	week = 7 * day

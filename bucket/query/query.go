@@ -48,6 +48,16 @@ type Details struct {
 	Images   []ImageDetails   `json:"images"`
 	Failures []FailureDetails `json:"failures"`
 	Blocks   []record.Block   `json:"blocks"` // that stand against it
+	// Link is there where the image was named by a link of a server, which fills it in.
+	Link *LinkDetails `json:"link,omitempty"`
+}
+
+// LinkDetails are facts about a link.
+type LinkDetails struct {
+	Good    bool      `json:"good"`
+	Expires time.Time `json:"expires,omitzero"` // of one that is good
+	Expired bool      `json:"expired"`
+	Why     string    `json:"why,omitempty"` // it is not known to be either
 }
 
 // ImageDetails are facts about an image in a bucket.

@@ -28,27 +28,29 @@ import (
 
 // checked is what check tells of a URL.
 type checked struct {
-	URL       string      `json:"url"`
-	Canonical string      `json:"canonical,omitempty"`
-	Shows     string      `json:"shows,omitempty"` // the URL of the image, where this is a link of the server itself
-	Addresses []string    `json:"addresses,omitempty"`
-	Final     string      `json:"final,omitempty"`
-	OK        bool        `json:"ok"`
-	Class     fetch.Class `json:"class,omitempty"`
-	Status    int         `json:"status,omitempty"`
-	Why       string      `json:"why,omitempty"`
-	Type      string      `json:"type,omitempty"`
-	Width     int         `json:"width,omitempty"` // as shown
-	Height    int         `json:"height,omitempty"`
-	Frames    int         `json:"frames,omitempty"`
-	Bytes     int64       `json:"bytes,omitempty"`
-	Seconds   float64     `json:"seconds"`
+	URL       string `json:"url"`
+	Canonical string `json:"canonical,omitempty"`
+	Shows     string `json:"shows,omitempty"` // the URL of the image, where this is a link of the server itself
+	// Unverified: no secret is known here that could tell whose the link is.
+	Unverified bool        `json:"unverified,omitempty"`
+	Addresses  []string    `json:"addresses,omitempty"`
+	Final      string      `json:"final,omitempty"`
+	OK         bool        `json:"ok"`
+	Class      fetch.Class `json:"class,omitempty"`
+	Status     int         `json:"status,omitempty"`
+	Why        string      `json:"why,omitempty"`
+	Type       string      `json:"type,omitempty"`
+	Width      int         `json:"width,omitempty"` // as shown
+	Height     int         `json:"height,omitempty"`
+	Frames     int         `json:"frames,omitempty"`
+	Bytes      int64       `json:"bytes,omitempty"`
+	Seconds    float64     `json:"seconds"`
 }
 
 func newCheckCommand(a *app) *cobra.Command {
 	x := &checkCommand{app: a}
 	cmd := &cobra.Command{
-		Use: "check URL…", GroupID: groupLook,
+		Use: "check URL|LINK…", GroupID: groupLook,
 		Short: "Test whether an image would be fetched, by fetching it",
 		Long: `Check fetches each URL from here as the server would, by the rules of the
 configuration and of a bucket, and discards the result. It prints how the store spells
@@ -172,17 +174,9 @@ const removed fetch.Class = "removed"
 
 // try does what the store would, and notes what it sees.
 func (k checker) try(ctx context.Context, x *checked) (err error) {
-	if x.Canonical, err = imageurl.CanonicalAt(k.config.Fetch.BaseURL, x.URL); err != nil {
+	image, err := k.image(x)
+	if err != nil {
 		return err
-	}
-	image := x.Canonical
-	if k.unwraps {
-		if image, err = k.self.Unwrap(image); err != nil {
-			return err
-		}
-		if image != x.Canonical {
-			x.Shows = image
-		}
 	}
 	if err := k.blocked(ctx, control.ShowRequest{URL: k.self.Key(image)}); err != nil {
 		return err
@@ -216,6 +210,41 @@ func (k checker) try(ctx context.Context, x *checked) (err error) {
 	return k.blocked(ctx, control.ShowRequest{Digest: record.Digest(digest.Sum(nil)).String()})
 }
 
+// image is the URL of the image that is named: by its own URL, or by a link of the server
+// itself, which may be a path.
+func (k checker) image(x *checked) (image string, err error) {
+	if l, ours := k.link(x.URL); ours {
+		if image, err = k.self.ImageOf(l); err != nil {
+			return "", err
+		}
+		if x.Unverified = !k.unwraps; k.unwraps && !k.self.Signed(l) {
+			return "", &fetch.Error{Class: fetch.Refused, Err: errors.New("it looks like a link of this server, which has not signed it")}
+		}
+		x.Canonical, x.Shows = image, image
+		return image, nil
+	}
+	if x.Canonical, err = imageurl.CanonicalAt(k.config.Fetch.BaseURL, x.URL); err != nil || !k.unwraps {
+		return x.Canonical, err
+	}
+	if image, err = k.self.Unwrap(x.Canonical); err == nil && image != x.Canonical {
+		x.Shows = image
+	}
+	return image, err
+}
+
+// link reads a link of this server: a path, or a URL with one of its names or with a
+// signature of its secrets.
+func (k checker) link(raw string) (l sign.Link, ours bool) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" && !strings.HasPrefix(raw, "/") {
+		return l, false
+	}
+	if l, err = sign.Parse(u.EscapedPath()); err != nil {
+		return l, false
+	}
+	return l, u.Host == "" || k.self.Is(u) || k.unwraps && k.self.Signed(l)
+}
+
 // blocked returns an error that tells the first block that stands against a URL or
 // a digest.
 func (k checker) blocked(ctx context.Context, q control.ShowRequest) error {
@@ -235,11 +264,14 @@ func (x checked) text() string {
 		fmt.Fprintf(&b, "%-10s %s\n", key, control.Printable(fmt.Sprintf(format, args...)))
 	}
 	line("url", "%s", x.URL)
-	if x.Canonical != x.URL && x.Canonical != "" {
+	if x.Canonical != x.URL && x.Canonical != "" && x.Canonical != x.Shows {
 		line("  kept as", "%s", x.Canonical)
 	}
 	if x.Shows != "" {
 		line("  shows", "%s", x.Shows)
+	}
+	if x.Unverified {
+		line("  link", "its signature was not checked: no secret is known here")
 	}
 	if len(x.Addresses) > 0 {
 		line("  resolves", "%s", strings.Join(x.Addresses, ", "))

@@ -57,7 +57,7 @@ Standard output gets a line for each image that is not kept, with its path, a co
 and the reason, and a summary.
 
 Exit status: 0 if all images are kept, now or already before; 3 if some are not; 1 if
-none is, or if the run had to stop; 2 if the command line is wrong.`,
+none is or none was found, or if the run had to stop; 2 if the command line is wrong.`,
 		Example: `  imgkeep import --config /etc/imgkeep/imgkeep.yaml --dry-run /srv/imageproxy
   imgkeep import --config /etc/imgkeep/imgkeep.yaml /srv/imageproxy
   imgkeep import --config /etc/imgkeep/imgkeep.yaml --link --remove /srv/imageproxy`,
@@ -113,6 +113,9 @@ func (i *importCommand) run(cmd *cobra.Command, args []string, c config.Config) 
 		i.progress.clear()
 		return errors.Join(err, i.print(i.summary(i.app.Now().Sub(began))))
 	})
+	if err == nil && i.images == 0 {
+		return fmt.Errorf("no image was found in %s, in the folders %s: want {a}/{b}/{name} and {name}.headers in them, as imageproxy-py stores images", dir, strings.Join(found, ", "))
+	}
 	if err == nil && i.bad > 0 {
 		return partialError{i.bad, i.images, "images are not kept"}
 	}

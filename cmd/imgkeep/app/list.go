@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"imgkeep/bucket"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
 	"imgkeep/cmd/imgkeep/app/config"
@@ -102,6 +105,11 @@ func (x *listCommand) prepare() (err error) {
 		}
 		x.q.Types[i] = f.String()
 	}
+	for _, class := range x.q.Classes {
+		if !slices.Contains(bucket.Classes(), bucket.Class(class)) {
+			return fmt.Errorf("--class: %q is not a class of failures: want one of %s", class, joined(bucket.Classes()))
+		}
+	}
 	if x.q.Since, err = parseWhen(x.since, x.app.Now()); err != nil {
 		return fmt.Errorf("--since: %w", err)
 	}
@@ -109,6 +117,15 @@ func (x *listCommand) prepare() (err error) {
 		return fmt.Errorf("--until: %w", err)
 	}
 	return nil
+}
+
+// joined are words with commas between them.
+func joined[T ~string](words []T) string {
+	var text []string
+	for _, w := range words {
+		text = append(text, string(w))
+	}
+	return strings.Join(text, ", ")
 }
 
 // parseWhen reads a date, an instant, or how long ago it is; "" is the zero time.

@@ -75,7 +75,7 @@ func (p *previewCommand) run(cmd *cobra.Command, args []string, c config.Config)
 // newTarget is what a link with this size asks for.
 func newTarget(c config.Config, name string) (resize.Target, error) {
 	if err := engine.Listed(c).Check(name); err != nil {
-		return resize.Target{}, err
+		return resize.Target{}, fmt.Errorf("%w; %s", err, previewable(c))
 	}
 	presets, err := engine.Presets(c)
 	if err != nil {
@@ -86,6 +86,20 @@ func newTarget(c config.Config, name string) (resize.Target, error) {
 	}
 	size, err := resize.ParseSize(name)
 	return resize.Target{Size: size, Quality: c.Resize.Quality}, err
+}
+
+// previewable says what there is to be previewed.
+func previewable(c config.Config) string {
+	presets := "presets: none"
+	if names := presetNames(c); len(names) > 0 {
+		presets = "presets: " + strings.Join(names, ", ")
+	}
+	sizes := "sizes: none"
+	if len(c.Sizes) > 0 {
+		text := strings.Trim(strings.ReplaceAll(fmt.Sprint(c.Sizes), " ", ", "), "[]")
+		sizes = fmt.Sprintf("sizes: all combinations of %s, as %dx%[2]d, %[2]dx or x%[2]d", text, c.Sizes[0])
+	}
+	return presets + "; " + sizes
 }
 
 // readImage reads an image as a download is read: within the same limits.

@@ -28,7 +28,8 @@ func newShowCommand(a *app) *cobra.Command {
 		Long: `Show prints what is kept under a URL, a link or a digest, in all buckets: its
 digest, type, dimensions, bytes, when it was stored, all its URLs, the sizes made of
 it, and whether it crashes decoders; why fetching it failed, the first bytes of what
-came instead, and when the next attempt is due; and what blocks it.
+came instead, and when the next attempt is due; what blocks it; and whether a link has
+expired.
 
 Exit status: 0 if something is known; 1 if nothing is.`,
 		Example: "  imgkeep show https://origin.example/cat.jpg\n  imgkeep show /i/250x250/gnjO6SJxYbeT9VBz/aHR0cHM6Ly9leGFtcGxlX3VybC9pbWcuanBn --json",
@@ -137,6 +138,16 @@ func factsText(url string, f query.Details) string {
 	}
 	if url != "" {
 		line("url", "%s", url)
+	}
+	if l := f.Link; l != nil {
+		switch {
+		case l.Good:
+			line("link", "good until %s", l.Expires.Format(time.RFC3339))
+		case l.Expired:
+			line("link", "has expired: viewers get 410, or 403 after eight weeks")
+		default:
+			line("link", "%s", l.Why)
+		}
 	}
 	for _, i := range f.Images {
 		line("image", "%s/%s", i.Bucket, i.Digest)

@@ -142,7 +142,7 @@ func (s *signCommand) prepare(c config.Config) error {
 	s.base, s.relative = c.BaseURL, c.Fetch.BaseURL
 	signer, err := engine.NewSigner(c.Sign)
 	if errors.Is(err, sign.ErrNoSecret) {
-		return errors.New("there is no secret to sign with: set IMGKEEP_SECRET, --secret, or sign.secrets or sign.secret_files in the configuration")
+		return s.app.noSecret("there is no secret to sign with: set IMGKEEP_SECRET, --secret, or sign.secrets or sign.secret_files in the configuration", "sign")
 	}
 	if err != nil {
 		return err

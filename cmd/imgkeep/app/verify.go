@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -34,7 +35,12 @@ func newVerifyCommand(a *app) *cobra.Command {
 		Short: "Check whether a link is good, and until when",
 		Long: `Verify checks links as the server does, given as URLs or as paths: form, signature,
 week, bucket, size or preset, and the URL, also that of a link within a link. It
-prints until when a link is good, or why it is not. It contacts nothing.
+prints until when a link is good, or why it is not, after the link itself if there are
+several. It contacts nothing.
+
+It needs a secret, from IMGKEEP_SECRET or from the configuration. Debian's package has
+it in a file that only root may read:
+sudo env IMGKEEP_SIGN_SECRET_FILES=/etc/imgkeep/secret imgkeep verify LINK…
 
 Exit status: 0 if all are good; 3 if some are not; 1 if none is.`,
 		Args: cobra.MinimumNArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
@@ -51,12 +57,19 @@ type verifyCommand struct {
 
 func (x *verifyCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
 	signer, err := engine.NewSigner(c.Sign)
+	if errors.Is(err, sign.ErrNoSecret) {
+		err = x.app.noSecret("there is no secret to check links with: set IMGKEEP_SECRET, or sign.secrets or sign.secret_files in the configuration", "verify")
+	}
 	if err != nil {
 		return usageError(err)
 	}
 	bad := 0
 	for _, arg := range args {
 		v := verify(c, signer, arg, x.app.Now())
+		which := "" // of several
+		if len(args) > 1 {
+			which = control.Printable(arg) + ": "
+		}
 		if !v.Good {
 			bad++
 		}
@@ -64,9 +77,9 @@ func (x *verifyCommand) run(cmd *cobra.Command, args []string, c config.Config) 
 		case x.json:
 			err = printJSON(cmd.OutOrStdout(), v)
 		case v.Good:
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "good until %s: %s %s %s\n", v.Expires.Format(time.RFC3339), v.Bucket, v.Size, control.Printable(v.URL))
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%sgood until %s: %s %s %s\n", which, v.Expires.Format(time.RFC3339), v.Bucket, v.Size, control.Printable(v.URL))
 		default:
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "not good: %s\n", control.Printable(v.Why))
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%snot good: %s\n", which, control.Printable(v.Why))
 		}
 		if err != nil {
 			return err

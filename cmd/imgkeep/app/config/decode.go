@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -49,6 +50,9 @@ func (p *problems) assign(key string, dst reflect.Value, raw any) {
 		*d, err = toPrefix(raw)
 	default:
 		panic(fmt.Sprintf("config: %s has the type %s, for which assign has no case", key, dst.Type()))
+	}
+	if err != nil && strings.HasPrefix(key, "sizes[") {
+		err = fmt.Errorf("%s: want a length in pixels, such as 150; with 150 and 250 there are 150x250, 150x, x250 and all others of them", show(raw))
 	}
 	if err != nil {
 		p.add(key, err)

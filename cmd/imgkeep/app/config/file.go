@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -57,13 +58,37 @@ func checkFile(name string, text []byte) (*document, error) {
 	case errors.Is(err, io.EOF): // nothing, or nothing but comments
 		return d, nil
 	case err != nil:
-		return nil, err
+		return nil, notYAML(name, text, err)
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, errors.New("it holds more than one YAML document (a line of three dashes begins another)")
+		return nil, fmt.Errorf("%s: it holds more than one YAML document (a line of three dashes begins another)", name)
 	}
 	d.check(root.Content[0], reflect.TypeFor[Config](), "")
 	return d, nil
+}
+
+// notYAML says where a text is not YAML, and why, as far as the parser tells. What most
+// often is wrong, it tells least of.
+func notYAML(name string, text []byte, err error) error {
+	n := 0
+	for line := range strings.Lines(string(text)) {
+		n++
+		if body := strings.TrimLeft(line, " \t\r\n"); body != "" && strings.Contains(line[:len(line)-len(body)], "\t") {
+			return fmt.Errorf("%s:%d: a tab stands before %q: write spaces, since YAML allows no tabs there", name, n, firstWord(body))
+		}
+	}
+	if m := yamlError.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Errorf("%s:%s: it is not YAML: %s", name, m[1], m[2])
+	}
+	return fmt.Errorf("%s: it is not YAML: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
+}
+
+var yamlError = regexp.MustCompile(`^yaml: line ([0-9]+): (.*)`)
+
+// firstWord is the key of a line, or what else it begins with.
+func firstWord(line string) string {
+	word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+	return word[:min(len(word), 40)]
 }
 
 // check compares a node with the type that its value is for.
@@ -115,10 +140,21 @@ func (d *document) checkSection(n *yaml.Node, t reflect.Type, path string) {
 		return
 	}
 	keys := keysOf(t)
+	seen := map[string]int{} // the lines of keys
 	for i := 0; i < len(n.Content); i += 2 {
 		key := n.Content[i]
 		at := join(path, key.Value)
-		if key.Kind != yaml.ScalarNode || keys[key.Value] == nil {
+		if key.Kind != yaml.ScalarNode {
+			d.problems = append(d.problems, problem{key: path, source: d.line(key.Line), err: errors.New("a key must be a word, and not a list or a section")})
+			continue
+		}
+		if before := seen[key.Value]; before > 0 {
+			d.problems = append(d.problems, problem{key: at, source: d.line(key.Line),
+				err: fmt.Errorf("it is set in line %d already: leave one of the two out", before)})
+			continue
+		}
+		seen[key.Value] = key.Line
+		if keys[key.Value] == nil {
 			if _, ok := d.lines[at]; !ok {
 				d.lines[at] = key.Line
 			}
@@ -130,10 +166,18 @@ func (d *document) checkSection(n *yaml.Node, t reflect.Type, path string) {
 	}
 }
 
+// line names a line of the file; empty for what is in no file.
+func (d *document) line(n int) string {
+	if d.name == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d", d.name, n)
+}
+
 // place says where a key stands in the file; empty for a key that it has not.
 func (d *document) place(key string) string {
 	if line, ok := d.lines[key]; ok {
-		return fmt.Sprintf("%s:%d", d.name, line)
+		return d.line(line)
 	}
 	return ""
 }

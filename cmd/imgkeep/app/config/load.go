@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -110,21 +111,23 @@ func (l *loader) readFile(path string) error {
 }
 
 func (l *loader) readText(path string, text []byte) error {
+	var err error
+	if l.file, err = checkFile(path, text); err != nil {
+		return err
+	}
+	for _, p := range l.file.problems {
+		if p.source == "" {
+			p.source = cmp.Or(l.file.place(p.key), path)
+		}
+		l.problems = append(l.problems, p)
+	}
 	l.viper.SetConfigType("yaml")
-	if err := l.viper.ReadConfig(bytes.NewReader(text)); err != nil {
+	if err := l.viper.ReadConfig(bytes.NewReader(text)); err != nil && len(l.problems) == 0 {
 		var parse viper.ConfigParseError
 		if errors.As(err, &parse) {
 			err = parse.Unwrap() // the rest of the text says nothing
 		}
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	var err error
-	if l.file, err = checkFile(path, text); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	for _, p := range l.file.problems {
-		p.source = l.file.place(p.key)
-		l.problems = append(l.problems, p)
+		return notYAML(path, text, err)
 	}
 	return nil
 }

@@ -41,6 +41,8 @@ type Links interface {
 	Check(path string) error
 	// Good are the paths of the links that are good now for what was removed.
 	Good(record.Removal) ([]string, error)
+	// Life tells of a link, by its path, until when it is good or that it has expired.
+	Life(path string) *query.LinkDetails
 }
 
 // Options say what New works on.
@@ -112,7 +114,11 @@ func (l *Local) Show(ctx context.Context, q ShowRequest) (query.Details, error) 
 			return query.Details{}, err
 		}
 	}
-	return l.opts.Store.Show(ctx, t)
+	details, err := l.opts.Store.Show(ctx, t)
+	if q.Link != "" && l.opts.Links != nil {
+		details.Link = l.opts.Links.Life(q.Link)
+	}
+	return details, err
 }
 
 // List implements Service.

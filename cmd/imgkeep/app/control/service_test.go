@@ -45,6 +45,8 @@ func (origin) Fetch(_ context.Context, r fetch.Request, dst io.Writer) (fetch.Re
 // book takes links that begin with /bad for those of another image.
 type book struct{}
 
+func (book) Life(string) *query.LinkDetails { return &query.LinkDetails{Good: true} }
+
 func (book) Check(path string) error {
 	if strings.HasPrefix(path, "/bad") {
 		return errors.New("another image")
@@ -174,6 +176,9 @@ func TestService(t *testing.T) {
 		{"show a digest", func(ctx context.Context, s service) (any, error) {
 			return s.Show(ctx, control.ShowRequest{Digest: digest})
 		}, added, nil},
+		{"show a link", func(ctx context.Context, s service) (any, error) {
+			return s.Show(ctx, control.ShowRequest{URL: kept, Named: control.Named{Link: "/i/full/x/y"}})
+		}, `"link":{"good":true`, nil},
 		{"show another's link", func(ctx context.Context, s service) (any, error) {
 			return s.Show(ctx, control.ShowRequest{URL: kept, Named: control.Named{Link: "/bad/link"}})
 		}, `another image`, nil},

@@ -94,6 +94,29 @@ func (b linkBook) Check(path string) error {
 	return errors.New(text + ": name the image that you mean by its URL or digest, or go by this URL with --unverified")
 }
 
+// Life tells until when a link is good, or that it has expired.
+func (b linkBook) Life(path string) *query.LinkDetails {
+	l, err := sign.Parse(path)
+	if err != nil {
+		return &query.LinkDetails{Why: err.Error()}
+	}
+	signer, err := NewSigner(b.config().Sign)
+	if errors.Is(err, sign.ErrNoSecret) {
+		return &query.LinkDetails{Why: "not known: there is no secret here to check its signature with"}
+	}
+	if err != nil {
+		return &query.LinkDetails{Why: err.Error()}
+	}
+	expires, err := signer.Verify(l, b.now())
+	switch {
+	case err == nil:
+		return &query.LinkDetails{Good: true, Expires: expires}
+	case errors.Is(err, sign.ErrExpired), signer.Signed(l, b.now(), lookBack):
+		return &query.LinkDetails{Expired: true}
+	}
+	return &query.LinkDetails{Why: err.Error()}
+}
+
 // digests are those of what is kept under a URL in a bucket, blocked or not.
 func (b linkBook) digests(name, url string) (all []string, err error) {
 	if !b.store.Has(name) {

@@ -126,6 +126,10 @@ func (o *SelfLinks) ImageOf(l sign.Link) (string, error) {
 	})
 }
 
+// Signed tells whether one of the secrets signed a link in the last ten years. It needs a
+// signer.
+func (o *SelfLinks) Signed(l sign.Link) bool { return o.signed(l) }
+
 // signed tells whether one of the secrets signed a link within lookBack. That takes
 // about a millisecond where none did, so what was found last is remembered: of a
 // link that stands in a page, every view asks.
