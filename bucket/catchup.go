@@ -49,7 +49,7 @@ func (s *Store) openIndex(names []string) error {
 		why = "is of an older layout"
 	}
 	s.log.Warn("the index "+why+": making it again from the journals", "root", s.root)
-	report, err := reindex.Run(context.Background(), reindex.Options{Root: s.root, Found: s.logFound})
+	report, err := reindex.Run(context.Background(), reindex.Options{Root: s.root, Files: s.files, Found: s.logFound})
 	if err != nil {
 		return fmt.Errorf("the index %s, and cannot be made again: %w", why, err)
 	}
@@ -68,7 +68,7 @@ func (s *Store) indexOptions() index.Options {
 func (s *Store) refit(names []string, why error) error {
 	s.log.Warn("making the index again from the journals", "error", why)
 	path, aside := filepath.Join(s.root, record.IndexFile), filepath.Join(s.root, record.TmpDir, "refit.db")
-	_, err := reindex.Run(context.Background(), reindex.Options{Root: s.root, Path: aside, Found: s.logFound})
+	_, err := reindex.Run(context.Background(), reindex.Options{Root: s.root, Files: s.files, Path: aside, Found: s.logFound})
 	if err != nil {
 		return errors.Join(why, err)
 	}

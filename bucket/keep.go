@@ -84,7 +84,9 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at
 		s.disk.RemoveAll(d.tmp.Name())
 		return record.Image{}, err
 	}
-	if err := s.files.Put(ctx, image, d.tmp); err != nil {
+	err = s.files.Put(ctx, image, d.tmp)
+	s.disk.RemoveAll(d.tmp.Name())
+	if err != nil {
 		return record.Image{}, fmt.Errorf("store the image: %w", local.AsFull(err))
 	}
 	line := ledger.KeepEvent(image)

@@ -72,7 +72,9 @@ func (s *Store) fetchAndRepair(ctx context.Context, image record.Image, now bool
 		s.disk.RemoveAll(d.tmp.Name())
 		return err
 	}
-	if err := s.files.Put(ctx, image, d.tmp); err != nil {
+	err = s.files.Put(ctx, image, d.tmp)
+	s.disk.RemoveAll(d.tmp.Name())
+	if err != nil {
 		return fmt.Errorf("store the image: %w", local.AsFull(err))
 	}
 	return s.commit(index.Change{Bucket: image.Bucket, URL: image.URL, Keep: index.ImageOf(image)}, nil)

@@ -97,6 +97,9 @@ type Options struct {
 	Now func() time.Time // nil: time.Now
 	Log *slog.Logger     // nil: none
 
+	// Files is where originals lie. nil: below Root, as the rest of the store.
+	Files blob.Store
+
 	disk   local.Disk // nil: the real one
 	sparse bool       // tests': disk makes the folders of a bucket when they are needed, and a scrub misses none
 }
@@ -225,7 +228,7 @@ func Open(o Options) (_ *Store, err error) {
 	s := &Store{
 		apply:    applyBy(o.disk),
 		uncached: uncached.NewPool(uncached.Budget),
-		files:    local.New(o.disk, o.Root, o.Now),
+		files:    o.Files,
 		disk:     o.disk, sparse: o.sparse, root: o.Root, now: o.Now, log: o.Log, tookIn: o.TookIn,
 		buckets:   map[string]bool{},
 		commits:   make(chan pending, maxGroup),
@@ -288,6 +291,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.disk == nil {
 		o.disk = local.OS{}
+	}
+	if o.Files == nil {
+		o.Files = local.New(o.disk, o.Root, o.Now)
 	}
 	return o
 }

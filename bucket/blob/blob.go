@@ -13,6 +13,7 @@ package blob
 import (
 	"context"
 	"errors"
+	"io"
 	"iter"
 	"os"
 
@@ -29,12 +30,15 @@ var (
 // Store is a place for originals. Of an image it heeds Bucket, Digest and Format, which
 // name it, and Bytes. It may be used concurrently.
 type Store interface {
-	// Put keeps an original, whose bytes are those of tmp, a finished file of the
-	// caller's on the store's own disk. When it returns without an error they are durable
-	// and visible. After an error they are there as a whole, or not at all. That they are
-	// there already is no error; other bytes in their place are damage, and are replaced.
-	// The name of tmp is gone afterwards, also after an error; closing it is the caller's.
-	Put(ctx context.Context, image record.Image, tmp *os.File) error
+	// Put keeps an original, whose bytes are the first image.Bytes of from. When it returns
+	// without an error they are durable and visible. After an error they are there as a
+	// whole, or not at all. That they are there already is no error; other bytes in their
+	// place are damage, and are replaced.
+	//
+	// A store on a disk need not copy: a file on its own file system it may give a name of
+	// its own, and make read-only, so that nobody may write to it afterwards. To close that
+	// file, and to remove the name by which it came, is the caller's in any case.
+	Put(ctx context.Context, image record.Image, from io.ReaderAt) error
 	// Open opens an original: a file on a local disk, to which a store elsewhere has
 	// brought it. One that is missing, or whose length is not image.Bytes, is ErrDamaged.
 	Open(ctx context.Context, image record.Image) (*os.File, error)

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"time"
 
+	"imgkeep/bucket/blob"
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
@@ -33,6 +34,8 @@ type Options struct {
 	Progress func(record.Progress) // told now and then; nil: nobody
 
 	Path string // of the new index; empty: it takes the place of the old one
+	// Files is where originals lie. nil: below Root, as the rest of the store.
+	Files blob.Store
 }
 
 // Report says what Run has done.
@@ -67,6 +70,9 @@ type Report struct {
 // It takes about 250 bytes of memory for each URL.
 func Run(ctx context.Context, o Options) (_ Report, err error) {
 	start := time.Now()
+	if o.Files == nil {
+		o.Files = local.New(local.OS{}, o.Root, time.Now)
+	}
 	r := run{Options: o, report: Report{Found: map[record.Kind]int{}}}
 	if r.report.Buckets, err = journal.Buckets(o.Root); err != nil {
 		return r.report, err
@@ -373,7 +379,7 @@ func (r *run) blocks(ctx context.Context) (_ []record.Block, at record.Position,
 // look finds which originals are there.
 func (r *run) look(ctx context.Context, name string, j *Replay) error {
 	shard := 0
-	for image, err := range local.New(local.OS{}, r.Root, time.Now).List(ctx, name) {
+	for image, err := range r.Files.List(ctx, name) {
 		if err != nil {
 			return err
 		}

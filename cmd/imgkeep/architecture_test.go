@@ -105,7 +105,7 @@ var rules = map[string]rule{
 		imports: []string{"bucket/blob/local", "bucket/fetch", "bucket/imageurl", "bucket/ledger", "bucket/pace", "bucket/record"},
 	},
 	"bucket/reindex": {
-		imports: []string{"bucket/blob/local", "bucket/index", "bucket/ledger", "bucket/ledger/journal", "bucket/probe", "bucket/record"},
+		imports: []string{"bucket/blob", "bucket/blob/local", "bucket/index", "bucket/ledger", "bucket/ledger/journal", "bucket/probe", "bucket/record"},
 	},
 	"bucket/scrub": {
 		imports: []string{"bucket/blob/local", "bucket/index", "bucket/ledger", "bucket/pace", "bucket/probe", "bucket/record"},

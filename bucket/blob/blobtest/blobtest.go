@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -27,7 +28,8 @@ var Buckets = []string{"f", "i"}
 type Place struct {
 	// Open opens the store. Its process may have been killed before.
 	Open func(t testing.TB) blob.Store
-	// Temp makes an empty file on the store's disk, open for writing and reading.
+	// Temp makes an empty file, on the store's disk if it has one, open for writing and
+	// reading.
 	Temp func(t testing.TB) *os.File
 	// FailAt lets the n-th thing that Put does to the place fail, counted from now, and all
 	// that follow; 0: none. It tells whether there was one since the last call.
@@ -41,6 +43,7 @@ func Run(t *testing.T, newPlace func(t testing.TB) Place) {
 	for name, test := range map[string]func(*suite){
 		"kept and opened":     (*suite).kept,
 		"again":               (*suite).again,
+		"of no file":          (*suite).ofNoFile,
 		"missing":             (*suite).missing,
 		"damaged":             (*suite).damaged,
 		"removed":             (*suite).removed,
@@ -83,8 +86,11 @@ func (s *suite) put(i record.Image, text string) error {
 	s.Helper()
 	f := s.temp(text)
 	err := s.Put(s.Context(), i, f)
-	if _, there := os.Lstat(f.Name()); !errors.Is(there, fs.ErrNotExist) {
-		s.Errorf("the name of the file is still there: %v", there)
+	if _, err := f.Stat(); err != nil {
+		s.Errorf("the file is closed: %v", err)
+	}
+	if err := os.Remove(f.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.Error(err)
 	}
 	return err
 }
@@ -149,6 +155,27 @@ func (s *suite) again() {
 	if all := s.list("i"); len(all) != 1 {
 		s.Errorf("there are %v", all)
 	}
+}
+
+// What is kept need not be a file, and what lies behind it does not belong to it. Less than
+// was promised is refused.
+func (s *suite) ofNoFile() {
+	const text = "the bytes of a"
+	a := image("i", text)
+	if err := s.Put(s.Context(), a, strings.NewReader(text+", and others")); err != nil {
+		s.Error(err)
+	}
+	s.has(a, text)
+	if err := s.Put(s.Context(), a, strings.NewReader(text)); err != nil {
+		s.Error(err)
+	}
+	s.has(a, text)
+	b := image("i", "the bytes of b")
+	if err := s.Put(s.Context(), b, strings.NewReader("the bytes")); err == nil {
+		s.Error("the bytes of b ended early, and were kept")
+	}
+	s.has(b, "")
+	s.has(s.keep("i", "the bytes of b"), "the bytes of b")
 }
 
 func (s *suite) missing() {

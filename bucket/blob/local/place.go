@@ -91,9 +91,8 @@ func AsFull(err error) error {
 // the same bytes it is that file, since names are digests; a file of other bytes
 // is damaged, and replaced.
 //
-// The temporary name is gone afterwards, also after an error.
+// The temporary name, which may be there or not afterwards, is the caller's to remove.
 func place(d Disk, tmp *os.File, final string) error {
-	defer d.RemoveAll(tmp.Name())
 	if err := seal(d, tmp); err != nil {
 		return err
 	}
@@ -118,7 +117,8 @@ func place(d Disk, tmp *os.File, final string) error {
 
 // Replace is place for a file that can be made again: it takes the name over,
 // and leaves it to the file system when the name reaches the disk. Its bytes are
-// flushed, lest a power cut leave a name without them.
+// flushed, lest a power cut leave a name without them. The temporary name is gone
+// afterwards, also after an error.
 func Replace(d Disk, tmp *os.File, final string) error {
 	defer d.RemoveAll(tmp.Name())
 	if err := seal(d, tmp); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"os"
@@ -33,16 +34,41 @@ func New(d Disk, root string, now func() time.Time) *Store { return &Store{d, ro
 
 func (s *Store) path(image record.Image) string { return filepath.Join(s.root, image.File()) }
 
-// Put does what blob.Store says, by another name of tmp. A folder in the place of the
+// Put does what blob.Store says. A file (*os.File), which must be on the file system of the
+// store, gets another name; what else it is given is copied. A folder in the place of the
 // original, which no file can take the name of, is put aside.
-func (s *Store) Put(_ context.Context, image record.Image, tmp *os.File) error {
+func (s *Store) Put(_ context.Context, image record.Image, from io.ReaderAt) error {
 	if info, err := os.Lstat(s.path(image)); err == nil && info.IsDir() {
 		if err := Quarantine(s.disk, s.root, record.QuarantineFolder(s.now()), image.File()); err != nil {
-			s.disk.RemoveAll(tmp.Name())
 			return err
 		}
 	}
+	if file, ok := from.(*os.File); ok {
+		return place(s.disk, file, s.path(image))
+	}
+	tmp, err := s.copy(image, from)
+	if tmp != nil {
+		defer tmp.Close()
+		defer s.disk.RemoveAll(tmp.Name())
+	}
+	if err != nil {
+		return err
+	}
 	return place(s.disk, tmp, s.path(image))
+}
+
+// copy writes an original to a file in tmp, which is the caller's to close and remove, also
+// after an error; nil: there is none.
+func (s *Store) copy(image record.Image, from io.ReaderAt) (*os.File, error) {
+	tmp, err := s.disk.CreateTemp(filepath.Join(s.root, record.TmpDir), "image-*")
+	if err != nil {
+		return nil, err
+	}
+	n, err := io.Copy(Writer{s.disk, tmp}, io.NewSectionReader(from, 0, image.Bytes))
+	if err == nil && n < image.Bytes {
+		err = fmt.Errorf("%s has %d bytes, and ended after %d: %w", image.File(), image.Bytes, n, io.ErrUnexpectedEOF)
+	}
+	return tmp, err
 }
 
 // Open does what blob.Store says.
