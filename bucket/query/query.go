@@ -229,11 +229,7 @@ func List(ctx context.Context, s Store, f Filter) iter.Seq2[Entry, error] {
 				if err == nil && !chooses(image) {
 					continue
 				}
-				l := Entry{
-					Bucket: name, URL: image.URL, Digest: image.Digest.String(), Type: image.Format.String(),
-					Frames: image.Frames, Bytes: image.Bytes, Stored: image.Stored,
-				}
-				l.Width, l.Height = image.Shown()
+				l := entryOf(image)
 				if !yield(l, err) || err != nil {
 					return
 				}

@@ -39,7 +39,7 @@ var rules = map[string]rule{
 	// The commands. Only here is cobra.
 	"cmd/imgkeep/app": {
 		imports: []string{
-			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/engine", "cmd/imgkeep/app/server",
+			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/engine", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
 			"bucket", "bucket/backup", "bucket/fetch", "bucket/imageurl", "bucket/linkrot", "bucket/probe", "bucket/query", "bucket/record",
 			"bucket/reindex", "bucket/scrub", "nginx", "resize", "sign",
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "github.com/spf13/pflag",
@@ -61,6 +61,14 @@ var rules = map[string]rule{
 	"cmd/imgkeep/app/control": {
 		imports: []string{"bucket", "bucket/imageurl", "bucket/linkrot", "bucket/probe", "bucket/query", "bucket/record", "bucket/scrub", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/server"},
 		tests:   []string{"bucket/approve", "bucket/fetch", "nginx", "resize", "sign"},
+	},
+	// Who may use the page.
+	"cmd/imgkeep/app/page/account": {
+		imports: []string{"bucket/blob/local", "bucket/record", "golang.org/x/crypto/argon2"},
+	},
+	// What people name: images and hosts.
+	"cmd/imgkeep/app/target": {
+		imports: []string{"bucket/imageurl", "bucket/record", "sign"},
 	},
 	"cmd/imgkeep/app/listen": {
 		imports: []string{"cmd/imgkeep/app/server", "github.com/coreos/go-systemd/v22/activation"},
@@ -114,6 +122,7 @@ var rules = map[string]rule{
 	// What operators ask.
 	"bucket/query": {
 		imports: []string{"bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/record", "bucket/variant"},
+		tests:   []string{"bucket/blob/local", "bucket/ledger/journal", "bucket/probe"},
 	},
 	// Parts of the store that stand alone.
 	"bucket/flight": {

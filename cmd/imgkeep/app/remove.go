@@ -131,11 +131,11 @@ func (x *removeCommand) requests(targets targets, args []string) (all []control.
 		if err != nil {
 			return nil, err
 		}
-		if x.q.Verb == control.Forget && t.url == "" {
+		if x.q.Verb == control.Forget && t.URL == "" {
 			return nil, fmt.Errorf("%q is no URL and no link: to remove bytes, purge them", asTyped(arg))
 		}
 		q := x.q
-		q.URL, q.Digest, q.Host, q.Named = t.url, t.digest, t.host, t.named(x.unverified)
+		q.URL, q.Digest, q.Host, q.Named = t.URL, t.Digest, t.Host, t.link(x.unverified)
 		all = append(all, q)
 	}
 	return all, nil

@@ -54,7 +54,7 @@ func (x *retryCommand) run(cmd *cobra.Command, args []string, c config.Config) (
 	var r bucket.Retried
 	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) error {
 		for _, what := range t.failed() {
-			one, err := s.Retry(cmd.Context(), control.RetryRequest{What: what, Named: t.named(x.unverified)})
+			one, err := s.Retry(cmd.Context(), control.RetryRequest{What: what, Named: t.link(x.unverified)})
 			if err != nil {
 				return err
 			}

@@ -54,11 +54,11 @@ func (x *showCommand) run(cmd *cobra.Command, args []string, c config.Config) (e
 	}
 	var facts query.Details
 	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) (err error) {
-		q := control.ShowRequest{URL: t.url, Digest: t.digest, Named: t.named(x.unverified)}
-		if facts, err = s.Show(cmd.Context(), q); err != nil || t.source == t.url {
+		q := control.ShowRequest{URL: t.URL, Digest: t.Digest, Named: t.link(x.unverified)}
+		if facts, err = s.Show(cmd.Context(), q); err != nil || t.Source == t.URL {
 			return err
 		}
-		q.URL = t.source // what failed has failed under that
+		q.URL = t.Source // what failed has failed under that
 		more, err := s.Show(cmd.Context(), q)
 		facts.Images, facts.Failures = append(facts.Images, more.Images...), append(facts.Failures, more.Failures...)
 		return err
@@ -66,11 +66,11 @@ func (x *showCommand) run(cmd *cobra.Command, args []string, c config.Config) (e
 	if err != nil {
 		return err
 	}
-	weak := weakHosts(c, t.url, facts)
+	weak := weakHosts(c, t.URL, facts)
 	if x.json {
 		err = printJSON(cmd.OutOrStdout(), shown{facts, weak})
 	} else {
-		_, err = io.WriteString(cmd.OutOrStdout(), factsText(t.url, facts)+weakText(weak))
+		_, err = io.WriteString(cmd.OutOrStdout(), factsText(t.URL, facts)+weakText(weak))
 	}
 	if err == nil && len(facts.Images)+len(facts.Failures)+len(facts.Blocks) == 0 {
 		return fmt.Errorf("nothing is known of %s", asTyped(args[0]))

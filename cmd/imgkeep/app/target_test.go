@@ -8,6 +8,7 @@ import (
 	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/engine"
+	"imgkeep/cmd/imgkeep/app/target"
 	"imgkeep/sign"
 )
 
@@ -17,7 +18,7 @@ func namesOf(base string) targets {
 	c := config.Default()
 	c.BaseURL = base
 	c.Fetch.OwnHosts = []string{"pics.example.net"}
-	return targets{engine.NewSelfLinks(c, nil, time.Now)}
+	return targets{target.Reader{Self: engine.NewSelfLinks(c, nil, time.Now)}}
 }
 
 func TestParseTarget(t *testing.T) {
@@ -28,61 +29,61 @@ func TestParseTarget(t *testing.T) {
 		t.Fatal(dashed)
 	}
 	around := base + "/i/full/gnjO6SJxYbeT9VBz/" + extURLOf(whole)
-	for arg, want := range map[string]target{
-		aLink:                              {url: url},
-		aLink + "/proxy":                   {url: url},
-		whole:                              {url: url},
-		whole + "?x=1#y":                   {url: url},
-		"https://pics.example.net" + aLink: {url: url},
-		"http://another.name" + aLink:      {url: url},
-		around:                             {url: url},
-		"https://Example.com:443/a.png#x":  {url: "https://example.com/a.png"},
-		digest:                             {digest: digest},
-		" " + digest + "\n":                {digest: digest},
-		dashed:                             {digest: dashed},
-		digestPrefix + dashed:              {digest: dashed},
-		"Example.com":                      {host: "example.com"},
-		"*.example.com":                    {host: "*.example.com"},
-		"minio":                            {host: "minio"},
+	for arg, want := range map[string]target.Target{
+		aLink:                              {URL: url},
+		aLink + "/proxy":                   {URL: url},
+		whole:                              {URL: url},
+		whole + "?x=1#y":                   {URL: url},
+		"https://pics.example.net" + aLink: {URL: url},
+		"http://another.name" + aLink:      {URL: url},
+		around:                             {URL: url},
+		"https://Example.com:443/a.png#x":  {URL: "https://example.com/a.png"},
+		digest:                             {Digest: digest},
+		" " + digest + "\n":                {Digest: digest},
+		dashed:                             {Digest: dashed},
+		target.Prefix + dashed:             {Digest: dashed},
+		"Example.com":                      {Host: "example.com"},
+		"*.example.com":                    {Host: "*.example.com"},
+		"minio":                            {Host: "minio"},
 
 		// As pasted.
-		whole + ".":                              {url: url},
-		whole + ",":                              {url: url},
-		whole + ")":                              {url: url},
-		whole + ").":                             {url: url},
-		"(" + whole + ")":                        {url: url},
-		" " + whole + "\t\r\n":                   {url: url},
-		whole + "\"":                             {url: url},
-		"'" + whole + "'":                        {url: url},
-		"\u201c" + whole + "\u201d":              {url: url},
-		"\u00ab" + whole + "\u00bb":              {url: url},
-		"<" + whole + ">":                        {url: url},
-		whole + "\u200b":                         {url: url},
-		"\ufeff" + whole:                         {url: url},
-		whole + "\u00a0":                         {url: url},
-		whole + "\u3002":                         {url: url},
-		whole + "&quot;&gt;":                     {url: url},
-		whole + "/":                              {url: url},
-		aLink + ".":                              {url: url},
-		"[img]" + whole + "[/img]":               {url: url},
-		whole + "[/img]":                         {url: url},
-		"[url=" + whole + "]" + whole + "[/url]": {url: url},
-		"[IMG=" + whole + "]":                    {url: url},
-		`<img src="` + whole + `" alt="a cat">`:  {url: url},
-		"<a href='" + whole + "'>cat</a>":        {url: url},
-		"![cat](" + whole + ")":                  {url: url},
-		"see " + whole + " please":               {url: url},
-		"\"https://example.com/a.png\"":          {url: "https://example.com/a.png"},
-		" https://example.com/a.png ":            {url: "https://example.com/a.png"},
-		"[img]https://example.com/a.png[/img]":   {url: "https://example.com/a.png"},
-		"https://example.com/a_(b)":              {url: "https://example.com/a_(b)"},
-		"https://archive.example/2020/" + whole:  {url: "https://archive.example/2020/" + whole},
-		"https://cdn.example/?u=" + whole:        {url: "https://cdn.example/?u=" + whole},
-		"https://example.com/i/full/cat.jpg":     {url: "https://example.com/i/full/cat.jpg"},
+		whole + ".":                              {URL: url},
+		whole + ",":                              {URL: url},
+		whole + ")":                              {URL: url},
+		whole + ").":                             {URL: url},
+		"(" + whole + ")":                        {URL: url},
+		" " + whole + "\t\r\n":                   {URL: url},
+		whole + "\"":                             {URL: url},
+		"'" + whole + "'":                        {URL: url},
+		"\u201c" + whole + "\u201d":              {URL: url},
+		"\u00ab" + whole + "\u00bb":              {URL: url},
+		"<" + whole + ">":                        {URL: url},
+		whole + "\u200b":                         {URL: url},
+		"\ufeff" + whole:                         {URL: url},
+		whole + "\u00a0":                         {URL: url},
+		whole + "\u3002":                         {URL: url},
+		whole + "&quot;&gt;":                     {URL: url},
+		whole + "/":                              {URL: url},
+		aLink + ".":                              {URL: url},
+		"[img]" + whole + "[/img]":               {URL: url},
+		whole + "[/img]":                         {URL: url},
+		"[url=" + whole + "]" + whole + "[/url]": {URL: url},
+		"[IMG=" + whole + "]":                    {URL: url},
+		`<img src="` + whole + `" alt="a cat">`:  {URL: url},
+		"<a href='" + whole + "'>cat</a>":        {URL: url},
+		"![cat](" + whole + ")":                  {URL: url},
+		"see " + whole + " please":               {URL: url},
+		"\"https://example.com/a.png\"":          {URL: "https://example.com/a.png"},
+		" https://example.com/a.png ":            {URL: "https://example.com/a.png"},
+		"[img]https://example.com/a.png[/img]":   {URL: "https://example.com/a.png"},
+		"https://example.com/a_(b)":              {URL: "https://example.com/a_(b)"},
+		"https://archive.example/2020/" + whole:  {URL: "https://archive.example/2020/" + whole},
+		"https://cdn.example/?u=" + whole:        {URL: "https://cdn.example/?u=" + whole},
+		"https://example.com/i/full/cat.jpg":     {URL: "https://example.com/i/full/cat.jpg"},
 	} {
-		want.source = want.url // nothing says that the two differ
+		want.Source = want.URL // nothing says that the two differ
 		got, err := namesOf(base).parse(arg, true)
-		if got.link = nil; err != nil || got != want {
+		if got.Link = ""; err != nil || got.Target != want {
 			t.Errorf("%q: got %+v, %v; want %+v", arg, got, err, want)
 		}
 	}
@@ -108,8 +109,8 @@ func TestParseTargetOfSeveral(t *testing.T) {
 	const at = "https://cdn.example/a.png?id=7"
 	c := config.Default()
 	c.Fetch.SameImage = []config.SameImage{{Hosts: []string{"cdn.example"}, Params: []string{"ex"}}}
-	got, err := targets{engine.NewSelfLinks(c, nil, time.Now)}.parse(at+"&ex=5", false)
-	if err != nil || got.url != at || got.source != at+"&ex=5" || len(got.failed()) != 2 {
+	got, err := targets{target.Reader{Self: engine.NewSelfLinks(c, nil, time.Now)}}.parse(at+"&ex=5", false)
+	if err != nil || got.URL != at || got.Source != at+"&ex=5" || len(got.failed()) != 2 {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -135,7 +136,7 @@ func TestPlainArguments(t *testing.T) {
 	root := t.TempDir()
 	for _, command := range []string{"show", "retry", "purge", "block", "unblock", "forget"} {
 		_, out, errs := run(t, t.Context(), Env{Args: []string{command, dashed, "--root", root}})
-		if strings.Contains(errs, "flag") || strings.Contains(out+errs, digestPrefix) {
+		if strings.Contains(errs, "flag") || strings.Contains(out+errs, target.Prefix) {
 			t.Errorf("%s: %s%s", command, out, errs)
 		}
 	}

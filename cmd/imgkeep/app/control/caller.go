@@ -12,7 +12,7 @@ import (
 
 // Caller is who asks for a change.
 type Caller struct {
-	Who    string // as Who returns it: what the kernel says
+	Who    string // as Who returns it: what the kernel says; or a moderator, who has signed in
 	Claims Claims
 }
 
@@ -22,7 +22,15 @@ type Claims struct {
 	SudoUser string `json:"sudo_user,omitempty"`
 	SudoUID  string `json:"sudo_uid,omitempty"`
 	TTY      string `json:"tty,omitempty"`
+	// Address is where a moderator's browser or a program with a token is, as a proxy says.
+	Address string `json:"address,omitempty"`
+	// OnBehalf is whom a program with a token acts for, as it says.
+	OnBehalf string `json:"on_behalf,omitempty"`
 }
+
+// NewClaim is a text from whoever asks, as it may stand in the log: printable, and cut off
+// after 64 bytes.
+func NewClaim(s string) string { return claim(s) }
 
 // Self is this process as a caller.
 func Self() Caller { return Caller{Who(os.Getuid()), ownClaims()} }
@@ -93,7 +101,7 @@ func decodeClaims(s string) Claims {
 	if err != nil {
 		return Claims{}
 	}
-	return Claims{claim(v.Get("sudo_user")), claim(v.Get("sudo_uid")), claim(v.Get("tty"))}
+	return Claims{SudoUser: claim(v.Get("sudo_user")), SudoUID: claim(v.Get("sudo_uid")), TTY: claim(v.Get("tty"))}
 }
 
 // callerOf is who has sent a request that guard lets through.

@@ -67,6 +67,22 @@ func (c *Client) List(ctx context.Context, q ListRequest, each Each) (int, error
 	return ask(ctx, c, callList, q, each)
 }
 
+func (c *Client) Latest(ctx context.Context, q query.RecentFilter) (query.Recent, error) {
+	return ask(ctx, c, callLatest, q, nil)
+}
+
+func (c *Client) Failed(ctx context.Context, q FailedRequest) (query.RecentFailures, error) {
+	return ask(ctx, c, callFailed, q, nil)
+}
+
+func (c *Client) Hosts(ctx context.Context) (query.Hosts, error) {
+	return ask(ctx, c, callHosts, none{}, nil)
+}
+
+func (c *Client) History(ctx context.Context, q HistoryRequest) (History, error) {
+	return ask(ctx, c, callHistory, q, nil)
+}
+
 func (c *Client) Stats(ctx context.Context) (Stats, error) {
 	return ask(ctx, c, callStats, none{}, nil)
 }

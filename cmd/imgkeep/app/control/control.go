@@ -14,6 +14,10 @@
 //	POST /remove   RemoveRequest           what was removed and blocked, and the links of it
 //	POST /show     ShowRequest             all that is known of a URL or a digest
 //	POST /list     ListRequest             the items, then how many there were
+//	POST /latest   query.RecentFilter      a page of what was kept last
+//	POST /failed   FailedRequest           a page of what failed last
+//	GET  /hosts                            figures by host
+//	POST /history  HistoryRequest          lines of the audit log, the newest first
 //	GET  /stats                            the figures of the store
 //	POST /reload   {}                      which settings have changed
 //	GET  /metrics                          what Prometheus reads, in its own format
@@ -52,6 +56,13 @@ type Service interface {
 	Show(context.Context, ShowRequest) (query.Details, error)
 	// List tells each item as an Event, and returns how many there were.
 	List(context.Context, ListRequest, Each) (int, error)
+	// Latest returns a page of what was kept last, and Failed of what could not be kept.
+	Latest(context.Context, query.RecentFilter) (query.Recent, error)
+	Failed(context.Context, FailedRequest) (query.RecentFailures, error)
+	// Hosts returns figures by host: seconds for some millions of images.
+	Hosts(context.Context) (query.Hosts, error)
+	// History returns lines of the audit log, the newest first.
+	History(context.Context, HistoryRequest) (History, error)
 	// Stats returns the figures of the store; Figures those of its index alone.
 	Stats(context.Context) (Stats, error)
 	Figures(context.Context) (bucket.Figures, error)
@@ -93,6 +104,13 @@ type ShowRequest struct {
 	URL    string `json:"url,omitempty"`
 	Digest string `json:"digest,omitempty"`
 	Named
+}
+
+// FailedRequest asks for a page of failures: of the filter it heeds what Failures heeds,
+// and where the page is.
+type FailedRequest struct {
+	query.RecentFilter
+	Classes []string `json:"classes,omitempty"` // empty: all
 }
 
 // ListRequest asks for what is kept, or for what else What says.

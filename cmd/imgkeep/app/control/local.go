@@ -32,6 +32,9 @@ type Looker interface {
 	List(context.Context, query.Filter) iter.Seq2[query.Entry, error]
 	ListFailures(context.Context, query.Filter, []bucket.Class) iter.Seq2[query.FailureDetails, error]
 	Blocks() iter.Seq2[record.Block, error]
+	Latest(context.Context, query.RecentFilter) (query.Recent, error)
+	LatestFailed(context.Context, query.RecentFilter, []bucket.Class) (query.RecentFailures, error)
+	Hosts(context.Context) (query.Hosts, error)
 }
 
 // Links know links of a server.
@@ -127,15 +130,36 @@ func (l *Local) List(ctx context.Context, q ListRequest, each Each) (int, error)
 	case "images":
 		return sendAll(l.opts.Store.List(ctx, q.Filter), each, func(x query.Entry) Item { return Item{Image: &x} })
 	case "failures":
-		var classes []bucket.Class
-		for _, c := range q.Classes {
-			classes = append(classes, bucket.Class(c))
-		}
-		return sendAll(l.opts.Store.ListFailures(ctx, q.Filter, classes), each, func(x query.FailureDetails) Item { return Item{Failure: &x} })
+		return sendAll(l.opts.Store.ListFailures(ctx, q.Filter, classesOf(q.Classes)), each, func(x query.FailureDetails) Item { return Item{Failure: &x} })
 	case "blocks":
 		return sendAll(l.opts.Store.Blocks(), each, func(x record.Block) Item { return Item{Block: &x} })
 	}
 	return 0, fmt.Errorf("%q cannot be listed: want images, failures or blocks", q.What)
+}
+
+func classesOf(names []string) (classes []bucket.Class) {
+	for _, c := range names {
+		classes = append(classes, bucket.Class(c))
+	}
+	return classes
+}
+
+// Latest implements Service.
+func (l *Local) Latest(ctx context.Context, q query.RecentFilter) (query.Recent, error) {
+	return l.opts.Store.Latest(ctx, q)
+}
+
+// Failed implements Service.
+func (l *Local) Failed(ctx context.Context, q FailedRequest) (query.RecentFailures, error) {
+	return l.opts.Store.LatestFailed(ctx, q.RecentFilter, classesOf(q.Classes))
+}
+
+// Hosts implements Service.
+func (l *Local) Hosts(ctx context.Context) (query.Hosts, error) { return l.opts.Store.Hosts(ctx) }
+
+// History implements Service.
+func (l *Local) History(_ context.Context, q HistoryRequest) (History, error) {
+	return l.opts.Audit.Read(q)
 }
 
 func sendAll[T any](all iter.Seq2[T, error], each Each, item func(T) Item) (n int, err error) {

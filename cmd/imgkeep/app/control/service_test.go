@@ -207,6 +207,22 @@ func TestService(t *testing.T) {
 		{"list nonsense", func(ctx context.Context, s service) (any, error) {
 			return s.List(ctx, control.ListRequest{What: "x"}, nil)
 		}, `cannot be listed`, nil},
+		{"latest", func(ctx context.Context, s service) (any, error) {
+			return s.Latest(ctx, query.RecentFilter{Filter: query.Filter{Buckets: []string{"f"}}})
+		}, added, nil},
+		{"latest in no bucket", func(ctx context.Context, s service) (any, error) {
+			return s.Latest(ctx, query.RecentFilter{Filter: query.Filter{Buckets: []string{"x"}}})
+		}, ``, bucket.ErrNoBucket},
+		{"failed", func(ctx context.Context, s service) (any, error) {
+			return s.Failed(ctx, control.FailedRequest{Classes: []string{"gone"}})
+		}, `"all":1`, nil},
+		{"hosts", func(ctx context.Context, s service) (any, error) { return s.Hosts(ctx) }, `"host":"origin.example"`, nil},
+		{"history", func(ctx context.Context, s service) (any, error) {
+			return s.History(ctx, control.HistoryRequest{Ops: []string{"import"}})
+		}, `"told to"`, nil},
+		{"too much history", func(ctx context.Context, s service) (any, error) {
+			return s.History(ctx, control.HistoryRequest{Limit: control.MaxHistory + 1})
+		}, `1 to 1000 lines`, nil},
 		{"stats", func(ctx context.Context, s service) (any, error) { return s.Stats(ctx) }, `"blocks":0`, nil},
 		{"retry", func(ctx context.Context, s service) (any, error) {
 			return s.Retry(ctx, control.RetryRequest{What: gone})

@@ -39,6 +39,21 @@ func (s OpenStore) ListFailures(ctx context.Context, f query.Filter, classes []b
 	return query.Failures(ctx, s.Maintenance(), f, classes)
 }
 
+// Latest is query.LatestKept.
+func (s OpenStore) Latest(ctx context.Context, f query.RecentFilter) (query.Recent, error) {
+	return query.LatestKept(ctx, s.Maintenance(), f)
+}
+
+// LatestFailed is query.LatestFailures.
+func (s OpenStore) LatestFailed(ctx context.Context, f query.RecentFilter, classes []bucket.Class) (query.RecentFailures, error) {
+	return query.LatestFailures(ctx, s.Maintenance(), f, classes)
+}
+
+// Hosts is query.CountHosts.
+func (s OpenStore) Hosts(ctx context.Context) (query.Hosts, error) {
+	return query.CountHosts(ctx, s.Maintenance(), s.Maintenance().Now())
+}
+
 // Stats asks for both.
 func (s OpenStore) Stats(ctx context.Context) (all Stats, err error) {
 	if all.Stats, err = query.CountAll(ctx, s.Maintenance()); err != nil {

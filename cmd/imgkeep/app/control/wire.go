@@ -29,6 +29,10 @@ type none struct{}
 var (
 	callShow     = call[ShowRequest, query.Details]{http.MethodPost, "/show", "facts", quiet(Service.Show)}
 	callList     = call[ListRequest, int]{http.MethodPost, "/list", "listed", Service.List}
+	callLatest   = call[query.RecentFilter, query.Recent]{http.MethodPost, "/latest", "latest", quiet(Service.Latest)}
+	callFailed   = call[FailedRequest, query.RecentFailures]{http.MethodPost, "/failed", "failed", quiet(Service.Failed)}
+	callHosts    = call[none, query.Hosts]{http.MethodGet, "/hosts", "hosts", plain(Service.Hosts)}
+	callHistory  = call[HistoryRequest, History]{http.MethodPost, "/history", "history", quiet(Service.History)}
 	callStats    = call[none, Stats]{http.MethodGet, "/stats", "stats", plain(Service.Stats)}
 	callFigures  = call[none, bucket.Figures]{http.MethodGet, "/status", "status", plain(Service.Figures)}
 	callRemove   = call[RemoveRequest, Removal]{http.MethodPost, "/remove", "", quiet(Service.Remove)}
