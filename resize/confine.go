@@ -22,6 +22,9 @@ const (
 	SandboxOff Sandbox = "off"
 )
 
+// ErrSandbox: decoders cannot take from themselves all that SandboxRequire asks.
+var ErrSandbox = errors.New("its sandbox is required")
+
 // Layers are what confines a decoder, by its own account, given before its
 // first image.
 type Layers struct {
@@ -171,9 +174,9 @@ func (s Sandbox) satisfied(l Layers) error {
 	case s != SandboxRequire:
 		return nil
 	case len(l.Missing) > 0:
-		return fmt.Errorf("its sandbox is required and incomplete: %s", strings.Join(l.Missing, "; "))
+		return fmt.Errorf("%w and incomplete: %s", ErrSandbox, strings.Join(l.Missing, "; "))
 	case len(l.Held) == 0:
-		return errors.New("its sandbox is required, and it has none")
+		return fmt.Errorf("%w, and it has none", ErrSandbox)
 	}
 	return nil
 }

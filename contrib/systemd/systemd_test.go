@@ -86,6 +86,7 @@ func TestPaths(t *testing.T) {
 		{"imgkeep.service", "RuntimeDirectory=" + strings.TrimPrefix(filepath.Dir(site.Hot), "/run/")},
 		{"imgkeep.service", "RuntimeDirectory=" + strings.TrimPrefix(filepath.Dir(socket), "/run/")},
 		{"imgkeep.service", "RuntimeDirectoryPreserve=yes"},
+		{"imgkeep.service", "RestartPreventExitStatus=2"}, // app.ExitUsage: a wrong configuration is said once
 		{"imgkeep.tmpfiles.conf", "d " + site.Hot + " 0711 imgkeep imgkeep m:1s"},
 		{"imgkeep.tmpfiles.conf", "x " + site.Hot + "/.epoch"},
 		{"imgkeep-expire.service", "ExecStart=/usr/bin/systemd-tmpfiles --clean --prefix=" + site.Hot + " imgkeep.conf"},

@@ -97,9 +97,27 @@ func restrictPaths() error {
 	// Best effort is nothing where the kernel has nothing.
 	if dir, err := os.Open("/"); err == nil {
 		dir.Close()
-		return errors.New("the kernel has none: it needs Linux 5.13 or later, with landlock among its security modules (lsm=landlock,…)")
+		return noLandlock()
 	}
 	return nil
+}
+
+// noLandlock says why there is no Landlock, by what the kernel answers to the question
+// which version it has.
+func noLandlock() error {
+	const version = 1 // LANDLOCK_CREATE_RULESET_VERSION
+	switch _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version); errno {
+	case unix.ENOSYS:
+		return errors.New("the kernel has none (it came with Linux 5.13), or what runs this container hides it")
+	case unix.EOPNOTSUPP:
+		return errors.New("the kernel has it switched off: it begins with landlock among its security modules where its command line has lsm=landlock,… before what /sys/kernel/security/lsm lists")
+	case unix.EPERM, unix.EACCES:
+		return errors.New("what runs this container forbids its system calls: allow landlock_create_ruleset, landlock_add_rule and landlock_restrict_self there")
+	case 0:
+		return errors.New("paths can be opened all the same")
+	default:
+		return fmt.Errorf("the kernel does not tell which it has: %w", errno)
+	}
 }
 
 // set sets limits whose soft and hard values are the same, so that they

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -25,7 +26,7 @@ func NewPool(c config.Config, log *slog.Logger) (*resize.Pool, error) {
 		Sources: c.Besides(), Logger: log,
 	})
 	if err != nil {
-		return nil, err
+		return nil, startError(err)
 	}
 	switch l := pool.Layers(); {
 	case len(l.Missing) > 0:
@@ -36,6 +37,15 @@ func NewPool(c config.Config, log *slog.Logger) (*resize.Pool, error) {
 		log.Warn("decoders are not confined: resize.command is a program that does not say so")
 	}
 	return pool, nil
+}
+
+// startError says what to do about decoders that do not start.
+func startError(err error) error {
+	if !errors.Is(err, resize.ErrSandbox) {
+		return err
+	}
+	return config.Errorf("%w. To go on with decoders that are confined as far as this machine lets them, set resize.sandbox: auto; "+
+		"the systemd unit sets IMGKEEP_RESIZE_SANDBOX=require, which 'systemctl edit imgkeep' overrides by two lines: [Service] and Environment=IMGKEEP_RESIZE_SANDBOX=auto", err)
 }
 
 const decoderName = "imgkeep-resize"
