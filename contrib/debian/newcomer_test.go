@@ -42,19 +42,17 @@ func TestNewcomer(t *testing.T) {
 	s.dpkg("--install", deb)
 	site := freeAddress(t)
 	_, port, _ := net.SplitHostPort(site)
-	s.configure(map[string]string{
-		"base_url: \"\"":                           "base_url: http://localhost:" + port, // nothing is fetched from what is its own, which 127.0.0.1 would be
-		"root: /var/lib/imgkeep":                   "root: " + s.path("var/lib/imgkeep"),
-		"listen: unix:/run/imgkeep/http.sock":      "listen: unix:" + s.path("run/http.sock"),
-		"  hot: /run/imgkeep/hot":                  "  hot: " + s.path("run/hot"),
-		`  listen: ["80", "[::]:80"]`:              `  listen: ["` + site + `"]`,
-		"  access_log: /var/log/nginx/imgkeep.log": `  access_log: ""`,
-		"  valid: 5s":                              "  valid: 1s",
-		"  networks: []":                           "  networks: [127.0.0.0/8]",
-		"  ports: [80, 443]":                       "  ports: [" + origin.URL[strings.LastIndex(origin.URL, ":")+1:] + "]",
-		"  min_free: 1GiB":                         "  min_free: 0",
-		"  min_free_inodes: 10000":                 "  min_free_inodes: 0",
-	})
+	// Below the folder in the place of /. Nothing is fetched from what is its own, which
+	// 127.0.0.1 would be.
+	s.write(part, strings.NewReplacer("PORT", port, "ROOT", s.root, "SITE", site, "ORIGIN", origin.URL[strings.LastIndex(origin.URL, ":")+1:]).Replace(`
+base_url: http://localhost:PORT
+sizes: [150, 200]
+root: ROOT/var/lib/imgkeep
+listen: unix:ROOT/run/http.sock
+nginx: {hot: ROOT/run/hot, listen: ["SITE"], access_log: "", valid: 1s}
+fetch: {networks: [127.0.0.0/8], ports: [ORIGIN]}
+store: {min_free: 0, min_free_inodes: 0}
+`))
 	if err := os.Mkdir(s.path("run"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -104,6 +102,7 @@ func TestNewcomer(t *testing.T) {
 
 	// 6. Rotate the secret: all the time the links that are out there are served.
 	old := s.sign(secret, url(2), "150x150")
+	s.becomesHot(old)
 	viewed := viewing(t, old)
 	fresh := s.path("etc/imgkeep/secret.new")
 	if err := os.WriteFile(fresh, []byte("rF0a7UZ1tH2mK8cX5vB3nQ6wE9yT4uI0oP\n"), 0o600); err != nil {
@@ -118,13 +117,7 @@ func TestNewcomer(t *testing.T) {
 		t.Errorf("a link of the old secret that nobody has seen yet: %+v", got)
 	}
 
-	// 7. Upgrade: a configuration of before, which knows less, and the same store.
-	text := s.read(conf)
-	from, to := strings.Index(text, "\nlinkrot:"), strings.Index(text, "\n# Serving through nginx")
-	if from < 0 || to < from {
-		t.Fatal("the configuration has no section linkrot")
-	}
-	s.write(conf, text[:from]+text[to:])
+	// 7. Upgrade.
 	s.dpkg("--install", upgrade(t, deb))
 	server.stop()
 	server = s.serve(fresh + "," + secret)
@@ -180,19 +173,6 @@ func freeAddress(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
-}
-
-// configure changes lines of the installed configuration, which must be there.
-func (s system) configure(lines map[string]string) {
-	s.t.Helper()
-	text := "\n" + s.read(conf)
-	for old, line := range lines {
-		if strings.Count(text, "\n"+old+"\n") != 1 {
-			s.t.Errorf("the configuration has no line %q, or several", old)
-		}
-		text = strings.Replace(text, "\n"+old+"\n", "\n"+line+"\n", 1)
-	}
-	s.write(conf, text[1:])
 }
 
 // imgkeep runs a command of the installed program.
@@ -303,7 +283,7 @@ func (s system) nginx(site string) {
 // sign has the installed PHP library make a link, with the words of install.md.
 func (s system) sign(secretFile, url, size string) string {
 	s.t.Helper()
-	_, base, _ := strings.Cut(s.read(conf), "\nbase_url: ")
+	_, base, _ := strings.Cut(s.read(part), "\nbase_url: ")
 	base, _, _ = strings.Cut(base, "\n")
 	words := `require "/usr/share/doc/imgkeep/clients/php/Imgkeep.php";
 $imgkeep = new Imgkeep("https://img.example.net", file_get_contents("/etc/imgkeep/secret"));
@@ -356,6 +336,38 @@ func becomes(t *testing.T, link string, status int) {
 		}
 		if time.Since(began) > patience.Of(t) {
 			t.Fatalf("%s: %+v, want %d", link, got, status)
+		}
+	}
+}
+
+// becomesHot looks at a link until nginx answers it without the server: it remembers for a
+// second that there was no hot link.
+func (s system) becomesHot(link string) {
+	s.t.Helper()
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", s.path("var/lib/imgkeep/admin.sock"))
+	}}}
+	defer client.CloseIdleConnections()
+	answered := func() string { // by the server
+		r, err := client.Get("http://server/metrics")
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		defer r.Body.Close()
+		text, err := io.ReadAll(r.Body)
+		_, n, ok := strings.Cut(string(text), "\nimgkeep_requests_total{code=\"ok\",temperature=\"warm\"} ")
+		if n, _, _ = strings.Cut(n, "\n"); !ok {
+			s.t.Fatalf("%v, %s", err, text)
+		}
+		return n
+	}
+	for began := time.Now(); ; {
+		before := answered()
+		if see(s.t, link); answered() == before {
+			return
+		}
+		if time.Since(began) > patience.Of(s.t) {
+			s.t.Fatalf("%s: nginx does not answer by itself", link)
 		}
 	}
 }

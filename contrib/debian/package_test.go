@@ -34,7 +34,16 @@ var (
 	built string
 	once  sync.Once
 	first string
+	// printed is what scripts/package has printed.
+	printed string
 )
+
+// packaged returns what scripts/package prints.
+func packaged(t *testing.T) string {
+	t.Helper()
+	build(t)
+	return printed
+}
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -53,8 +62,7 @@ func build(t *testing.T) string {
 	t.Helper()
 	once.Do(func() {
 		out := run(t, filepath.Join("..", "..", "scripts", "package"), "--version", "1.0.0", built)
-		lines := strings.Split(strings.TrimSpace(out), "\n")
-		first = lines[len(lines)-1]
+		printed, first = out, strings.TrimSpace(out)
 	})
 	if first == "" {
 		t.Fatal("the package could not be made")
@@ -107,7 +115,7 @@ func newSystem(t *testing.T) system {
 func (s system) dpkg(args ...string) string {
 	s.t.Helper()
 	return run(s.t, "dpkg", append([]string{
-		"--root=" + s.root, "--force-script-chrootless", "--force-depends", "--force-confold", "--force-not-root", "--log=" + filepath.Join(s.root, "dpkg.log"),
+		"--root=" + s.root, "--force-script-chrootless", "--force-depends", "--force-not-root", "--log=" + filepath.Join(s.root, "dpkg.log"),
 	}, args...)...)
 }
 
@@ -138,12 +146,18 @@ func (s system) there(want bool, names ...string) {
 	}
 }
 
-const conf = "etc/imgkeep/imgkeep.yaml"
+const (
+	conf = "etc/imgkeep/imgkeep.yaml"
+	part = "etc/imgkeep/imgkeep.d/local.yaml"
+)
 
 func TestPackage(t *testing.T) {
 	first := build(t)
 	second := upgrade(t, first)
 	info := run(t, "dpkg-deb", "--info", first)
+	if strings.Contains(info, " conffiles") {
+		t.Error("it has files about which an upgrade may ask")
+	}
 	for _, want := range []string{"Version: 1.0.0\n", "libvips42", "Maintainer: Nobody <nobody@example.com>\n"} {
 		if !strings.Contains(info, want) {
 			t.Errorf("the package does not say %q:\n%s", want, info)
@@ -202,14 +216,19 @@ func TestPackage(t *testing.T) {
 		t.Errorf("the manual page:\n%s", page)
 	}
 
-	// What the administrator has changed stays, and so does the secret.
-	s.write(conf, "sizes: [100]\n")
+	// What the administrator has set holds, and stays, and so does the secret.
+	s.write(part, "sizes: [100]\n")
+	if out := run(t, s.path("usr/bin/imgkeep"), "config", "--config", s.path(conf)); !strings.Contains(out, "sizes: [100] # "+s.path(part)+":1\n") {
+		t.Errorf("the part does not hold:\n%s", out)
+	}
+	s.write(conf, s.read(conf)+"base_url: https://img.example.net\n")
+	changed := s.read(conf)
 	s.dpkg("--install", second)
 	if out := run(t, "dpkg-query", "--admindir="+s.path("var/lib/dpkg"), "-W", "-f", "${Status} ${Version}", "imgkeep"); out != "install ok installed 1.1.0" {
 		t.Errorf("after the upgrade: %s", out)
 	}
-	if got := s.read(conf); got != "sizes: [100]\n" {
-		t.Errorf("the upgrade has changed the configuration: %.100q", got)
+	if s.read(conf) != changed || s.read(part) != "sizes: [100]\n" {
+		t.Errorf("the upgrade has changed the configuration: %s%s", s.read(conf), s.read(part))
 	}
 	if s.read("etc/imgkeep/secret") != secret {
 		t.Error("the upgrade has changed the secret: all links are broken")

@@ -42,7 +42,7 @@ func TestPostinstExplains(t *testing.T) {
 		}
 		script := string(text)
 		for _, part := range [][2]string{
-			{"root=${DPKG_ROOT:-}\n", "root=\n"}, {"/run/systemd/system", dir}, {"$root/etc/imgkeep", dir},
+			{"root=${DPKG_ROOT:-}\n", "root=\n"}, {"/run/systemd/system", dir}, {"$root/etc/imgkeep", dir}, {"$root/usr/share/imgkeep", "."},
 		} {
 			if !strings.Contains(script, part[0]) {
 				t.Fatalf("the script has no %q", part[0])

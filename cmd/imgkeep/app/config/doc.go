@@ -6,7 +6,9 @@
 //  1. a flag of the command that names the key (see AddFlag),
 //  2. the environment: IMGKEEP_ and the key in capitals, with "_" for ".", as
 //     in IMGKEEP_FETCH_MAX_BYTES; an empty variable counts as not set,
-//  3. the YAML file that --config or IMGKEEP_CONFIG names,
+//  3. the YAML file that --config or IMGKEEP_CONFIG names, and the parts of it: the files
+//     of the folder beside it, imgkeep.d/*.yaml for imgkeep.yaml, of which a later one
+//     holds; a list is taken from one of them as a whole,
 //  4. the default (see Default).
 //
 // In the environment a list is written with commas, and one whose items have

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -20,9 +22,36 @@ const maxFile = 1 << 20
 // document is a YAML text that has been checked for its shape: which keys there
 // are and where, not what their values are worth.
 type document struct {
-	name  string         // of the file
-	lines map[string]int // line of each key and item, "buckets[1].name"
+	name   string         // of the file
+	public bool           // every user of the machine can read it
+	lines  map[string]int // line of each key and item, "buckets[1].name"
 	problems
+}
+
+// maxParts is how many parts a file may have. Beyond it they are of something else.
+const maxParts = 100
+
+// partsOf are the parts of the file at path, in the order of their names: the .yaml files
+// of the folder beside it that is called .d in the place of its extension. So a package
+// can bring the file, and the operator the parts, and neither changes what is the other's.
+func partsOf(path string) (parts []string, err error) {
+	dir := strings.TrimSuffix(path, filepath.Ext(path)) + ".d"
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries { // sorted
+		if name := e.Name(); filepath.Ext(name) == ".yaml" && !strings.HasPrefix(name, ".") {
+			parts = append(parts, filepath.Join(dir, name))
+		}
+	}
+	if len(parts) > maxParts {
+		return nil, fmt.Errorf("%s holds %d parts of the configuration, more than %d", dir, len(parts), maxParts)
+	}
+	return parts, nil
 }
 
 // readFile reads a file of limited size.

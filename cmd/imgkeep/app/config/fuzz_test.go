@@ -14,8 +14,8 @@ import (
 
 // parse is Load for one text, without environment, flags and secret files.
 func parse(text []byte) (Config, error) {
-	l := loader{viper: viper.New(), file: &document{}, over: map[string]string{}}
-	if err := l.readText("imgkeep.yaml", text); err != nil {
+	l := loader{viper: viper.New(), over: map[string]string{}}
+	if err := l.readText("imgkeep.yaml", text, false); err != nil {
 		return Config{}, err
 	}
 	c := l.decode()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -37,7 +38,7 @@ func (s Sources) Of(key string) string {
 }
 
 // Load reads the configuration from the flags that AddFlag and BindFlag tied to
-// keys (nil: none), the environment, the file at path, and the defaults. An
+// keys (nil: none), the environment, the file at path with its parts, and the defaults. An
 // empty path means the file that IMGKEEP_CONFIG names, or none. The error names
 // every problem found, a line for each. Load may be called concurrently.
 func Load(path string, flags *pflag.FlagSet) (Config, Sources, error) {
@@ -52,12 +53,12 @@ func LoadPublic(path string, flags *pflag.FlagSet) (Config, Sources, error) {
 }
 
 func loadAll(path string, flags *pflag.FlagSet, secrets bool) (Config, Sources, error) {
-	l := loader{viper: viper.New(), file: &document{}, over: map[string]string{}}
+	l := loader{viper: viper.New(), over: map[string]string{}}
 	if path == "" {
 		path = os.Getenv(fileVariable)
 	}
 	if path != "" {
-		if err := l.readFile(path); err != nil {
+		if err := l.readFiles(path); err != nil {
 			return Config{}, Sources{}, err
 		}
 	}
@@ -66,10 +67,7 @@ func loadAll(path string, flags *pflag.FlagSet, secrets bool) (Config, Sources, 
 		l.readFlags(flags)
 	}
 	c := l.decode()
-	var warnings []string
-	if l.public && (len(c.Sign.Secrets) > 0 && l.over[secretsKey] == "" || len(c.Access.Tokens) > 0 && l.over[tokensKey] == "") {
-		warnings = append(warnings, readable(path))
-	}
+	warnings := l.readableSecrets(c)
 	if secrets {
 		warnings = append(warnings, c.readSecretFiles(&l.problems)...)
 	}
@@ -94,11 +92,21 @@ func loadAll(path string, flags *pflag.FlagSet, secrets bool) (Config, Sources, 
 
 // loader gathers what the sources say. Viper decides which of them holds.
 type loader struct {
-	viper  *viper.Viper
-	file   *document
-	public bool              // every user of the machine can read the file
-	over   map[string]string // where the keys are set that the file does not decide
+	viper *viper.Viper
+	files []*document       // the file and its parts; of a key, the last that has it holds
+	over  map[string]string // where the keys are set that the files do not decide
 	problems
+}
+
+// readFiles reads the file at path, and after it its parts.
+func (l *loader) readFiles(path string) error {
+	parts, err := partsOf(path)
+	for _, file := range append([]string{path}, parts...) {
+		if err := l.readFile(file); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 func (l *loader) readFile(path string) error {
@@ -106,23 +114,25 @@ func (l *loader) readFile(path string) error {
 	if err != nil {
 		return err
 	}
-	l.public = isPublic(info)
-	return l.readText(path, text)
+	return l.readText(path, text, isPublic(info))
 }
 
-func (l *loader) readText(path string, text []byte) error {
-	var err error
-	if l.file, err = checkFile(path, text); err != nil {
+// readText takes in the text of a file. public: every user of the machine can read it.
+func (l *loader) readText(path string, text []byte, public bool) error {
+	d, err := checkFile(path, text)
+	if err != nil {
 		return err
 	}
-	for _, p := range l.file.problems {
+	d.public = public
+	l.files = append(l.files, d)
+	for _, p := range d.problems {
 		if p.source == "" {
-			p.source = cmp.Or(l.file.place(p.key), path)
+			p.source = cmp.Or(d.place(p.key), path)
 		}
 		l.problems = append(l.problems, p)
 	}
 	l.viper.SetConfigType("yaml")
-	if err := l.viper.ReadConfig(bytes.NewReader(text)); err != nil && len(l.problems) == 0 {
+	if err := l.viper.MergeConfig(bytes.NewReader(text)); err != nil && len(l.problems) == 0 {
 		var parse viper.ConfigParseError
 		if errors.As(err, &parse) {
 			err = parse.Unwrap() // the rest of the text says nothing
@@ -181,10 +191,33 @@ func (l *loader) source(key string) string {
 	if source := l.over[list]; source != "" {
 		return source
 	}
-	if place := l.file.place(key); place != "" {
-		return place
+	d := l.fileOf(list)
+	if d == nil {
+		return ""
 	}
-	return l.file.place(list) // a key that the item does not have
+	return cmp.Or(d.place(key), d.place(list)) // a key that the item does not have
+}
+
+// fileOf is the file that decides a key; nil: none has it.
+func (l *loader) fileOf(key string) *document {
+	for _, d := range slices.Backward(l.files) {
+		if d.place(key) != "" {
+			return d
+		}
+	}
+	return nil
+}
+
+// readableSecrets warns of the files that hold a secret and that every user of the
+// machine can read.
+func (l *loader) readableSecrets(c Config) (warnings []string) {
+	for key, number := range map[string]int{secretsKey: len(c.Sign.Secrets), tokensKey: len(c.Access.Tokens)} {
+		if d := l.fileOf(key); number > 0 && l.over[key] == "" && d != nil && d.public && !slices.Contains(warnings, readable(d.name)) {
+			warnings = append(warnings, readable(d.name))
+		}
+	}
+	slices.Sort(warnings)
+	return warnings
 }
 
 const annotation = "imgkeep_key"
