@@ -41,6 +41,20 @@ need_nginx() {
 	as_root systemctl disable --now nginx >/dev/null 2>&1 || as_root service nginx stop >/dev/null 2>&1 || true
 }
 
+# need_object_store builds the object store that tests of several nodes run against, once, in
+# a cache outside of the tree.
+need_object_store() {
+	export VERSITYGW=${XDG_CACHE_HOME:-$HOME/.cache}/imgkeep/versitygw-1.8.0
+	[ -x "$VERSITYGW" ] && return
+	say "build versitygw, for the tests of several nodes"
+	local dir
+	dir=$(mktemp -d)
+	GOBIN=$dir go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+	mkdir -p "${VERSITYGW%/*}"
+	mv "$dir/versitygw" "$VERSITYGW"
+	rmdir "$dir"
+}
+
 # need_libvips installs what the decoder is built with, and its encoder of AVIF.
 need_libvips() {
 	need_packages libvips-dev pkg-config gcc libc6-dev

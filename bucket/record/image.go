@@ -16,6 +16,10 @@ type Image struct {
 	probe.Info
 	Bytes  int64
 	Stored time.Time // when its bytes were first kept, to the second
+	// Generation is of its name in a store that several nodes share: the number, in their
+	// log, of the last removal of the digest that was known when it was kept. 0: none, and
+	// always on one machine. A file on disk does not have it in its name.
+	Generation uint64 `json:",omitempty"`
 }
 
 // Site is where the image comes from, as work and room are shared out by: see imageurl.Site.

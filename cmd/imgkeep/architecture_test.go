@@ -152,6 +152,22 @@ var rules = map[string]rule{
 	"bucket/blob/local/localtest": { // for tests
 		imports: []string{"bucket/blob/local", "bucket/record"},
 	},
+	// What several nodes ask of the object store that they share.
+	"bucket/blob/object": {
+		imports: []string{"bucket/blob", "bucket/probe", "bucket/record", "golang.org/x/sys/unix"},
+		tests:   []string{"bucket/blob/blobtest", "bucket/blob/object/objecttest"},
+	},
+	"bucket/blob/object/objecttest": { // for tests
+		imports: []string{"bucket/blob/object", "bucket/record"},
+	},
+	// Only here is a library that speaks S3.
+	"bucket/blob/s3": {
+		imports: []string{"bucket/blob/object", "bucket/record", "github.com/minio/minio-go/v7"},
+		tests:   []string{"bucket/blob", "bucket/blob/blobtest", "bucket/blob/s3/s3test"},
+	},
+	"bucket/blob/s3/s3test": { // for tests
+		imports: []string{"bucket/blob/s3"},
+	},
 	// What is kept under which URL, and what was removed.
 	"bucket/ledger": {
 		imports: []string{"bucket/imageurl", "bucket/probe", "bucket/record"},

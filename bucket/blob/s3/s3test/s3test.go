@@ -1,0 +1,152 @@
+// Package s3test runs a real object store for tests: versitygw, whose objects are files.
+package s3test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"imgkeep/bucket/blob/s3"
+)
+
+// Keys of the gateways.
+const (
+	AccessKey = "imgkeep-test"
+	SecretKey = "a secret key of tests"
+	Bucket    = "images"
+)
+
+// Gateway is a running object store.
+type Gateway struct {
+	URL     string
+	folder  string
+	command *exec.Cmd
+	ended   chan struct{}
+}
+
+// Program is the path of versitygw: $VERSITYGW, or where scripts/test has built it. A test
+// that needs it is skipped where there is none.
+func Program(t testing.TB) string {
+	t.Helper()
+	path := os.Getenv("VERSITYGW")
+	if path == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			t.Skip(err)
+		}
+		path = filepath.Join(cache, "imgkeep", "versitygw-1.8.0")
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("there is no versitygw at %s: scripts/test builds it", path)
+	}
+	return path
+}
+
+// Start starts a gateway, with one bucket, on a new folder.
+func Start(t testing.TB) *Gateway {
+	t.Helper()
+	program := Program(t)
+	folder := t.TempDir()
+	if err := os.Mkdir(filepath.Join(folder, Bucket), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	g := &Gateway{folder: folder}
+	g.run(t, program)
+	return g
+}
+
+// Another starts one more gateway on the folder of g.
+func (g *Gateway) Another(t testing.TB) *Gateway {
+	t.Helper()
+	other := &Gateway{folder: g.folder}
+	other.run(t, Program(t))
+	return other
+}
+
+func (g *Gateway) run(t testing.TB, program string) {
+	t.Helper()
+	for range 5 { // somebody may take the port meanwhile
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		address := l.Addr().String()
+		l.Close()
+		var said bytes.Buffer
+		g.URL = "http://" + address
+		g.command = exec.Command(program, "--port", address, "--access", AccessKey, "--secret", SecretKey, "--health", "/health", "--keep-alive", "--quiet", "posix", g.folder)
+		g.command.Stdout, g.command.Stderr = &said, &said
+		g.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		g.command.Env = append(os.Environ(), "GOMAXPROCS=2")
+		if err := g.command.Start(); err != nil {
+			t.Fatal(err)
+		}
+		g.ended = make(chan struct{})
+		go func(c *exec.Cmd, ended chan struct{}) { c.Wait(); close(ended) }(g.command, g.ended)
+		t.Cleanup(g.Kill)
+		if g.answers() {
+			return
+		}
+		g.Kill()
+		t.Logf("versitygw did not start: %s", said.String())
+	}
+	t.Fatal("versitygw does not start")
+}
+
+// answers waits until the gateway does, or has ended.
+func (g *Gateway) answers() bool {
+	deadline := time.After(20 * time.Second)
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, g.URL+"/health", nil)
+		if err == nil {
+			var answer *http.Response
+			if answer, err = http.DefaultClient.Do(r); err == nil {
+				answer.Body.Close()
+			}
+		}
+		cancel()
+		if err == nil {
+			return true
+		}
+		select {
+		case <-g.ended:
+			return false
+		case <-deadline:
+			return false
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// Kill ends the gateway as a crash does.
+func (g *Gateway) Kill() {
+	g.command.Process.Kill()
+	<-g.ended
+}
+
+// Options are those of a client of the gateway, below a prefix of the test.
+func (g *Gateway) Options(t testing.TB) s3.Options {
+	return s3.Options{
+		Endpoint: g.URL, Bucket: Bucket, PathStyle: true, Prefix: fmt.Sprintf("%x/", []byte(t.Name())),
+		Credentials: s3.Credentials{AccessKey: AccessKey, SecretKey: SecretKey},
+	}
+}
+
+// Client is a client of it.
+func (g *Gateway) Client(t testing.TB) *s3.Client {
+	t.Helper()
+	c, err := s3.New(g.Options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
