@@ -65,6 +65,7 @@ func TestVariantsAreHeldUntilStored(t *testing.T) {
 	}
 	for about, way := range ways {
 		for name, want := range map[string]error{"10x10": nil, "20x20": full} {
+			name += "+" + about[:3] // what one way has made, the other finds
 			ctx, leave = context.WithCancel(t.Context())
 			defer leave()
 			held, fault, stored = nil, want, 0

@@ -55,18 +55,23 @@ need_object_store() {
 	rmdir "$dir"
 }
 
-# need_libvips installs what the decoder is built with, and its encoder of AVIF.
+# need_libvips installs what the decoder is built with, and its encoder of AVIF: for
+# this machine, or for the architecture that scripts/debian says.
 need_libvips() {
-	need_packages libvips-dev pkg-config gcc libc6-dev
+	if [ -n "${DEB_HOST_ARCH:-}" ]; then
+		need_packages "libvips-dev:$DEB_HOST_ARCH" "pkgconf:$DEB_HOST_ARCH" "gcc-${CC%-gcc}" "libc6-dev:$DEB_HOST_ARCH"
+	else
+		need_packages libvips-dev pkg-config gcc libc6-dev
+	fi
 	local p
 	p=$(avif_packages)
-	[ -z "$p" ] || need_packages "$p"
+	[ -z "$p" ] || need_packages "$p${DEB_HOST_ARCH:+:$DEB_HOST_ARCH}"
 }
 
 # avif_packages prints the package that libheif has its encoder of AVIF from, where
 # that is not in libheif itself, as it is in Debian 12.
 avif_packages() {
-	dpkg-query -W -f '${Depends} ${Recommends} ${Suggests}' libheif1 2>/dev/null | grep -o -m 1 'libheif-plugin-aomenc' | head -n 1 || true
+	dpkg-query -W -f '${Depends} ${Recommends} ${Suggests}' "libheif1${DEB_HOST_ARCH:+:$DEB_HOST_ARCH}" 2>/dev/null | grep -o -m 1 'libheif-plugin-aomenc' | head -n 1 || true
 }
 
 # on_tmpfs puts temporary files into memory where there is room, until we end.
