@@ -1,7 +1,10 @@
 package bucket
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"imgkeep/bucket/blob/local"
@@ -73,7 +76,11 @@ gather:
 	}
 	err := s.commitGroup(group)
 	if err != nil {
-		s.log.Error("commit failed", "changes", len(group), "error", err)
+		level := slog.LevelError
+		if errors.Is(err, ErrFull) { // each request would: whoever has asked is told
+			level = slog.LevelDebug
+		}
+		s.log.Log(context.Background(), level, "commit failed", "changes", len(group), "error", err)
 	}
 	if s.index.Failed() {
 		if err := s.repairIndex(); err != nil {

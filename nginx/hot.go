@@ -417,7 +417,7 @@ func (h *Hot) Run(ctx context.Context) {
 			if err != nil {
 				h.log.Error("hot links: not all that have expired could be removed; trying again", "folder", h.dir, "error", err)
 			} else if n > 0 {
-				h.log.Info("hot links expired", "removed", n, "left", h.Len(), "took", h.now().Sub(now))
+				h.log.Info("hot links expired", "removed", n, "left", h.Len(), "seconds", h.now().Sub(now))
 			}
 			h.mu.Lock()
 			next = h.next

@@ -81,7 +81,7 @@ func (p *Pool) startUntil() *child {
 		p.mu.Lock()
 		p.stats.Failed++
 		p.mu.Unlock()
-		p.opts.Logger.Error("resize: no decoder", "error", err, "again_in", pause)
+		p.opts.Logger.Error("resize: no decoder", "error", err, "again_in_seconds", pause)
 		t := time.NewTimer(pause)
 		select {
 		case <-t.C:

@@ -74,6 +74,27 @@ avif_packages() {
 	dpkg-query -W -f '${Depends} ${Recommends} ${Suggests}' "libheif1${DEB_HOST_ARCH:+:$DEB_HOST_ARCH}" 2>/dev/null | grep -o -m 1 'libheif-plugin-aomenc' | head -n 1 || true
 }
 
+# need_promtool names the program that tests alerts in PROMTOOL. It is taken out of
+# Debian's package, whose server would begin to run, and stays in bin/. Where it cannot
+# be had, its test is passed over, and says so.
+need_promtool() {
+	local work
+	command -v promtool >/dev/null && return
+	PROMTOOL=$PWD/bin/promtool
+	if [ ! -x "$PROMTOOL" ] && command -v apt-get >/dev/null; then
+		say "fetching promtool, of Debian's package prometheus"
+		work=$(mktemp -d)
+		(cd "$work" && apt-get -qq download prometheus && dpkg-deb -x prometheus_*.deb .) &&
+			mkdir -p bin && cp "$work/usr/bin/promtool" "$PROMTOOL" || echo "it cannot be had: alerts are not tested" >&2
+		rm -rf "$work"
+	fi
+	if [ -x "$PROMTOOL" ]; then
+		export PROMTOOL
+	else
+		unset PROMTOOL
+	fi
+}
+
 # on_tmpfs puts temporary files into memory where there is room, until we end.
 on_tmpfs() {
 	if [ -z "${TMPDIR:-}" ] && [ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1 || echo 0)" -gt 4000000 ]; then
@@ -113,10 +134,9 @@ writable() {
 	mkdir -p "$1" 2>/dev/null && [ -w "$1" ]
 }
 
-# build makes both programs in a folder, bin/ unless one is named. The server must not
-# link C.
+# build makes both programs in a folder. The server must not link C.
 build() {
-	local bin=${1:-bin} vcs=()
+	local bin=$1 vcs=()
 	need_go
 	need_libvips
 	writable "$bin" || die "the programs cannot be written to $(realpath -m "$bin"), which you (uid $(id -u)) may not write to or which is read-only: copy the checkout to a folder of yours and run $0 there"

@@ -41,6 +41,9 @@ images. With rsync:
   rsync -a --exclude=/index.db --exclude=/tmp --exclude=/quarantine --exclude='/*/journal' ROOT/ DIR/
   rsync -a DIR.new/ DIR/
 
+Afterwards 'touch ROOT/backup.last': its time is what the metrics tell as that of the
+last backup, as this command notes it.
+
 With restic: the journals in one snapshot first, then all but index.db and tmp in a
 second one; to restore, take the images from the second and the journals from the
 first. A snapshot of a file system or volume, taken at one instant, is good as it
@@ -77,6 +80,9 @@ func (x *backupCommand) run(cmd *cobra.Command, args []string, c config.Config) 
 	out.progress.clear()
 	if err != nil {
 		return fmt.Errorf("backup: %w", err)
+	}
+	if err := engine.NoteBackup(c.Root); err != nil { // the backup is good all the same
+		x.app.complain("warning: the time of the backup is not noted, so that the server's metrics will not know of it: " + err.Error())
 	}
 	return out.endBackup(r)
 }

@@ -2,7 +2,6 @@ package app
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -63,8 +62,7 @@ func (x *listCommand) run(cmd *cobra.Command, _ []string, c config.Config) error
 		return usageError(err)
 	}
 	w := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
+	enc := newEncoder(w)
 	err := x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) error {
 		_, err := s.List(cmd.Context(), x.q, func(e control.Event) error {
 			switch i := e.Item; {

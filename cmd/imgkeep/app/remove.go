@@ -1,7 +1,6 @@
 package app
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -160,13 +159,13 @@ func (o removeOutput) write(arg string, r control.Removal, failed error) error {
 		if failed != nil {
 			text = failed.Error()
 		}
-		return json.NewEncoder(o.w).Encode(struct {
+		return newEncoder(o.w).Encode(struct {
 			Name   string `json:"name"`
 			DryRun bool   `json:"dry_run"`
 			record.Removal
 			Links []string `json:"links"`
 			Error string   `json:"error,omitempty"`
-		}{arg, o.dry, r.Removal, append([]string{}, r.Links...), text})
+		}{arg, o.dry, r.Removal, r.Links, text})
 	}
 	var b strings.Builder
 	would := ""

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -110,9 +111,66 @@ type remainError string
 
 func (e remainError) Error() string { return string(e) }
 
+// printJSON writes a document for programs, over several lines.
 func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
+	enc := newEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
+}
+
+// encoder writes what programs read: a list that is empty is an empty list, not null, so
+// that they can go through it.
+type encoder struct{ *json.Encoder }
+
+func newEncoder(w io.Writer) encoder {
+	enc := encoder{json.NewEncoder(w)}
+	enc.SetEscapeHTML(false)
+	return enc
+}
+
+// Encode writes a value, of which it changes nothing.
+func (e encoder) Encode(v any) error {
+	return e.Encoder.Encode(withLists(reflect.ValueOf(v)).Interface())
+}
+
+// withLists is a value with empty lists and maps in the place of those that are nil.
+func withLists(v reflect.Value) reflect.Value {
+	switch v.Kind() {
+	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 { // bytes are text in JSON
+			return v
+		}
+		list := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+		for i := range v.Len() {
+			list.Index(i).Set(withLists(v.Index(i)))
+		}
+		return list
+	case reflect.Map:
+		m := reflect.MakeMap(v.Type())
+		for key, value := range v.Seq2() {
+			m.SetMapIndex(key, withLists(value))
+		}
+		return m
+	case reflect.Pointer:
+		if v.IsNil() || v.Elem().Kind() != reflect.Struct {
+			return v
+		}
+		p := reflect.New(v.Type().Elem())
+		p.Elem().Set(withLists(v.Elem()))
+		return p
+	case reflect.Struct:
+		s := reflect.New(v.Type()).Elem()
+		s.Set(v)
+		for i := range v.NumField() {
+			if f := s.Field(i); f.CanSet() {
+				f.Set(withLists(f))
+			}
+		}
+		return s
+	case reflect.Interface:
+		if !v.IsNil() {
+			return withLists(v.Elem())
+		}
+	}
+	return v
 }

@@ -109,7 +109,8 @@ func newEngine(c config.Config, p Process, log *slog.Logger) (_ *engine, err err
 	e.current.Store(next)
 	sources := metrics.Sources{
 		Decoders: e.pool.Stats, Free: e.store.Free, Index: e.store.Figures,
-		Fetches: func() fetch.Stats { return e.current.Load().fetcher.Stats() },
+		Fetches:  func() fetch.Stats { return e.current.Load().fetcher.Stats() },
+		BackedUp: func() time.Time { return backedUp(c.Root) },
 	}
 	if e.hot != nil {
 		sources.HotLinks = e.hot.Len

@@ -143,6 +143,34 @@ func (s *scrubTimer) once(ctx context.Context) error {
 	return s.mark()
 }
 
+// backupMark is a file in the root of a store whose modification time is when its last
+// backup ended. Whoever backs up by other tools touches it.
+const backupMark = "backup.last"
+
+// NoteBackup notes that a backup of a store has ended, now.
+func NoteBackup(root string) error {
+	path := filepath.Join(root, backupMark)
+	// A file of another user's, who has backed up before, cannot be given a time. And root
+	// follows no link that the server's user may have put there.
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// backedUp is when the last backup of a store ended; the zero time where none is known.
+func backedUp(root string) time.Time {
+	info, err := os.Stat(filepath.Join(root, backupMark))
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}
+
 func wait(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -188,11 +188,33 @@ func logLevel(c config.Log) slog.Level {
 }
 
 func newLoggerAt(w io.Writer, c config.Log, level slog.Leveler) *slog.Logger {
-	o := &slog.HandlerOptions{Level: level}
+	o := &slog.HandlerOptions{Level: level, ReplaceAttr: plainAttr}
 	if c.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// plainAttr writes a value of the log in the one way that readers of it are promised: times
+// that something took as seconds, what has a name by that name, and lists never as null.
+func plainAttr(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.Float64Value(a.Value.Duration().Seconds())
+		return a
+	}
+	if a.Value.Kind() != slog.KindAny {
+		return a
+	}
+	switch v := a.Value.Any().(type) {
+	case error, slog.Level:
+	case fmt.Stringer:
+		a.Value = slog.StringValue(v.String())
+	case []string:
+		if v == nil {
+			a.Value = slog.AnyValue([]string{})
+		}
+	}
+	return a
 }
 
 // Listed are the sizes and presets that links may ask for.

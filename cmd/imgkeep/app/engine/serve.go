@@ -51,6 +51,9 @@ func Serve(ctx context.Context, c config.Config, p Process, load func() (config.
 		// stop below has drained it already, unless starting failed.
 		err = errors.Join(err, e.close(context.Background()))
 	}()
+	if err := e.store.Ready(); err != nil {
+		log.Warn("nothing new is kept until this is mended; what is kept is served", "error", err)
+	}
 	listeners, err := listen.All(c.Listen)
 	if err != nil {
 		return err
@@ -83,7 +86,7 @@ func Serve(ctx context.Context, c config.Config, p Process, load func() (config.
 	}
 	stop() // a second signal ends the process
 	hangups.Wait()
-	log.Info("stopping", "at most", c.ShutdownTimeout)
+	log.Info("stopping", "at_most_seconds", c.ShutdownTimeout)
 	stopMaintenance()
 	notify(log, daemon.SdNotifyStopping)
 	deadline, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)

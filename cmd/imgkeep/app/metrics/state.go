@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"imgkeep/bucket"
@@ -17,6 +19,7 @@ type Sources struct {
 	Free     func() (bytes, inodes int64, err error) // as bucket.Store.Free
 	Index    func() (bucket.Figures, error)
 	HotLinks func() int
+	BackedUp func() time.Time // when the last backup ended; the zero time: none is known
 }
 
 // Watch adds the state that sources tell of. It may be called once.
@@ -45,6 +48,7 @@ var (
 	freeInodes      = describe("store_free_inodes", "Free inodes of the store's file system; missing where it makes as many as fit.")
 	indexBytes      = describe("index_size_bytes", "Size of the index file.")
 	indexFree       = describe("index_free_bytes", "What of the index file lies in pages that are not in use.")
+	backupEnded     = describe("backup_ended_timestamp_seconds", "When the last backup of the store ended, as Unix time; 0: none is known.")
 	hotLinks        = describe("hot_links", "Links that nginx answers by itself.")
 )
 
@@ -65,6 +69,9 @@ func (s state) Describe(out chan<- *prometheus.Desc) {
 	}
 	if s.HotLinks != nil {
 		all = append(all, hotLinks)
+	}
+	if s.BackedUp != nil {
+		all = append(all, backupEnded)
 	}
 	for _, d := range all {
 		out <- d
@@ -123,5 +130,12 @@ func (s state) Collect(out chan<- prometheus.Metric) {
 	}
 	if s.HotLinks != nil {
 		gauge(hotLinks, float64(s.HotLinks()))
+	}
+	if s.BackedUp != nil {
+		seconds := int64(0)
+		if at := s.BackedUp(); !at.IsZero() {
+			seconds = at.Unix()
+		}
+		gauge(backupEnded, float64(seconds))
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"imgkeep/bucket"
@@ -52,7 +54,7 @@ var responses = []struct {
 	{imageurl.ErrURL, response{status: 400, code: "url", line: "the link holds no URL of an image"}},
 	{bucket.ErrDenied, response{status: 451, code: "removed", line: "removed by the operator"}},
 	{bucket.ErrRemoved, response{status: 451, code: "removed", line: "removed by the operator"}},
-	{bucket.ErrFull, response{status: 503, code: "full", line: "the disk is too full to store more: try again later", retry: time.Minute, fault: true}},
+	{bucket.ErrFull, response{status: 503, code: "full", line: "the disk is too full to store more: try again later", retry: time.Minute}},
 	{bucket.ErrQuota, response{status: 403, code: "quota", line: "no more images from there are stored"}},
 	{bucket.ErrIndexFailed, response{status: 503, code: "index", line: "the index is being repaired: try again", retry: soon, fault: true}},
 	{bucket.ErrClosed, response{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},
@@ -158,12 +160,52 @@ func (s *Server) refuse(q *request, err error) answer {
 		return &refusal{s, response{code: CodeLeft}}
 	}
 	a := responseOf(err, s.opts.Now())
+	if errors.Is(err, bucket.ErrFull) {
+		s.full.note(s.opts.Log, s.opts.Now(), err)
+	}
 	if a.fault {
 		s.opts.Log.Error("request failed", s.attr(q), "status", a.status, "code", a.code, "error", err)
 	} else {
 		s.opts.Log.Debug("request refused", s.attr(q), "status", a.status, "code", a.code, "error", err)
 	}
 	return &refusal{s, a}
+}
+
+// fullDisk has the log tell once that nothing new can be kept, and once that it can be
+// again: there may be many requests meanwhile, and each would be a line on the disk that
+// is full. The zero value is a disk with room.
+type fullDisk struct {
+	mu      sync.Mutex
+	full    bool
+	logged  time.Time // when the log was told last that it is full
+	refused int       // since then
+}
+
+// fullPause is how long after one line a disk that is full, has room and is full again
+// has another.
+const fullPause = 10 * time.Minute
+
+// note notes that something was refused since the disk is full.
+func (f *fullDisk) note(log *slog.Logger, now time.Time, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refused++
+	if f.full || !f.logged.IsZero() && now.Sub(f.logged) < fullPause {
+		return
+	}
+	f.full, f.logged, f.refused = true, now, 1
+	log.Error("the disk is too full: nothing new is kept until there is room, and what is kept is served", "error", err)
+}
+
+// hasRoom notes that something new was kept.
+func (f *fullDisk) hasRoom(log *slog.Logger) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.full {
+		return
+	}
+	f.full = false
+	log.Info("there is room on the disk, and what is new is kept again", "refused", f.refused)
 }
 
 // write writes a response, as a placeholder or a line of text.

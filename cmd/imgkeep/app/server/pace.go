@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -79,4 +80,23 @@ func (a absent) Seek(offset int64, whence int) (int64, error) {
 		offset += int64(a)
 	}
 	return offset, nil
+}
+
+// rare lets one of many alike lines into the log in fullPause. The zero value has let none.
+type rare struct {
+	mu     sync.Mutex
+	last   time.Time
+	passed int // over, since then
+}
+
+// next tells whether a line may be written now, and how many were passed over before it.
+func (r *rare) next(now time.Time) (others int, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.last.IsZero() && now.Sub(r.last) < fullPause {
+		r.passed++
+		return 0, false
+	}
+	others, r.last, r.passed = r.passed, now, 0
+	return others, true
 }

@@ -132,7 +132,10 @@ func (a *handoff) addHotLink() {
 	still := func() bool { return s.opts.Store.Removals() == q.removals && s.opts.Current() }
 	set := nginx.VariantDir(q.link.Size, q.accepted)
 	if err := s.opts.Hot.AddWhile(q.link.Bucket, set, q.link.Signature, d.format.Ext(), s.opts.Store.Path(d.path()), q.expires, still); err != nil {
-		s.opts.Log.Warn("no hot link made", s.attr(q), "error", err)
+		// A full tmpfs has every request fail so.
+		if others, ok := s.hotFails.next(s.opts.Now()); ok {
+			s.opts.Log.Warn("no hot link made", s.attr(q), "others", others, "error", err)
+		}
 	}
 }
 

@@ -135,6 +135,9 @@ type Server struct {
 	// background: nobody waits for what it makes.
 	background bool
 
+	full     fullDisk
+	hotFails rare // lines about hot links that could not be made
+
 	begun    string        // when, in base 36
 	requests atomic.Uint64 // of links, so far
 }
@@ -208,7 +211,11 @@ func favicon(w http.ResponseWriter, r *http.Request) {
 // readyz says whether new images can be kept. What is kept is served either way.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	if err := s.opts.Store.Ready(); err != nil {
-		s.opts.Log.Warn("not ready", "error", err)
+		if errors.Is(err, bucket.ErrFull) { // which probes ask for all the time
+			s.full.note(s.opts.Log, s.opts.Now(), err)
+		} else {
+			s.opts.Log.Warn("not ready", "error", err)
+		}
 		plain(w, http.StatusServiceUnavailable, "not ready: "+responseOf(err, s.opts.Now()).line)
 		return
 	}
@@ -236,6 +243,7 @@ func (s *Server) link(w http.ResponseWriter, r *http.Request) {
 	s.observe(q, a) // observe.go
 	a.send(w, r)    // send.go
 	if q.fetched != nil {
+		s.full.hasRoom(s.opts.Log)
 		s.prerenderLater(*q.fetched)
 	}
 }
