@@ -159,7 +159,7 @@ func (s *Store) remember(bucket, url string, cause *fetch.Error) (*Failure, erro
 		f.Attempts++
 	}
 	f.Class, f.Status, f.Detail = string(cause.Class), cause.Status, cause.Error()
-	f.Host, f.Head = cause.Host, string(cause.Head)
+	f.Host, f.Head, f.URL = cause.Host, string(cause.Head), url
 	f.Next = now.Add(max(backoffOf(cause.Class).Pause(f.Attempts), min(cause.RetryAfter, fetch.MaxRetryAfter)))
 	if err := s.commit(index.Change{Bucket: bucket, URL: url, Fail: &f}, nil); err != nil {
 		return nil, err

@@ -32,16 +32,17 @@ func TestShowFailure(t *testing.T) {
 	}
 }
 
-// Failures are listed by the host that failed. One without a host is of no host.
+// Failures are listed with their URLs, by the host of these and by the host that failed.
 func TestListFailures(t *testing.T) {
 	o := newOrigin()
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: newClock().Now})
-	for url, e := range map[string]*fetch.Error{
+	failures := map[string]*fetch.Error{
 		"https://a.example/":      {Class: fetch.Gone, Host: "a.example"},
 		"https://img.b.example/":  {Class: fetch.Timeout, Host: "img.b.example"},
 		"https://leads.example/":  {Class: fetch.Gone, Host: "a.example"},
 		"https://noname.example/": {Class: fetch.Gone},
-	} {
+	}
+	for url, e := range failures {
 		e.Err = errors.New("failed")
 		o.fail(url, e)
 		if _, err := s.Keep(t.Context(), "i", url); err == nil {
@@ -58,7 +59,9 @@ func TestListFailures(t *testing.T) {
 		{[]string{"a.example"}, nil, []string{"a.example", "a.example"}},
 		{[]string{"a.example"}, []Class{fetch.Timeout}, nil},
 		{[]string{"*.b.example", "A.example"}, nil, []string{"a.example", "a.example", "img.b.example"}},
-		{[]string{"b.example", "noname.example"}, nil, nil},
+		{[]string{"leads.example"}, nil, []string{"a.example"}}, // where it redirects to
+		{[]string{"noname.example"}, nil, []string{""}},
+		{[]string{"b.example", "c.example"}, nil, nil},
 	} {
 		var got []string
 		for f, err := range query.Failures(t.Context(), s.Maintenance(), query.Filter{Hosts: tt.hosts}, tt.classes) {
@@ -66,6 +69,9 @@ func TestListFailures(t *testing.T) {
 				t.Fatal(err)
 			}
 			got = append(got, f.Host)
+			if e := failures[f.URL]; e == nil || e.Class != f.Class {
+				t.Errorf("%q is told to have failed as %s: %v", f.URL, f.Class, e)
+			}
 		}
 		if slices.Sort(got); !slices.Equal(got, tt.want) {
 			t.Errorf("%v %v: got %q, want %q", tt.hosts, tt.classes, got, tt.want)

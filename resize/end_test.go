@@ -69,7 +69,7 @@ func TestStartsFail(t *testing.T) {
 	pauses := 0
 	for _, l := range log.take() {
 		if strings.Contains(l, "no gate") {
-			if want := fmt.Sprintf("again_in=%v", time.Millisecond<<min(pauses, 6)); !strings.Contains(l, want+"\n") {
+			if want := fmt.Sprintf("again_in_seconds=%v", time.Millisecond<<min(pauses, 6)); !strings.Contains(l, want+"\n") {
 				t.Errorf("failure %d is tried %q, want %s", pauses, l, want)
 			}
 			pauses++

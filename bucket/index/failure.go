@@ -8,14 +8,14 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// An entry of a failure takes up to about a kilobyte, and anybody who can post a
+// An entry of a failure takes up to about two kilobytes, and anybody who can post a
 // URL can cause one. So there are at most Options.MaxFailures of them in a bucket,
 // and those that are stale are dropped: each new entry looks at a few others, at a
 // random place of the table, whose keys are hashes. That costs the same however
 // many there are, needs no timer, and in a table that grows leaves few stale ones.
 
 // DefaultMaxFailures is the number of failures that a bucket remembers, if
-// Options.MaxFailures does not say otherwise: 200 MB of index at the worst.
+// Options.MaxFailures does not say otherwise: 400 MB of index at the worst.
 const DefaultMaxFailures = 200_000
 
 // failureSample is how many entries a new one looks at.

@@ -30,6 +30,8 @@ const (
 	maxDetail = 300
 	maxHost   = 255
 	maxHead   = 256
+	// A URL that is longer is not remembered: a part of one would be another.
+	maxFailedURL = 1024
 )
 
 var errRecord = fmt.Errorf("%w (broken entry)", ErrDamaged)
@@ -112,17 +114,20 @@ func decodeRecord(digest, v []byte) (imageEntry, error) {
 }
 
 // encode writes the numbers as unsigned varints and the texts with their lengths
-// before them. Host and Head came later and stand last: an entry may end before
-// either, and a program that does not know them reads what it knows. So this
+// before them. Host, Head and URL came later and stand last: an entry may end before
+// any of them, and a program that does not know them reads what it knows. So this
 // takes no new version of the layout.
 func encodeFailure(f record.Failure) []byte {
+	if len(f.URL) > maxFailedURL {
+		f.URL = ""
+	}
 	b := make([]byte, 0, 128)
 	for _, v := range []uint64{uint64(f.Status), uint64(f.Attempts), uint64(f.First.Unix()), uint64(f.Next.Unix())} {
 		b = binary.AppendUvarint(b, v)
 	}
 	for _, s := range []string{
 		f.Class[:min(len(f.Class), maxClass)], f.Detail[:min(len(f.Detail), maxDetail)],
-		f.Host[:min(len(f.Host), maxHost)], f.Head[:min(len(f.Head), maxHead)],
+		f.Host[:min(len(f.Host), maxHost)], f.Head[:min(len(f.Head), maxHead)], f.URL,
 	} {
 		b = binary.AppendUvarint(b, uint64(len(s)))
 		b = append(b, s...)
@@ -136,7 +141,7 @@ func decodeFailure(v []byte) (record.Failure, error) {
 	if !ok {
 		return record.Failure{}, fmt.Errorf("%w: failure", errRecord)
 	}
-	var s [4]string
+	var s [5]string
 	for i := range s {
 		if i >= 2 && len(v) == 0 {
 			break // written before there was more
@@ -151,7 +156,7 @@ func decodeFailure(v []byte) (record.Failure, error) {
 	return record.Failure{
 		Status: int(n[0]), Attempts: int(n[1]),
 		First: time.Unix(int64(n[2]), 0).UTC(), Next: time.Unix(int64(n[3]), 0).UTC(),
-		Class: s[0], Detail: s[1], Host: s[2], Head: s[3],
+		Class: s[0], Detail: s[1], Host: s[2], Head: s[3], URL: s[4],
 	}, nil
 }
 

@@ -47,14 +47,19 @@ func TestOldFailureIsRead(t *testing.T) {
 func TestFailureEntry(t *testing.T) {
 	at := time.Date(2026, 11, 18, 12, 0, 0, 0, time.UTC)
 	long := strings.Repeat("x", 1000)
-	f := record.Failure{Class: long, Detail: long, Host: long, Head: long, Attempts: 1, First: at, Next: at}
+	f := record.Failure{Class: long, Detail: long, Host: long, Head: long, URL: strings.Repeat("x", maxFailedURL), Attempts: 1, First: at, Next: at}
 	got, err := decodeFailure(encodeFailure(f))
-	if err != nil || len(got.Class) != maxClass || len(got.Detail) != maxDetail || len(got.Host) != maxHost || len(got.Head) != maxHead {
-		t.Errorf("%d, %d, %d and %d bytes, %v", len(got.Class), len(got.Detail), len(got.Host), len(got.Head), err)
+	if err != nil || len(got.Class) != maxClass || len(got.Detail) != maxDetail || len(got.Host) != maxHost || len(got.Head) != maxHead || got.URL != f.URL {
+		t.Errorf("%d, %d, %d, %d and %d bytes, %v", len(got.Class), len(got.Detail), len(got.Host), len(got.Head), len(got.URL), err)
 	}
-	f = record.Failure{Class: "gone", Detail: "no", Host: "h.example", Head: "<html>", Attempts: 1, First: at, Next: at}
+	// Half a URL would be another.
+	f.URL += "x"
+	if got, err := decodeFailure(encodeFailure(f)); err != nil || got.URL != "" {
+		t.Errorf("a URL of %d bytes is remembered as one of %d, %v", len(f.URL), len(got.URL), err)
+	}
+	f = record.Failure{Class: "gone", Detail: "no", Host: "h.example", Head: "<html>", URL: "https://h.example/a", Attempts: 1, First: at, Next: at}
 	whole := encodeFailure(f)
-	between := map[int]bool{len(whole): true, len(whole) - 7: true, len(whole) - 17: true}
+	between := map[int]bool{len(whole): true, len(whole) - 20: true, len(whole) - 27: true, len(whole) - 37: true}
 	for n := range len(whole) + 1 {
 		got, err := decodeFailure(whole[:n])
 		if between[n] != (err == nil) || err != nil && !errors.Is(err, errRecord) {
@@ -68,18 +73,21 @@ func TestFailureEntry(t *testing.T) {
 func FuzzFailure(f *testing.F) {
 	old, _ := hex.DecodeString(oldFailure)
 	f.Add(old)
-	f.Add(encodeFailure(record.Failure{Class: "gone", Detail: "no", Host: "h.example", Head: "<html>", Attempts: 1}))
+	f.Add(encodeFailure(record.Failure{Class: "gone", Detail: "no", Host: "h.example", Head: "<html>", URL: "https://h.example/a", Attempts: 1}))
 	f.Fuzz(func(t *testing.T, entry []byte) {
 		got, err := decodeFailure(entry)
 		if err != nil {
 			return
 		}
-		if n := len(got.Class) + len(got.Detail) + len(got.Host) + len(got.Head); n > len(entry) {
+		if n := len(got.Class) + len(got.Detail) + len(got.Host) + len(got.Head) + len(got.URL); n > len(entry) {
 			t.Fatalf("%d bytes of text in an entry of %d", n, len(entry))
 		}
 		again, err := decodeFailure(encodeFailure(got))
 		got.Class, got.Detail = got.Class[:min(len(got.Class), maxClass)], got.Detail[:min(len(got.Detail), maxDetail)]
 		got.Host, got.Head = got.Host[:min(len(got.Host), maxHost)], got.Head[:min(len(got.Head), maxHead)]
+		if len(got.URL) > maxFailedURL {
+			got.URL = ""
+		}
 		if err != nil || again != got {
 			t.Fatalf("%+v is read again as %+v, %v", got, again, err)
 		}

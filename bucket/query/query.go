@@ -89,8 +89,8 @@ type PoisonDetails struct {
 // FailureDetails are facts about a URL that could not be kept.
 type FailureDetails struct {
 	Bucket   string      `json:"bucket"`
-	Key      string      `json:"key"` // that stands for the URL in the index, hexadecimal
-	URL      string      `json:"url,omitempty"`
+	Key      string      `json:"key"`           // that stands for the URL in the index, hexadecimal
+	URL      string      `json:"url,omitempty"` // empty: it is longer than an entry may be, or failed under a release that did not note it
 	Class    fetch.Class `json:"class"`
 	Status   int         `json:"status,omitempty"`
 	Detail   string      `json:"detail"`
@@ -307,9 +307,9 @@ func keptImages(ctx context.Context, s Store, bucket string) iter.Seq2[record.Im
 	}
 }
 
-// Failures goes through the URLs that could not be kept, of these classes, or
-// of all. Of f it heeds buckets, times, and hosts: a failure without one is chosen
-// only where all are.
+// Failures goes through the URLs that could not be kept, of these classes, or of all. Of f
+// it heeds buckets, times, and hosts, which may be that of the URL or the one that failed
+// after redirects: a failure without either is chosen only where all are.
 func Failures(ctx context.Context, s Store, f Filter, classes []fetch.Class) iter.Seq2[FailureDetails, error] {
 	return func(yield func(FailureDetails, error) bool) {
 		ctx, names, done, err := begin(ctx, s, f)
@@ -325,11 +325,11 @@ func Failures(ctx context.Context, s Store, f Filter, classes []fetch.Class) ite
 					err = context.Cause(ctx)
 				}
 				if err == nil && (len(classes) > 0 && !slices.Contains(classes, fetch.Class(entry.Class)) ||
-					len(f.Hosts) > 0 && !ofHost(entry.Host) ||
+					len(f.Hosts) > 0 && !ofHost(entry.Host) && !ofHost(imageurl.HostOf(entry.URL)) ||
 					entry.First.Before(f.Since) || !f.Until.IsZero() && !entry.First.Before(f.Until)) {
 					continue
 				}
-				if !yield(failureDetails(name, "", entry.Key, entry.Failure), err) || err != nil {
+				if !yield(failureDetails(name, entry.URL, entry.Key, entry.Failure), err) || err != nil {
 					return
 				}
 			}

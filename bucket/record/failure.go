@@ -11,5 +11,6 @@ type Failure struct {
 	First    time.Time // of the failures in a row, to the second
 	Next     time.Time // when it may be tried again, to the second
 	Host     string    // that failed, after redirects; empty: none, or not known
+	URL      string    // that could not be kept, canonical; empty: not known, or too long to be remembered
 	Head     string    // the first bytes of what came instead of an image; empty: none
 }

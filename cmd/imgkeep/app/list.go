@@ -25,15 +25,16 @@ func newListCommand(a *app) *cobra.Command {
 		Short: "List what is kept, as JSON lines",
 		Long: `List prints a line of JSON for each URL that is kept: bucket, url, digest, type,
 width, height, frames, bytes and stored. Flags filter the list; each may be given
-more than once. With --failed it lists the URLs that could not be kept instead: key (a
-hash of the URL; the index has no more of it), class, status, detail, host, head and
-more; --host then matches the host that failed, after redirects. With --blocked it
-lists all blocks.
+more than once. With --failed it lists the URLs that could not be kept instead: url (but
+for one of more than 1,024 bytes), key (a hash of it), class, status, detail, host, head
+and more; --host then matches the host of the URL, and the one that failed after
+redirects. So --failed --host says which images of a site are broken, and --class why.
+With --blocked it lists all blocks.
 
 It streams: a list of millions needs no more memory than a short one. Write a time
 as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as an age: 36h.`,
 		Example: `  imgkeep list --host '*.example.com' --since 168h | jq -r .url
-  imgkeep list --failed --class gone --host example.com`,
+  imgkeep list --failed --class gone --host example.com | jq -r .url`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.configured(x.run),
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -44,7 +45,14 @@ func newPurgeCommand(a *app) *cobra.Command {
 		`Purge removes an image from the store: its bytes, all URLs that have them, and all
 sizes, in all buckets or in those of --bucket. The next request for it fetches it
 again; to prevent that, see block. The next 'imgkeep backup' removes it from the
-backup too.`+removeHelp)
+backup too.
+
+With --evidence what is removed is first written to a file, for lawyers: a zip archive
+of the bytes, evidence.json (URLs, when each was stored, who removes it and why), the
+lines of the journals and of the audit log about it, and SHA256SUMS. It is on disk
+before anything is removed; if it cannot be, or an original is damaged, nothing is. The
+audit log gets the name and the sum of the file. Run it as root or as the user of the
+server, whose files it reads.`+removeHelp)
 }
 
 func newBlockCommand(a *app) *cobra.Command {
@@ -80,6 +88,9 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 	if verb == control.Forget || verb == control.Purge {
 		flags.StringSliceVar(&x.q.Buckets, "bucket", nil, "only in this `BUCKET` (default all)")
 	}
+	if verb == control.Purge {
+		flags.StringVar(&x.evidence, "evidence", "", "first write what is removed to `FILE`, a zip archive")
+	}
 	if verb == control.Block {
 		flags.BoolVar(&x.q.Keep, "keep", false, "leave the files on disk")
 	}
@@ -94,6 +105,7 @@ type removeCommand struct {
 	app              *app
 	q                control.RemoveRequest // but for what is named
 	json, unverified bool
+	evidence         string // a file
 }
 
 func (x *removeCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
@@ -101,25 +113,44 @@ func (x *removeCommand) run(cmd *cobra.Command, args []string, c config.Config) 
 	if err != nil {
 		return usageError(err)
 	}
+	bundle, err := x.app.openEvidence(x.evidence, x.q.DryRun)
+	if err != nil {
+		return err
+	}
 	out := removeOutput{w: cmd.OutOrStdout(), json: x.json, dry: x.q.DryRun}
 	failed := 0
-	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) error {
-		for i, q := range requests {
-			r, err := s.Remove(cmd.Context(), q)
+	removals := each(requests, args)
+	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) (err error) {
+		if bundle != nil {
+			if removals, err = bundle.take(cmd.Context(), s, c, requests, args); err != nil {
+				return err
+			}
+		}
+		for _, q := range removals {
+			r, err := s.Remove(cmd.Context(), q.request)
 			if err != nil {
 				failed++
-				x.app.complain(asTyped(args[i]) + ": " + err.Error())
+				x.app.complain(q.arg + ": " + err.Error())
 			}
-			if err := out.write(asTyped(args[i]), r, err); err != nil {
+			if err := out.write(q.arg, r, err); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+	err = errors.Join(err, bundle.discard())
 	if err == nil && failed > 0 {
-		return partialError{failed, len(args), "could not be done"}
+		return partialError{failed, len(removals), "could not be done"}
 	}
 	return err
+}
+
+// each pairs requests with the arguments that they come from.
+func each(requests []control.RemoveRequest, args []string) (all []removal) {
+	for i, q := range requests {
+		all = append(all, removal{asTyped(args[i]), q})
+	}
+	return all
 }
 
 // requests are what the arguments ask for, each by itself.

@@ -157,6 +157,8 @@ type RemoveRequest struct {
 	Why     string   `json:"why,omitempty"`
 	DryRun  bool     `json:"dry_run,omitempty"`
 	Keep    bool     `json:"keep,omitempty"` // the files of what is blocked
+	// Evidence names a bundle of what is removed, for the audit log; empty: there is none.
+	Evidence string `json:"evidence,omitempty"`
 	Named
 }
 

@@ -43,8 +43,11 @@ type Process struct {
 
 // audit is the audit log of a store.
 func (p Process) audit(c config.Config) *control.Audit {
-	return &control.Audit{Path: filepath.Join(c.Root, "audit.ndjson"), Now: p.Now}
+	return &control.Audit{Path: AuditPath(c), Now: p.Now}
 }
+
+// AuditPath is the path of the audit log of a store.
+func AuditPath(c config.Config) string { return filepath.Join(c.Root, "audit.ndjson") }
 
 // engine is what a server is made of, wired by hand.
 type engine struct {
