@@ -34,12 +34,12 @@ type rule struct {
 var rules = map[string]rule{
 	"cmd/imgkeep": {
 		imports: []string{"cmd/imgkeep/app"},
-		tests:   []string{"bucket/probe", "bucket/probe/probetest", "bucket/probe/whole", "nginx", "nginx/nginxtest", "scripts/benchtest", "scripts/patience", "golang.org/x/sys/unix"},
+		tests:   []string{"github.com/chromedp/chromedp", "github.com/chromedp/cdproto", "bucket/probe", "bucket/probe/probetest", "bucket/probe/whole", "nginx", "nginx/nginxtest", "scripts/benchtest", "scripts/patience", "golang.org/x/sys/unix"},
 	},
 	// The commands. Only here is cobra.
 	"cmd/imgkeep/app": {
 		imports: []string{
-			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/engine", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
+			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/engine", "cmd/imgkeep/app/page/account", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
 			"bucket", "bucket/backup", "bucket/evidence", "bucket/fetch", "bucket/imageurl", "bucket/linkrot", "bucket/probe", "bucket/query", "bucket/record",
 			"bucket/reindex", "bucket/scrub", "nginx", "resize", "sign",
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "github.com/spf13/pflag",
@@ -50,7 +50,8 @@ var rules = map[string]rule{
 	// Only here all is wired together.
 	"cmd/imgkeep/app/engine": {
 		imports: []string{
-			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/server",
+			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/page", "cmd/imgkeep/app/page/account",
+			"cmd/imgkeep/app/page/trend", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
 			"bucket", "bucket/approve", "bucket/backup", "bucket/fetch", "bucket/imageurl", "bucket/linkrot", "bucket/probe", "bucket/query",
 			"bucket/record", "bucket/scrub", "nginx", "resize", "sign",
 			"github.com/coreos/go-systemd/v22/daemon",
@@ -61,6 +62,25 @@ var rules = map[string]rule{
 	"cmd/imgkeep/app/control": {
 		imports: []string{"bucket", "bucket/imageurl", "bucket/linkrot", "bucket/probe", "bucket/query", "bucket/record", "bucket/scrub", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/server"},
 		tests:   []string{"bucket/approve", "bucket/fetch", "nginx", "resize", "sign"},
+	},
+	// The moderators' page: a client of control. Besides the server only here is chi.
+	"cmd/imgkeep/app/page": {
+		imports: []string{
+			"bucket", "bucket/fetch", "bucket/imageurl", "bucket/linkrot", "bucket/probe", "bucket/query", "bucket/record",
+			"cmd/imgkeep/app/control", "cmd/imgkeep/app/page/account", "cmd/imgkeep/app/page/api", "cmd/imgkeep/app/page/plot",
+			"cmd/imgkeep/app/page/trend", "cmd/imgkeep/app/target", "github.com/dustin/go-humanize", "github.com/go-chi/chi/v5",
+		},
+	},
+	"cmd/imgkeep/app/page/api": {
+		imports: []string{
+			"bucket", "bucket/imageurl", "bucket/probe", "bucket/query", "bucket/record",
+			"cmd/imgkeep/app/control", "cmd/imgkeep/app/page/account", "cmd/imgkeep/app/target", "github.com/go-chi/chi/v5",
+		},
+		tests: []string{"bucket/fetch", "sign"},
+	},
+	"cmd/imgkeep/app/page/plot": {},
+	"cmd/imgkeep/app/page/trend": {
+		imports: []string{"bucket/blob/local", "bucket/record"},
 	},
 	// Who may use the page.
 	"cmd/imgkeep/app/page/account": {
@@ -177,7 +197,7 @@ var rules = map[string]rule{
 	},
 	"bucket/ledger/journal": {
 		imports: []string{"bucket/blob/local", "bucket/ledger", "bucket/record"},
-		tests:   []string{"bucket/blob/local/localtest", "bucket/ledger/ledgertest"},
+		tests:   []string{"bucket/blob/local/localtest", "bucket/ledger/ledgertest", "bucket/probe"},
 	},
 	"bucket/ledger/ledgertest": { // for tests
 		imports: []string{"bucket/ledger", "bucket/probe", "bucket/record"},

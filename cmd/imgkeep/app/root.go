@@ -74,6 +74,7 @@ func commands(a *app) []*cobra.Command {
 		newStatsCommand(a),
 		newCheckCommand(a),
 
+		newModeratorCommand(a),
 		newForgetCommand(a),
 		newPurgeCommand(a),
 		newBlockCommand(a),

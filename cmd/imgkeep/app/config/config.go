@@ -94,6 +94,9 @@ type Config struct {
 	LinkRot LinkRot `yaml:"linkrot"`
 	// Serving through nginx, for handoff: nginx.
 	Nginx Nginx `yaml:"nginx"`
+	// The moderators' page, on which people without a shell look at what came in, and remove
+	// it, and its HTTP API: see contrib/docs/moderators.md.
+	Page Page `yaml:"page"`
 	// What Prometheus reads.
 	Metrics Metrics `yaml:"metrics"`
 	// The log, on standard error.
@@ -512,6 +515,34 @@ type Nginx struct {
 	AccessLog string `yaml:"access_log"`
 }
 
+// Page is about the moderators' page.
+type Page struct {
+	// Where the page is served: a socket, unix:/path, or a loopback address with a port,
+	// for a proxy with TLS before it. Empty: there is no page.
+	Listen string `yaml:"listen"`
+	// Scheme and host of the page as moderators see it, such as
+	// https://moderate.example.com, without a path, and never a host of images. Requests
+	// for any other host are refused. A socket needs it. Empty: http and the address above.
+	URL string `yaml:"url"`
+	// Serve the page on an address that others can reach too, without TLS. For a network
+	// that is trusted as a whole.
+	AllowRemote bool `yaml:"allow_remote"`
+	// The header in which the proxy says who asks, such as X-Real-IP: those who guess
+	// passwords are slowed down by that. The proxy must replace what clients send in it. It
+	// is heeded from a socket or a loopback address only. Empty: no proxy is asked.
+	AddressHeader string `yaml:"address_header"`
+	// The header in which a proxy that signs people in by itself names the moderator, such
+	// as X-Remote-User. Whoever can reach the page without that proxy can be anybody. It is
+	// heeded as the one above, and the moderator must exist. Empty: none is heeded.
+	UserHeader string `yaml:"user_header"`
+	// What moderators choose from as the reason of a removal; another text is possible.
+	Reasons []string `yaml:"reasons"`
+	// A block, purge or undoing of one moderator waits for the consent of another, who may
+	// remove as well. What waits is kept in memory: a restart forgets it. Programs with a
+	// token cannot remove then.
+	TwoPersons bool `yaml:"two_persons"`
+}
+
 // Metrics is about what Prometheus reads.
 type Metrics struct {
 	// Where Prometheus reads /metrics: host:port, or unix:/path. Whoever can connect
@@ -595,7 +626,8 @@ func Default() Config {
 			OpenFiles: 512,
 			AccessLog: "/var/log/nginx/imgkeep.log",
 		},
-		Log: Log{Level: "info", Format: "text"},
+		Page: Page{Reasons: []string{"against the rules", "illegal", "private", "copyright", "asked for by its subject", "spam"}},
+		Log:  Log{Level: "info", Format: "text"},
 	}
 }
 

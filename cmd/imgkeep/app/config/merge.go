@@ -10,7 +10,7 @@ import (
 // hold nothing else.
 var live = []string{
 	"base_url", "placeholder", "placeholders", "headers", "cors", "access", "sign", "buckets", "sizes", "presets", "formats", "fetch", "approve",
-	"resize.quality", "resize.avif_quality", "resize.animation_excess", "resize.eager", "store.min_free", "store.min_free_inodes", "store.max_per_site", "log.level",
+	"resize.quality", "resize.avif_quality", "resize.animation_excess", "resize.eager", "store.min_free", "store.min_free_inodes", "store.max_per_site", "page.reasons", "log.level",
 }
 
 // bound are those among them that something else is bound to, which is made at the

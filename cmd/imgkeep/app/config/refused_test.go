@@ -26,7 +26,7 @@ func TestFileRefused(t *testing.T) {
 		{"buckets: [{name: i, host: [a.com]}]", "imgkeep.yaml:1: buckets[0].host: there is no such key; did you mean buckets[0].hosts?"},
 		{"log: {1: x}", "imgkeep.yaml:1: log.1: there is no such key; want one of format, level"},
 		{"log: {[a]: x}", "imgkeep.yaml:1: log: a key must be a word, and not a list or a section"},
-		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of access, admin, approve, base_url, buckets, cors, fetch, formats, handoff, headers, linkrot, listen, log, max_connections, metrics, nginx, placeholder, placeholders, presets, resize, root, shutdown_timeout, sign, sizes, store|" +
+		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of access, admin, approve, base_url, buckets, cors, fetch, formats, handoff, headers, linkrot, listen, log, max_connections, metrics, nginx, page, placeholder, placeholders, presets, resize, root, shutdown_timeout, sign, sizes, store|" +
 			"imgkeep.yaml:2: log.<<: there is no such key; want one of format, level"},
 
 		// Shapes.
@@ -173,6 +173,19 @@ func TestFileRefused(t *testing.T) {
 		{"fetch: {proxy: 'http://a:65536'}", `imgkeep.yaml:1: fetch.proxy: "65536" is not a port: want a number from 1 to 65535`},
 		{"fetch: {proxy: 'http://me:xxxxx@a:80'}", `imgkeep.yaml:1: fetch.proxy: the password is "xxxxx", which stands for a hidden one; write the real one`},
 		{"nginx: {valid: 1500ms}", "imgkeep.yaml:1: nginx.valid: 1.5s is not a whole number of seconds"},
+		{"page: {listen: '8092'}", `imgkeep.yaml:1: page.listen: "8092" is neither host:port, as in 127.0.0.1:8091, nor unix:/path|imgkeep.yaml:1: page.listen: "8092" can be reached from elsewhere: name a socket, or an address such as 127.0.0.1:8092 and a proxy with TLS before it; page.allow_remote allows it all the same`},
+		{"page: {listen: ':8092'}", `imgkeep.yaml:1: page.listen: ":8092" can be reached from elsewhere: name a socket, or an address such as 127.0.0.1:8092 and a proxy with TLS before it; page.allow_remote allows it all the same`},
+		{"page: {listen: ':8092', allow_remote: true}", `page.url: it is empty, and page.listen can be reached by several names: want the one that moderators use, such as http://moderate.example.com:8092`},
+		{"page: {listen: 'unix:/run/p.sock'}", `page.url: it is empty, and a socket has no name that browsers know: want one such as https://moderate.example.com`},
+		{"page: {listen: '127.0.0.1:8091'}", `imgkeep.yaml:1: page.listen: "127.0.0.1:8091" is that of listen: name another address`},
+		{"page: {listen: '[::1]:8092', url: 'https://a.example/b'}", `imgkeep.yaml:1: page.url: "https://a.example/b" is no scheme and host: want one such as https://moderate.example.com`},
+		{"page: {listen: 'localhost:8092', url: 'http://a.example'}", `imgkeep.yaml:1: page.url: "http://a.example" is without TLS: passwords would go over the network as they are; page.allow_remote allows it all the same`},
+		{"base_url: https://img.example\npage: {listen: 'localhost:8092', url: 'https://IMG.example:8443'}", `imgkeep.yaml:2: page.url: "IMG.example:8443" is a host of images, and what strangers have made must not be served beside the page: name another host`},
+		{"fetch: {own_hosts: ['*.img.example']}\npage: {listen: 'localhost:8092', url: 'https://m.img.example'}", `imgkeep.yaml:2: page.url: "m.img.example" is a host of images, and what strangers have made must not be served beside the page: name another host`},
+		{"nginx: {server_name: [i.example]}\npage: {listen: 'localhost:8092', url: 'https://i.example'}", `imgkeep.yaml:2: page.url: "i.example" is a host of images, and what strangers have made must not be served beside the page: name another host`},
+		{"page: {address_header: 'X Real'}", `imgkeep.yaml:1: page.address_header: "X Real" is no name of a header: want one such as X-Real-IP`},
+		{"page: {user_header: authorization}", `imgkeep.yaml:1: page.user_header: clients send authorization for themselves: want a header that only the proxy sets`},
+		{"page: {reasons: [a, a, '']}", `imgkeep.yaml:1: page.reasons[1]: a stands there twice|imgkeep.yaml:1: page.reasons[2]: want a line of 1 to 200 bytes`},
 		{"metrics: {listen: '9100'}", `imgkeep.yaml:1: metrics.listen: "9100" is neither host:port, as in 127.0.0.1:8091, nor unix:/path`},
 		{"metrics: {listen: '127.0.0.1:8091'}", `imgkeep.yaml:1: metrics.listen: "127.0.0.1:8091" is where links are served: name another address`},
 		{"nginx: {listen: []}", `imgkeep.yaml:1: nginx.listen: it is empty; want ports or addresses, as in ["80", "[::]:80"]`},

@@ -58,7 +58,7 @@ func (c *Config) clean(p *problems) {
 	if strings.Contains(c.Resize.Command, "/") { // otherwise a name in PATH
 		abs("resize.command", &c.Resize.Command)
 	}
-	for key, address := range map[string]*string{"listen": &c.Listen, "metrics.listen": &c.Metrics.Listen} {
+	for key, address := range map[string]*string{"listen": &c.Listen, "metrics.listen": &c.Metrics.Listen, "page.listen": &c.Page.Listen} {
 		if path, ok := strings.CutPrefix(*address, unixPrefix); ok && path != "" {
 			abs(key, &path)
 			*address = unixPrefix + path
@@ -68,6 +68,7 @@ func (c *Config) clean(p *problems) {
 	// need not think of the other.
 	c.Fetch.PerHost = min(c.Fetch.PerHost, max(c.Fetch.Concurrency, 1))
 	c.BaseURL = strings.TrimRight(c.BaseURL, "/")
+	c.Page.URL = strings.TrimRight(c.Page.URL, "/")
 }
 
 // validate names every value that cannot hold.
@@ -79,6 +80,7 @@ func (c *Config) validate(p *problems) {
 			p.addf("metrics.listen", "%q is where links are served: name another address", c.Metrics.Listen)
 		}
 	}
+	c.validatePage(p)
 	c.validatePaths(p)
 	c.validateBaseURL(p)
 	oneOf(p, "handoff", c.Handoff, "direct", "nginx")

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -16,7 +18,13 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"imgkeep/cmd/imgkeep/app/config"
+	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/listen"
+	"imgkeep/cmd/imgkeep/app/page"
+	"imgkeep/cmd/imgkeep/app/page/account"
+	"imgkeep/cmd/imgkeep/app/page/trend"
+	"imgkeep/cmd/imgkeep/app/server"
+	"imgkeep/cmd/imgkeep/app/target"
 	"imgkeep/sign"
 )
 
@@ -63,7 +71,8 @@ func Serve(ctx context.Context, c config.Config, p Process, load func() (config.
 	audit := p.audit(c)
 	audit.Failed = e.metrics.AuditFailed
 	r := &reloader{load: load, engine: e, level: level, log: log, audit: audit}
-	stopMaintenance, err := e.runMaintenance(ctx, c, e.service(r.reload, audit))
+	service := e.service(r.reload, audit)
+	stopMaintenance, err := e.runMaintenance(ctx, c, service)
 	if err != nil {
 		return err
 	}
@@ -73,6 +82,11 @@ func Serve(ctx context.Context, c config.Config, p Process, load func() (config.
 		return err
 	}
 	defer stopMetrics()
+	stopPage, err := e.servePage(c, service, audit)
+	if err != nil {
+		return err
+	}
+	defer stopPage()
 	site := newSiteServer(e, c, listeners)
 	var hangups sync.WaitGroup
 	hangups.Go(func() { r.onHangup(ctx) })
@@ -87,6 +101,7 @@ func Serve(ctx context.Context, c config.Config, p Process, load func() (config.
 	stop() // a second signal ends the process
 	hangups.Wait()
 	log.Info("stopping", "at_most_seconds", c.ShutdownTimeout)
+	stopPage()
 	stopMaintenance()
 	notify(log, daemon.SdNotifyStopping)
 	deadline, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
@@ -181,4 +196,115 @@ func feedWatchdog(ctx context.Context, log *slog.Logger) {
 			return
 		}
 	}
+}
+
+// Limits of the moderators' page: forms are small, and what takes long is done in the
+// background.
+const (
+	pageConnections  = 256
+	pageReadTimeout  = 30 * time.Second
+	pageWriteTimeout = 2 * time.Minute
+	pageStopTimeout  = 5 * time.Second
+)
+
+// Accounts are those of the moderators' page, with the audit log that their changes stand
+// in. Root goes on as the owner of the store: see BecomeOwner.
+func Accounts(c config.Config, p Process) (*account.Book, *control.Audit, error) {
+	if err := IsStore(c.Root); err != nil {
+		return nil, nil, err
+	}
+	if err := BecomeOwner(c.Root); err != nil {
+		return nil, nil, err
+	}
+	return account.Open(c.Root, p.Now), p.audit(c), nil
+}
+
+// servePage serves the moderators' page, where one is set, and remembers how the server
+// does.
+func (e *engine) servePage(c config.Config, service *control.Local, audit *control.Audit) (stop func(), err error) {
+	if c.Page.Listen == "" {
+		return func() {}, nil
+	}
+	history, err := trend.Open(c.Root, e.counts, e.now)
+	if err != nil {
+		e.log.Warn("page", "error", err)
+	}
+	l, err := listen.At(c.Page.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("page.listen: %w", err)
+	}
+	url := c.PageURL()
+	if c.Page.URL == "" && strings.HasSuffix(c.Page.Listen, ":0") { // any port that is free
+		url = "http://" + l.Addr().String()
+	}
+	p, err := e.newPage(c, url, service, audit, history)
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	e.log.Info("serving the moderators' page", "address", l.Addr().String(), "url", url)
+	conns := listen.NewConnections(pageConnections)
+	server := &http.Server{
+		Handler: p, ConnState: conns.Track, DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: pageReadTimeout, WriteTimeout: pageWriteTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: 2 * maxHeaderBytes, // a URL of images may stand in that of a page, encoded
+		ErrorLog:       slog.NewLogLogger(e.log.Handler(), slog.LevelDebug),
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var work sync.WaitGroup
+	work.Go(func() {
+		if err := server.Serve(conns.Listener(l)); !errors.Is(err, http.ErrServerClosed) {
+			e.log.Error("the moderators' page is not served any more", "error", err)
+		}
+	})
+	work.Go(func() {
+		history.Run(ctx, func(err error) { e.log.Warn("page", "error", err) })
+	})
+	return sync.OnceFunc(func() {
+		ended, stopped := context.WithTimeout(context.Background(), pageStopTimeout)
+		defer stopped()
+		if server.Shutdown(ended) != nil {
+			server.Close()
+		}
+		cancel()
+		p.Close()
+		work.Wait()
+	}), nil
+}
+
+// newPage makes the page. What a reload may change it asks for each time.
+func (e *engine) newPage(c config.Config, url string, service *control.Local, audit *control.Audit, history *trend.Trend) (*page.Server, error) {
+	now := func() config.Config { return e.current.Load().config }
+	var buckets []string
+	for _, b := range c.Buckets {
+		buckets = append(buckets, b.Name)
+	}
+	return page.New(page.Options{
+		URL: url, Accounts: account.Open(c.Root, e.now),
+		As:    func(by control.Caller) control.Service { return service.As(by) },
+		Audit: audit.Write,
+		Picture: func(ctx context.Context, bucket, url, size string) (*os.File, string, error) {
+			f, format, err := e.current.Load().server.Picture(ctx, bucket, url, size)
+			return f, format.ContentType(), err
+		},
+		Read: func(text string, hosts bool) (target.Target, error) {
+			return target.Reader{Self: NewSelfLinks(now(), nil, e.now)}.Read(text, hosts)
+		},
+		Code: server.Code, Buckets: buckets,
+		Sizes:         func() []int { return now().Sizes },
+		Reasons:       func() []string { return now().Page.Reasons },
+		AddressHeader: c.Page.AddressHeader, UserHeader: c.Page.UserHeader, TwoPersons: c.Page.TwoPersons,
+		Trend: history.Samples, Now: e.now, Log: e.log,
+	})
+}
+
+// counts are what trend samples.
+func (e *engine) counts() (n trend.Counts) {
+	n.Warm, n.Cold, n.Failed = e.metrics.Requests()
+	if n.Hot = -1; e.hot != nil {
+		n.Hot = e.hot.Len()
+	}
+	n.FetchWait = e.current.Load().fetcher.Stats().Waited
+	n.ResizeWait = e.pool.Stats().Waited
+	return n
 }

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -58,6 +59,9 @@ type Metrics struct {
 	removals      map[[2]string]prometheus.Counter // by verb and result
 	reloads       map[string]prometheus.Counter    // by result
 	auditFailures prometheus.Counter
+
+	// answered are the same as requests, in sum: warm, cold, and errors.
+	answered [3]atomic.Uint64
 
 	originChecks map[linkrot.State]prometheus.Counter
 	origins      *prometheus.GaugeVec
@@ -174,6 +178,17 @@ func (m *Metrics) Answered(code string, c server.CacheStatus, took time.Duration
 	}
 	counters[c].Inc()
 	m.decisions[c].Observe(took.Seconds())
+	kind := 2
+	if code == server.CodeOK {
+		kind = int(c)
+	}
+	m.answered[kind].Add(1)
+}
+
+// Requests are how many were answered since the process began: from what was kept, by
+// fetching or making, and by errors.
+func (m *Metrics) Requests() (warm, cold, failed uint64) {
+	return m.answered[server.Warm].Load(), m.answered[server.Cold].Load(), m.answered[2].Load()
 }
 
 // Scrubbed notes what a scrub that has ended has found.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -213,4 +214,34 @@ func (s *Server) sizeOf(made string) (size string, ok bool) {
 		return "", false
 	}
 	return made[:i], s.digests[made[:i]] == made[i+1:]
+}
+
+// Picture opens what a viewer gets of an image that is kept, in full or in a listed size,
+// for somebody else than viewers: the moderators' page. It fetches nothing, and makes no hot
+// link; a size that is missing is made. What is blocked is not to be seen here either. The
+// caller closes the file.
+func (s *Server) Picture(ctx context.Context, bucket, url, size string) (*os.File, probe.Format, error) {
+	if size != sign.SizeFull {
+		if err := s.listed.Check(size); err != nil {
+			return nil, 0, fmt.Errorf("%w: %w", errSize, err)
+		}
+	}
+	q := &request{removals: s.opts.Store.Removals()}
+	image, err := s.opts.Store.Find(bucket, url)
+	if err != nil {
+		return nil, 0, err
+	}
+	d, err := s.delivery(image, size, nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	f, err := s.openFile(ctx, q, d)
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := s.stands(q, image); err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, d.format, nil
 }

@@ -1,0 +1,162 @@
+package main_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"imgkeep/nginx"
+)
+
+// moderated is a world whose server has a page for moderators.
+func moderated(t testing.TB, more settings) (w *world, ng *server, site nginx.Site, base string) {
+	t.Helper()
+	w, site = newFronted(t, more)
+	w.set("page.listen", "127.0.0.1:0")
+	s := w.start()
+	base, _ = s.logged("serving the moderators' page")["url"].(string)
+	if base == "" {
+		t.Fatal("the log does not say where the page is")
+	}
+	return w, w.front(site), site, base
+}
+
+// invite makes an account, and returns the link by which its password is chosen.
+func (w *world) invite(base, name, role string) string {
+	w.t.Helper()
+	out, stderr, status := w.imgkeep("moderator", "add", name, "--role", role)
+	_, secret, ok := strings.Cut(out, "/join/")
+	if status != 0 || stderr != "" || !ok {
+		w.t.Fatalf("status %d: %s%s", status, out, stderr)
+	}
+	return base + "/join/" + strings.Fields(secret)[0]
+}
+
+const password = "correct horse battery"
+
+// join chooses the password of an account, and signs in by that.
+func (b *browser) join(link string) {
+	b.t.Helper()
+	b.do(chromedp.Navigate(link), chromedp.SendKeys(chromedp.CSS(`input[name=password]`), password), chromedp.SendKeys(chromedp.CSS(`input[name=again]`), password))
+	b.press("Set password")
+	b.shows("Gallery")
+}
+
+// A moderator's day: from the link that they were given, without a shell, to a block that
+// is undone. What strangers have written is text, and runs nowhere.
+func TestModeratorsDay(t *testing.T) {
+	t.Parallel()
+	b := newBrowser(t)
+	w, ng, site, base := moderated(t, nil)
+	good := w.origin.serve("/pictures/good", photo(t, 80, 60))
+	bad := w.origin.serve(`/pictures/"><img src=x onerror=alert(1)>`, photo(t, 70, 60))
+	bad = strings.NewReplacer(`"`, "%22", "<", "%3C", ">", "%3E", " ", "%20").Replace(bad)
+	const page = `<script>alert(document.title = "stolen")</script>`
+	hostile := w.origin.on("/pictures/page", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, page) })
+	served := func(path string, want int) {
+		t.Helper()
+		if got := ng.see("GET", path, nil); got.status != want {
+			t.Fatalf("%s: status %d, want %d: %s", path, got.status, want, got.body)
+		}
+	}
+	goodLink, badLink := link("i", "full", good), link("i", "20x20", bad)
+	served(link("i", "full", hostile), http.StatusUnsupportedMediaType)
+	served(goodLink, http.StatusOK)
+	served(badLink, http.StatusOK)
+	served(badLink, http.StatusOK) // hot by now
+
+	// The link works once, and no password but a good one is taken.
+	invitation := w.invite(base, "anna", "remove")
+	b.do(chromedp.Navigate(base + "/"))
+	b.shows("Sign in")
+	b.accessible("sign in")
+	b.do(chromedp.Navigate(invitation))
+	b.accessible("join")
+	b.join(invitation)
+	b.do(chromedp.Navigate(invitation))
+	b.shows("used already")
+
+	// Found in the gallery by keys alone: the newest first.
+	b.do(chromedp.Navigate(base + "/"))
+	b.shows("Kept")
+	if n := evaluate[int](b, "document.querySelectorAll('.gallery .tile').length"); n != 2 {
+		t.Fatalf("%d images in the gallery", n)
+	}
+	if !evaluate[bool](b, "Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth > 0))).then(a => a.every(x => x))") {
+		t.Error("a picture in the gallery is not shown")
+	}
+	blurred := func() string {
+		return evaluate[string](b, "getComputedStyle(document.querySelector('.gallery img')).filter")
+	}
+	if !strings.HasPrefix(blurred(), "blur(") {
+		t.Errorf("a picture is clear: %s", blurred())
+	}
+	b.do(chromedp.KeyEvent("j"))
+	if blurred() != "none" {
+		t.Errorf("with the focus it is %s", blurred())
+	}
+	b.do(chromedp.KeyEvent("j"), chromedp.KeyEvent("k"), chromedp.KeyEvent("x"), chromedp.KeyEvent("b"))
+	b.shows("What will happen")
+	b.shows("1 URL, 1 file of")
+	b.accessible("remove")
+	b.do(chromedp.SetValue(chromedp.CSS("select[name=why]"), "spam"), chromedp.SendKeys(chromedp.CSS("input[name=text]"), `<img src=x onerror=alert(2)>`))
+	b.press("Remove now")
+	b.shows("were taken away")
+	b.accessible("removed")
+
+	// Gone for everybody, nginx' hot links included.
+	w.within(site, "blocked", func() bool { return ng.see("GET", badLink, nil).status == http.StatusUnavailableForLegalReasons })
+	served(goodLink, http.StatusOK)
+
+	// It is known why, by whom, and what failed.
+	b.do(chromedp.SendKeys(chromedp.CSS("#q"), badLink+kb.Enter))
+	b.shows("Blocked")
+	b.shows("moderator anna")
+	b.shows("spam: <img src=x onerror=alert(2)>")
+	b.accessible("image")
+	b.do(chromedp.Navigate(base + "/?state=failed"))
+	b.shows(page)
+	b.accessible("failed")
+	b.do(chromedp.Navigate(base + "/?state=blocked"))
+	b.shows("spam")
+	b.accessible("blocked")
+	b.do(chromedp.Navigate(base + "/audit"))
+	b.shows("sign-out")
+	b.shows("<img src=x onerror=alert(2)>")
+	b.accessible("audit")
+
+	// Undone: the image is seen again, fetched anew.
+	b.do(chromedp.Navigate(base + "/?state=blocked"))
+	b.do(chromedp.KeyEvent("j"), chromedp.KeyEvent("x"), chromedp.KeyEvent("j"), chromedp.KeyEvent("x"), chromedp.KeyEvent("b"))
+	b.shows("Lift 2 blocks")
+	b.do(chromedp.SendKeys(chromedp.CSS("input[name=text]"), "a mistake"))
+	b.press("Lift now")
+	b.shows("Lifted")
+	w.within(site, "seen again", func() bool { return ng.see("GET", badLink, nil).status == http.StatusOK })
+	b.do(chromedp.Navigate(base + "/search?q=" + bad[:len(bad)-2]))
+	b.shows("1")
+	b.quiet(base)
+
+	text, err := os.ReadFile(filepath.Join(w.root(), "audit.ndjson"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := string(text)
+	for _, line := range []string{
+		`"op":"moderator","what":{"did":"add","name":"anna","role":"remove"}`, `"by":"moderator anna","claims":{"address":"127.0.0.1"},"op":"password"`,
+		`"by":"moderator anna","claims":{"address":"127.0.0.1"},"op":"block"`, `"op":"unblock"`, `"why":"a mistake"`,
+	} {
+		if !strings.Contains(log, line) {
+			t.Errorf("the audit log lacks %s:\n%s", line, log)
+		}
+	}
+	if strings.Contains(log, password) || strings.Contains(log, strings.TrimPrefix(invitation, base)) {
+		t.Error("the audit log holds what opens an account")
+	}
+}
