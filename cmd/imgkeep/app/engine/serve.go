@@ -77,16 +77,11 @@ func Serve(ctx context.Context, c config.Config, p Process, load func() (config.
 		return err
 	}
 	defer stopMaintenance()
-	stopMetrics, err := serveMetrics(c, e.metrics.Handler(), log)
+	stopPages, err := e.servePages(c, service, audit)
 	if err != nil {
 		return err
 	}
-	defer stopMetrics()
-	stopPage, err := e.servePage(c, service, audit)
-	if err != nil {
-		return err
-	}
-	defer stopPage()
+	defer stopPages()
 	site := newSiteServer(e, c, listeners)
 	var hangups sync.WaitGroup
 	hangups.Go(func() { r.onHangup(ctx) })
@@ -101,7 +96,7 @@ func Serve(ctx context.Context, c config.Config, p Process, load func() (config.
 	stop() // a second signal ends the process
 	hangups.Wait()
 	log.Info("stopping", "at_most_seconds", c.ShutdownTimeout)
-	stopPage()
+	stopPages()
 	stopMaintenance()
 	notify(log, daemon.SdNotifyStopping)
 	deadline, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
@@ -196,6 +191,20 @@ func feedWatchdog(ctx context.Context, log *slog.Logger) {
 			return
 		}
 	}
+}
+
+// servePages serves what is not for viewers: metrics, and the moderators' page.
+func (e *engine) servePages(c config.Config, service *control.Local, audit *control.Audit) (stop func(), err error) {
+	stopMetrics, err := serveMetrics(c, e.metrics.Handler(), e.log)
+	if err != nil {
+		return nil, err
+	}
+	stopPage, err := e.servePage(c, service, audit)
+	if err != nil {
+		stopMetrics()
+		return nil, err
+	}
+	return sync.OnceFunc(func() { stopPage(); stopMetrics() }), nil
 }
 
 // Limits of the moderators' page: forms are small, and what takes long is done in the
