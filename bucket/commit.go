@@ -88,7 +88,21 @@ gather:
 		}
 	}
 	for _, p := range group {
+		if err == nil {
+			s.tell(p)
+		}
 		p.done <- err
+	}
+}
+
+// tell tells those who want to know of what is durable now.
+func (s *Store) tell(p pending) {
+	c := p.change
+	switch {
+	case s.kept != nil && p.event != nil && p.event.Op == ledger.OpKeep && c.Keep != nil:
+		s.kept(index.RecordOf(c.Bucket, c.URL, *c.Keep))
+	case s.failed != nil && c.Fail != nil && c.Fail.Attempts > 0:
+		s.failed(c.Bucket, c.URL, *failureFrom(*c.Fail))
 	}
 }
 

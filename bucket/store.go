@@ -94,6 +94,11 @@ type Options struct {
 	// nobody wants to know.
 	TookIn func()
 
+	// Kept is told of each image that is kept now, and Failed of each URL that could not be,
+	// once that is durable. Neither may wait: commits do. nil: nobody is told.
+	Kept   func(record.Image)
+	Failed func(bucket, url string, f Failure)
+
 	Now func() time.Time // nil: time.Now
 	Log *slog.Logger     // nil: none
 
@@ -109,6 +114,8 @@ type Store struct {
 	root     string
 	buckets  map[string]bool
 	tookIn   func()
+	kept     func(record.Image)
+	failed   func(bucket, url string, f Failure)
 	settings atomic.Pointer[settings]
 	now      func() time.Time
 	log      *slog.Logger
@@ -229,7 +236,7 @@ func Open(o Options) (_ *Store, err error) {
 		apply:    applyBy(o.disk),
 		uncached: uncached.NewPool(uncached.Budget),
 		files:    o.Files,
-		disk:     o.disk, sparse: o.sparse, root: o.Root, now: o.Now, log: o.Log, tookIn: o.TookIn,
+		disk:     o.disk, sparse: o.sparse, root: o.Root, now: o.Now, log: o.Log, tookIn: o.TookIn, kept: o.Kept, failed: o.Failed,
 		buckets:   map[string]bool{},
 		commits:   make(chan pending, maxGroup),
 		committed: make(chan struct{}),

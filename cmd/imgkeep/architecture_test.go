@@ -50,7 +50,7 @@ var rules = map[string]rule{
 	// Only here all is wired together.
 	"cmd/imgkeep/app/engine": {
 		imports: []string{
-			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/page", "cmd/imgkeep/app/page/account",
+			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/hook", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/page", "cmd/imgkeep/app/page/account",
 			"cmd/imgkeep/app/page/trend", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
 			"bucket", "bucket/approve", "bucket/backup", "bucket/fetch", "bucket/imageurl", "bucket/linkrot", "bucket/probe", "bucket/query",
 			"bucket/record", "bucket/scrub", "nginx", "resize", "sign",
@@ -90,13 +90,16 @@ var rules = map[string]rule{
 	"cmd/imgkeep/app/target": {
 		imports: []string{"bucket/imageurl", "bucket/record", "sign"},
 	},
+	"cmd/imgkeep/app/hook": {
+		imports: []string{"bucket/blob/local"},
+	},
 	"cmd/imgkeep/app/listen": {
 		imports: []string{"cmd/imgkeep/app/server", "github.com/coreos/go-systemd/v22/activation"},
 	},
 	// Only here are viper and YAML.
 	"cmd/imgkeep/app/config": {
 		imports: []string{
-			"bucket/approve", "bucket/fetch", "bucket/imageurl", "bucket/probe", "nginx", "resize", "sign", // which know what is valid
+			"bucket/approve", "bucket/fetch", "bucket/imageurl", "bucket/probe", "cmd/imgkeep/app/hook", "nginx", "resize", "sign", // which know what is valid
 			"github.com/dustin/go-humanize", "github.com/spf13/pflag", "github.com/spf13/viper", "go.yaml.in/yaml/v3",
 		},
 	},

@@ -1,11 +1,13 @@
 package config
 
 import (
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"time"
 
 	"imgkeep/bucket/fetch"
+	"imgkeep/cmd/imgkeep/app/hook"
 	"imgkeep/nginx"
 	"imgkeep/resize"
 )
@@ -84,6 +86,10 @@ type Config struct {
 	// A check of the operator's, asked about each new image before it is stored, and
 	// before it is served by a link with /proxy.
 	Approve Approve `yaml:"approve"`
+	// Programs of the operator's that are told what the server does, such as a CDN's purge.
+	// Each URL gets a POST with a signed JSON document, again and again until it answers
+	// with 200 to 299; none holds up what it is told of. See the document on removing.
+	Hooks Hooks `yaml:"hooks"`
 	// The processes that decode images and make sizes.
 	Resize Resize `yaml:"resize"`
 	// The disk.
@@ -375,6 +381,38 @@ type Approve struct {
 	Fail string `yaml:"fail"`
 }
 
+// Hooks are about programs of the operator's that are told what the server does.
+type Hooks struct {
+	// Who is told of each removal, with the paths of all links that were good.
+	Removed Hook `yaml:"removed"`
+	// Who is told of each image that is kept.
+	Kept Hook `yaml:"kept"`
+	// Who is told of each URL that could not be kept, and why.
+	Failed Hook `yaml:"failed"`
+	// The secrets that messages are signed with, all of them, so that a receiver may know
+	// either while one is replaced: of at least 16 bytes, or whsec_ and as many in base64,
+	// as libraries of Standard Webhooks take them. Others than those of links. Keep this
+	// file unreadable for others if one stands here. Empty: none; a URL needs one.
+	Secrets []Secret `yaml:"secrets"`
+	// Files that hold one secret each, in one line. They come after those above. Empty: none.
+	SecretFiles []string `yaml:"secret_files"`
+	// The time for one request. 1ms to 1m.
+	Timeout time.Duration `yaml:"timeout"`
+}
+
+// Hook is one of them.
+type Hook struct {
+	// The receiver: http or https. It may have a private address. Empty: nobody is told.
+	URL string `yaml:"url"`
+}
+
+// ByType are the URLs of those that are set, by the type of message.
+func (h Hooks) ByType() map[string]string {
+	urls := map[string]string{hook.Removed: h.Removed.URL, hook.Kept: h.Kept.URL, hook.Failed: h.Failed.URL}
+	maps.DeleteFunc(urls, func(_, url string) bool { return url == "" })
+	return urls
+}
+
 // Resize is about the decoder processes.
 type Resize struct {
 	// The program that decodes, a path or a name in PATH. Empty: imgkeep-resize from
@@ -601,6 +639,7 @@ func Default() Config {
 			},
 		},
 		Approve: Approve{Timeout: 10 * time.Second, Concurrency: 8, Fail: "closed"},
+		Hooks:   Hooks{Timeout: 10 * time.Second},
 		Resize: Resize{
 			Queue:           64,
 			Timeout:         10 * time.Second,

@@ -186,6 +186,7 @@ fetch:
   per_host: 2
   queue: 3
 approve: {url: "http://10.0.0.1:8100/?a=b", timeout: 1s, concurrency: 2, fail: open}
+hooks: {removed: {url: "http://10.0.0.1:8200/r"}, kept: {url: "http://10.0.0.1:8200/k"}, failed: {url: "http://10.0.0.1:8200/f"}, secrets: [a secret of hooks 1], secret_files: [`+tokenFile+`], timeout: 3s}
 resize: {command: /opt/resize, workers: 3, queue: 4, timeout: 1s, quality: 70, max_images: 10, animation_pixels: 1000, animation_excess: original, sandbox: off, max_memory: 1GiB, eager: [100x], avif_quality: 40, negotiate: [webp]}
 store: {min_free: 0, min_free_inodes: 0, scrub_interval: 24h, scrub_rate: 1MiB, max_per_site: 5GiB}
 linkrot: {interval: 168h, rate: 2}
@@ -208,6 +209,9 @@ log: {level: debug, format: json}
 	}
 	if want := []Secret{goodToken, otherToken}; !slices.Equal(c.Access.Tokens, want) || strings.Contains(got, goodToken) || strings.Contains(got, otherToken) {
 		t.Error("the tokens are others, or show")
+	}
+	if want := []Secret{"a secret of hooks 1", otherToken}; !slices.Equal(c.Hooks.Secrets, want) || strings.Contains(got, "a secret of hooks") {
+		t.Error("the secrets of hooks are others, or show")
 	}
 	if strings.Contains(got, goodSecret) || strings.Contains(got, otherSecret) {
 		t.Errorf("a secret shows when the configuration is printed: %s", got)

@@ -19,6 +19,8 @@ const (
 	secretFilesKey = "sign.secret_files"
 	tokensKey      = "access.tokens"
 	tokenFilesKey  = "access.token_files"
+	hooksKey       = "hooks.secrets"
+	hookFilesKey   = "hooks.secret_files"
 )
 
 // Sources tells where the settings of a Config come from.
@@ -211,7 +213,7 @@ func (l *loader) fileOf(key string) *document {
 // readableSecrets warns of the files that hold a secret and that every user of the
 // machine can read.
 func (l *loader) readableSecrets(c Config) (warnings []string) {
-	for key, number := range map[string]int{secretsKey: len(c.Sign.Secrets), tokensKey: len(c.Access.Tokens)} {
+	for key, number := range map[string]int{secretsKey: len(c.Sign.Secrets), tokensKey: len(c.Access.Tokens), hooksKey: len(c.Hooks.Secrets)} {
 		if d := l.fileOf(key); number > 0 && l.over[key] == "" && d != nil && d.public && !slices.Contains(warnings, readable(d.name)) {
 			warnings = append(warnings, readable(d.name))
 		}

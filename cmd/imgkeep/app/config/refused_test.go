@@ -26,7 +26,7 @@ func TestFileRefused(t *testing.T) {
 		{"buckets: [{name: i, host: [a.com]}]", "imgkeep.yaml:1: buckets[0].host: there is no such key; did you mean buckets[0].hosts?"},
 		{"log: {1: x}", "imgkeep.yaml:1: log.1: there is no such key; want one of format, level"},
 		{"log: {[a]: x}", "imgkeep.yaml:1: log: a key must be a word, and not a list or a section"},
-		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of access, admin, approve, base_url, buckets, cors, fetch, formats, handoff, headers, linkrot, listen, log, max_connections, metrics, nginx, page, placeholder, placeholders, presets, resize, root, shutdown_timeout, sign, sizes, store|" +
+		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of access, admin, approve, base_url, buckets, cors, fetch, formats, handoff, headers, hooks, linkrot, listen, log, max_connections, metrics, nginx, page, placeholder, placeholders, presets, resize, root, shutdown_timeout, sign, sizes, store|" +
 			"imgkeep.yaml:2: log.<<: there is no such key; want one of format, level"},
 
 		// Shapes.
@@ -164,6 +164,12 @@ func TestFileRefused(t *testing.T) {
 		{"fetch: {same_image: [{hosts: [a.example], params: ['a=b']}]}", `imgkeep.yaml:1: fetch.same_image[0].params[0]: "a=b" is not the name of a parameter: want one as it stands in URLs, with or without * at its end`},
 		{"fetch: {own_hosts: ['https://a.example']}", `imgkeep.yaml:1: fetch.own_hosts[0]: host pattern "https://a.example": host is not an IPv6 address; use example.com, *.example.com or an IP address`},
 		{"approve: {url: '127.0.0.1:8100'}", "imgkeep.yaml:1: approve.url: want http or https and a host, without a user name, as in http://127.0.0.1:8100/check"},
+		{"hooks: {removed: {url: 'ftp://a.example/'}}", "imgkeep.yaml:1: hooks.removed.url: want http or https and a host, without a user name, as in http://127.0.0.1:8100/removed"},
+		{"hooks: {kept: {url: 'http://u:p@a.example/'}}", "imgkeep.yaml:1: hooks.kept.url: want http or https and a host, without a user name, as in http://127.0.0.1:8100/removed"},
+		{"hooks: {secrets: [0123456789abcde]}", "imgkeep.yaml:1: hooks.secrets: counted with those of hooks.secret_files: one cannot be a secret: it has 15 bytes, fewer than 16; `openssl rand -base64 32` makes a good one"},
+		{"hooks: {secrets: [whsec_AAAA]}", "imgkeep.yaml:1: hooks.secrets: counted with those of hooks.secret_files: one cannot be a secret: it has 3 bytes, fewer than 16; `openssl rand -base64 32` makes a good one"},
+		{"hooks: {secrets: ['whsec_äöü']}", "imgkeep.yaml:1: hooks.secrets: counted with those of hooks.secret_files: one cannot be a secret: what follows whsec_ is not base64; `openssl rand -base64 32` makes a good one"},
+		{"hooks: {timeout: 61s}", "imgkeep.yaml:1: hooks.timeout: 1m1s is not in the range 1ms to 1m0s"},
 		{"approve: {url: 'http://u:p@a.example/'}", "imgkeep.yaml:1: approve.url: want http or https and a host, without a user name, as in http://127.0.0.1:8100/check"},
 		{"approve: {fail: shut}", `imgkeep.yaml:1: approve.fail: "shut" is not one of closed, open`},
 		{"fetch: {proxy: 'localhost:3128'}", "imgkeep.yaml:1: fetch.proxy: it is not a proxy: want http://host:port, https://host:port or socks5://host:port, with user:password@ before the host if need be"},

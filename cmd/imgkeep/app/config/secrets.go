@@ -13,7 +13,7 @@ import (
 // maxSecret is the longest secret that a file may hold, in bytes.
 const maxSecret = sign.MaxSecret
 
-// readSecretFiles reads Sign.SecretFiles and Access.TokenFiles, and puts what they hold
+// readSecretFiles reads Sign.SecretFiles, Access.TokenFiles and Hooks.SecretFiles, and puts what they hold
 // after what is set. It returns warnings.
 func (c *Config) readSecretFiles(p *problems) (warnings []string) {
 	for _, list := range []struct {
@@ -23,6 +23,7 @@ func (c *Config) readSecretFiles(p *problems) (warnings []string) {
 	}{
 		{secretFilesKey, c.Sign.SecretFiles, &c.Sign.Secrets},
 		{tokenFilesKey, c.Access.TokenFiles, &c.Access.Tokens},
+		{hookFilesKey, c.Hooks.SecretFiles, &c.Hooks.Secrets},
 	} {
 		for i, path := range list.files {
 			secret, info, err := readSecret(path)

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
+	"imgkeep/cmd/imgkeep/app/hook"
 	"imgkeep/nginx"
 	"imgkeep/sign"
 )
@@ -48,6 +50,9 @@ func (c *Config) clean(p *problems) {
 	}
 	for i := range c.Access.TokenFiles {
 		abs(item(tokenFilesKey, i), &c.Access.TokenFiles[i])
+	}
+	for i := range c.Hooks.SecretFiles {
+		abs(item(hookFilesKey, i), &c.Hooks.SecretFiles[i])
 	}
 	for i := range c.Sign.SecretFiles {
 		abs(fmt.Sprintf("%s[%d]", secretFilesKey, i), &c.Sign.SecretFiles[i])
@@ -105,6 +110,7 @@ func (c *Config) validate(p *problems) {
 
 	c.Fetch.validate(p)
 	c.Approve.validate(p)
+	c.Hooks.validate(p)
 	c.validateResize(p)
 	c.validateStore(p)
 	c.Nginx.validate(p)
@@ -452,6 +458,26 @@ func (a *Approve) validate(p *problems) {
 	between(p, "approve.timeout", a.Timeout, time.Millisecond, time.Hour)
 	between(p, "approve.concurrency", a.Concurrency, 1, 1000)
 	oneOf(p, "approve.fail", a.Fail, "closed", "open")
+}
+
+func (h *Hooks) validate(p *problems) {
+	urls := h.ByType()
+	for _, kind := range slices.Sorted(maps.Keys(urls)) {
+		// Without the URL, which may hold a token.
+		key := "hooks." + kind + ".url"
+		if err := hook.CheckURL(urls[kind]); err != nil {
+			p.add(key, err)
+		} else if _, query, _ := strings.Cut(urls[kind], "?"); query == redacted {
+			p.addf(key, "the query is %q, which stands for a hidden one; write the real one", redacted)
+		}
+	}
+	for _, s := range h.Secrets { // without the secret; those of files come last
+		if _, err := hook.ParseSecret(string(s)); err != nil {
+			p.addf(hooksKey, "counted with those of %s: one cannot be a secret: %w; `openssl rand -base64 32` makes a good one", hookFilesKey, err)
+			break
+		}
+	}
+	between(p, "hooks.timeout", h.Timeout, time.Millisecond, time.Minute)
 }
 
 // validateUserAgent refuses what net/http would not send.

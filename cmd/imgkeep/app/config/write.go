@@ -16,12 +16,12 @@ const redacted = "xxxxx"
 
 // Write prints a configuration as YAML that Load reads again, with a comment at
 // each setting that says where it comes from, unless that is the default.
-// Secrets are left out, and passwords of proxies, the values of profiles' headers and
-// the query of approve.url are replaced: what is printed may be shown to others.
+// Secrets are left out, and passwords of proxies, the values of profiles' headers and the
+// queries of approve.url and of hooks are replaced: what is printed may be shown to others.
 func Write(w io.Writer, c Config, s Sources) error {
-	secrets, tokens := len(c.Sign.Secrets), len(c.Access.Tokens)
-	c.Sign.Secrets, c.Access.Tokens = nil, nil
-	var password, inProfile, inHeaders, token bool
+	secrets, tokens, hooks := len(c.Sign.Secrets), len(c.Access.Tokens), len(c.Hooks.Secrets)
+	c.Sign.Secrets, c.Access.Tokens, c.Hooks.Secrets = nil, nil, nil
+	var password, inProfile, inHeaders bool
 	c.Fetch.Proxy, password = withoutPassword(c.Fetch.Proxy)
 	c.Fetch.Profiles = slices.Clone(c.Fetch.Profiles)
 	for i := range c.Fetch.Profiles {
@@ -34,9 +34,14 @@ func Write(w io.Writer, c Config, s Sources) error {
 		}
 		c.Fetch.Profiles[i].Headers = headers
 	}
-	if u, err := url.Parse(c.Approve.URL); err == nil && u.RawQuery != "" {
-		u.RawQuery, token = redacted, true
-		c.Approve.URL = u.String()
+	hidden := map[string]bool{} // keys whose query is
+	for key, address := range map[string]*string{
+		"approve.url": &c.Approve.URL, "hooks.removed.url": &c.Hooks.Removed.URL, "hooks.kept.url": &c.Hooks.Kept.URL, "hooks.failed.url": &c.Hooks.Failed.URL,
+	} {
+		if u, err := url.Parse(*address); err == nil && u.RawQuery != "" {
+			u.RawQuery, hidden[key] = redacted, true
+			*address = u.String()
+		}
 	}
 	comment := func(key string) string {
 		text := ""
@@ -49,9 +54,11 @@ func Write(w io.Writer, c Config, s Sources) error {
 			text = "passwords and headers hidden"
 		case key == tokensKey && tokens > 0:
 			text = fmt.Sprintf("%d hidden", tokens)
+		case key == hooksKey && hooks > 0:
+			text = fmt.Sprintf("%d hidden", hooks)
 		case key == "fetch.proxy" && password, key == "fetch.profiles" && inProfile:
 			text = "password hidden"
-		case key == "approve.url" && token:
+		case hidden[key]:
 			text = "query hidden"
 		}
 		if source := s.Of(key); source != "default" {

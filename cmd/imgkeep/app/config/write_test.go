@@ -47,9 +47,9 @@ func TestWriteHides(t *testing.T) {
 	file := write(t, "secret", otherSecret, 0o600)
 	c, s := mustLoad(t, "sign: {secret_files: ["+file+"]}\naccess: {tokens: [hunter6-hunter6-hunter6]}\n"+
 		"fetch: {proxy: 'http://me:hunter2@proxy.example:3128', profiles: [{hosts: [a.example], proxy: 'socks5://me:hunter3@p.example'}, {hosts: [b.example], headers: ['Cookie: a=hunter5']}]}\n"+
-		"approve: {url: 'http://127.0.0.1:1/check?token=hunter4'}")
+		"approve: {url: 'http://127.0.0.1:1/check?token=hunter4'}\nhooks: {removed: {url: 'http://127.0.0.1:1/r?token=hunter7'}, secrets: [hunter8-hunter8-hunter8]}")
 	out := written(t, c, s)
-	for _, secret := range []string{goodSecret, otherSecret, "hunter2", "hunter3", "hunter4", "hunter5", "hunter6"} {
+	for _, secret := range []string{goodSecret, otherSecret, "hunter2", "hunter3", "hunter4", "hunter5", "hunter6", "hunter7", "hunter8"} {
 		if strings.Contains(out, secret) {
 			t.Errorf("it shows %q:\n%s", secret, out)
 		}
@@ -62,6 +62,8 @@ func TestWriteHides(t *testing.T) {
 		"  profiles: # passwords and headers hidden; ",
 		"headers: ['Cookie: xxxxx']",
 		"  url: http://127.0.0.1:1/check?xxxxx # query hidden; ",
+		"    url: http://127.0.0.1:1/r?xxxxx # query hidden; ",
+		"  secrets: [] # 1 hidden; ",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("it lacks %q:\n%s", want, out)
@@ -70,7 +72,7 @@ func TestWriteHides(t *testing.T) {
 	// Loaded as it is, it would use a wrong password: that is refused.
 	t.Setenv("IMGKEEP_SECRET", "")
 	_, _, err := load(t, out)
-	for _, key := range []string{"fetch.proxy: the password is", "fetch.profiles[0].proxy: the password is", "fetch.profiles[1].headers[0]: the value is", "approve.url: the query is"} {
+	for _, key := range []string{"fetch.proxy: the password is", "fetch.profiles[0].proxy: the password is", "fetch.profiles[1].headers[0]: the value is", "approve.url: the query is", "hooks.removed.url: the query is"} {
 		if err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("what is hidden is taken (%s): %v", key, err)
 		}

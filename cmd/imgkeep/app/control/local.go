@@ -48,6 +48,13 @@ type Links interface {
 	Life(path string) *query.LinkDetails
 }
 
+// Outbox notes removals for whoever is told of them.
+type Outbox interface {
+	// Begin notes that a removal begins, and returns what is called when it has ended,
+	// with what was done and the error. Neither fails, and neither waits for anybody.
+	Begin(q RemoveRequest, by string) (end func(Removal, error))
+}
+
 // Options say what New works on.
 type Options struct {
 	Store  Store
@@ -61,8 +68,10 @@ type Options struct {
 	Scrubbed func(scrub.Report)
 	// Removed is told of each removal that was tried, by its verb; nil: nobody.
 	Removed func(verb string, err error)
-	Audit   *Audit       // nil: none
-	Log     *slog.Logger // nil: none
+	// Outbox notes removals for a program of the operator's; nil: nobody is told.
+	Outbox Outbox
+	Audit  *Audit       // nil: none
+	Log    *slog.Logger // nil: none
 }
 
 // Local is a Service on a store that this process has open.

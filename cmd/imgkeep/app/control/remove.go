@@ -44,6 +44,10 @@ func (l *Local) Remove(ctx context.Context, q RemoveRequest) (done Removal, err 
 	if hot == nil || q.DryRun || q.Verb == Unblock {
 		hot = noHotLinks{}
 	}
+	if l.opts.Outbox != nil && !q.DryRun && q.Verb != Unblock {
+		end := l.opts.Outbox.Begin(q, l.by.Who)
+		defer func() { end(done, err) }()
+	}
 	unnoted := hot.BeginRemoval()
 	done.Removal, err = l.remove(ctx, q, t)
 	_, endErr := hot.EndRemoval(unnoted != nil || q.unknown(done.Removal, err), leadTo(done.Removal))

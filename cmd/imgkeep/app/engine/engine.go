@@ -55,6 +55,7 @@ type engine struct {
 	pool    *resize.Pool
 	hot     *nginx.Hot                // nil: not handing off
 	links   atomic.Pointer[nginx.Hot] // the same, for the store, which is open before it
+	hooks   *hooks
 	metrics *metrics.Metrics
 	log     *slog.Logger
 	now     func() time.Time
@@ -99,9 +100,16 @@ func newEngine(c config.Config, p Process, log *slog.Logger) (_ *engine, err err
 	if err := tryMarks(context.Background(), e.pool, c, next.presets); err != nil {
 		return nil, err
 	}
+	if e.hooks, err = newHooks(c.Hooks, log, p.Now, e.metrics.HookSent, e.metrics.HookMissed); err != nil {
+		return nil, err
+	}
+	e.hooks.watch(&options)
 	options.TookIn = e.dropLinks
 	if e.store, err = openStore(options); err != nil {
 		return nil, err
+	}
+	if err := e.hooks.open(c.Root, log, p.Now); err != nil {
+		return nil, fmt.Errorf("open the outbox of hooks: %w", err)
 	}
 	if err := e.openHot(c, next.presets); err != nil {
 		return nil, err
@@ -114,6 +122,7 @@ func newEngine(c config.Config, p Process, log *slog.Logger) (_ *engine, err err
 		Decoders: e.pool.Stats, Free: e.store.Free, Index: e.store.Figures,
 		Fetches:  func() fetch.Stats { return e.current.Load().fetcher.Stats() },
 		BackedUp: func() time.Time { return backedUp(c.Root) },
+		Hooks:    e.hooks.waiting,
 	}
 	if e.hot != nil {
 		sources.HotLinks = e.hot.Len
@@ -230,6 +239,7 @@ func (e *engine) service(reload func() (control.Reloaded, error), audit *control
 		Reload:   reload,
 		Scrubbed: func(r scrub.Report) { e.metrics.Scrubbed(r, e.now()) },
 		Removed:  e.metrics.Removed,
+		Outbox:   outboxOf(e.hooks.outbox),
 		Audit:    audit, Log: e.log,
 	}
 	if e.hot != nil {

@@ -47,6 +47,7 @@ func (e *engine) runMaintenance(ctx context.Context, c config.Config, service *c
 	if c.Store.ScrubInterval > 0 {
 		wg.Go(func() { e.scrubTimer(c, service).run(ctx) })
 	}
+	e.hooks.run(ctx, &wg)
 	if c.LinkRot.Interval > 0 {
 		wg.Go(func() { e.linkRotTimer(c).run(ctx) })
 	}

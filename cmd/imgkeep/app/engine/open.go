@@ -12,6 +12,7 @@ import (
 	"imgkeep/bucket/backup"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
+	"imgkeep/cmd/imgkeep/app/hook"
 	"imgkeep/resize"
 )
 
@@ -75,6 +76,13 @@ func openLocal(c config.Config, p Process, need Need) (_ control.Service, _ func
 	o := control.Options{
 		Store: control.OpenStore{Store: store}, Alone: true, Hot: hotOf(c, log, p.Now), Audit: p.audit(c),
 		Links: linkBook{func() config.Config { return c }, store, p.Now, p.Warn},
+	}
+	if hook.Exists(c.Root) { // the server tells of it when it runs again
+		outbox, err := hook.OpenOutbox(c.Root, log, p.Now)
+		if err != nil {
+			return nil, nil, err
+		}
+		o.Outbox = outboxOf(outbox)
 	}
 	if need.Create {
 		presets, err := Presets(c)

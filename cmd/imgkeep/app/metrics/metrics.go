@@ -63,6 +63,9 @@ type Metrics struct {
 	// answered are the same as requests, in sum: warm, cold, and errors.
 	answered [3]atomic.Uint64
 
+	hooks  map[[2]string]prometheus.Counter // by type and result
+	missed map[string]prometheus.Counter    // by type
+
 	originChecks map[linkrot.State]prometheus.Counter
 	origins      *prometheus.GaugeVec
 	originsEnded prometheus.Gauge
@@ -102,6 +105,7 @@ func New(version string) *Metrics {
 	}
 	m.auditFailures = m.counters("audit_failures_total", "Lines that could not be written to the audit log.").WithLabelValues()
 
+	m.watchHooks()
 	checks := m.counters("origin_checks_total", "URLs whose origins were asked whether they still have the image, by what they said.", "state")
 	m.origins = m.gauge("origins", "URLs that are kept, by what their origins said in the last pass that ended.", "state")
 	m.originChecks = map[linkrot.State]prometheus.Counter{}
@@ -148,6 +152,28 @@ func (m *Metrics) watchFetches() {
 	m.fetchSeconds = fetchSeconds
 	m.fetchedBytes = m.counters("fetched_bytes_total", "Bytes of images that were fetched.").WithLabelValues()
 }
+
+// hookTypes are those of package hook.
+var hookTypes = []string{"removed", "kept", "failed"}
+
+// watchHooks makes what HookSent and HookMissed count.
+func (m *Metrics) watchHooks() {
+	sent := m.counters("hook_requests_total", "Requests to hooks, by the type of hook and how they ended. One that failed is sent again.", "hook", "result")
+	missed := m.counters("hook_missed_total", "What a hook was not told of, since too much waited for it.", "hook")
+	m.hooks, m.missed = map[[2]string]prometheus.Counter{}, map[string]prometheus.Counter{}
+	for _, hook := range hookTypes {
+		for _, result := range []string{ok, failed} {
+			m.hooks[[2]string{hook, result}] = sent.WithLabelValues(hook, result)
+		}
+		m.missed[hook] = missed.WithLabelValues(hook)
+	}
+}
+
+// HookSent counts a request to a hook of a type that package hook knows.
+func (m *Metrics) HookSent(hook string, err error) { m.hooks[[2]string{hook, result(err)}].Inc() }
+
+// HookMissed counts what a hook was not told of.
+func (m *Metrics) HookMissed(hook string) { m.missed[hook].Inc() }
 
 func (m *Metrics) counters(name, help string, labels ...string) *prometheus.CounterVec {
 	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)

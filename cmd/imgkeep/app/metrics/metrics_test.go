@@ -30,6 +30,7 @@ func sources() Sources {
 		Free:     func() (int64, int64, error) { return 1 << 40, 1000, nil },
 		Index:    func() (bucket.Figures, error) { return bucket.Figures{Bytes: 40960, PageSize: 4096, FreePages: 2}, nil },
 		HotLinks: func() int { return 11 },
+		Hooks:    func() map[string]int { return map[string]int{"removed": 3} },
 		BackedUp: func() time.Time { return time.Unix(1_795_000_000, 0) },
 	}
 }

@@ -19,7 +19,8 @@ type Sources struct {
 	Free     func() (bytes, inodes int64, err error) // as bucket.Store.Free
 	Index    func() (bucket.Figures, error)
 	HotLinks func() int
-	BackedUp func() time.Time // when the last backup ended; the zero time: none is known
+	Hooks    func() map[string]int // messages that wait, by the type of hook
+	BackedUp func() time.Time      // when the last backup ended; the zero time: none is known
 }
 
 // Watch adds the state that sources tell of. It may be called once.
@@ -48,6 +49,7 @@ var (
 	freeInodes      = describe("store_free_inodes", "Free inodes of the store's file system; missing where it makes as many as fit.")
 	indexBytes      = describe("index_size_bytes", "Size of the index file.")
 	indexFree       = describe("index_free_bytes", "What of the index file lies in pages that are not in use.")
+	hooksWaiting    = describe("hook_messages_waiting", "Messages that wait until their hook has taken them, by its type: of removals messages, of the others images.", "hook")
 	backupEnded     = describe("backup_ended_timestamp_seconds", "When the last backup of the store ended, as Unix time; 0: none is known.")
 	hotLinks        = describe("hot_links", "Links that nginx answers by itself.")
 )
@@ -69,6 +71,9 @@ func (s state) Describe(out chan<- *prometheus.Desc) {
 	}
 	if s.HotLinks != nil {
 		all = append(all, hotLinks)
+	}
+	if s.Hooks != nil {
+		all = append(all, hooksWaiting)
 	}
 	if s.BackedUp != nil {
 		all = append(all, backupEnded)
@@ -130,6 +135,11 @@ func (s state) Collect(out chan<- prometheus.Metric) {
 	}
 	if s.HotLinks != nil {
 		gauge(hotLinks, float64(s.HotLinks()))
+	}
+	if s.Hooks != nil {
+		for hook, n := range s.Hooks() {
+			gauge(hooksWaiting, float64(n), hook)
+		}
 	}
 	if s.BackedUp != nil {
 		seconds := int64(0)
