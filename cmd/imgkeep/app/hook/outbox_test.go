@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -86,6 +87,11 @@ func TestOutbox(t *testing.T) {
 	r.wait(t, 4)
 	remove(o, "5")
 	r.wait(t, 1)
+	for began := time.Now(); o.Len() > 0; runtime.Gosched() { // the answer is on its way
+		if time.Since(began) > 30*time.Second {
+			t.Fatal("what was taken waits")
+		}
+	}
 	stop()
 	if got := fmt.Sprint(told(t, r)); got != "[1 /i/full/x/y 2 3 4 5]" {
 		t.Errorf("told %s", got)
