@@ -26,6 +26,8 @@ type Entry struct {
 	Op     string
 	Image  record.Image // of keep all, of forget URL, digest and format, of purge digest and format
 	Block  record.Block // of block and unblock
+	ID     string       // of an entry of a log that several nodes share
+	At     uint64       // of a record that they share: see Event
 	After  string       // of the first line of a file: the name of the file before; empty: it does not say
 	// Broken says why it cannot be read; Torn that it is the last one and has
 	// no end, as a crash leaves it: it was never acknowledged.
@@ -52,8 +54,21 @@ func (l Entry) Finding() record.Finding {
 
 // Parse reads a line of the journal of a bucket; "" is the store's own.
 func (l *Entry) Parse(bucket string, text []byte) {
-	l.Op, l.After, l.Image, l.Block = "", "", record.Image{}, record.Block{}
 	e, err := parseEvent(text)
+	l.parse(bucket, text, e, err)
+}
+
+// ParseShared reads an object that several nodes share, which says itself which bucket it is
+// of.
+func (l *Entry) ParseShared(text []byte) {
+	e, err := parseEvent(text)
+	l.parse(e.Bucket, text, e, err)
+	l.ID, l.At = e.ID, e.At
+}
+
+// parse takes over what an event says. err is that of reading it.
+func (l *Entry) parse(bucket string, text []byte, e Event, err error) {
+	l.Op, l.After, l.Image, l.Block = "", "", record.Image{}, record.Block{}
 	if has, ok := checkSum(bytes.TrimSuffix(text, []byte("\n"))); err == nil && has && !ok {
 		err = errors.New("its checksum is another: it is not what was written")
 	}

@@ -51,6 +51,13 @@ type Event struct {
 	For  string `json:"for,omitempty"`  // the URL that was to be blocked, of the block of its bytes
 	Why  string `json:"why,omitempty"`
 	By   string `json:"by,omitempty"`
+
+	// Of objects that several nodes share, which stand in no bucket's journal: the bucket, a
+	// unique name of an entry of their log, and the number of the log that the writer of a
+	// record had applied.
+	Bucket string `json:"bucket,omitempty"`
+	ID     string `json:"id,omitempty"`
+	At     uint64 `json:"at,omitempty"`
 }
 
 // KeepEvent says that an image is kept under its URL.

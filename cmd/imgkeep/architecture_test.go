@@ -202,6 +202,14 @@ var rules = map[string]rule{
 		imports: []string{"bucket/blob/local", "bucket/ledger", "bucket/record"},
 		tests:   []string{"bucket/blob/local/localtest", "bucket/ledger/ledgertest", "bucket/probe"},
 	},
+	// The same for several nodes, in an object store.
+	"bucket/ledger/shared": {
+		imports: []string{"bucket/blob", "bucket/blob/object", "bucket/imageurl", "bucket/ledger", "bucket/probe", "bucket/record"},
+		tests:   []string{"bucket/blob/object/objecttest", "bucket/blob/s3", "bucket/blob/s3/s3test", "bucket/ledger/shared/sharedtest"},
+	},
+	"bucket/ledger/shared/sharedtest": { // for tests
+		imports: []string{"bucket/ledger/shared", "bucket/record"},
+	},
 	"bucket/ledger/ledgertest": { // for tests
 		imports: []string{"bucket/ledger", "bucket/probe", "bucket/record"},
 	},

@@ -72,8 +72,5 @@ func mayHaveArrived(err error) bool {
 		return false
 	}
 	var dns *net.DNSError
-	if errors.As(err, &dns) {
-		return false
-	}
-	return true
+	return !errors.As(err, &dns)
 }

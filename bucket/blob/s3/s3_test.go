@@ -7,8 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,13 +32,7 @@ type lossy struct {
 }
 
 func newLossy(t testing.TB, target string, before bool) *lossy {
-	l := &lossy{before: before}
-	u, err := url.Parse(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := httputil.NewSingleHostReverseProxy(u)
-	proxy.Director = func(r *http.Request) { r.URL.Scheme, r.URL.Host = u.Scheme, u.Host } // the signed Host stays
+	l, proxy := &lossy{before: before}, passOn(t, target)
 	l.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n := l.at.Load(); n == 0 || l.done.Add(1) < n {
 			proxy.ServeHTTP(w, r)

@@ -27,8 +27,28 @@ type Memory struct {
 	// answer. It is set before the store is used.
 	Hook func(r Request, do func() error) error
 
+	contents *contents
+	once     sync.Once
+}
+
+type contents struct {
 	mu      sync.Mutex
 	objects map[string][]byte
+}
+
+// all are the contents, which several may share.
+func (m *Memory) all() *contents {
+	m.once.Do(func() {
+		if m.contents == nil {
+			m.contents = &contents{objects: map[string][]byte{}}
+		}
+	})
+	return m.contents
+}
+
+// With is another way to the same objects, with a hook of its own.
+func (m *Memory) With(hook func(r Request, do func() error) error) *Memory {
+	return &Memory{Hook: hook, contents: m.all()}
 }
 
 // Request is what a store is asked.
@@ -44,11 +64,9 @@ func (m *Memory) ask(ctx context.Context, op, key string, do func() error) error
 		return err
 	}
 	locked := func() error {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if m.objects == nil {
-			m.objects = map[string][]byte{}
-		}
+		all := m.all()
+		all.mu.Lock()
+		defer all.mu.Unlock()
 		return do()
 	}
 	if m.Hook != nil {
@@ -77,11 +95,11 @@ func (m *Memory) write(ctx context.Context, op, key string, c object.Content, ma
 		return err
 	}
 	return m.ask(ctx, op, key, func() error {
-		old, there := m.objects[key]
+		old, there := m.contents.objects[key]
 		if err := may(old, there); err != nil {
 			return err
 		}
-		m.objects[key] = data
+		m.contents.objects[key] = data
 		return nil
 	})
 }
@@ -110,7 +128,7 @@ func (m *Memory) Put(ctx context.Context, key string, c object.Content) error {
 
 func (m *Memory) Read(ctx context.Context, key string, max int64) (data []byte, tag string, err error) {
 	err = m.ask(ctx, "Read", key, func() error {
-		found, there := m.objects[key]
+		found, there := m.contents.objects[key]
 		switch {
 		case !there:
 			return object.ErrAbsent
@@ -129,7 +147,7 @@ func info(data []byte) object.Info {
 
 func (m *Memory) Fetch(ctx context.Context, key string) (body io.ReadCloser, about object.Info, err error) {
 	err = m.ask(ctx, "Fetch", key, func() error {
-		found, there := m.objects[key]
+		found, there := m.contents.objects[key]
 		if !there {
 			return object.ErrAbsent
 		}
@@ -141,7 +159,7 @@ func (m *Memory) Fetch(ctx context.Context, key string) (body io.ReadCloser, abo
 
 func (m *Memory) Stat(ctx context.Context, key string) (about object.Info, err error) {
 	err = m.ask(ctx, "Stat", key, func() error {
-		found, there := m.objects[key]
+		found, there := m.contents.objects[key]
 		if !there {
 			return object.ErrAbsent
 		}
@@ -153,7 +171,7 @@ func (m *Memory) Stat(ctx context.Context, key string) (about object.Info, err e
 
 func (m *Memory) Remove(ctx context.Context, key string) error {
 	return m.ask(ctx, "Remove", key, func() error {
-		delete(m.objects, key)
+		delete(m.contents.objects, key)
 		return nil
 	})
 }
@@ -162,7 +180,7 @@ func (m *Memory) List(ctx context.Context, folder string) iter.Seq2[string, erro
 	return func(yield func(string, error) bool) {
 		names := map[string]bool{}
 		err := m.ask(ctx, "List", folder, func() error {
-			for key := range m.objects {
+			for key := range m.contents.objects {
 				if rest, ok := strings.CutPrefix(key, folder); ok {
 					name, _, deeper := strings.Cut(rest, "/")
 					if deeper {
@@ -187,7 +205,8 @@ func (m *Memory) List(ctx context.Context, folder string) iter.Seq2[string, erro
 
 // Keys are the names of all objects, in order.
 func (m *Memory) Keys() []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Sorted(maps.Keys(m.objects))
+	all := m.all()
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return slices.Sorted(maps.Keys(all.objects))
 }

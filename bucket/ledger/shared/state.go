@@ -1,0 +1,138 @@
+package shared
+
+import (
+	"errors"
+
+	"imgkeep/bucket/imageurl"
+	"imgkeep/bucket/record"
+)
+
+// ErrNone: a state has no record of a URL.
+var ErrNone = errors.New("there is no record of this URL")
+
+// State is what a node remembers of what it shares. It may be used concurrently.
+type State interface {
+	// View reads one snapshot.
+	View(read func(Tx) error) error
+	// Update changes all or, where write returns an error, nothing. What it has changed is
+	// durable when it returns. Updates come one after the other.
+	Update(write func(Tx) error) error
+}
+
+// Tx is a state in a transaction. Nothing of it may be used when that has ended.
+type Tx interface {
+	// Applied is the last entry of the log that was applied; the zero value: none.
+	Applied() (Mark, error)
+	SetApplied(Mark) error
+
+	// Record is what was entered of a URL, whether it still stands or not: ErrNone.
+	Record(bucket, url string) (image record.Image, at uint64, err error)
+	// Enter enters an image under its URL, in the place of what is there.
+	Enter(image record.Image, at uint64) error
+
+	// Hit is the number of the last entry of the log that hits a subject; 0: none does.
+	Hit(Subject) (uint64, error)
+	SetHit(Subject, uint64) error
+	// Hosts are the patterns of hosts that entries of the log have hit, with the last.
+	Hosts() (map[string]uint64, error)
+
+	// Blocked tells whether there is a block of just that, as record.Block has it.
+	Blocked(kind, subject string) (bool, error)
+	Block(record.Block) error
+	Unblock(kind, subject string) error
+
+	// Pending are the entries whose originals have still to be deleted, in their order.
+	Pending() ([]Pending, error)
+	SetPending(Pending) error
+	ClearPending(number uint64) error
+}
+
+// Mark is an entry of the log.
+type Mark struct {
+	Number uint64
+	ID     string
+}
+
+// Subject is what an entry of the log is about.
+type Subject struct {
+	Bucket string // "": all
+	Kind   string // record.BlockURL, BlockDigest or BlockHost
+	Name   string // a URL, a digest as text, or a pattern of hosts
+}
+
+// Pending is an entry of the log that has killed originals.
+type Pending struct {
+	Number uint64
+	// Originals are those whose names it has killed. Their Bytes are not known.
+	Originals []record.Image
+}
+
+// generation is the last entry that has removed a digest from a bucket.
+func generation(tx Tx, bucket string, d record.Digest) (uint64, error) {
+	return lastHit(tx, Subject{bucket, record.BlockDigest, d.String()}, Subject{"", record.BlockDigest, d.String()})
+}
+
+func lastHit(tx Tx, subjects ...Subject) (last uint64, err error) {
+	for _, s := range subjects {
+		n, err := tx.Hit(s)
+		if err != nil {
+			return 0, err
+		}
+		last = max(last, n)
+	}
+	return last, nil
+}
+
+// hit is the last entry that hits a record of a URL with a digest: it is dead if that is
+// later than its at.
+func hit(tx Tx, image record.Image) (uint64, error) {
+	last, err := lastHit(tx, Subject{image.Bucket, record.BlockURL, image.URL}, Subject{"", record.BlockURL, image.URL})
+	if err != nil {
+		return 0, err
+	}
+	gen, err := generation(tx, image.Bucket, image.Digest)
+	if err != nil {
+		return 0, err
+	}
+	hosts, err := tx.Hosts()
+	if err != nil {
+		return 0, err
+	}
+	last = max(last, gen)
+	host := imageurl.HostOf(image.URL)
+	for pattern, n := range hosts {
+		if n > last && imageurl.NewHosts([]string{pattern}).Match(host) {
+			last = n
+		}
+	}
+	return last, nil
+}
+
+// blockedURL tells whether a URL or its host is blocked now.
+func blockedURL(tx Tx, url string) (bool, error) {
+	if is, err := tx.Blocked(record.BlockURL, url); is || err != nil {
+		return is, err
+	}
+	hosts, err := tx.Hosts()
+	if err != nil {
+		return false, err
+	}
+	host := imageurl.HostOf(url)
+	for pattern := range hosts {
+		if !imageurl.NewHosts([]string{pattern}).Match(host) {
+			continue
+		}
+		if is, err := tx.Blocked(record.BlockHost, pattern); is || err != nil {
+			return is, err
+		}
+	}
+	return false, nil
+}
+
+// blocked tells whether a URL, its host or bytes are blocked now.
+func blocked(tx Tx, image record.Image) (bool, error) {
+	if is, err := blockedURL(tx, image.URL); is || err != nil {
+		return is, err
+	}
+	return tx.Blocked(record.BlockDigest, image.Digest.String())
+}

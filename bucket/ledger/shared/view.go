@@ -1,0 +1,85 @@
+package shared
+
+import (
+	"context"
+	"errors"
+
+	"imgkeep/bucket/blob/object"
+	"imgkeep/bucket/record"
+)
+
+// Find returns the image that is kept under a URL: ErrNotKept, ErrBlocked, or an error of the
+// store. What this node knows costs no request, what another has kept one.
+func (l *Ledger) Find(ctx context.Context, bucket, url string) (record.Image, error) {
+	image, err := l.Known(bucket, url)
+	if !errors.Is(err, ErrNotKept) {
+		return image, err
+	}
+	image, at, _, err := l.readRecord(ctx, bucket, url)
+	if errors.Is(err, object.ErrAbsent) {
+		return record.Image{}, ErrNotKept
+	}
+	if err != nil {
+		return record.Image{}, err
+	}
+	if err := l.catchUpTo(ctx, at); err != nil {
+		return record.Image{}, err
+	}
+	k := &keeper{Ledger: l, ctx: ctx}
+	if image, err = k.enter(standing{image, at}); errors.Is(err, errAgain) {
+		return record.Image{}, ErrNotKept
+	}
+	return image, err
+}
+
+// Known is Find in what this node knows, without a request.
+func (l *Ledger) Known(bucket, url string) (image record.Image, err error) {
+	err = l.State.View(func(tx Tx) error {
+		is, err := blockedURL(tx, url)
+		if err != nil {
+			return err
+		}
+		if is {
+			return ErrBlocked
+		}
+		var at uint64
+		if image, at, err = tx.Record(bucket, url); errors.Is(err, ErrNone) {
+			return ErrNotKept
+		}
+		if err != nil {
+			return err
+		}
+		if is, err = tx.Blocked(record.BlockDigest, image.Digest.String()); is {
+			return ErrBlocked
+		}
+		if err != nil {
+			return err
+		}
+		last, err := hit(tx, image)
+		if err != nil {
+			return err
+		}
+		if last > at {
+			return ErrNotKept
+		}
+		image, err = original(tx, image)
+		return err
+	})
+	if err != nil {
+		return record.Image{}, err
+	}
+	return image, nil
+}
+
+// Lost is for whoever has found an image and not its bytes: it reads the log, and returns
+// ErrNotKept or ErrBlocked where that explains it, and nil where the bytes should be there.
+func (l *Ledger) Lost(ctx context.Context, image record.Image) error {
+	if err := l.CatchUp(ctx); err != nil {
+		return err
+	}
+	now, err := l.Known(image.Bucket, image.URL)
+	if err == nil && now.Digest != image.Digest {
+		return ErrNotKept
+	}
+	return err
+}
