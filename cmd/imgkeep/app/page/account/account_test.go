@@ -435,8 +435,21 @@ func TestSessions(t *testing.T) {
 	}
 	in(secret, false)
 	secret, _ = s.Begin(anna)
+	before := anna.Changed
 	if err := w.Drop("anna"); err != nil {
 		t.Fatal(err)
+	}
+	// Whoever has the name next is somebody else.
+	w.at = w.at.Add(time.Second)
+	anna = w.join(t, "anna", View)
+	for anna.Changed < before {
+		link, err := w.Renew("anna", time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if anna, err = w.Join(t.Context(), link, good); err != nil {
+			t.Fatal(err)
+		}
 	}
 	in(secret, false)
 }

@@ -21,6 +21,7 @@ type Session struct {
 
 	began, seen time.Time
 	changed     int // Moderator.Changed when it began
+	added       time.Time
 }
 
 // Sessions are who is signed in. It may be used concurrently.
@@ -36,7 +37,7 @@ func NewSessions(b *Book) *Sessions { return &Sessions{book: b, all: map[string]
 // Begin signs somebody in, and returns the secret that their browser keeps.
 func (s *Sessions) Begin(m Moderator) (secret string, session Session) {
 	now := s.book.now()
-	x := &Session{Name: m.Name, CSRF: newSecret(), began: now, seen: now, changed: m.Changed}
+	x := &Session{Name: m.Name, CSRF: newSecret(), began: now, seen: now, changed: m.Changed, added: m.Added}
 	secret = newSecret()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,7 +77,8 @@ func (x *Session) over(now time.Time) bool {
 }
 
 // Find returns who is signed in with a secret, and their account as it is now. It is not
-// ok where nobody is: also where the account is gone, or has another password.
+// ok where nobody is: also where the account is gone, has another password, or
+// is another one of the same name.
 func (s *Sessions) Find(secret string) (x Session, m Moderator, ok bool) {
 	if secret == "" {
 		return x, m, false
@@ -90,7 +92,7 @@ func (s *Sessions) Find(secret string) (x Session, m Moderator, ok bool) {
 	}
 	now := s.book.now()
 	m, err := s.book.Find(found.Name)
-	if err != nil || m.Changed != found.changed || found.over(now) {
+	if err != nil || m.Changed != found.changed || !m.Added.Equal(found.added) || found.over(now) {
 		delete(s.all, key)
 		return x, m, false
 	}
