@@ -186,6 +186,13 @@ var rules = map[string]rule{
 	"bucket/blob/object/objecttest": { // for tests
 		imports: []string{"bucket/blob/object", "bucket/record"},
 	},
+	"bucket/blob/cache": {
+		imports: []string{"bucket/blob", "bucket/blob/local", "bucket/record", "golang.org/x/sync/singleflight"},
+		tests: []string{
+			"bucket/blob/blobtest", "bucket/blob/local/localtest", "bucket/blob/object", "bucket/blob/object/objecttest",
+			"bucket/blob/s3/s3test", "bucket/probe",
+		},
+	},
 	// Only here is a library that speaks S3.
 	"bucket/blob/s3": {
 		imports: []string{"bucket/blob/object", "bucket/record", "github.com/minio/minio-go/v7"},

@@ -167,13 +167,23 @@ func FilesOf(root, bucket string, d record.Digest) ([]string, error) {
 // List does what blob.Store says. Only regular files are originals.
 func (s *Store) List(ctx context.Context, bucket string) iter.Seq2[record.Image, error] {
 	return func(yield func(record.Image, error) bool) {
+		missing := "" // a folder that holds none of the next ones
 		for a, b := range record.Shards {
+			if a == missing {
+				continue
+			}
 			err := ctx.Err()
 			var entries []os.DirEntry
 			if err == nil {
 				entries, err = os.ReadDir(filepath.Join(s.root, bucket, a, b))
 			}
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if errors.Is(err, fs.ErrNotExist) {
+				if _, err := os.Lstat(filepath.Join(s.root, bucket, a)); errors.Is(err, fs.ErrNotExist) {
+					missing = a
+				}
+				continue
+			}
+			if err != nil {
 				yield(record.Image{}, err)
 				return
 			}
