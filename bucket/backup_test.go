@@ -55,6 +55,38 @@ func tree(t *testing.T, root string) map[string]string {
 	return files
 }
 
+// For whom links were signed is backed up and restored too; a backup never has less of it
+// than before.
+func TestBackupOfTags(t *testing.T) {
+	o := newOrigin()
+	o.set(urlA, "a")
+	root, dir := t.TempDir(), filepath.Join(t.TempDir(), "backup")
+	s := openStore(t, Options{Root: root, Origin: o})
+	keep(t, s, urlA)
+	file := func(root string) string { return filepath.Join(root, ".tags", "2026-11.ndjson") }
+	write := func(text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(file(root)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file(root), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		backUp(t, root, dir)
+	}
+	for _, step := range []struct{ is, want string }{{"one\n", "one\n"}, {"one\ntwo\n", "one\ntwo\n"}, {"one\n", "one\ntwo\n"}} {
+		write(step.is)
+		if text, err := os.ReadFile(file(dir)); err != nil || string(text) != step.want {
+			t.Errorf("of %q: %q, %v; want %q", step.is, text, err, step.want)
+		}
+	}
+	fresh := t.TempDir()
+	restore(t, dir, fresh)
+	if text, err := os.ReadFile(file(fresh)); err != nil || string(text) != "one\ntwo\n" {
+		t.Errorf("restored: %q, %v", text, err)
+	}
+}
+
 // What was backed up and restored answers as before, for all URLs and buckets,
 // and is a store in which more can be kept.
 func TestBackupAndRestore(t *testing.T) {

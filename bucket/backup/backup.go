@@ -282,6 +282,18 @@ func (p planned) image(bucket string) record.Image {
 	return record.Image{Bucket: bucket, Digest: p.digest, Info: probe.Info{Format: p.format}, Bytes: p.bytes}
 }
 
+// copyLogs copies the journals, and for whom links were signed.
+func (t *transfer) copyLogs(plans []plan) error {
+	for _, p := range plans {
+		for _, file := range slices.Sorted(keys(p.journals)) {
+			if err := t.copyJournal(file, p.journals[file]); err != nil {
+				return fmt.Errorf("copy %s: %w", file, local.AsFull(err))
+			}
+		}
+	}
+	return t.copyTags()
+}
+
 func (t *transfer) run(ctx context.Context) error {
 	names, err := journal.Buckets(t.from)
 	if err != nil {
@@ -326,12 +338,8 @@ func (t *transfer) run(ctx context.Context) error {
 	if err := local.SyncAll(t.to); err != nil {
 		return err
 	}
-	for _, p := range plans {
-		for _, file := range slices.Sorted(keys(p.journals)) {
-			if err := t.copyJournal(file, p.journals[file]); err != nil {
-				return fmt.Errorf("copy %s: %w", file, local.AsFull(err))
-			}
-		}
+	if err := t.copyLogs(plans); err != nil {
+		return err
 	}
 	// Last: should the line that says so be lost, its file must not be.
 	if err := local.SyncAll(t.to); err != nil {

@@ -8,14 +8,17 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/tags"
 )
 
 // A batch of files is flushed together: a flush for each would take most of the
@@ -240,6 +243,23 @@ func (t *transfer) copyJournal(file string, length int64) error {
 		_, err := io.CopyN(w, src, length)
 		return err
 	})
+}
+
+// copyTags copies for whom links were signed. What the target has more of stays.
+func (t *transfer) copyTags() error {
+	files, err := tags.Files(t.from)
+	if err != nil {
+		return err
+	}
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		if info, err := os.Stat(filepath.Join(t.to, file)); err == nil && info.Size() > files[file] {
+			continue
+		}
+		if err := t.copyJournal(file, files[file]); err != nil {
+			return fmt.Errorf("copy %s: %w", file, local.AsFull(err))
+		}
+	}
+	return nil
 }
 
 // equal compares the first n bytes of two files.

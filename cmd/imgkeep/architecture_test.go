@@ -53,14 +53,14 @@ var rules = map[string]rule{
 			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/hook", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/page", "cmd/imgkeep/app/page/account",
 			"cmd/imgkeep/app/page/trend", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
 			"bucket", "bucket/approve", "bucket/backup", "bucket/fetch", "bucket/imageurl", "bucket/linkrot", "bucket/probe", "bucket/query",
-			"bucket/record", "bucket/scrub", "nginx", "resize", "sign",
+			"bucket/record", "bucket/scrub", "bucket/tags", "nginx", "resize", "sign",
 			"github.com/coreos/go-systemd/v22/daemon",
 			"golang.org/x/sys/unix",                                    // the clock that systemd reads
 			"golang.org/x/image/font", "golang.org/x/image/math/fixed", // which draw the text of watermarks
 		},
 	},
 	"cmd/imgkeep/app/control": {
-		imports: []string{"bucket", "bucket/imageurl", "bucket/linkrot", "bucket/probe", "bucket/query", "bucket/record", "bucket/scrub", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/server"},
+		imports: []string{"bucket", "bucket/imageurl", "bucket/linkrot", "bucket/probe", "bucket/query", "bucket/record", "bucket/scrub", "bucket/tags", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/server"},
 		tests:   []string{"bucket/approve", "bucket/fetch", "nginx", "resize", "sign"},
 	},
 	// The moderators' page: a client of control. Besides the server only here is chi.
@@ -130,7 +130,7 @@ var rules = map[string]rule{
 	},
 	// Maintenance. None of it imports the store: each takes an interface of what it needs.
 	"bucket/backup": {
-		imports: []string{"bucket/blob/local", "bucket/ledger", "bucket/ledger/journal", "bucket/probe", "bucket/record", "bucket/reindex", "golang.org/x/sys/unix"},
+		imports: []string{"bucket/blob/local", "bucket/ledger", "bucket/ledger/journal", "bucket/probe", "bucket/record", "bucket/reindex", "bucket/tags", "golang.org/x/sys/unix"},
 	},
 	"bucket/evidence": {
 		imports: []string{"bucket/query", "bucket/record"},
@@ -145,6 +145,9 @@ var rules = map[string]rule{
 		imports: []string{"bucket/blob/local", "bucket/index", "bucket/ledger", "bucket/pace", "bucket/probe", "bucket/record"},
 	},
 	"bucket/pace": {},
+	"bucket/tags": {
+		imports: []string{"bucket/record"},
+	},
 	// What operators ask.
 	"bucket/query": {
 		imports: []string{"bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/record", "bucket/variant"},

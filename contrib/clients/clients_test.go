@@ -57,17 +57,28 @@ type linkCase struct {
 	Refused bool   `json:"refused"`
 }
 
+// tagCase is a member for whom the link of an image is signed, and the URL that is to be
+// signed; none where the tag is refused.
+type tagCase struct {
+	Name   string `json:"name"`
+	Secret string `json:"secret"`
+	URL    string `json:"url"`
+	By     string `json:"by"`
+	Tagged string `json:"tagged"`
+}
+
 type file struct {
 	About   string       `json:"about"`
 	Vectors []vector     `json:"vectors"`
 	Secrets []secretCase `json:"secrets"`
 	Links   []linkCase   `json:"links"`
+	Tags    []tagCase    `json:"tags"`
 }
 
 const about = "Links that every program which signs for imgkeep must make. week is what follows the secret in the key. " +
 	"bucketless is an older scheme, which new programs need not know. The vectors' secrets are taken even where they are weak. " +
 	"secrets: what a secret file may hold, and the link of the first vector's URL at its time; none: refused. " +
-	"links: what must be refused and what must not."
+	"links: what must be refused and what must not. tags: URLs with a tag, which are signed in the place of those without; none: refused."
 
 // long is a secret as one should be.
 const long = "vFmUz2b1w0Gk4y3n5c7p9s8r6t2x1q0L"
@@ -211,6 +222,62 @@ func linkCases() []linkCase {
 	return all
 }
 
+// tagCases are tags, with what package sign makes of them.
+func tagCases(t *testing.T) (all []tagCase) {
+	t.Helper()
+	for _, c := range []tagCase{
+		{Name: "a number", URL: url, By: "4711"},
+		{Name: "another number", URL: url, By: "4712"},
+		{Name: "another secret", Secret: "Übergrößenträger-Schlüssel", URL: url, By: "4711"},
+		{Name: "all characters", URL: url, By: "Az09_-"},
+		{Name: "64 characters", URL: url, By: strings.Repeat("a", 64)},
+		{Name: "in the place of a fragment", URL: "https://example.com/a.png?x=1#top#imgkeep-by=1.x", By: "4711"},
+		{Name: "a URL in Unicode", URL: "https://bücher.example/日本語/画像.png", By: "4711"},
+		{Name: "empty", URL: url},
+		{Name: "65 characters", URL: url, By: strings.Repeat("a", 65)},
+		{Name: "a dot", URL: url, By: "a.b"},
+		{Name: "a space", URL: url, By: "a b"},
+		{Name: "a line end", URL: url, By: "4711\n"},
+		{Name: "not ASCII", URL: url, By: "ä"},
+		{Name: "digits that are not ASCII", URL: url, By: "٤"},
+	} {
+		if c.Secret == "" {
+			c.Secret = long
+		}
+		s, err := sign.New(sign.Options{Secrets: []string{c.Secret}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Tagged, _ = s.Tag(c.URL, c.By)
+		all = append(all, c)
+	}
+	return all
+}
+
+// Tags are what the file says, by the words of the document and no code of the project.
+func TestTags(t *testing.T) {
+	f := readFile(t)
+	if all := tagCases(t); !slices.Equal(f.Tags, all) {
+		t.Errorf("vectors.json has other tags; -update writes it anew")
+	}
+	refused := 0
+	for _, c := range f.Tags {
+		if c.Tagged == "" {
+			refused++
+			continue
+		}
+		plain, _, _ := strings.Cut(c.URL, "#")
+		mac := hmac.New(sha256.New, []byte(c.Secret))
+		mac.Write([]byte("imgkeep by\n" + c.By + "\n" + plain))
+		if want := plain + "#imgkeep-by=" + c.By + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:12]); c.Tagged != want {
+			t.Errorf("%s: %s, want %s", c.Name, c.Tagged, want)
+		}
+	}
+	if refused != 7 {
+		t.Errorf("%d are refused", refused)
+	}
+}
+
 func readFile(t *testing.T) file {
 	t.Helper()
 	text, err := os.ReadFile("vectors.json")
@@ -299,7 +366,7 @@ func TestGo(t *testing.T) {
 		for i, c := range good {
 			good[i].Link = signed(t, vector{Secret: c.Text, Time: all[0].Time, Bucket: "i", Size: "full", URL: url})
 		}
-		if err := enc.Encode(file{about, all, append(good, bad...), linkCases()}); err != nil {
+		if err := enc.Encode(file{about, all, append(good, bad...), linkCases(), tagCases(t)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -359,7 +426,7 @@ func TestVectors(t *testing.T) {
 // Each library runs its own test, in its own language, over all vectors.
 func TestLibraries(t *testing.T) {
 	f := readFile(t)
-	made := len(f.Secrets) + len(f.Links)
+	made := len(f.Secrets) + len(f.Links) + len(f.Tags)
 	for _, v := range f.Vectors {
 		if !v.Bucketless {
 			made++

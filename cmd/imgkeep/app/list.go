@@ -31,6 +31,11 @@ and more; --host then matches the host of the URL, and the one that failed after
 redirects. So --failed --host says which images of a site are broken, and --class why.
 With --blocked it lists all blocks.
 
+With --by it lists the images that links of a member have shown, where the site tags its
+links, see 'imgkeep sign --by'. To remove them all:
+
+  imgkeep list --by 4711 | jq -r .url | xargs -d '\n' imgkeep block --why 'member 4711'
+
 It streams: a list of millions needs no more memory than a short one. Write a time
 as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as an age: 36h.`,
 		Example: `  imgkeep list --host '*.example.com' --since 168h | jq -r .url
@@ -43,6 +48,7 @@ as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as an age: 36h.`,
 	flags.StringSliceVar(&x.q.Buckets, "bucket", nil, "of this `BUCKET`")
 	flags.StringSliceVar(&x.q.Hosts, "host", nil, "from this `HOST`, as example.com or *.example.com")
 	flags.StringSliceVar(&x.q.Types, "type", nil, "of this `TYPE`: jpeg, png, gif or webp")
+	flags.StringSliceVar(&x.q.By, "by", nil, "shown by links that were signed for this `MEMBER`")
 	flags.StringVar(&x.since, "since", "", "stored, or failed for the first time, at this `TIME` or later")
 	flags.StringVar(&x.until, "until", "", "stored, or failed for the first time, before this `TIME`")
 	flags.BoolVar(&x.failed, "failed", false, "list URLs that could not be kept")
@@ -91,6 +97,9 @@ func (x *listCommand) prepare() (err error) {
 		x.q.What = "failures"
 	case x.blocked:
 		x.q.What = "blocks"
+	}
+	if len(x.q.By) > 0 && x.q.What != "images" {
+		return errors.New("--by is of what is kept: neither --failed nor --blocked goes with it")
 	}
 	for _, host := range x.q.Hosts {
 		if _, err := imageurl.ParsePattern(host); err != nil {

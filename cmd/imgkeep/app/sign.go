@@ -50,6 +50,7 @@ signed; the exit status is then 3, or 1 where none could be.`,
 	flags.StringVar(&s.size, "size", sign.SizeFull, "`SIZE` of the image: full, info, a preset, or height x width as in 250x250, 150x, x200")
 	flags.BoolVar(&s.proxy, "proxy", false, "links whose images are served and not stored")
 	flags.StringVar(&s.at, "at", "", "sign as at `TIME`, in RFC 3339 or unix seconds (default now)")
+	flags.StringVar(&s.by, "by", "", "for `MEMBER`: tag the link, so that list --by finds its image")
 	flags.BoolVar(&s.bucketless, "bucketless", false, "sign by the older scheme, in the bucket that sign.bucketless names")
 	config.BindFlag(flags.Lookup("secret"), "sign.secrets")
 	config.BindFlag(flags.Lookup("allow-weak-secret"), "sign.allow_weak_secret")
@@ -69,6 +70,7 @@ type signCommand struct {
 
 	// Flags.
 	bucket, size, at  string
+	by                string // empty: links have no tag
 	proxy, bucketless bool
 
 	// What they and the configuration amount to.
@@ -76,6 +78,7 @@ type signCommand struct {
 	relative string // what URLs in links are relative to
 	time     time.Time
 	make     func(bucket, size, url string, proxy bool, at time.Time) sign.Link
+	tag      func(url, by string) (string, error)
 }
 
 func (s *signCommand) run(cmd *cobra.Command, urls []string, c config.Config) error {
@@ -147,7 +150,12 @@ func (s *signCommand) prepare(c config.Config) error {
 	if err != nil {
 		return err
 	}
-	s.make = signer.Sign
+	if s.by != "" {
+		if err := sign.CheckTag(s.by); err != nil {
+			return fmt.Errorf("--by: %w", err)
+		}
+	}
+	s.make, s.tag = signer.Sign, signer.Tag
 	if s.bucketless {
 		s.make = signer.SignBucketless
 	}
@@ -160,6 +168,12 @@ func (s *signCommand) sign(url string) (string, error) {
 	// serve helps nobody.
 	if _, err := imageurl.CanonicalAt(s.relative, url); err != nil {
 		return "", err
+	}
+	if s.by != "" {
+		var err error
+		if url, err = s.tag(url, s.by); err != nil {
+			return "", err
+		}
 	}
 	link := s.make(s.bucket, s.size, url, s.proxy, s.time).String()
 	if _, err := sign.Parse(link); err != nil {

@@ -24,6 +24,7 @@ type verified struct {
 	Expires time.Time `json:"expires,omitzero"`
 	Bucket  string    `json:"bucket,omitempty"`
 	Size    string    `json:"size,omitempty"`
+	By      string    `json:"by,omitempty"`  // the member for whom it was signed
 	URL     string    `json:"url,omitempty"` // canonical; that of the image, where the link is around another
 	Why     string    `json:"why,omitempty"` // it is not good
 }
@@ -77,7 +78,11 @@ func (x *verifyCommand) run(cmd *cobra.Command, args []string, c config.Config) 
 		case x.json:
 			err = printJSON(cmd.OutOrStdout(), v)
 		case v.Good:
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%sgood until %s: %s %s %s\n", which, v.Expires.Format(time.RFC3339), v.Bucket, v.Size, control.Printable(v.URL))
+			by := ""
+			if v.By != "" {
+				by = " by " + v.By
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%sgood until %s: %s %s %s%s\n", which, v.Expires.Format(time.RFC3339), v.Bucket, v.Size, control.Printable(v.URL), by)
 		default:
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%snot good: %s\n", which, control.Printable(v.Why))
 		}
@@ -107,6 +112,7 @@ func verify(c config.Config, signer *sign.Signer, arg string, now time.Time) ver
 	// Told also of a link that is not good: that is what one wants to know of it.
 	raw, urlErr := l.URL()
 	if urlErr == nil {
+		v.By = signer.TagOf(raw)
 		v.URL, urlErr = imageurl.CanonicalAt(c.Fetch.BaseURL, raw)
 	}
 	if v.Expires, err = signer.Verify(l, now); err != nil {

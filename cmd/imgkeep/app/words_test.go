@@ -58,6 +58,33 @@ func TestVerifyNames(t *testing.T) {
 	}
 }
 
+// A tag is signed into a link, and verify tells it, unless somebody else has made it.
+func TestSignBy(t *testing.T) {
+	file := written(t, "sign: {secrets: [the secret of these tests]}\n")
+	sign := func(args ...string) string {
+		t.Helper()
+		status, out, errs := run(t, t.Context(), Env{Args: append([]string{"sign", "--config", file}, args...)})
+		if status != ExitOK {
+			t.Fatal(errs)
+		}
+		return strings.TrimSpace(out)
+	}
+	for link, want := range map[string]string{
+		sign("--by", "4711", "https://example.com/a.png"):                  " i full https://example.com/a.png by 4711\n",
+		sign("--by", "4711", "--proxy", "https://example.com/a.png#x"):     " i full https://example.com/a.png by 4711\n",
+		sign("https://example.com/a.png#imgkeep-by=4711.AAAAAAAAAAAAAAAA"): " i full https://example.com/a.png\n",
+	} {
+		if _, out, errs := run(t, t.Context(), Env{Args: []string{"verify", "--config", file, link}}); !strings.HasSuffix(out, want) {
+			t.Errorf("%s%s, want %q", out, errs, want)
+		}
+	}
+	for _, args := range [][]string{{"sign", "--by", "a b", "https://example.com/"}, {"list", "--failed", "--by", "1"}, {"list", "--blocked", "--by", "1"}} {
+		if status, _, errs := run(t, t.Context(), Env{Args: append(args, "--config", file)}); status != ExitUsage || !strings.Contains(errs, "--by") {
+			t.Errorf("%v: status %d, %s", args, status, errs)
+		}
+	}
+}
+
 // Show says whether the link that it is given has expired, as far as a secret is known.
 // (That a server says so too is in TestService of package control.)
 func TestShowLink(t *testing.T) {

@@ -64,6 +64,24 @@ export class Signer {
     return this.#base + path;
   }
 
+  /**
+   * The URL of an image with a tag that says for whom its link is signed, such as the
+   * number of a member: what link is to be called with. Then `imgkeep list --by` finds all
+   * images of the member. Anybody can read the tag in the link; nobody else can make one.
+   *
+   * @param {string} url of the image
+   * @param {string} by the tag: 1 to 64 of A-Z, a-z, 0-9, _ and -
+   * @returns {Promise<string>} rejected with a TypeError where by cannot be a tag
+   */
+  async tagged(url, by) {
+    if (typeof by !== "string" || !/^[A-Za-z0-9_-]{1,64}$/.test(by)) {
+      throw new TypeError(`imgkeep: tag "${by}": want 1 to 64 of A-Z, a-z, 0-9, _ and -`);
+    }
+    const plain = url.split("#", 1)[0];
+    const mac = await this.#mac("", `imgkeep by\n${by}\n${plain}`);
+    return `${plain}#imgkeep-by=${by}.${base64url(new Uint8Array(mac).subarray(0, 12))}`;
+  }
+
   async #mac(week, message) {
     const node = await nodeCrypto;
     if (node) {

@@ -8,7 +8,7 @@ import { testRewriter } from "./test_rewriter.mjs";
 
 process.env.TZ = "Pacific/Auckland"; // of the site: links do not depend on it
 
-const { vectors, secrets, links } = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const { vectors, secrets, links, tags } = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const made = vectors.filter((v) => !v.bucketless); // no client makes the older scheme
 for (const v of made) {
   const signer = new Signer("", v.secret, { allowWeakSecret: true });
@@ -35,6 +35,12 @@ for (const c of links) {
   await (c.refused ? assert.rejects(link, TypeError, c.name) : link);
 }
 
+for (const c of tags) {
+  const tagged = new Signer("", c.secret).tagged(c.url, c.by);
+  await (c.tagged === "" ? assert.rejects(tagged, TypeError, c.name) : tagged.then((got) => assert.equal(got, c.tagged, c.name)));
+}
+await assert.rejects(signer.tagged("https://example.com/", 4711), TypeError);
+
 assert.throws(() => new Signer("", undefined), TypeError);
 assert.throws(() => new Signer("", "a long enough secret\ud800"), TypeError);
 assert.throws(() => new Signer("", "a long enough secret", { buket: "f" }), /buket/);
@@ -49,4 +55,4 @@ assert.doesNotMatch(inspect(other, { showHidden: true }) + JSON.stringify(other)
 
 await testRewriter();
 
-console.log(`${made.length + secrets.length + links.length} cases`);
+console.log(`${made.length + secrets.length + links.length + tags.length} cases`);

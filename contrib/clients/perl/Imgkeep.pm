@@ -99,4 +99,17 @@ sub link {
     return $self->{base} . $path;
 }
 
+# tagged($url, $by) is the URL of an image with a tag that says for whom its link is
+# signed, such as the number of a member: what link is to be called with. Then
+# `imgkeep list --by` finds all images of the member. Anybody can read the tag in the
+# link; nobody else can make one. It croaks at what cannot be a tag.
+sub tagged {
+    my ($self, $url, $by) = @_;
+    croak 'imgkeep: tag "' . ($by // '') . '": want 1 to 64 of A-Z, a-z, 0-9, _ and -'
+        if !defined $by || $by !~ /\A[A-Za-z0-9_-]{1,64}\z/;
+    $url =~ s/#.*//s;
+    my $mac = substr hmac_sha256(encode_utf8("imgkeep by\n$by\n$url"), $self->{secret}), 0, 12;
+    return "$url#imgkeep-by=$by." . encode_base64url($mac);
+}
+
 1;

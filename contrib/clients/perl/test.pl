@@ -47,6 +47,12 @@ for my $c (@{ $cases->{links} }) {
     if ($c->{refused}) { refused($c->{name}, $sign) }
     else               { $sign->() }
 }
+for my $c (@{ $cases->{tags} }) {
+    my $tagged = sub { Imgkeep->new(secret => $c->{secret})->tagged($c->{url}, $c->{by}) };
+    if ($c->{tagged} eq '') { refused("tag: $c->{name}", $tagged) }
+    else                    { same("tag: $c->{name}", $tagged->(), $c->{tagged}) }
+}
+refused('no tag', sub { Imgkeep->new(secret => $good)->tagged('https://example.com/', undef) });
 for my $base ('img.example.net', 'https://img.example.net/?a=1', 'https://img.example.net/"', "https://img.example.net\n") {
     refused("base $base", sub { Imgkeep->new(base => $base, secret => $good) });
 }
@@ -57,4 +63,4 @@ my $other = Imgkeep->new(base => 'https://img.example.net/', secret => '1234', b
 same('base and bucket', substr($other->link('https://example.com/'), 0, 31), 'https://img.example.net/f/full/');
 
 exit 1 if $failed;
-print @made + @{ $cases->{secrets} } + @{ $cases->{links} } . " cases\n";
+print @made + @{ $cases->{secrets} } + @{ $cases->{links} } + @{ $cases->{tags} } . " cases\n";

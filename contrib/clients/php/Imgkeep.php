@@ -69,6 +69,24 @@ final class Imgkeep
         return $this->base . $path;
     }
 
+    /**
+     * The URL of an image with a tag that says for whom its link is signed, such as the
+     * number of a member: what link() is to be called with. Then `imgkeep list --by` finds
+     * all images of the member. Anybody can read the tag in the link; nobody else can make
+     * one.
+     *
+     * @throws InvalidArgumentException where $by cannot be a tag
+     */
+    public function tagged(string $url, string $by): string
+    {
+        if (!preg_match('~^[A-Za-z0-9_-]{1,64}\z~', $by)) {
+            throw new InvalidArgumentException("imgkeep: tag \"$by\": want 1 to 64 of A-Z, a-z, 0-9, _ and -");
+        }
+        $url = explode('#', $url, 2)[0];
+        $mac = substr(hash_hmac('sha256', "imgkeep by\n$by\n$url", $this->secret, true), 0, 12);
+        return "$url#imgkeep-by=$by." . self::base64url($mac);
+    }
+
     /** What print_r and var_dump show: not the secret. */
     public function __debugInfo(): array
     {

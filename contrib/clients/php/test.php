@@ -54,6 +54,12 @@ foreach ($file->links as $c) {
     $checked++;
 }
 
+foreach ($file->tags as $c) {
+    $tagged = fn () => (new Imgkeep('', $c->secret))->tagged($c->url, $c->by);
+    $c->tagged === '' ? refused("tag: $c->name", $tagged) : same("tag: $c->name", $tagged(), $c->tagged);
+    $checked++;
+}
+
 refused('a secret that is not UTF-8', fn () => new Imgkeep('', "a long enough secret\xff"));
 foreach (['img.example.net', 'https://img.example.net/?a=1', 'https://img.example.net/"', "https://img.example.net\n", 'ftp://img.example.net', 'javascript:'] as $base) {
     refused("base $base", fn () => new Imgkeep($base, 'a long enough secret'));

@@ -20,6 +20,7 @@ _WELL_KNOWN = {
     b"changeme", b"change-me", b"secret", b"password", b"example", b"imgkeep", b"0123456789abcdef", b"1234567890123456",
 }
 _BASE = re.compile(r"(?:(?:https?:)?//[A-Za-z0-9._:\[\]-]+)?(?:/[A-Za-z0-9._~%-]*)*")
+_TAG = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BUCKET = re.compile(r"[a-z0-9]{1,16}")
 _SIZE = re.compile(
     r"[1-9][0-9]{0,4}x(?:[1-9][0-9]{0,4})?|x[1-9][0-9]{0,4}"
@@ -69,6 +70,19 @@ class Signer:
         if len(path) > 4096:
             raise ValueError("imgkeep: the URL is too long: a link has at most 4096 bytes")
         return self._base + path
+
+    def tagged(self, url, by):
+        """
+        Returns the URL of an image with a tag that says for whom its link is signed,
+        such as the number of a member: what link is to be called with. Then
+        `imgkeep list --by` finds all images of the member. Anybody can read the tag in
+        the link; nobody else can make one. ValueError says what cannot be a tag.
+        """
+        if not _TAG.fullmatch(by):
+            raise ValueError(f"imgkeep: tag {by!r}: want 1 to 64 of A-Z, a-z, 0-9, _ and -")
+        url = url.split("#", 1)[0]
+        mac = hmac.new(self._secret, f"imgkeep by\n{by}\n{url}".encode(), hashlib.sha256).digest()
+        return f"{url}#imgkeep-by={by}.{_base64url(mac[:12])}"
 
 
 def _parse_secret(text, allow_weak):

@@ -48,6 +48,16 @@ class Test(unittest.TestCase):
                 else:
                     signer.link(c["url"], c["size"], c["bucket"], c["proxy"])
 
+    def test_tags(self):
+        for c in FILE["tags"]:
+            with self.subTest(c["name"]):
+                signer = imgkeep.Signer("", c["secret"])
+                if c["tagged"]:
+                    self.assertEqual(signer.tagged(c["url"], c["by"]), c["tagged"])
+                else:
+                    with self.assertRaises(ValueError):
+                        signer.tagged(c["url"], c["by"])
+
     def test_base_and_bucket(self):
         for base in "img.example.net", "https://img.example.net/?a=1", 'https://img.example.net/"', "https://img.example.net\n":
             with self.assertRaises(ValueError):
@@ -60,4 +70,4 @@ class Test(unittest.TestCase):
 result = unittest.main(exit=False, verbosity=0).result
 if not result.wasSuccessful():
     sys.exit(1)
-print(f"{len(MADE) + len(FILE['secrets']) + len(FILE['links'])} cases")
+print(f"{len(MADE) + len(FILE['secrets']) + len(FILE['links']) + len(FILE['tags'])} cases")

@@ -118,6 +118,7 @@ type ListRequest struct {
 	query.Filter
 	What    string   `json:"what"`              // "images", "failures" or "blocks"
 	Classes []string `json:"classes,omitempty"` // of failures; empty: all
+	By      []string `json:"by,omitempty"`      // of images: members for whom links of them were signed; empty: all
 }
 
 // Item is an item of a list: one of its fields is set.

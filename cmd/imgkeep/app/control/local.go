@@ -13,6 +13,7 @@ import (
 	"imgkeep/bucket/query"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
+	"imgkeep/bucket/tags"
 )
 
 // Store is what a Local works on: an OpenStore.
@@ -68,6 +69,8 @@ type Options struct {
 	Scrubbed func(scrub.Report)
 	// Removed is told of each removal that was tried, by its verb; nil: nobody.
 	Removed func(verb string, err error)
+	// Tags tells for which members links were signed; nil: nobody knows.
+	Tags *tags.Book
 	// Outbox notes removals for a program of the operator's; nil: nobody is told.
 	Outbox Outbox
 	Audit  *Audit       // nil: none
@@ -137,7 +140,18 @@ func (l *Local) Show(ctx context.Context, q ShowRequest) (query.Details, error) 
 func (l *Local) List(ctx context.Context, q ListRequest, each Each) (int, error) {
 	switch q.What {
 	case "images":
-		return sendAll(l.opts.Store.List(ctx, q.Filter), each, func(x query.Entry) Item { return Item{Image: &x} })
+		images := l.opts.Store.List(ctx, q.Filter)
+		if len(q.By) > 0 {
+			if l.opts.Tags == nil {
+				return 0, errNoTags
+			}
+			of, err := l.opts.Tags.Of(ctx, q.By)
+			if err != nil {
+				return 0, err
+			}
+			images = ofMembers(images, of)
+		}
+		return sendAll(images, each, func(x query.Entry) Item { return Item{Image: &x} })
 	case "failures":
 		return sendAll(l.opts.Store.ListFailures(ctx, q.Filter, classesOf(q.Classes)), each, func(x query.FailureDetails) Item { return Item{Failure: &x} })
 	case "blocks":
@@ -170,6 +184,21 @@ func (l *Local) Hosts(ctx context.Context) (query.Hosts, error) { return l.opts.
 func (l *Local) History(_ context.Context, q HistoryRequest) (History, error) {
 	return l.opts.Audit.Read(q)
 }
+
+// ofMembers are those of images that links of some members have shown.
+func ofMembers(images iter.Seq2[query.Entry, error], of map[tags.Image]bool) iter.Seq2[query.Entry, error] {
+	return func(yield func(query.Entry, error) bool) {
+		for e, err := range images {
+			if err != nil || of[tags.Image{Bucket: e.Bucket, URL: e.URL}] {
+				if !yield(e, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+var errNoTags = errors.New("this process does not know for whom links were signed")
 
 func sendAll[T any](all iter.Seq2[T, error], each Each, item func(T) Item) (n int, err error) {
 	for v, err := range all {

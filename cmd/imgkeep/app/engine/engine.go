@@ -24,6 +24,7 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/scrub"
+	"imgkeep/bucket/tags"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/metrics"
@@ -56,6 +57,7 @@ type engine struct {
 	hot     *nginx.Hot                // nil: not handing off
 	links   atomic.Pointer[nginx.Hot] // the same, for the store, which is open before it
 	hooks   *hooks
+	tags    *tags.Book
 	metrics *metrics.Metrics
 	log     *slog.Logger
 	now     func() time.Time
@@ -108,6 +110,7 @@ func newEngine(c config.Config, p Process, log *slog.Logger) (_ *engine, err err
 	if e.store, err = openStore(options); err != nil {
 		return nil, err
 	}
+	e.tags = tags.Open(c.Root, p.Now, log)
 	if err := e.hooks.open(c.Root, log, p.Now); err != nil {
 		return nil, fmt.Errorf("open the outbox of hooks: %w", err)
 	}
@@ -205,7 +208,7 @@ func (e *engine) complete(next *current) (err error) {
 
 // newServer makes the handler, once all it needs is there.
 func (e *engine) newServer(o server.Options) (s *server.Server, err error) {
-	o.Store, o.Resizer = e.store, e.pool
+	o.Store, o.Resizer, o.Tagged = e.store, e.pool, e.tags.Note
 	if e.hot != nil {
 		o.Hot = e.hot
 	}
@@ -235,11 +238,12 @@ func newKeeper(c config.Config, presets map[string]*resize.Preset, store *bucket
 func (e *engine) service(reload func() (control.Reloaded, error), audit *control.Audit) *control.Local {
 	o := control.Options{
 		Store: control.OpenStore{Store: e.store}, Keeper: func() control.Keeper { return e.current.Load().keeper },
-		Links:    linkBook{func() config.Config { return e.current.Load().config }, e.store, e.now, nil},
+		Links:    linkBook{func() config.Config { return e.current.Load().config }, e.store, e.tags, e.now, nil},
 		Reload:   reload,
 		Scrubbed: func(r scrub.Report) { e.metrics.Scrubbed(r, e.now()) },
 		Removed:  e.metrics.Removed,
 		Outbox:   outboxOf(e.hooks.outbox),
+		Tags:     e.tags,
 		Audit:    audit, Log: e.log,
 	}
 	if e.hot != nil {
@@ -260,6 +264,9 @@ func (e *engine) close(ctx context.Context) error {
 	}
 	if e.pool != nil {
 		errs = append(errs, e.pool.Close())
+	}
+	if e.tags != nil {
+		errs = append(errs, e.tags.Close())
 	}
 	return errors.Join(errs...)
 }

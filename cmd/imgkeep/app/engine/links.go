@@ -13,6 +13,7 @@ import (
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/query"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/tags"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/nginx"
 	"imgkeep/sign"
@@ -22,12 +23,25 @@ import (
 type linkBook struct {
 	config func() config.Config
 	store  *bucket.Store
+	tags   *tags.Book
 	now    func() time.Time
 	warn   func(string) // nil: nobody is told what could not be checked
 }
 
 // Good are the links that are good now for what was removed.
-func (b linkBook) Good(r record.Removal) ([]string, error) { return links(b.config(), r, b.now()) }
+func (b linkBook) Good(r record.Removal) ([]string, error) {
+	var images []tags.Image
+	for _, i := range r.Images {
+		for _, url := range i.URLs {
+			images = append(images, tags.Image{Bucket: i.Bucket, URL: url})
+		}
+	}
+	members, err := b.tags.Members(context.Background(), images)
+	if err != nil {
+		return nil, fmt.Errorf("the links that were signed for members: %w", err)
+	}
+	return links(b.config(), r, members, b.now())
+}
 
 // Check tells whether a link, by its path, is of the image that its URL says. nginx
 // finds an image by the signature alone, whatever stands behind it: who puts the URL
@@ -149,7 +163,7 @@ func hotDigests(c config.Config, l sign.Link) (all []string, err error) {
 // links are the paths of all links that are good now for what a removal took away,
 // for whoever has to drop them from a cache of their own. Links that were signed for
 // another spelling of the URL are not among them.
-func links(c config.Config, r record.Removal, now time.Time) ([]string, error) {
+func links(c config.Config, r record.Removal, members map[tags.Image][]string, now time.Time) ([]string, error) {
 	paths := []string{}
 	for _, secret := range c.Sign.Secrets {
 		one := c.Sign
@@ -163,7 +177,7 @@ func links(c config.Config, r record.Removal, now time.Time) ([]string, error) {
 			for _, made := range i.Sizes {
 				sizes = append(sizes, linkSize(made))
 			}
-			for _, url := range i.URLs {
+			for _, url := range spellings(signer, i, members) {
 				for week := range c.Sign.Weeks {
 					at := now.Add(-time.Duration(week) * 7 * 24 * time.Hour)
 					for _, size := range sizes {
@@ -179,6 +193,20 @@ func links(c config.Config, r record.Removal, now time.Time) ([]string, error) {
 	}
 	slices.Sort(paths)
 	return slices.Compact(paths), nil
+}
+
+// spellings are the URLs that links of an image were signed for: its own, and those with the
+// tags of members.
+func spellings(signer *sign.Signer, i record.Removed, members map[tags.Image][]string) []string {
+	urls := slices.Clone(i.URLs)
+	for _, url := range i.URLs {
+		for _, by := range members[tags.Image{Bucket: i.Bucket, URL: url}] {
+			if tagged, err := signer.Tag(url, by); err == nil {
+				urls = append(urls, tagged)
+			}
+		}
+	}
+	return urls
 }
 
 // linkSize is what links call a size that files have under this name: those of a

@@ -48,6 +48,11 @@ func (e *engine) runMaintenance(ctx context.Context, c config.Config, service *c
 		wg.Go(func() { e.scrubTimer(c, service).run(ctx) })
 	}
 	e.hooks.run(ctx, &wg)
+	wg.Go(func() {
+		if err := e.tags.Load(ctx); err != nil && ctx.Err() == nil {
+			e.log.Warn("for whom links were signed is noted again where it is noted already", "error", err)
+		}
+	})
 	if c.LinkRot.Interval > 0 {
 		wg.Go(func() { e.linkRotTimer(c).run(ctx) })
 	}

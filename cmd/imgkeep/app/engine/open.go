@@ -10,6 +10,7 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/backup"
+	"imgkeep/bucket/tags"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/hook"
@@ -73,9 +74,11 @@ func openLocal(c config.Config, p Process, need Need) (_ control.Service, _ func
 		return nil, nil, inUse(c, err)
 	}
 	closers = append(closers, func() error { return store.Close(context.Background()) })
+	book := tags.Open(c.Root, p.Now, log)
 	o := control.Options{
 		Store: control.OpenStore{Store: store}, Alone: true, Hot: hotOf(c, log, p.Now), Audit: p.audit(c),
-		Links: linkBook{func() config.Config { return c }, store, p.Now, p.Warn},
+		Links: linkBook{func() config.Config { return c }, store, book, p.Now, p.Warn},
+		Tags:  book,
 	}
 	if hook.Exists(c.Root) { // the server tells of it when it runs again
 		outbox, err := hook.OpenOutbox(c.Root, log, p.Now)

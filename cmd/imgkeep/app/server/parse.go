@@ -27,6 +27,7 @@ type request struct {
 	expires  time.Time // the link
 	source   string    // the canonical URL of the image
 	url      string    // under which it is kept
+	by       string    // the member for whom the link was signed; empty: it does not say
 	accepted []string  // formats that the viewer accepts, of those in which the size is offered
 	varies   bool      // the answer, with the Accept header
 	handoff  bool      // nginx sends the answer
@@ -90,6 +91,9 @@ func (s *Server) parseLink(q *request) (err error) {
 	}
 	if q.source, err = imageurl.CanonicalAt(s.opts.BaseURL, raw); err != nil {
 		return err
+	}
+	if s.opts.Tagged != nil {
+		q.by = s.opts.Signer.TagOf(raw)
 	}
 	if s.opts.Unwrap != nil {
 		if q.source, err = s.opts.Unwrap(q.source); err != nil {

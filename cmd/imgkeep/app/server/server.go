@@ -58,8 +58,11 @@ type Hot interface {
 
 // Options say what New serves.
 type Options struct {
-	Store   *bucket.Store
-	Signer  *sign.Signer
+	Store  *bucket.Store
+	Signer *sign.Signer
+	// Tagged is told, before an image that is kept is sent, for which member its link was
+	// signed, if it says so. It must be quick. nil: nobody is told.
+	Tagged  func(by, bucket, url string)
 	Resizer Resizer
 
 	// Unwrap returns the URL that is meant by a canonical one: another one where
@@ -239,6 +242,8 @@ func (s *Server) link(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		a = s.refuse(q, err) // errors.go
+	} else if q.by != "" && !d.passing {
+		s.opts.Tagged(q.by, q.link.Bucket, q.url)
 	}
 	s.observe(q, a) // observe.go
 	a.send(w, r)    // send.go
