@@ -70,6 +70,7 @@ var rules = map[string]rule{
 			"cmd/imgkeep/app/control", "cmd/imgkeep/app/page/account", "cmd/imgkeep/app/page/api", "cmd/imgkeep/app/page/plot",
 			"cmd/imgkeep/app/page/trend", "cmd/imgkeep/app/target", "github.com/dustin/go-humanize", "github.com/go-chi/chi/v5",
 		},
+		tests: []string{"sign"},
 	},
 	"cmd/imgkeep/app/page/api": {
 		imports: []string{

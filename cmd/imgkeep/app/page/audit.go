@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +23,31 @@ type auditView struct {
 	Lines                      control.History
 	Next                       string
 	Query                      string
+}
+
+// fact is a part of what a line of the audit log is about.
+type fact struct{ Key, Value string }
+
+// factsOf are the parts of what a line is about that people want to see.
+func factsOf(what json.RawMessage) (all []fact) {
+	if len(what) == 0 {
+		return nil
+	}
+	fields := map[string]json.RawMessage{}
+	if json.Unmarshal(what, &fields) != nil {
+		return []fact{{"", string(what)}}
+	}
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		if key == "verb" || key == "why" { // which stand beside it
+			continue
+		}
+		var text string
+		if json.Unmarshal(fields[key], &text) != nil {
+			text = string(fields[key])
+		}
+		all = append(all, fact{strings.ReplaceAll(key, "_", " "), text})
+	}
+	return all
 }
 
 // auditOps are those that can be chosen.

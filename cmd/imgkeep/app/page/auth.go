@@ -96,9 +96,15 @@ func (s *Server) signedIn(next http.Handler) http.Handler {
 		if a := s.address(r); a.IsValid() {
 			u.address = control.NewClaim(a.String())
 		}
-		if r.Method != http.MethodGet && r.Method != http.MethodHead && !sameForm(r, session.CSRF) {
-			s.fail(w, r, errForged)
-			return
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			err := r.ParseForm() // which may be too large
+			if err == nil && !sameForm(r, session.CSRF) {
+				err = errForged
+			}
+			if err != nil {
+				s.fail(w, r.WithContext(context.WithValue(r.Context(), userKey{}, u)), err)
+				return
+			}
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, u)))
 	})

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"imgkeep/bucket"
-	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/control"
 )
 
@@ -142,7 +141,7 @@ func (j *job) run(ctx context.Context, service control.Service) {
 		case errors.Is(err, bucket.ErrNotKept):
 			r.Problem = "Nothing of it was kept any more."
 		case errors.Is(err, bucket.ErrNotBlocked):
-			r.Problem = "It was not blocked any more."
+			// As is wanted: the block of its URL was lifted before, and this one with it.
 		case errors.Is(err, context.Canceled):
 			r.Problem = "The server was stopped before."
 		case err != nil:
@@ -181,6 +180,3 @@ func (j *jobs) close() {
 	j.mu.Unlock()
 	j.work.Wait()
 }
-
-// blockPick is what lifts a block.
-func blockPick(b record.Block) pick { return pick(b.Kind + " " + b.Subject) }

@@ -100,6 +100,7 @@ func (s *Server) functions() template.FuncMap {
 		"image":   imageURL,
 		"digest":  func(bucket, digest string) string { return "/image?" + query4("bucket", bucket, "digest", digest) },
 		"plural":  plural,
+		"what":    factsOf,
 		"plot":    plot.SVG,
 		"list":    func(s ...string) []string { return s },
 		"percent": func(n, all int) string { return fmt.Sprintf("%.1f%%", 100*float64(n)/float64(max(all, 1))) },

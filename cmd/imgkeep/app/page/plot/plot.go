@@ -66,8 +66,17 @@ func (p Plot) Rows() [][]string {
 	return rows
 }
 
-// Empty tells whether there is nothing to draw.
-func (p Plot) Empty() bool { return len(p.Labels) == 0 || len(p.Series) == 0 }
+// Empty tells whether there is nothing to draw: no value, or only zeros.
+func (p Plot) Empty() bool {
+	for i := range p.Labels {
+		for _, s := range p.Series {
+			if value(s, i) > 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
 
 func value(s Series, i int) float64 {
 	if i >= len(s.Values) || i < 0 {
@@ -176,7 +185,7 @@ func (p Plot) y(v, most float64) float64 {
 }
 
 func (p Plot) columns(b *strings.Builder, most float64) {
-	step := float64(width-8-left) / float64(len(p.Labels))
+	step := min(float64(width-8-left)/float64(len(p.Labels)), 60)
 	for i, label := range p.Labels {
 		from := 0.0
 		for n, s := range p.Series {
