@@ -25,7 +25,7 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	}
 	t, err := s.opts.Read(text, true)
 	switch {
-	case err == nil && t.Host != "" && (strings.Contains(t.Host, ".") || strings.HasPrefix(text, "*.")):
+	case err == nil && t.Host != "" && strings.Contains(t.Host, ".") && s.hasHost(r, t.Host):
 		s.showGallery(w, r, filter{State: "kept", Host: t.Host}, text)
 	case err == nil && t.Host == "":
 		s.showImage(w, r, t, text)
@@ -34,6 +34,13 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.showGallery(w, r, filter{State: "kept", Text: text}, text)
 	}
+}
+
+// hasHost tells whether anything is kept of a host: "cat.jpg" may be one, or a part of a
+// URL.
+func (s *Server) hasHost(r *http.Request, host string) bool {
+	page, err := s.service(r).Latest(r.Context(), query.RecentFilter{Filter: query.Filter{Hosts: []string{host}}, Limit: 1})
+	return err == nil && (len(page.Items) > 0 || page.Partial)
 }
 
 // imageView is what is known of one image.

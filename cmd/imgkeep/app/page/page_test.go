@@ -682,6 +682,7 @@ func TestSearch(t *testing.T) {
 		"its host":         {"cats.example", "cats.example", "dogs"},
 		"hosts below one":  {"*.example", "cats.example", "nothing"},
 		"a part":           {"cat.png?a=1&b", "cats.example", "dogs"},
+		"a name of a file": {"dog.png", "dogs.example", "cats"},
 		"a word":           {"dog", "dogs.example", "cats"},
 		"nothing":          {"rabbit", "Nothing is here that the filter chooses", "cats"},
 		"an unknown URL":   {"https://cats.example/other.png", "Nothing is known of this image", "dogs"},

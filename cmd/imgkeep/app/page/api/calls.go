@@ -102,10 +102,14 @@ func (a *api) search(who asker, r *http.Request) (any, error) {
 		return nil, err
 	}
 	if t.Host != "" && strings.Contains(t.Host, ".") {
-		f.Hosts = []string{t.Host}
-	} else {
-		f.Text = text
+		byHost := f
+		byHost.Hosts = []string{t.Host}
+		page, err := who.Latest(r.Context(), byHost)
+		if err != nil || len(page.Items) > 0 || page.Partial || f.Before != "" {
+			return found{Images: &page}, err
+		}
 	}
+	f.Text = text // "cat.jpg" may be a host as well
 	page, err := who.Latest(r.Context(), f)
 	return found{Images: &page}, err
 }
