@@ -21,6 +21,24 @@ const (
 	formatJXL  = "jxl"
 )
 
+// FormatPrint is the format of a [Target] that is no picture but a print of it, which
+// tells what looks alike: Data is then [PrintSize] bytes, those of a likeness.Print.
+const (
+	FormatPrint = "print"
+	PrintSize   = 1 + 8*32
+)
+
+// PrintTarget is the target of a print. What it is made of is always a picture of the same
+// size, at most 512 pixels wide and high, of the first frame.
+func PrintTarget() Target {
+	return Target{Size: Size{Height: printSide, Width: printSide}, Format: FormatPrint}
+}
+
+const printSide = 512
+
+// IsPrint tells whether a target is a print.
+func (t Target) IsPrint() bool { return t.Preset == nil && t.Format == FormatPrint }
+
 // others are formats that a decoder reads where [Options] Sources asks for them.
 var others = []string{formatAVIF, formatBMP, formatHEIC, formatTIFF, formatJXL}
 
@@ -71,7 +89,8 @@ type Target struct {
 	// Format of the picture. Empty: as the source; "webp" where the source is not
 	// of a format that every browser shows. It can also be one of [Options] Outputs.
 	// An animation stays one in "gif" and "webp", and gives its first frame in the
-	// others. What has no alpha channel there is laid on white.
+	// others. What has no alpha channel there is laid on white. [PrintTarget] has a format
+	// of its own.
 	Format string `json:"format,omitempty"`
 	// Quality from 1 to 100 of "jpeg" and "webp", 0: 80; and of "avif", 0: 65. The
 	// others are lossless, and do not look at it.
@@ -124,6 +143,12 @@ func (r *Request) check() error {
 		if err := t.Size.check(); err != nil {
 			return fmt.Errorf("target %d: %w", i, err)
 		}
+		if t.IsPrint() {
+			if t != PrintTarget() {
+				return fmt.Errorf("target %d: a print is made of a picture within %s", i, PrintTarget().Size)
+			}
+			continue
+		}
 		if t.Format != "" && !slices.Contains(written, t.Format) {
 			return fmt.Errorf("target %d: format %s is not one of %s", i, quote(t.Format), strings.Join(written, ", "))
 		}
@@ -158,6 +183,8 @@ func begins(format string, data []byte) bool {
 		return len(data) >= 12 && string(data[:4]) == "RIFF" && string(data[8:12]) == "WEBP"
 	case formatAVIF:
 		return len(data) >= 12 && string(data[4:12]) == "ftypavif"
+	case FormatPrint:
+		return len(data) == PrintSize && data[0] <= 100
 	}
 	return false
 }

@@ -325,7 +325,7 @@ func (p *Pool) check(r *Request) error {
 		return missing(r.Format)
 	}
 	for i := range r.Targets {
-		if f := r.FormatOf(i); !slices.Contains(p.greeting.Formats, f) && !slices.Contains(p.greeting.Outputs, f) {
+		if f := r.FormatOf(i); f != FormatPrint && !slices.Contains(p.greeting.Formats, f) && !slices.Contains(p.greeting.Outputs, f) {
 			return missing(f)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // The messages between pool and decoder; see the package doc.
 
 const (
-	protocol = 4
+	protocol = 5
 	// maxHead bounds a head, in bytes, at both ends.
 	maxHead = 64 << 10
 	// maxCoord bounds the sides of a result: libvips' own limit.

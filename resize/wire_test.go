@@ -273,3 +273,34 @@ func FuzzGreeting(f *testing.F) {
 		}
 	})
 }
+
+// A print is asked for in one way only, and comes as so many bytes.
+func TestPrintTarget(t *testing.T) {
+	odd := PrintTarget()
+	odd.Size.Width++
+	good := &Request{Format: "jpeg", Targets: []Target{PrintTarget()}, MaxPixels: 1, AnimationPixels: 1}
+	if err := good.check(); err != nil {
+		t.Error(err)
+	}
+	if err := (&Request{Format: "jpeg", Targets: []Target{odd}, MaxPixels: 1, AnimationPixels: 1}).check(); err == nil {
+		t.Errorf("a print within %s passes", odd.Size)
+	}
+	if PrintTarget().Animates("gif") {
+		t.Error("a print of an animation is of all its frames")
+	}
+	for name, c := range map[string]struct {
+		data []byte
+		want bool
+	}{
+		"a print":          {make([]byte, PrintSize), true},
+		"one byte more":    {make([]byte, PrintSize+1), false},
+		"one byte fewer":   {make([]byte, PrintSize-1), false},
+		"nothing":          {nil, false},
+		"quality of 100":   {append([]byte{100}, make([]byte, PrintSize-1)...), true},
+		"quality over 100": {append([]byte{101}, make([]byte, PrintSize-1)...), false},
+	} {
+		if got := begins(FormatPrint, c.data); got != c.want {
+			t.Errorf("%s: taken for a print: %v", name, got)
+		}
+	}
+}

@@ -9,8 +9,6 @@ const (
 	// side is that of the picture that is transformed, and kept how many of the
 	// transform's frequencies count in each direction: 1 to 16.
 	side, kept = 64, 16
-	// passes of a box filter are nearly a tent.
-	passes = 2
 	// MinSide is the least side, in pixels, of a picture that has a print.
 	MinSide = 5
 	// Fit is how many pixels the longer side of a picture has at most that a print is made
@@ -84,24 +82,36 @@ func luma(to []float32, p Pixels, y int) {
 // of its part. A picture of that size is taken as it is.
 func sample(to *[side][side]float32, p Pixels) {
 	w, h := p.Width, p.Height
-	// The first half is what a pass along rows has made, the second what one along columns has.
-	buffer := make([]float32, 2*w*h)
-	rows, columns := buffer[:w*h], buffer[w*h:]
+	if w == side && h == side {
+		for y := range to {
+			luma(to[y][:], p, y)
+		}
+		return
+	}
+	buffer := make([]float32, 2*w*h+w)
+	once, blurred, line := buffer[:w*h], buffer[w*h:2*w*h], buffer[2*w*h:]
+	along, down := newWindow(w), newWindow(h)
 	for y := range h {
-		luma(columns[y*w:][:w], p, y)
+		luma(line, p, y)
+		along.row(once[y*w:][:w], line)
 	}
-	for pass := 0; pass < passes && (w != side || h != side); pass++ {
-		along := newWindow(w)
-		for y := range h {
-			along.row(rows[y*w:][:w], columns[y*w:][:w])
+	down.columns(blurred, once, w)
+	// Of the second pass, only what is sampled is kept.
+	var twice, last []float32
+	if w >= side {
+		twice, last = once[:side*h], blurred[:side*h]
+	} else {
+		twice, last = make([]float32, side*h), make([]float32, side*h)
+	}
+	for y := range h {
+		along.row(line, blurred[y*w:][:w])
+		for j := range side {
+			twice[y*side+j] = line[(2*j+1)*w/(2*side)]
 		}
-		newWindow(h).columns(columns, rows, w)
 	}
+	down.columns(last, twice, side)
 	for i := range to {
-		y := (2*i + 1) * h / (2 * side)
-		for j := range to[i] {
-			to[i][j] = columns[y*w+(2*j+1)*w/(2*side)]
-		}
+		copy(to[i][:], last[(2*i+1)*h/(2*side)*side:])
 	}
 }
 
@@ -119,16 +129,30 @@ func newWindow(n int) window {
 
 // row filters a row.
 func (w window) row(to, from []float32) {
+	to, from = to[:w.n], from[:w.n]
 	var sum, size float32
 	for _, v := range from[:min(w.behind, w.n)] {
 		sum += v
 		size++
 	}
-	for i := range to {
-		if next := i + w.behind; next < w.n {
-			sum += from[next]
-			size++
+	// As long as it grows, then where it is whole, and where it shrinks.
+	i := 0
+	for ; i+w.behind < w.n && i <= w.before; i++ {
+		sum += from[i+w.behind]
+		size++
+		to[i] = sum / size
+	}
+	if i > w.before && i+w.behind < w.n {
+		out, next, last := to[i:w.n-w.behind], from[i+w.behind:], from[i-w.before-1:]
+		next, last = next[:len(out)], last[:len(out)]
+		for k := range out {
+			sum += next[k]
+			sum -= last[k]
+			out[k] = sum / size
 		}
+		i += len(out)
+	}
+	for ; i < w.n; i++ {
 		if last := i - w.before - 1; last >= 0 {
 			sum -= from[last]
 			size--

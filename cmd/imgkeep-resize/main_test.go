@@ -138,7 +138,7 @@ func TestByHand(t *testing.T) {
 		t.Errorf("with an argument: %v, %q", err, out)
 	}
 	out, err = exec.Command(decoder).Output()
-	if err != nil || !bytes.Contains(out, []byte(`"protocol":4`)) {
+	if err != nil || !bytes.Contains(out, []byte(`"protocol":5`)) {
 		t.Errorf("without input: %v, %q", err, out)
 	}
 	cmd = exec.Command(decoder)

@@ -119,7 +119,7 @@ func TestQuality(t *testing.T) {
 		for format, of := range limits {
 			t.Run(c.name+"/"+format, func(t *testing.T) {
 				want := of[c.name]
-				resized, served := likeness(t, encoded(t, m, format), format)
+				resized, served := leastLikeness(t, encoded(t, m, format), format)
 				report := t.Logf
 				if resized < want.resized || served < want.served || want == (least{}) {
 					report = t.Errorf
@@ -130,9 +130,9 @@ func TestQuality(t *testing.T) {
 	}
 }
 
-// likeness is the least of all sizes that are made, without an encoder's loss
+// leastLikeness is the least of all sizes that are made, without an encoder's loss
 // and as served.
-func likeness(t *testing.T, src []byte, format string) (resized, served float64) {
+func leastLikeness(t *testing.T, src []byte, format string) (resized, served float64) {
 	t.Helper()
 	resized, served = 1, 1
 	full := flat(decode(t, src))

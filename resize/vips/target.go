@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 
+	"imgkeep/bucket/likeness"
 	"imgkeep/resize"
 )
 
@@ -77,12 +78,20 @@ func (g group) make(in source, r *resize.Request, info C.thumb_info, results []r
 		if t.animate != 0 {
 			count = int(frames)
 		}
-		if format == "webp" {
+		switch format {
+		case "webp":
 			data = stripWebP(data)
+		case resize.FormatPrint:
+			data = printOf(int(t.width), int(t.height), data)
 		}
 		results[at] = resize.Result{Format: format, Width: int(t.width), Height: int(t.height), Frames: count, Data: data}
 	}
 	return nil
+}
+
+// printOf is the print of pixels.
+func printOf(width, height int, pixels []byte) []byte {
+	return likeness.Of(likeness.Pixels{Width: width, Height: height, Bands: len(pixels) / (width * height), Data: pixels}).Bytes()
 }
 
 // plan computes the targets. frames is how many are wanted.

@@ -215,8 +215,14 @@ encode_still(picture *p, gboolean palette, thumb_target *to)
 	int result = THUMB_SELF;
 
 	/* White is what a viewer expects behind it, where the format has no alpha. */
-	if ((to->format == THUMB_JPEG || picture_opaque(p)) && picture_flatten(p, 0xffffff))
+	if ((to->format == THUMB_JPEG || to->format == THUMB_PIXELS || picture_opaque(p)) && picture_flatten(p, 0xffffff))
 		return THUMB_SELF;
+	if (to->format == THUMB_PIXELS) {
+		to->data = p->pixels;
+		to->size = (size_t) p->width * p->height * p->bands;
+		p->pixels = NULL;
+		return 0;
+	}
 	if ((im = picture_image(p)))
 		result = encode(p, im, palette, to);
 	VIPS_UNREF(im);

@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { THUMB_JPEG = 1, THUMB_PNG, THUMB_GIF, THUMB_WEBP, THUMB_AVIF, THUMB_RAW, THUMB_HEIC, THUMB_TIFF, THUMB_JXL };
+enum { THUMB_JPEG = 1, THUMB_PNG, THUMB_GIF, THUMB_WEBP, THUMB_AVIF, THUMB_RAW, THUMB_HEIC, THUMB_TIFF, THUMB_JXL,
+	THUMB_PIXELS /* of a target: the pixels themselves, gray or RGB */ };
 
 /* What a function returns when it does not return 0. The reason is then in
  * libvips' error buffer. */

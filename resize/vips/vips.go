@@ -233,6 +233,9 @@ func (d *Decoder) Outputs() []string { return d.outputs }
 
 // saves is how a format is saved.
 func saves(format string) output {
+	if format == resize.FormatPrint {
+		return output{C.THUMB_PIXELS, maxSide}
+	}
 	if out, ok := outputs[format]; ok {
 		return out
 	}
