@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"imgkeep/bucket/blob/local"
@@ -14,6 +16,8 @@ import (
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
+	"imgkeep/bucket/likeness"
+	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/probe/whole"
 	"imgkeep/bucket/record"
@@ -36,7 +40,12 @@ var (
 // is false. Other bytes are not replaced: ErrTaken. An error of r is returned
 // wrapped.
 func (s *Store) Add(bucket, url string, r io.Reader) (_ record.Image, added bool, err error) {
-	return s.add(bucket, url, func(b Bucket, seen io.Writer) (tmp *os.File, n int64, err error) {
+	return s.add(bucket, url, s.bring(r))
+}
+
+// bring brings what a reader has.
+func (s *Store) bring(r io.Reader) bringer {
+	return func(b Bucket, seen io.Writer) (tmp *os.File, n int64, err error) {
 		if tmp, err = s.temp("added-*"); err != nil {
 			return nil, 0, err
 		}
@@ -45,7 +54,7 @@ func (s *Store) Add(bucket, url string, r io.Reader) (_ record.Image, added bool
 		}
 		n, err = io.Copy(io.MultiWriter(local.Writer{Disk: s.disk, File: tmp}, seen), r)
 		return tmp, n, err
-	})
+	}
 }
 
 // AddFile is Add for a file that somebody has on the store's file system. It is not
@@ -121,7 +130,7 @@ func (s *Store) add(bucket, url string, bring bringer) (_ record.Image, added bo
 	if err := s.blockedURL(url); err != nil {
 		return record.Image{}, false, err
 	}
-	under, landed := s.fetches.begin(bucket, url)
+	under, landed := s.fetches.Begin(bucket, url)
 	defer landed()
 	if err := s.hasRoom(); err != nil {
 		return record.Image{}, false, err
@@ -136,12 +145,18 @@ func (s *Store) add(bucket, url string, bring bringer) (_ record.Image, added bo
 	}
 	image.Bucket, image.URL, image.Stored = bucket, url, s.now().UTC().Truncate(time.Second)
 	return s.settle(image, func() error {
-		s.removing.RLock()
+		print, err := s.looks.LockLooked(s.life, &s.removing, image, tmp)
+		if err != nil {
+			return err
+		}
 		defer s.removing.RUnlock()
 		if err := s.admit(bucket, url, image.Digest, url); err != nil {
 			return err
 		}
-		if s.fetches.removed(under, image.Digest) {
+		if err := s.admitLook(image, print); err != nil {
+			return err
+		}
+		if s.fetches.Removed(under, image.Digest) {
 			return errJustRemoved
 		}
 		claimed, err := s.claimQuota(image)
@@ -152,7 +167,11 @@ func (s *Store) add(bucket, url string, bring bringer) (_ record.Image, added bo
 		if err := s.files.Put(s.life, image, tmp); err != nil {
 			return fmt.Errorf("store the image: %w", local.AsFull(err))
 		}
-		return s.commit(index.Change{Bucket: bucket, URL: url, Keep: index.ImageOf(image)}, ledger.KeepEvent(image))
+		if err := s.commit(index.Change{Bucket: bucket, URL: url, Keep: index.ImageOf(image)}, ledger.KeepEvent(image)); err != nil {
+			return err
+		}
+		s.looks.Note(image, print)
+		return nil
 	})
 }
 
@@ -178,6 +197,38 @@ func (s *Store) receive(c *settings, b Bucket, bring bringer) (tmp *os.File, ima
 		err = whole.Check(tmp, n, info)
 	}
 	return tmp, record.Image{Digest: record.Digest(hash.Sum(nil)), Info: info, Bytes: n}, err
+}
+
+// LookAt has a decoder look at the bytes of an image, which is not kept. Its errors are those
+// of Add, and lookalike.ErrOff.
+func (s *Store) LookAt(ctx context.Context, r io.Reader) (p likeness.Print, err error) {
+	done, err := s.begin()
+	if err != nil {
+		return p, err
+	}
+	defer done()
+	if s.looks == nil {
+		return p, lookalike.ErrOff
+	}
+	if err := s.hasRoom(); err != nil {
+		return p, err
+	}
+	c := s.settings.Load()
+	var widest Bucket // of those whose images it may be compared with
+	for i, b := range slices.Collect(maps.Values(c.buckets)) {
+		if i == 0 || b.MaxBytes == 0 || widest.MaxBytes > 0 && b.MaxBytes > widest.MaxBytes {
+			widest = b
+		}
+	}
+	tmp, image, err := s.receive(c, widest, s.bring(r))
+	if tmp != nil {
+		defer tmp.Close()
+		defer s.disk.RemoveAll(tmp.Name())
+	}
+	if err != nil {
+		return p, err
+	}
+	return s.looks.Print(ctx, image, tmp, false)
 }
 
 // settle keeps an image by keep unless something is kept under its URL. It is

@@ -235,9 +235,9 @@ func (t *tail) change(line ledger.Entry) index.Change {
 		}
 		c.Purge, c.Spare = &index.Removing{Digest: line.Image.Digest, Format: line.Image.Format}, spare
 	case ledger.OpBlock:
-		c.Block = &line.Block
+		c.Block, c.ClearClass = &line.Block, blockClears(line.Block)
 	case ledger.OpUnblock:
-		c.Unblock, c.ClearClass = &line.Block, string(classRemoved)
+		c.Unblock, c.ClearClass = &line.Block, unblockClears(line.Block)
 	}
 	return c
 }

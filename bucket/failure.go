@@ -9,6 +9,7 @@ import (
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/pace"
 	"imgkeep/bucket/record"
 )
@@ -56,11 +57,13 @@ const (
 	Rejected fetch.Class = "rejected"
 	// Unchecked: the operator's check gives no answer.
 	Unchecked fetch.Class = "unchecked"
+	// Similar: the image looks like one that is blocked so.
+	Similar fetch.Class = lookalike.SimilarClass
 )
 
 // Classes are all classes that a failure can have that is remembered.
 func Classes() []Class {
-	return append(fetch.Classes(), classLost, classRemoved, Rejected, Unchecked)
+	return append(fetch.Classes(), classLost, classRemoved, Rejected, Unchecked, Similar)
 }
 
 const (
@@ -89,6 +92,8 @@ var backoffs = map[fetch.Class]pace.Backoff{
 	// Passes with the scanner's trouble. Without a pause each view would fetch the
 	// image again for nothing.
 	Unchecked: {First: 30 * time.Second, Longest: 10 * time.Minute},
+	// A verdict too, which is forgotten as soon as a block by likeness is lifted.
+	Similar: {First: 30 * day, Longest: 30 * day},
 	// Other bytes in the place of an original.
 	classLost: {First: time.Minute, Longest: day},
 	// Found out only after the origin was asked, since it redirects there: the

@@ -55,7 +55,7 @@ func (s *Store) FindFrom(bucket, url, source string) (record.Image, error) {
 }
 
 func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at *fetch.Place) (record.Image, error) {
-	under, landed := s.fetches.begin(bucket, url)
+	under, landed := s.fetches.Begin(bucket, url)
 	defer landed()
 	if err := s.hasRoom(); err != nil {
 		return record.Image{}, err
@@ -70,10 +70,17 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at
 	}
 	defer d.tmp.Close()
 	image := d.image
-	s.removing.RLock()
+	print, err := s.looks.LockLooked(ctx, &s.removing, image, d.tmp)
+	if err != nil {
+		s.disk.RemoveAll(d.tmp.Name())
+		return record.Image{}, s.lookFailed(ctx, bucket, source, err)
+	}
 	defer s.removing.RUnlock()
-	if err = s.admit(bucket, url, image.Digest, d.final); err == nil && s.fetches.removed(under, image.Digest) {
+	if err = s.admit(bucket, url, image.Digest, d.final); err == nil && s.fetches.Removed(under, image.Digest) {
 		err = errJustRemoved
+	}
+	if err == nil {
+		err = s.admitLook(image, print)
 	}
 	claimed := func() {}
 	if err == nil {
@@ -96,6 +103,7 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at
 	if err := s.commit(index.Change{Bucket: bucket, URL: url, Keep: index.ImageOf(image)}, line); err != nil {
 		return record.Image{}, err
 	}
+	s.looks.Note(image, print)
 	return image, nil
 }
 

@@ -124,6 +124,11 @@ func (o originals) Repair(ctx context.Context, image record.Image) error {
 	return o.s.repair(ctx, image)
 }
 
+// OpenFile opens the original of an image as it is, and repairs nothing.
+func (m maintenance) OpenFile(ctx context.Context, image record.Image) (*os.File, error) {
+	return m.s.files.Open(ctx, image)
+}
+
 // Shown tells whether an image is what viewers get under its URL.
 func (m maintenance) Shown(image record.Image) (bool, error) {
 	found, err := m.s.Find(image.Bucket, image.URL)

@@ -8,12 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
+	"imgkeep/bucket/likeness"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/uncached"
 )
@@ -22,7 +22,8 @@ import (
 type Target struct {
 	URL    string // canonical
 	Digest record.Digest
-	Host   string // a pattern, as CanonicalHost returns it; for blocks only
+	Host   string         // a pattern, as CanonicalHost returns it; for blocks only
+	Hash   *likeness.Hash // of what looks alike; for blocks only
 }
 
 // RemoveOptions say how something is removed.
@@ -33,6 +34,10 @@ type RemoveOptions struct {
 	// KeepFiles lets a block leave what it blocks on disk, where nobody sees it
 	// until it is unblocked.
 	KeepFiles bool
+	// Similar lets a block of a URL or digest also keep out, from now on, what looks like it
+	// within so many bits, see likeness.Within; a block of a hash does nothing else.
+	Similar bool
+	Within  int
 }
 
 // Forget takes a URL out of the store. The bytes go with it when no other URL of
@@ -51,7 +56,7 @@ func (s *Store) Forget(ctx context.Context, url string, o RemoveOptions) (record
 		return record.Removal{Images: found}, err
 	}
 	return s.remove(o, look, func(want record.Removal) (r record.Removal, err error) {
-		s.fetches.forget(o.Buckets, url)
+		s.fetches.Forget(o.Buckets, url)
 		for _, f := range want.Images {
 			change := index.Change{Bucket: f.Bucket, URL: url, Forget: true}
 			if err := s.removeOne(f, change, ledger.RemoveEvent(ledger.OpForget, f.Image, s.now(), o.Why, o.By)); err != nil {
@@ -81,9 +86,9 @@ func (s *Store) Purge(ctx context.Context, t Target, o RemoveOptions) (record.Re
 	}
 	return s.remove(o, look, func(want record.Removal) (record.Removal, error) {
 		if t.URL != "" {
-			s.fetches.forget(o.Buckets, t.URL)
+			s.fetches.Forget(o.Buckets, t.URL)
 		} else {
-			s.fetches.purge(o.Buckets, t.Digest)
+			s.fetches.Purge(o.Buckets, t.Digest)
 		}
 		images, err := s.purge(want.Images, o)
 		return record.Removal{Images: images}, err
@@ -156,7 +161,7 @@ func (s *Store) gone(images []record.Removed) []record.Removed {
 // purge returns those images that it has taken out of reach.
 func (s *Store) purge(found []record.Removed, o RemoveOptions) (done []record.Removed, err error) {
 	for _, f := range found {
-		s.fetches.purge([]string{f.Bucket}, f.Image.Digest)
+		s.fetches.Purge([]string{f.Bucket}, f.Image.Digest)
 		change := index.Change{Bucket: f.Bucket, Purge: &index.Removing{Digest: f.Image.Digest, Format: f.Image.Format}}
 		image := f.Image
 		image.URL = ""
@@ -220,6 +225,9 @@ func (s *Store) finishBucket(bucket string) error {
 		if err := s.files.Remove(s.life, image); err != nil {
 			return fmt.Errorf("remove the files of %s, which nobody sees any more: %w", image.File(), local.AsFull(err))
 		}
+		if err := s.looks.Forget(bucket, gone.Digest); err != nil {
+			return err
+		}
 		if err := s.commitWithReserve(index.Change{Bucket: bucket, Removed: &gone.Digest}, nil); err != nil {
 			return err
 		}
@@ -254,62 +262,3 @@ func (s *Store) Stands(image record.Image) error {
 
 // UncachedStands is Stands for an image that is not kept.
 func (s *Store) UncachedStands(p *uncached.File) error { return s.mayShow(p.Source()) }
-
-// fetches are the images that are about to be kept: being fetched, or added. A
-// removal leaves word there, so that what was on its way before it is not kept after
-// it. Its zero value is ready.
-type fetches struct {
-	mu  sync.Mutex
-	all map[*fetching]struct{}
-}
-
-// fetching is an image that is about to be kept.
-type fetching struct {
-	bucket, url string
-	forgotten   bool            // the URL was, since it began
-	purged      []record.Digest // bytes that were, since it began; what comes is not known yet
-}
-
-// begin enters an image, until the function that it returns is called.
-func (f *fetches) begin(bucket, url string) (x *fetching, end func()) {
-	x = &fetching{bucket: bucket, url: url}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.all == nil {
-		f.all = map[*fetching]struct{}{}
-	}
-	f.all[x] = struct{}{}
-	return x, func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		delete(f.all, x)
-	}
-}
-
-// forget leaves word that a URL was removed from these buckets; none are all. Nothing
-// is kept meanwhile, as for purge.
-func (f *fetches) forget(buckets []string, url string) {
-	f.tell(buckets, func(x *fetching) { x.forgotten = x.forgotten || x.url == url })
-}
-
-// purge leaves word that bytes were removed from these buckets.
-func (f *fetches) purge(buckets []string, d record.Digest) {
-	f.tell(buckets, func(x *fetching) { x.purged = append(x.purged, d) })
-}
-
-func (f *fetches) tell(buckets []string, word func(*fetching)) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for x := range f.all {
-		if len(buckets) == 0 || slices.Contains(buckets, x.bucket) {
-			word(x)
-		}
-	}
-}
-
-// removed tells whether what has come was removed since it was asked for.
-func (f *fetches) removed(x *fetching, d record.Digest) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return x.forgotten || slices.Contains(x.purged, d)
-}

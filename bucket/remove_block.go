@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
+	"os"
 	"strings"
 	"time"
 
@@ -12,7 +14,10 @@ import (
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
+	"imgkeep/bucket/likeness"
+	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/record"
+	"imgkeep/bucket/uncached"
 )
 
 // ErrNotBlocked: there is no such block.
@@ -24,7 +29,9 @@ var ErrNotBlocked = errors.New("not blocked")
 //   - of a URL, also the bytes that are kept under it, under whatever URL they
 //     come again;
 //   - of a digest, the bytes;
-//   - of a host, whatever its URLs begin with, and redirects to it.
+//   - of a host, whatever its URLs begin with, and redirects to it;
+//   - of a hash, or with o.Similar: whatever comes from now on and looks like it. What is
+//     kept already stays, and is shown: a likeness is a guess.
 //
 // It also removes the files, as Purge does, unless o.KeepFiles is set. Those of a
 // host it leaves where they are.
@@ -54,6 +61,8 @@ func (s *Store) blocking(ctx context.Context, t Target, o RemoveOptions, known u
 	}
 	digests := []record.Digest{t.Digest}
 	switch {
+	case t.Hash != nil:
+		return s.blockingLooks(ctx, r, t, nil, o)
 	case t.Host != "":
 		add(record.BlockHost, t.Host, "")
 		return r, nil
@@ -72,12 +81,17 @@ func (s *Store) blocking(ctx context.Context, t Target, o RemoveOptions, known u
 	default:
 		add(record.BlockDigest, t.Digest.String(), "")
 	}
+	if o.Similar {
+		if r, err = s.blockingLooks(ctx, r, t, digests, o); err != nil {
+			return r, err
+		}
+	}
 	r.Images, err = s.searchAll(ctx, digests, nil, known)
 	return r, err
 }
 
-// Unblock lifts the block of exactly this; of a URL also the blocks of bytes that
-// were found under it then. What had failed since it was blocked is tried again.
+// Unblock lifts the block of exactly this; of a URL or digest also the blocks of what was
+// found of it then: of bytes, and of hashes. What had failed since it was blocked is tried again.
 // ErrNotBlocked where there is none.
 func (s *Store) Unblock(ctx context.Context, t Target, o RemoveOptions) (record.Removal, error) {
 	done, err := s.begin()
@@ -91,6 +105,8 @@ func (s *Store) Unblock(ctx context.Context, t Target, o RemoveOptions) (record.
 		want.Kind, want.Subject = record.BlockHost, t.Host
 	case t.URL != "":
 		want.Kind, want.Subject = record.BlockURL, t.URL
+	case t.Hash != nil:
+		want.Kind, want.Subject = record.BlockSimilar, t.Hash.String()
 	}
 	s.removing.Lock()
 	defer s.removing.Unlock()
@@ -100,7 +116,7 @@ func (s *Store) Unblock(ctx context.Context, t Target, o RemoveOptions) (record.
 		if err != nil {
 			return r, err
 		}
-		if b.Kind == want.Kind && b.Subject == want.Subject || want.Kind == record.BlockURL && b.For == want.Subject {
+		if b.Kind == want.Kind && b.Subject == want.Subject || b.For == want.Subject && want.Kind != record.BlockHost {
 			found = append(found, b)
 		}
 	}
@@ -113,7 +129,7 @@ func (s *Store) Unblock(ctx context.Context, t Target, o RemoveOptions) (record.
 	for _, was := range found {
 		b := was
 		b.Why, b.By, b.Since = o.Why, o.By, s.now().UTC().Truncate(time.Second)
-		if err := s.commit(index.Change{Unblock: &b, ClearClass: string(classRemoved)}, ledger.BlockEvent(ledger.OpUnblock, b)); err != nil {
+		if err := s.commit(index.Change{Unblock: &b, ClearClass: unblockClears(b)}, ledger.BlockEvent(ledger.OpUnblock, b)); err != nil {
 			return r, err
 		}
 		r.Unblocked = append(r.Unblocked, was)
@@ -252,4 +268,109 @@ func (s *Store) stillKept(image record.Image) error {
 		}
 	}
 	return s.blockedDigest(image.Digest)
+}
+
+// What looks like a blocked image is kept out by its hash, which a decoder makes before
+// anybody is shown the image, as soon as anything is blocked so. See package lookalike.
+
+// Looks are what the store knows of how its images look; nil: nothing.
+func (s *Store) Looks() *lookalike.Looks { return s.looks }
+
+// openLooks opens what is known of how images look, and tells it of all blocks, now and
+// whenever the index has taken one in.
+func (s *Store) openLooks(read lookalike.Reader) (err error) {
+	if s.looks, err = lookalike.Open(s.Maintenance(), read); err != nil || s.looks == nil {
+		return err
+	}
+	apply := s.apply
+	s.apply = func(db *index.DB, changes []index.Change) error {
+		err := apply(db, changes)
+		for _, c := range changes {
+			if err == nil {
+				s.looks.Changed(c.Block, c.Unblock)
+			}
+		}
+		return err
+	}
+	return nil
+}
+
+// blockingLooks adds to a removal the blocks of a hash, or of how these bytes look.
+func (s *Store) blockingLooks(ctx context.Context, r record.Removal, t Target, digests []record.Digest, o RemoveOptions) (record.Removal, error) {
+	hashes, of := []likeness.Hash{}, t.URL
+	if t.Hash != nil {
+		hashes = append(hashes, *t.Hash)
+	} else if of == "" {
+		of = t.Digest.String()
+	}
+	hashes, err := s.looks.ToBlock(ctx, hashes, digests)
+	for _, h := range hashes {
+		r.Blocked = append(r.Blocked, record.Block{
+			Kind: record.BlockSimilar, Subject: h.String(), Within: o.Within, For: of,
+			Since: s.now().UTC().Truncate(time.Second), Why: o.Why, By: o.By,
+		})
+	}
+	return r, err
+}
+
+// lookFailed is the error of an image that is not kept since no decoder has looked at it. Of
+// one that ends decoders it is remembered, so that it does not end one for each viewer.
+func (s *Store) lookFailed(ctx context.Context, bucket, url string, err error) error {
+	if !errors.Is(err, lookalike.ErrDeadly) {
+		return err
+	}
+	return s.fetchFailed(ctx, bucket, url, &fetch.Error{Class: Unchecked, Host: imageurl.HostOf(url), Err: fmt.Errorf("it cannot be compared with what is blocked: %w", err)})
+}
+
+// admitLook tells whether an image may be kept that looks so, and remembers where it may
+// not. nil: nothing is blocked by how it looks.
+func (s *Store) admitLook(image record.Image, p *likeness.Print) error {
+	cause, err := s.looks.Refuses(image, p)
+	if cause == nil || err != nil {
+		return err
+	}
+	f, err := s.remember(image.Bucket, image.URL, &fetch.Error{Class: Similar, Host: imageurl.HostOf(image.URL), Err: cause})
+	if err != nil {
+		return err
+	}
+	return f
+}
+
+// lookUncached is admitLook for an image that is not kept.
+func (s *Store) lookUncached(ctx context.Context, i *uncached.Image) error {
+	if i.Print.Load() == nil && s.looks.Blocks() {
+		f, err := os.Open(i.Path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // nobody can be shown it
+		}
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		p, err := s.looks.Print(ctx, i.Image, f, false)
+		if err != nil {
+			return err
+		}
+		i.Print.Store(&p)
+	}
+	return s.admitLook(i.Image, i.Print.Load())
+}
+
+// blockClears is the class of failures that matter no more once something is blocked, and
+// unblockClears of those once a block is lifted. Empty: none.
+func blockClears(b record.Block) string {
+	if b.Kind == record.BlockExcept {
+		return string(Similar)
+	}
+	return ""
+}
+
+func unblockClears(b record.Block) string {
+	switch b.Kind {
+	case record.BlockSimilar:
+		return string(Similar)
+	case record.BlockExcept:
+		return ""
+	}
+	return string(classRemoved)
 }

@@ -21,6 +21,7 @@ import (
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/ledger/journal"
+	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/uncached"
@@ -99,6 +100,11 @@ type Options struct {
 	Kept   func(record.Image)
 	Failed func(bucket, url string, f Failure)
 
+	// Look is how the store has decoders look at images, so that it finds those that look
+	// alike, and keeps out what looks like a blocked one. nil: it knows no hashes, and
+	// blocks nothing by them.
+	Look lookalike.Reader
+
 	Now func() time.Time // nil: time.Now
 	Log *slog.Logger     // nil: none
 
@@ -131,12 +137,13 @@ type Store struct {
 	priorities priorities
 	uncached   *uncached.Pool
 	reserve    *local.Reserve
+	looks      *lookalike.Looks // nil: see Options.Look
 	quotas     quotas
 
 	// removing is held, to read, from the check that something may be kept until
 	// it is, and by what removes, so that nothing is removed in between.
 	removing sync.RWMutex
-	fetches  fetches // under way
+	fetches  flight.Coming // that may be kept
 
 	commits   chan pending
 	committed chan struct{} // closed when the committer has ended
@@ -268,6 +275,7 @@ func Open(o Options) (_ *Store, err error) {
 	defer func() {
 		if err != nil {
 			s.index.Close()
+			s.looks.Close()
 		}
 	}()
 	if err := s.makeFolders(names); err != nil {
@@ -275,6 +283,9 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	s.ledger = journal.Open(o.disk, o.Root, names, o.Log)
 	if err := s.catchUpAtStart(names); err != nil {
+		return nil, err
+	}
+	if err := s.openLooks(o.Look); err != nil {
 		return nil, err
 	}
 	s.reserve = local.NewReserve(s.disk, o.Root, o.Reserved, s.now)
@@ -360,6 +371,7 @@ func (s *Store) Close(ctx context.Context) error {
 	var errs []error
 	errs = append(errs, s.ledger.Close())
 	errs = append(errs, s.index.Close())
+	errs = append(errs, s.looks.Close())
 	return errors.Join(errs...)
 }
 

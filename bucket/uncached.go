@@ -95,7 +95,10 @@ func (s *Store) mayShow(i *uncached.Image) error {
 	if _, err := s.Find(i.Image.Bucket, i.Image.URL); err != nil && !errors.Is(err, ErrNotKept) {
 		return err
 	}
-	return s.admit(i.Image.Bucket, i.Image.URL, i.Image.Digest, i.Final)
+	if err := s.admit(i.Image.Bucket, i.Image.URL, i.Image.Digest, i.Final); err != nil {
+		return err
+	}
+	return s.lookUncached(s.life, i)
 }
 
 func (s *Store) fetchUncached(ctx context.Context, key, bucket, url string) (*uncached.Image, error) {
@@ -121,7 +124,13 @@ func (s *Store) fetchUncached(ctx context.Context, key, bucket, url string) (*un
 		return nil, err
 	}
 	i := &uncached.Image{Image: d.image, Final: d.final, Path: d.tmp.Name()}
-	if err := s.admit(bucket, url, d.image.Digest, d.final); err != nil {
+	err = s.admit(bucket, url, d.image.Digest, d.final)
+	if err == nil {
+		if err = s.lookUncached(ctx, i); err != nil {
+			err = s.lookFailed(ctx, bucket, url, err)
+		}
+	}
+	if err != nil {
 		s.discard(d.tmp)
 		room.Release()
 		return nil, err

@@ -1,7 +1,8 @@
 // Package flight does a piece of work once for all who ask for it meanwhile.
 //
 // It promises that the work goes on when those who have asked leave, or, with DoWanted,
-// ends when the last of them does. It remembers no results.
+// ends when the last of them does. It remembers no results. Beside it stands what is
+// about to be kept, and must not be once it is removed.
 package flight
 
 import (

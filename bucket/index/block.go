@@ -10,6 +10,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"imgkeep/bucket/likeness"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -29,6 +30,9 @@ func encodeBlock(b record.Block) []byte {
 		v = binary.AppendUvarint(v, uint64(len(s)))
 		v = append(v, s...)
 	}
+	if b.Within > 0 {
+		v = binary.AppendUvarint(v, uint64(b.Within))
+	}
 	return v
 }
 
@@ -46,6 +50,13 @@ func decodeBlock(v []byte) (record.Block, error) {
 		}
 		*s = string(v[size : size+int(n)])
 		v = v[size+int(n):]
+	}
+	if len(v) > 0 {
+		within, size := binary.Uvarint(v)
+		if size != len(v) || within > likeness.MaxWithin {
+			return record.Block{}, fmt.Errorf("%w: block", errRecord)
+		}
+		b.Within = int(within)
 	}
 	return b, nil
 }
@@ -203,8 +214,11 @@ func purge(w *writing, t tables, gone Removing, spare bool) error {
 	return gone.put(w.table(t.removing))
 }
 
-// clearClass drops failures of a class, in all buckets.
+// clearClass drops failures of a class, in all buckets. Empty: none.
 func (db *DB) clearClass(w *writing, class string) error {
+	if class == "" {
+		return nil
+	}
 	for _, t := range db.buckets {
 		failures := w.table(t.failures)
 		var keys [][]byte

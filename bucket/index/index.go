@@ -422,8 +422,8 @@ type Change struct {
 	// Position says how far into the journal of Bucket, or of all buckets, the
 	// index goes with this change.
 	Position *record.Position
-	// Block and Unblock are of all buckets. Unblock counts by kind and subject,
-	// and also drops all failures of the class ClearClass.
+	// Block and Unblock are of all buckets. Unblock counts by kind and subject. Both
+	// also drop all failures of the class ClearClass, if there is one.
 	Block, Unblock *record.Block
 	ClearClass     string
 }
@@ -451,7 +451,7 @@ func (db *DB) apply(w *writing, c Change) error {
 			return err
 		}
 		w.tx.OnCommit(func() { db.blocks.Store(true) })
-		return nil
+		return db.clearClass(w, c.ClearClass)
 	case c.Unblock != nil:
 		if err := w.table(blocksTable).delete(blockKey(*c.Unblock)); err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/imageurl"
+	"imgkeep/bucket/likeness"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -48,9 +49,14 @@ type Event struct {
 	After string `json:"after,omitempty"`
 
 	Host string `json:"host,omitempty"` // a pattern
-	For  string `json:"for,omitempty"`  // the URL that was to be blocked, of the block of its bytes
-	Why  string `json:"why,omitempty"`
-	By   string `json:"by,omitempty"`
+	// Similar is a PDQ hash: what is within so many bits of it is not kept, but for bytes
+	// that an Except names by their digest.
+	Similar string `json:"similar,omitempty"`
+	Within  int    `json:"within,omitempty"`
+	Except  string `json:"except,omitempty"`
+	For     string `json:"for,omitempty"` // the URL or digest that was to be blocked, of the block of its bytes or hash
+	Why     string `json:"why,omitempty"`
+	By      string `json:"by,omitempty"`
 
 	// Of objects that several nodes share, which stand in no bucket's journal: the bucket, a
 	// unique name of an entry of their log, and the number of the log that the writer of a
@@ -151,7 +157,10 @@ func (e Event) asRemoved(bucket string) (record.Image, error) {
 // asBlock reads what BlockEvent has made.
 func (e Event) asBlock() (record.Block, error) {
 	b := record.Block{For: e.For, Since: e.Time.UTC().Truncate(time.Second), Why: e.Why, By: e.By}
-	for kind, subject := range map[string]string{record.BlockURL: e.URL, record.BlockDigest: e.Digest, record.BlockHost: e.Host} {
+	for kind, subject := range map[string]string{
+		record.BlockURL: e.URL, record.BlockDigest: e.Digest, record.BlockHost: e.Host,
+		record.BlockSimilar: e.Similar, record.BlockExcept: e.Except,
+	} {
 		if subject == "" {
 			continue
 		}
@@ -160,8 +169,16 @@ func (e Event) asBlock() (record.Block, error) {
 		}
 		b.Kind, b.Subject = kind, subject
 	}
-	if b.Kind == "" {
+	switch b.Kind {
+	case "":
 		return record.Block{}, errors.New("it names nothing to block")
+	case record.BlockSimilar:
+		if _, err := likeness.ParseHash(b.Subject); err != nil {
+			return record.Block{}, err
+		}
+		if b.Within = e.Within; b.Within < 0 || b.Within > likeness.MaxWithin {
+			return record.Block{}, fmt.Errorf("its distance is %d", b.Within)
+		}
 	}
 	return b, nil
 }
@@ -213,6 +230,10 @@ func BlockEvent(op string, b record.Block) *Event {
 		e.Digest = b.Subject
 	case record.BlockHost:
 		e.Host = b.Subject
+	case record.BlockSimilar:
+		e.Similar, e.Within = b.Subject, b.Within
+	case record.BlockExcept:
+		e.Except = b.Subject
 	}
 	return e
 }

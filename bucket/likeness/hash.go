@@ -35,6 +35,14 @@ func ParseHash(s string) (h Hash, err error) {
 	return Hash{}, fmt.Errorf("%q is no PDQ hash: want %d hexadecimal digits", clip(s), hex.EncodedLen(len(h)))
 }
 
+// MarshalText and UnmarshalText are String and ParseHash, for JSON.
+func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+func (h *Hash) UnmarshalText(text []byte) (err error) {
+	*h, err = ParseHash(string(text))
+	return err
+}
+
 // clip is hostile text, short enough for a message.
 func clip(s string) string { return s[:min(len(s), 2*Bits/4)] }
 

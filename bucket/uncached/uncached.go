@@ -12,9 +12,11 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/likeness"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -92,7 +94,8 @@ func (p *Pool) Known() int {
 // Image is an image that was fetched and not kept.
 type Image struct {
 	Image   record.Image
-	Final   string // where redirects led to
+	Final   string                         // where redirects led to
+	Print   atomic.Pointer[likeness.Print] // how it looks; nil: nobody has looked
 	at      time.Time
 	Path    string
 	space   int64 // that its file takes of the budget

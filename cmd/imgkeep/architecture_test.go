@@ -40,7 +40,7 @@ var rules = map[string]rule{
 	"cmd/imgkeep/app": {
 		imports: []string{
 			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/engine", "cmd/imgkeep/app/page/account", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
-			"bucket", "bucket/backup", "bucket/evidence", "bucket/fetch", "bucket/imageurl", "bucket/linkrot", "bucket/probe", "bucket/query", "bucket/record",
+			"bucket", "bucket/backup", "bucket/evidence", "bucket/fetch", "bucket/imageurl", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/probe", "bucket/query", "bucket/record",
 			"bucket/reindex", "bucket/scrub", "nginx", "resize", "sign",
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "github.com/spf13/pflag",
 			"golang.org/x/sync/errgroup",
@@ -52,7 +52,7 @@ var rules = map[string]rule{
 		imports: []string{
 			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/hook", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/page", "cmd/imgkeep/app/page/account",
 			"cmd/imgkeep/app/page/trend", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
-			"bucket", "bucket/approve", "bucket/backup", "bucket/fetch", "bucket/imageurl", "bucket/linkrot", "bucket/probe", "bucket/query",
+			"bucket", "bucket/approve", "bucket/backup", "bucket/fetch", "bucket/imageurl", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/probe", "bucket/query",
 			"bucket/record", "bucket/scrub", "bucket/tags", "nginx", "resize", "sign",
 			"github.com/coreos/go-systemd/v22/daemon",
 			"golang.org/x/sys/unix",                                    // the clock that systemd reads
@@ -60,7 +60,7 @@ var rules = map[string]rule{
 		},
 	},
 	"cmd/imgkeep/app/control": {
-		imports: []string{"bucket", "bucket/imageurl", "bucket/linkrot", "bucket/probe", "bucket/query", "bucket/record", "bucket/scrub", "bucket/tags", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/server"},
+		imports: []string{"bucket", "bucket/imageurl", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/probe", "bucket/query", "bucket/record", "bucket/scrub", "bucket/tags", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/server"},
 		tests:   []string{"bucket/approve", "bucket/fetch", "nginx", "resize", "sign"},
 	},
 	// The moderators' page: a client of control. Besides the server only here is chi.
@@ -111,7 +111,7 @@ var rules = map[string]rule{
 	},
 	// Only here is chi.
 	"cmd/imgkeep/app/server": {
-		imports: []string{"bucket", "bucket/fetch", "bucket/imageurl", "bucket/probe", "bucket/record", "bucket/strip", "bucket/variant", "nginx", "resize", "sign", "github.com/go-chi/chi/v5"},
+		imports: []string{"bucket/likeness", "bucket", "bucket/fetch", "bucket/imageurl", "bucket/probe", "bucket/record", "bucket/strip", "bucket/variant", "nginx", "resize", "sign", "github.com/go-chi/chi/v5"},
 		tests:   []string{"bucket/approve", "bucket/query", "bucket/uncached"},
 	},
 	"cmd/imgkeep-resize": {
@@ -121,7 +121,7 @@ var rules = map[string]rule{
 	"bucket": {
 		imports: []string{
 			"bucket/approve", "bucket/blob", "bucket/blob/local", "bucket/fetch", "bucket/flight", "bucket/imageurl", "bucket/index",
-			"bucket/ledger", "bucket/ledger/journal", "bucket/pace", "bucket/probe", "bucket/probe/whole", "bucket/record", "bucket/reindex", "bucket/strip",
+			"bucket/ledger", "bucket/ledger/journal", "bucket/likeness", "bucket/lookalike", "bucket/pace", "bucket/probe", "bucket/probe/whole", "bucket/record", "bucket/reindex", "bucket/strip",
 			"bucket/uncached", "bucket/variant",
 		},
 		tests: []string{
@@ -156,10 +156,10 @@ var rules = map[string]rule{
 	},
 	// Parts of the store that stand alone.
 	"bucket/flight": {
-		imports: []string{"golang.org/x/sync/singleflight"},
+		imports: []string{"bucket/record", "golang.org/x/sync/singleflight"},
 	},
 	"bucket/uncached": {
-		imports: []string{"bucket/blob/local", "bucket/probe", "bucket/record"},
+		imports: []string{"bucket/likeness", "bucket/blob/local", "bucket/probe", "bucket/record"},
 	},
 	"bucket/variant": {
 		imports: []string{"bucket/blob", "bucket/blob/local", "bucket/flight", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/pace", "bucket/probe", "bucket/probe/whole", "bucket/record", "bucket/strip"},
@@ -207,7 +207,7 @@ var rules = map[string]rule{
 	},
 	// What is kept under which URL, and what was removed.
 	"bucket/ledger": {
-		imports: []string{"bucket/imageurl", "bucket/probe", "bucket/record"},
+		imports: []string{"bucket/likeness", "bucket/imageurl", "bucket/probe", "bucket/record"},
 	},
 	"bucket/ledger/journal": {
 		imports: []string{"bucket/blob/local", "bucket/ledger", "bucket/record"},
@@ -232,9 +232,13 @@ var rules = map[string]rule{
 	"bucket/approve": {},
 	// It computes, and does no I/O.
 	"bucket/likeness": {},
+	// It takes an interface of an open store, as maintenance does.
+	"bucket/lookalike": {
+		imports: []string{"bucket/index", "bucket/ledger", "bucket/likeness", "bucket/pace", "bucket/record"},
+	},
 	// Only here is bbolt.
 	"bucket/index": {
-		imports: []string{"bucket/probe", "bucket/record", "go.etcd.io/bbolt", "golang.org/x/sys/unix"},
+		imports: []string{"bucket/likeness", "bucket/probe", "bucket/record", "go.etcd.io/bbolt", "golang.org/x/sys/unix"},
 	},
 	"bucket/fetch": {
 		imports: []string{"bucket/fetch/guard", "bucket/fetch/outbound", "bucket/fetch/place", "bucket/imageurl", "bucket/probe", "bucket/probe/whole", "golang.org/x/net/publicsuffix"},

@@ -40,7 +40,7 @@ func TestJSONHasNoNull(t *testing.T) {
 	tried := map[string]bool{}
 	for _, args := range []string{
 		"show --json " + kept, "show --json " + page, "show --json https://a.example.org/", "show --json https://nothing.example/", "show --json " + aLink,
-		"list", "list --failed", "list --blocked",
+		"list", "list --failed", "list --blocked", "list --similar", "similar --json " + kept, "similar --json " + strings.Repeat("0f", 32),
 		"stats --json",
 		"verify --json " + aLink, "check --json ftp://example.com/", "check --json https://a.example.org/",
 		"forget --json --dry-run " + kept, "forget --json https://nothing.example/", "purge --json " + record.Digest{1}.String(),

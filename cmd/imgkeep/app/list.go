@@ -29,7 +29,8 @@ more than once. With --failed it lists the URLs that could not be kept instead: 
 for one of more than 1,024 bytes), key (a hash of it), class, status, detail, host, head
 and more; --host then matches the host of the URL, and the one that failed after
 redirects. So --failed --host says which images of a site are broken, and --class why.
-With --blocked it lists all blocks.
+With --blocked it lists all blocks, and with --similar the latest images that were
+refused because they look like a blocked one: what each resembles, and the distance.
 
 With --by it lists the images that links of a member have shown, where the site tags its
 links, see 'imgkeep sign --by'. To remove them all:
@@ -54,14 +55,15 @@ as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as an age: 36h.`,
 	flags.BoolVar(&x.failed, "failed", false, "list URLs that could not be kept")
 	flags.StringSliceVar(&x.q.Classes, "class", nil, "list URLs that could not be kept, of this `CLASS`, as gone or timeout")
 	flags.BoolVar(&x.blocked, "blocked", false, "list all blocks")
+	flags.BoolVar(&x.similar, "similar", false, "list what was refused for looking like a blocked image")
 	return cmd
 }
 
 type listCommand struct {
-	app             *app
-	q               control.ListRequest
-	since, until    string
-	failed, blocked bool
+	app                      *app
+	q                        control.ListRequest
+	since, until             string
+	failed, blocked, similar bool
 }
 
 func (x *listCommand) run(cmd *cobra.Command, _ []string, c config.Config) error {
@@ -79,6 +81,8 @@ func (x *listCommand) run(cmd *cobra.Command, _ []string, c config.Config) error
 				return enc.Encode(i.Image)
 			case i.Failure != nil:
 				return enc.Encode(i.Failure)
+			case i.Refusal != nil:
+				return enc.Encode(i.Refusal)
 			default:
 				return enc.Encode(i.Block)
 			}
@@ -93,6 +97,10 @@ func (x *listCommand) prepare() (err error) {
 	switch x.q.What = "images"; {
 	case x.failed && x.blocked:
 		return errors.New("--failed and --blocked do not go together")
+	case x.similar && (x.failed || x.blocked || len(x.q.Classes) > 0):
+		return errors.New("--similar goes with no other list")
+	case x.similar:
+		x.q.What = "similar"
 	case x.failed, len(x.q.Classes) > 0:
 		x.q.What = "failures"
 	case x.blocked:

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"imgkeep/bucket/likeness"
 	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
@@ -56,11 +57,16 @@ server, whose files it reads.`+removeHelp)
 }
 
 func newBlockCommand(a *app) *cobra.Command {
-	return newRemoveCommand(a, control.Block, "block URL|LINK|DIGEST|HOST…", "Remove an image for good, or put a host in quarantine",
+	return newRemoveCommand(a, control.Block, "block URL|LINK|DIGEST|HOST|HASH|FILE…", "Remove an image for good, or put a host in quarantine",
 		`Block removes an image for good, in all buckets: from now on its links answer 451. If
 a URL is blocked, so are the bytes that are kept under it, under whatever URL they
 come again. The files are removed, as by purge; with --keep they stay on disk, where
 nobody sees them.
+
+With --similar (likeness must be on), what looks like the image is kept out as well, from
+now on: a new image within --within bits of it answers 451, and is listed by 'imgkeep
+list --similar'. What is kept already stays: 'imgkeep similar' lists it before. Name a
+FILE (with a slash in its name, as in ./cat.jpg) or a PDQ HASH, and only that is done.
 
 A HOST, such as example.com or *.example.com, is put in quarantine: nothing of it is
 served or fetched, not even by a redirect, and its files stay on disk.
@@ -69,9 +75,9 @@ Unblock lifts a block.`+removeHelp)
 }
 
 func newUnblockCommand(a *app) *cobra.Command {
-	return newRemoveCommand(a, control.Unblock, "unblock URL|LINK|DIGEST|HOST…", "Lift a block",
-		`Unblock lifts the block of a URL, together with that of the bytes that were kept
-under it then, of a digest, or of a host. What is still on disk is served again; the
+	return newRemoveCommand(a, control.Unblock, "unblock URL|LINK|DIGEST|HOST|HASH…", "Lift a block",
+		`Unblock lifts the block of a URL, together with those of the bytes that were kept
+under it then and of what looks like them, of a digest, of a host, or of a PDQ hash. What is still on disk is served again; the
 rest is fetched on request. 'imgkeep list --blocked' lists all blocks.`+removeHelp)
 }
 
@@ -93,6 +99,8 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 	}
 	if verb == control.Block {
 		flags.BoolVar(&x.q.Keep, "keep", false, "leave the files on disk")
+		flags.BoolVar(&x.q.Similar, "similar", false, "keep out what looks like the image as well")
+		flags.IntVar(&x.q.Within, "within", likeness.Within, fmt.Sprintf("with --similar: take for it what is within so many `BITS`, 0 to %d", likeness.MaxWithin))
 	}
 	flags.StringVar(&x.q.Why, "why", "", "the `REASON`, for the journal and the audit log")
 	addUnverified(flags, &x.unverified)
@@ -127,7 +135,14 @@ func (x *removeCommand) run(cmd *cobra.Command, args []string, c config.Config) 
 			}
 		}
 		for _, q := range removals {
-			r, err := s.Remove(cmd.Context(), q.request)
+			var err error
+			if q.request.Similar && q.request.URL+q.request.Digest+q.request.Host+q.request.Hash == "" {
+				q.request.Hash, err = hashOfFile(cmd.Context(), s, q.arg)
+			}
+			var r control.Removal
+			if err == nil {
+				r, err = s.Remove(cmd.Context(), q.request)
+			}
 			if err != nil {
 				failed++
 				x.app.complain(q.arg + ": " + err.Error())
@@ -157,6 +172,10 @@ func each(requests []control.RemoveRequest, args []string) (all []removal) {
 func (x *removeCommand) requests(targets targets, args []string) (all []control.RemoveRequest, err error) {
 	hosts := x.q.Verb == control.Block || x.q.Verb == control.Unblock
 	for _, arg := range args {
+		if q, ok := x.looks(arg); ok {
+			all = append(all, q)
+			continue
+		}
 		t, err := targets.parse(arg, hosts)
 		if err != nil {
 			return nil, err
@@ -169,6 +188,17 @@ func (x *removeCommand) requests(targets targets, args []string) (all []control.
 		all = append(all, q)
 	}
 	return all, nil
+}
+
+// looks reads what is about how an image looks, and no image of the store: a hash, or a
+// file, whose hash is not known yet.
+func (x *removeCommand) looks(arg string) (q control.RemoveRequest, ok bool) {
+	q = x.q
+	if _, err := likeness.ParseHash(arg); err == nil && (q.Verb == control.Block || q.Verb == control.Unblock) {
+		q.Hash, q.Similar = arg, q.Verb == control.Block
+		return q, true
+	}
+	return q, q.Similar && isPath(arg)
 }
 
 // addUnverified adds the flag for links whose signature does not fit.

@@ -71,6 +71,7 @@ func commands(a *app) []*cobra.Command {
 
 		newShowCommand(a),
 		newListCommand(a),
+		newSimilarCommand(a),
 		newStatsCommand(a),
 		newCheckCommand(a),
 
@@ -79,6 +80,8 @@ func commands(a *app) []*cobra.Command {
 		newPurgeCommand(a),
 		newBlockCommand(a),
 		newUnblockCommand(a),
+		newAllowCommand(a),
+		newLikenessCommand(a),
 
 		newPopulateCommand(a),
 		newAddCommand(a),

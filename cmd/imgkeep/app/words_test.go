@@ -194,7 +194,7 @@ func TestSaysWhatThereIs(t *testing.T) {
 		status int
 		want   string
 	}{
-		{[]string{"list", "--config", file, "--class", "foo"}, ExitUsage, `--class: "foo" is not a class of failures: want one of refused, denied, gone, blocked, failed, timeout, too-large, too-many-pixels, too-many-frames, not-image, broken, busy, paused, lost, removed, rejected, unchecked` + "\n"},
+		{[]string{"list", "--config", file, "--class", "foo"}, ExitUsage, `--class: "foo" is not a class of failures: want one of refused, denied, gone, blocked, failed, timeout, too-large, too-many-pixels, too-many-frames, not-image, broken, busy, paused, lost, removed, rejected, unchecked, similar` + "\n"},
 		{[]string{"preview", "--config", file, "nosuch", "a.png"}, ExitUsage, "presets: avatar, card; sizes: all combinations of 150, 250, as 150x150, 150x or x150\n"},
 		{[]string{"preview", "--config", bare, "nosuch", "a.png"}, ExitUsage, "presets: none; sizes: none\n"},
 		{[]string{"import", "--config", file, "--root", t.TempDir(), filepath.Dir(empty)}, ExitFailure, "no image was found in " + filepath.Dir(empty) + ", in the folders i: want {a}/{b}/{name} and {name}.headers in them"},

@@ -92,6 +92,12 @@ type Config struct {
 	Hooks Hooks `yaml:"hooks"`
 	// The processes that decode images and make sizes.
 	Resize Resize `yaml:"resize"`
+	// Whether images are compared by how they look: off or on. Decoders then make a hash
+	// (PDQ) of each image that they decode anyway, and of others in the background; what
+	// looks like an image can be found and be blocked, see `imgkeep similar`. As soon as
+	// anything is blocked so, each new image is decoded before it is kept. It takes about
+	// 40 bytes of memory for each image.
+	Likeness string `yaml:"likeness"`
 	// The disk.
 	Store Store `yaml:"store"`
 	// Asking the origins of what is kept whether they still have it, to know how much
@@ -652,7 +658,7 @@ func Default() Config {
 			AnimationExcess: "first",
 		},
 		Store:   Store{MinFree: gibibyte, MinFreeInodes: 10_000, ScrubInterval: 30 * 24 * time.Hour, ScrubRate: 8 * mebibyte},
-		LinkRot: LinkRot{Rate: 1},
+		LinkRot: LinkRot{Rate: 1}, Likeness: "off",
 		Nginx: Nginx{
 			Hot:       "/run/imgkeep/hot",
 			MaxLinks:  250_000,

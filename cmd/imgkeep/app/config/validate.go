@@ -89,6 +89,7 @@ func (c *Config) validate(p *problems) {
 	c.validatePaths(p)
 	c.validateBaseURL(p)
 	oneOf(p, "handoff", c.Handoff, "direct", "nginx")
+	oneOf(p, "likeness", c.Likeness, "off", "on")
 	between(p, "max_connections", c.MaxConnections, 16, 1_000_000)
 	between(p, "shutdown_timeout", c.ShutdownTimeout, time.Millisecond, time.Hour)
 

@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/query"
 	"imgkeep/bucket/scrub"
 )
@@ -113,6 +114,30 @@ func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
 
 func (c *Client) Populate(ctx context.Context, q PopulateRequest) (Outcome, error) {
 	return ask(ctx, c, callPopulate, q, nil)
+}
+
+// Similar implements Service.
+func (c *Client) Similar(ctx context.Context, q SimilarRequest, image io.Reader) (Similar, error) {
+	text, err := json.Marshal(q)
+	if err != nil {
+		return Similar{}, err
+	}
+	if image == nil {
+		image = http.NoBody
+	}
+	return send[Similar](ctx, c, http.MethodPost, similarPath+"?"+neturl.Values{"q": {string(text)}}.Encode(), similarResult, io.NopCloser(image), nil)
+}
+
+func (c *Client) Allow(ctx context.Context, q AllowRequest) (Allowed, error) {
+	return ask(ctx, c, callAllow, q, nil)
+}
+
+func (c *Client) BlockHashes(ctx context.Context, q BlockHashesRequest) (HashesBlocked, error) {
+	return ask(ctx, c, callHashes, q, nil)
+}
+
+func (c *Client) IndexLooks(ctx context.Context, q IndexLooksRequest, each Each) (lookalike.IndexReport, error) {
+	return ask(ctx, c, callLooks, q, each)
 }
 
 // Add implements Service.

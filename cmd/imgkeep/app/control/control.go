@@ -23,6 +23,11 @@
 //	GET  /metrics                          what Prometheus reads, in its own format
 //	POST /populate PopulateRequest         what became of the URL
 //	POST /ran      Run                     the end of a run, for the audit log
+//	POST /allow    AllowRequest            what was let through
+//	POST /hashes   BlockHashesRequest      how many were blocked
+//	POST /looks    {"rate":N}              progress events, then the report
+//	POST /similar  the bytes of an image, or none; in the query q (a SimilarRequest in JSON)
+//	                                       what looks like it
 //	POST /add      the bytes of an image; in the query bucket and url (URL-encoded base64),
 //	               and run if it is one of a run
 //	                                       what became of it
@@ -44,6 +49,7 @@ import (
 	"io"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/query"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
@@ -71,6 +77,16 @@ type Service interface {
 	Remove(context.Context, RemoveRequest) (Removal, error)
 	// Retry clears the failures that are recorded of an image.
 	Retry(context.Context, RetryRequest) (bucket.Retried, error)
+
+	// Similar returns the images that look like one: like one that is kept, or like the one
+	// whose bytes image has. nil: there is none.
+	Similar(ctx context.Context, q SimilarRequest, image io.Reader) (Similar, error)
+	// Allow lets an image through for good that was refused for what it looks like.
+	Allow(context.Context, AllowRequest) (Allowed, error)
+	// BlockHashes keeps out what looks like any of a list. It goes on when its caller leaves.
+	BlockHashes(context.Context, BlockHashesRequest) (HashesBlocked, error)
+	// IndexLooks has decoders look at what no hash is known of, and tells progress.
+	IndexLooks(context.Context, IndexLooksRequest, Each) (lookalike.IndexReport, error)
 
 	// Scrub looks for damage, and tells findings and progress as Events.
 	Scrub(context.Context, ScrubRequest, Each) (scrub.Report, error)
@@ -116,7 +132,7 @@ type FailedRequest struct {
 // ListRequest asks for what is kept, or for what else What says.
 type ListRequest struct {
 	query.Filter
-	What    string   `json:"what"`              // "images", "failures" or "blocks"
+	What    string   `json:"what"`              // "images", "failures", "blocks", or "similar": what was refused for that
 	Classes []string `json:"classes,omitempty"` // of failures; empty: all
 	By      []string `json:"by,omitempty"`      // of images: members for whom links of them were signed; empty: all
 }
@@ -126,6 +142,7 @@ type Item struct {
 	Image   *query.Entry          `json:"image,omitempty"`
 	Failure *query.FailureDetails `json:"failure,omitempty"`
 	Block   *record.Block         `json:"block,omitempty"`
+	Refusal *lookalike.Refusal    `json:"refusal,omitempty"`
 }
 
 // ScrubRequest asks for a scrub.
@@ -148,12 +165,17 @@ const (
 	Unblock = "unblock"
 )
 
-// RemoveRequest asks for a removal. One of URL, Digest and Host is set.
+// RemoveRequest asks for a removal. One of URL, Digest, Host and Hash is set.
 type RemoveRequest struct {
-	Verb    string   `json:"verb"`
-	URL     string   `json:"url,omitempty"` // canonical
-	Digest  string   `json:"digest,omitempty"`
-	Host    string   `json:"host,omitempty"`
+	Verb   string `json:"verb"`
+	URL    string `json:"url,omitempty"` // canonical
+	Digest string `json:"digest,omitempty"`
+	Host   string `json:"host,omitempty"`
+	Hash   string `json:"hash,omitempty"` // PDQ, of what looks alike, to block and unblock
+	// Similar, of a block: what looks like it within so many bits is kept out as well; see
+	// likeness.Within.
+	Similar bool     `json:"similar,omitempty"`
+	Within  int      `json:"within,omitempty"`
 	Buckets []string `json:"buckets,omitempty"`
 	Why     string   `json:"why,omitempty"`
 	DryRun  bool     `json:"dry_run,omitempty"`

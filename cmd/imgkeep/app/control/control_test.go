@@ -27,6 +27,7 @@ import (
 type store struct {
 	Remover
 	Looker
+	Comparer
 	scrub   func(context.Context, scrub.Options) (scrub.Report, error)
 	compact error
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/query"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
@@ -24,6 +25,7 @@ type Store interface {
 	Retry(what string) (bucket.Retried, error)
 	Remover
 	Looker
+	Comparer
 }
 
 // Looker looks into a store.
@@ -89,6 +91,7 @@ var _ Service = (*Local)(nil)
 // jobs are what runs once at a time, whoever asks.
 type jobs struct {
 	compacting sync.Mutex
+	looking    sync.Mutex
 	scrubbing  chan struct{} // holds one while a scrub is under way
 
 	mu  sync.Mutex
@@ -156,8 +159,10 @@ func (l *Local) List(ctx context.Context, q ListRequest, each Each) (int, error)
 		return sendAll(l.opts.Store.ListFailures(ctx, q.Filter, classesOf(q.Classes)), each, func(x query.FailureDetails) Item { return Item{Failure: &x} })
 	case "blocks":
 		return sendAll(l.opts.Store.Blocks(), each, func(x record.Block) Item { return Item{Block: &x} })
+	case "similar":
+		return sendAll(l.opts.Store.Looks().Refused(), each, func(x lookalike.Refusal) Item { return Item{Refusal: &x} })
 	}
-	return 0, fmt.Errorf("%q cannot be listed: want images, failures or blocks", q.What)
+	return 0, fmt.Errorf("%q cannot be listed: want images, failures, blocks or similar", q.What)
 }
 
 func classesOf(names []string) (classes []bucket.Class) {

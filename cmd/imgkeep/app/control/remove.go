@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/likeness"
 	"imgkeep/bucket/record"
 )
 
@@ -66,6 +67,16 @@ func (l *Local) Remove(ctx context.Context, q RemoveRequest) (done Removal, err 
 // target is what is to be removed, or the error of a request that makes no sense.
 func (q RemoveRequest) target() (t bucket.Target, err error) {
 	t = bucket.Target{URL: q.URL, Host: q.Host}
+	if q.Hash != "" {
+		h, err := likeness.ParseHash(q.Hash)
+		if err != nil {
+			return t, err
+		}
+		t.Hash = &h
+	}
+	if q.Within < 0 || q.Within > likeness.MaxWithin {
+		return t, fmt.Errorf("a distance of %d is not from 0 to %d", q.Within, likeness.MaxWithin)
+	}
 	if q.Digest != "" {
 		if t.Digest, err = record.ParseDigest(q.Digest); err != nil {
 			return t, err
@@ -75,7 +86,7 @@ func (q RemoveRequest) target() (t bucket.Target, err error) {
 		return t, fmt.Errorf("%q is no way to remove something: want forget, purge, block or unblock", q.Verb)
 	}
 	named := 0
-	for _, name := range []string{q.URL, q.Digest, q.Host} {
+	for _, name := range []string{q.URL, q.Digest, q.Host, q.Hash} {
 		if name != "" {
 			named++
 		}
@@ -83,14 +94,14 @@ func (q RemoveRequest) target() (t bucket.Target, err error) {
 	if named != 1 {
 		return t, fmt.Errorf("%d things are named to %s: want one", named, q.Verb)
 	}
-	if q.Host != "" && q.Verb != Block && q.Verb != Unblock || q.URL == "" && q.Verb == Forget {
+	if q.Host+q.Hash != "" && q.Verb != Block && q.Verb != Unblock || q.URL == "" && q.Verb == Forget || q.Similar && (q.Verb != Block || q.Host != "") {
 		return t, fmt.Errorf("%s does not go with this: want a URL or a digest to purge, a URL to forget", q.Verb)
 	}
 	return t, nil
 }
 
 func (l *Local) remove(ctx context.Context, q RemoveRequest, t bucket.Target) (record.Removal, error) {
-	o := bucket.RemoveOptions{Buckets: q.Buckets, Why: q.Why, By: l.by.Who, DryRun: q.DryRun, KeepFiles: q.Keep}
+	o := bucket.RemoveOptions{Buckets: q.Buckets, Why: q.Why, By: l.by.Who, DryRun: q.DryRun, KeepFiles: q.Keep, Similar: q.Similar, Within: q.Within}
 	switch q.Verb {
 	case Forget:
 		return l.opts.Store.Forget(ctx, q.URL, o)
@@ -106,7 +117,7 @@ func (l *Local) remove(ctx context.Context, q RemoveRequest, t bucket.Target) (r
 // hot links must go: those of a host, of what an error has left, and of what was not
 // found, which nginx may know all the same.
 func (q RemoveRequest) unknown(r record.Removal, err error) bool {
-	if errors.Is(err, bucket.ErrNoBucket) {
+	if errors.Is(err, bucket.ErrNoBucket) || q.Hash != "" { // which takes nothing away that is kept
 		return false
 	}
 	return q.Host != "" || err != nil || len(r.Images) == 0

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -72,7 +73,11 @@ func (s *Server) routes() http.Handler {
 	handle(s, mux, callReload)
 	handle(s, mux, callPopulate)
 	handle(s, mux, callRan)
+	handle(s, mux, callAllow)
+	handle(s, mux, callHashes)
+	handle(s, mux, callLooks)
 	mux.HandleFunc("POST "+addPath, s.add)
+	mux.HandleFunc("POST "+similarPath, s.similar)
 	if s.metrics != nil {
 		mux.Handle("GET /metrics", s.metrics)
 	}
@@ -107,6 +112,20 @@ func (s *Server) add(w http.ResponseWriter, r *http.Request) {
 	newAnswer(w, r).end(addResult, outcome, err)
 }
 
+// similar answers the call whose body may be an image.
+func (s *Server) similar(w http.ResponseWriter, r *http.Request) {
+	var q SimilarRequest
+	dec := json.NewDecoder(strings.NewReader(r.URL.Query().Get("q")))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&q); err != nil {
+		fail(w, http.StatusBadRequest, fmt.Errorf("the request is not understood: %w", err))
+		return
+	}
+	found, err := s.local.As(callerOf(r)).Similar(r.Context(), q, r.Body)
+	io.Copy(io.Discard, r.Body)
+	newAnswer(w, r).end(similarResult, found, err)
+}
+
 type peerKey struct{}
 
 // withPeer notes who connects.
@@ -133,7 +152,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			fail(w, http.StatusForbidden, fmt.Errorf("user %d may not: only root and user %d", uid, s.uid))
 			return
 		}
-		if r.URL.Path != addPath { // whose body is bounded by what an image may have
+		if r.URL.Path != addPath && r.URL.Path != similarPath { // whose body is bounded by what an image may have
 			r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
 		}
 		next.ServeHTTP(w, r)

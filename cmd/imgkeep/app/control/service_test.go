@@ -18,6 +18,8 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/likeness"
+	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/query"
 	"imgkeep/bucket/record"
@@ -62,13 +64,27 @@ func (book) Good(r record.Removal) ([]string, error) {
 	return all, nil
 }
 
+// look takes images for alike that have the same first 20 bytes, but for their length.
+func look(_ context.Context, image record.Image, src io.ReaderAt, _ bool) (p likeness.Print, err error) {
+	first := make([]byte, 20)
+	if _, err := src.ReadAt(first, 0); err != nil {
+		return p, fmt.Errorf("%w: %w", lookalike.ErrNoPrint, err)
+	}
+	p.Quality = 100
+	for i := range p.Hashes {
+		p.Hashes[i] = likeness.Hash(sha256.Sum256(append(first, byte(i))))
+	}
+	p.Hashes[0][0] = byte(image.Bytes)
+	return p, nil
+}
+
 // services are the implementations of Service, each on a store of its own with its
 // audit log.
 func services(t *testing.T) map[string]func() (s control.Service, root, audit string) {
 	local := func() (*control.Local, string, string) {
 		root := filepath.Join(t.TempDir(), "store")
 		now := func() time.Time { return time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC) }
-		store, err := bucket.Open(bucket.Options{Root: root, Buckets: []bucket.Bucket{{Name: "i"}, {Name: "f"}}, Origin: origin{}, Now: now})
+		store, err := bucket.Open(bucket.Options{Root: root, Buckets: []bucket.Bucket{{Name: "i"}, {Name: "f"}}, Origin: origin{}, Now: now, Look: look})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,6 +147,8 @@ func events(most int, do func(control.Each) (any, error)) (any, error) {
 func TestService(t *testing.T) {
 	picture := pngOf(4, 4, color.Black)
 	digest := record.Digest(sha256.Sum256(picture)).String()
+	other := likeness.Hash{1, 2, 3}
+	const alike = "https://origin.example/alike.png"
 	const added, latin = "https://origin.example/added.png", "https://origin.example/B\xe4r.png"
 	type service = control.Service
 	steps := []struct {
@@ -223,6 +241,101 @@ func TestService(t *testing.T) {
 		{"too much history", func(ctx context.Context, s service) (any, error) {
 			return s.History(ctx, control.HistoryRequest{Limit: control.MaxHistory + 1})
 		}, `1 to 1000 lines`, nil},
+		{"index looks", func(ctx context.Context, s service) (any, error) {
+			return s.IndexLooks(ctx, control.IndexLooksRequest{}, nil)
+		}, `"images":3,"known":0,"added":3`, nil},
+		{"index looks again", func(ctx context.Context, s service) (any, error) {
+			return s.IndexLooks(ctx, control.IndexLooksRequest{}, nil)
+		}, `"known":3,"added":0`, nil},
+		{"index looks slowly", func(ctx context.Context, s service) (any, error) {
+			return s.IndexLooks(ctx, control.IndexLooksRequest{Rate: -1}, nil)
+		}, `below 0`, nil},
+		{"similar to a URL", func(ctx context.Context, s service) (any, error) {
+			return s.Similar(ctx, control.SimilarRequest{URL: kept, Within: 8}, nil)
+		}, `"distance":0,"buckets":["i"]},{"digest":`, nil},
+		{"the most similar", func(ctx context.Context, s service) (any, error) {
+			return s.Similar(ctx, control.SimilarRequest{URL: kept, Within: 8, Limit: 1}, nil)
+		}, `"buckets":["i"]}]`, nil},
+		{"similar to a digest", func(ctx context.Context, s service) (any, error) {
+			return s.Similar(ctx, control.SimilarRequest{Digest: digest}, nil)
+		}, `{"digest":"` + digest + `","distance":0,"buckets":["f"]}]`, nil},
+		{"similar to bytes", func(ctx context.Context, s service) (any, error) {
+			return s.Similar(ctx, control.SimilarRequest{}, bytes.NewReader(picture))
+		}, `{"digest":"` + digest + `","distance":0,"buckets":["f"]}]`, nil},
+		{"similar to a hash", func(ctx context.Context, s service) (any, error) {
+			return s.Similar(ctx, control.SimilarRequest{Hash: other.String(), Within: 31}, nil)
+		}, `"hash":"` + other.String() + `","quality":100,"images":[]`, nil},
+		{"similar to nothing", func(ctx context.Context, s service) (any, error) {
+			return s.Similar(ctx, control.SimilarRequest{}, nil)
+		}, `type`, nil},
+		{"similar to what is not kept", func(ctx context.Context, s service) (any, error) {
+			return s.Similar(ctx, control.SimilarRequest{URL: gone}, nil)
+		}, ``, lookalike.ErrUnknown},
+		{"similar to another's link", func(ctx context.Context, s service) (any, error) {
+			return s.Similar(ctx, control.SimilarRequest{URL: kept, Named: control.Named{Link: "/bad/link"}}, nil)
+		}, `another image`, nil},
+		{"similar from afar", func(ctx context.Context, s service) (any, error) {
+			return s.Similar(ctx, control.SimilarRequest{URL: kept, Within: likeness.MaxWithin + 1}, nil)
+		}, `is not from 0 to 48`, nil},
+		{"too many similar", func(ctx context.Context, s service) (any, error) {
+			return s.Similar(ctx, control.SimilarRequest{URL: kept, Limit: control.MaxSimilar + 1}, nil)
+		}, `from 1 to 1000`, nil},
+		{"block hashes", func(ctx context.Context, s service) (any, error) {
+			return s.BlockHashes(ctx, control.BlockHashesRequest{Hashes: []likeness.Listed{{Hash: other, Within: 31}}, From: "list.csv", Why: "a list"})
+		}, `"added":1`, nil},
+		{"block hashes again", func(ctx context.Context, s service) (any, error) {
+			return s.BlockHashes(ctx, control.BlockHashesRequest{Hashes: []likeness.Listed{{Hash: other, Within: 31}}})
+		}, `"added":0`, nil},
+		{"block no hashes", func(ctx context.Context, s service) (any, error) {
+			return s.BlockHashes(ctx, control.BlockHashesRequest{})
+		}, `from 1 to 500`, nil},
+		{"unblock a hash", func(ctx context.Context, s service) (any, error) {
+			return s.Remove(ctx, control.RemoveRequest{Verb: control.Unblock, Hash: other.String()})
+		}, `"kind":"similar"`, nil},
+		{"unblock a hash again", func(ctx context.Context, s service) (any, error) {
+			return s.Remove(ctx, control.RemoveRequest{Verb: control.Unblock, Hash: other.String()})
+		}, ``, bucket.ErrNotBlocked},
+		{"purge a hash", func(ctx context.Context, s service) (any, error) {
+			return s.Remove(ctx, control.RemoveRequest{Verb: control.Purge, Hash: other.String()})
+		}, `does not go with this`, nil},
+		{"block what looks like it", func(ctx context.Context, s service) (any, error) {
+			return s.Remove(ctx, control.RemoveRequest{Verb: control.Block, Digest: digest, Similar: true, Within: 3})
+		}, `"within":3`, nil},
+		{"add what looks like it", func(ctx context.Context, s service) (any, error) {
+			return s.Add(ctx, control.AddRequest{Bucket: "f", URL: alike}, bytes.NewReader(pngOf(4, 4, color.White)))
+		}, `"code":"similar"`, nil},
+		{"what was refused", func(ctx context.Context, s service) (any, error) {
+			return events(9, func(each control.Each) (any, error) {
+				return s.List(ctx, control.ListRequest{What: "similar"}, each)
+			})
+		}, alike, nil},
+		{"allow", func(ctx context.Context, s service) (any, error) {
+			return s.Allow(ctx, control.AllowRequest{URL: alike, Why: "it is another"})
+		}, `"digests":["`, nil},
+		{"add what was allowed", func(ctx context.Context, s service) (any, error) {
+			return s.Add(ctx, control.AddRequest{Bucket: "f", URL: alike}, bytes.NewReader(pngOf(4, 4, color.White)))
+		}, `"kept":true`, nil},
+		{"allow no more", func(ctx context.Context, s service) (any, error) {
+			return s.Allow(ctx, control.AllowRequest{URL: alike, Undo: true})
+		}, `"digests":["`, nil},
+		{"allow no more, again", func(ctx context.Context, s service) (any, error) {
+			return s.Allow(ctx, control.AllowRequest{URL: alike, Undo: true})
+		}, ``, lookalike.ErrNotAllowed},
+		{"allow what was not refused", func(ctx context.Context, s service) (any, error) {
+			return s.Allow(ctx, control.AllowRequest{URL: kept})
+		}, `nothing was refused`, nil},
+		{"allow nothing", func(ctx context.Context, s service) (any, error) {
+			return s.Allow(ctx, control.AllowRequest{})
+		}, `want a URL or a digest`, nil},
+		{"forget what was allowed", func(ctx context.Context, s service) (any, error) {
+			return s.Remove(ctx, control.RemoveRequest{Verb: control.Forget, URL: alike})
+		}, alike, nil},
+		{"unblock what looks like it", func(ctx context.Context, s service) (any, error) {
+			return s.Remove(ctx, control.RemoveRequest{Verb: control.Unblock, Digest: digest})
+		}, `"kind":"similar"`, nil},
+		{"add it again", func(ctx context.Context, s service) (any, error) {
+			return s.Add(ctx, control.AddRequest{Bucket: "f", URL: added}, bytes.NewReader(picture))
+		}, `"kept":true`, nil},
 		{"stats", func(ctx context.Context, s service) (any, error) { return s.Stats(ctx) }, `"blocks":0`, nil},
 		{"retry", func(ctx context.Context, s service) (any, error) {
 			return s.Retry(ctx, control.RetryRequest{What: gone})
@@ -313,7 +426,7 @@ func TestService(t *testing.T) {
 		}
 		all.WriteString(varies.ReplaceAllString(string(log), `"$1":0`))
 		said[name] = all.String()
-		for _, op := range []string{"add", "import", "retry", "block", "unblock", "forget", "compact", "reload", "scrub --repair"} {
+		for _, op := range []string{"add", "import", "retry", "block", "unblock", "block-hashes", "allow", "forget", "compact", "reload", "scrub --repair"} {
 			if !strings.Contains(string(log), `"op":"`+op+`"`) {
 				t.Errorf("%s: no %s in the audit log:\n%s", name, op, log)
 			}

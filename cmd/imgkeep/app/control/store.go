@@ -7,6 +7,7 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/linkrot"
 	"imgkeep/bucket/query"
+	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
 )
 
@@ -52,6 +53,12 @@ func (s OpenStore) LatestFailed(ctx context.Context, f query.RecentFilter, class
 // Hosts is query.CountHosts.
 func (s OpenStore) Hosts(ctx context.Context) (query.Hosts, error) {
 	return query.CountHosts(ctx, s.Maintenance(), s.Maintenance().Now())
+}
+
+// DigestsOf are the digests of what is kept under a URL.
+func (s OpenStore) DigestsOf(url string) []record.Digest {
+	all, _ := s.Maintenance().DigestsOf(url) // what cannot be read is not known
+	return all
 }
 
 // Stats asks for both.

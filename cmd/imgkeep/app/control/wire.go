@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/query"
 	"imgkeep/bucket/scrub"
 	"imgkeep/cmd/imgkeep/app/listen"
@@ -25,7 +26,7 @@ type call[Q, R any] struct {
 // none is the request of calls that say nothing more.
 type none struct{}
 
-// The calls, but for /add, whose body is an image.
+// The calls, but for /add and /similar, whose body is an image.
 var (
 	callShow     = call[ShowRequest, query.Details]{http.MethodPost, "/show", "facts", quiet(Service.Show)}
 	callList     = call[ListRequest, int]{http.MethodPost, "/list", "listed", Service.List}
@@ -40,6 +41,9 @@ var (
 	callScrub    = call[ScrubRequest, scrub.Report]{http.MethodPost, "/scrub", "scrubbed", Service.Scrub}
 	callCompact  = call[none, Compacted]{http.MethodPost, "/compact", "compacted", plain(Service.Compact)}
 	callReload   = call[none, Reloaded]{http.MethodPost, "/reload", "reloaded", plain(Service.Reload)}
+	callAllow    = call[AllowRequest, Allowed]{http.MethodPost, "/allow", "allowed", quiet(Service.Allow)}
+	callHashes   = call[BlockHashesRequest, HashesBlocked]{http.MethodPost, "/hashes", "blocked", quiet(Service.BlockHashes)}
+	callLooks    = call[IndexLooksRequest, lookalike.IndexReport]{http.MethodPost, "/looks", "looked", Service.IndexLooks}
 	callPopulate = call[PopulateRequest, Outcome]{http.MethodPost, "/populate", "outcome", quiet(Service.Populate)}
 	callRan      = call[Run, bool]{http.MethodPost, "/ran", "noted",
 		func(s Service, ctx context.Context, q Run, _ Each) (bool, error) {
@@ -57,10 +61,13 @@ func plain[R any](do func(Service, context.Context) (R, error)) func(Service, co
 	return func(s Service, ctx context.Context, _ none, _ Each) (R, error) { return do(s, ctx) }
 }
 
-// addPath is that of the call whose body is an image, and addResult its result.
+// addPath and similarPath are those of the calls whose body is an image, and addResult and
+// similarResult their results.
 const (
-	addPath   = "/add"
-	addResult = "outcome"
+	similarPath   = "/similar"
+	similarResult = "similar"
+	addPath       = "/add"
+	addResult     = "outcome"
 )
 
 // line is a line of an answer, but for its result.
@@ -106,7 +113,7 @@ func result[R any](name string, text []byte) (r R, ok bool, err error) {
 
 // remote is an error of the server. Those that callers tell apart are themselves.
 func remote(text string) error {
-	for _, err := range []error{bucket.ErrNotKept, bucket.ErrNotBlocked, bucket.ErrNoBucket} {
+	for _, err := range []error{bucket.ErrNotKept, bucket.ErrNotBlocked, bucket.ErrNoBucket, lookalike.ErrOff, lookalike.ErrUnknown, lookalike.ErrFaint, lookalike.ErrNotAllowed} {
 		if text == err.Error() {
 			return err
 		}

@@ -1,13 +1,20 @@
 package engine
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
 
+	"imgkeep/bucket/likeness"
+	"imgkeep/bucket/lookalike"
+	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/resize"
 )
@@ -46,6 +53,63 @@ func startError(err error) error {
 	}
 	return config.Errorf("%w. To go on with decoders that are confined as far as this machine lets them, set resize.sandbox: auto; "+
 		"the systemd unit sets IMGKEEP_RESIZE_SANDBOX=require, which 'systemctl edit imgkeep' overrides by two lines: [Service] and Environment=IMGKEEP_RESIZE_SANDBOX=auto", err)
+}
+
+// newLook is how a store has the decoders of a pool look at images; nil where likeness is
+// off.
+func newLook(c config.Config, pool func() (*resize.Pool, error)) lookalike.Reader {
+	if c.Likeness != "on" {
+		return nil
+	}
+	return func(ctx context.Context, image record.Image, src io.ReaderAt, background bool) (p likeness.Print, err error) {
+		if image.Bytes > resize.MaxSource {
+			return p, fmt.Errorf("%w: it has %d bytes", lookalike.ErrNoPrint, image.Bytes)
+		}
+		decoders, err := pool()
+		if err != nil {
+			return p, err
+		}
+		made, err := decoders.Resize(ctx, io.NewSectionReader(src, 0, image.Bytes), image.Bytes, resize.Job{
+			Format: image.Format.String(), Targets: []resize.Target{resize.PrintTarget()},
+			Site: image.Site(), Image: image.Digest.String(), Background: background,
+		})
+		if refused, ok := errors.AsType[*resize.ImageError](err); ok {
+			return p, fmt.Errorf("%w: %w", lookalike.ErrNoPrint, refused)
+		}
+		if errors.Is(err, resize.ErrDeadly) {
+			return p, fmt.Errorf("%w: %w", lookalike.ErrDeadly, err)
+		}
+		if err != nil {
+			return p, err
+		}
+		return likeness.ParsePrint(made[0].Data)
+	}
+}
+
+// lazyPool starts the decoders of a command when they are first needed.
+type lazyPool struct {
+	config config.Config
+	log    *slog.Logger
+	mu     sync.Mutex
+	pool   *resize.Pool
+}
+
+func (l *lazyPool) get() (_ *resize.Pool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pool == nil {
+		l.pool, err = NewPool(l.config, l.log)
+	}
+	return l.pool, err
+}
+
+func (l *lazyPool) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pool == nil {
+		return nil
+	}
+	return l.pool.Close()
 }
 
 const decoderName = "imgkeep-resize"

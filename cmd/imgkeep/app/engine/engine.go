@@ -107,6 +107,7 @@ func newEngine(c config.Config, p Process, log *slog.Logger) (_ *engine, err err
 	}
 	e.hooks.watch(&options)
 	options.TookIn = e.dropLinks
+	options.Look = newLook(c, func() (*resize.Pool, error) { return e.pool, nil })
 	if e.store, err = openStore(options); err != nil {
 		return nil, err
 	}

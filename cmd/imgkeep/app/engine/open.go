@@ -10,6 +10,7 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/backup"
+	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/tags"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
@@ -69,7 +70,11 @@ func openLocal(c config.Config, p Process, need Need) (_ control.Service, _ func
 		}
 		closers = append(closers, pool.Close)
 	}
-	store, err := openForCommand(c, p)
+	lazy := &lazyPool{config: c, log: log, pool: pool}
+	if pool == nil {
+		closers = append(closers, lazy.close)
+	}
+	store, err := openForCommand(c, p, newLook(c, lazy.get))
 	if err != nil {
 		return nil, nil, inUse(c, err)
 	}
@@ -103,7 +108,7 @@ func openLocal(c config.Config, p Process, need Need) (_ control.Service, _ func
 
 // openForCommand opens the store for a command: it logs what goes wrong, and can
 // fetch.
-func openForCommand(c config.Config, p Process) (*bucket.Store, error) {
+func openForCommand(c config.Config, p Process, look lookalike.Reader) (*bucket.Store, error) {
 	if c.Log.Level == "info" {
 		c.Log.Level = "warn" // the command itself says what it does
 	}
@@ -116,6 +121,7 @@ func openForCommand(c config.Config, p Process) (*bucket.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.Look = look
 	return openStore(o)
 }
 

@@ -84,6 +84,7 @@ var failures = map[fetch.Class]response{
 	fetch.NotImage:      {status: 415, code: "type", line: "not an image of an accepted type"},
 	fetch.Broken:        {status: 422, code: "broken", line: "the image is broken or cut off"},
 	bucket.Rejected:     {status: 451, code: "rejected", line: "rejected by the operator's check"},
+	bucket.Similar:      {status: 451, code: "similar", line: "it looks like an image that the operator has removed"},
 	bucket.Unchecked:    {status: 503, code: "unchecked", line: "the operator's check gives no answer: try again later", retry: soon},
 	fetch.Busy:          {status: 503, code: "busy", line: "too busy: try again later", retry: soon},
 	fetch.Paused:        {status: 503, code: "paused", line: "the origin asks to be left alone: try again later", retry: time.Minute},

@@ -23,10 +23,11 @@ type prerenderer struct {
 }
 
 // prerenderLater has the eager sizes of an image that was fetched for a viewer made in the
-// background, unless too many images wait for that. A server that stops forgets those
+// background, and its hash if no decoder has seen it yet, unless too many images wait for
+// that. A server that stops forgets those
 // that wait.
 func (s *Server) prerenderLater(image record.Image) {
-	if len(s.opts.Prerender) == 0 {
+	if len(s.opts.Prerender) == 0 && !s.opts.Store.Looks().Wants(image.Digest) {
 		return
 	}
 	p := &s.prerenderer
@@ -51,6 +52,11 @@ func (s *Server) prerenderAll() {
 		}
 		if err := s.prerender(image); err != nil {
 			s.opts.Log.Debug("eager sizes were not made", "bucket", image.Bucket, "digest", image.Digest, "error", err)
+		}
+		if looks := s.opts.Store.Looks(); looks.Wants(image.Digest) {
+			if _, err := looks.PrintOf(context.Background(), image.Digest, true); err != nil {
+				s.opts.Log.Debug("how an image looks is not known", "bucket", image.Bucket, "digest", image.Digest, "error", err)
+			}
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"math"
 	"slices"
 
+	"imgkeep/bucket/likeness"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/variant"
@@ -102,16 +103,30 @@ func (s *Server) maker(image record.Image, target resize.Target) variant.Maker {
 // be converted, what is plain stands for it.
 func (s *Server) make(ctx context.Context, image record.Image, original io.Reader, n int64, late func() []rendition) ([]variant.Variant, error) {
 	var variants []rendition
+	looks := s.opts.Store.Looks()
 	job := resize.Job{Format: image.Format.String(), Site: image.Site(), Image: image.Digest.String(), Background: s.background, Held: variant.Held(ctx)}
 	job.LateTargets = func() []resize.Target {
 		variants, job.Targets = late(), nil
 		for _, t := range variants {
 			job.Targets = append(job.Targets, t.target)
 		}
+		if n := len(job.Targets); n > 0 && n < resize.MaxTargets && looks.Wants(image.Digest) {
+			job.Targets = append(job.Targets, resize.PrintTarget())
+		}
 		return job.Targets
 	}
-	job.Check = func(r []resize.Result) error { return check(r, job.Targets, image) }
+	var print *likeness.Print
+	job.Check = func(r []resize.Result) (err error) {
+		if print, r, err = takePrint(r, len(variants)); err != nil {
+			return err
+		}
+		return check(r, job.Targets[:len(variants)], image)
+	}
 	results, err := s.opts.Resizer.Resize(ctx, original, n, job)
+	if err == nil && print != nil {
+		looks.NoteFound(image, *print)
+		results = results[:len(variants)]
+	}
 	alone := len(variants) == 1
 	switch {
 	case err == nil && !alone && losesFrames(image, variants, results):
@@ -127,6 +142,16 @@ func (s *Server) make(ctx context.Context, image record.Image, original io.Reade
 		return nil, fmt.Errorf("%w: %w", variant.ErrSlow, err)
 	}
 	return nil, err
+}
+
+// takePrint takes the print off results, which comes behind so many others; nil: there is
+// none.
+func takePrint(r []resize.Result, others int) (*likeness.Print, []resize.Result, error) {
+	if len(r) != others+1 {
+		return nil, r, nil
+	}
+	p, err := likeness.ParsePrint(r[others].Data)
+	return &p, r[:others], err
 }
 
 // errTogether: variants have to be made one by one.
