@@ -102,8 +102,8 @@ func TestViewerHurriesIdle(t *testing.T) {
 	if n := q.count(idleURL); n != 1 {
 		t.Errorf("%d fetches, want 1", n)
 	}
-	if len(s.priorities.viewers) != 0 || len(s.priorities.waiting) != 0 {
-		t.Errorf("left: %v, %v", s.priorities.viewers, s.priorities.waiting)
+	if n := s.priorities.Len(); n != 0 {
+		t.Errorf("%d are left", n)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestIdleLeaves(t *testing.T) {
 	<-q.asked
 	second := keepIdle(t.Context(), s, idleURL) // may be in the first one's flight
 	leave()
-	if k := <-first; !errors.Is(k.err, context.Canceled) && !errors.Is(k.err, errGivenUp) {
+	if k := <-first; !errors.Is(k.err, context.Canceled) && !errors.Is(k.err, flight.ErrGivenUp) {
 		t.Errorf("the one who left: %+v", k)
 	}
 	<-q.asked
@@ -307,7 +307,7 @@ func TestIdleLeavesOthersInItsFlight(t *testing.T) {
 			leave := make(chan struct{})
 			go flight.Do(t.Context(), s.flights, keepKey("i", idleURL), func(context.Context) (record.Image, error) {
 				<-leave
-				return record.Image{}, errGivenUp
+				return record.Image{}, flight.ErrGivenUp
 			})
 			synctest.Wait()
 			go func() {
@@ -325,27 +325,5 @@ func TestIdleLeavesOthersInItsFlight(t *testing.T) {
 				t.Error(err)
 			}
 		})
-	}
-}
-
-// Where a viewer waits already, nothing waits for a quiet moment.
-func TestHurryBeforeIdle(t *testing.T) {
-	var h priorities
-	left := h.urgent("a")
-	reserve := func(context.Context) (*fetch.Place, error) {
-		t.Error("it waits")
-		return nil, nil
-	}
-	if place, err := h.await(t.Context(), t.Context(), "a", reserve); place != nil || err != nil {
-		t.Errorf("%v, %v", place, err)
-	}
-	left()
-	called := false
-	h.await(t.Context(), t.Context(), "a", func(context.Context) (*fetch.Place, error) {
-		called = true
-		return nil, nil
-	})
-	if !called {
-		t.Error("nobody waits any more, and it does not wait for a quiet moment")
 	}
 }

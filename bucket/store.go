@@ -134,7 +134,7 @@ type Store struct {
 	ledger  ledger.Ledger
 	flights *flight.Group
 	*variant.Variants
-	priorities priorities
+	priorities flight.Priorities
 	uncached   *uncached.Pool
 	reserve    *local.Reserve
 	looks      *lookalike.Looks // nil: see Options.Look
