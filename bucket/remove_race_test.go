@@ -2,6 +2,7 @@ package bucket
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -91,6 +92,7 @@ func newRemovalSteps(t *testing.T) *removalSteps {
 // prepare takes back what was done before.
 func (x *removalSteps) prepare(what string) {
 	x.Helper()
+	ctx := context.WithoutCancel(x.Context()) // also when the test has ended
 	for b := range x.s.Blocks() {
 		target := Target{}
 		switch b.Kind {
@@ -101,11 +103,11 @@ func (x *removalSteps) prepare(what string) {
 		default:
 			target.Digest = digestOfText(string(dot))
 		}
-		if _, err := x.s.Unblock(x.Context(), target, RemoveOptions{}); err != nil && !errors.Is(err, ErrNotBlocked) {
+		if _, err := x.s.Unblock(ctx, target, RemoveOptions{}); err != nil && !errors.Is(err, ErrNotBlocked) {
 			x.Fatal(err)
 		}
 	}
-	if _, err := x.s.Purge(x.Context(), Target{Digest: digestOfText(string(dot))}, RemoveOptions{}); err != nil && !errors.Is(err, ErrNotKept) {
+	if _, err := x.s.Purge(ctx, Target{Digest: digestOfText(string(dot))}, RemoveOptions{}); err != nil && !errors.Is(err, ErrNotKept) {
 		x.Fatal(err)
 	}
 	if _, err := x.s.Retry(urlA); err != nil {
