@@ -43,6 +43,7 @@ export class Rewriter {
   #own;
   #verbatim;
   #images;
+  #by; // the member whose posts are rewritten; undefined: links do not say
 
   /**
    * @param {import("./imgkeep.mjs").Signer} signer
@@ -62,6 +63,19 @@ export class Rewriter {
     this.#own = new Set((host ? [...own, host[1]] : own).map(lower));
     this.#verbatim = new Set(verbatim.map(lower));
     this.#images = new Set(images.map(lower));
+  }
+
+  /**
+   * The same rewriter for the posts of a member, such as by their number: `imgkeep list
+   * --by` then finds their images, see Signer.tagged. Where it cannot be a tag, rewriting is
+   * rejected with a TypeError.
+   *
+   * @param {string} member
+   */
+  by(member) {
+    const copy = new Rewriter(this.#signer, { size: this.#size, own: [...this.#own], verbatim: [...this.#verbatim], images: [...this.#images] });
+    copy.#by = String(member);
+    return copy;
   }
 
   /**
@@ -107,7 +121,8 @@ export class Rewriter {
   }
 
   async #rewrite(post, find) {
-    await this.#signer.link("https://example.com/", { size: this.#size }); // throws
+    const sign = async (url) => this.#signer.link(this.#by === undefined ? url : await this.#signer.tagged(url, this.#by), { size: this.#size });
+    await sign("https://example.com/"); // throws
     const urls = new Map(); // as they stand in the post, to what is signed, or null
     const edits = [];
     find((from, to, text) => {
@@ -123,7 +138,7 @@ export class Rewriter {
     const links = new Map();
     for (const [, , url] of edits) {
       if (!links.has(url)) {
-        links.set(url, this.#signer.link(url, { size: this.#size }).catch(() => nothing)); // it is too long
+        links.set(url, sign(url).catch(() => nothing)); // it is too long
       }
     }
     await Promise.all(links.values());

@@ -111,6 +111,14 @@ export async function testRewriter() {
   assert.throws(() => new Rewriter(signer, { sise: "full" }), /sise/);
   assert.equal(await rewriter.html('\ud800<img src="/a">\udc00'), '\ud800<img src="/a">\udc00'); // no text in UTF-8
 
+  const theirs = rewriter.by("4711");
+  const tagged = async (by) => signer.link(await signer.tagged("https://e.example/1", by));
+  assert.equal(await theirs.html('<img src="https://e.example/1#a">'), `<img src="${await tagged("4711")}">`);
+  assert.equal(await theirs.by(4712).bbcode("[img]https://e.example/1[/img]"), `[img]${await tagged("4712")}[/img]`);
+  assert.equal(await rewriter.html('<img src="https://e.example/1">'), `<img src="${link}">`);
+  assert.equal(await theirs.html(await theirs.html('<img src="https://e.example/1">')), `<img src="${await tagged("4711")}">`);
+  await assert.rejects(rewriter.by("a b").html(""), TypeError);
+
   // Ten times as much takes about ten times as long; it would be a hundred times
   // where each tag is looked at from each other.
   const small = hostile(30_000);

@@ -45,6 +45,9 @@ final class ImgkeepRewriter
     /** @var array<string, true> */
     private array $own, $verbatim, $images;
 
+    /** The member whose posts are rewritten; null: links do not say for whom they are signed. */
+    private ?string $by = null;
+
     /** @var array<string, ?string> links of URLs as they stand in the post */
     private array $links = [];
 
@@ -82,6 +85,21 @@ final class ImgkeepRewriter
         $this->own = array_fill_keys(array_map('strtolower', $own), true);
         $this->verbatim = array_fill_keys(array_map('strtolower', $verbatim), true);
         $this->images = array_fill_keys(array_map('strtolower', $images), true);
+    }
+
+    /**
+     * The same rewriter for the posts of a member, such as by their number: `imgkeep list
+     * --by` then finds their images, see Imgkeep::tagged.
+     *
+     * @throws InvalidArgumentException where $member cannot be a tag
+     */
+    public function by(string $member): static
+    {
+        $this->imgkeep->tagged('https://example.com/', $member); // throws
+        $copy = clone $this;
+        $copy->by = $member;
+        $copy->links = [];
+        return $copy;
     }
 
     /**
@@ -214,6 +232,9 @@ final class ImgkeepRewriter
         }
         $clean = ($scheme === '' ? 'https' : strtolower($scheme)) . "://$host" . strtr($path, '\\', '/') . substr($url, strlen($all));
         $clean = preg_replace_callback('~[\x00-\x1f\x7f]~', fn (array $c): string => rawurlencode($c[0]), $clean);
+        if ($this->by !== null) {
+            $clean = $this->imgkeep->tagged($clean, $this->by);
+        }
         try {
             return $this->imgkeep->link($clean, $this->size);
         } catch (InvalidArgumentException) {

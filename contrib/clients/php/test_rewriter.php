@@ -116,6 +116,14 @@ function hostile(int $bytes): array
         'uids' => $m('[img:') . ']',
     ]];
 }
+$theirs = $rewriter->by('4711');
+$tagged = fn (string $by): string => $signer->link($signer->tagged('https://e.example/1', $by));
+same('of a member', $theirs->html('<img src="https://e.example/1#a">'), '<img src="' . $tagged('4711') . '">');
+same('of another', $theirs->by('4712')->bbcode('[img]https://e.example/1[/img]'), '[img]' . $tagged('4712') . '[/img]');
+same('of nobody', $rewriter->html('<img src="https://e.example/1">'), '<img src="' . $signer->link('https://e.example/1') . '">');
+same('of a member, again', $theirs->html($theirs->html('<img src="https://e.example/1">')), $theirs->html('<img src="https://e.example/1">'));
+refused('no tag', fn () => $rewriter->by('a b'));
+
 $small = hostile(30_000);
 foreach (hostile(300_000) as $format => $posts) {
     foreach ($posts as $name => $post) {
