@@ -60,7 +60,11 @@ func (a *app) changeAccounts(c config.Config, change moderatorChange, do func(*a
 
 // linkText tells an operator what to do with a link.
 func linkText(c config.Config, name, secret string, valid time.Duration) string {
-	text := fmt.Sprintf("Give this link to %s, and to nobody else. It works once, for %s:\n\n  %s/join/%s\n", name, valid, strings.TrimRight(c.PageURL(), "/"), secret)
+	base := c.PageURL()
+	if c.Page.Listen == "" && c.Page.URL == "" {
+		base = "http://PAGE"
+	}
+	text := fmt.Sprintf("Give this link to %s, and to nobody else. It works once, for %s:\n\n  %s/join/%s\n", name, valid, base, secret)
 	if c.Page.Listen == "" {
 		text += "\nThe page is not served yet: set page.listen.\n"
 	}

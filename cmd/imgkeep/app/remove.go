@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -20,7 +21,7 @@ import (
 const removeHelp = `
 
 Name an image by its URL, by any of its links, in whatever size and even if it has
-expired, or by its digest. Several may be named. Text that was pasted around a link is
+expired, or by its digest. Several may be named, also in a --file, one a line. Text that was pasted around a link is
 ignored. A link whose signature does not fit its URL is refused, and both images are
 named, because nginx goes by the signature. The command works with or without a
 running server, and its effect is complete when it ends: served directly the image is
@@ -86,8 +87,13 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use, GroupID: groupRemove, Short: short, Long: long,
 		Example: fmt.Sprintf("  imgkeep %s --why 'ticket 4711' https://img.example.net/i/full/…\n  imgkeep %[1]s --dry-run https://origin.example/cat.jpg", verb),
-		Args:    cobra.MinimumNArgs(1),
-		RunE:    a.configured(x.run),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if x.file != "" {
+				return nil
+			}
+			return cobra.MinimumNArgs(1)(cmd, args)
+		},
+		RunE: a.configured(x.run),
 	}
 	addStoreFlags(cmd)
 	flags := cmd.Flags()
@@ -102,6 +108,8 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 		flags.BoolVar(&x.q.Similar, "similar", false, "keep out what looks like the image as well")
 		flags.IntVar(&x.q.Within, "within", likeness.Within, fmt.Sprintf("with --similar: take for it what is within so many `BITS`, 0 to %d", likeness.MaxWithin))
 	}
+	flags.StringVar(&x.file, "file", "", "besides, what `FILE` names, one a line, without empty lines and those that begin with #; -: standard input")
+	must(cmd.MarkFlagFilename("file"))
 	flags.StringVar(&x.q.Why, "why", "", "the `REASON`, for the journal and the audit log")
 	addUnverified(flags, &x.unverified)
 	flags.BoolVar(&x.q.DryRun, "dry-run", false, "say what would be done and change nothing")
@@ -114,9 +122,14 @@ type removeCommand struct {
 	q                control.RemoveRequest // but for what is named
 	json, unverified bool
 	evidence         string // a file
+	file             string // of further arguments
 }
 
 func (x *removeCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
+	args, err := x.arguments(x.app.targets(c), args)
+	if err != nil {
+		return usageError(err)
+	}
 	requests, err := x.requests(x.app.targets(c), args)
 	if err != nil {
 		return usageError(err)
@@ -166,6 +179,45 @@ func each(requests []control.RemoveRequest, args []string) (all []removal) {
 		all = append(all, removal{asTyped(args[i]), q})
 	}
 	return all
+}
+
+// maxNamed is how many things a file may name.
+const maxNamed = 100_000
+
+// arguments are the arguments and what the file names. A line that names nothing is an
+// error, before anything is done.
+func (x *removeCommand) arguments(targets targets, args []string) ([]string, error) {
+	if x.file == "" {
+		return args, nil
+	}
+	in := x.app.Stdin
+	if x.file != "-" {
+		f, err := os.Open(x.file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	for l, err := range lines(in, maxURLLine) {
+		if err == nil && l.long {
+			err = fmt.Errorf("it is longer than %d bytes", maxURLLine)
+		}
+		if err == nil && len(args) >= maxNamed {
+			err = fmt.Errorf("at most %d things can be named at once", maxNamed)
+		}
+		if err == nil {
+			_, err = x.requests(targets, []string{l.text})
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", x.file, l.n, err)
+		}
+		args = append(args, l.text)
+	}
+	if len(args) == 0 {
+		return nil, fmt.Errorf("%s names nothing: want a URL, link, digest or host a line", x.file)
+	}
+	return args, nil
 }
 
 // requests are what the arguments ask for, each by itself.

@@ -111,5 +111,9 @@ func change(root string, do func(*accounts) error) error {
 	if err != nil {
 		return err
 	}
-	return local.WriteFile(local.OS{}, filepath.Join(root, record.TmpDir), path, append(text, '\n'))
+	tmp := filepath.Join(root, record.TmpDir)
+	if err := os.MkdirAll(tmp, local.PrivateDir); err != nil { // in a store that was never opened
+		return err
+	}
+	return local.WriteFile(local.OS{}, tmp, path, append(text, '\n'))
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,9 +28,10 @@ func rootOf(t *testing.T) string {
 func TestTrend(t *testing.T) {
 	root := rootOf(t)
 	synctest.Test(t, func(t *testing.T) {
-		counts := Counts{Warm: 100, Cold: 10, Hot: 5, FetchWait: time.Minute}
+		var counts atomic.Pointer[Counts]
+		counts.Store(&Counts{Warm: 100, Cold: 10, Hot: 5, FetchWait: time.Minute})
 		open := func() *Trend {
-			trend, err := Open(root, func() Counts { return counts }, time.Now)
+			trend, err := Open(root, func() Counts { return *counts.Load() }, time.Now)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -43,7 +45,7 @@ func TestTrend(t *testing.T) {
 			close(ended)
 		}()
 		time.Sleep(Every - time.Second)
-		counts = Counts{Warm: 107, Cold: 11, Failed: 2, Hot: 6, FetchWait: time.Minute + 1500*time.Millisecond}
+		counts.Store(&Counts{Warm: 107, Cold: 11, Failed: 2, Hot: 6, FetchWait: time.Minute + 1500*time.Millisecond})
 		time.Sleep(2 * time.Second)
 		time.Sleep(Every)
 		cancel()
