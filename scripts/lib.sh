@@ -44,12 +44,12 @@ need_nginx() {
 # need_object_store builds the object store that tests of several nodes run against, once, in
 # a cache outside of the tree.
 need_object_store() {
-	export VERSITYGW=${XDG_CACHE_HOME:-$HOME/.cache}/imgkeep/versitygw-1.8.0
+	export VERSITYGW=${VERSITYGW:-${XDG_CACHE_HOME:-$HOME/.cache}/imgkeep/versitygw-1.8.0}
 	[ -x "$VERSITYGW" ] && return
 	say "build versitygw, for the tests of several nodes"
 	local dir
 	dir=$(mktemp -d)
-	GOBIN=$dir go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+	CGO_ENABLED=0 GOBIN=$dir go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
 	mkdir -p "${VERSITYGW%/*}"
 	mv "$dir/versitygw" "$VERSITYGW"
 	rmdir "$dir"
