@@ -125,10 +125,13 @@ func Start(t testing.TB, site nginx.Site, edit ...func(conf string) string) *Ser
 	return s
 }
 
-// listen opens a port, for nginx to inherit.
+// listen opens a port, for nginx to inherit: of plain TCP, since nginx 1.29 and later
+// close one of Multipath TCP, which is Go's default, and open another.
 func listen(t testing.TB) (*net.TCPListener, *os.File) {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	var plain net.ListenConfig
+	plain.SetMultipathTCP(false)
+	l, err := plain.Listen(t.Context(), "tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

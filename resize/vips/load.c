@@ -70,6 +70,28 @@ load_raw(const thumb_raw *raw)
 	return out;
 }
 
+/* What libtiff says of the header of a TIFF and does not fail for, such as that a field
+ * is of no known type. */
+#define HEADER_ERRORS "imgkeep-header-errors"
+
+int
+load_complete(VipsImage *im)
+{
+	const char *known;
+	char **lines;
+	int missing = 0;
+
+	if (!vips_image_get_typeof(im, HEADER_ERRORS) || vips_image_get_string(im, HEADER_ERRORS, &known))
+		return 0;
+	lines = g_strsplit(vips_error_buffer(), "\n", -1);
+	for (int i = 0; lines[i]; i++) /* the header is read once more, and said of it the same */
+		missing |= lines[i][0] && !strstr(known, lines[i]);
+	g_strfreev(lines);
+	if (!missing)
+		vips_error_clear();
+	return missing ? -1 : 0;
+}
+
 VipsImage *
 load(const void *src, size_t len, int format, int frames, int shrink, double scale)
 {
@@ -101,8 +123,13 @@ load(const void *src, size_t len, int format, int frames, int shrink, double sca
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
 		return check_heif(out, format == THUMB_AVIF ? "av1" : "hevc");
 	case THUMB_TIFF:
+		vips_error_clear();
 		vips_tiffload_buffer(buf, len, &out, "page", 0, "n", 1,
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
+		if (out) {
+			vips_image_set_string(out, HEADER_ERRORS, vips_error_buffer());
+			vips_error_clear();
+		}
 		break;
 	case THUMB_JXL:
 		vips_jxlload_buffer(buf, len, &out,

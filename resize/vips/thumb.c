@@ -75,7 +75,7 @@ thumb_trim(const void *src, size_t len, int format, int tolerance, thumb_area *a
 
 	if (!im)
 		return THUMB_IMAGE;
-	failed = trim(im, tolerance, &area->left, &area->top, &right, &bottom);
+	failed = trim(im, tolerance, &area->left, &area->top, &right, &bottom) || load_complete(im);
 	if (right == 0)
 		*area = (thumb_area){0, 0, im->Xsize, im->Ysize};
 	else {
@@ -95,7 +95,7 @@ picture_shrink(picture *p, VipsImage *in, int top, int rows, int width, int heig
 
 	if (picture_new(p, width, height, in->Bands, type))
 		return THUMB_SELF;
-	if (resample(in, top, rows, width, height, p->pixels)) {
+	if (resample(in, top, rows, width, height, p->pixels) || load_complete(in)) {
 		picture_free(p);
 		return THUMB_IMAGE;
 	}
