@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"imgkeep/bucket/index"
@@ -60,6 +61,7 @@ type Looks struct {
 	Book     *Book
 	Refusals *Refusals
 	Blocked  Blocklist
+	refused  atomic.Uint64
 	s        Store
 	read     Reader
 }
@@ -100,6 +102,18 @@ func (l *Looks) Close() error {
 		return nil
 	}
 	return l.Book.Close()
+}
+
+// Figures are how many images are known and can match, how many hashes are blocked, and how
+// many images were refused since the store was opened.
+type Figures struct {
+	Known, Matching, Blocked int
+	Refused                  uint64
+}
+
+// Figures returns them.
+func (l *Looks) Figures() Figures {
+	return Figures{l.Book.Len(), l.Book.Matching(), l.Blocked.Len(), l.refused.Load()}
 }
 
 // Blocks tells whether anything is blocked by how it looks.
@@ -248,6 +262,7 @@ func (l *Looks) Refuses(image record.Image, p *likeness.Print) (cause, err error
 		Time: l.s.Now().UTC().Truncate(time.Second), Bucket: image.Bucket, URL: image.URL, Digest: image.Digest.String(),
 		Hash: p.Hash().String(), Quality: p.Quality, Like: like.Hash.String(), Distance: like.Distance, Turned: like.Turned,
 	}
+	l.refused.Add(1)
 	if err := l.Refusals.Add(r); err != nil {
 		l.s.Log().Error("a refused image is not on the list", "bucket", r.Bucket, "digest", r.Digest, "error", err)
 	}

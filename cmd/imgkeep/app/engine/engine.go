@@ -128,6 +128,9 @@ func newEngine(c config.Config, p Process, log *slog.Logger) (_ *engine, err err
 		BackedUp: func() time.Time { return backedUp(c.Root) },
 		Hooks:    e.hooks.waiting,
 	}
+	if looks := e.store.Looks(); looks != nil {
+		sources.Looks = looks.Figures
+	}
 	if e.hot != nil {
 		sources.HotLinks = e.hot.Len
 	}

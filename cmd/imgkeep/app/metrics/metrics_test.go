@@ -13,6 +13,7 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/linkrot"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
@@ -30,6 +31,7 @@ func sources() Sources {
 		Free:     func() (int64, int64, error) { return 1 << 40, 1000, nil },
 		Index:    func() (bucket.Figures, error) { return bucket.Figures{Bytes: 40960, PageSize: 4096, FreePages: 2}, nil },
 		HotLinks: func() int { return 11 },
+		Looks:    func() lookalike.Figures { return lookalike.Figures{Known: 9, Matching: 7, Blocked: 5, Refused: 3} },
 		Hooks:    func() map[string]int { return map[string]int{"removed": 3} },
 		BackedUp: func() time.Time { return time.Unix(1_795_000_000, 0) },
 	}
@@ -90,6 +92,7 @@ func TestState(t *testing.T) {
 		"imgkeep_fetches_running 5", "imgkeep_fetches_waiting 6", "imgkeep_fetch_wait_seconds_total 2",
 		"imgkeep_store_free_bytes 1.099511627776e+12", "imgkeep_store_free_inodes 1000",
 		"imgkeep_index_size_bytes 40960", "imgkeep_index_free_bytes 8192", "imgkeep_hot_links 11",
+		`imgkeep_likeness_hashes{matches="yes"} 7`, `imgkeep_likeness_hashes{matches="no"} 2`, "imgkeep_likeness_blocked_hashes 5", "imgkeep_likeness_refused_total 3",
 	)
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/lookalike"
 	"imgkeep/resize"
 )
 
@@ -20,7 +21,8 @@ type Sources struct {
 	Index    func() (bucket.Figures, error)
 	HotLinks func() int
 	Hooks    func() map[string]int // messages that wait, by the type of hook
-	BackedUp func() time.Time      // when the last backup ended; the zero time: none is known
+	Looks    func() lookalike.Figures
+	BackedUp func() time.Time // when the last backup ended; the zero time: none is known
 }
 
 // Watch adds the state that sources tell of. It may be called once.
@@ -51,6 +53,9 @@ var (
 	indexFree       = describe("index_free_bytes", "What of the index file lies in pages that are not in use.")
 	hooksWaiting    = describe("hook_messages_waiting", "Messages that wait until their hook has taken them, by its type: of removals messages, of the others images.", "hook")
 	backupEnded     = describe("backup_ended_timestamp_seconds", "When the last backup of the store ended, as Unix time; 0: none is known.")
+	looksKnown      = describe("likeness_hashes", "Images whose hashes are known, by whether they can match: one with little to see cannot.", "matches")
+	looksBlocked    = describe("likeness_blocked_hashes", "Hashes that are blocked.")
+	looksRefused    = describe("likeness_refused_total", "Images that were refused since they look like a blocked one.")
 	hotLinks        = describe("hot_links", "Links that nginx answers by itself.")
 )
 
@@ -71,6 +76,9 @@ func (s state) Describe(out chan<- *prometheus.Desc) {
 	}
 	if s.HotLinks != nil {
 		all = append(all, hotLinks)
+	}
+	if s.Looks != nil {
+		all = append(all, looksKnown, looksBlocked, looksRefused)
 	}
 	if s.Hooks != nil {
 		all = append(all, hooksWaiting)
@@ -135,6 +143,13 @@ func (s state) Collect(out chan<- prometheus.Metric) {
 	}
 	if s.HotLinks != nil {
 		gauge(hotLinks, float64(s.HotLinks()))
+	}
+	if s.Looks != nil {
+		f := s.Looks()
+		gauge(looksKnown, float64(f.Matching), "yes")
+		gauge(looksKnown, float64(f.Known-f.Matching), "no")
+		gauge(looksBlocked, float64(f.Blocked))
+		counter(looksRefused, float64(f.Refused))
 	}
 	if s.Hooks != nil {
 		for hook, n := range s.Hooks() {
