@@ -169,6 +169,20 @@ func TestTrim(t *testing.T) {
 	louder := framed(p, 0, 40, 0, 0, 0)
 	louder.Data[louder.at(100, 0)] = even + 1
 	flat := Pixels{Width: 50, Height: 40, Bands: 3, Data: make([]byte, 6000)}
+	soft := Pixels{Width: 50, Height: 200, Bands: 1}
+	for y := range soft.Height {
+		soft.Data = append(soft.Data, bytes.Repeat([]byte{byte(y)}, 50)...)
+	}
+	object := Pixels{Width: 100, Height: 100, Bands: 1, Data: bytes.Repeat([]byte{255}, 10000)}
+	for y := 30; y < 70; y++ {
+		for x := 50 - min(y-30, 70-y); x < 50+min(y-30, 70-y); x++ { // which begins at a point
+			object.Data[object.at(x, y)] = byte(x * y)
+		}
+	}
+	blended := framed(p, 0, 40, 0, 40, 0)
+	for x := range blended.at(1, 0) * blended.Width {
+		blended.Data[blended.at(0, 40)+x] /= 4
+	}
 	thin := framed(drawn(MinSide-1, 100, 3, 4), 30, 0, 30, 0, 0)
 	for name, c := range map[string]struct {
 		p             Pixels
@@ -177,11 +191,14 @@ func TestTrim(t *testing.T) {
 		"nothing to trim": {p, 200, 150},
 		"letterboxed":     {framed(p, 0, 40, 0, 40, 0), 200, 150},
 		"pillarboxed":     {framed(p, 30, 0, 30, 0, 255), 200, 150},
-		"framed":          {framed(p, 10, 20, 30, 40, 128), 200, 150},
+		"framed":          {framed(p, 10, 20, 30, 40, 255), 200, 150},
 		"one bar":         {framed(p, 0, 0, 0, 1, 0), 200, 150},
 		"bars with noise": {noisy, 200, 150},
 		"too much noise":  {louder, 200, 190},
 		"one colour":      {flat, 50, 40},
+		"a soft edge":     {soft, 50, 200},
+		"an object":       {object, 100, 100},
+		"a blended edge":  {blended, 200, 150},
 		"too thin a rest": {thin, 60 + MinSide - 1, 100},
 		"no pixels":       {Pixels{Width: 10, Height: 10, Bands: 3}, 10, 10},
 	} {
@@ -189,7 +206,7 @@ func TestTrim(t *testing.T) {
 			t.Errorf("%s: %d x %d is left, want %d x %d", name, got.Width, got.Height, c.width, c.height)
 		}
 	}
-	if got := Trim(framed(p, 10, 20, 30, 40, 128)); !bytes.Equal(got.Data, p.Data) {
+	if got := Trim(framed(p, 10, 20, 30, 40, 255)); !bytes.Equal(got.Data, p.Data) {
 		t.Error("what is left is not what was framed")
 	}
 }

@@ -1,8 +1,15 @@
 package likeness
 
-// even is how much the pixels of a bar may differ from its first, out of 255: what a JPEG
-// makes of one colour.
-const even = 12
+const (
+	// even is how much the pixels of a bar may differ from its first, out of 255: what a
+	// JPEG makes of one colour.
+	even = 12
+	// other is how much a pixel that is none of a bar differs from it, blend how many rows
+	// at the end of a bar may be half of it, as resizing makes them, and after those a third
+	// of the pixels of a row must be other ones. A sky that ends slowly, or an object before a
+	// white ground, is no bar: where that ends would be another row in each copy.
+	other, blend = 32, 2
+)
 
 // Trim returns what is left of a picture when uniform bars at its edges are cut off, as
 // letterboxing and frames of one colour make them. A picture that is all of one colour is
@@ -32,33 +39,48 @@ type box struct{ left, top, right, bottom int }
 
 // bars returns where what is no bar begins and ends within a box: its rows, or columns.
 func (p Pixels) bars(b box, columns bool) (from, to int) {
-	from, to = b.top, b.bottom
+	first, end := b.top, b.bottom
 	if columns {
-		from, to = b.left, b.right
+		first, end = b.left, b.right
 	}
-	first, last := from, to-1
-	for from < to && p.uniform(b, columns, from, first) {
+	from, to = first, end
+	for from < end && p.differ(b, columns, from, first, even) == 0 {
 		from++
 	}
-	for to > from && p.uniform(b, columns, to-1, last) {
+	if from == end {
+		return from, from // all is of one colour
+	}
+	for to > from && p.differ(b, columns, to-1, end-1, even) == 0 {
 		to--
+	}
+	long := b.right - b.left
+	if columns {
+		long = b.bottom - b.top
+	}
+	if 3*p.differ(b, columns, min(from+blend, end-1), first, other) < long {
+		from = first
+	}
+	if 3*p.differ(b, columns, max(to-1-blend, first), end-1, other) < long {
+		to = end
 	}
 	return from, to
 }
 
-// uniform tells whether a row or column of a box has the colour in which another begins.
-func (p Pixels) uniform(b box, column bool, line, of int) bool {
-	at, ref, step, n := p.at(b.left, line), p.at(b.left, of), p.Bands, b.right-b.left
+// differ is how many pixels of a row or column of a box differ by more than so much from the
+// one in which another begins.
+func (p Pixels) differ(b box, column bool, line, of, much int) (n int) {
+	at, ref, step, long := p.at(b.left, line), p.at(b.left, of), p.Bands, b.right-b.left
 	if column {
-		at, ref, step, n = p.at(line, b.top), p.at(of, b.top), p.at(0, 1), b.bottom-b.top
+		at, ref, step, long = p.at(line, b.top), p.at(of, b.top), p.at(0, 1), b.bottom-b.top
 	}
-	for range n {
+	for range long {
 		for band := range p.Bands {
-			if d := int(p.Data[at+band]) - int(p.Data[ref+band]); d > even || -d > even {
-				return false
+			if d := int(p.Data[at+band]) - int(p.Data[ref+band]); d > much || -d > much {
+				n++
+				break
 			}
 		}
 		at += step
 	}
-	return true
+	return n
 }

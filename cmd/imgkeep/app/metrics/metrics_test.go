@@ -13,8 +13,8 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
-	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/linkrot"
+	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
 	"imgkeep/cmd/imgkeep/app/server"
