@@ -81,6 +81,7 @@ func (s *Store) Purge(ctx context.Context, t Target, o RemoveOptions) (record.Re
 				return r, err
 			}
 		}
+		known.name(t.URL, digests, s.bucketNames())
 		r.Images, err = s.searchAll(ctx, digests, o.Buckets, known)
 		return r, err
 	}

@@ -86,6 +86,7 @@ func (s *Store) blocking(ctx context.Context, t Target, o RemoveOptions, known u
 			return r, err
 		}
 	}
+	known.name(t.URL, digests, s.bucketNames())
 	r.Images, err = s.searchAll(ctx, digests, nil, known)
 	return r, err
 }

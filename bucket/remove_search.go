@@ -61,6 +61,21 @@ type urlList struct {
 	digest record.Digest
 }
 
+// name notes that these bytes, if they have a single URL in a bucket, have this one: urlsOf
+// sees whether that is so.
+func (known urlLists) name(url string, digests []record.Digest, buckets []string) {
+	if url == "" {
+		return
+	}
+	for _, d := range digests {
+		for _, b := range buckets {
+			if _, ok := known[urlList{b, d}]; !ok {
+				known[urlList{b, d}] = []string{url}
+			}
+		}
+	}
+}
+
 // searchAll is search for several digests.
 func (s *Store) searchAll(ctx context.Context, digests []record.Digest, buckets []string, known urlLists) (all []record.Removed, err error) {
 	if _, err := s.in(buckets); err != nil {

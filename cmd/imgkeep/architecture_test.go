@@ -66,7 +66,7 @@ var rules = map[string]rule{
 	// The moderators' page: a client of control. Besides the server only here is chi.
 	"cmd/imgkeep/app/page": {
 		imports: []string{
-			"bucket", "bucket/fetch", "bucket/imageurl", "bucket/linkrot", "bucket/probe", "bucket/query", "bucket/record",
+			"bucket", "bucket/fetch", "bucket/imageurl", "bucket/likeness", "bucket/linkrot", "bucket/lookalike", "bucket/probe", "bucket/query", "bucket/record",
 			"cmd/imgkeep/app/control", "cmd/imgkeep/app/page/account", "cmd/imgkeep/app/page/api", "cmd/imgkeep/app/page/plot",
 			"cmd/imgkeep/app/page/trend", "cmd/imgkeep/app/target", "github.com/dustin/go-humanize", "github.com/go-chi/chi/v5",
 		},
@@ -74,7 +74,7 @@ var rules = map[string]rule{
 	},
 	"cmd/imgkeep/app/page/api": {
 		imports: []string{
-			"bucket", "bucket/imageurl", "bucket/probe", "bucket/query", "bucket/record",
+			"bucket", "bucket/imageurl", "bucket/likeness", "bucket/lookalike", "bucket/probe", "bucket/query", "bucket/record",
 			"cmd/imgkeep/app/control", "cmd/imgkeep/app/page/account", "cmd/imgkeep/app/target", "github.com/go-chi/chi/v5",
 		},
 		tests: []string{"bucket/fetch", "sign"},

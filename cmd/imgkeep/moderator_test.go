@@ -1,8 +1,12 @@
 package main_test
 
 import (
+	"bytes"
 	"fmt"
+	"image/jpeg"
+	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -158,5 +162,128 @@ func TestModeratorsDay(t *testing.T) {
 	}
 	if strings.Contains(log, password) || strings.Contains(log, strings.TrimPrefix(invitation, base)) {
 		t.Error("the audit log holds what opens an account")
+	}
+}
+
+// Each role sees what it may, on pages that everybody can use: wide and as on a phone,
+// light and dark.
+func TestModeratorsRoles(t *testing.T) {
+	t.Parallel()
+	first := newBrowser(t)
+	w, ng, _, base := moderated(t, settings{"page.two_persons": true, "likeness": "on"})
+	cat := w.origin.serve("/pictures/cat", photo(t, 80, 60))
+	for _, path := range []string{link("i", "full", cat), link("i", "full", w.origin.refuse("/gone", http.StatusNotFound))} {
+		ng.see("GET", path, nil)
+	}
+	image := "/image?bucket=i&url=" + url.QueryEscape(cat)
+	for role, c := range map[string]struct{ may, not []string }{
+		"view":   {[]string{"/", "/?state=failed", "/?state=quarantined", "/?state=similar", image, "/hosts", "/figures", "/similar"}, []string{"/audit", "/waiting", "/accounts", "/audit.csv", "/remove?pick=url+https://a.example/"}},
+		"remove": {[]string{"/", image, "/audit", "/waiting", "/hosts"}, []string{"/accounts", "/audit.csv"}},
+		"admin":  {[]string{"/", "/accounts", "/audit"}, nil},
+	} {
+		b := first.other()
+		b.join(w.invite(base, role, role))
+		if boxes := evaluate[int](b, "document.querySelectorAll('input[name=pick]').length"); (boxes > 0) != (role != "view") {
+			t.Errorf("%s: %d boxes in the gallery", role, boxes)
+		}
+		if links := evaluate[string](b, "document.querySelector('nav').innerText"); strings.Contains(links, "Audit") != (role != "view") || strings.Contains(links, "Accounts") != (role == "admin") {
+			t.Errorf("%s: %q", role, links)
+		}
+		for _, path := range c.may {
+			for _, scheme := range []string{"light", "dark"} {
+				b.look(scheme)
+				b.do(b.size(map[string]int64{"light": 1280, "dark": 390}[scheme], 900), chromedp.Navigate(base+path))
+				b.shows("Sign out")
+				b.accessible(role + ", " + path + ", " + scheme)
+			}
+		}
+		for _, path := range c.not {
+			b.do(chromedp.Navigate(base + path))
+			b.shows("Your role does not allow this")
+		}
+		b.quiet(base)
+	}
+	first.quiet(base)
+}
+
+// What comes back recompressed after a block by likeness is refused, shown to moderators
+// beside what it resembles, and can be let through; a picture of one's own is compared.
+func TestModeratorsLookAlikes(t *testing.T) {
+	t.Parallel()
+	b := newBrowser(t)
+	w, ng, _, base := moderated(t, settings{"likeness": "on"})
+	picture := hills(t, 3, 400, 300)
+	decoded, err := jpeg.Decode(bytes.NewReader(picture))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again bytes.Buffer
+	if err := jpeg.Encode(&again, decoded, &jpeg.Options{Quality: 45}); err != nil {
+		t.Fatal(err)
+	}
+	first, copied := w.origin.serve("/pictures/first", picture), w.origin.serve("/pictures/copy", again.Bytes())
+	other := w.origin.serve("/pictures/other", hills(t, 11, 400, 300))
+	for _, u := range []string{first, other} {
+		if got := ng.see("GET", link("i", "50x50", u), nil); got.status != http.StatusOK {
+			t.Fatal(got.status, got.body)
+		}
+	}
+	upload := filepath.Join(w.dir, "copy.jpg")
+	if err := os.WriteFile(upload, again.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.join(w.invite(base, "anna", "remove"))
+	compare := func(shows string) {
+		t.Helper()
+		b.do(chromedp.Navigate(base+"/similar"), chromedp.SetUploadFiles(chromedp.CSS("input[type=file]"), []string{upload}))
+		b.press("Compare")
+		b.shows(shows)
+	}
+	compare("bits away")
+	if n := evaluate[int](b, "document.querySelectorAll('.gallery .tile').length"); n != 1 {
+		t.Errorf("%d look-alikes", n)
+	}
+	b.accessible("look-alikes")
+
+	token, _, status := w.imgkeep("moderator", "token", "anna", "forum", "--role", "view")
+	if status != 0 {
+		t.Fatal(token)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), "POST", base+"/api/v1/compare", bytes.NewReader(again.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(token))
+	r.Header.Set("Content-Type", "image/jpeg")
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(text), digest(picture)) || strings.Contains(string(text), digest(hills(t, 11, 400, 300))) {
+		t.Errorf("the API: %s %s", resp.Status, text)
+	}
+
+	b.do(chromedp.Navigate(base + "/image?bucket=i&url=" + url.QueryEscape(first)))
+	b.press("Block…")
+	b.shows("Keep out what looks like it")
+	b.do(chromedp.Click(chromedp.CSS("input[name=like]")), chromedp.SendKeys(chromedp.CSS("input[name=text]"), "ticket 12"))
+	b.press("Remove now")
+	b.shows("were taken away")
+	if got := ng.see("GET", link("i", "full", copied), nil); got.status != http.StatusUnavailableForLegalReasons {
+		t.Errorf("the copy: %d %s", got.status, got.body)
+	}
+	b.do(chromedp.Navigate(base + "/?state=similar"))
+	b.shows("/pictures/copy")
+	b.shows("ticket 12")
+	b.accessible("refused look-alikes")
+	compare("Would be refused")
+	b.do(chromedp.Navigate(base + "/?state=similar"))
+	b.press("Let through")
+	b.shows("Keep out again")
+	b.quiet(base)
+	if got := ng.see("GET", link("i", "full", copied), nil); got.status != http.StatusOK {
+		t.Errorf("let through: %d %s", got.status, got.body)
 	}
 }

@@ -299,7 +299,7 @@ func (e *engine) newPage(c config.Config, url string, service *control.Local, au
 		Read: func(text string, hosts bool) (target.Target, error) {
 			return target.Reader{Self: NewSelfLinks(now(), nil, e.now)}.Read(text, hosts)
 		},
-		Code: server.Code, Buckets: buckets,
+		Code: server.Code, Buckets: buckets, Likeness: c.Likeness == "on", MaxUpload: int64(c.Fetch.MaxBytes),
 		Sizes:         func() []int { return now().Sizes },
 		Reasons:       func() []string { return now().Page.Reasons },
 		AddressHeader: c.Page.AddressHeader, UserHeader: c.Page.UserHeader, TwoPersons: c.Page.TwoPersons,

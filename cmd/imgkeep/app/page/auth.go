@@ -98,6 +98,9 @@ func (s *Server) signedIn(next http.Handler) http.Handler {
 		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			err := r.ParseForm() // which may be too large
+			if err == nil && isUpload(r) {
+				err = r.ParseMultipartForm(maxBody) // the rest waits on disk
+			}
 			if err == nil && !sameForm(r, session.CSRF) {
 				err = errForged
 			}

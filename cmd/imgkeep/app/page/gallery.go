@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
+	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/query"
 	"imgkeep/bucket/record"
@@ -27,10 +29,13 @@ type filter struct {
 	Before                           string
 }
 
-// States of the gallery.
-var states = []struct{ Name, Title string }{
-	{"kept", "Kept"}, {"failed", "Failed"}, {"blocked", "Blocked"}, {"quarantined", "Hosts in quarantine"},
-}
+// state is a list of the gallery.
+type state struct{ Name, Title string }
+
+var states = []state{{"kept", "Kept"}, {"failed", "Failed"}, {"blocked", "Blocked"}, {"quarantined", "Hosts in quarantine"}}
+
+// similarState is there where images are compared.
+var similarState = state{"similar", "Refused look-alikes"}
 
 func filterOf(q url.Values) filter {
 	return filter{
@@ -119,15 +124,15 @@ func (f filter) request() (q query.RecentFilter, err error) {
 // galleryView is what the gallery shows: one of its lists.
 type galleryView struct {
 	Filter   filter
-	States   any
+	States   []state
 	Buckets  []string
 	Types    []string
 	Classes  []bucket.Class
 	Kept     query.Recent
 	Failed   query.RecentFailures
 	Blocks   []record.Block
+	Refusals []lookalike.Refusal
 	Next     string // where the next page begins; empty: there is none
-	Quick    bool   // a short-cut's page
 	Searched string
 }
 
@@ -143,6 +148,9 @@ func (s *Server) gallery(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) showGallery(w http.ResponseWriter, r *http.Request, f filter, searched string) {
 	v := galleryView{Filter: f, States: states, Buckets: s.opts.Buckets, Classes: fetch.Classes(), Searched: searched}
+	if s.opts.Likeness {
+		v.States = append(slices.Clone(states), similarState)
+	}
 	for _, t := range probe.Formats() {
 		v.Types = append(v.Types, t.String())
 	}
@@ -173,6 +181,8 @@ func (s *Server) list(r *http.Request, v *galleryView, q query.RecentFilter) (er
 		v.Next = v.Failed.Next
 	case "blocked", "quarantined":
 		err = s.listBlocks(r, v)
+	case similarState.Name:
+		err = s.listRefusals(r, v)
 	default:
 		err = errNotFound
 	}
@@ -202,11 +212,23 @@ func (s *Server) listBlocks(r *http.Request, v *galleryView) error {
 		}
 		return strings.Compare(a.Kind+a.Subject, b.Kind+b.Subject)
 	})
-	from, _ := strconv.Atoi(f.Before)
+	v.Blocks, v.Next = slice(all, f.Before)
+	return nil
+}
+
+// slice is a page of a list that is in memory, and where the next one begins.
+func slice[T any](all []T, before string) (page []T, next string) {
+	from, _ := strconv.Atoi(before)
 	from = min(max(from, 0), len(all))
 	to := min(from+query.DefaultRecent, len(all))
-	if v.Blocks = all[from:to]; to < len(all) {
-		v.Next = strconv.Itoa(to)
+	if to < len(all) {
+		next = strconv.Itoa(to)
 	}
-	return nil
+	return all[from:to], next
+}
+
+func sortRefusals(all []lookalike.Refusal) {
+	slices.SortFunc(all, func(a, b lookalike.Refusal) int {
+		return cmp.Or(b.Time.Compare(a.Time), strings.Compare(a.Bucket+a.URL, b.Bucket+b.URL))
+	})
 }

@@ -56,6 +56,11 @@ type Options struct {
 	// Code is the stable code of an error of Picture.
 	Code func(error) string
 
+	// Likeness: images are compared by how they look.
+	Likeness bool
+	// MaxUpload bounds a picture that is uploaded to be compared, in bytes.
+	MaxUpload int64
+
 	Buckets []string
 	Sizes   func() []int    // that are listed
 	Reasons func() []string // that are offered
@@ -139,7 +144,7 @@ func (s *Server) routes() http.Handler {
 	r.Get("/join/{secret}", s.joinForm)
 	r.Post("/join/{secret}", s.join)
 	r.Handle("/api/v1/*", api.New(api.Options{
-		Accounts: s.opts.Accounts, As: s.opts.As, Read: s.opts.Read, Address: s.address, TwoPersons: s.opts.TwoPersons, Now: s.opts.Now, Log: s.opts.Log,
+		Accounts: s.opts.Accounts, As: s.opts.As, Read: s.opts.Read, Address: s.address, TwoPersons: s.opts.TwoPersons, MaxUpload: s.opts.MaxUpload, Now: s.opts.Now, Log: s.opts.Log,
 	}))
 	r.Group(func(r chi.Router) {
 		r.Use(s.signedIn)
@@ -162,6 +167,8 @@ func (s *Server) looking(r chi.Router) {
 	r.Get("/picture/{bucket}/{size}/{url}", s.picture)
 	r.Get("/hosts", s.hostsPage)
 	r.Get("/figures", s.figures)
+	r.Get("/similar", s.similar)
+	r.Post("/similar", s.compare)
 	r.Post("/preferences", s.preferences)
 	r.Post("/sign-out", s.signOut)
 }
@@ -171,6 +178,7 @@ func (s *Server) removing(r chi.Router) {
 	r.Get("/remove", s.preview)
 	r.Post("/remove", s.preview)
 	r.Post("/remove/do", s.remove)
+	r.Post("/allow", s.allow)
 	r.Get("/jobs/{id}", s.job)
 	r.Get("/waiting", s.waiting)
 	r.Post("/waiting/{id}", s.decide)
@@ -205,7 +213,11 @@ func (s *Server) harden(next http.Handler) http.Handler {
 			http.Error(w, "this is not the page of that host", http.StatusMisdirectedRequest)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		most := int64(maxBody)
+		if isUpload(r) || r.URL.Path == "/api/v1/compare" {
+			most += s.opts.MaxUpload
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, most)
 		next.ServeHTTP(w, r)
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/imageurl"
+	"imgkeep/bucket/likeness"
 	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/control"
 )
@@ -40,12 +41,16 @@ type order struct {
 	Picks []pick
 	Why   string
 	Keep  bool // the files of what is blocked
+	Like  bool // what looks like it is kept out as well
 }
 
 // requests are what the service is asked for.
 func (o order) requests() (all []control.RemoveRequest) {
 	for _, p := range o.Picks {
 		q := control.RemoveRequest{Verb: o.Verb, Why: o.Why, Keep: o.Keep && o.Verb == control.Block}
+		if o.Like && o.Verb == control.Block && (p.kind() == record.BlockURL || p.kind() == record.BlockDigest) {
+			q.Similar, q.Within = true, likeness.Within
+		}
 		switch p.kind() {
 		case record.BlockURL:
 			q.URL = p.Subject()
@@ -53,6 +58,8 @@ func (o order) requests() (all []control.RemoveRequest) {
 			q.Digest = p.Subject()
 		case record.BlockHost:
 			q.Host = p.Subject()
+		case record.BlockSimilar:
+			q.Hash = p.Subject()
 		}
 		all = append(all, q)
 	}
@@ -83,7 +90,7 @@ func (s *Server) orderOf(r *http.Request) (o order, err error) {
 	if len(o.Picks) > maxPicks {
 		return o, asked{fmt.Errorf("%d are selected: at most %d at once", len(o.Picks), maxPicks)}
 	}
-	o.Verb, o.Keep = r.Form.Get("verb"), r.Form.Get("keep") != ""
+	o.Verb, o.Keep, o.Like = r.Form.Get("verb"), r.Form.Get("keep") != "", r.Form.Get("like") != ""
 	if o.Verb == "" {
 		o.Verb = control.Block
 	}
@@ -115,6 +122,8 @@ func (p pick) check() error {
 		_, err = record.ParseDigest(p.Subject())
 	case record.BlockHost:
 		_, err = imageurl.ParsePattern(p.Subject())
+	case record.BlockSimilar:
+		_, err = likeness.ParseHash(p.Subject())
 	default:
 		err = errors.New("what was selected is neither a URL, a digest nor a host")
 	}

@@ -39,6 +39,7 @@ type view struct {
 	Query         string // in the search box
 	Waiting       int    // removals that wait for consent
 	Two           bool
+	Likeness      bool
 	Now           time.Time
 	Data          any
 }
@@ -162,7 +163,7 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, page, title string
 
 func (s *Server) showStatus(w http.ResponseWriter, r *http.Request, status int, page, title string, data any) {
 	u := userOf(r)
-	v := view{Title: title, Active: page, Clear: s.cookie(r, clearCookie) != "", Now: s.opts.Now(), Two: s.opts.TwoPersons, Data: data}
+	v := view{Title: title, Active: page, Clear: s.cookie(r, clearCookie) != "", Now: s.opts.Now(), Two: s.opts.TwoPersons, Likeness: s.opts.Likeness, Data: data}
 	if u.Name != "" {
 		v.User, v.CSRF, v.Waiting = &u, u.csrf, s.proposals.waiting(u.Name)
 	}

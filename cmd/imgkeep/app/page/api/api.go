@@ -23,6 +23,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/query"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/page/account"
@@ -40,8 +41,10 @@ type Options struct {
 	Address  func(*http.Request) netip.Addr // where a request comes from; invalid: nobody knows
 	// TwoPersons refuses removals: nobody could agree to them.
 	TwoPersons bool
-	Now        func() time.Time
-	Log        *slog.Logger
+	// MaxUpload bounds a picture that is compared, in bytes.
+	MaxUpload int64
+	Now       func() time.Time
+	Log       *slog.Logger
 }
 
 // api is the handler.
@@ -67,6 +70,8 @@ func New(o Options) http.Handler {
 		r.Get("/images", a.call(account.View, a.images))
 		r.Get("/failures", a.call(account.View, a.failures))
 		r.Get("/blocks", a.call(account.View, a.blocks))
+		r.Get("/similar", a.call(account.View, a.similar))
+		r.Post("/compare", a.call(account.View, a.compare))
 		r.Post("/block", a.call(account.Remove, a.remove(control.Block)))
 		r.Post("/unblock", a.call(account.Remove, a.remove(control.Unblock)))
 	})
@@ -158,6 +163,8 @@ func (a *api) refusalOf(r *http.Request, err error) refusal {
 		return refusal{http.StatusRequestEntityTooLarge, "too-large", "the request is too large"}
 	case errors.Is(err, bucket.ErrNoBucket):
 		return refusal{http.StatusNotFound, "bucket", "there is no such bucket"}
+	case errors.Is(err, lookalike.ErrOff):
+		return refusal{http.StatusNotImplemented, "likeness", "images are not compared by how they look: likeness is off"}
 	case errors.Is(err, query.ErrCursor):
 		return refusal{http.StatusBadRequest, "request", "before: there is no such page"}
 	}

@@ -13,6 +13,8 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/imageurl"
+	"imgkeep/bucket/likeness"
+	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/query"
 	"imgkeep/bucket/record"
@@ -186,6 +188,65 @@ func (a *api) failures(who asker, r *http.Request) (any, error) {
 	return who.Failed(r.Context(), fq)
 }
 
+// similarRequest reads how far look-alikes may be.
+func similarRequest(q url.Values) (r control.SimilarRequest, err error) {
+	r.Within = likeness.Within
+	for key, n := range map[string]*int{"within": &r.Within, "limit": &r.Limit} {
+		if text := q.Get(key); text != "" {
+			if *n, err = strconv.Atoi(text); err != nil {
+				return r, wrong("%s: %q is no number", key, text)
+			}
+		}
+	}
+	if r.Within < 0 || r.Within > likeness.MaxWithin || r.Limit < 0 || r.Limit > control.MaxSimilar {
+		return r, wrong("want within from 0 to %d, and limit from 1 to %d", likeness.MaxWithin, control.MaxSimilar)
+	}
+	return r, nil
+}
+
+// similar lists what looks like an image.
+func (a *api) similar(who asker, r *http.Request) (any, error) {
+	q, err := parameters(r, "of", "within", "limit")
+	if err != nil {
+		return nil, err
+	}
+	s, err := similarRequest(q)
+	if err != nil {
+		return nil, err
+	}
+	t, err := a.named(q.Get("of"), false)
+	if err != nil {
+		return nil, err
+	}
+	s.URL, s.Digest, s.Named = t.URL, t.Digest, control.Named{Link: t.Link}
+	return a.looked(who.Similar(r.Context(), s, nil))
+}
+
+// compare lists what looks like the picture that is the body.
+func (a *api) compare(who asker, r *http.Request) (any, error) {
+	q, err := parameters(r, "within", "limit")
+	if err != nil {
+		return nil, err
+	}
+	s, err := similarRequest(q)
+	if err != nil {
+		return nil, err
+	}
+	if kind := r.Header.Get("Content-Type"); !strings.HasPrefix(kind, "image/") && kind != "application/octet-stream" {
+		return nil, refusal{http.StatusUnsupportedMediaType, "media-type", "want the bytes of an image, with Content-Type: image/*"}
+	}
+	return a.looked(who.Similar(r.Context(), s, http.MaxBytesReader(nil, r.Body, a.opts.MaxUpload)))
+}
+
+// looked is what was found, or that an image cannot be compared.
+func (a *api) looked(found control.Similar, err error) (any, error) {
+	var large *http.MaxBytesError
+	if err == nil || errors.Is(err, lookalike.ErrOff) || errors.As(err, &large) {
+		return found, err
+	}
+	return found, refusal{http.StatusUnprocessableEntity, "image", err.Error()}
+}
+
 // blocked are all blocks.
 type blocked struct {
 	Blocks []record.Block `json:"blocks"`
@@ -208,6 +269,7 @@ type order struct {
 	Of         []string `json:"of"`
 	Why        string   `json:"why"`
 	Keep       bool     `json:"keep,omitempty"`
+	Similar    bool     `json:"similar,omitempty"`
 	DryRun     bool     `json:"dry_run,omitempty"`
 	Unverified bool     `json:"unverified,omitempty"`
 }
@@ -264,12 +326,13 @@ func (a *api) removeOne(who asker, r *http.Request, verb, of string, o order) re
 	t, err := a.named(of, true)
 	var removal control.Removal
 	stands := false
-	if err == nil && verb == control.Block && !o.DryRun {
+	if err == nil && verb == control.Block && !o.DryRun && !o.Similar {
 		removal, stands, err = already(who, r, t)
 	}
 	if err == nil && !stands {
 		removal, err = who.Remove(r.Context(), control.RemoveRequest{
 			Verb: verb, URL: t.URL, Digest: t.Digest, Host: t.Host, Why: o.Why, DryRun: o.DryRun, Keep: o.Keep && verb == control.Block,
+			Similar: o.Similar && verb == control.Block && t.Host == "", Within: distance(o.Similar && verb == control.Block && t.Host == ""),
 			Named: control.Named{Link: t.Link, Unverified: o.Unverified},
 		})
 		if errors.Is(err, bucket.ErrNotBlocked) { // as is wanted
@@ -287,6 +350,14 @@ func (a *api) removeOne(who asker, r *http.Request, verb, of string, o order) re
 		one.Error = &problem
 	}
 	return one
+}
+
+// distance is how far off something may be that is kept out for what it looks like.
+func distance(similar bool) int {
+	if similar {
+		return likeness.Within
+	}
+	return 0
 }
 
 // already is the block of something that is blocked, and of which nothing is kept: to block
