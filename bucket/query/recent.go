@@ -42,7 +42,7 @@ type RecentFilter struct {
 const (
 	DefaultRecent = 60
 	MaxRecent     = 500
-	DefaultBudget = 80 * time.Millisecond
+	DefaultBudget = 60 * time.Millisecond
 )
 
 // Recent is a page of what was kept, the newest first.

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"image"
 	"image/color"
@@ -57,7 +58,7 @@ func TestScreenshots(t *testing.T) {
 	}{
 		{"image", first, 1200, 820, "light"}, {"image-phone", first, 390, 900, "dark"},
 		{"failed", "/?state=failed", 1200, 620, "light"}, {"blocked", "/?state=blocked", 1200, 480, "light"},
-		{"hosts", "/hosts", 1200, 780, "light"}, {"figures", "/figures", 1280, 1000, "dark"}, {"audit", "/audit", 1200, 700, "light"}, {"accounts", "/accounts", 1200, 420, "light"},
+		{"hosts", "/hosts", 1200, 780, "light"}, {"figures", "/figures", 1280, 1130, "dark"}, {"similar", "/similar", 1200, 640, "light"}, {"audit", "/audit", 1200, 700, "light"}, {"accounts", "/accounts", 1200, 420, "light"},
 	} {
 		b.do(chromedp.Navigate(base + c.path))
 		b.shows("Search")
@@ -88,7 +89,7 @@ func (b *browser) shoot(dir, name string, width, height int64, scheme string) {
 // exhibition is a server that keeps pictures of many hosts, made up.
 func exhibition(t *testing.T) (w *world, s *server, base string) {
 	t.Helper()
-	w = newWorld(t, settings{"sizes": []int{150, 250, 500}, "page.listen": "127.0.0.1:0", "resize.workers": 2})
+	w = newWorld(t, settings{"sizes": []int{150, 250, 500}, "page.listen": "127.0.0.1:0", "resize.workers": 2, "likeness": "on"})
 	s = w.start()
 	base, _ = s.logged("serving the moderators' page")["url"].(string)
 	hosts := []string{"i.imgur.example", "photos.hiking.example", "cdn.forum.example", "pics.garden.example", "static.shop.example", "upload.wiki.example"}
@@ -104,6 +105,7 @@ func exhibition(t *testing.T) (w *world, s *server, base string) {
 		}
 	}
 	w.spread(s)
+	w.busyWeek()
 	s = w.start()
 	base, _ = s.logged("serving the moderators' page")["url"].(string)
 	for _, url := range []string{w.origin.refuse("/gone/1.jpg", 404), w.origin.refuse("/private/2.jpg", 403), w.origin.serve("/pages/3.jpg", []byte("<!DOCTYPE html><title>Photo not available</title><p>Sign in to see this photo"))} {
@@ -136,6 +138,30 @@ func (w *world) spread(s *server) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
+	}
+}
+
+// busyWeek makes up how the server did in the last three days.
+func (w *world) busyWeek() {
+	w.t.Helper()
+	random := rand.New(rand.NewPCG(5, 8))
+	var samples []map[string]any
+	now := time.Now().UTC()
+	for n := 3 * 24 * 12; n > 0; n-- {
+		at := now.Add(-time.Duration(n) * 5 * time.Minute)
+		day := .35 + .65*math.Pow(math.Sin(math.Pi*(float64(at.Hour())+float64(at.Minute())/60)/24), 2)
+		of := func(n float64) int { return int(n * day * (.7 + .6*random.Float64())) }
+		samples = append(samples, map[string]any{
+			"at": at.Format(time.RFC3339), "warm": of(420), "cold": of(60), "failed": of(14), "hot": 900 + of(600),
+			"fetch_wait": float64(of(900)) / 100, "resize_wait": float64(of(300)) / 100,
+		})
+	}
+	text, err := json.Marshal(samples)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(w.root(), "trend.json"), text, 0o600)
+	}
+	if err != nil {
+		w.t.Fatal(err)
 	}
 }
 

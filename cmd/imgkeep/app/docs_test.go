@@ -106,7 +106,7 @@ func TestDocumentCommands(t *testing.T) {
 		text = strings.ReplaceAll(text, "\\\n", " ")
 		for _, m := range commandLine.FindAllStringSubmatch(text, -1) {
 			words := strings.Fields(m[1])
-			cmd, _, err := newRootCommand(&app{}).Find(words[:1])
+			cmd, _, err := newRootCommand(&app{}).Find(words[:min(len(words), 2)]) // which may be a command of a command
 			if err != nil {
 				t.Errorf("%s: imgkeep%s: %v", name, m[1], err)
 				continue
