@@ -50,6 +50,9 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range whole.Len() {
+		if testing.Short() && n%61 != 0 && n != whole.Len()-1 {
+			continue // a sample, which has each kind of step, and the last byte
+		}
 		if err := Write(t.Context(), &failing{n}, o); !errors.Is(err, errFull) {
 			t.Fatalf("with room for %d of %d bytes: %v", n, whole.Len(), err)
 		}
