@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -238,7 +239,8 @@ func whileRunning(t *testing.T, checkout string, env []string, as func(*exec.Cmd
 func startScript(t *testing.T, checkout string, env, args []string, as ...func(*exec.Cmd)) (*exec.Cmd, io.Reader, fmt.Stringer) {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(checkout, "scripts", "run"), args...)
-	cmd.Env = append(os.Environ(), env...)
+	own := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "GIT_CONFIG_") }) // by which scripts/debian trusts all checkouts
+	cmd.Env = append(own, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	for _, set := range as {
 		if set != nil {
