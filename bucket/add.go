@@ -164,10 +164,11 @@ func (s *Store) add(bucket, url string, bring bringer) (_ record.Image, added bo
 		if err != nil {
 			return err
 		}
-		if err := s.files.Put(s.life, image, tmp); err != nil {
-			return fmt.Errorf("store the image: %w", local.AsFull(err))
+		stands, err := s.records.Keep(s.life, image, tmp, *ledger.KeepEvent(image))
+		if err == nil && stands.Digest != image.Digest {
+			err = ErrTaken
 		}
-		if err := s.commit(index.Change{Bucket: bucket, URL: url, Keep: index.ImageOf(image)}, ledger.KeepEvent(image)); err != nil {
+		if err != nil {
 			return err
 		}
 		s.looks.Note(image, print)

@@ -91,20 +91,19 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at
 		s.disk.RemoveAll(d.tmp.Name())
 		return record.Image{}, err
 	}
-	err = s.files.Put(ctx, image, d.tmp)
-	s.disk.RemoveAll(d.tmp.Name())
-	if err != nil {
-		return record.Image{}, fmt.Errorf("store the image: %w", local.AsFull(err))
-	}
 	line := ledger.KeepEvent(image)
 	if d.from != source {
 		line.From = d.from
 	}
-	if err := s.commit(index.Change{Bucket: bucket, URL: url, Keep: index.ImageOf(image)}, line); err != nil {
+	defer s.disk.RemoveAll(d.tmp.Name())
+	kept, err := s.records.Keep(ctx, image, d.tmp, *line)
+	if err != nil {
 		return record.Image{}, err
 	}
-	s.looks.Note(image, print)
-	return image, nil
+	if kept.Digest == image.Digest {
+		s.looks.Note(image, print)
+	}
+	return kept, nil
 }
 
 // download is an image in a file in tmp, which is its holder's to close and remove.

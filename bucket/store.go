@@ -132,6 +132,7 @@ type Store struct {
 	apply   func(*index.DB, []index.Change) error // to the index, which flushes them itself
 	index   *index.DB
 	ledger  ledger.Ledger
+	records ledger.Records
 	flights *flight.Group
 	*variant.Variants
 	priorities flight.Priorities
@@ -261,6 +262,7 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s.settings.Store(c)
+	s.records = ownRecords{s}
 	if len(names) == 0 {
 		return nil, errors.New("a store needs a bucket")
 	}

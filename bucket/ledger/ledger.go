@@ -11,10 +11,29 @@
 package ledger
 
 import (
+	"context"
+	"errors"
+	"io"
 	"iter"
 
 	"imgkeep/bucket/record"
 )
+
+// ErrNotKept: nothing is kept under a URL.
+var ErrNotKept = errors.New("not kept")
+
+// Records are what is kept under which URL, with the bytes: what a store keeps by, whether it
+// is one of several nodes or the only one. All but Keep may be called concurrently.
+type Records interface {
+	// Keep keeps an image under its URL, of which event tells and from has the bytes, see
+	// blob.Store.Put. It returns the image that stands under the URL then, which is another's
+	// if that was faster. It and its bytes are durable, and found by all, when it returns
+	// without an error; after an error it is kept or not. One call for a URL at a time on a
+	// node; as many as there are on all.
+	Keep(ctx context.Context, image record.Image, from io.ReaderAt, event Event) (record.Image, error)
+	// Find returns the image that is kept under a URL: ErrNotKept.
+	Find(ctx context.Context, bucket, url string) (record.Image, error)
+}
 
 // Ledger has a sequence of events for each bucket, and one of blocks, which are of all
 // buckets, under the name "".

@@ -125,7 +125,7 @@ var rules = map[string]rule{
 			"bucket/uncached", "bucket/variant",
 		},
 		tests: []string{
-			"bucket/backup", "bucket/blob/local/localtest", "bucket/linkrot", "bucket/query", "bucket/scrub",
+			"bucket/backup", "bucket/blob/local/localtest", "bucket/ledger/ledgertest", "bucket/linkrot", "bucket/query", "bucket/scrub",
 			"scripts/patience", "golang.org/x/sys/unix",
 		},
 	},
@@ -216,7 +216,7 @@ var rules = map[string]rule{
 	// The same for several nodes, in an object store.
 	"bucket/ledger/shared": {
 		imports: []string{"bucket/blob", "bucket/blob/object", "bucket/imageurl", "bucket/ledger", "bucket/probe", "bucket/record"},
-		tests:   []string{"bucket/blob/object/objecttest", "bucket/blob/s3", "bucket/blob/s3/s3test", "bucket/ledger/shared/sharedtest"},
+		tests:   []string{"bucket/blob/object/objecttest", "bucket/blob/s3", "bucket/blob/s3/s3test", "bucket/ledger/ledgertest", "bucket/ledger/shared/sharedtest"},
 	},
 	"bucket/ledger/shared/sharedtest": { // for tests
 		imports: []string{"bucket/ledger/shared", "bucket/record"},

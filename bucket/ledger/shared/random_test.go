@@ -286,7 +286,7 @@ func (c *chance) run() {
 				if err := n.files.Stat(c.Context(), i); err != nil {
 					c.Errorf("%s has found %s, and not its bytes: %v", name, url, err)
 				}
-			} else if !errors.Is(err, shared.ErrNotKept) && !errors.Is(err, shared.ErrBlocked) {
+			} else if !errors.Is(err, ledger.ErrNotKept) && !errors.Is(err, shared.ErrBlocked) {
 				c.Error(err)
 			}
 		}
@@ -312,7 +312,7 @@ func (c *chance) run() {
 func TestRandom(t *testing.T) {
 	runs := uint64(5000)
 	if testing.Short() {
-		runs = 600
+		runs = 200
 	}
 	seed := rand.Uint64N(1 << 40)
 	for n := range runs {

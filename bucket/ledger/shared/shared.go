@@ -33,8 +33,6 @@ import (
 var (
 	// ErrBlocked: the URL, its host or the bytes are blocked.
 	ErrBlocked = errors.New("blocked by the operator")
-	// ErrNotKept: there is no live record of the URL.
-	ErrNotKept = errors.New("not kept")
 	// ErrBusy: others have kept and removed the same all the time. It may be tried again.
 	ErrBusy = errors.New("others keep and remove the same image at the same time")
 	// ErrUnfinished: a removal is decided, and nobody will see the image once all nodes have
@@ -48,6 +46,8 @@ const (
 	// maxAgain is how often Keep and Remove begin again, or ask again what was not answered.
 	maxAgain = 50
 )
+
+var _ ledger.Records = (*Ledger)(nil)
 
 // Options say what a Ledger consists of.
 type Options struct {

@@ -168,7 +168,7 @@ func (n *node) shows(url, want string) {
 	switch {
 	case errors.Is(err, shared.ErrBlocked):
 		got = "blocked"
-	case errors.Is(err, shared.ErrNotKept):
+	case errors.Is(err, ledger.ErrNotKept):
 	case err != nil:
 		n.w.Fatalf("%s looks for %s: %v", n.name, url, err)
 	default:
@@ -200,7 +200,7 @@ func TestKeepAndFind(t *testing.T) {
 		n.shows(urlA, "one")
 		n.shows(urlB, "")
 	}
-	if _, err := b.Find(t.Context(), "f", urlA); !errors.Is(err, shared.ErrNotKept) {
+	if _, err := b.Find(t.Context(), "f", urlA); !errors.Is(err, ledger.ErrNotKept) {
 		t.Errorf("in another bucket: %v", err)
 	}
 	w.node("b", b.state).shows(urlA, "one")
@@ -409,7 +409,7 @@ func TestForeignRecord(t *testing.T) {
 		}
 	}
 	b := w.node("b", nil)
-	if i, err := b.Find(t.Context(), "i", urlA); err == nil || errors.Is(err, shared.ErrNotKept) {
+	if i, err := b.Find(t.Context(), "i", urlA); err == nil || errors.Is(err, ledger.ErrNotKept) {
 		t.Errorf("found %+v, %v", i, err)
 	}
 	if i, err := b.keepErr(urlA, "three"); err == nil {

@@ -5,19 +5,20 @@ import (
 	"errors"
 
 	"imgkeep/bucket/blob/object"
+	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/record"
 )
 
-// Find returns the image that is kept under a URL: ErrNotKept, ErrBlocked, or an error of the
+// Find returns the image that is kept under a URL: ledger.ErrNotKept, ErrBlocked, or an error of the
 // store. What this node knows costs no request, what another has kept one.
 func (l *Ledger) Find(ctx context.Context, bucket, url string) (record.Image, error) {
 	image, err := l.Known(bucket, url)
-	if !errors.Is(err, ErrNotKept) {
+	if !errors.Is(err, ledger.ErrNotKept) {
 		return image, err
 	}
 	image, at, _, err := l.readRecord(ctx, bucket, url)
 	if errors.Is(err, object.ErrAbsent) {
-		return record.Image{}, ErrNotKept
+		return record.Image{}, ledger.ErrNotKept
 	}
 	if err != nil {
 		return record.Image{}, err
@@ -27,7 +28,7 @@ func (l *Ledger) Find(ctx context.Context, bucket, url string) (record.Image, er
 	}
 	k := &keeper{Ledger: l, ctx: ctx}
 	if image, err = k.enter(standing{image, at}); errors.Is(err, errAgain) {
-		return record.Image{}, ErrNotKept
+		return record.Image{}, ledger.ErrNotKept
 	}
 	return image, err
 }
@@ -44,7 +45,7 @@ func (l *Ledger) Known(bucket, url string) (image record.Image, err error) {
 		}
 		var at uint64
 		if image, at, err = tx.Record(bucket, url); errors.Is(err, ErrNone) {
-			return ErrNotKept
+			return ledger.ErrNotKept
 		}
 		if err != nil {
 			return err
@@ -60,7 +61,7 @@ func (l *Ledger) Known(bucket, url string) (image record.Image, err error) {
 			return err
 		}
 		if last > at {
-			return ErrNotKept
+			return ledger.ErrNotKept
 		}
 		image, err = original(tx, image)
 		return err
@@ -79,7 +80,7 @@ func (l *Ledger) Lost(ctx context.Context, image record.Image) error {
 	}
 	now, err := l.Known(image.Bucket, image.URL)
 	if err == nil && now.Digest != image.Digest {
-		return ErrNotKept
+		return ledger.ErrNotKept
 	}
 	return err
 }
