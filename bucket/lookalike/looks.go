@@ -64,6 +64,8 @@ type Looks struct {
 	refused  atomic.Uint64
 	s        Store
 	read     Reader
+	// unwritten tells that the last hash could not be written.
+	unwritten atomic.Bool
 }
 
 // Open opens those of a store, of whose blocks it takes in those that are its own. nil for
@@ -192,8 +194,10 @@ func (l *Looks) Note(image record.Image, p *likeness.Print) {
 	if l == nil || p == nil {
 		return
 	}
-	if err := l.Book.Put(image.Digest, *p); err != nil {
-		l.s.Log().Error("the hash of an image is not kept: 'imgkeep likeness index' finds it again", "bucket", image.Bucket, "digest", image.Digest, "error", err)
+	err := l.Book.Put(image.Digest, *p)
+	if failed := err != nil; l.unwritten.Swap(failed) != failed && failed {
+		// Once: on a full disk each decode would say so.
+		l.s.Log().Error("hashes of images are not kept: 'imgkeep likeness index' finds them again", "bucket", image.Bucket, "digest", image.Digest, "error", err)
 	}
 }
 
