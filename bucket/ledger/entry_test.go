@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,10 +71,18 @@ func FuzzParseLine(f *testing.F) {
 
 // Lines of the store's own journal that name nothing, or too much, are broken.
 func TestBlockLines(t *testing.T) {
+	hash := strings.Repeat("f0", 32)
 	for text, want := range map[string]record.Block{
 		`{"op":"block","host":"a.example","why":"w","by":"b"}`:   {Kind: record.BlockHost, Subject: "a.example", Why: "w", By: "b"},
 		`{"op":"unblock","url":"https://a.example/"}`:            {Kind: record.BlockURL, Subject: "https://a.example/"},
 		`{"op":"block","digest":"d","for":"https://a.example/"}`: {Kind: record.BlockDigest, Subject: "d", For: "https://a.example/"},
+		`{"op":"block","similar":"` + hash + `","within":31}`:    {Kind: record.BlockSimilar, Subject: hash, Within: 31},
+		`{"op":"unblock","similar":"` + hash + `"}`:              {Kind: record.BlockSimilar, Subject: hash},
+		`{"op":"block","except":"d","why":"w"}`:                  {Kind: record.BlockExcept, Subject: "d", Why: "w"},
+		`{"op":"block","similar":"` + hash + `","within":49}`:    {},
+		`{"op":"block","similar":"` + hash + `","within":-1}`:    {},
+		`{"op":"block","similar":"f0"}`:                          {},
+		`{"op":"block","similar":"` + hash + `","digest":"d"}`:   {},
 		`{"op":"block"}`:                           {},
 		`{"op":"block","host":"a","url":"b"}`:      {},
 		`{"op":"keep","url":"b"}`:                  {},
