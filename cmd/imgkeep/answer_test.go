@@ -101,7 +101,7 @@ func (a answer) checkPrivate(w *world) {
 		told = append(told, string(a.body))
 	}
 	for _, text := range told {
-		for _, private := range []string{leak, viewer, "127.0.0", strconv.Itoa(w.origin.port), "://", "/pictures/", w.dir} {
+		for _, private := range []string{leak, viewer, "127.0.0", ":" + strconv.Itoa(w.origin.port), "://", "/pictures/", w.dir} {
 			if strings.Contains(text, private) {
 				a.t.Errorf("%s: the answer tells %q: %q", a.about, private, text)
 			}
