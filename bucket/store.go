@@ -21,6 +21,7 @@ import (
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/ledger/journal"
+	"imgkeep/bucket/ledger/single"
 	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
@@ -262,7 +263,7 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s.settings.Store(c)
-	s.records = ownRecords{s}
+	s.records = single.Records{Files: s.files, Index: func() *index.DB { return s.index }, Commit: s.commit}
 	if len(names) == 0 {
 		return nil, errors.New("a store needs a bucket")
 	}

@@ -121,7 +121,7 @@ var rules = map[string]rule{
 	"bucket": {
 		imports: []string{
 			"bucket/approve", "bucket/blob", "bucket/blob/local", "bucket/fetch", "bucket/flight", "bucket/imageurl", "bucket/index",
-			"bucket/ledger", "bucket/ledger/journal", "bucket/likeness", "bucket/lookalike", "bucket/pace", "bucket/probe", "bucket/probe/whole", "bucket/record", "bucket/reindex", "bucket/strip",
+			"bucket/ledger", "bucket/ledger/journal", "bucket/ledger/single", "bucket/likeness", "bucket/lookalike", "bucket/pace", "bucket/probe", "bucket/probe/whole", "bucket/record", "bucket/reindex", "bucket/strip",
 			"bucket/uncached", "bucket/variant",
 		},
 		tests: []string{
@@ -212,6 +212,10 @@ var rules = map[string]rule{
 	"bucket/ledger/journal": {
 		imports: []string{"bucket/blob/local", "bucket/ledger", "bucket/record"},
 		tests:   []string{"bucket/blob/local/localtest", "bucket/ledger/ledgertest", "bucket/probe"},
+	},
+	// Keeping where there is one node.
+	"bucket/ledger/single": {
+		imports: []string{"bucket/blob", "bucket/blob/local", "bucket/index", "bucket/ledger", "bucket/record"},
 	},
 	// The same for several nodes, in an object store.
 	"bucket/ledger/shared": {
