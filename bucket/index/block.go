@@ -86,9 +86,18 @@ func (db *DB) Block(kind, subject string) (record.Block, error) {
 func (db *DB) HasBlocks() bool { return db.blocks.Load() }
 
 // Blocks goes through all blocks; see Images.
-func (db *DB) Blocks() iter.Seq2[record.Block, error] {
+func (db *DB) Blocks() iter.Seq2[record.Block, error] { return db.blocksBut("") }
+
+// BlocksOfImages goes through all blocks but those of kind BlockSimilar, of which lists may
+// have brought a million.
+func (db *DB) BlocksOfImages() iter.Seq2[record.Block, error] {
+	return db.blocksBut(record.BlockSimilar + " ")
+}
+
+// blocksBut goes through all blocks but those whose keys begin so; empty: all.
+func (db *DB) blocksBut(prefix string) iter.Seq2[record.Block, error] {
 	return func(yield func(record.Block, error) bool) {
-		for pair, err := range db.walk(blocksTable) {
+		for pair, err := range db.walkBut(blocksTable, prefix) {
 			var b record.Block
 			if err == nil {
 				b, err = decodeBlock(pair.value)

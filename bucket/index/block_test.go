@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -112,5 +113,51 @@ func TestForgetAndPurge(t *testing.T) {
 	removing()
 	if err := db.Check(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Blocks of images are gone through without a list of a thousand hashes between them, which
+// have their distances.
+func TestBlocksOfImages(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "index.db"))
+	want := []record.Block{
+		{Kind: record.BlockDigest, Subject: "d"}, {Kind: record.BlockExcept, Subject: "e"}, {Kind: record.BlockHost, Subject: "h.example"},
+		{Kind: record.BlockURL, Subject: "https://a.example/"},
+	}
+	var changes []Change
+	for i := range want {
+		changes = append(changes, Change{Block: &want[i]})
+	}
+	for i := range 3 * ahead {
+		changes = append(changes, Change{Block: &record.Block{Kind: record.BlockSimilar, Subject: fmt.Sprintf("%064x", i), Within: i % 49}})
+	}
+	if err := db.Apply(changes); err != nil {
+		t.Fatal(err)
+	}
+	var got []record.Block
+	for b, err := range db.BlocksOfImages() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Since = time.Time{}
+		got = append(got, b)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+	n := 0
+	for b, err := range db.Blocks() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; b.Kind == record.BlockSimilar {
+			var i int
+			if _, err := fmt.Sscanf(b.Subject, "%x", &i); err != nil || b.Within != i%49 {
+				t.Errorf("%+v, %v", b, err)
+			}
+		}
+	}
+	if n != len(changes) {
+		t.Errorf("%d blocks, want %d", n, len(changes))
 	}
 }

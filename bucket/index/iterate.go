@@ -119,7 +119,11 @@ type pair struct{ key, value []byte }
 
 // walk goes through a table. A record that is damaged comes with its key and an
 // error; an error without a key ends it.
-func (db *DB) walk(name []byte) iter.Seq2[pair, error] {
+func (db *DB) walk(name []byte) iter.Seq2[pair, error] { return db.walkBut(name, "") }
+
+// walkBut is walk, but for the records whose keys begin with a text; empty: with none.
+func (db *DB) walkBut(name []byte, prefix string) iter.Seq2[pair, error] {
+	without := []byte(prefix)
 	return func(yield func(pair, error) bool) {
 		var last []byte
 		for {
@@ -132,8 +136,13 @@ func (db *DB) walk(name []byte) iter.Seq2[pair, error] {
 						k, v = c.Next()
 					}
 				}
-				for ; k != nil && len(pairs) < ahead; k, v = c.Next() {
+				for k != nil && len(pairs) < ahead {
+					if prefix != "" && bytes.HasPrefix(k, without) {
+						k, v = c.Seek(append(bytes.Clone(without), 0xff)) // no key of that kind goes so far
+						continue
+					}
 					pairs = append(pairs, pair{bytes.Clone(k), bytes.Clone(v)})
+					k, v = c.Next()
 				}
 				return nil
 			})

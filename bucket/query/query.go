@@ -158,7 +158,7 @@ func Show(ctx context.Context, s Store, url string, digest record.Digest) (Detai
 			}
 		}
 	}
-	for b, err := range s.Index().Blocks() {
+	for b, err := range s.Index().BlocksOfImages() {
 		if err != nil {
 			return f, err
 		}

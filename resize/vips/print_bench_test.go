@@ -44,7 +44,7 @@ func BenchmarkLikeness(b *testing.B) {
 			path := all[name]
 			fmt.Fprintln(os.Stderr, path)
 			format := strings.Replace(strings.TrimPrefix(strings.ToLower(filepath.Ext(path)), "."), "jpg", "jpeg", 1)
-			t.measure(format, data[path])
+			t.measure(name, format, data[path])
 		}
 		t.print()
 	}
@@ -83,6 +83,7 @@ type likenessTables struct {
 	found            map[string]*tally
 	order            []string
 	prints           []likeness.Print
+	names            []string           // of those pictures
 	parts            [][]likeness.Print // of each picture
 	faint            int                // pictures that match nothing
 	three, more, one time.Duration      // three sizes, and a print besides, and alone
@@ -91,7 +92,7 @@ type likenessTables struct {
 // uploaded is how large pictures are that are uploaded, at most.
 const uploaded = 1600
 
-func (t *likenessTables) measure(format string, src []byte) {
+func (t *likenessTables) measure(name, format string, src []byte) {
 	var three []resize.Target
 	for _, h := range heights {
 		three = append(three, resize.Target{Size: resize.Size{Height: h}, Quality: 80})
@@ -123,7 +124,7 @@ func (t *likenessTables) measure(format string, src []byte) {
 		t.faint++
 		return
 	}
-	t.prints = append(t.prints, own)
+	t.prints, t.names = append(t.prints, own), append(t.names, name)
 	for _, c := range changes {
 		if t.found[c.name] == nil {
 			t.found[c.name] = &tally{}
@@ -291,9 +292,11 @@ func (t *likenessTables) print() {
 				continue
 			}
 			pairs += 1 + len(own)
-			others.add(nearest(p, t.prints[i]))
-			for _, q := range own {
-				others.add(nearest(p, q))
+			for k, q := range append([]likeness.Print{t.prints[i]}, own...) {
+				d := nearest(p, q)
+				if others.add(d); d <= distances[2] {
+					fmt.Fprintf(os.Stderr, "%s is %d bits from part %d of %s\n", t.names[j], d, k, t.names[i])
+				}
 			}
 		}
 	}
