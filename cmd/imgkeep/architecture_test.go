@@ -40,12 +40,12 @@ var rules = map[string]rule{
 	"cmd/imgkeep/app": {
 		imports: []string{
 			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/engine", "cmd/imgkeep/app/page/account", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
-			"bucket", "bucket/backup", "bucket/evidence", "bucket/fetch", "bucket/imageurl", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/probe", "bucket/query", "bucket/record",
+			"bucket", "bucket/backup", "bucket/blob/object", "bucket/blob/s3", "bucket/evidence", "bucket/fetch", "bucket/imageurl", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/probe", "bucket/query", "bucket/record",
 			"bucket/reindex", "bucket/scrub", "nginx", "resize", "sign",
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "github.com/spf13/pflag",
 			"golang.org/x/sync/errgroup",
 		},
-		tests: []string{"bucket/variant", "github.com/rogpeppe/go-internal/testscript"},
+		tests: []string{"bucket/blob/s3/s3test", "bucket/variant", "github.com/rogpeppe/go-internal/testscript"},
 	},
 	// Only here all is wired together.
 	"cmd/imgkeep/app/engine": {

@@ -91,6 +91,7 @@ func commands(a *app) []*cobra.Command {
 		newBackupCommand(a),
 		newRestoreCommand(a),
 		newCompactCommand(a),
+		newStoreCommand(a),
 		newRetryCommand(a),
 		newPreviewCommand(a),
 
