@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// An Offer is a format that some sizes are made in besides their own.
+// An Offer is a format in which some sizes are also made, besides their own format.
 type Offer struct {
 	// Format is "avif" or "webp".
 	Format string
@@ -18,15 +18,15 @@ type Offer struct {
 // AnySize stands for all sizes that are height x width.
 const AnySize = "x"
 
-// offered are the formats that can be offered, in the order in which they stand in
-// the name of a set of formats.
+// offered are the formats that can be offered, in the order that they have in the name of
+// an accept set.
 var offered = []string{"avif", "webp"}
 
 const (
-	// maxAccept is the longest Accept header that is read, in bytes. What browsers
-	// send has less than 200.
+	// maxAccept is the longest Accept header that is read, in bytes. Browsers send less
+	// than 200.
 	maxAccept = 1024
-	// maxOffers keeps the expression that lists sizes within what nginx reads.
+	// maxOffers keeps the expression that lists sizes within nginx' limit.
 	maxOffers = 3600
 	// weight is a qvalue (RFC 9110, section 12.4.2) that is not 0.
 	weight = `q=(?:1(?:\.0{0,3})?|0\.(?:[1-9][0-9]{0,2}|0[1-9][0-9]?|00[1-9]))`
@@ -34,13 +34,12 @@ const (
 
 var weighted = regexp.MustCompile(`^(?i:[ \t]*` + weight + `[ \t]*)$`)
 
-// Accepts tells whether the value of an Accept header names a media type, such as
-// "image/avif", with a weight that is not 0. Ranges like image/* do not count:
-// browsers that do not know a format send these too. Nor does a type with other
-// parameters than a weight. A header with quotes in it, or of more than 1,024
-// bytes, names nothing.
+// Accepts tells whether an Accept header names a media type, such as "image/avif", with a
+// weight above 0. Ranges such as image/* do not count, because browsers send them for
+// formats that they do not know. Types with parameters other than a weight do not count. A
+// header that contains quotes or has more than 1,024 bytes names nothing.
 //
-// It is the rule of the site too: nginx comes to the same answer for every value.
+// The site applies the same rule: nginx comes to the same answer for every value.
 func Accepts(accept, mediaType string) bool {
 	if len(accept) > maxAccept || strings.Contains(accept, `"`) {
 		return false
@@ -54,16 +53,16 @@ func Accepts(accept, mediaType string) bool {
 	return false
 }
 
-// accepts is Accepts as an expression for a map of nginx, of a text that begins
-// with "1 " where the format is offered. Quotes are looked for but once, and each
-// element is left at its first wrong character, so that time grows with the length.
+// accepts is Accepts as an expression for a map of nginx. It matches a text that begins
+// with "1 " if the format is offered. It looks for quotes once, and leaves each element at
+// its first wrong character, so its time is linear in the length.
 func accepts(format string) string {
 	return fmt.Sprintf(`~*^1 (?=[^\x22]{0,%d}$)(?:.*,)?[ \t]*image/%s[ \t]*(?:;[ \t]*%s[ \t]*)?(?:,|$)`, maxAccept, format, weight)
 }
 
 // VariantDir is the folder of the hot links of a size for viewers who get it in one of
-// these formats, as Hot.Add takes it: those of viewers who accept other formats are in
-// other folders. Of no formats it is the size itself. The order of formats does not matter.
+// these formats, as Hot.Add takes it. Viewers who accept other formats have other folders.
+// Without formats it is the size itself. The order of formats does not matter.
 func VariantDir(size string, formats []string) string {
 	for _, f := range offered {
 		if slices.Contains(formats, f) {
@@ -83,11 +82,11 @@ func isVariantDir(s string) bool {
 	return isName(size) && size != "info" && VariantDir(size, formats) == s
 }
 
-// acceptSet is what viewers of a site may accept of the formats that it offers.
+// acceptSet is the set of offered formats that a viewer accepts.
 type acceptSet struct {
 	Name   string // as VariantDir adds it to a size
 	Accept string // the header that means the same
-	First  string // the extension that its viewers get most
+	First  string // the extension that these viewers get most often
 }
 
 // acceptSets are all but the empty one.
@@ -118,8 +117,8 @@ func (s Site) offers(format string) bool {
 	return slices.ContainsFunc(s.Offers, func(o Offer) bool { return o.Format == format })
 }
 
-// each is a text of nginx with a variable for each format that the site offers. With
-// "takes" it is the name of the viewer's set of formats.
+// each is a text of nginx with a variable for each format that the site offers. "takes"
+// gives the name of the viewer's accept set.
 func each(what string, s Site) string {
 	var b strings.Builder
 	for _, f := range offered {
@@ -130,7 +129,7 @@ func each(what string, s Site) string {
 	return b.String()
 }
 
-// places is an expression for what stands in links before the signature.
+// places is an expression for the part of a link before the signature.
 func places(sizes []string) string {
 	sizes = slices.Compact(slices.Sorted(slices.Values(sizes)))
 	for i, size := range sizes {

@@ -21,68 +21,67 @@ import (
 
 // HotOptions are the options of OpenHot.
 type HotOptions struct {
-	// Dir is the absolute path of the tree, on tmpfs: links must not outlive a
-	// reboot. It and the folders in it are made with mode 0711, so that nginx can
-	// follow a link whose name it has been told, while other local users can't
-	// list signatures. Its parent must exist and let nginx through.
+	// Dir is the absolute path of the tree, on tmpfs: links must not survive a reboot. It
+	// and the folders in it have mode 0711, so that nginx can follow a link whose name it
+	// knows, while other local users cannot list signatures. Its parent must exist, and
+	// nginx must be able to enter it.
 	Dir string
-	// MaxLinks is how many links may exist. 0: any number. A link takes about 1.1
-	// KB of the kernel's memory and an inode of the tmpfs, of which systemd gives
-	// /run 800,000. When those run out, links make room for each other as if this
-	// limit had been reached.
+	// MaxLinks is how many links may exist. 0: any number. A link takes about 1.1 KB of
+	// kernel memory and one inode of the tmpfs; systemd gives /run 800,000 inodes. If
+	// inodes run out, links are evicted as if this limit were reached.
 	MaxLinks int
-	// Epoch are the facts that links hang on, one string for each: for every
-	// secret that verifies, a digest of it and of everything else that decides
-	// whether and how long its links live. If one that was there at an earlier
-	// start is missing, all links are dropped. Order does not matter. The strings
-	// are kept only as truncated digests.
+	// Epoch is the fingerprint of the settings that issued the links, one string each: for
+	// every secret that verifies, a digest of it and of everything else that decides
+	// whether and how long its links live. If a string of an earlier start is missing, all
+	// links are dropped. Order does not matter. The file holds truncated digests of the
+	// strings only.
 	Epoch []string
 	// Now and After are the clock; nil is the system's.
 	Now   func() time.Time
 	After func(time.Duration) <-chan time.Time
-	// Logger is told what Run finds. nil: slog.Default().
+	// Logger receives what Run reports. nil: slog.Default().
 	Logger *slog.Logger
 }
 
 // Hot is the tree of hot links. All methods may be called concurrently, and
 // several processes may have the same tree open.
 type Hot struct {
-	dir   string
-	max   int
-	epoch epoch
-	now   func() time.Time
-	after func(time.Duration) <-chan time.Time
-	log   *slog.Logger
-	id    string       // of this Hot among all that ever had the tree open
-	step  func(string) // called between the steps of Add; nil but in tests
+	dir         string
+	max         int
+	fingerprint fingerprint
+	now         func() time.Time
+	after       func(time.Duration) <-chan time.Time
+	log         *slog.Logger
+	id          string       // of this Hot among all that ever had the tree open
+	step        func(string) // called between the steps of Add; nil outside of tests
 
 	wake chan struct{} // Run has something to do before its timer
 
 	walking sync.Mutex // one walk at a time; taken before mu
 
 	mu         sync.Mutex
-	current    fs.FileInfo // of the epoch file that ours was checked against; nil: never
-	superseded bool        // a newer process has other secrets: make no more links
+	current    fs.FileInfo // of the fingerprint file that ours was checked against; nil: never
+	superseded bool        // a newer process has other secrets: create no more links
 	count      int         // links that exist
-	added      int         // links ever made, so that a walk knows of those made meanwhile
+	added      int         // links ever created, so that a walk knows of those created meanwhile
 	uniques    int         // temporary names given out
 	drops      int         // how often all links were dropped
 	removing   int         // removals that have begun and not ended
-	unfinished bool        // links are left that a removal was to take away
-	next       time.Time   // no link is known to expire before; zero: none is known at all
+	unfinished bool        // a removal has left links that it should have removed
+	next       time.Time   // no known link expires before; zero: no link is known
 	swept      time.Time   // when the last whole walk began
 }
 
-// Folders of the tree that no bucket can be called and nobody else may enter.
+// Folders of the tree whose names no bucket can have, and that nobody else may enter.
 const (
-	tmpDir     = ".tmp"     // links that have no name yet
+	tmpDir     = ".tmp"     // links that do not have their final name yet
 	droppedDir = ".dropped" // buckets whose links are being removed
 )
 
-// OpenHot opens the tree, or makes it. When it returns, no link is left that an
-// earlier process made with a secret that is no longer in Epoch. Links that have
-// expired meanwhile are still there, and Len and MaxLinks know nothing of those
-// that are: the caller is to call Run, which begins by looking.
+// OpenHot opens the tree, or creates it. When it returns, no link is left that an earlier
+// process made with a secret that is no longer in Epoch. Links that have expired meanwhile
+// are still there, and Len and MaxLinks do not count existing links yet: call Run, which
+// begins with a look at all of them.
 func OpenHot(o HotOptions) (*Hot, error) {
 	if !isPath(o.Dir) {
 		return nil, fmt.Errorf("hot links: folder %q: want a clean absolute path of letters, digits and ./_@+-", o.Dir)
@@ -91,14 +90,14 @@ func OpenHot(o HotOptions) (*Hot, error) {
 		return nil, fmt.Errorf("hot links: at most %d: want 0 or more", o.MaxLinks)
 	}
 	h := &Hot{
-		dir:   o.Dir,
-		max:   o.MaxLinks,
-		epoch: newEpoch(o.Epoch),
-		now:   o.Now,
-		after: o.After,
-		log:   o.Logger,
-		id:    strconv.FormatUint(rand.Uint64(), 36),
-		wake:  make(chan struct{}, 1),
+		dir:         o.Dir,
+		max:         o.MaxLinks,
+		fingerprint: newFingerprint(o.Epoch),
+		now:         o.Now,
+		after:       o.After,
+		log:         o.Logger,
+		id:          strconv.FormatUint(rand.Uint64(), 36),
+		wake:        make(chan struct{}, 1),
 	}
 	if h.now == nil {
 		h.now = time.Now
@@ -118,30 +117,28 @@ func OpenHot(o HotOptions) (*Hot, error) {
 	return h, nil
 }
 
-// Len is the number of links, as far as this process knows: of those that were
-// there before, once Run or Sweep has looked.
+// Len is the number of links that this process knows. It includes links of earlier
+// processes once Run or Sweep has looked.
 func (h *Hot) Len() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return max(h.count, 0)
 }
 
-// Add makes the link, in a size or a [Class] of it, by which nginx serves target, the absolute path of a stored
-// file, to whoever has the signature, until expires. A link that is there already
-// is replaced. If the tree is full, the links of a random shard make room: those
-// that are in demand come back at their next view. A link that has expired is not
-// made, nor is any once a process with newer secrets has opened the tree; neither
-// is an error.
+// Add creates the link, in a size or a [VariantDir] of it, by which nginx serves target,
+// the absolute path of a stored file, to every holder of the signature, until expires. It
+// replaces an existing link. If the tree is full, it evicts the links of a random shard:
+// those in demand come back at their next view. It creates no link that has expired, and
+// none once a process with newer secrets has opened the tree; neither is an error.
 //
-// Errors never name the signature. The caller goes on without the link.
+// Errors never contain the signature. The caller continues without the link.
 func (h *Hot) Add(bucket, size, signature, ext, target string, expires time.Time) error {
 	return h.AddWhile(bucket, size, signature, ext, target, expires, func() bool { return true })
 }
 
-// AddWhile is Add for a decision that may be out of date: still says whether it
-// holds. Where it does not, no link is made, which is no error. A link that is made
-// because it did is there for every EndRemoval, Renew and Drop that begins after
-// still was asked.
+// AddWhile is Add for a decision that may be out of date: still says whether it holds. If
+// it does not, no link is created, and that is no error. A link that is created is visible
+// to every EndRemoval, Renew and Drop that begins after the call of still.
 func (h *Hot) AddWhile(bucket, size, signature, ext, target string, expires time.Time, still func() bool) error {
 	if err := checkLink(bucket, size, signature, ext, target); err != nil {
 		return err
@@ -181,9 +178,9 @@ func (h *Hot) AddWhile(bucket, size, signature, ext, target string, expires time
 	if err != nil {
 		return h.failed(err)
 	}
-	// Whoever sweeps at the end of the week, or drops all because secrets have
-	// changed, may have passed this folder before the link was in it. But then
-	// the clock, or the epoch, has changed by now.
+	// A sweep at the end of the week, or a drop after a change of secrets, may have passed
+	// this folder before the link was in it. But then the clock, or the fingerprint, has
+	// changed by now.
 	current, err := h.isCurrent()
 	if !current || !expires.After(h.now()) {
 		os.Remove(path)
@@ -210,8 +207,8 @@ func (h *Hot) failed(err error) error {
 	return fmt.Errorf("hot links: cannot make one in %s: %w", h.dir, bare(err))
 }
 
-// place makes the link under a temporary name, dates it, and only then gives it
-// its own: an undated link would never expire.
+// place creates the link under a temporary name, dates it, and only then gives it its final
+// name: an undated link would never expire.
 func (h *Hot) place(folder, path, target string, expires time.Time) error {
 	var err error
 	for range 10 {
@@ -254,7 +251,7 @@ func (h *Hot) make(temp, folder, path, target string, expires time.Time) error {
 	return err
 }
 
-// unique is a name that no process has given to anything, with mu held.
+// unique returns a name that no process has used. The caller holds mu.
 func (h *Hot) unique() string {
 	h.uniques++
 	return h.id + "-" + strconv.Itoa(h.uniques)
@@ -266,8 +263,8 @@ func (h *Hot) at(step string) {
 	}
 }
 
-// mkdirs makes a folder below the tree, and those above it. The umask must not
-// keep nginx out.
+// mkdirs creates a folder below the tree, and its parents. The umask must not lock nginx
+// out.
 func (h *Hot) mkdirs(rel string, mode fs.FileMode) error {
 	path := filepath.Join(h.dir, rel)
 	err := os.Mkdir(path, mode)
@@ -286,7 +283,7 @@ func (h *Hot) mkdirs(rel string, mode fs.FileMode) error {
 	return os.Chmod(path, mode)
 }
 
-// remove removes a link, with mu held.
+// remove removes a link. The caller holds mu.
 func (h *Hot) remove(path string) bool {
 	if os.Remove(path) != nil {
 		return false
@@ -295,7 +292,7 @@ func (h *Hot) remove(path string) bool {
 	return true
 }
 
-// makeRoom sees to it that one more link may be made, with mu held.
+// makeRoom makes room for one more link. The caller holds mu.
 func (h *Hot) makeRoom() bool {
 	if h.max == 0 {
 		return true
@@ -311,15 +308,15 @@ func (h *Hot) makeRoom() bool {
 	if h.count < h.max {
 		return true
 	}
-	// There is nothing to remove: others have, and it is time to count anew.
+	// There is nothing to remove: others have removed it, so links are counted again.
 	h.swept = time.Time{}
 	h.rouse()
 	return false
 }
 
-// evict empties a random shard: the same two characters of the signature in all
-// buckets and sizes, so that every link is as likely to go as any other. It runs
-// with mu held and returns how many links went.
+// evict empties a random shard: the same two characters of the signature in all buckets and
+// sizes, so that every link is equally likely to go. It returns how many links went. The
+// caller holds mu.
 func (h *Hot) evict() int {
 	var sizes []string
 	for _, bucket := range names(h.dir) {
@@ -327,8 +324,8 @@ func (h *Hot) evict() int {
 			sizes = append(sizes, filepath.Join(h.dir, bucket, size))
 		}
 	}
-	// Empty shards are removed, and do not come up again. What cannot be removed
-	// must not keep us here.
+	// Empty shards are removed, so they are not chosen again. A link that cannot be removed
+	// must not keep this loop going.
 	for range 100 {
 		first := choose(sizes)
 		second := choose(first)
@@ -354,8 +351,8 @@ func (h *Hot) evict() int {
 	return 0
 }
 
-// choose chooses a name at random that is in one of the folders, and returns its
-// paths in all of them. Empty folders have none.
+// choose picks at random a name that is in one of the folders, and returns its paths in all
+// of them. It returns none if the folders are empty.
 func choose(folders []string) []string {
 	var there []string
 	for _, f := range folders {
@@ -372,8 +369,8 @@ func choose(folders []string) []string {
 	return paths
 }
 
-// names lists a folder, without what starts with a dot. A folder that is gone is
-// empty.
+// names lists a folder, without names that start with a dot. A folder that does not exist
+// is empty.
 func names(folder string) []string {
 	f, err := os.Open(folder)
 	if err != nil {
@@ -384,7 +381,7 @@ func names(folder string) []string {
 	return slices.DeleteFunc(all, func(name string) bool { return strings.HasPrefix(name, ".") })
 }
 
-// rouse has Run look at the time anew.
+// rouse makes Run check the time again.
 func (h *Hot) rouse() {
 	select {
 	case h.wake <- struct{}{}:
@@ -396,15 +393,15 @@ const (
 	// poll bounds how late Run notices that the wall clock has jumped, or that
 	// the machine has slept: timers stand still meanwhile.
 	poll = 5 * time.Second
-	// recheck is how often everything is looked at though nothing is known to
-	// expire: for links that another process made, and to count anew.
+	// recheck is how often all links are checked although none is known to expire, to find
+	// links that another process made, and to count again.
 	recheck = 10 * time.Minute
-	// retry is how soon it is tried again to remove what could not be removed.
+	// retry is the pause before a failed removal is tried again.
 	retry = time.Minute
 )
 
-// Run removes links at the instant at which they expire, until ctx ends. It
-// begins by looking at all links that are there.
+// Run removes links when they expire, until ctx ends. It begins with a look at all existing
+// links.
 func (h *Hot) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		now := h.now()
@@ -436,7 +433,7 @@ func (h *Hot) Run(ctx context.Context) {
 	}
 }
 
-// checkLink refuses what could lead out of the tree or is not a link.
+// checkLink refuses values that could lead out of the tree or are not a link.
 func checkLink(bucket, size, signature, ext, target string) error {
 	switch {
 	case !isName(bucket) || "/"+bucket+"/" == InternalPrefix:

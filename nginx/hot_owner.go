@@ -13,15 +13,15 @@ import (
 // maxLinksInPath bounds how many symbolic links lead to the tree.
 const maxLinksInPath = 40
 
-// checkOwners returns an error unless everything on the way to a folder is root's or
-// ours, and nobody else may write to it: not the folder, which may be missing still,
-// nor one above it, nor a symbolic link. nginx sends whatever the links in the tree
-// point at. Who can put a folder in the place of ours, as anybody can who makes
-// /dev/shm/imgkeep before we do, has it send any file that nginx may read.
+// checkOwners returns an error unless root or this user owns every folder and symbolic link
+// on the way to a folder, the folder included, and nobody else may write to them. The
+// folder may still be missing. nginx sends whatever the links in the tree point at: an
+// attacker who creates the folder first, as anybody can with /dev/shm/imgkeep, has nginx
+// send any file that it may read.
 //
-// Folders with the sticky bit, such as /tmp, may be everybody's: who owns nothing in
-// them can change nothing there. Our own group counts as we do, since each user of
-// Debian has one of their own.
+// Folders with the sticky bit, such as /tmp, may be writable for all: users can change only
+// what they own there. Our own group counts as ourselves, since Debian gives each user a
+// group.
 func checkOwners(path string) error {
 	links := 0
 	seen := string(filepath.Separator)
@@ -42,7 +42,7 @@ func checkOwners(path string) error {
 		next := filepath.Join(seen, name)
 		info, err := os.Lstat(next)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // ours to make
+			return nil // it does not exist yet: this process creates it
 		}
 		if err != nil {
 			return bare(err)

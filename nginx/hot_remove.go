@@ -12,14 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// removingFile is there while something is removed whose links are still to go. The
-// process that finds it at its start drops all links: whoever made it has died.
+// removingFile exists while a removal runs whose links still have to go. A process that
+// finds it at its start drops all links, because the process that created it has died.
 const removingFile = ".removing"
 
-// BeginRemoval is called before something is removed to which links may lead, and
-// EndRemoval after that, whatever became of it, to take these links away. A crash in
-// between is made up for by the next OpenHot. After an error it is not, and
-// EndRemoval is to be called all the same.
+// BeginRemoval is called before a removal of files to which links may lead, and EndRemoval
+// after it, whatever its outcome, to remove these links. After a crash in between, the next
+// OpenHot removes them. If BeginRemoval fails, a crash is not covered; call EndRemoval all
+// the same.
 func (h *Hot) BeginRemoval() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -39,8 +39,8 @@ func (h *Hot) BeginRemoval() error {
 	return nil
 }
 
-// markRemoving makes the file. It is dated in the far future, since whatever else
-// removes expired links goes by their times.
+// markRemoving creates the file. Its date is far in the future, because sweeps remove
+// expired links by their times.
 func (h *Hot) markRemoving() error {
 	path := filepath.Join(h.dir, removingFile)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
@@ -52,16 +52,16 @@ func (h *Hot) markRemoving() error {
 	return os.Chtimes(path, never, never)
 }
 
-// EndRemoval takes away the links to files of which leads says so, given their paths,
-// or all, and returns how many went. None is made afterwards by an AddWhile whose
-// still says no by now. It looks at every link: 250,000 take about half a second.
+// EndRemoval removes the links to files for whose path leads returns true, or all links,
+// and returns how many went. Afterwards no AddWhile creates one if its still returns false
+// by now. It looks at every link: 250,000 take about half a second.
 //
-// Where an earlier EndRemoval has failed, all links go.
+// If an earlier EndRemoval has failed, it removes all links.
 func (h *Hot) EndRemoval(all bool, leads func(target string) bool) (gone int, err error) {
 	h.walking.Lock()
 	defer h.walking.Unlock()
-	// With mu held no AddWhile is between its question and its link: what was made
-	// by an answer from before is there now, and is seen.
+	// While mu is held, no AddWhile is between its question and its link: a link from an
+	// earlier answer exists now, and the walk sees it.
 	h.mu.Lock()
 	all = all || h.unfinished
 	h.mu.Unlock()
@@ -86,7 +86,7 @@ func (h *Hot) EndRemoval(all bool, leads func(target string) bool) (gone int, er
 	return gone, nil
 }
 
-// withdraw removes the links that lead to files that are chosen, with walking held.
+// withdraw removes the links that lead to chosen files. The caller holds walking.
 func (h *Hot) withdraw(leads func(target string) bool) (int, error) {
 	buf := make([]byte, unix.PathMax)
 	w := walker{remove: func(folder int, name string) bool {
@@ -102,7 +102,7 @@ func (h *Hot) withdraw(leads func(target string) bool) (int, error) {
 	return w.removed, bare(w.err)
 }
 
-// finishRemoval drops all links where a process has died in a removal.
+// finishRemoval drops all links if a process has died during a removal.
 func (h *Hot) finishRemoval() error {
 	unlock, err := lockFolder(h.dir)
 	if err != nil {
@@ -120,9 +120,9 @@ func (h *Hot) finishRemoval() error {
 	return os.Remove(path)
 }
 
-// Targets are the files to which the hot links of a signature lead, in whatever size,
-// in the tree of a folder: of one image, unless somebody has tampered with it. None
-// where there is no tree. It changes nothing.
+// Targets are the files to which the hot links of a signature lead, in any size, in the
+// tree of a folder. All belong to one image, unless somebody has tampered with the tree. It
+// returns none if there is no tree. It changes nothing.
 func Targets(dir, bucket, signature string) (targets []string, err error) {
 	if !isName(bucket) || !isSignature(signature) {
 		return nil, errors.New("hot links: no such bucket or signature can be")

@@ -119,14 +119,14 @@ func TestAddAcrossEpochs(t *testing.T) {
 }
 
 // The same with the newer process in the middle of its work: it has removed the
-// epoch, or dropped the links, and the earlier process adds one.
+// fingerprint, or dropped the links, and the earlier process adds one.
 func TestAddDuringOpen(t *testing.T) {
-	for _, step := range []string{"epoch removed", "dropped"} {
+	for _, step := range []string{"fingerprint removed", "dropped"} {
 		dir := filepath.Join(t.TempDir(), "hot")
 		earlier := mustOpen(t, HotOptions{Dir: dir, Epoch: []string{"old"}})
 		earlier.addTest(t, time.Now().Add(time.Hour))
 		added := make(chan error)
-		newer := &Hot{dir: dir, epoch: newEpoch([]string{"new"}), now: time.Now, log: earlier.log, id: "newer"}
+		newer := &Hot{dir: dir, fingerprint: newFingerprint([]string{"new"}), now: time.Now, log: earlier.log, id: "newer"}
 		passed := false
 		newer.step = func(s string) {
 			if s == step {
@@ -187,10 +187,10 @@ func TestEpochs(t *testing.T) {
 		{"another", []string{"a"}, nil, []string{"b"}, true},
 		{"none and none", nil, nil, nil, false},
 		{"none any more", []string{"a"}, nil, nil, true},
-		{"the file is gone", []string{"a"}, func(dir string) error { return os.Remove(filepath.Join(dir, epochFile)) }, []string{"a"}, true},
-		{"the file is empty", []string{"a"}, func(dir string) error { return os.Truncate(filepath.Join(dir, epochFile), 0) }, []string{"a"}, true},
+		{"the file is gone", []string{"a"}, func(dir string) error { return os.Remove(filepath.Join(dir, fingerprintFile)) }, []string{"a"}, true},
+		{"the file is empty", []string{"a"}, func(dir string) error { return os.Truncate(filepath.Join(dir, fingerprintFile), 0) }, []string{"a"}, true},
 		{"the file is of a later release", []string{"a"}, func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, epochFile), []byte("imgkeep hot links 2\n"), 0o600)
+			return os.WriteFile(filepath.Join(dir, fingerprintFile), []byte("imgkeep hot links 2\n"), 0o600)
 		}, []string{"a"}, true},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -222,27 +222,27 @@ func TestEpochs(t *testing.T) {
 func TestEpochFile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "hot")
 	mustOpen(t, HotOptions{Dir: dir, Epoch: []string{"the very secret"}})
-	info, err := os.Stat(filepath.Join(dir, epochFile))
+	info, err := os.Stat(filepath.Join(dir, fingerprintFile))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v; want 0600", info.Mode(), err)
 	}
-	b, _ := os.ReadFile(filepath.Join(dir, epochFile))
+	b, _ := os.ReadFile(filepath.Join(dir, fingerprintFile))
 	// The header, and 12 bytes of SHA-256 in hexadecimal.
-	if len(b) != len(epochHeader)+24+1 || strings.Contains(string(b), "secret") {
+	if len(b) != len(fingerprintHeader)+24+1 || strings.Contains(string(b), "secret") {
 		t.Errorf("it holds %q", b)
 	}
 }
 
 // Somebody removes the whole tree under a running process.
 func TestTreeRemoved(t *testing.T) {
-	for _, what := range []string{"", tmpDir, epochFile, "i"} {
+	for _, what := range []string{"", tmpDir, fingerprintFile, "i"} {
 		dir := filepath.Join(t.TempDir(), "hot")
 		h := mustOpen(t, HotOptions{Dir: dir, Epoch: []string{"a"}})
 		h.addTest(t, time.Now().Add(time.Hour))
 		if err := os.RemoveAll(filepath.Join(dir, what)); err != nil {
 			t.Fatal(err)
 		}
-		// Without its folder or its epoch the first Add may only find out.
+		// Without its folder or its fingerprint file the first Add may only find out.
 		if err := h.Add("i", "full", testSignature, ".jpg", "/b.jpg", time.Now().Add(time.Hour)); err != nil {
 			if what != "" {
 				t.Errorf("without %q: %v", what, err)
@@ -292,7 +292,7 @@ func childDie(arg string) {
 			select {}
 		}
 	}
-	h := &Hot{dir: dir, epoch: newEpoch([]string{"new"}), now: time.Now, id: "child", wake: make(chan struct{}, 1), step: die}
+	h := &Hot{dir: dir, fingerprint: newFingerprint([]string{"new"}), now: time.Now, id: "child", wake: make(chan struct{}, 1), step: die}
 	if err := h.establish(true); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -309,7 +309,7 @@ func TestKilled(t *testing.T) {
 		step  string
 		named bool // the link that was being made is there
 	}{
-		{"epoch removed", false},
+		{"fingerprint removed", false},
 		{"dropped", false},
 		{"linked", false},
 		{"dated", false},
@@ -350,7 +350,7 @@ func TestKilled(t *testing.T) {
 				t.Error(err)
 			}
 			filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-				if path != dir && d.Name() != epochFile {
+				if path != dir && d.Name() != fingerprintFile {
 					t.Errorf("left for ever: %s", path)
 				}
 				return err

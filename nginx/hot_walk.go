@@ -11,9 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sweep removes the links that have expired and those folders that are empty, and
-// counts the rest. It returns how many links went. Run does this at the right
-// moments.
+// Sweep removes expired links and empty folders, and counts the rest. It returns how many
+// links went. Run calls it at the right moments.
 func (h *Hot) Sweep() (int, error) {
 	h.walking.Lock()
 	defer h.walking.Unlock()
@@ -43,8 +42,8 @@ func (h *Hot) Sweep() (int, error) {
 		w.walk(filepath.Join(h.dir, bucket))
 	}
 	removed, kept := w.removed, w.kept
-	// What nobody will name any more: undated links, and dated ones that have
-	// expired. Somebody may just be making an undated one, and tries again.
+	// What will never get its final name: undated links, and dated ones that have expired.
+	// If another process is about to date one, it tries again.
 	w.walk(filepath.Join(h.dir, tmpDir))
 	purge(filepath.Join(h.dir, droppedDir), &w)
 	if w.err != nil {
@@ -63,8 +62,8 @@ func (h *Hot) Sweep() (int, error) {
 	return removed, bare(w.err)
 }
 
-// trim removes links at random until there are no more than allowed: another
-// process has made some, or fewer are allowed than before.
+// trim removes links at random until no more than allowed are left: another process has
+// created some, or the limit is lower than before.
 func (h *Hot) trim() {
 	for h.max > 0 {
 		h.mu.Lock()
@@ -76,15 +75,15 @@ func (h *Hot) trim() {
 	}
 }
 
-// Drop removes all links, and returns how many there were. They are out of reach
-// at once; the rest of the work takes as long as there are links.
+// Drop removes all links, and returns how many there were. nginx cannot reach them from the
+// start; the rest of the work takes time in proportion to their number.
 func (h *Hot) Drop() (int, error) {
 	h.walking.Lock()
 	defer h.walking.Unlock()
 	return h.drop()
 }
 
-// drop is Drop, with walking held.
+// drop is Drop. The caller holds walking.
 func (h *Hot) drop() (int, error) {
 	h.mu.Lock()
 	folders, err := h.detach()
@@ -96,9 +95,8 @@ func (h *Hot) drop() (int, error) {
 	return w.removed, bare(errors.Join(err, w.err))
 }
 
-// detach moves all buckets to where nginx can't look, with mu held: that is one
-// step for each, however many links there are. The next sweep, of whichever
-// process, removes them.
+// detach moves all buckets to where nginx cannot look: one step for each bucket, however
+// many links it has. The next sweep of any process removes them. The caller holds mu.
 func (h *Hot) detach() (folders []string, err error) {
 	h.drops++
 	h.count = 0
@@ -126,17 +124,16 @@ func purge(folder string, w *walker) {
 	}
 }
 
-// walker goes through folders and asks for each symbolic link in them whether to
-// remove it. Folders left empty are removed. It goes on after an error, and keeps
-// the last.
+// walker goes through folders and asks for each symbolic link whether to remove it. It
+// removes folders that it leaves empty. It continues after an error, and keeps the last.
 type walker struct {
 	remove        func(folder int, name string) bool
 	kept, removed int
 	err           error
 }
 
-// walk returns whether the folder is gone. What disappears meanwhile is none of
-// its business: other processes sweep too.
+// walk returns whether the folder is gone. It ignores what disappears meanwhile, because
+// other processes sweep too.
 func (w *walker) walk(path string) (gone bool) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -174,12 +171,12 @@ func (w *walker) walk(path string) (gone bool) {
 	if left > 0 {
 		return false
 	}
-	// Whoever has put a link into it meanwhile keeps it.
+	// If a process has put a link into it meanwhile, it stays.
 	err = os.Remove(path)
 	return err == nil || !errors.Is(err, syscall.ENOTEMPTY) && w.failed(err)
 }
 
-// failed notes an error, unless it says that something is gone.
+// failed notes an error, unless the error says that something does not exist.
 func (w *walker) failed(err error) (gone bool) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return true

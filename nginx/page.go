@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// Page is what answers tell browsers and search engines about their use in pages.
-// Its zero value lets pages of all sites show images, and no script read them.
+// Page is what answers tell browsers and search engines about the use of images in pages.
+// Its zero value lets pages of all sites show images, and lets no script read them.
 type Page struct {
 	// ResourcePolicy is the Cross-Origin-Resource-Policy: "cross-origin", "same-site"
 	// or "same-origin". Empty: "cross-origin", without which pages that isolate
 	// themselves (COEP) show no image.
 	ResourcePolicy string
-	// Robots is the X-Robots-Tag, such as "noindex". Empty: there is none.
+	// Robots is the X-Robots-Tag, such as "noindex". Empty: the header is not sent.
 	Robots string
 	// Origins are those whose scripts may read images, such as "https://example.com";
 	// "*" stands for all. Empty: none.
@@ -87,8 +87,8 @@ func (p Page) AnyOrigin() bool { return slices.Contains(p.Origins, "*") }
 // VariesByOrigin tells whether answers depend on the Origin header.
 func (p Page) VariesByOrigin() bool { return len(p.Origins) > 0 && !p.AnyOrigin() }
 
-// Vary is the header of an answer that depends on the viewer's Accept header, or does
-// not. Empty: there is none.
+// Vary is the Vary header of an answer; accept tells whether it depends on the viewer's
+// Accept header. Empty: the header is not sent.
 func (p Page) Vary(accept bool) string {
 	var names []string
 	if accept {
@@ -100,8 +100,8 @@ func (p Page) Vary(accept bool) string {
 	return strings.Join(names, ", ")
 }
 
-// answerHeaders are the directives for what all answers have: those with an image, or
-// always, which errors need.
+// answerHeaders are the directives for the headers of all answers: of those with an image,
+// or with always of errors too.
 func answerHeaders(s Site, always bool) string {
 	var b strings.Builder
 	end := ";"
@@ -129,8 +129,8 @@ func answerHeaders(s Site, always bool) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// exactly is an expression of nginx, in quotes, for this text alone, whatever its
-// case. (Without an expression nginx' tables could be too small for a long name.)
+// exactly is an expression of nginx, in quotes, that matches this text only, ignoring case.
+// (Without an expression nginx' tables could be too small for a long name.)
 func exactly(s string) string {
 	return `"~*^` + strings.NewReplacer(".", "[.]", "[", `\[`, "]", `\]`).Replace(s) + `$"`
 }

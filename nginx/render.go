@@ -27,9 +27,8 @@ func (s Site) Render(w io.Writer) error {
 	return render(w, s)
 }
 
-// Main is a complete nginx.conf around one Site, for an nginx that serves
-// nothing else: everything it writes lies below Prefix. It runs in the
-// foreground.
+// Main is a complete nginx.conf around one Site, for an nginx that serves nothing else. It
+// writes only below Prefix. It runs in the foreground.
 type Main struct {
 	Site Site
 	// Prefix is the absolute path of a folder of its own.
@@ -65,11 +64,11 @@ func (m Main) Render(w io.Writer) error {
 	return render(w, m)
 }
 
-// Files is how many files a worker may have open: what it remembers, and for
-// every connection itself, its upstream's and a file of its own.
+// Files is how many files a worker may have open: its cache of open files, and for every
+// connection the connection itself, its upstream's and one file.
 func (m Main) Files() int { return m.Site.OpenFiles + 3*m.Connections + 64 }
 
-// render writes nothing unless all of it could be made.
+// render writes nothing unless all of it can be rendered.
 func render(w io.Writer, data any) error {
 	t := template.New("").Funcs(template.FuncMap{
 		"accepts": accepts,
@@ -77,8 +76,8 @@ func render(w io.Writer, data any) error {
 			return strings.ReplaceAll(answerHeaders(s, always), "\n", "\n"+indent)
 		},
 		"exactly": exactly,
-		// What nginx answers itself where it finds the error. 401 and 403 are answered by
-		// a rewrite alone, and a 403 of a file that cannot be read by imgkeep.
+		// What nginx answers itself when it finds the error. A rewrite answers 401 and 403;
+		// imgkeep answers a 403 for a file that cannot be read.
 		"handled":      func(status int) bool { return !slices.Contains([]int{401, 403, 416, 500}, status) },
 		"alternatives": func(names []string) string { return strings.Join(names, "|") },
 		"acceptSets":   acceptSets,

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// What server and site agree on. The server hands a file over by answering 200
-// with HeaderRedirect and no body, no Cache-Control and no conditional handling
-// of its own: nginx sees to ranges, ETag and 304.
+// The contract of server and site. The server hands a file over by answering 200 with
+// HeaderRedirect and no body, no Cache-Control and no conditional handling of its own:
+// nginx handles ranges, ETag and 304.
 const (
 	// InternalPrefix is where the site shows Site.Root to X-Accel-Redirect, and
 	// to nothing else: the header's value is InternalPrefix and the path below
@@ -37,8 +37,8 @@ const (
 // Site is the configuration of one nginx site. Default has the values that
 // README and units assume. Every field must be set unless it says otherwise.
 type Site struct {
-	// Name tells sites apart that one nginx serves: names that hold for all of nginx
-	// begin with it. 1 to 32 of a-z, 0-9 and _. Empty: there is one site.
+	// Name distinguishes several sites of one nginx: names that are global in nginx begin
+	// with it. 1 to 32 of a-z, 0-9 and _. Empty: there is only one site.
 	Name string
 	// Listen are the values of listen directives: a port, an address with port
 	// ("127.0.0.1:8080", "[::]:80"), or "unix:/path". May be empty if ListenTLS is not.
@@ -80,21 +80,20 @@ type Site struct {
 	// Buckets are the buckets that exist. At most 32 bytes each of lower-case
 	// letters, digits, "-" and "_".
 	Buckets []string
-	// Extensions are the names tried for a hot link, in this order, from
-	// ".jpg", ".png", ".webp", ".gif", ".avif", ".heic", ".bmp", ".tif" and ".jxl". Each further name
-	// costs a look-up, so
-	// the commonest comes first: see Extensions.
+	// Extensions are the file names tried for a hot link, in this order, from ".jpg",
+	// ".png", ".webp", ".gif", ".avif", ".heic", ".bmp", ".tif" and ".jxl". Each costs a
+	// look-up, so the commonest comes first: see Extensions.
 	Extensions []string
-	// Offers are the formats in which sizes are made besides their own, for viewers
-	// who accept them; the one that is wanted most first. Each has its extension in
+	// Offers are the formats in which sizes are also made, besides their own, for viewers
+	// who accept them; the preferred one comes first. The extension of each is in
 	// Extensions. nil: none.
 	Offers []Offer
 	// MaxAge is what Cache-Control grants: the time that a link has left in any
 	// case, (weeks-1) * 7 days. Whole seconds; 0 is allowed.
 	MaxAge time.Duration
-	// Valid is how long nginx may trust what it knows of a file or of its
-	// absence: the bound on how late it notices that a link has expired or an
-	// image was removed. Whole seconds, 1 to 60.
+	// Valid is how long nginx may cache that a file exists, or does not. So it bounds how
+	// late nginx notices that a link has expired or an image was removed. Whole seconds, 1
+	// to 60.
 	Valid time.Duration
 	// OpenFiles is how many names nginx remembers, absent ones included, and so
 	// at most how many files a worker holds open besides its connections. A
@@ -131,8 +130,8 @@ func Default() Site {
 // extensions are those that a stored file can have, the commonest first.
 var extensions = []string{".jpg", ".png", ".webp", ".gif", ".avif", ".heic", ".bmp", ".tif", ".jxl"}
 
-// contentTypes are written out: older lists of nginx lack image/webp, and a
-// distribution's list would make other files of other types possible.
+// contentTypes are written out: lists of older nginx versions lack image/webp, and a
+// distribution's list would allow files of other types.
 var contentTypes = map[string]string{
 	".jpg":  "image/jpeg",
 	".png":  "image/png",
@@ -145,8 +144,8 @@ var contentTypes = map[string]string{
 	".tif":  "image/tiff",
 }
 
-// Extensions orders extensions as Site wants them, the commonest first, each
-// once. Those that are unknown come last, where Validate finds them.
+// Extensions sorts extensions as Site wants them, the commonest first, each once. Unknown
+// ones come last; Validate reports them.
 func Extensions(exts ...string) []string {
 	rank := func(ext string) int {
 		if i := slices.Index(extensions, ext); i >= 0 {
@@ -159,8 +158,8 @@ func Extensions(exts ...string) []string {
 	return slices.Compact(sorted)
 }
 
-// Validate says everything that is wrong with the site, or nil. Since values end
-// up in a configuration, only characters that mean nothing to nginx are accepted.
+// Validate returns everything that is wrong with the site, or nil. Values end up in a
+// configuration, so only characters without a meaning to nginx are accepted.
 func (s Site) Validate() error {
 	var errs []error
 	refuse := func(field, value, want string) {
@@ -266,8 +265,7 @@ var (
 	siteName   = regexp.MustCompile(`^[a-z0-9_]{1,32}$`)
 )
 
-// ID is what names begin with that hold for all of nginx, so that several sites may
-// stand beside each other.
+// ID is the prefix of names that are global in nginx, so that several sites can coexist.
 func (s Site) ID() string {
 	if s.Name == "" {
 		return "imgkeep"
@@ -304,7 +302,7 @@ func (s Site) validateListen(refuse func(field, value, want string)) {
 	}
 }
 
-// isPath wants what nginx takes literally everywhere: no space, quote, brace,
+// isPath accepts only what nginx takes literally everywhere: no space, quote, brace,
 // semicolon, dollar sign or line break.
 func isPath(p string) bool {
 	return p != "/" && path.MatchString(p) && filepath.Clean(p) == p

@@ -14,7 +14,7 @@ import (
 // something to nginx in quotes.
 var tokenGrammar = regexp.MustCompile(`^[A-Za-z0-9._~+/-]{16,512}={0,2}$`)
 
-// CheckToken says what is wrong with a token. The error does not hold it.
+// CheckToken says what is wrong with a token. The error does not contain it.
 func CheckToken(token string) error {
 	if !tokenGrammar.MatchString(token) {
 		return errors.New("want 16 to 512 of A-Z, a-z, 0-9, . _ ~ + / and -, as `openssl rand -base64 32` makes them")
@@ -22,8 +22,8 @@ func CheckToken(token string) error {
 	return nil
 }
 
-// Admits tells whether the value of an Authorization header, "Bearer" and a token,
-// names one of these tokens. How long it takes says nothing about them.
+// Admits tells whether an Authorization header, "Bearer" and a token, names one of these
+// tokens. Its time reveals nothing about them.
 func Admits(authorization string, tokens []string) bool {
 	scheme, token, _ := strings.Cut(authorization, " ")
 	given, good := sha256.Sum256([]byte(token)), 0
@@ -34,9 +34,9 @@ func Admits(authorization string, tokens []string) bool {
 	return good == 1 && strings.EqualFold(scheme, "Bearer")
 }
 
-// WriteTokens writes what Site.Tokens names: entries of a map of nginx that let
-// requests with one of these tokens through, by the rule of Admits. It holds the
-// tokens: only root needs to read it.
+// WriteTokens writes the file that Site.Tokens names: entries of a map of nginx that admit
+// requests with one of these tokens, by the rule of Admits. The file contains the tokens:
+// make it readable for root only.
 func WriteTokens(w io.Writer, tokens []string) error {
 	var b strings.Builder
 	for _, t := range tokens {

@@ -9,44 +9,43 @@ import (
 	"time"
 )
 
-// ErrDeadly comes with [ErrCrashed] and [ErrTimeout] where the end of the decoder
-// was the image's doing, as far as one can tell. A decoder works on one image at
-// a time, so it was no other's. It is not the image's doing where somebody has
-// killed or stopped the decoder (the kernel, short of memory; an operator; the
-// service manager), nor where the decoder took too long for want of a
-// processor, of the disk, or of the source, nor where it says itself that any image
-// would have met with this: it got no memory, or its library does not do what it did at
-// the start.
+// ErrDeadly is added to [ErrCrashed] and [ErrTimeout] if, as far as one can tell, the image
+// caused the failure of the decoder. A decoder works on one image at a time, so no other
+// image can have caused it. The image did not cause it if somebody killed or stopped the
+// decoder (the kernel, short of memory; an operator; the service manager), if the decoder
+// was late because it had to wait for a processor, the disk or the source, or if the
+// decoder reports a fault that any image would meet: it got no memory, or its library no
+// longer does what it did at start.
 var ErrDeadly = errors.New("the image is to blame")
 
 // deadly adds ErrDeadly to an error.
 func deadly(err error) error { return fmt.Errorf("%w: %w", err, ErrDeadly) }
 
-// diedOfImage says whether a child that did not send its answer died of its image,
-// after it is gone.
+// diedOfImage says whether a child that sent no answer died of its image. The child is
+// gone.
 func (c *child) diedOfImage() bool {
 	status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if !ok || !status.Signaled() {
-		// Otherwise it has ended itself in the middle of its work.
+		// Otherwise it exited by itself in the middle of its work.
 		return !ok || status.ExitStatus() != ExitUnable
 	}
 	if c.killed.Load() {
-		return true // it lived on without its pipe
+		return true // it was still alive when its pipe had ended
 	}
-	// What a process brings upon itself. All others come from outside; so does
-	// the SIGKILL at the limit of processor time, which many images share.
+	// Signals that a process causes itself. All others come from outside; so does the
+	// SIGKILL at the limit of processor time, which many images use up together.
 	own := []syscall.Signal{syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGILL, syscall.SIGFPE, syscall.SIGABRT, syscall.SIGTRAP, syscall.SIGSYS}
 	return slices.Contains(own, status.Signal())
 }
 
-// unable says whether a child is gone and has ended itself for want of memory.
+// unable says whether a child is gone and has exited for want of memory.
 func (c *child) unable() bool {
 	return c.gone() && c.cmd.ProcessState.ExitCode() == ExitUnable
 }
 
-// hangs says whether a child that is late has only itself to blame: it has had
-// a processor for half of the time, or it sleeps although it has had its image for
-// as long. began is the processor time that it had used before.
+// hangs says whether a late child is itself the cause: it has used a processor for half of
+// the time, or it sleeps although it has had its image for as long. began is the processor
+// time that it had used before.
 func (c *child) hangs(began, timeout time.Duration) bool {
 	pid := c.cmd.Process.Pid
 	used, err := processorTime(pid)
@@ -56,8 +55,8 @@ func (c *child) hangs(began, timeout time.Duration) bool {
 	if used-began >= timeout/2 {
 		return true
 	}
-	// On a machine that is short of processors, threads that wait for each other may
-	// all be found asleep at one moment: not again and again, without any progress.
+	// On a machine that is short of processors, all threads that wait for each other may be
+	// asleep at one moment, but not repeatedly and without any progress.
 	for range asleepLooks {
 		if !c.fed || !sleeps(pid) {
 			return false
@@ -73,8 +72,8 @@ const (
 	asleepPause = 10 * time.Millisecond
 )
 
-// blames says whether the image is to blame for how a child failed. It waits for
-// the end of one that has crashed, which is near.
+// blames says whether the image caused the failure of a child. If the child crashed, it
+// waits for its end, which is near.
 func (p *Pool) blames(c *child, cause error, hung bool) bool {
 	switch {
 	case errors.Is(cause, os.ErrDeadlineExceeded):
@@ -82,6 +81,6 @@ func (p *Pool) blames(c *child, cause error, hung bool) bool {
 	case errors.Is(cause, errProtocol):
 		return true
 	}
-	<-c.exited // bury sees to that
+	<-c.exited // reap closes it
 	return c.diedOfImage()
 }

@@ -85,7 +85,7 @@ func TestUnable(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	eventually(t, func() bool { return tell(t, p, "pid") != pid }, func() string { return "it was not replaced" })
-	if s := p.Stats(); s.Crashed != 0 || s.Worn != 1 {
+	if s := p.Stats(); s.Crashed != 0 || s.Recycled != 1 {
 		t.Errorf("%+v", s)
 	}
 	if all := l.take(); len(all) != 1 || !strings.Contains(all[0], "operation is blocked") {
@@ -167,7 +167,7 @@ func TestCheckOfJob(t *testing.T) {
 	if tell(t, p, "pid") == pid {
 		t.Error("the decoder was not replaced")
 	}
-	if s := p.Stats(); s.Nonsense != 1 {
+	if s := p.Stats(); s.ProtocolErrors != 1 {
 		t.Errorf("%+v", s)
 	}
 	j.Check = func([]Result) error { return nil }

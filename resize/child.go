@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// A child is one decoder process, and our ends of its pipes.
+// A child is one decoder process, and this side's ends of its pipes.
 type child struct {
 	cmd      *exec.Cmd
 	in, out  *os.File // to its standard input, from its standard output
@@ -23,7 +23,7 @@ type child struct {
 	images   int
 	said     *excerpt
 	killed   atomic.Bool // by us
-	fed      bool        // has had its last request in whole for half of the time
+	fed      bool        // has had its last request completely for half of the time
 
 	// exited is closed once the process is gone and waited for; state is then
 	// how it ended.
@@ -31,10 +31,10 @@ type child struct {
 	state  string
 }
 
-// launcher starts processes on one thread that lives until it is closed. The
-// kernel takes the end of the starting *thread* for the death of the parent
-// (prctl(2), PR_SET_PDEATHSIG), and Go ends threads when a goroutine locked to
-// one returns; decoders would then be killed for no reason.
+// launcher starts processes on one thread that lives until it is closed. The kernel takes
+// the end of the starting *thread* for the death of the parent (prctl(2),
+// PR_SET_PDEATHSIG), and Go ends a thread when a goroutine locked to it returns; decoders
+// would then be killed for no reason.
 type launcher struct {
 	work chan func()
 	done chan struct{}
@@ -80,7 +80,7 @@ func (p *Pool) startChild(ctx context.Context) (*child, error) {
 	return c, nil
 }
 
-// launch starts a process, and has what it prints read and its end waited for.
+// launch starts a process, reads what it prints, and waits for its end.
 func (p *Pool) launch() (*child, error) {
 	var ours, theirs []*os.File // of its standard input, output and error
 	defer func() { closeAll(theirs) }()
@@ -112,14 +112,14 @@ func (p *Pool) launch() (*child, error) {
 	p.wg.Go(func() {
 		_ = cmd.Wait()
 		c.state = cmd.ProcessState.String()
-		// Whatever holds its stderr open now is not waited for for ever.
+		// A process that holds its stderr open must not block this for ever.
 		_ = stderr.SetReadDeadline(time.Now().Add(drainTime))
 		close(c.exited)
 	})
 	return c, nil
 }
 
-// greet takes the greeting of a child, and says why it cannot be used.
+// greet reads the greeting of a child, and says why the child cannot be used.
 func (p *Pool) greet(ctx context.Context, c *child) error {
 	_ = c.out.SetReadDeadline(time.Now().Add(p.opts.StartTimeout))
 	stop := context.AfterFunc(ctx, func() { _ = c.out.SetReadDeadline(time.Unix(1, 0)) })
@@ -129,16 +129,16 @@ func (p *Pool) greet(ctx context.Context, c *child) error {
 	case err != nil:
 		return err
 	case !slices.Equal(g.Sources, p.opts.Sources):
-		return fmt.Errorf("it reads %v besides, and was asked for %v", g.Sources, p.opts.Sources)
+		return fmt.Errorf("it reads the extra formats %v, want %v", g.Sources, p.opts.Sources)
 	case !slices.Equal(g.Outputs, p.opts.Outputs):
-		return fmt.Errorf("it writes %v besides, and was asked for %v", g.Outputs, p.opts.Outputs)
+		return fmt.Errorf("it writes the extra formats %v, want %v", g.Outputs, p.opts.Outputs)
 	}
 	c.greeting = g
 	_ = c.out.SetReadDeadline(time.Time{})
 	return p.opts.Sandbox.satisfied(Layers{g.Held, g.Missing})
 }
 
-// startError says what an operator can do about a decoder that did not greet.
+// startError says what an operator can do about a decoder that sent no greeting.
 func (p *Pool) startError(c *child, err error) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -158,7 +158,7 @@ func (c *child) kill() {
 	_ = c.cmd.Process.Kill()
 }
 
-// close gives our ends of the pipes back.
+// close closes our ends of the pipes.
 func (c *child) close() { closeAll([]*os.File{c.in, c.out}) }
 
 func (c *child) gone() bool {
@@ -170,8 +170,8 @@ func (c *child) gone() bool {
 	}
 }
 
-// retire ends an idle decoder: by the end of its input, or, where it does not
-// heed that, by force.
+// retire ends an idle decoder: it closes the decoder's input, and kills it if that does not
+// help.
 func (c *child) retire() {
 	_ = c.in.Close()
 	t := time.NewTimer(graceTime)
@@ -188,7 +188,7 @@ func (c *child) retire() {
 const (
 	// graceTime is how long a decoder may take to end by itself.
 	graceTime = 2 * time.Second
-	// drainTime bounds how long the last words of a dead one are waited for.
+	// drainTime bounds the wait for the last output of a dead one.
 	drainTime = time.Second
 )
 
@@ -198,14 +198,14 @@ func closeAll(files []*os.File) {
 	}
 }
 
-// excerpt keeps the beginning of what a decoder prints, and counts the rest. A
-// broken image may bring hundreds of warnings; a log gets one short line.
+// excerpt keeps the beginning of what a decoder prints, and counts the rest. A broken image
+// may cause hundreds of warnings; the log gets one short line.
 type excerpt struct {
 	mu    sync.Mutex
 	kept  []byte
 	total int64
 
-	ended chan struct{} // closed when there will be no more
+	ended chan struct{} // closed when no more will come
 }
 
 const keepText = 400 // bytes
@@ -220,8 +220,8 @@ func (e *excerpt) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// take returns what was printed since it was last called, as one line of
-// quoted text, and forgets it. Empty: nothing.
+// take returns what was printed since the last call, as one line of quoted text, and
+// forgets it. Empty: nothing.
 func (e *excerpt) take() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()

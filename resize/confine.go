@@ -9,43 +9,42 @@ import (
 	"time"
 )
 
-// A Sandbox says how much confinement the pool asks of its decoders.
+// A Sandbox says how strictly the pool wants its decoders confined.
 type Sandbox string
 
-// Levels of it.
+// Levels of confinement.
 const (
-	// SandboxAuto: a decoder confines itself as far as the kernel lets it.
+	// SandboxAuto: a decoder confines itself as far as the kernel supports it.
 	SandboxAuto Sandbox = "auto"
-	// SandboxRequire: a decoder that lacks a layer is not used.
+	// SandboxRequire: the pool uses no decoder that lacks a layer.
 	SandboxRequire Sandbox = "require"
-	// SandboxOff: a decoder does not confine itself. For finding faults.
+	// SandboxOff: a decoder does not confine itself. For debugging only.
 	SandboxOff Sandbox = "off"
 )
 
-// ErrSandbox: decoders cannot take from themselves all that SandboxRequire asks.
+// ErrSandbox: decoders cannot apply every layer that SandboxRequire demands.
 var ErrSandbox = errors.New("its sandbox is required")
 
-// Layers are what confines a decoder, by its own account, given before its
-// first image.
+// Layers are what confines a decoder, as the decoder reports before its first image.
 type Layers struct {
 	// Held are the names of the layers in force.
 	Held []string
-	// Missing are the others, each with what it lacks.
+	// Missing are the others, each with the reason.
 	Missing []string
 }
 
-// Confinement is what a decoder is told to hold itself to.
+// Confinement is what a decoder is told to impose on itself.
 type Confinement struct {
-	// Off: to nothing.
+	// Off: nothing.
 	Off bool
-	// Memory is the most address space that it may take from its greeting on, in
-	// bytes. 0: no bound.
+	// Memory is the most address space that it may take after its greeting, in bytes. 0: no
+	// bound.
 	Memory int64
-	// CPU is the most processor time of its life. 0: no bound.
+	// CPU is the most processor time in its life. 0: no bound.
 	CPU time.Duration
 }
 
-// The variables of a decoder's environment that tell it.
+// The environment variables that carry it to a decoder.
 const (
 	envOff    = "IMGKEEP_DECODER_SANDBOX"
 	envMemory = "IMGKEEP_DECODER_MEMORY"
@@ -65,10 +64,9 @@ func (c Confinement) environ() []string {
 	}
 }
 
-// ReadConfinement reads what the pool has told a decoder, which is started with
-// it in its environment. A variable that is missing counts as on, and as no
-// bound; one that is not understood is an error, since a decoder that runs
-// unconfined by a misspelling would not be noticed.
+// ReadConfinement reads what the pool put into a decoder's environment. A missing variable
+// means on, or no bound. A value that it does not understand is an error: nobody would
+// notice a decoder that runs unconfined because of a misspelling.
 func ReadConfinement(getenv func(string) string) (Confinement, error) {
 	var c Confinement
 	switch level := getenv(envOff); level {
@@ -95,15 +93,15 @@ func ReadConfinement(getenv func(string) string) (Confinement, error) {
 	return c, nil
 }
 
-// envSources and envOutputs name the formats that a decoder is to read and to write
-// besides, with commas between them.
+// envSources and envOutputs name the extra formats that a decoder reads and writes,
+// separated by commas.
 const (
 	envSources = "IMGKEEP_DECODER_SOURCES"
 	envOutputs = "IMGKEEP_DECODER_OUTPUTS"
 )
 
-// ReadSources reads what the pool has told a decoder of formats: those of
-// [Options] Sources. One that is not known is an error.
+// ReadSources reads the formats of [Options] Sources that the pool put into a decoder's
+// environment. An unknown one is an error.
 func ReadSources(getenv func(string) string) ([]string, error) {
 	list := getenv(envSources)
 	if list == "" {
@@ -136,11 +134,11 @@ func eachOnce(what string, list, of []string) error {
 	return nil
 }
 
-// confinement is that of each decoder of the pool.
+// confinement is what the pool tells each decoder.
 func (o Options) confinement() Confinement {
 	c := Confinement{Off: o.Sandbox == SandboxOff, Memory: o.MaxMemory}
-	// No image works for longer than Timeout. A decoder may help itself to a
-	// second core, and gets some images more while its successor starts.
+	// No image takes longer than Timeout. A decoder may use a second core, and gets a few
+	// more images while its successor starts.
 	const years = 10 * 365 * 24 * time.Hour
 	if images := int64(o.MaxImages) + 60; o.Timeout < years/time.Duration(images)/2 {
 		c.CPU = 2 * time.Duration(images) * o.Timeout
@@ -148,8 +146,8 @@ func (o Options) confinement() Confinement {
 	return c
 }
 
-// environ is the environment of each decoder. It is never empty, because of an
-// empty one exec makes our own.
+// environ is the environment of each decoder. It is never empty: with an empty one, exec
+// would pass on our own.
 func (o Options) environ() []string {
 	env := o.confinement().environ()
 	if len(o.Sources) > 0 {
@@ -168,7 +166,7 @@ func (s Sandbox) check() error {
 	return nil
 }
 
-// satisfied says whether a decoder with these layers may be used.
+// satisfied says whether the pool may use a decoder with these layers.
 func (s Sandbox) satisfied(l Layers) error {
 	switch {
 	case s != SandboxRequire:

@@ -21,15 +21,15 @@ const (
 	formatJXL  = "jxl"
 )
 
-// FormatPrint is the format of a [Target] that is no picture but a print of it, which
-// tells what looks alike: Data is then [PrintSize] bytes, those of a likeness.Print.
+// FormatPrint is the format of a [Target] that is not a picture but its print, by which
+// look-alikes are found: Data is then [PrintSize] bytes, those of a likeness.Print.
 const (
 	FormatPrint = "print"
 	PrintSize   = 1 + 8*32
 )
 
-// PrintTarget is the target of a print. What it is made of is always a picture of the same
-// size, at most 512 pixels wide and high, of the first frame.
+// PrintTarget is the target of a print. A print is always made of a picture of one size, at
+// most 512 pixels wide and high, of the first frame.
 func PrintTarget() Target {
 	return Target{Size: Size{Height: printSide, Width: printSide}, Format: FormatPrint}
 }
@@ -39,7 +39,7 @@ const printSide = 512
 // IsPrint tells whether a target is a print.
 func (t Target) IsPrint() bool { return t.Preset == nil && t.Format == FormatPrint }
 
-// others are formats that a decoder reads where [Options] Sources asks for them.
+// others are the extra formats that a decoder reads if [Options] Sources asks for them.
 var others = []string{formatAVIF, formatBMP, formatHEIC, formatTIFF, formatJXL}
 
 const (
@@ -49,51 +49,48 @@ const (
 	MaxSource = 256 << 20
 )
 
-// A Job says what is made of one image. All targets are made from one decoding
-// of it.
+// A Job says what to make of one image. All targets are made from one decoding of it.
 type Job struct {
-	// Format of the source: "jpeg", "png", "gif", "webp", or one of [Options]
-	// Sources. The decoder uses the loader of this format whatever the bytes
-	// look like, so that they cannot choose their parser.
+	// Format of the source: "jpeg", "png", "gif", "webp", or one of [Options] Sources. The
+	// decoder uses the loader of this format whatever the bytes look like, so that an image
+	// cannot choose its parser.
 	Format string
 	// Targets are from 1 to [MaxTargets].
 	Targets []Target
-	// Site and Image are whose share of the decoders the job takes: where the image
-	// comes from, and which it is. Any words will do.
+	// Site and Image name whose share of the decoders the job uses: where the image comes
+	// from, and which image it is. Any strings will do.
 	Site, Image string
-	// Background: nobody waits for it. It comes after all jobs that somebody waits
-	// for, and waits until ctx ends.
+	// Background: nobody waits for the result. It comes after all other jobs, and waits
+	// until ctx ends.
 	Background bool
-	// LateTargets is called once a decoder is at hand, and its targets are made in the
-	// place of Targets: so a job that had to wait takes along what was asked for
-	// meanwhile. It must not block. nil: Targets are made.
+	// LateTargets is called once a decoder is free, and its targets replace Targets: so a
+	// job that had to wait includes what was asked for meanwhile. It must not block. nil:
+	// Targets are made.
 	LateTargets func() []Target
-	// Held ends when the results need not be held in memory any more. Until then they
-	// count against Options.MaxHeld: a disk that is slower than the decoders is not to
-	// fill the memory. nil: they do not count.
+	// Held ends when the results need not be held in memory any more. Until then they count
+	// against Options.MaxHeld: a disk that is slower than the decoders must not fill the
+	// memory. nil: they do not count.
 	Held context.Context
-	// Check says what is wrong with results that no decoder can have come to by
-	// honest means. They then count as nonsense, its error is in the one of
-	// Resize, and the decoder is replaced. nil: nothing else is checked than what
-	// the pool checks by itself.
+	// Check says what is wrong with results that no honest decoder can produce. They then
+	// count as a protocol error, Resize wraps the error of Check, and the pool replaces the
+	// decoder. nil: only the pool's own checks apply.
 	Check func([]Result) error
 }
 
 // A Target is one picture to make.
 type Target struct {
-	// Preset says everything about the picture. nil: the fields below do; they are
-	// not looked at beside a preset.
+	// Preset describes the picture completely. nil: the fields below do; with a preset they
+	// are ignored.
 	Preset *Preset `json:"preset,omitempty"`
 	// Size that the picture fits into; see [Size.Fit].
 	Size Size `json:"size,omitzero"`
-	// Format of the picture. Empty: as the source; "webp" where the source is not
-	// of a format that every browser shows. It can also be one of [Options] Outputs.
-	// An animation stays one in "gif" and "webp", and gives its first frame in the
-	// others. What has no alpha channel there is laid on white. [PrintTarget] has a format
-	// of its own.
+	// Format of the picture. Empty: that of the source; "webp" if not every browser shows
+	// the source's. It can also be one of [Options] Outputs. An animation stays one in
+	// "gif" and "webp"; the other formats get its first frame. In a format without alpha,
+	// transparency becomes white. [PrintTarget] has a format of its own.
 	Format string `json:"format,omitempty"`
-	// Quality from 1 to 100 of "jpeg" and "webp", 0: 80; and of "avif", 0: 65. The
-	// others are lossless, and do not look at it.
+	// Quality from 1 to 100 of "jpeg" and "webp", 0: 80; and of "avif", 0: 65. The others
+	// are lossless and ignore it.
 	Quality int `json:"quality,omitempty"`
 }
 
@@ -104,14 +101,14 @@ type Result struct {
 	Format string
 	// Width and Height in pixels, of one frame.
 	Width, Height int
-	// Frames is 1, or the number of frames that the encoder of an animation
-	// was given. It may have put equal ones together, and their times too.
+	// Frames is 1, or the number of frames of an animation that the encoder got. It may
+	// have merged equal ones, and added their times.
 	Frames int
 	// Data is the encoded picture.
 	Data []byte
 }
 
-// A Request is a job as a decoder gets it.
+// A Request is a job as the decoder receives it.
 type Request struct {
 	Format  string   `json:"format"`
 	Targets []Target `json:"targets"`
@@ -125,7 +122,7 @@ type Request struct {
 	AnimationPixels int64 `json:"animation_pixels"`
 }
 
-// check says what is wrong with a request, for both ends.
+// check says what is wrong with a request. Both ends call it.
 func (r *Request) check() error {
 	if !knownFormat(r.Format) && !slices.Contains(others, r.Format) {
 		return fmt.Errorf("source format %s is not one of jpeg, png, gif, webp, %s", quote(r.Format), strings.Join(others, ", "))
@@ -169,8 +166,8 @@ func knownFormat(f string) bool {
 	return slices.Contains(formats, f)
 }
 
-// begins says whether data has the first bytes of the format. It stops a
-// decoder from handing out HTML, or an image of a type it was not asked for.
+// begins says whether data has the first bytes of the format. It keeps a decoder from
+// returning HTML, or an image of another type.
 func begins(format string, data []byte) bool {
 	switch format {
 	case formatJPEG:
@@ -194,11 +191,10 @@ func animates(format string) bool {
 	return format == formatGIF || format == formatWebP
 }
 
-// An ImageError says that nothing can be made of this image, by any decoder.
+// An ImageError says that no decoder can make anything of this image.
 type ImageError struct {
-	// TooLarge: it is over a limit on pixels, or on the sides of the format
-	// asked for. Otherwise it is broken, cut off, or not of the format that the
-	// job says.
+	// TooLarge: it exceeds a limit on pixels, or on the sides of the format asked for.
+	// Otherwise it is broken, truncated, or not of the format that the job says.
 	TooLarge bool
 	// Detail for a log: short printable ASCII, the decoder's words. It is not
 	// for viewers.

@@ -2,21 +2,21 @@ package resize
 
 import "strings"
 
-// A Layout is the geometry of one picture: it is resized to Scale, the part
-// Window of that is cut out, and put into a Canvas, which is the result.
+// A Layout is the geometry of one picture: the picture is resized to Scale, its part Window
+// is cut out and put onto a Canvas, which is the result.
 type Layout struct {
 	// ScaleW and ScaleH are the sides of the whole picture, resized.
 	ScaleW, ScaleH int
-	// WindowX and WindowY are where the window begins; both are -1 where what
-	// is in the picture decides. WindowW and WindowH are its sides.
+	// WindowX and WindowY are where the window begins; both are -1 if the content of the
+	// picture decides. WindowW and WindowH are its sides.
 	WindowX, WindowY, WindowW, WindowH int
 	// CanvasX and CanvasY are where the window stands on the canvas.
 	CanvasX, CanvasY, CanvasW, CanvasH int
 }
 
-// Layout computes the geometry for a picture of width by height pixels, as shown
-// (after its EXIF orientation, and trimmed where it is to be). Like [Size.Fit]
-// it computes with whole numbers and rounds once.
+// Layout computes the geometry for a picture of width by height pixels, as shown (after its
+// EXIF orientation, and after trimming). Like [Size.Fit] it computes with whole numbers and
+// rounds once.
 func (t Target) Layout(width, height int) Layout {
 	width, height = min(max(width, 1), maxCoord), min(max(height, 1), maxCoord)
 	if t.Preset == nil {
@@ -89,8 +89,8 @@ func (p *Preset) enlarged(width, height int) (w, h int) {
 	return p.Width, max(1, scale(height, p.Width, width))
 }
 
-// place gives the offset of something that leaves so much room, by gravity. Half
-// a pixel goes up and to the left.
+// place returns the offset, by gravity, of something that leaves this much room. Half a
+// pixel goes up and to the left.
 func place(gravity string, roomX, roomY int) (x, y int) {
 	x, y = roomX/2, roomY/2
 	switch {
@@ -108,8 +108,7 @@ func place(gravity string, roomX, roomY int) (x, y int) {
 	return x, y
 }
 
-// Limit bounds the sides of what is made, whatever the source's are. A side that
-// is 0 is free.
+// Limit bounds the sides of the result, whatever the source's are. A side of 0 is free.
 func (t Target) Limit() Size {
 	if t.Preset == nil {
 		return t.Size
@@ -125,9 +124,8 @@ func (t Target) Limit() Size {
 	return z
 }
 
-// Place computes where a watermark of width by height pixels stands on a picture
-// of so many, and how large it is there. The sides are 0 where there is no room
-// for it.
+// Place computes position and size of a watermark of width by height pixels on a picture of
+// this size. The sides are 0 if there is no room for it.
 func (m *Watermark) Place(width, height, canvasW, canvasH int) (x, y, w, h int) {
 	roomW, roomH := canvasW-2*m.Margin, canvasH-2*m.Margin
 	if width < 1 || height < 1 || roomW < 1 || roomH < 1 {

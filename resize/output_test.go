@@ -66,7 +66,7 @@ func TestReadOutputs(t *testing.T) {
 // one that does is used for it.
 func TestOutputs(t *testing.T) {
 	_, err := NewPool(Options{Command: []string{os.Args[0], "fake-decoder", "well"}, Workers: 1, Outputs: []string{"avif"}})
-	if err == nil || !strings.Contains(err.Error(), "it writes [] besides, and was asked for [avif]") {
+	if err == nil || !strings.Contains(err.Error(), "it writes the extra formats [], want [avif]") {
 		t.Errorf("got %v", err)
 	}
 	p, err := NewPool(Options{Command: []string{os.Args[0], "fake-decoder", "avif"}, Workers: 1, Outputs: []string{"avif"}})

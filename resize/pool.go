@@ -27,18 +27,17 @@ type Options struct {
 	Env []string
 	// Workers is the number of decoders. 0: one for each core.
 	Workers int
-	// Spares is how many decoders more are kept ready, to take the place of one
-	// that has ended at once. 0: none; it is then missing until another has
-	// started.
+	// Spares is how many extra decoders are kept ready to replace at once one that has
+	// ended. 0: none; a replacement then takes as long as a start.
 	Spares int
-	// Queue is how many calls of Resize may wait while all decoders work, and as
-	// many in the background. 0: 64; negative: none.
+	// Queue is how many calls of Resize may wait while all decoders work; as many again may
+	// wait in the background. 0: 64; negative: none.
 	Queue int
-	// Wait is the longest that a call waits for a decoder, unless it is in the
-	// background. 0: Timeout.
+	// Wait is the longest that a call waits for a decoder, unless it is in the background.
+	// 0: Timeout.
 	Wait time.Duration
-	// Timeout is the longest that a decoder may work on an image, reading of
-	// the source and sending of the results included. 0: 10 seconds.
+	// Timeout is the longest that a decoder may work on an image, including the transfer of
+	// the source and of the results. 0: 10 seconds.
 	Timeout time.Duration
 	// StartTimeout is the longest from a decoder's start to its greeting.
 	// 0: 10 seconds.
@@ -46,8 +45,8 @@ type Options struct {
 	// Backoff is the pause after a decoder has failed to start. It doubles with
 	// each further failure, to 64 times at most. 0: 100 milliseconds.
 	Backoff time.Duration
-	// MaxImages is how many images a decoder works on before it is replaced, so
-	// that neither fragmented memory nor whoever took it over stays. 0: 500.
+	// MaxImages is how many images a decoder works on before it is replaced, so that
+	// neither fragmented memory nor an intruder stays. 0: 500.
 	MaxImages int
 	// MaxPixels bounds width times height of an image. 0: 50,000,000.
 	MaxPixels int64
@@ -58,25 +57,23 @@ type Options struct {
 	AnimationPixels int64
 	// MaxBytes bounds the results of one job together. 0: 64 MiB.
 	MaxBytes int64
-	// MaxHeld bounds the results of all jobs that have to be held in memory, see
-	// Job.Held: no decoder begins while they have as many bytes. So all results
-	// together have at most MaxHeld bytes, and MaxBytes for each worker. 0: MaxBytes.
+	// MaxHeld bounds the bytes of results of all jobs that are held in memory, see
+	// Job.Held: no decoder starts while they reach it. So all results together have at most
+	// MaxHeld bytes, plus MaxBytes for each worker. 0: MaxBytes.
 	MaxHeld int64
-	// Sources are formats that decoders read besides "jpeg", "png", "gif" and
-	// "webp": "avif", "bmp", "heic", "tiff", "jxl". A decoder that cannot is not used. Each has
-	// libraries of its own, which are not loaded otherwise. nil: none.
+	// Sources are extra formats that decoders read, besides "jpeg", "png", "gif" and
+	// "webp": "avif", "bmp", "heic", "tiff", "jxl". A decoder that lacks one is not used.
+	// Each has libraries of its own, which are loaded only for it. nil: none.
 	Sources []string
-	// Outputs are formats that decoders write besides those four: "avif". A decoder
-	// that cannot is not used. Each has libraries of its own, which are not loaded
-	// otherwise. nil: none.
+	// Outputs are extra formats that decoders write: "avif". A decoder that lacks one is
+	// not used. Each has libraries of its own, which are loaded only for it. nil: none.
 	Outputs []string
 	// Sandbox is the confinement asked of decoders. Empty: SandboxAuto.
 	Sandbox Sandbox
-	// MaxMemory bounds the address space that a decoder takes for its images, in
-	// bytes, where it confines itself. 0: no bound.
+	// MaxMemory bounds the address space that a confined decoder takes for its images, in
+	// bytes. 0: no bound.
 	MaxMemory int64
-	// Logger gets at most one line for an image, and one for a start that
-	// failed. nil: none.
+	// Logger gets at most one line for an image, and one for a failed start. nil: no log.
 	Logger *slog.Logger
 }
 
@@ -111,15 +108,15 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// Errors of Resize, to be told apart with errors.Is.
+// Errors of Resize; use errors.Is.
 var (
-	// ErrBusy: as many calls wait as may, of this site or image at least; or none
-	// of the decoders came free in time, or no memory for results. Try again later.
+	// ErrBusy: the queue is full, as a whole or for this site or image; or no decoder came
+	// free in time, or results fill the memory. Try again later.
 	ErrBusy = errors.New("resize: all decoders are busy")
 	// ErrTimeout: the decoder did not finish in time, and was killed.
 	ErrTimeout = errors.New("resize: the decoder took too long")
-	// ErrCrashed: the decoder died over the image, answered nonsense, or says that
-	// it was unable to work on it. See [ErrDeadly] for whether the image is to blame.
+	// ErrCrashed: the decoder died over the image, broke the protocol, or says that it was
+	// unable to work on it. See [ErrDeadly] for whether the image is the cause.
 	ErrCrashed = errors.New("resize: the decoder failed")
 	// ErrClosed: the pool is closed.
 	ErrClosed = errors.New("resize: the pool is closed")
@@ -130,21 +127,21 @@ type Stats struct {
 	// Workers are all decoders wanted, Ready those that could start on an
 	// image at once, Busy those that work on one.
 	Workers, Ready, Busy int
-	// Spares are the decoders ready besides.
+	// Spares are the extra decoders that are ready.
 	Spares int
-	// Waiting are the calls of Resize in the queue, Waited the time that those
-	// which have left it spent there, in all.
+	// Waiting are the calls of Resize in the queue. Waited is the total time that calls
+	// which have left it spent there.
 	Waiting int
 	Waited  time.Duration
 	// Held are the bytes of results that are held in memory.
 	Held int64
-	// Images that decoders have worked on, Refused the calls that got ErrBusy.
+	// Images is how many images decoders have worked on, Refused how many calls got
+	// ErrBusy.
 	Images, Refused uint64
-	// Decoders replaced because they crashed, hung, answered nonsense, had
-	// their number of images, or were left in the middle of a source that could
-	// not be read.
-	Crashed, TimedOut, Nonsense, Worn, Abandoned uint64
-	// Failed are the starts that brought no working decoder.
+	// Decoders replaced because they crashed, hung, broke the protocol, reached their
+	// number of images, or were left in the middle of a source that could not be read.
+	Crashed, TimedOut, ProtocolErrors, Recycled, Abandoned uint64
+	// Failed are the starts that gave no working decoder.
 	Failed uint64
 }
 
@@ -156,7 +153,7 @@ type Pool struct {
 	greeting *greeting
 	launcher *launcher
 
-	// ctx ends when the pool is closed: nothing is started from then on.
+	// ctx ends when the pool is closed: nothing starts after that.
 	ctx  context.Context
 	stop context.CancelFunc
 	// jobs counts the calls of Resize that hold a slot; wg all goroutines but
@@ -176,20 +173,20 @@ type Pool struct {
 	stats   Stats
 }
 
-// A slot is the place of one decoder. Its child is nil while none lives there.
-// All is guarded by the pool's mutex; but a busy slot's child is used by the
-// call that holds the slot.
+// A slot is the place of one decoder. Its child is nil while it has none. The pool's mutex
+// guards all of it, except the child of a busy slot: the call that holds the slot uses
+// that.
 type slot struct {
 	child    *child
-	next     *child // up already, in place of child when the slot is free
+	next     *child // ready to replace child when the slot is free
 	busy     bool
 	starting bool
 	call     *call // that it is busy for
 }
 
-// NewPool starts the decoders and waits for the greeting of each. A program
-// that is missing, is no decoder, lacks a library or is of another version is
-// an error here, so that a server that cannot resize does not start.
+// NewPool starts the decoders and waits for the greeting of each. A program that is
+// missing, is no decoder, lacks a library or is of another version is an error, so that a
+// server that cannot resize does not start.
 func NewPool(opts Options) (*Pool, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
@@ -239,14 +236,13 @@ func (p *Pool) Version() string { return p.greeting.Libvips }
 // Formats that the decoders read and write.
 func (p *Pool) Formats() []string { return slices.Clone(p.greeting.Formats) }
 
-// Sources that the decoders read besides: those of Options.
+// Sources that the decoders also read: those of Options.
 func (p *Pool) Sources() []string { return slices.Clone(p.greeting.Sources) }
 
-// Outputs that the decoders write besides: those of Options.
+// Outputs that the decoders also write: those of Options.
 func (p *Pool) Outputs() []string { return slices.Clone(p.greeting.Outputs) }
 
-// Layers are those that confine a decoder: of the first one, since all of them
-// ask the same kernel.
+// Layers are those that confine the first decoder: the same kernel answers all of them.
 func (p *Pool) Layers() Layers {
 	return Layers{slices.Clone(p.greeting.Held), slices.Clone(p.greeting.Missing)}
 }
@@ -260,14 +256,14 @@ func (p *Pool) Stats() Stats {
 	return s
 }
 
-// Resize has the targets of j made from the n bytes of src. The results stand
-// in the order of the targets.
+// Resize makes the targets of j from the n bytes of src. The results have the order of the
+// targets.
 //
-// The end of ctx ends the wait for a decoder, with the context's error, and the call
-// leaves the queue. Once one works, it is waited for, at most for Options.Timeout: its
-// result can be kept for the next who asks, and to end it would cost a decoder. src is
-// not used after the return. An *[ImageError] says that the image is at fault; see also
-// [ErrBusy], [ErrTimeout], [ErrCrashed], [ErrDeadly] and [ErrClosed].
+// If ctx ends while the call waits for a decoder, the call leaves the queue with the
+// context's error. Once a decoder works, Resize waits for it, for at most Options.Timeout:
+// the result can be kept for the next viewer, and ending the decoder would cost a restart.
+// Resize does not use src after it returns. An *[ImageError] says that the image is at
+// fault; see also [ErrBusy], [ErrTimeout], [ErrCrashed], [ErrDeadly] and [ErrClosed].
 func (p *Pool) Resize(ctx context.Context, src io.Reader, n int64, j Job) ([]Result, error) {
 	req := &Request{j.Format, j.Targets, p.opts.MaxPixels, p.opts.AnimationPixels}
 	if j.LateTargets == nil {
@@ -345,7 +341,7 @@ func (p *Pool) ask(c *child, req *Request, src io.Reader, n int64) ([]Result, er
 	return readAnswer(c.out, req, p.opts.MaxBytes)
 }
 
-// giveBack gives a slot back whose child had nothing to do.
+// giveBack returns a slot whose child had nothing to do.
 func (p *Pool) giveBack(s *slot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -355,8 +351,8 @@ func (p *Pool) giveBack(s *slot) {
 	}
 }
 
-// release gives a slot back whose child has answered. One that is worn, or has had
-// its number of images, works on until another is up in its place.
+// release returns a slot whose child has answered. A child that is worn out, or has had its
+// number of images, continues until its replacement is ready.
 func (p *Pool) release(s *slot, worn bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -373,8 +369,8 @@ func (p *Pool) release(s *slot, worn bool) {
 	}
 }
 
-// renew puts the next child in, if there is one, or if the present one has died
-// since. It says whether the slot has a child. The mutex is held.
+// renew installs the next child, if there is one, or replaces one that has died. It says
+// whether the slot has a child. The caller holds the mutex.
 func (p *Pool) renew(s *slot) bool {
 	old := s.child
 	if s.next == nil && !old.gone() {
@@ -390,16 +386,15 @@ func (p *Pool) renew(s *slot) bool {
 	return s.child != nil
 }
 
-// discard ends a child that did not do its work, and has it replaced at once.
-// It returns the error for the caller. hung says of one that took too long that
-// it was not kept from its work.
+// discard ends a child that did not do its work, and replaces it at once. It returns the
+// error for the caller. hung says that a late child was not kept from its work.
 func (p *Pool) discard(s *slot, c *child, cause error, hung bool) error {
-	// A crash shows as the end of a pipe a moment before the process is gone.
-	// Then it is not killed yet, so that the log can say what it died of.
+	// After a crash, the pipe ends a moment before the process is gone. The process is then
+	// not killed yet, so that the log can say what it died of.
 	if !errors.Is(cause, io.ErrUnexpectedEOF) && !errors.Is(cause, syscall.EPIPE) {
 		c.kill()
 	}
-	var blame string
+	var failure string
 	p.mu.Lock()
 	p.leave(s)
 	p.stats.Images++
@@ -411,44 +406,44 @@ func (p *Pool) discard(s *slot, c *child, cause error, hung bool) error {
 		err = src
 	case errors.Is(cause, os.ErrDeadlineExceeded):
 		p.stats.TimedOut++
-		blame, err = "took too long", ErrTimeout
+		failure, err = "took too long", ErrTimeout
 	case errors.Is(cause, errProtocol):
-		p.stats.Nonsense++
-		blame = "answered nonsense"
+		p.stats.ProtocolErrors++
+		failure = "answered nonsense"
 	default:
 		p.stats.Crashed++
-		blame = "crashed"
+		failure = "crashed"
 	}
 	s.busy = false
 	if p.refill(s) {
 		p.free(s)
 	}
 	p.mu.Unlock()
-	p.wg.Go(func() { p.bury(c, blame, cause) })
+	p.wg.Go(func() { p.reap(c, failure, cause) })
 	switch {
 	case abandoned:
 	case p.blames(c, cause, hung):
 		err = deadly(err)
 	case c.unable():
-		// Its last words may have come before the end of the pipe, or been lost with it.
+		// Its last message may have come before the end of the pipe, or may be lost with it.
 		err = fmt.Errorf("%w: %w", err, ErrMemory)
 	}
 	return err
 }
 
-// bury waits for a child that is dead or dying, and logs what it died of.
-func (p *Pool) bury(c *child, blame string, cause error) {
+// reap waits for a child that is dead or dying, and logs the cause.
+func (p *Pool) reap(c *child, failure string, cause error) {
 	t := time.AfterFunc(drainTime, c.kill)
 	<-c.exited
 	t.Stop()
 	<-c.said.ended
 	c.close()
-	if blame != "" {
-		p.opts.Logger.Warn("resize: decoder "+blame, "error", cause, "state", c.state, "images", c.images, "text", c.said.take())
+	if failure != "" {
+		p.opts.Logger.Warn("resize: decoder "+failure, "error", cause, "state", c.state, "images", c.images, "text", c.said.take())
 	}
 }
 
-// watch sees a child die that no call is using.
+// watch notices that a child dies while no call uses it.
 func (p *Pool) watch(s *slot, c *child) {
 	<-c.exited
 	p.mu.Lock()
@@ -468,11 +463,11 @@ func (p *Pool) watch(s *slot, c *child) {
 		return
 	}
 	p.stats.Crashed++
-	p.wg.Go(func() { p.bury(c, "ended by itself", nil) })
+	p.wg.Go(func() { p.reap(c, "ended by itself", nil) })
 }
 
-// replace starts another child for the slot, in the background, once. The
-// mutex is held.
+// replace starts another child for the slot, in the background, once. The caller holds the
+// mutex.
 func (p *Pool) replace(s *slot) {
 	if s.starting || p.closed {
 		return
@@ -480,13 +475,13 @@ func (p *Pool) replace(s *slot) {
 	s.starting = true
 	p.wg.Go(func() {
 		if c := p.startUntil(); c != nil {
-			p.settle(s, c)
+			p.install(s, c)
 		}
 	})
 }
 
-// settle puts a child that has just greeted into its slot.
-func (p *Pool) settle(s *slot, c *child) {
+// install puts a child that has just greeted into its slot.
+func (p *Pool) install(s *slot, c *child) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s.starting = false
@@ -495,7 +490,7 @@ func (p *Pool) settle(s *slot, c *child) {
 		return
 	}
 	if s.child != nil {
-		p.stats.Worn++
+		p.stats.Recycled++
 	}
 	s.next = c
 	p.wg.Go(func() { p.watch(s, c) })
@@ -508,9 +503,9 @@ func (p *Pool) settle(s *slot, c *child) {
 	}
 }
 
-// Close takes no more calls, ends the waiting ones with [ErrClosed], lets the
-// running ones finish, and ends the decoders. When it returns, none is left.
-// It may be called again, and then waits for the same.
+// Close accepts no more calls, ends the waiting ones with [ErrClosed], lets running ones
+// finish, and ends the decoders. When it returns, no decoder is left. A further call waits
+// for the same.
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	first := !p.closed

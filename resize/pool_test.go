@@ -149,7 +149,7 @@ func TestMisbehaviour(t *testing.T) {
 			t.Errorf("%s: the decoder was not replaced", c.behaviour)
 		}
 		mustWork(t, p)
-		if s := p.Stats(); c.count(s) != 1 || crashed(s)+timedOut(s)+nonsense(s) != 1 || s.Worn+s.Failed+s.Abandoned > 0 {
+		if s := p.Stats(); c.count(s) != 1 || crashed(s)+timedOut(s)+nonsense(s) != 1 || s.Recycled+s.Failed+s.Abandoned > 0 {
 			t.Errorf("%s: %+v", c.behaviour, s)
 		}
 		_ = p.Close() // all is logged then
@@ -165,7 +165,7 @@ func TestMisbehaviour(t *testing.T) {
 
 func crashed(s Stats) uint64  { return s.Crashed }
 func timedOut(s Stats) uint64 { return s.TimedOut }
-func nonsense(s Stats) uint64 { return s.Nonsense }
+func nonsense(s Stats) uint64 { return s.ProtocolErrors }
 
 // The limit on the results is on all of one job.
 func TestMaxBytesTogether(t *testing.T) {
@@ -268,7 +268,7 @@ func TestSourceFails(t *testing.T) {
 		}
 		mustWork(t, p)
 	}
-	if s := p.Stats(); s.Abandoned != 3 || s.Crashed+s.Nonsense+s.TimedOut > 0 {
+	if s := p.Stats(); s.Abandoned != 3 || s.Crashed+s.ProtocolErrors+s.TimedOut > 0 {
 		t.Errorf("%+v", s)
 	}
 	_ = p.Close()

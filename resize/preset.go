@@ -12,9 +12,9 @@ import (
 	"strings"
 )
 
-// A Preset says how a picture is made: its size and everything besides. It is
-// plain data, which nobody changes once it is in use. The zero value of each
-// field asks for nothing, or for the default.
+// A Preset describes how a picture is made: its size and everything else. It is plain data;
+// nobody changes it once it is in use. The zero value of each field asks for nothing, or
+// for the default.
 //
 // A picture goes through its steps in this order: turned upright (as its EXIF
 // block says), trimmed, rotated, flipped, fitted, brightness and contrast,
@@ -24,36 +24,36 @@ type Preset struct {
 	// pixels. 0: free.
 	Width  int `json:"width,omitempty"`
 	Height int `json:"height,omitempty"`
-	// Fit says how: "inside" (all of it is in the box, and no more), "cover" (it
-	// fills the box, what hangs over is cut off), "contain" (all of it is in the
-	// box, which is filled up) or "crop" (the box is cut out of it, at its own
-	// scale). Empty: "inside". "cover" and "contain" need both sides.
+	// Fit is "inside" (all of the picture is in the box, and the result is no larger),
+	// "cover" (it fills the box, and what exceeds the box is cut off), "contain" (all of it
+	// is in the box, and the rest of the box is filled) or "crop" (the box is cut out of
+	// it, at its own scale). Empty: "inside". "cover" and "contain" need both sides.
 	Fit string `json:"fit,omitempty"`
-	// Gravity says which part stays ("cover", "crop"), or where the picture
-	// stands ("contain"): "centre", "north", "northeast" and so on, or "smart",
-	// which looks for the part that draws the eye. Empty: "centre".
+	// Gravity says which part stays ("cover", "crop"), or where the picture stands
+	// ("contain"): "centre", "north", "northeast" and so on, or "smart", the part that
+	// draws the eye. Empty: "centre".
 	Gravity string `json:"gravity,omitempty"`
-	// Enlarge also fits a picture that is smaller than the box. Without it,
-	// "cover" gives the largest piece in the shape of the box.
+	// Enlarge also enlarges a picture that is smaller than the box. Without it, "cover"
+	// gives the largest piece that has the shape of the box.
 	Enlarge bool `json:"enlarge,omitempty"`
 	// Rotate turns clockwise: 0, 90, 180 or 270 degrees.
 	Rotate int `json:"rotate,omitempty"`
 	// Flip mirrors: "horizontal", "vertical" or "both". Empty: not.
 	Flip string `json:"flip,omitempty"`
-	// Trim cuts off borders whose pixels differ from the top left one by at
-	// most so much in any channel, 1 to 254. 0: not.
+	// Trim cuts off borders whose pixels differ from the top left one by at most this much
+	// in any channel, 1 to 254. 0: no trimming.
 	Trim int `json:"trim,omitempty"`
 	// Brightness and Contrast are changed by -100 to 100 percent.
 	Brightness int `json:"brightness,omitempty"`
 	Contrast   int `json:"contrast,omitempty"`
-	// Blur and Sharpen are the standard deviation, in pixels of the result, of
-	// the Gauss function that is used: 0.3 to 20, and 0.3 to 10. 0: not.
+	// Blur and Sharpen are the standard deviation, in pixels of the result, of the Gauss
+	// function: 0.3 to 20, and 0.3 to 10. 0: none.
 	Blur    float64 `json:"blur,omitempty"`
 	Sharpen float64 `json:"sharpen,omitempty"`
-	// Padding is put around, in pixels: top, right, bottom, left.
+	// Padding is added on the outside, in pixels: top, right, bottom, left.
 	Padding Padding `json:"padding,omitzero"`
-	// Background is what shows through, "#rrggbb". Empty: nothing does in formats
-	// with transparency; white in "jpeg".
+	// Background is what shows through, "#rrggbb". Empty: transparent in formats that can
+	// be; white in "jpeg".
 	Background string `json:"background,omitempty"`
 	// Watermark is put onto the picture. nil: none.
 	Watermark *Watermark `json:"watermark,omitempty"`
@@ -64,14 +64,13 @@ type Preset struct {
 	JPEGQuality int `json:"jpeg_quality,omitempty"`
 	WebPQuality int `json:"webp_quality,omitempty"`
 	AVIFQuality int `json:"avif_quality,omitempty"`
-	// Progressive makes a JPEG or PNG that shows all of itself early.
+	// Progressive makes a JPEG or PNG whose whole area appears early while it loads.
 	Progressive bool `json:"progressive,omitempty"`
-	// MaxBytes is the most that the file may have: quality is lowered until it
-	// fits. It needs a Format with quality: "jpeg", "webp" or "avif". 0:
-	// any.
+	// MaxBytes is the largest size of the file: quality is lowered until it fits. It needs
+	// a Format with quality: "jpeg", "webp" or "avif". 0: any size.
 	MaxBytes int64 `json:"max_bytes,omitempty"`
-	// Animated says what becomes of an animation where Format can hold one:
-	// "keep", or "first", its first frame. Empty: "keep".
+	// Animated says what happens to an animation if Format can hold one: "keep", or "first"
+	// for its first frame. Empty: "keep".
 	Animated string `json:"animated,omitempty"`
 }
 
@@ -85,10 +84,10 @@ type Padding struct {
 
 // A Watermark is a picture that is put onto another.
 type Watermark struct {
-	// Position as Gravity of a Preset, but for "smart". Empty: "southeast".
+	// Position is like Gravity of a Preset, without "smart". Empty: "southeast".
 	Position string `json:"position,omitempty"`
-	// Scale is its width in percent of the result's, 1 to 100. 0: its own
-	// width. It is never larger than what it is put on.
+	// Scale is its width in percent of the result's, 1 to 100. 0: its own width. It is
+	// never larger than the picture.
 	Scale int `json:"scale,omitempty"`
 	// Opacity in percent, 1 to 100. 0: 100.
 	Opacity int `json:"opacity,omitempty"`
@@ -100,7 +99,7 @@ type Watermark struct {
 	Picture []byte `json:"-"`
 }
 
-// DefaultAVIFQuality gives about the likeness (SSIM) of a JPEG of quality 80.
+// DefaultAVIFQuality looks about as good (SSIM) as a JPEG of quality 80.
 const DefaultAVIFQuality = 65
 
 // The limits of a preset.
@@ -117,7 +116,7 @@ const (
 	leastMaxBytes    = 1 << 10
 	mostMaxBytes     = 16 << 20
 	presetNameLen    = 23
-	presetGeneration = 1 // goes up when the same preset makes other pictures
+	presetGeneration = 1 // goes up when the same preset gives other pictures
 )
 
 // Words of a preset.
@@ -145,9 +144,9 @@ var (
 
 // A PresetError is one thing wrong with a preset.
 type PresetError struct {
-	// Key is what is wrong, as in "watermark.scale".
+	// Key names the setting, as in "watermark.scale".
 	Key string
-	// Reason says what it is, and what is allowed.
+	// Reason says what is wrong, and what is allowed.
 	Reason string
 }
 
@@ -172,8 +171,8 @@ func (c *checks) oneOf(key, s string, names ...string) {
 	}
 }
 
-// Check says everything that is wrong with the preset, contradictions included,
-// but for the bytes of a watermark.
+// Check returns everything that is wrong with the preset, contradictions included. It does
+// not look at the bytes of a watermark.
 func (p *Preset) Check() []PresetError {
 	var c checks
 	c.between("width", p.Width, 0, maxPresetSide)
@@ -222,8 +221,8 @@ func (c *checks) sigma(key string, s, most float64) {
 	}
 }
 
-// contradictions are keys that are right for themselves, and would have no
-// effect, or none that could be meant, beside the others.
+// contradictions are keys that are valid by themselves, but have no effect, or none that
+// makes sense, beside the others.
 func (p *Preset) contradictions(c *checks) {
 	fit := p.fit()
 	switch sides := min(p.Width, 1) + min(p.Height, 1); {
@@ -272,7 +271,7 @@ func (p *Preset) contradictions(c *checks) {
 	}
 }
 
-// check is Check for a preset that is about to be used.
+// check is Check for a preset that is about to be used, watermark included.
 func (p *Preset) check() error {
 	if errs := p.Check(); len(errs) > 0 {
 		return errs[0]
@@ -302,12 +301,12 @@ func CheckPresetName(name string) error {
 	return nil
 }
 
-// Digest is 8 characters (a-z, 2-7) that change with anything about the preset,
-// the bytes of a watermark included: part of the names of files made by it, so
-// that those of an earlier definition are not taken for its own.
+// Digest is 8 characters (a-z, 2-7) that change with every setting of the preset and with
+// the bytes of a watermark. It is part of the names of files made by the preset, so that
+// files of an earlier definition are not taken for its own.
 func (p *Preset) Digest() string {
 	h := sha256.New()
-	// Neither numbers nor texts can make this fail.
+	// Numbers and strings always marshal.
 	_ = json.NewEncoder(h).Encode(p)
 	fmt.Fprintln(h, presetGeneration)
 	if p.Watermark != nil {
@@ -316,9 +315,8 @@ func (p *Preset) Digest() string {
 	return strings.ToLower(base32.StdEncoding.EncodeToString(h.Sum(nil)[:5]))
 }
 
-// Plain tells whether what the preset makes of a picture looks as the picture
-// does where no side changes and the format stays, so that the picture itself
-// may stand for it.
+// Plain tells whether the result looks like the picture itself if no side changes and the
+// format stays, so that the picture itself can be served instead.
 func (p *Preset) Plain() bool {
 	q := *p
 	q.Width, q.Height, q.Fit, q.Gravity, q.Enlarge = 0, 0, "", "", false
@@ -329,7 +327,7 @@ func (p *Preset) Plain() bool {
 	return q == Preset{}
 }
 
-// Animates tells whether an animation in this format stays one.
+// Animates tells whether an animation stays one in this format.
 func (t Target) Animates(source string) bool {
 	if t.Preset != nil && (t.Preset.Animated == animatedFirst || t.Preset.Trim > 0) {
 		return false
@@ -343,9 +341,9 @@ func (t Target) Animates(source string) bool {
 	return animates(source) && animates(t.FormatOf(source))
 }
 
-// FormatAPNG stands for an animated PNG in [Target.Animates]: it is an animation also where
-// a PNG is wanted. A decoder makes its first frame of that, as of one that is too large:
-// it writes no animated PNG.
+// FormatAPNG stands for an animated PNG in [Target.Animates]: it is an animation even if a
+// PNG is wanted. A decoder writes no animated PNG, so it makes the first frame, as it does
+// of one that is too large.
 const FormatAPNG = "apng"
 
 // FormatOf is the format of what is made of a source in this format.
@@ -379,9 +377,9 @@ func (t Target) QualityOf(format string) int {
 	return 80
 }
 
-// As is the target in another format, for a source in this one: what is seen stays
-// the same, and what only the format was asked for is left out. quality is that
-// of the format, where a preset does not say it.
+// As is the target in another format, for a source in this one: it looks the same, and
+// settings that apply only to the old format are dropped. quality is that of the new
+// format, unless a preset says it.
 func (t Target) As(format, source string, quality int) Target {
 	if t.Preset == nil {
 		t.Format, t.Quality = format, quality
@@ -389,7 +387,7 @@ func (t Target) As(format, source string, quality int) Target {
 	}
 	p := *t.Preset
 	if p.Background == "" && t.FormatOf(source) == formatJPEG {
-		p.Background = "#ffffff" // as what has no alpha channel is laid on
+		p.Background = "#ffffff" // like the white that replaces transparency
 	}
 	p.Format, p.Progressive, p.JPEGQuality = format, false, 0
 	if format != formatWebP {

@@ -148,7 +148,7 @@ func TestMaxImages(t *testing.T) {
 	p := newPool(t, Options{MaxImages: 3})
 	pid := tell(t, p, "pid")
 	for n := 2; n <= 3; n++ {
-		if s := p.Stats(); s.Worn > 0 {
+		if s := p.Stats(); s.Recycled > 0 {
 			t.Fatalf("replaced after %d images: %+v", n-1, s)
 		}
 		if got := tell(t, p, "pid"); got != pid {
@@ -156,7 +156,7 @@ func TestMaxImages(t *testing.T) {
 		}
 	}
 	for generation := range 3 {
-		until(t, p, "replaced", func(s Stats) bool { return s.Worn == uint64(generation+1) })
+		until(t, p, "replaced", func(s Stats) bool { return s.Recycled == uint64(generation+1) })
 		next := tell(t, p, "pid")
 		if next == pid {
 			t.Fatalf("the old decoder still works: %+v", p.Stats())
@@ -165,7 +165,7 @@ func TestMaxImages(t *testing.T) {
 		mustWork(t, p)
 		mustWork(t, p)
 	}
-	until(t, p, "replaced", func(s Stats) bool { return s.Worn == 4 })
+	until(t, p, "replaced", func(s Stats) bool { return s.Recycled == 4 })
 	// The old ones end, without being waited for.
 	eventually(t, func() bool { return len(children(t)) == 1 }, func() string { return fmt.Sprint("processes ", children(t)) })
 	if s := p.Stats(); s.Crashed+s.Failed > 0 {
@@ -187,7 +187,7 @@ func TestMaxImagesDoNotDelay(t *testing.T) {
 	}
 	until(t, p, "failing", func(s Stats) bool { return s.Failed >= 3 })
 	write(t, gate)
-	until(t, p, "replaced", func(s Stats) bool { return s.Worn == 1 })
+	until(t, p, "replaced", func(s Stats) bool { return s.Recycled == 1 })
 	if tell(t, p, "pid") == pid {
 		t.Error("the old decoder still works")
 	}

@@ -17,8 +17,8 @@ type Decoder interface {
 	Sources() []string
 	// Outputs that can be written besides, of those asked for.
 	Outputs() []string
-	// Prove reads and writes an image of every format that the decoder promises.
-	// Its error says in a line which one does not work, and what to do.
+	// Prove reads and writes an image of every format that the decoder promises. Its error
+	// says in one line which format does not work, and what to do.
 	Prove() error
 	// Resize answers a request that has been checked, with one result for each
 	// target. src may be overwritten after it returns. An *ImageError blames
@@ -29,17 +29,17 @@ type Decoder interface {
 // keepBuffer is the largest source whose memory is kept for the next, in bytes.
 const keepBuffer = 16 << 20
 
-// ErrMemory says that a decoder has no memory for what it was to do.
+// ErrMemory says that a decoder could not get the memory it needed.
 var ErrMemory = errors.New("out of memory")
 
-// ExitUnable is the exit code of a decoder that had to end over an image for a
-// reason that is not the image's: it got no memory.
+// ExitUnable is the exit code of a decoder that had to end over an image for a reason other
+// than the image: it got no memory.
 const ExitUnable = 71
 
-// Serve is the loop of a decoder process, which these layers confine: it proves
-// that d works, greets, and answers requests from in on out, until in ends between
-// two requests. It then returns nil. Any error it returns should end the process,
-// and be the last that is heard of it; with [ExitUnable] if it is an [ErrMemory].
+// Serve is the loop of a decoder process confined by these layers: it proves that d works,
+// greets, and answers requests from in on out, until in ends between two requests. It then
+// returns nil. After any error the process should end, and write nothing more; with
+// [ExitUnable] if the error is an [ErrMemory].
 func Serve(in io.Reader, out io.Writer, d Decoder, l Layers) error {
 	if err := d.Prove(); err != nil {
 		return fmt.Errorf("resize: %w", err)

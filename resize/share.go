@@ -7,36 +7,36 @@ import (
 	"time"
 )
 
-// Decoders are shared out by time, among sites and, within a site, among images:
-// whoever has fewer decoders at work comes first, then whoever has used less of
-// them lately. So somebody who sends a hundred images that take seconds each waits
-// behind others who send small ones, and not the others behind the one.
+// Decoders are shared by time, among sites and, within a site, among images: first comes
+// the one with fewer decoders at work, then the one that has used less of them lately. So
+// an attacker who sends a hundred images that take seconds each waits behind others who
+// send small ones, not the other way round.
 //
-// The queue is bounded in length and in time. When it is full, a newcomer takes the
-// place of the last waiter of the site that has most of them, unless that is the
-// newcomer's own: a flood pushes out itself. What runs in the background comes after
-// all that viewers wait for, and waits for as long as it likes.
+// The queue is bounded in length and in time. When it is full, a new call replaces the last
+// waiting one of the site that has most of them, unless that is its own site: a flood
+// pushes out itself. Background calls come after all that viewers wait for, and may wait
+// without limit.
 //
-// It is also the queue for memory: while it is full of results, decoders are idle.
+// The queue is also for memory: while results fill it, decoders stay idle.
 
 // share is what a site or an image has of the decoders. The pool's mutex guards it.
 type share struct {
 	running, waiting int
-	// used is when the time that it has used up, one decoder's after the other, is
-	// over; in the past where it owes nothing.
+	// used is when the decoder time that it has used, counted one after the other, would be
+	// over; in the past if it owes nothing.
 	used time.Time
 }
 
-// debt is what it has used up lately.
+// debt is the decoder time that it has used lately.
 func (s *share) debt(now time.Time) time.Duration { return max(0, s.used.Sub(now)) }
 
-// charge has it pay for a decoder's time, of which no more than most is remembered:
-// a site that has been alone for long is not to wait for ever when another comes.
+// charge adds a decoder's time, up to most: a site that was the only one for long must not
+// wait for ever when another comes.
 func (s *share) charge(now time.Time, d, most time.Duration) {
 	s.used = now.Add(min(s.debt(now)+d, most))
 }
 
-// shares are those that have not been forgotten, by key.
+// shares are the current shares, by key.
 type shares map[string]*share
 
 func (m shares) get(key string) *share {
@@ -48,7 +48,7 @@ func (m shares) get(key string) *share {
 	return s
 }
 
-// forget drops those that have, want and owe nothing.
+// forget drops shares that hold, want and owe nothing.
 func (m shares) forget(now time.Time) {
 	for key, s := range m {
 		if s.running == 0 && s.waiting == 0 && !s.used.After(now) {
@@ -57,16 +57,16 @@ func (m shares) forget(now time.Time) {
 	}
 }
 
-// call is one that has a decoder, or waits for one.
+// call holds a decoder, or waits for one.
 type call struct {
 	site, image *share
 	background  bool
-	turn        chan *slot // gets the decoder; closed: there will be none, for err
+	turn        chan *slot // receives the decoder; closed: there will be none, because of err
 	err         error
 	began       time.Time // of its work
 }
 
-// before says whether c comes before d, which came later.
+// before says whether c, which came earlier, goes before d.
 func (c *call) before(d *call, now time.Time) bool {
 	return cmp.Or(
 		compareBool(c.background, d.background),
@@ -103,8 +103,8 @@ func (p *Pool) acquire(ctx context.Context, j Job) (*slot, error) {
 	return p.wait(ctx, c)
 }
 
-// atOnce takes a decoder that is idle, or else puts the call into the queue and returns
-// neither a slot nor an error.
+// atOnce takes an idle decoder, or else puts the call into the queue and returns neither a
+// slot nor an error.
 func (p *Pool) atOnce(c *call, j Job) (*slot, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,7 +125,7 @@ func (p *Pool) atOnce(c *call, j Job) (*slot, error) {
 	return nil, nil
 }
 
-// wait waits in the queue for the call's turn.
+// wait waits until it is the call's turn.
 func (p *Pool) wait(ctx context.Context, c *call) (*slot, error) {
 	late := (<-chan time.Time)(nil)
 	if !c.background {
@@ -146,8 +146,8 @@ func (p *Pool) wait(ctx context.Context, c *call) (*slot, error) {
 	}
 }
 
-// giveUp takes a call out of the queue, for a reason. One that is only late still
-// takes the decoder that came at the same moment.
+// giveUp takes a call out of the queue, for a reason. A call that is only late still takes
+// a decoder that came at the same moment.
 func (p *Pool) giveUp(c *call, err error) (*slot, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -158,7 +158,7 @@ func (p *Pool) giveUp(c *call, err error) (*slot, error) {
 		}
 		return nil, err
 	}
-	// The turn came at the same moment, or the refusal.
+	// The turn, or the refusal, came at the same moment.
 	s, ok := <-c.turn
 	switch {
 	case !ok:
@@ -172,10 +172,10 @@ func (p *Pool) giveUp(c *call, err error) (*slot, error) {
 	return nil, err
 }
 
-// enter puts a call into the queue, if there is a place for it. The mutex is held.
+// enter puts a call into the queue, if there is room. The caller holds the mutex.
 func (p *Pool) enter(c *call) bool {
 	queued := 0
-	var last *call // of whoever has most in the queue
+	var last *call // in the queue, of the site with most calls
 	for _, w := range p.waiters {
 		if w.background != c.background {
 			continue
@@ -200,7 +200,7 @@ func (p *Pool) enter(c *call) bool {
 	return true
 }
 
-// unqueue takes a call out of the queue. The mutex is held.
+// unqueue takes a call out of the queue. The caller holds the mutex.
 func (p *Pool) unqueue(c *call) {
 	i := slices.Index(p.waiters, c)
 	p.waiters = slices.Delete(p.waiters, i, i+1)
@@ -208,7 +208,7 @@ func (p *Pool) unqueue(c *call) {
 	c.image.waiting--
 }
 
-// take gives a slot with a living child to a call. The mutex is held.
+// take gives a slot with a living child to a call. The caller holds the mutex.
 func (p *Pool) take(s *slot, c *call) {
 	s.busy, s.call = true, c
 	c.began = time.Now()
@@ -218,7 +218,7 @@ func (p *Pool) take(s *slot, c *call) {
 	p.jobs.Add(1)
 }
 
-// leave ends the work of a call, which pays for its time. The mutex is held.
+// leave ends the work of a call, and charges its time. The caller holds the mutex.
 func (p *Pool) leave(s *slot) {
 	c, now := s.call, time.Now()
 	s.call = nil
@@ -231,8 +231,8 @@ func (p *Pool) leave(s *slot) {
 	p.images.forget(now)
 }
 
-// hold counts results as held in memory until a context ends. It is called before their
-// decoder is free for others.
+// hold counts results as held in memory until a context ends. Call it before their decoder
+// is free for others.
 func (p *Pool) hold(until context.Context, results []Result) {
 	n := int64(0)
 	for _, r := range results {
@@ -252,15 +252,15 @@ func (p *Pool) hold(until context.Context, results []Result) {
 	})
 }
 
-// free makes a slot with a child available. The mutex is held.
+// free makes a slot with a child available. The caller holds the mutex.
 func (p *Pool) free(s *slot) {
 	s.busy = false
 	p.idle = append(p.idle, s)
 	p.serve()
 }
 
-// serve gives slots that are available to the calls whose turn it is, as long as there
-// is memory for what they will bring. The mutex is held.
+// serve gives available slots to the calls whose turn it is, as long as there is memory for
+// their results. The caller holds the mutex.
 func (p *Pool) serve() {
 	for len(p.waiters) > 0 && len(p.idle) > 0 && p.held < p.opts.MaxHeld && !p.closed {
 		now := time.Now()

@@ -24,10 +24,10 @@ type Size struct {
 
 var errSize = errors.New("a size is height, x, width: 250x250, 150x or x200")
 
-// ParseSize reads the canonical spelling of a size, height first: "250x250",
-// "150x" (width free), "x200" (height free). Each size has one spelling only,
-// so that no second path leads to the same picture: signs, leading zeros, an
-// upper-case X, and sides above 99999 are refused.
+// ParseSize reads the canonical spelling of a size, height first: "250x250", "150x" (width
+// free), "x200" (height free). Each size has exactly one spelling, so that no second path
+// leads to the same picture: it refuses signs, leading zeros, an upper-case X, and sides
+// above 99999.
 func ParseSize(s string) (Size, error) {
 	h, w, ok := strings.Cut(s, "x")
 	if !ok || h == "" && w == "" {
@@ -100,10 +100,10 @@ func (z Size) check() error {
 // Fit gives the exact size of the picture that is made for this limit from one
 // of width by height pixels, as shown (after its EXIF orientation).
 //
-// Both limits are kept, and so is the ratio of the sides, but for the rounding:
-// the side whose limit binds is that limit, the other is computed from it with
-// whole numbers and rounded once, half up. No side is ever 0 or larger than
-// the source's. Sides below 1 are taken as 1.
+// It keeps both limits, and the ratio of the sides except for rounding: the side whose
+// limit binds gets that limit, and the other is computed from it with whole numbers and
+// rounded once, half up. No side is ever 0 or larger than the source's. Sides below 1 count
+// as 1.
 func (z Size) Fit(width, height int) (w, h int) {
 	width, height = max(width, 1), max(height, 1)
 	limW, limH := width, height
@@ -120,8 +120,8 @@ func (z Size) Fit(width, height int) (w, h int) {
 	return limW, max(1, scale(height, limW, width))
 }
 
-// less says whether a*b < c*d, all being positive, in 128 bits: a header may
-// claim any sides.
+// less says whether a*b < c*d, for positive numbers, in 128 bits: a header may claim any
+// sides.
 func less(a, b, c, d int) bool {
 	h1, l1 := bits.Mul64(uint64(a), uint64(b))
 	h2, l2 := bits.Mul64(uint64(c), uint64(d))
@@ -136,16 +136,15 @@ func scale(side, num, den int) int {
 	return int(q)
 }
 
-// Listed are the pictures that may be asked for: presets, and sizes of which each
-// side is listed. The zero Listed has none.
+// Listed are the pictures that links may ask for: presets, and sizes whose sides are all
+// listed. The zero Listed has none.
 type Listed struct {
 	Sides   []int    // in pixels
 	Presets []string // their names
 }
 
-// Check returns nil for the name of a preset, and for the canonical spelling of a
-// Size of which each side that is not free is listed: one that is not refuses the
-// whole. Its error is one line, whatever the name is.
+// Check returns nil for the name of a preset, and for the canonical spelling of a Size
+// whose sides are each free or listed. Its error is one line, whatever the name is.
 func (l Listed) Check(name string) error {
 	if slices.Contains(l.Presets, name) {
 		return nil
@@ -165,7 +164,7 @@ func (l Listed) Check(name string) error {
 	return nil
 }
 
-// quote makes hostile text fit for an error or a log line: quoted, and short.
+// quote makes hostile text safe for an error or a log line: quoted, and short.
 func quote(s string) string {
 	const most = 40
 	if len(s) > most {

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// Spares are decoders that are up already, and belong to no slot yet. A slot
-// whose decoder has died gets one at once: to start a process and libvips in it
-// takes long enough for images to queue up meanwhile.
+// Spares are decoders that have started and belong to no slot yet. A slot whose decoder has
+// died gets one at once: starting a process and libvips takes long enough for images to
+// queue up.
 
-// refill puts another child into a slot whose own is gone: the one that was
-// started for it, or a spare. Where there is neither, one is started. It says
-// whether the slot has a child. The mutex is held.
+// refill gives another child to a slot that has lost its own: the one that was started for
+// it, or a spare. If there is neither, it starts one. It says whether the slot has a child.
+// The caller holds the mutex.
 func (p *Pool) refill(s *slot) bool {
 	s.child, s.next = s.next, nil
 	for s.child == nil && len(p.spares) > 0 {
@@ -29,8 +29,7 @@ func (p *Pool) refill(s *slot) bool {
 	return s.child != nil
 }
 
-// makeSpares starts those that are missing, in the background. The mutex is
-// held.
+// makeSpares starts missing spares, in the background. The caller holds the mutex.
 func (p *Pool) makeSpares() {
 	for len(p.spares)+p.making < p.opts.Spares && !p.closed {
 		p.making++
@@ -51,23 +50,23 @@ func (p *Pool) makeSpares() {
 	}
 }
 
-// watchSpare sees a spare die before it is needed.
+// watchSpare notices that a spare dies before it is needed.
 func (p *Pool) watchSpare(c *child) {
 	<-c.exited
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	i := slices.Index(p.spares, c)
 	if i < 0 || p.closed {
-		return // it has found a slot, or is retired
+		return // it is in a slot, or retired
 	}
 	p.spares = slices.Delete(p.spares, i, i+1)
 	p.stats.Crashed++
 	p.makeSpares()
-	p.wg.Go(func() { p.bury(c, "ended by itself", nil) })
+	p.wg.Go(func() { p.reap(c, "ended by itself", nil) })
 }
 
-// startUntil starts a child, with pauses after failures, until it works. It
-// returns nil when the pool is closed.
+// startUntil starts a child, with pauses after failures, until it works. It returns nil
+// once the pool is closed.
 func (p *Pool) startUntil() *child {
 	pause := p.opts.Backoff
 	for {

@@ -10,16 +10,16 @@ import (
 	"unsafe"
 )
 
-// procAttr has the kernel kill a decoder when the thread that started it ends
-// (see launcher), and keeps it out of the server's process group: a Ctrl-C
-// meant for the server must not cut off the images it still works on.
+// procAttr makes the kernel kill a decoder when the thread that started it ends (see
+// launcher), and keeps the decoder out of the server's process group: a Ctrl-C for the
+// server must not interrupt the images in work.
 func procAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 }
 
-// widen makes a pipe hold more than the usual 64 KiB, so that an image costs
-// few switches between the processes. It may fail (a user's pipes are bounded
-// in all); the pipe then works as it is.
+// widen enlarges a pipe beyond the usual 64 KiB, so that an image costs few switches
+// between the processes. It may fail (the kernel bounds a user's pipes in total); the pipe
+// then works as it is.
 func widen(pipe *os.File) {
 	const setPipeSize = 1031 // F_SETPIPE_SZ of fcntl(2), not in package syscall
 	if c, err := pipe.SyscallConn(); err == nil {
@@ -29,13 +29,12 @@ func widen(pipe *os.File) {
 	}
 }
 
-// Room returns [ErrMemory] where this process cannot have n bytes more, if these
-// are many. The Go runtime ends the process when it cannot, and that looks like a
-// crash.
+// Room returns [ErrMemory] if this process cannot get n more bytes, if these are many. The
+// Go runtime ends the process when it gets no memory, which looks like a crash.
 func Room(n int64) error {
 	const (
 		many  = 4 << 20
-		arena = 64 << 20 // what the runtime takes at least, when it takes address space
+		arena = 64 << 20 // the least address space that the runtime takes at once
 	)
 	if n < many {
 		return nil
@@ -59,8 +58,8 @@ func processorTime(pid int) (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
-// sleeps says whether every thread of a process sleeps, as in a deadlock: none
-// runs or would like to, waits for the disk, or was stopped.
+// sleeps says whether every thread of a process sleeps, as in a deadlock: none runs or is
+// ready to run, waits for the disk, or was stopped.
 func sleeps(pid int) bool {
 	names, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	if err != nil || len(names) == 0 {

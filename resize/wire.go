@@ -34,7 +34,7 @@ type greeting struct {
 	Protocol int      `json:"protocol"`
 	Libvips  string   `json:"libvips"`
 	Formats  []string `json:"formats"`
-	// Sources are read besides, and Outputs written.
+	// Sources are the extra formats read, Outputs the extra ones written.
 	Sources []string `json:"sources,omitempty"`
 	Outputs []string `json:"outputs,omitempty"`
 	// Held and Missing are those of [Layers].

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// ErrRefused is what every error of Check wraps.
+// Every error of Check wraps ErrRefused.
 var ErrRefused = errors.New("every server would refuse this link")
 
 var (
@@ -18,13 +18,12 @@ var (
 	presetForm = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,22}$`)
 )
 
-// Check says why no server would serve a link, whatever its configuration: the
-// bucket is not 1 to 16 of a-z and 0-9; the size is neither full nor info, nor
-// height x width, nor can it be the name of a preset; what is not stored has
-// another size than full; the URL is empty or holds control characters (tabs and
-// line ends pass, as browsers drop them), or the link would be longer than 4096
-// bytes. The libraries in contrib/clients refuse the same. nil does not mean that
-// the bucket and the size exist.
+// Check says why no server would serve a link, whatever its configuration: the bucket is
+// not 1 to 16 of a-z and 0-9; the size is neither full nor info nor height x width, and
+// cannot be the name of a preset; a link that is not stored has another size than full; the
+// URL is empty or contains control characters (tabs and line ends pass, as browsers drop
+// them), or the link would be longer than 4096 bytes. The libraries in contrib/clients
+// refuse the same. nil does not mean that the bucket and the size exist.
 func Check(bucket, size, url string, proxied bool) error {
 	l := Link{Bucket: bucket, Size: size, Signature: strings.Repeat("-", signatureLen), ExtURL: EncodeURL(url), Proxy: proxied}
 	switch {

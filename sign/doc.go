@@ -10,20 +10,19 @@
 //
 //	HMAC-SHA256(secret + year + week, bucket + "/" + ext_url + extension)
 //
-// year being the four digits of the ISO 8601 year and week the two of its week,
-// so that 2027-01-01 belongs to 202653. The message is signed as it stands in
-// the path: nothing is decoded before the signature has been checked. The size
-// is not signed: one signature serves every size that the server lists.
+// where year is the four digits of the ISO 8601 year and week the two of its week, so that
+// 2027-01-01 belongs to 202653. The message is signed as it stands in the path: nothing is
+// decoded before the signature is verified. The size is not signed: one signature is valid
+// for every size that the server lists.
 //
-// A link lives in the week in which it was made and in those that follow, two
-// in all by default. A link of the coming week is accepted ten minutes early,
-// for clocks that differ.
+// A link lives in the week in which it was signed and in the following ones, two in all by
+// default. A link of the coming week is accepted ten minutes early, because clocks differ.
 //
-// What this package promises: what a Signer signs it verifies, until the very
-// end of the link's last week; links made by an older release, or by any other
-// program that follows the lines above, stay valid.
+// What this package promises: a Signer verifies what it signs, until the very end of the
+// link's last week; links of an older release, or of any other program that follows this
+// format, stay valid.
 //
-// What it does not do: it knows neither which buckets and sizes exist nor
-// whether a URL may be fetched. It keeps no state and reads no clock: every call
-// is told the time. It imports the standard library only.
+// What it does not do: it knows neither which buckets and sizes exist nor whether a URL may
+// be fetched. It keeps no state and reads no clock: every call gets the time as an
+// argument. It imports only the standard library.
 package sign

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Sizes that every server knows, whatever its configuration.
+// Sizes that every server has, whatever its configuration.
 const (
 	SizeFull = "full" // the image as its origin sent it
 	SizeInfo = "info" // facts about the image, as JSON
@@ -21,7 +21,7 @@ const (
 	proxy        = "/proxy"
 )
 
-// ErrMalformed is what every error of Parse and URL wraps.
+// Every error of Parse and URL wraps ErrMalformed.
 var ErrMalformed = errors.New("malformed link")
 
 // Link is a link taken apart. Its fields hold what stands in the path, with one
@@ -32,9 +32,9 @@ type Link struct {
 	Signature string // 16 characters of base64url
 	ExtURL    string // base64url of the image's URL, padded or not
 	Proxy     bool   // the extension "/proxy": serve but do not store
-	// Ending is one of Endings, for programs that take nothing else for an image; or
-	// empty. It is not signed and means nothing: whoever has a link may put one behind it,
-	// and gets the same bytes with the type that they have. Not together with Proxy.
+	// Ending is one of Endings, for programs that accept only URLs with such an ending as
+	// images; or empty. It is not signed and has no effect: anybody may append one to a
+	// link, and gets the same bytes with their true type. Not together with Proxy.
 	Ending string
 }
 
@@ -85,8 +85,7 @@ func (l Link) String() string {
 	return "/" + l.Bucket + "/" + l.Size + "/" + l.Signature + "/" + l.ExtURL + l.extension() + l.Ending
 }
 
-// URL decodes ext_url. The result is whatever somebody signed, not necessarily
-// a URL.
+// URL decodes ext_url. The result is what somebody signed, not necessarily a URL.
 func (l Link) URL() (string, error) {
 	b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(l.ExtURL, "="))
 	if err != nil {

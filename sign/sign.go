@@ -17,13 +17,13 @@ import (
 	"unicode/utf8"
 )
 
-// What Verify says of a link that is not good.
+// Errors of Verify.
 var (
 	ErrForged  = errors.New("the signature fits no secret")
 	ErrExpired = errors.New("the link has expired")
 )
 
-// What New says of secrets.
+// Errors of New about secrets.
 var (
 	ErrNoSecret   = errors.New("no secret is set, so no link can be signed or checked")
 	ErrWeakSecret = errors.New("weak secret")
@@ -44,7 +44,7 @@ const (
 	expiredWeeks = 8
 )
 
-// wellKnown are secrets that stand in examples, long ones too.
+// wellKnown are secrets from examples, including long ones.
 var wellKnown = []string{"changeme", "change-me", "secret", "password", "example", "imgkeep", "0123456789abcdef", "1234567890123456"}
 
 // Options say what New builds.
@@ -188,10 +188,10 @@ func (s *Signer) Verify(l Link, now time.Time) (expires time.Time, err error) {
 	return time.Time{}, ErrForged
 }
 
-// Signed tells whether one of the secrets has signed a link in the weeks up to now,
-// so many of them: however long ago it has expired. It makes keys of its own and
-// leaves alone those that Verify uses. A link that none has signed costs about a
-// microsecond for each week and secret.
+// Signed says whether one of the secrets signed a link in this week or in the given number
+// of weeks before, however long ago it has expired. It computes its own keys and does not
+// touch those of Verify. A link that nobody signed costs about a microsecond for each week
+// and secret.
 func (s *Signer) Signed(l Link, now time.Time, weeks int) bool {
 	message := l.message()
 	current := weekOf(now.Add(early), s.location)
@@ -243,9 +243,9 @@ func (l Link) bucketlessMessage() []byte {
 	return l.message()[len(l.Bucket)+1:]
 }
 
-// keyring holds the keys of all weeks that matter in one week: the coming one,
-// those that are good, and those that are recognised as expired. Keys of a week
-// are costly to make and are used for every request, so they are made once.
+// keyring holds the keys of all weeks that matter in one week: the coming one, the valid
+// ones, and those recognised as expired. Keys are costly to compute and every request uses
+// them, so each is computed once.
 type keyring struct {
 	from, until time.Time // serves now in [from, until)
 	weeks       []ringWeek

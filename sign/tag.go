@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// A tag says for whom a link was signed: a member of a forum, in whose posts the image
-// stands. It is the fragment of the URL in the link, which no origin ever sees, and which
-// does not tell one image from another. So links keep their form, and a server that knows
-// nothing of tags shows the same.
+// A tag says for whom a link was signed: a member of a forum, whose posts show the image.
+// It is the fragment of the URL in the link, which no origin ever sees, and which does not
+// distinguish images. So links keep their form, and a server without support for tags shows
+// the same image.
 //
-// The signature of a link covers it. But whoever posts the URL of an image may write a
-// fragment behind it, and a site signs what it is given: so a tag has a MAC of its own, of
-// the site's secret, the tag and the URL. Without the secret nobody makes one for another
-// member, nor takes theirs to another URL. What anybody can read in a link is the tag
-// itself: it should be a number, not a name.
+// The signature of a link covers the tag. But the author of a post may append a fragment to
+// an image's URL, and a site signs the URL that it gets: so a tag has its own MAC, of the
+// site's secret, the tag and the URL. Without the secret, nobody can make one for another
+// member, or move theirs to another URL. Anybody can read the tag in a link: it should be a
+// number, not a name.
 
 const (
 	tagPrefix = "imgkeep-by="
@@ -39,9 +39,9 @@ func CheckTag(by string) error {
 	return nil
 }
 
-// Tag returns the URL of an image with a tag, in the place of a fragment that it may have:
-// what is to be signed. The first secret makes its MAC, which holds as long as that secret
-// does. The error is CheckTag's.
+// Tag returns the URL of an image with a tag, which replaces an existing fragment: this is
+// the URL to sign. The MAC is made with the first secret, and is valid as long as that
+// secret is. The error is CheckTag's.
 func (s *Signer) Tag(url, by string) (string, error) {
 	if err := CheckTag(by); err != nil {
 		return "", err
@@ -70,8 +70,8 @@ func (s *Signer) TagOf(url string) string {
 	return ""
 }
 
-// tagMAC is of as many bytes as a signature. Its message begins with a word that no
-// message of a link can begin with, and its key has no week.
+// tagMAC is as long as a signature. Its message begins with a word that no message of a
+// link can begin with, and its key contains no week.
 func tagMAC(secret, url, by string) string {
 	m := hmac.New(sha256.New, []byte(secret))
 	m.Write([]byte(tagLabel + by + "\n" + url))

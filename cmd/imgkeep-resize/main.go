@@ -1,5 +1,5 @@
-// The Go runtime is not to watch how many processors the machine gives it: it
-// would hold files of it open.
+// The Go runtime must not watch how many processors the machine grants: for that it would
+// keep files open.
 //
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
@@ -10,8 +10,8 @@
 // up, and before it reads anything, it takes from itself the right to open
 // files and connections, to start programs, and more: see package sandbox.
 //
-// Exit codes: 0 at the end of the input, 1 after an error, told on standard
-// error, and 71 where that is a lack of memory.
+// Exit codes: 0 at the end of the input; 1 after an error, which it prints on standard
+// error; 71 if it is out of memory.
 package main
 
 import (
@@ -31,7 +31,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "imgkeep-resize: takes no arguments: it is started by imgkeep, and reads requests on its standard input")
 		os.Exit(2)
 	}
-	// These are meant for the server, which ends us when its work is done.
+	// These signals are for the server, which stops this process when its work is done.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "imgkeep-resize:", err)

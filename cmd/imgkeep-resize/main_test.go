@@ -74,7 +74,7 @@ func newPool(t testing.TB, o resize.Options) *resize.Pool {
 		if err := p.Close(); err != nil {
 			t.Error(err)
 		}
-		if s := p.Stats(); s.Crashed+s.TimedOut+s.Nonsense+s.Failed+s.Abandoned > 0 {
+		if s := p.Stats(); s.Crashed+s.TimedOut+s.ProtocolErrors+s.Failed+s.Abandoned > 0 {
 			t.Errorf("the decoder misbehaved: %+v", s)
 		}
 	})

@@ -8,13 +8,13 @@ import (
 	"imgkeep/resize"
 )
 
-// A trimmer takes out of a PNG what the pictures made from it do not need, before
-// the library sees it.
+// A trimmer removes the chunks of a PNG that the results do not need, before libvips sees
+// the image.
 //
-// libpng keeps a thousand texts for its caller, each unpacked to 8 MB. A PNG of a
-// megabyte that is all texts cost a decoder a gigabyte, and more time than it has
-// (CVE-2010-0205 is of this kind). A chunk that says it has 2 GB was given as much
-// memory, before the first byte of it was missed.
+// libpng keeps a thousand text chunks for its caller and unpacks each to up to 8 MB. A PNG
+// of one megabyte full of texts cost a decoder a gigabyte, and more time than it may take
+// (compare CVE-2010-0205). For a chunk that claims 2 GB, libpng allocated that much before
+// it noticed that the bytes are missing.
 type trimmer struct{ resize.Decoder }
 
 func (t trimmer) Resize(src []byte, r *resize.Request) ([]resize.Result, error) {
@@ -29,10 +29,10 @@ func (t trimmer) Resize(src []byte, r *resize.Request) ([]resize.Result, error) 
 
 const pngSignature = "\x89PNG\r\n\x1a\n"
 
-// trimPNG leaves of the chunks of a PNG (PNG, third edition, section 5.3) those
-// without which no decoder can do, and those that say what its colours are,
-// which way is up, and what its first frame is. It drops what is behind the last one. src is changed. What is
-// no PNG is left as it is: the library says so better.
+// trimPNG keeps the chunks of a PNG (PNG, third edition, section 5.3) that every decoder
+// needs, and those that describe its colours, its orientation and its first frame. It drops
+// what follows the last chunk. It overwrites src. It returns src unchanged if that is not a
+// PNG: libvips reports this better.
 func trimPNG(src []byte) ([]byte, error) {
 	if !bytes.HasPrefix(src, []byte(pngSignature)) {
 		return src, nil
@@ -46,7 +46,7 @@ func trimPNG(src []byte) ([]byte, error) {
 		}
 		kind := string(rest[4:8])
 		if needed(kind) {
-			out = append(out, rest[:n]...) // to the left: out is never longer than what was read
+			out = append(out, rest[:n]...) // in place: out is never longer than what was read
 		}
 		rest = rest[n:]
 		if kind == "IEND" {
@@ -56,8 +56,8 @@ func trimPNG(src []byte) ([]byte, error) {
 	return append(out, rest...), nil
 }
 
-// needed tells whether a chunk stays. A capital letter first means that no decoder
-// may pass over it; of the others there is a list.
+// needed tells whether a chunk stays. Chunks whose name begins with a capital letter are
+// critical: decoders may not skip them. Of the others, a list stays.
 func needed(kind string) bool {
 	switch kind {
 	case "tRNS", "gAMA", "cHRM", "sRGB", "iCCP", "cICP", "cLLI", "mDCV", "sBIT", "eXIf", "acTL", "fcTL", "fdAT":

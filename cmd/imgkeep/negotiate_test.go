@@ -345,7 +345,7 @@ func TestNoDecoderForAVIF(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.set("resize.command", other)
-	if _, stderr, status := w.imgkeep("serve"); status == 0 || !strings.Contains(stderr, "it writes [] besides, and was asked for [avif]") {
+	if _, stderr, status := w.imgkeep("serve"); status == 0 || !strings.Contains(stderr, "it writes the extra formats [], want [avif]") {
 		t.Errorf("status %d, %s", status, stderr)
 	}
 	// A running server that was not told of AVIF refuses a preset that needs it.

@@ -153,8 +153,8 @@ func Text(t testing.TB, main nginx.Main) string {
 	return b.String()
 }
 
-// Check has nginx -t read the text of an nginx.conf whose prefix is dir, and
-// fails the test with what it says.
+// Check runs nginx -t on the text of an nginx.conf whose prefix is dir, and fails the test
+// with its output.
 func Check(t testing.TB, dir, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o755); err != nil {
@@ -214,7 +214,7 @@ func (s *Server) Stop() {
 	if err := s.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 		s.t.Errorf("nginx: %v", err)
 	}
-	// A connection that a test forgot would keep it for ever.
+	// A connection that a test left open would keep nginx running for ever.
 	hang := time.AfterFunc(10*time.Second, func() { s.cmd.Process.Kill() })
 	defer hang.Stop()
 	if err := s.cmd.Wait(); err != nil {

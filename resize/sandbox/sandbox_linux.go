@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Layers are all layers, in the order in which they can be set: each leaves to
-// those after it what they need.
+// Layers are all layers, in the only order in which they can be set: each leaves later ones
+// what they need.
 func Layers(l Limits) []Layer {
 	// Memory is counted from what there is: the Go runtime alone reserves more
 	// than a GiB that it never uses. No path can be read once landlock holds, and
@@ -35,13 +35,13 @@ func Layers(l Limits) []Layer {
 	}
 }
 
-// closeDescriptors closes what whoever started us has left open, beginning with
-// the first after standard error. The server leaves nothing open, but another
-// parent may, and a library of the server's may one day forget to.
+// closeDescriptors closes every descriptor after standard error that the parent left open.
+// The server leaves none open, but another parent may, and a library of the server may one
+// day forget to.
 func closeDescriptors() error {
 	const folder = "/proc/self/fd"
-	// To open it as a file has the Go runtime make the two descriptors that it
-	// waits with, which must be there before seccomp and limits are.
+	// Opening it as a file makes the Go runtime create the two descriptors that it waits
+	// with; they must exist before seccomp and limits do.
 	dir, err := os.Open(folder)
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func closeDescriptors() error {
 	if err != nil {
 		return err
 	}
-	// Of these, others would do no harm: they lead to nothing but each other.
+	// Other descriptors of these types would do no harm: they lead only to each other.
 	runtimes := []string{"anon_inode:[eventpoll]", "anon_inode:[eventfd]"}
 	for _, name := range names {
 		fd, err := strconv.Atoi(name)
@@ -68,8 +68,8 @@ func closeDescriptors() error {
 	return nil
 }
 
-// enterNowhere makes the working folder one that was removed: in it nothing can
-// be found or made, by anyone, whatever rights they have.
+// enterNowhere makes a removed folder the working folder: nobody can find or create
+// anything in it, whatever their rights.
 func enterNowhere() error {
 	var errs []error
 	for _, parent := range []string{os.TempDir(), "/dev/shm", "/run"} {
@@ -84,17 +84,17 @@ func enterNowhere() error {
 	return errors.Join(errs...)
 }
 
-// restrictPaths allows no path at all, no TCP port and no signal or abstract
-// socket to the outside, or as much of it as the kernel knows (paths: Linux
-// 5.13, ports: 6.7, the rest: 6.12).
+// restrictPaths allows no path, no TCP port and no signal or abstract socket to the
+// outside, as far as the kernel supports it (paths: Linux 5.13, ports: 6.7, the rest:
+// 6.12).
 //
-// Up to Linux 6.19 (ABI 7) go-landlock lets the folder /proc/{pid}/task be
-// listed, which it needs to restrict all threads: their numbers are no secret.
+// Up to Linux 6.19 (ABI 7) go-landlock allows listing the folder /proc/{pid}/task, which it
+// needs to restrict all threads: their numbers are no secret.
 func restrictPaths() error {
 	if err := landlock.V11.BestEffort().Restrict(); err != nil {
 		return err
 	}
-	// Best effort is nothing where the kernel has nothing.
+	// Best effort does nothing on a kernel without Landlock.
 	if dir, err := os.Open("/"); err == nil {
 		dir.Close()
 		return noLandlock()
@@ -102,8 +102,8 @@ func restrictPaths() error {
 	return nil
 }
 
-// noLandlock says why there is no Landlock, by what the kernel answers to the question
-// which version it has.
+// noLandlock says why there is no Landlock, from the kernel's answer to the question which
+// version it has.
 func noLandlock() error {
 	const version = 1 // LANDLOCK_CREATE_RULESET_VERSION
 	switch _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version); errno {
@@ -120,8 +120,8 @@ func noLandlock() error {
 	}
 }
 
-// set sets limits whose soft and hard values are the same, so that they
-// cannot be raised. size is the address space that the process has.
+// set sets the soft and the hard limit to the same value, so that they cannot be raised.
+// size is the address space that the process has.
 func (l Limits) set(size uint64) error {
 	type limit struct {
 		name     string
@@ -131,7 +131,7 @@ func (l Limits) set(size uint64) error {
 	limits := []limit{
 		{"CORE", unix.RLIMIT_CORE, 0},
 		{"FSIZE", unix.RLIMIT_FSIZE, 0},
-		// No more descriptors, of whatever kind: those that are open go on.
+		// No new descriptors of any kind: those that are open stay.
 		{"NOFILE", unix.RLIMIT_NOFILE, 0},
 		{"MEMLOCK", unix.RLIMIT_MEMLOCK, 0},
 		{"MSGQUEUE", unix.RLIMIT_MSGQUEUE, 0},
@@ -150,7 +150,7 @@ func (l Limits) set(size uint64) error {
 	return nil
 }
 
-// addressSpace is what the process has of it, in bytes: the first figure of
+// addressSpace is the address space of the process, in bytes: the first figure of
 // proc_pid_statm(5), in pages.
 func addressSpace() (uint64, error) {
 	text, err := os.ReadFile("/proc/self/statm")

@@ -10,11 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// allowed are the calls that the Go runtime, the C library, glib and libvips
-// make while images are decoded: to read and write what is open, to manage
-// memory, threads and signals of this process, and to know the time. Not one of
-// them opens anything, or reaches another process. Some exist on some
-// processors only.
+// allowed are the calls that the Go runtime, the C library, glib and libvips make while
+// they decode images: to read and write open files, to manage memory, threads and signals
+// of this process, and to read the clock. None of them opens anything, or reaches another
+// process. Some exist only on some processors.
 var allowed = []string{
 	"read", "readv", "write", "writev", "close", "fstat",
 	"epoll_ctl", "epoll_pwait", "epoll_wait",
@@ -26,12 +25,12 @@ var allowed = []string{
 	"getrandom", "sysinfo",
 }
 
-// namespaces are the flags of clone(2) that make new ones.
+// namespaces are the flags of clone(2) that create new namespaces.
 const namespaces = unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWNS |
 	unix.CLONE_NEWPID | unix.CLONE_NEWUSER | unix.CLONE_NEWUTS
 
-// conditional are calls that are allowed with some arguments. The kernel sees
-// numbers, not what they point at.
+// conditional are calls that are allowed with some arguments. The kernel compares numbers;
+// it does not see what they point at.
 func conditional() []seccomp.NameWithConditions {
 	only := func(name string, conditions ...seccomp.Condition) seccomp.NameWithConditions {
 		return seccomp.NameWithConditions{Name: name, Conditions: conditions}
@@ -41,10 +40,10 @@ func conditional() []seccomp.NameWithConditions {
 		only("clone",
 			seccomp.Condition{Argument: 0, Operation: seccomp.BitsSet, Value: unix.CLONE_THREAD},
 			seccomp.Condition{Argument: 0, Operation: seccomp.BitsNotSet, Value: namespaces}),
-		// No memory that is to be run: what an image brings cannot become code.
+		// No executable memory: what an image brings cannot become code.
 		only("mmap", seccomp.Condition{Argument: 2, Operation: seccomp.BitsNotSet, Value: unix.PROT_EXEC}),
 		only("mprotect", seccomp.Condition{Argument: 2, Operation: seccomp.BitsNotSet, Value: unix.PROT_EXEC}),
-		// A thread of this process; abort(3) and the Go runtime do that.
+		// A thread of this process; abort(3) and the Go runtime send such signals.
 		only("tgkill", seccomp.Condition{Argument: 0, Operation: seccomp.Equal, Value: uint64(os.Getpid())}),
 		// The names of threads, and of memory.
 		only("prctl", seccomp.Condition{Argument: 0, Operation: seccomp.Equal, Value: unix.PR_SET_NAME}),
@@ -52,12 +51,12 @@ func conditional() []seccomp.NameWithConditions {
 	}
 }
 
-// filterCalls refuses all calls but those above.
+// filterCalls refuses all calls except those above.
 //
-// There are two filters, of which the kernel obeys the stricter. The first says
-// of clone3 that it does not exist: its flags are in memory, where no filter
-// sees them, and the C library then takes clone, which it would not after any
-// other error. That is why the second lets it pass.
+// There are two filters, of which the kernel obeys the stricter. The first answers that
+// clone3 does not exist: its flags are in memory, where no filter sees them, and the C
+// library then uses clone, which it would not do after any other error. That is why the
+// second filter allows clone3.
 func filterCalls() error {
 	info, err := arch.GetInfo("")
 	if err != nil {
@@ -81,15 +80,15 @@ func filterCalls() error {
 			Names: names, NamesWithCondtions: conditional(), Action: seccomp.ActionAllow,
 		}},
 	}
-	// The one thread that loads them must also be the one without new
-	// privileges; the kernel passes both on to the others.
+	// The thread that loads them must also be the thread without new privileges; the kernel
+	// passes both on to the others.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	for _, p := range []seccomp.Policy{missing, listed} {
 		err := seccomp.LoadFilter(seccomp.Filter{
 			NoNewPrivs: true,
-			// With TSYNC alone (Linux 3.17) a failure to restrict some thread is
-			// told in a way that the library does not look at.
+			// With TSYNC alone (Linux 3.17) the kernel reports a thread that it could not
+			// restrict in a way that the library ignores.
 			Flag:   seccomp.FilterFlagTSync | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH,
 			Policy: p,
 		})

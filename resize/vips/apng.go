@@ -18,12 +18,12 @@ import (
 	"imgkeep/resize"
 )
 
-// An animated PNG (W3C PNG, third edition, 13) is composed here where an animation is to be
-// made of it. Where one picture is, libvips decodes its first frame: that is IDAT, or else
-// IDAT is for viewers that know no animation, and is never seen.
+// An animated PNG (W3C PNG, third edition, 13) is composed here if the result is an
+// animation. If the result is one picture, libvips decodes the first frame: that is IDAT,
+// unless IDAT is only for viewers without animation and never shown.
 //
-// Memory is that of one canvas, of what is below a frame that is to be disposed of to what
-// was there before, and of one frame.
+// It needs memory for one canvas, for what is below a frame with disposal to the previous
+// state, and for one frame.
 
 // An apng is an animation.
 type apng struct {
@@ -33,10 +33,10 @@ type apng struct {
 	colours       []byte // and those that say what its colours are, and the orientation
 	plays         int    // how often all frames are shown; 0: for ever
 	frames        []apngFrame
-	outside       bool // IDAT is no frame
+	outside       bool // IDAT is not a frame
 
 	canvas *image.NRGBA
-	under  *image.NRGBA // the canvas below the last frame, if it is to come back
+	under  *image.NRGBA // the canvas below the last frame, if it has to be restored
 	last   int          // the frame that was composed last
 }
 
@@ -44,7 +44,7 @@ type apngFrame struct {
 	box      image.Rectangle
 	delay    int // in milliseconds
 	disposal byte
-	over     bool     // it is laid on what is there, and else put into its place
+	over     bool     // it is blended over what is there; otherwise it replaces that
 	data     [][]byte // of its IDAT or fdAT chunks
 }
 
@@ -59,8 +59,8 @@ const (
 // apngColours are the chunks that all frames share, besides the palette.
 var apngColours = []string{"gAMA", "cHRM", "sRGB", "iCCP", "cICP", "cLLI", "mDCV", "eXIf"}
 
-// readAPNG finds the frames of an animation. nil: it is none. Chunks are as package probe
-// has found them; what is not is left to libvips.
+// readAPNG finds the frames of an animation. nil: it is none. It expects chunks as package
+// probe has found them; anything else is left to libvips.
 func readAPNG(src []byte) *apng {
 	const head, around = 8, 12
 	var a apng
@@ -118,7 +118,7 @@ func readFrame(data []byte) apngFrame {
 	return f
 }
 
-// valid returns the animation, without frames that have no data, if all frames lie on the
+// valid returns the animation without frames that have no data, if all frames lie on the
 // canvas.
 func (a *apng) valid() *apng {
 	a.frames = slices.DeleteFunc(a.frames, func(f apngFrame) bool { return len(f.data) == 0 })
@@ -133,8 +133,8 @@ func (a *apng) valid() *apng {
 	return a
 }
 
-// picture is a frame as a PNG of its own, with some of the chunks that all share: a profile
-// of megabytes is not copied for each of a thousand frames.
+// picture is a frame as a separate PNG, with some of the shared chunks: a profile of
+// megabytes is not copied into each of a thousand frames.
 func (a *apng) picture(f apngFrame, shared ...[]byte) []byte {
 	be := binary.BigEndian
 	b := be.AppendUint32([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"), uint32(f.box.Dx()))
@@ -151,8 +151,8 @@ func (a *apng) picture(f apngFrame, shared ...[]byte) []byte {
 	return append(b, "\x00\x00\x00\x00IEND\xae\x42\x60\x82"...)
 }
 
-// open makes a source of the animation, or of its first frame: for libvips, if that is as
-// large as the canvas.
+// open makes a source of the animation, or of its first frame: for libvips, if the frame is
+// as large as the canvas.
 func (a *apng) open(maxPixels int64, animate bool) (source, error) {
 	if len(a.frames) > apngMaxFrames || !animate {
 		a.frames = a.frames[:1]
@@ -168,7 +168,7 @@ func (a *apng) open(maxPixels int64, animate bool) (source, error) {
 	for _, f := range a.frames {
 		largest = max(largest, f.box.Dx()*f.box.Dy())
 	}
-	// 8 bytes a pixel of 16 bits, and what is below.
+	// 8 bytes for a pixel of 16 bits, and what is below.
 	if err := resize.Room(12 * int64(largest)); err != nil {
 		return source{}, err
 	}
@@ -182,7 +182,7 @@ func (a *apng) open(maxPixels int64, animate bool) (source, error) {
 	return m.open()
 }
 
-// compose puts frame i onto the canvas: the first, or the one behind the last.
+// compose puts frame i onto the canvas: frame 0, or the one after the last.
 func (a *apng) compose(i int) error {
 	if i == 0 {
 		clear(a.canvas.Pix)

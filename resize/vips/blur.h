@@ -5,9 +5,9 @@
 
 #include "picture.h"
 
-/* Blurs by the Gauss function with this standard deviation, in pixels. Colours are
- * weighted by alpha, so that those of invisible pixels do not come to light. Not 0:
- * failed, the reason is in libvips' error buffer. */
+/* Blurs by the Gauss function with this standard deviation, in pixels. It weights colours
+ * by alpha, so that the colours of invisible pixels do not appear. Not 0: failed, the
+ * reason is in libvips' error buffer. */
 int blur(picture *p, double sigma);
 
 #endif

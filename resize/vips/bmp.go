@@ -14,8 +14,8 @@ const (
 	formatGIF = "gif"
 )
 
-// openBMP decodes a BMP (Microsoft, Bitmap Storage), of the kinds that package probe
-// names. libvips reads it through ImageMagick alone, which reads a hundred formats more.
+// openBMP decodes a BMP (Microsoft, Bitmap Storage) of the kinds that package probe lists.
+// libvips reads BMP only through ImageMagick, which reads a hundred more formats.
 func openBMP(src []byte, maxPixels int64) (source, error) {
 	b, err := readBMP(src)
 	if err != nil {
@@ -24,7 +24,7 @@ func openBMP(src []byte, maxPixels int64) (source, error) {
 	if err := roomFor(b.width, b.height, maxPixels); err != nil {
 		return source{}, err
 	}
-	// Memory is taken for all pixels before they are read: so let them be there.
+	// Memory is allocated for all pixels before they are read, so check that they exist.
 	if !b.runs && int64(len(b.data)) < int64(b.stride())*int64(b.height) {
 		return source{}, &resize.ImageError{Detail: fmt.Sprintf("bmp: %d by %d pixels in %d bytes", b.width, b.height, len(b.data))}
 	}
@@ -40,7 +40,7 @@ func openBMP(src []byte, maxPixels int64) (source, error) {
 	return m.open()
 }
 
-// A bmp is one whose header has been read.
+// A bmp has a header that was read.
 type bmp struct {
 	width, height int
 	topDown, runs bool
@@ -96,7 +96,7 @@ func readBMP(src []byte) (*bmp, error) {
 	return b, nil
 }
 
-// kind finds out how pixels are stored, and where what describes them ends.
+// kind finds out how pixels are stored, and where their description ends.
 func (b *bmp) kind(src []byte, header int64, compression uint32) (int64, error) {
 	const masks = 14 + 40
 	at := 14 + header
@@ -137,8 +137,8 @@ func (b *bmp) kind(src []byte, header int64, compression uint32) (int64, error) 
 	return at, nil
 }
 
-// trimMasks leaves of the masks what is in a pixel, and tells whether each is in one
-// piece, with no bit of another. Values by a mask in pieces would be beyond its table.
+// trimMasks removes bits beyond a pixel from the masks, and says whether each mask is
+// contiguous and overlaps no other. Values by a mask in pieces would exceed its table.
 func (b *bmp) trimMasks() bool {
 	var all uint32
 	for i, m := range b.masks {
@@ -152,7 +152,7 @@ func (b *bmp) trimMasks() bool {
 	return true
 }
 
-// colours reads n colours of the palette. The others are black.
+// colours reads n colours of the palette. The rest are black.
 func (b *bmp) colours(src []byte, entry, n int) {
 	for i := range b.palette {
 		b.palette[i] = [4]byte{0, 0, 0, 255}
@@ -163,7 +163,7 @@ func (b *bmp) colours(src []byte, entry, n int) {
 	}
 }
 
-// rows reads pixels that are not compressed.
+// rows reads uncompressed pixels.
 func (b *bmp) rows(out []byte) {
 	le, opaque := binary.LittleEndian, b.masks[3] == 0
 	var scale [4][]byte
@@ -201,7 +201,7 @@ func (b *bmp) rows(out []byte) {
 	}
 }
 
-// scaled are the values of a mask, of its first 8 bits, out of 255.
+// scaled are the values of a mask, from its first 8 bits, scaled to 255.
 func scaled(mask uint32) []byte {
 	most := 1<<min(8, bits.OnesCount32(mask)) - 1
 	all := make([]byte, most+1)
@@ -213,15 +213,15 @@ func scaled(mask uint32) []byte {
 	return all
 }
 
-// unpack reads run lengths. What no run reaches is black, as Chromium has it.
+// unpack reads run lengths. Pixels that no run reaches are black, as in Chromium.
 func (b *bmp) unpack(out []byte) error {
 	const row, end, move = 0, 1, 2
 	for i := 3; i < len(out); i += 4 {
 		out[i] = 255
 	}
 	x, y := 0, 0
-	// Of n pixels those that are on the picture: time is that of the picture, whatever
-	// the runs say.
+	// Only the part of n pixels that is on the picture: the time depends on the picture,
+	// whatever the runs claim.
 	put := func(n int, index func(i int) byte) {
 		if y < b.height {
 			to := out[4*b.width*(b.height-1-y):]

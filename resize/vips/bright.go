@@ -6,25 +6,25 @@ import (
 	"sort"
 )
 
-// PQ (SMPTE ST 2084) and HLG (ARIB STD-B67) are for pictures with lights that are brighter
-// than white (ITU-R BT.2100). sRGB has no room for them, so that they are darkened as
-// Chromium does it: by the operator that SMPTE ST 2094-50 has for a picture that says
-// nothing of its own, for a screen that shows nothing beyond white. What is white on paper
-// becomes half as light, and what is brighter shares the rest.
+// PQ (SMPTE ST 2084) and HLG (ARIB STD-B67) encode pictures with lights brighter than white
+// (ITU-R BT.2100). sRGB cannot hold them, so they are tone-mapped as in Chromium: by the
+// operator of SMPTE ST 2094-50 for a picture without metadata of its own, on a screen that
+// shows nothing brighter than white. Paper white becomes half as bright, and brighter
+// lights share the rest.
 
-// A bright is how numbers become light there.
+// A bright says how code values become light in these encodings.
 type bright struct {
 	hlg bool
-	// peak is how bright the picture is at most, in cd/m². 0: not said.
+	// peak is the brightest light of the picture, in cd/m². 0: unknown.
 	peak float64
 }
 
 const (
 	paperWhite = 203.0  // cd/m² (ITU-R BT.2408)
-	usualPeak  = 1000.0 // of screens that pictures are made on; that of HLG always
+	usualPeak  = 1000.0 // of screens that pictures are mastered on; always that of HLG
 )
 
-// scene is the light of one number of HLG in front of the camera, of 1.
+// scene is the light in front of the camera of one HLG value, relative to 1.
 func sceneHLG(v float64) float64 {
 	const a, b, c = 0.17883277, 0.28466892, 0.55991073
 	if v <= 0.5 {
@@ -33,14 +33,15 @@ func sceneHLG(v float64) float64 {
 	return (math.Exp((v-c)/a) + b) / 12
 }
 
-// screenPQ is the light of a number of PQ, of white.
+// screenPQ is the light of a PQ value, relative to white.
 func screenPQ(v float64) float64 {
 	const m1, m2, c1, c2, c3 = 2610.0 / 16384, 2523.0 / 32, 3424.0 / 4096, 2413.0 / 128, 2392.0 / 128
 	p := math.Pow(v, 1/m2)
 	return 10_000 / paperWhite * math.Pow(max(p-c1, 0)/(c2-c3*p), 1/m1)
 }
 
-// light is that of a number: on a screen, of white, or for HLG in front of the camera.
+// light is that of a value: on a screen, relative to white; for HLG, in front of the
+// camera.
 func (b *bright) light(v float64) float64 {
 	if b.hlg {
 		return sceneHLG(v)
@@ -48,8 +49,8 @@ func (b *bright) light(v float64) float64 {
 	return screenPQ(v)
 }
 
-// screen turns lights into those of a screen, of white. luminance is the part that each has
-// in it.
+// screen turns lights into those of a screen, relative to white. luminance is the weight of
+// each.
 func (b *bright) screen(l, luminance [3]float64) [3]float64 {
 	if !b.hlg {
 		return l
@@ -62,7 +63,7 @@ func (b *bright) screen(l, luminance [3]float64) [3]float64 {
 	return [3]float64{gain * l[0], gain * l[1], gain * l[2]}
 }
 
-// most is how bright it gets, of white.
+// most is the brightest light, relative to white.
 func (b *bright) most() float64 {
 	if b.peak > 0 && !b.hlg {
 		return b.peak / paperWhite
@@ -70,9 +71,9 @@ func (b *bright) most() float64 {
 	return usualPeak / paperWhite
 }
 
-// shown is how light something becomes whose brightest part is x: linear up to white, then
-// along a curve of the second degree, up to the peak. What is never brighter than white
-// stays.
+// shown is the shown light of a pixel whose brightest channel is x: linear up to white,
+// then along a quadratic curve up to the peak. A picture that is never brighter than white
+// stays as it is.
 func (b *bright) shown(x float64) float64 {
 	most := b.most()
 	if most <= 1 {
@@ -93,16 +94,16 @@ func (b *bright) shown(x float64) float64 {
 	return (1-t)*(1-t)*white + 2*t*(1-t)*midY + t*t
 }
 
-// gray is the light that a number of gray becomes.
+// gray is the light of a gray value.
 func (b *bright) gray(v float64) float64 {
 	l := b.light(v)
 	return min(b.shown(b.screen([3]float64{l, l, l}, [3]float64{1, 0, 0})[0]), 1)
 }
 
-// table is the element of a profile that turns numbers of the space into XYZ (lut16Type,
-// ICC.1:2001-04, 6.5.7): curves, a table of three dimensions, and curves again. The first
-// make numbers of sRGB of what is shown, more or less, and the last undo a cube root, so
-// that the table is nearly a straight line.
+// table is the element of a profile that turns values of the space into XYZ (lut16Type,
+// ICC.1:2001-04, 6.5.7): curves, a three-dimensional table, and curves again. The first
+// curves map values to about the sRGB values of what is shown, and the last undo a cube
+// root, so that the table is nearly linear.
 func (b *bright) table(s colourSpace) []byte {
 	const in, grid, out = 1024, 33, 4096 // entries
 	be := binary.BigEndian
@@ -123,7 +124,7 @@ func (b *bright) table(s colourSpace) []byte {
 			t = be.AppendUint16(t, code(even(float64(i)/(in-1))))
 		}
 	}
-	var nodes [grid]float64 // the lights of the numbers that come to lie on the grid
+	var nodes [grid]float64 // the lights of the values on the grid
 	for i := range nodes {
 		const steps = 1 << 16
 		nodes[i] = b.light(float64(sort.Search(steps, func(n int) bool { return even(float64(n)/steps) >= float64(i)/(grid-1) })) / steps)
@@ -140,7 +141,7 @@ func (b *bright) table(s colourSpace) []byte {
 			l = [3]float64{gain * l[0], gain * l[1], gain * l[2]}
 		}
 		v := xyz.times(l)
-		if b.most() < 1 { // and so it is cut off at white, each colour for itself
+		if b.most() < 1 { // and so it is clipped at white, each channel separately
 			l = srgb.inverse().times(v)
 			v = srgb.times([3]float64{min(max(l[0], 0), 1), min(max(l[1], 0), 1), min(max(l[2], 0), 1)})
 		}

@@ -1,10 +1,7 @@
-/* Which of libvips' loaders and savers there are, and which may be called.
- *
- * They are named as they are called ("pngload_buffer"). The classes behind these
- * names depend on what libvips was built with: one that writes PNG through
- * libspng has another class for it than one that uses libpng, and of one
- * version both exist.
- */
+/* Which of libvips' loaders and savers exist, and which may be called. They have the names
+ * of the operations ("pngload_buffer"). The class behind a name depends on how libvips was
+ * built: a build with libspng has another class for writing PNG than a build with libpng,
+ * and one version of libvips may have either. */
 
 #define _GNU_SOURCE /* dladdr */
 
@@ -23,8 +20,8 @@
 #error "libvips 8.13 or later is needed"
 #endif
 
-/* Of each format, what is called to load and to save it, and the module that both
- * come from, if libvips was built so. */
+/* For each format, the operations that load and save it, and the module that contains both
+ * if libvips was built so. */
 typedef struct {
 	int format;
 	const char *load, *save, *module;
@@ -41,15 +38,11 @@ static const codec codecs[] = {
 	{THUMB_JXL, "jxlload_buffer", NULL, "vips-jxl"},
 };
 
-/* Before any Go code runs, because bimg starts libvips when its package is
- * initialised.
- *
+/* Runs before any Go code, because bimg starts libvips when its package is initialised.
  * VIPSHOME leads nowhere, so that libvips finds no modules: its loaders through
- * ImageMagick, poppler, libheif, OpenSlide and JPEG XL are not even mapped
- * into the process, except those that codec_find is asked for. VIPS_DISC_THRESHOLD is
- * out of reach: above it, libvips unpacks what it cannot read from top to bottom
- * into a temporary file.
- */
+ * ImageMagick, poppler, libheif, OpenSlide and JPEG XL are not even mapped into the
+ * process, except those that codec_find is asked for. VIPS_DISC_THRESHOLD is out of reach:
+ * above it, libvips unpacks what it cannot read from top to bottom into a temporary file. */
 __attribute__((constructor)) static void
 environment(void)
 {
@@ -58,8 +51,8 @@ environment(void)
 	setenv("VIPS_DISC_THRESHOLD", "1000g", 1);
 }
 
-/* A broken image can bring hundreds of warnings. The reason that counts is in
- * the error. What is about to abort the process may still say so. */
+/* A broken image can cause hundreds of warnings. The relevant reason is in the error. A
+ * message that precedes an abort of the process is still printed. */
 static void
 quiet(const gchar *domain, GLogLevelFlags level, const gchar *message, gpointer data)
 {
@@ -101,7 +94,7 @@ find(int format)
 	return NULL;
 }
 
-/* What is called; NULL, with an error, where we never call anything. */
+/* The operation; NULL, with an error, if it may not be called. */
 static const char *
 name_of(int format, int save)
 {
@@ -133,8 +126,8 @@ void
 codec_block_all(void)
 {
 	g_log_set_default_handler(quiet, NULL);
-	/* The library for profiles asks for the time. The zone is read now, so that
-	 * no file is opened later. */
+	/* The library for profiles asks for the time. Read the zone now, so that it opens no
+	 * file later. */
 	tzset();
 	vips_operation_block_set("VipsForeign", TRUE);
 	vips_concurrency_set(1);

@@ -12,17 +12,17 @@ import (
 	"imgkeep/bucket/probe"
 )
 
-// A picture may say what its colours are by numbers: a PNG by gAMA and cHRM, or by cICP (W3C
-// PNG, third edition, 11.3.2), an AVIF or HEIC by nclx (ISO/IEC 23091-2, which is ITU-T
-// H.273). libvips knows only profiles, so it is given one that says the same. For PQ and
-// HLG see bright.go.
+// A file may describe its colours by numbers: a PNG by gAMA and cHRM, or by cICP (W3C PNG,
+// third edition, 11.3.2), an AVIF or HEIC by nclx (ISO/IEC 23091-2, which is ITU-T H.273).
+// libvips knows only profiles, so it gets a profile with the same meaning. For PQ and HLG
+// see bright.go.
 
-// A colourSpace is three primaries and a white, as x and y of CIE 1931, and how light
-// grows with numbers.
+// A colourSpace is three primaries and a white, as x and y of CIE 1931, and the function
+// from values to light.
 type colourSpace struct {
 	primaries [4][2]float64
 	light     func(float64) float64
-	bright    *bright // in the place of light
+	bright    *bright // instead of light
 }
 
 var (
@@ -43,15 +43,15 @@ var (
 		22: {{0.630, 0.340}, {0.295, 0.605}, {0.155, 0.077}, d65},
 	}
 	cicpLight = map[int]func(float64) float64{ // table 3
-		// Of television, browsers take what screens do (BT.1886), not what cameras do.
+		// For television, browsers use the curve of screens (BT.1886), not that of cameras.
 		1: power(2.4), 6: power(2.4), 14: power(2.4), 15: power(2.4),
 		4: power(2.2), 5: power(2.8), 7: light240M, 8: power(1), 13: lightSRGB,
 		17: func(v float64) float64 { return 52.37 / 48 * math.Pow(v, 2.6) },
 	}
 )
 
-// coded is the space of code points of H.273. Not ok: it is none that browsers know. peak is
-// as in bright.
+// coded is the space of code points of H.273. Not ok: browsers do not know it. peak is as
+// in bright.
 func coded(primaries, transfer int, peak float64) (space colourSpace, ok bool) {
 	xy, ok := cicpXY[primaries]
 	if !ok {
@@ -65,12 +65,12 @@ func coded(primaries, transfer int, peak float64) (space colourSpace, ok bool) {
 	return colourSpace{primaries: xy, light: light}, light != nil
 }
 
-// codedHEIF is the space of an AVIF or HEIC. Not ok: it has a profile, or is sRGB.
+// codedHEIF is the space of an AVIF or HEIC. Not ok: the file has a profile, or is sRGB.
 func codedHEIF(c probe.Colour) (space colourSpace, ok bool) {
 	const unsaid, bt709, srgb = 2, 1, 13
 	primaries, transfer := c.Primaries, c.Transfer
 	switch transfer {
-	case 0, unsaid, 1, 6, 14, 15: // of these, browsers take sRGB for television's
+	case 0, unsaid, 1, 6, 14, 15: // for these, browsers take sRGB instead of television's curve
 		transfer = srgb
 	}
 	if primaries == 0 || primaries == unsaid {
@@ -82,7 +82,7 @@ func codedHEIF(c probe.Colour) (space colourSpace, ok bool) {
 	return coded(primaries, transfer, c.Peak)
 }
 
-// light240M is SMPTE 240M's.
+// light240M is the curve of SMPTE 240M.
 func light240M(v float64) float64 {
 	if v < 4*0.0228 {
 		return v / 4
@@ -101,11 +101,11 @@ func lightSRGB(v float64) float64 {
 	return math.Pow((v+0.055)/1.055, 2.4)
 }
 
-// Of a PNG: its signature, IHDR, and what any chunk has besides its data.
+// Parts of a PNG: its signature and IHDR; what every chunk has besides its data.
 const pngHead, pngHeader, pngAround = 8, 25, 12
 
-// colourChunks takes the chunks that say what its colours are out of a PNG: out is what
-// stands before them and between, rest what follows.
+// colourChunks takes the chunks that describe colours out of the beginning of a PNG: out is
+// what stands before and between them, rest what follows.
 func colourChunks(src []byte) (chunks map[string][]byte, out, rest []byte) {
 	const around = pngAround
 	chunks, out, rest = map[string][]byte{}, slices.Clone(src[:pngHead+pngHeader]), src[pngHead+pngHeader:]
@@ -128,8 +128,8 @@ func colourChunks(src []byte) (chunks map[string][]byte, out, rest []byte) {
 	return chunks, out, rest
 }
 
-// profileOf is the profile of a PNG, or of what it says by numbers. nil: it has none, or
-// none that is worth its memory.
+// profileOf is the profile of a PNG, or one made of its numbers. nil: it has none, or none
+// that is worth its memory.
 func profileOf(src []byte) []byte {
 	const most = 4 << 20
 	chunks, _, _ := colourChunks(src)
@@ -151,7 +151,7 @@ func profileOf(src []byte) []byte {
 	return profile
 }
 
-// profiled gives a PNG a profile in the place of numbers, if it has any that count. The
+// profiled gives a PNG a profile in place of its numbers, if it has any that apply. The
 // result may be src.
 func profiled(src []byte) []byte {
 	if len(src) < pngHead+pngHeader+pngAround {
@@ -173,7 +173,7 @@ func profiled(src []byte) []byte {
 	return slices.Concat(out[:pngHead+pngHeader], chunk, out[pngHead+pngHeader:], rest)
 }
 
-// numbers returns what chunks say of colours. Not ok: nothing, or a profile says it.
+// numbers returns what chunks say about colours. Not ok: nothing, or a profile says it.
 func numbers(chunks map[string][]byte) (colourSpace, bool) {
 	if c := chunks["cICP"]; len(c) == 4 && c[2] == 0 && c[3] == 1 {
 		if space, ok := coded(int(c[0]), int(c[1]), peak(chunks)); ok {
@@ -198,7 +198,7 @@ func numbers(chunks map[string][]byte) (colourSpace, bool) {
 	return space, space.sane()
 }
 
-// peak is that of bright, of a PNG.
+// peak is bright's peak, for a PNG.
 func peak(chunks map[string][]byte) float64 {
 	if c := chunks["cLLI"]; len(c) == 8 && binary.BigEndian.Uint32(c) > 0 {
 		return float64(binary.BigEndian.Uint32(c)) / 10_000
@@ -209,7 +209,7 @@ func peak(chunks map[string][]byte) float64 {
 	return 0
 }
 
-// sane tells whether the primaries make colours at all.
+// sane says whether primaries can produce colours at all.
 func (s colourSpace) sane() bool {
 	for _, p := range s.primaries {
 		if p[0] < 0 || p[1] < 0.001 || p[0]+p[1] > 1.2 {
@@ -243,10 +243,10 @@ func (m matrix) inverse() (n matrix) {
 	return n
 }
 
-// d50 is the white of profiles.
+// d50 is the white point of profiles.
 var d50 = [3]float64{0.9642, 1, 0.8249}
 
-// matrix makes XYZ of the space's lights, by columns.
+// matrix turns the space's lights into XYZ, by columns.
 func (s colourSpace) matrix() (m matrix) {
 	xyz := func(p [2]float64) [3]float64 { return [3]float64{p[0], p[1], 1 - p[0] - p[1]} }
 	white := xyz(s.primaries[3])
@@ -280,7 +280,7 @@ func (s colourSpace) lights() (all [3][3]float64) {
 	return all
 }
 
-// columns are lights as a matrix.
+// columns are the lights as a matrix.
 func (s colourSpace) columns() (m matrix) {
 	for j, v := range s.lights() {
 		for i := range v {
@@ -326,7 +326,7 @@ func xyzTag(v [3]float64) []byte {
 	return b
 }
 
-// profile is that of a screen.
+// profile is the profile of a screen.
 func profile(space string, tags ...tag) []byte {
 	be := binary.BigEndian
 	tags = append([]tag{{"desc", append([]byte("desc\x00\x00\x00\x00\x00\x00\x00\x02x\x00"), make([]byte, 78)...)},

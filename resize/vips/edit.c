@@ -11,11 +11,11 @@
 /* How much of the difference to its blurred self sharpening adds to a picture. */
 #define SHARPEN 1.0
 
-/* What draws the eye is looked for in at most so many fields across and down. */
+/* The search for the part that draws the eye uses at most this many fields across and down. */
 #define FIELDS 64
 
-/* How much each field of a picture draws the eye: by its edges, and by strong
- * colours a quarter as much. */
+/* How much each field of a picture draws the eye: by its edges, and a quarter as much by
+ * strong colours. */
 static void
 interest(const picture *p, int side_x, int side_y, double fields[FIELDS][FIELDS])
 {
@@ -28,7 +28,7 @@ interest(const picture *p, int side_x, int side_y, double fields[FIELDS][FIELDS]
 			int low = 255, high = 0, edge = 0;
 
 			if (colours < bands && v[colours] < 128)
-				continue; /* hardly to be seen */
+				continue; /* hardly visible */
 			for (int b = 0; b < colours; b++) {
 				low = MIN(low, v[b]);
 				high = MAX(high, v[b]);
@@ -38,9 +38,9 @@ interest(const picture *p, int side_x, int side_y, double fields[FIELDS][FIELDS]
 		}
 }
 
-/* Finds the part that draws the eye most, and its middle more than its border.
- * libvips has this (vips_smartcrop), but writes machine code for it whatever it is
- * told, and a confined decoder does not survive that. */
+/* Finds the part that draws the eye most; its middle counts more than its border. libvips
+ * has this too (vips_smartcrop), but always writes machine code for it, and a confined
+ * decoder does not survive that. */
 static void
 look(const picture *p, thumb_edit *e)
 {
@@ -56,7 +56,7 @@ look(const picture *p, thumb_edit *e)
 
 			for (int y = 0; y < FIELDS; y++)
 				for (int x = 0; x < FIELDS; x++) {
-					/* From the window's middle, its border being at 1. */
+					/* Distance from the window's middle; its border is at 1. */
 					double u = fabs((x + 0.5) * side_x - left - e->window_w / 2.0) / (e->window_w / 2.0);
 					double v = fabs((y + 0.5) * side_y - top - e->window_h / 2.0) / (e->window_h / 2.0);
 
@@ -132,7 +132,7 @@ edit(picture *p, thumb_edit *e, int format)
 	if (e->mark) {
 		picture mark = {e->mark, e->mark_w, e->mark_h, 4, VIPS_INTERPRETATION_sRGB};
 
-		/* On what a JPEG will have there, so that it is laid on white once. */
+		/* Use the background that a JPEG will have, so that transparency is replaced only once. */
 		if ((format == THUMB_JPEG && picture_flatten(p, 0xffffff)) ||
 			picture_over(p, &mark, e->mark_x, e->mark_y, e->opacity))
 			return -1;

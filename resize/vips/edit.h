@@ -6,8 +6,8 @@
 #include "picture.h"
 #include "thumb.h"
 
-/* Does it. Where what is in the picture decides about the window, e is told, so
- * that it is the same for all frames. Not 0: failed, the reason is in libvips'
+/* Applies it. If the content of the picture decides about the window, the window is stored
+ * in e, so that it is the same for all frames. Not 0: failed, the reason is in libvips'
  * error buffer. */
 int edit(picture *p, thumb_edit *e, int format);
 

@@ -1,18 +1,17 @@
 /* How a picture becomes a file.
  *
- * The settings are what costs least for nearly the best that an encoder can do. On
- * photos of 800 by 500 pixels: optimised Huffman tables save 6% of the bytes of a JPEG
- * for 2 ms. An effort of 2 for WebP, instead of the usual 4, gives 3% more bytes in 40%
- * of the time. Filters, and compression 3 instead of 6, make a PNG 28% smaller in the
- * same time. An effort of 3 for a palette, instead of 7, gives 1% more bytes in 40% of
- * the time. An effort of 1 for AVIF gives 7% more bytes than 2 in 36% of the time
- * (140 ms). 0 gives 25% more in an eighth, and is for pictures that would otherwise
- * take seconds.
+ * The settings give nearly the best result of an encoder at the least cost. On photos of
+ * 800 by 500 pixels: optimised Huffman tables save 6% of the bytes of a JPEG for 2 ms. An
+ * effort of 2 for WebP, instead of the usual 4, gives 3% more bytes in 40% of the time.
+ * Filters, and compression 3 instead of 6, make a PNG 28% smaller in the same time. An
+ * effort of 3 for a palette, instead of 7, gives 1% more bytes in 40% of the time. An
+ * effort of 1 for AVIF gives 7% more bytes than 2 in 36% of the time (140 ms). 0 gives 25%
+ * more in an eighth, and is for pictures that would otherwise take seconds.
  *
- * Lossy formats halve the resolution of colours, which no photo shows, and WebP can do
- * nothing else. (libwebp's sharper way of halving leaves nine tenths of the error.) So a
- * WebP of a lossless source is lossless if that has no more bytes, or, where halving
- * would show, no more than FULL_COLOUR times as many: a photo has 12 to 20 times as many,
+ * Lossy formats halve the resolution of colours, which is invisible in photos, and WebP can
+ * do nothing else. (libwebp's sharper way of halving leaves nine tenths of the error.) So
+ * the WebP of a lossless source is lossless if that has no more bytes, or, if halving would
+ * be visible, no more than FULL_COLOUR times as many: a photo has 12 to 20 times as many,
  * text and drawings a tenth to three times. JPEG and AVIF then keep all colours.
  */
 
@@ -20,8 +19,8 @@
 
 #include <stdlib.h>
 
-/* The largest picture, in pixels of all its frames, that an encoder is given much time
- * for. A lossless WebP takes up to 4 times as long as a lossy one. */
+/* The largest picture, in pixels of all its frames, for which an encoder gets much time. A
+ * lossless WebP takes up to 4 times as long as a lossy one. */
 #define MUCH (2 << 20)
 
 /* The most that halving the colours may change them: the mean of Cb and Cr in the worst
@@ -40,13 +39,13 @@ chroma(const VipsPel *c, int *cb, int *cr)
 	*cr = 128 * c[0] - 107 * c[1] - 21 * c[2];
 }
 
-/* The colours of a frame in half its resolution. */
+/* The colours of a frame at half its resolution. */
 typedef struct {
 	int width, height;
 	int (*at)[2]; /* Cb and Cr in 256ths */
 } halved;
 
-/* Halves the colours of the rows of a picture. at is NULL: there is no memory. */
+/* Halves the colours of the rows of a picture. at is NULL: no memory. */
 static halved
 halve(const picture *p, int from, int rows)
 {
@@ -72,9 +71,9 @@ halve(const picture *p, int from, int rows)
 	return h;
 }
 
-/* How much a pixel's colour changes, in 256ths of Cb and Cr together, when it comes back
- * from the half as decoders do it: 9 parts of its own, 3 of both that are next, and 1 of
- * what is between these. */
+/* How much a pixel's colour changes, in 256ths of Cb and Cr together, after halving and the
+ * usual interpolation of decoders: 9 parts of its own, 3 of each of the two neighbours, and
+ * 1 of the diagonal one. */
 static int
 changes(const halved *h, const VipsPel *pixel, int x, int y)
 {
@@ -89,7 +88,7 @@ changes(const halved *h, const VipsPel *pixel, int x, int y)
 	return sum;
 }
 
-/* Whether halving the colours would show in the rows of a picture. */
+/* Whether halving the colours would be visible in the rows of a picture. */
 static gboolean
 shows(const picture *p, const halved *h, int from, int rows)
 {
@@ -112,7 +111,7 @@ shows(const picture *p, const halved *h, int from, int rows)
 	return FALSE;
 }
 
-/* Whether halving the colours of a picture would show, in any of its frames. */
+/* Whether halving the colours of a picture would be visible, in any of its frames. */
 static gboolean
 halving_shows(const picture *p, int frame)
 {
@@ -128,7 +127,7 @@ halving_shows(const picture *p, int frame)
 	return found;
 }
 
-/* full: with the full resolution of colours, where the format has it. */
+/* full: at the full resolution of colours, if the format has it. */
 static int
 encode_once(VipsImage *in, gboolean palette, gboolean full, int quality, thumb_target *to)
 {
@@ -158,8 +157,8 @@ encode_once(VipsImage *in, gboolean palette, gboolean full, int quality, thumb_t
 	return -1;
 }
 
-/* Encodes by the best quality whose file is small enough, down to 1. (With the
- * metadata that libvips puts into a WebP and that is removed later.) */
+/* Encodes with the best quality whose file is small enough, down to 1. (The size includes
+ * the metadata that libvips puts into a WebP and that is removed later.) */
 static int
 encode_lossy(VipsImage *in, gboolean palette, gboolean full, thumb_target *to)
 {
@@ -194,9 +193,9 @@ encode_lossy(VipsImage *in, gboolean palette, gboolean full, thumb_target *to)
 	return 0;
 }
 
-/* Puts a lossless WebP into the place of what is there, if it has at most so many bytes.
- * The first try costs as much as a lossy one. The second makes it smaller by up to a third:
- * it costs much more for a photo, which the first keeps from it, and little for what is flat. */
+/* Replaces the result by a lossless WebP, if that has at most this many bytes. The first
+ * try costs as much as a lossy one. The second makes it up to a third smaller: it costs
+ * much more for a photo, which the first try excludes, and little for flat pictures. */
 static int
 encode_lossless(VipsImage *in, size_t most, thumb_target *to)
 {
@@ -233,7 +232,7 @@ encode(const picture *p, VipsImage *im, gboolean palette, thumb_target *to)
 	if (to->format != THUMB_WEBP || !to->lossless || much)
 		return result;
 	if (result == THUMB_LARGE)
-		most = to->max_bytes; /* lines can need more, the more is lost of them */
+		most = to->max_bytes; /* lines can need more bytes the lossier they are */
 	else if (result)
 		return result;
 	else if (to->max_bytes)

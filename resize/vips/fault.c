@@ -1,13 +1,8 @@
-/* Whether a failure is the image's, or would have met any image.
- *
- * The libraries below libvips say in many words that they got no memory: as that,
- * as a broken file, or not at all. Some abort. What they all have in common is the
- * C library's allocator. So its functions stand here once more, before it, and do
- * nothing but notice that it returns nothing.
- *
- * Under the names that are called here they are the C library's own, so that what
- * comes from them goes where all goes that is freed.
- */
+/* Whether a failure belongs to the image, or would have met any image. The libraries below
+ * libvips report a lack of memory in many ways: as that, as a broken file, or not at all.
+ * Some abort. They all use the C library's allocator. So its functions are defined here
+ * once more, before it, and only note when it returns nothing. The names called here are
+ * the C library's own, so that its memory is freed by its own functions. */
 
 #include "fault.h"
 
@@ -49,7 +44,7 @@ fault_end(void)
 	if (!atomic_load(&starved))
 		return;
 	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0) {
-		/* There is nobody to tell. */
+		/* Nobody can be told. */
 	}
 	_exit(fault_exit_code);
 }
@@ -84,7 +79,7 @@ realloc(void *old, size_t n)
 {
 	void *memory = __libc_realloc(old, n);
 
-	return old && n == 0 ? memory : notice(memory); /* which frees */
+	return old && n == 0 ? memory : notice(memory); /* This frees it. */
 }
 
 void *
@@ -112,7 +107,7 @@ posix_memalign(void **memory, size_t alignment, size_t n)
 	return 0;
 }
 
-/* C++ ends what it gets no memory for by this, as does glib. */
+/* C++ and glib end a process that gets no memory through abort. */
 void
 abort(void)
 {

@@ -10,13 +10,13 @@ import (
 	"imgkeep/resize"
 )
 
-// A GIF is decoded here, and composed as browsers do (GIF89a Specification): what no
-// frame covers is transparent, and so is what is disposed of to the background. libvips'
-// loader makes it black where no frame has a transparent colour. It also accepts a GIF
-// that ends in the middle of a frame, and takes 4,096 frames for all.
+// A GIF is decoded and composed here, as browsers do it (GIF89a Specification): areas that
+// no frame covers are transparent, and so is an area that is restored to the background.
+// libvips' loader makes it black if no frame has a transparent colour. libvips also accepts
+// a GIF that ends in the middle of a frame, and treats 4,096 frames as all of them.
 //
-// Memory is that of one canvas, and of what is below a frame that is to be disposed of
-// to what was there before.
+// It needs memory for one canvas, and for what is below a frame with disposal to the
+// previous state.
 
 // gifMaxFrames is the most frames of an animation that stays one.
 const gifMaxFrames = 1 << 16
@@ -27,16 +27,16 @@ var errGIFCut = errors.New("gif: it ends before its trailer")
 type gifReader struct {
 	src           []byte
 	first         int // offset of the first block
-	at            int // of the next one
+	at            int // offset of the next one
 	global        []byte
 	width, height int
 	canvas        []byte // RGBA
-	under         []byte // the canvas below the last frame, if it is to come back
+	under         []byte // the canvas below the last frame, if it has to be restored
 	last          gifFrame
 	lzw           gifLZW
 }
 
-// A gifFrame is a frame, and what its control extension says of it.
+// A gifFrame is a frame, with the settings of its control extension.
 type gifFrame struct {
 	left, top, width, height int
 	interlaced               bool
@@ -61,8 +61,8 @@ func openGIF(src []byte, maxPixels int64) (source, error) {
 	return m.open()
 }
 
-// readGIF finds out what is to be known before a frame is decoded: how large the
-// canvas is, and how many frames there are.
+// readGIF finds out what must be known before a frame is decoded: the size of the canvas
+// and the number of frames.
 func readGIF(src []byte) (*gifReader, raw, error) {
 	m := raw{loop: 1}
 	if len(src) < 13 {
@@ -84,7 +84,7 @@ func readGIF(src []byte) (*gifReader, raw, error) {
 		if f == nil {
 			break
 		}
-		// Encoders that write too small a screen are common.
+		// Many encoders write too small a screen.
 		if m.frames++; m.frames == 1 {
 			g.width, g.height = max(g.width, f.left+f.width), max(g.height, f.top+f.height)
 		}
@@ -105,7 +105,7 @@ func readGIF(src []byte) (*gifReader, raw, error) {
 	return g, m, nil
 }
 
-// table takes the colour table that flags announce.
+// table reads the colour table that flags announce.
 func (g *gifReader) table(flags byte) ([]byte, error) {
 	n := int(marks.Colours(flags))
 	if n == 0 {
@@ -118,7 +118,7 @@ func (g *gifReader) table(flags byte) ([]byte, error) {
 	return g.src[g.at-n : g.at], nil
 }
 
-// skip passes over sub-blocks, up to the one of length 0.
+// skip skips sub-blocks, up to the one of length 0.
 func (g *gifReader) skip() error {
 	for g.at < len(g.src) {
 		n := int(g.src[g.at])
@@ -129,7 +129,7 @@ func (g *gifReader) skip() error {
 	return errGIFCut
 }
 
-// next goes to the next frame. nil: there is none. loop is how often all are shown.
+// next goes to the next frame. nil: there is none. loop is how often the animation plays.
 func (g *gifReader) next(loop *int) (*gifFrame, error) {
 	f := &gifFrame{clear: -1}
 	for g.at < len(g.src) {
@@ -172,7 +172,7 @@ func (g *gifReader) next(loop *int) (*gifFrame, error) {
 	return nil, errGIFCut
 }
 
-// extension heeds one that says how the next frame, or all, are shown.
+// extension reads one that says how the next frame, or the animation, is shown.
 func (f *gifFrame) extension(label byte, b []byte, loop *int) {
 	switch {
 	case label == marks.Control && len(b) >= 5 && b[0] >= 4:
@@ -183,13 +183,13 @@ func (f *gifFrame) extension(label byte, b []byte, loop *int) {
 	case label == marks.Application && len(b) >= 16 && b[0] == 11 && b[12] >= 3 && b[13]&7 == 1 &&
 		(string(b[1:12]) == "NETSCAPE2.0" || string(b[1:12]) == "ANIMEXTS1.0"):
 		if *loop = int(binary.LittleEndian.Uint16(b[14:])); *loop > 0 {
-			*loop = min(*loop+1, 1<<16-1) // so often again
+			*loop = min(*loop+1, 1<<16-1) // the number counts repetitions
 		}
 	}
 }
 
-// compose makes the canvas what a viewer sees of frame i: the first, or the one behind
-// the last.
+// compose makes the canvas what a viewer sees of frame i: frame 0, or the one after the
+// last.
 func (g *gifReader) compose(i int) error {
 	if i == 0 {
 		g.at, g.last, g.under = g.first, gifFrame{}, nil
@@ -205,14 +205,14 @@ func (g *gifReader) compose(i int) error {
 		return err
 	}
 	g.last = *f
-	if f.disposal == 3 || f.disposal == 4 { // 4 is how some have written it
+	if f.disposal == 3 || f.disposal == 4 { // some encoders write 4
 		g.under = g.under[:0]
 		g.rows(func(row []byte) { g.under = append(g.under, row...) })
 	}
 	return g.draw(f)
 }
 
-// rows goes over the part of the canvas that the last frame covers.
+// rows visits the part of the canvas that the last frame covers.
 func (g *gifReader) rows(each func(row []byte)) {
 	f := g.last
 	for y := f.top; y < min(f.top+f.height, g.height); y++ {
@@ -222,7 +222,7 @@ func (g *gifReader) rows(each func(row []byte)) {
 	}
 }
 
-// dispose does to the last frame what it says is to be done behind it.
+// dispose applies the disposal of the last frame.
 func (g *gifReader) dispose() {
 	switch g.last.disposal {
 	case 2:
@@ -233,7 +233,7 @@ func (g *gifReader) dispose() {
 	}
 }
 
-// draw decodes a frame onto the canvas. What its data does not reach stays as it is.
+// draw decodes a frame onto the canvas. Pixels without data stay as they are.
 func (g *gifReader) draw(f *gifFrame) error {
 	var colours [256][4]byte
 	for i := range colours {

@@ -6,8 +6,8 @@ import (
 	"imgkeep/resize"
 )
 
-// box takes the first of the boxes (ISO/IEC 14496-12, 4.2) that src begins with. It is not
-// whole where it hangs over the end, has a wrong length, or where there is none.
+// box takes the first box (ISO/IEC 14496-12, 4.2) from the start of src. It is not whole if
+// it exceeds src, has a wrong length, or if there is none.
 func box(src []byte) (kind string, body, rest []byte, whole bool) {
 	if len(src) < 8 {
 		return "", nil, nil, false
@@ -25,9 +25,9 @@ func box(src []byte) (kind string, body, rest []byte, whole bool) {
 	return kind, src[header:size], src[size:], true
 }
 
-// checkBoxes refuses a HEIC or an AVIF that is cut off in the
-// box of its items or of their data: some versions of libheif make a picture of what
-// there is. What follows these two is nobody's business.
+// checkBoxes refuses a HEIC or an AVIF that is truncated in the box of its items or of
+// their data: some versions of libheif make a picture of the rest. It ignores what follows
+// these two.
 func checkBoxes(src []byte) error {
 	items, data := false, false
 	for rest := src; !items || !data; {

@@ -8,9 +8,9 @@ import (
 	"imgkeep/resize"
 )
 
-// codestream returns that of a JPEG XL (ISO/IEC 18181-2), so that libvips and
-// libjxl see nothing else: no EXIF, which they would unpack to any length, and no
-// boxes in which a JPEG is hidden. It has its own beginning then, and needs no boxes.
+// codestream returns the codestream of a JPEG XL (ISO/IEC 18181-2), so that libvips and
+// libjxl see nothing else: no EXIF, which they would unpack to any length, and no boxes
+// that hide a JPEG. A codestream has its own signature and needs no boxes.
 func codestream(src []byte) ([]byte, error) {
 	if bytes.HasPrefix(src, []byte(marks.JXLCodestream)) {
 		return src, nil

@@ -1,5 +1,4 @@
-/* How an image is opened: by the loader of the format that it is said to be, and
- * by no other. */
+/* Opens an image with the loader of the format that the caller names, and with no other. */
 
 #include "load.h"
 
@@ -9,8 +8,8 @@
 #include "fault.h"
 #include "thumb.h"
 
-/* Refuses an image that is coded otherwise than its format says: the loader
- * takes whatever the library can decode. It turns images upright by itself. */
+/* Refuses an image whose coding differs from its format: the loader accepts whatever the
+ * library can decode. It turns images upright by itself. */
 static VipsImage *
 check_heif(VipsImage *im, const char *compression)
 {
@@ -27,8 +26,8 @@ check_heif(VipsImage *im, const char *compression)
 	return im;
 }
 
-/* A JPEG XL comes turned upright, and in floating point where it is stored so: this
- * becomes 16 bits, without what is brighter than white. */
+/* A JPEG XL arrives upright, and in floating point if it is stored so: this converts it to
+ * 16 bits, and drops light brighter than white. */
 static VipsImage *
 check_jxl(VipsImage *im)
 {
@@ -70,8 +69,8 @@ load_raw(const thumb_raw *raw)
 	return out;
 }
 
-/* What libtiff says of the header of a TIFF and does not fail for, such as that a field
- * is of no known type. */
+/* What libtiff notes about the header of a TIFF without failing, such as a field of unknown
+ * type. */
 #define HEADER_ERRORS "imgkeep-header-errors"
 
 int
@@ -84,7 +83,7 @@ load_complete(VipsImage *im)
 	if (!vips_image_get_typeof(im, HEADER_ERRORS) || vips_image_get_string(im, HEADER_ERRORS, &known))
 		return 0;
 	lines = g_strsplit(vips_error_buffer(), "\n", -1);
-	for (int i = 0; lines[i]; i++) /* the header is read once more, and said of it the same */
+	for (int i = 0; lines[i]; i++) /* the header is read again, with the same notes */
 		missing |= lines[i][0] && !strstr(known, lines[i]);
 	g_strfreev(lines);
 	if (!missing)
@@ -114,7 +113,7 @@ load(const void *src, size_t len, int format, int frames, int shrink, double sca
 	case THUMB_WEBP:
 		vips_webpload_buffer(buf, len, &out, "n", frames, "scale", scale,
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
-		if (out) /* browsers do not turn it, and what is shown in full is the original */
+		if (out) /* browsers do not turn it, and full shows the original */
 			vips_autorot_remove_angle(out);
 		break;
 	case THUMB_AVIF:

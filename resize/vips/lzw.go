@@ -2,9 +2,9 @@ package vips
 
 import "fmt"
 
-// gifLZW unpacks the data of a frame: codes of growing length, from the lowest bit on,
-// in sub-blocks. compress/lzw is slower by what it does for every reader, and knows no
-// codes that begin with 1 bit, which some encoders write for two colours.
+// gifLZW unpacks the data of a frame: codes of growing length, lowest bit first, in
+// sub-blocks. compress/lzw is slower because it serves every kind of reader, and does not
+// accept codes that begin with 1 bit, which some encoders write for two colours.
 type gifLZW struct {
 	src    []byte
 	at     int // in src
@@ -13,12 +13,12 @@ type gifLZW struct {
 	held   uint
 	first  uint // bits of the first codes, less one
 	width  uint
-	next   int // code to be given away; gifCodes: none any more
-	old    int // the last code; -1: none since they were cleared
+	next   int // next code to assign; gifCodes: none left
+	old    int // the last code; -1: none since the table was cleared
 	ended  bool
 	prefix [gifCodes]uint16
 	suffix [gifCodes]byte
-	out    [gifCodes + 1]byte // decoded, from behind; out[from:] is not read
+	out    [gifCodes + 1]byte // decoded, from the end; out[from:] is unread
 	from   int
 }
 
@@ -65,7 +65,7 @@ func (l *gifLZW) code() (code int, ok bool, err error) {
 	return code, true, nil
 }
 
-// read fills row, as far as there is data.
+// read fills row as far as the data reaches.
 func (l *gifLZW) read(row []byte) (n int, err error) {
 	for n < len(row) {
 		if l.from < len(l.out) {
@@ -83,7 +83,7 @@ func (l *gifLZW) read(row []byte) (n int, err error) {
 	return n, nil
 }
 
-// decode puts what the next code stands for into out.
+// decode expands the next code into out.
 func (l *gifLZW) decode() error {
 	code, ok, err := l.code()
 	reset := 1 << l.first
@@ -100,7 +100,7 @@ func (l *gifLZW) decode() error {
 		return fmt.Errorf("gif: LZW code %d, where %d is the next", code, l.next)
 	}
 	from, walk := len(l.out), code
-	if code == l.next { // what is to be given away now: the last one, and its first byte
+	if code == l.next { // the code assigned just now: the last one, and its first byte
 		from--
 		walk = l.old
 	}

@@ -1,5 +1,5 @@
-/* What is done to pixels in memory, exactly, without libvips: its pipelines
- * cost more than the work where a picture is small, and rounding is ours. */
+/* Exact operations on pixels in memory, without libvips: its pipelines cost more than the
+ * work on a small picture, and rounding is under our control. */
 
 #include "picture.h"
 
@@ -23,7 +23,7 @@ picture_new(picture *p, int width, int height, int bands, VipsInterpretation typ
 	return 0;
 }
 
-/* Puts another picture into the place of one. */
+/* Replaces a picture by another. */
 static void
 supersede(picture *p, picture with)
 {

@@ -17,13 +17,13 @@ import (
 	"imgkeep/resize"
 )
 
-// samples are images of a few pixels, one of each format that can be read: in
-// colour, with alpha where the format has it, and of two frames where it moves.
+// samples are images of a few pixels, one of each readable format: in colour, with alpha if
+// the format has it, and with two frames if it is animated.
 //
 //go:embed samples
 var samples embed.FS
 
-// A trial says what is read and written to prove a decoder.
+// A trial says what to read and write to prove a decoder.
 type trial struct {
 	source, output string
 	alpha          bool // of the output
@@ -49,8 +49,8 @@ func (d *Decoder) trials() []trial {
 	return all
 }
 
-// plainest is a format to read or write where another one is on trial: the best
-// known of those that there are, and one that has been proved before.
+// plainest is the format to read or write while another one is on trial: the most common
+// available one, which has been proved before.
 func (d *Decoder) plainest() string {
 	for _, f := range d.formats {
 		if f == "png" {
@@ -60,10 +60,9 @@ func (d *Decoder) plainest() string {
 	return d.formats[0]
 }
 
-// Prove reads and writes a tiny image of every format that the decoder promises.
-// Its error names the first format that does not work, libvips' version and what
-// it says, and what may be missing. It may be called at any time, within a
-// sandbox too, but not while an image is resized.
+// Prove reads and writes a tiny image of every format that the decoder promises. Its error
+// names the first format that does not work, libvips' version and message, and what may be
+// missing. Call it at any time, also within a sandbox, but not while an image is resized.
 func (d *Decoder) Prove() error {
 	for _, t := range d.trials() {
 		if err := d.try(t); err != nil {
@@ -115,7 +114,7 @@ func (d *Decoder) read(src []byte, format string) (info C.thumb_info, err error)
 	return info, nil
 }
 
-// inspect reads what was written again, if the format is one of those that are read.
+// inspect reads what was written, if the decoder reads that format.
 func (d *Decoder) inspect(r resize.Result, t trial, side int) error {
 	if r.Frames != t.frames || r.Width != side || r.Height != side {
 		return fmt.Errorf("it made %d frames of %d by %d pixels", r.Frames, r.Width, r.Height)
@@ -133,8 +132,8 @@ func (d *Decoder) inspect(r resize.Result, t trial, side int) error {
 	return nil
 }
 
-// packages are those of Debian that bring what formats need besides libvips
-// itself: from Debian 13 on; before that libheif brought it all.
+// packages are the Debian packages that some formats need besides libvips itself: from
+// Debian 13 on; before that libheif contained everything.
 var packages = map[bool]map[string]string{ // writes, then format
 	false: {"avif": "libheif-plugin-dav1d", "heic": "libheif-plugin-libde265"},
 	true:  {"avif": "libheif-plugin-aomenc"},

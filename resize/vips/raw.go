@@ -15,8 +15,8 @@ import (
 	"imgkeep/resize"
 )
 
-// raw is an image that is decoded here, in Go, whose memory is safe, and not by a
-// library. It is RGBA, not weighted by alpha.
+// raw is an image decoded here, in memory-safe Go, and not by a library. It is RGBA, with
+// colours not weighted by alpha.
 type raw struct {
 	pixels        []byte
 	width, height int
@@ -25,18 +25,18 @@ type raw struct {
 	loop          int    // how often all frames are shown; 0: for ever
 	palette       bool   // it has few colours
 	profile       []byte // ICC; nil: sRGB
-	// compose puts frame i into pixels: frame 0, or the one behind the last. nil: there is
-	// one frame, and it is there.
+	// compose puts frame i into pixels: frame 0, or the one after the last. nil: there is
+	// one frame, and it is there already.
 	compose func(i int) error
 
 	at  int   // the frame that is there
 	err error // of compose
 }
 
-// largeRaw is how many pixels are so many that their memory is given back at once.
+// largeRaw is the number of pixels from which memory is released at once.
 const largeRaw = 4 << 20
 
-// roomFor refuses an image before memory is taken for its pixels.
+// roomFor refuses an image before memory is allocated for its pixels.
 func roomFor(width, height int, maxPixels int64) error {
 	if width < 1 || height < 1 {
 		return &resize.ImageError{Detail: "no pixels"}
@@ -47,7 +47,7 @@ func roomFor(width, height int, maxPixels int64) error {
 	return resize.Room(4 * int64(width) * int64(height))
 }
 
-// open makes a source of it, with its first frame.
+// open makes a source of it, at its first frame.
 func (m *raw) open() (source, error) {
 	if m.compose != nil {
 		if err := m.compose(0); err != nil {
@@ -87,7 +87,7 @@ func (m *raw) open() (source, error) {
 	}}, nil
 }
 
-// thumbFrame has a frame composed. Not 0: it cannot be.
+// thumbFrame composes a frame. Not 0: it failed.
 //
 //export thumbFrame
 func thumbFrame(handle C.uintptr_t, frame C.int) C.int {

@@ -1,28 +1,24 @@
 /* A box filter by whole numbers, and a Lanczos filter with three lobes for the
  * last factor of 2 to 4; in floating point, row by row, rounded once.
  *
- * libvips can do this. It is done here because libvips 8.14
+ * libvips can do this too. It is done here because libvips 8.14
  *
- *  - writes machine code for each resizing, through liborc: into a file in the
- *    folder for temporary files, which is then mapped as a program. A decoder
- *    is to open no file, and to have no memory that is both written and run.
- *    That takes 2 ms each time, also for each frame of an animation; without
- *    it, resizing takes three times as long.
- *  - takes ten times as long as here for its box filter, which comes in from a
- *    factor of 4 on.
- *  - weights colour by alpha in a pass of its own over the whole of the large
- *    picture. (Without weighting, the colour that invisible pixels happen to
- *    have bleeds into visible ones.)
+ * - writes machine code for each resizing, through liborc: into a file in the folder for
+ * temporary files, which it then maps as a program. A decoder must not open files, nor have
+ * memory that is both written and executed. It takes 2 ms each time, also for each frame of
+ * an animation; without it, resizing takes three times as long.
+ * - takes ten times as long for its box filter, which it uses from a factor of 4 on.
+ * - weights colour by alpha in a separate pass over the whole large picture. (Without
+ * weighting, the colour that invisible pixels happen to have bleeds into visible ones.)
  *
- * TestQuality compares the result with the ideal, BenchmarkThreeSizes the time
- * with bimg's.
+ * TestQuality compares the result with the ideal, BenchmarkThreeSizes the time with bimg's.
  *
- * libvips 8.15 and later have vectors by Highway, which write no machine code. With
- * libvips 8.16.1 of Debian 13, scripts/bench filters measures of the time of libvips:
- * without alpha 1.5 and 1.9 to a half and a 2.7th, and 0.2 to an eighth; with alpha
- * 0.4, 0.4 and 0.2. (With 8.14: 0.3, 0.3, 0.03 and 0.4, 0.4, 0.05.) So this file may
- * go when Debian 12 need not be served any more and the row to an eighth, and those
- * with alpha, are at 1 or above.
+ * libvips 8.15 and later have vectors by Highway, which write no machine code. With libvips
+ * 8.16.1 of Debian 13, scripts/bench filters measures these multiples of libvips' time:
+ * without alpha 1.5 and 1.9 to a half and a 2.7th, and 0.2 to an eighth; with alpha 0.4,
+ * 0.4 and 0.2. (With 8.14: 0.3, 0.3, 0.03 and 0.4, 0.4, 0.05.) So this file can go once
+ * Debian 12 is no longer supported and the figures to an eighth, and those with alpha, are
+ * 1 or above.
  */
 
 #include "resample.h"
@@ -30,18 +26,18 @@
 #include <math.h>
 #include <string.h>
 
-/* The largest side of a box, so that the sums of its columns are exact. */
+/* The largest side of a box, so that the sums of its columns stay exact. */
 #define BOX_MAX 256
 
 #define LOBES 3
 
-/* The bands of a pixel; where they are fewer than four, also what follows. */
+/* The bands of a pixel; if they are fewer than four, the following values too. */
 typedef float quad __attribute__((vector_size(16), may_alias));
 typedef gint32 quad32 __attribute__((vector_size(16)));
 typedef guint8 quad8 __attribute__((vector_size(4)));
 typedef guint16 quad16 __attribute__((vector_size(8)));
 
-/* So many values beyond the end of a row may be read and written. */
+/* This many values beyond the end of a row may be read and written. */
 #define BEYOND 4
 
 static inline quad
@@ -67,8 +63,8 @@ sinc(double x)
 	return x == 0 ? 1 : sin(G_PI * x) / (G_PI * x);
 }
 
-/* size pixels become to; scale may differ a little from size / to, where the
- * last box holds less than others. */
+/* size pixels become to; scale may differ a little from size / to if the last box holds
+ * less than the others. */
 static void
 axis_init(axis *a, int size, int to, double scale)
 {
@@ -106,8 +102,8 @@ axis_free(axis *a)
 	g_free(a->weights);
 }
 
-/* Adds a row of pixels to the sums of the columns of boxes. Colours are
- * weighted by alpha where there is one. */
+/* Adds a row of pixels to the sums of the columns of boxes. Weights colours by alpha if
+ * there is alpha. */
 static void
 sum_row(float *restrict sum, const void *row, int pixels, int bands, gboolean deep, gboolean alpha)
 {
@@ -148,7 +144,7 @@ sum_row(float *restrict sum, const void *row, int pixels, int bands, gboolean de
 		}
 }
 
-/* Adds the columns of each box up to its mean, from 0 to 255. */
+/* Turns the columns of each box into its mean, from 0 to 255. */
 static void
 box_row(float *restrict out, const float *restrict sum, int pixels, int bands, int box_w, int rows,
 	gboolean deep)
@@ -164,7 +160,7 @@ box_row(float *restrict out, const float *restrict sum, int pixels, int bands, i
 	}
 }
 
-/* The same for the commonest case of no box at all. */
+/* The same for the commonest case, without boxes. */
 static void
 plain_row(float *restrict out, const guint8 *restrict p, int n)
 {
@@ -172,8 +168,8 @@ plain_row(float *restrict out, const guint8 *restrict p, int n)
 		out[i] = p[i];
 }
 
-/* Shrinks columns: n sums of as many values each as there are rows, by the
- * weights of the rows. So many quads at a time are summed up in registers. */
+/* Shrinks columns: n sums of as many values as there are rows, by the weights of the rows.
+ * Sums up this many quads at a time in registers. */
 #define BLOCK 8
 
 static void
@@ -195,7 +191,7 @@ sum_columns(float *restrict out, const float *const *rows, const float *weights,
 	}
 }
 
-/* Rounds values to what a byte can hold. */
+/* Rounds values into bytes. */
 static inline quad32
 to_bytes(quad v)
 {
@@ -222,8 +218,8 @@ store(VipsPel *out, quad v, int bands, gboolean alpha)
 		out[b] = bytes[b];
 }
 
-/* Shrinks a row sideways and stores it. Two sums, since one has to wait for its
- * last addition before the next. */
+/* Shrinks a row sideways and stores it. There are two sums, since each addition has to wait
+ * for the last one of its sum. */
 static inline void
 finish(VipsPel *out, const float *row, const axis *a, int width, int bands, gboolean alpha)
 {
@@ -243,7 +239,7 @@ finish(VipsPel *out, const float *row, const axis *a, int width, int bands, gboo
 	}
 }
 
-/* The same, compiled for each number of bands. */
+/* The same, compiled separately for each number of bands. */
 static void
 finish_row(VipsPel *out, const float *row, const axis *a, int width, int bands, gboolean alpha)
 {
@@ -255,7 +251,7 @@ finish_row(VipsPel *out, const float *row, const axis *a, int width, int bands, 
 	}
 }
 
-/* What a pass over a picture works with. */
+/* The state of a pass over a picture. */
 typedef struct {
 	VipsRegion *region;
 	int top, rows, step; /* of the picture, and what is read at once */
@@ -305,8 +301,7 @@ make_row(pass *p, int y)
 	return 0;
 }
 
-/* Rows of boxes are kept in turn in as many places as a row of the result needs
- * of them. */
+/* Rows of boxes are kept in a ring with as many places as a row of the result needs. */
 static int
 run(pass *p, const axis *h, const axis *v, int width, int height, VipsPel *out)
 {

@@ -14,16 +14,15 @@ import (
 )
 
 const (
-	// leastFrame is how many pixels a frame counts for at least in the budget
-	// of an animation: resizing nothing takes as long as resizing so many.
+	// leastFrame is the least number of pixels that a frame counts for in the budget of an
+	// animation: resizing an empty frame takes as long as resizing this many.
 	leastFrame = 128 * 128
-	// maxBlur bounds what blurring and sharpening an image may cost: pixels
-	// times the length of the filter in both directions. So much takes about a
-	// second.
+	// maxBlur bounds the cost of blurring and sharpening an image: pixels times the length
+	// of the filter in both directions. This much takes about a second.
 	maxBlur = 1 << 30
 )
 
-// group are the targets that are made from one decoding: all that trim alike.
+// A group are targets made from one decoding: all with the same trimming.
 type group struct {
 	trim    int
 	indices []int
@@ -150,8 +149,7 @@ func flag(b bool) C.int {
 	return 0
 }
 
-// preset fills in what a preset asks for, and returns what it costs to blur a
-// frame.
+// preset fills in what a preset asks for, and returns the cost of blurring a frame.
 func preset(c *C.thumb_target, p *resize.Preset, l resize.Layout, maxPixels int64) (cost int64, err error) {
 	if p.Rotate%180 != 0 { // the picture is resized before it is turned
 		c.scale_w, c.scale_h = c.scale_h, c.scale_w
@@ -184,8 +182,8 @@ func preset(c *C.thumb_target, p *resize.Preset, l resize.Layout, maxPixels int6
 	return cost, nil
 }
 
-// watermark decodes a watermark to the size that it has on the canvas. It is the
-// operator's own: what is wrong with it is not the image's fault.
+// watermark decodes a watermark to the size that it has on the canvas. The operator
+// provides it: the image is not at fault for what is wrong with it.
 func watermark(e *C.thumb_edit, m *resize.Watermark, l resize.Layout, maxPixels int64) error {
 	f, ok := formats[m.Format]
 	if !ok || len(m.Picture) == 0 {
@@ -193,7 +191,7 @@ func watermark(e *C.thumb_edit, m *resize.Watermark, l resize.Layout, maxPixels 
 	}
 	in, err := open(m.Picture, m.Format, f.thumb, maxPixels, false)
 	if err != nil {
-		return fmt.Errorf("vips: watermark: %v", err) // the image that was asked for is not to blame
+		return fmt.Errorf("vips: watermark: %v", err) // not an ImageError: the requested image is not at fault
 	}
 	defer in.close()
 	var info C.thumb_info
@@ -222,5 +220,5 @@ func watermark(e *C.thumb_edit, m *resize.Watermark, l resize.Layout, maxPixels 
 	return nil
 }
 
-// ours is failure where the image that was asked for is not to blame.
+// ours is failure for faults that the requested image did not cause.
 func ours(C.int) error { return failure(C.THUMB_SELF) }

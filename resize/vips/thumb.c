@@ -1,10 +1,7 @@
-/* The part of the decoder that bimg has no call for: several sizes from one
- * decoding, animations kept, an error for an image that is cut off, and a
- * loader that is chosen by us and not by the bytes.
- *
- * Nothing here outlives a call: sources and results are in memory, and no
- * libvips object is kept. All calls are made from one thread at a time.
- */
+/* What bimg cannot do: several sizes from one decoding, kept animations, an error for a
+ * truncated image, and a loader that we choose and not the bytes. Nothing here outlives a
+ * call: sources and results are in memory, and no libvips object is kept. All calls come
+ * from one thread at a time. */
 
 #include "thumb.h"
 
@@ -19,18 +16,18 @@
 #include "resample.h"
 #include "trim.h"
 
-/* Freed memory that is kept for the next image, in bytes. */
+/* Freed memory kept for the next image, in bytes. */
 #define KEEP (16u << 20)
 
-/* Threads that come and go must not leave an arena of free memory each. */
+/* Short-lived threads must not leave an arena of free memory each. */
 __attribute__((constructor)) static void
 few_arenas(void)
 {
 	mallopt(M_ARENA_MAX, 2);
 }
 
-/* Gives freed memory back to the system where it is much, since the next image
- * may be long in coming, or small. */
+/* Returns freed memory to the system if there is much, since the next image may come late,
+ * or be small. */
 void
 thumb_tidy(void)
 {
@@ -102,11 +99,10 @@ picture_shrink(picture *p, VipsImage *in, int top, int rows, int width, int heig
 	return 0;
 }
 
-/* Finds the profile to convert a picture from. It is used only where it is a
- * device's, and for the kind of pixels that we have: libvips takes a gray
- * profile on a picture in colour for one of its first band. One that names
- * itself the IEC's sRGB changes nothing, and costs as much as the resizing.
- */
+/* Finds the profile to convert a picture from. It is used only if it belongs to a device
+ * and fits the kind of pixels: libvips would apply a gray profile on a picture in colour to
+ * its first band. A profile that calls itself the IEC's sRGB changes nothing, and costs as
+ * much as the resizing. */
 static gboolean
 find_profile(VipsImage *source, const picture *p, const void **blob, size_t *len)
 {
@@ -136,9 +132,9 @@ has_tag(const void *profile, size_t len, const char *name)
 	return FALSE;
 }
 
-/* Converts by the profile. A table of perceptual colours comes first, as in browsers: many
- * profiles have no other, and for an intent that a profile lacks, libvips leaves the
- * colours as they are. */
+/* Converts by the profile. The perceptual table is preferred, as in browsers: many profiles
+ * have no other, and for an intent that a profile lacks, libvips leaves the colours as they
+ * are. */
 static int
 convert(picture *p, const void *profile, size_t len)
 {
@@ -156,9 +152,8 @@ convert(picture *p, const void *profile, size_t len)
 	return failed;
 }
 
-/* Gray without a profile stays gray, and four inks are taken for what they would be if
- * each swallowed all of its colour, as in browsers. A profile that does not work is as
- * good as none. */
+/* Gray without a profile stays gray. Four inks are treated as if each absorbed all of its
+ * colour, as in browsers. A profile that does not work counts as none. */
 static int
 to_srgb(picture *p, VipsImage *source)
 {
@@ -192,8 +187,8 @@ turned(int orientation)
 	return orientation >= 5 && orientation <= 8;
 }
 
-/* Makes a frame width by height pixels large: as shown, upright, in sRGB. This
- * is where it is decoded. */
+/* Makes a frame of exactly width by height pixels: as shown, upright, in sRGB. This is
+ * where decoding happens. */
 static int
 make_base(picture *p, VipsImage *im, int top, int rows, int width, int height)
 {
@@ -214,7 +209,7 @@ encode_still(picture *p, gboolean palette, thumb_target *to)
 	VipsImage *im = NULL;
 	int result = THUMB_SELF;
 
-	/* White is what a viewer expects behind it, where the format has no alpha. */
+	/* Viewers expect white behind it if the format has no alpha. */
 	if ((to->format == THUMB_JPEG || to->format == THUMB_PIXELS || picture_opaque(p)) && picture_flatten(p, 0xffffff))
 		return THUMB_SELF;
 	if (to->format == THUMB_PIXELS) {
@@ -268,7 +263,7 @@ append(picture *strip, const picture *p, int frame, int frames)
 	return 0;
 }
 
-/* What thumb_make works with. */
+/* The state of thumb_make. */
 typedef struct {
 	VipsImage *im;
 	const thumb_raw *raw; /* NULL: im has all frames, below each other */
@@ -299,9 +294,9 @@ make_target(job *j, VipsImage *base, int frame, int i)
 	return result;
 }
 
-/* Makes one frame of each target. All are made from one that is as large as the
- * largest: resizing twice costs no likeness that could be seen, and only once
- * has the whole of the large picture to be gone through. */
+/* Makes one frame of each target. All are made from one picture that is as large as the
+ * largest target: resizing twice costs no visible quality, and the large picture is read
+ * only once. */
 static int
 make_frame(job *j, int frame)
 {
@@ -312,7 +307,7 @@ make_frame(job *j, int frame)
 	if (j->raw && frame > 0) {
 		if (thumbFrame(j->raw->handle, frame))
 			return THUMB_IMAGE;
-		/* Anew, so that nothing of the last frame is taken for this one. */
+		/* Reset, so that nothing of the last frame is taken for this one. */
 		VIPS_UNREF(j->im);
 		if (!(j->im = load_raw(j->raw)))
 			return THUMB_SELF;
@@ -329,19 +324,18 @@ make_frame(job *j, int frame)
 	return result;
 }
 
-/* A frame may be decoded smaller than it is stored, where the loader can do
- * that cheaply, so long as it is larger than what is wanted by this factor.
- * libjpeg cuts off what is too fine for each block of 8 by 8 pixels by itself,
- * and libwebp's filter is coarse, too. With 1.1, three sizes of a photo take
- * 0.44 of bimg's time, but lines of 1.5 pixels, made 100 high from 675, have
- * an SSIM of 0.89, and fine rings of 0.47; with 2, it is 0.54, 0.99 and 0.98.
- * Most of that time is spent where a JPEG would be decoded at half its size,
- * and most of the likeness is gained beyond: so, 0.49. */
+/* A frame may be decoded smaller than it is stored if the loader can do that cheaply, as
+ * long as it stays larger than the target by this factor. libjpeg cuts off detail for each
+ * block of 8 by 8 pixels separately, and libwebp's filter is coarse, too. With 1.1, three
+ * sizes of a photo take 0.44 of bimg's time, but lines of 1.5 pixels, made 100 high from
+ * 675, have an SSIM of 0.89, and fine rings of 0.47; with 2, it is 0.54, 0.99 and 0.98.
+ * Most of that time is spent where a JPEG would be decoded at half its size, and most of
+ * the quality is gained beyond: hence 0.49. */
 #define ROOM_HALF 1.5
 #define ROOM 2.0
 
-/* Chooses the size that all targets are made from: the largest of theirs, but
- * not larger than the picture is. */
+/* Chooses the size that all targets are made from: the largest target, but not larger than
+ * the picture. */
 static void
 choose_base(job *j, int width, int height)
 {
@@ -375,8 +369,7 @@ thumb_make(const void *src, size_t len, int format, const thumb_info *info,
 
 		while (shrink < 8 && room >= 2 * shrink * (shrink == 1 ? ROOM_HALF : ROOM))
 			shrink *= 2;
-		/* libwebp scales colour and alpha each for itself, which gives dark
-		 * fringes. */
+		/* libwebp scales colour and alpha separately, which causes dark fringes. */
 		if (room > ROOM && !info->alpha)
 			scale = ROOM / room;
 	}

@@ -13,8 +13,8 @@ enum { THUMB_JPEG = 1, THUMB_PNG, THUMB_GIF, THUMB_WEBP, THUMB_AVIF, THUMB_RAW, 
  * libvips' error buffer. */
 enum {
 	THUMB_IMAGE = 1, /* the image is at fault */
-	THUMB_SELF = 2,  /* we are */
-	THUMB_LARGE = 3  /* the image, by its being too large for what is asked */
+	THUMB_SELF = 2,  /* the decoder is */
+	THUMB_LARGE = 3  /* the image is too large for what is asked */
 };
 
 typedef struct {
@@ -23,7 +23,7 @@ typedef struct {
 	int frames;
 	int alpha;
 	/* Set by the caller before thumb_make: an ICC profile for a file that has none. NULL:
-	 * its colours are sRGB's. */
+	 * its colours are sRGB. */
 	const void *profile;
 	size_t profile_size;
 } thumb_info;
@@ -34,15 +34,15 @@ typedef struct {
 	int width, height;
 	int frames;           /* of more than 1, thumbFrame puts each into pixels */
 	const int *delays;    /* of each frame, in milliseconds */
-	int loop;             /* how often all are shown; 0: for ever */
+	int loop;             /* how often the animation plays; 0: for ever */
 	int palette;
 	const void *profile;  /* ICC; NULL: sRGB */
 	size_t profile_size;
 	uintptr_t handle;     /* for thumbFrame */
 } thumb_raw;
 
-/* In raw.go: puts a frame into the pixels of a thumb_raw, which is frame 0, or the one
- * behind the last. Not 0: it cannot be decoded. */
+/* In raw.go: puts a frame into the pixels of a thumb_raw: frame 0, or the one after the
+ * last. Not 0: it cannot be decoded. */
 extern int thumbFrame(uintptr_t handle, int frame);
 
 /* A part of a picture, as stored. */
@@ -71,29 +71,29 @@ typedef struct {
 	size_t max_bytes;     /* 0: any */
 	int animate;
 	int lossless;         /* the source was, or had few colours */
-	int edited;           /* edit is to be looked at */
+	int edited;           /* edit applies */
 	thumb_edit edit;
 	/* Set by thumb_make; data is to be freed with thumb_free. */
 	void *data;
 	size_t size;
 } thumb_target;
 
-/* Makes sure that libvips has the loader of a format, or with save its saver. It
- * may load a module. What a module brings is not blocked: call this for all
- * formats before codec_block_all. */
+/* Makes sure that libvips has the loader of a format, or with save its saver. It may load a
+ * module. A module's operations are not blocked: call this for all formats before
+ * codec_block_all. */
 int codec_find(int format, int save);
 
-/* Blocks all loaders and savers, for whoever calls them by whatever name. */
+/* Blocks all loaders and savers, whatever name they are called by. */
 void codec_block_all(void);
 
-/* Lets one be called again, or with allowed 0 not any more. */
+/* Unblocks one, or with allowed 0 blocks it again. */
 int codec_allow(int format, int save, int allowed);
 
 void thumb_tidy(void);
 int thumb_read(const void *src, size_t len, int format, thumb_info *info);
 
-/* Finds what is left when borders in the colour of the top left pixel, give or
- * take tolerance, are cut off. All of it is left where all is border. */
+/* Finds what is left after borders in the colour of the top left pixel, within tolerance,
+ * are cut off. If all is border, all of it is left. */
 int thumb_trim(const void *src, size_t len, int format, int tolerance, thumb_area *area);
 
 /* Makes the targets of an image, or of an area of its first frame, unless that

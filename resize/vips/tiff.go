@@ -17,14 +17,13 @@ import (
 
 const formatTIFF = "tiff"
 
-// tiffCodes are the compressions (TIFF 6.0) whose decoders say when they run out of
-// data: none, LZW, Deflate by both of its numbers, PackBits. libtiff knows a dozen
-// more.
+// tiffCodes are the compressions (TIFF 6.0) whose decoders report when they run out of
+// data: none, LZW, Deflate by both of its numbers, PackBits. libtiff knows a dozen more.
 var tiffCodes = []uint16{1, 5, 8, 32946, 32773}
 
-// openTIFF takes a TIFF for what its first directory is. Until the source is closed
-// the link to the second one is cut: libvips counts all pages before it opens one, and
-// they can be thousands, or go in a circle.
+// openTIFF treats a TIFF as its first directory only. Until the source is closed, it cuts
+// the link to the second directory: libvips counts all pages before it opens one, and there
+// may be thousands, or a cycle.
 func openTIFF(src []byte) (source, error) {
 	next, err := tiffLink(src)
 	if err != nil {

@@ -1,15 +1,13 @@
 // Package vips decodes and resizes images with libvips, for the decoder
 // process and no other.
 //
-// It starts libvips through bimg, which also answers for its formats and its
-// cache. The work itself goes through a small C file beside this one, for what
-// bimg does not do: it makes all sizes from one decoding, keeps animations,
-// fails on an image that is cut off, opens an image with the loader of its
-// declared format only, and computes no size itself but makes the exact one
-// that it is told.
+// It starts libvips through bimg, which also answers for its formats and its cache. The C
+// files beside this one do the rest, because bimg cannot: they make all sizes from one
+// decoding, keep animations, fail on a truncated image, open an image only with the loader
+// of its declared format, and make exactly the size that they are told.
 //
-// The package knows no limits but those in the request, and does not confine
-// the process. An image may crash it: that is why this is a process of its own.
+// The package knows no limits except those in the request, and does not confine the
+// process. An image may crash it: that is why it runs in a separate process.
 package vips
 
 /*
@@ -53,29 +51,28 @@ var formats = map[string]output{
 	"webp": {C.THUMB_WEBP, 16383},
 }
 
-// others are formats that can be loaded besides, where that is asked for.
+// others are extra formats that can be loaded on request.
 // BMP, which libvips has no loader for, is decoded here, and GIF too.
 var others = map[string]C.int{"avif": C.THUMB_AVIF, "heic": C.THUMB_HEIC, formatBMP: C.THUMB_RAW, formatTIFF: C.THUMB_TIFF, "jxl": C.THUMB_JXL}
 
-// outputs can be saved besides, where that is asked for.
+// outputs are extra formats that can be saved on request.
 var outputs = map[string]output{"avif": {C.THUMB_AVIF, 16384}}
 
-// maxSide bounds the sides of an image. Only a PNG can have longer ones; with
-// them, single rows would take much memory in many places.
+// maxSide bounds the sides of an image. Only a PNG can be larger; single rows would then
+// take much memory in many places.
 const maxSide = 1_000_000
 
-// A Decoder is libvips, started and narrowed down to what is needed. It is not
-// for concurrent use.
+// A Decoder is libvips, started and reduced to what is needed. It is not for concurrent
+// use.
 type Decoder struct {
 	formats, sources, outputs []string
 	reads                     map[string]C.int
 }
 
-// Start sets libvips up, for the whole process. It is called once. From then on
-// no image can be loaded but a JPEG, PNG, GIF or WebP in memory, and those of
-// the sources asked for, such as "avif"; also not through bimg. wanted are formats
-// to be saved besides: "avif". What this libvips does not do, as [Decoder.Prove]
-// finds, is an error.
+// Start sets libvips up for the whole process. Call it once. Afterwards only a JPEG, PNG,
+// GIF or WebP in memory can be loaded, and the sources asked for, such as "avif"; this
+// holds for bimg too. wanted are extra formats to save: "avif". If this libvips does not
+// work, as [Decoder.Prove] finds out, Start returns an error.
 func Start(sources, wanted []string) (*Decoder, error) {
 	C.fault_exit_code = resize.ExitUnable
 	d := &Decoder{outputs: wanted, reads: map[string]C.int{}}
@@ -123,12 +120,12 @@ func Start(sources, wanted []string) (*Decoder, error) {
 			return nil, d.cannot(c.save != 0, c.name, failure(rc))
 		}
 	}
-	// Nothing is ever asked for twice.
+	// No operation is asked for twice.
 	bimg.VipsCacheSetMax(0)
 	bimg.VipsCacheSetMaxMem(0)
-	// No machine code is written while running; see resample.c.
+	// libvips writes no machine code at run time; see resample.c.
 	bimg.VipsVectorSetEnabled(false)
-	// All that libraries open, they have opened then.
+	// By now the libraries have opened everything that they open.
 	return d, d.Prove()
 }
 
@@ -144,15 +141,15 @@ type source struct {
 	size   C.size_t
 	format C.int
 	close  func()
-	raw    *raw // where it is decoded here
-	// lossless: its pixels are what they were when it was written, or colours of a palette.
+	raw    *raw // if it is decoded here
+	// lossless: its pixels are those that were written, or colours of a palette.
 	lossless bool
-	// profile is that of colours which the file gives by numbers. nil: there are none.
+	// profile is made of colours that the file gives by numbers. nil: there are none.
 	profile []byte
 }
 
-// open makes a source of an image of one of the formats that are read; of an animated PNG
-// with all of its frames only if animate says so.
+// open makes a source of an image of a readable format. An animated PNG has all of its
+// frames only if animate says so.
 func (d *Decoder) open(src []byte, format string, maxPixels int64, animate bool) (source, error) {
 	in, ok := d.reads[format]
 	if !ok || len(src) == 0 {
@@ -161,7 +158,7 @@ func (d *Decoder) open(src []byte, format string, maxPixels int64, animate bool)
 	return open(src, format, in, maxPixels, animate)
 }
 
-// open is Decoder.open for a format that is known to be read, as in says.
+// open is Decoder.open for a format that is known to be readable.
 func open(src []byte, format string, in C.int, maxPixels int64, animate bool) (source, error) {
 	switch format {
 	case formatBMP:
@@ -203,7 +200,7 @@ func open(src []byte, format string, in C.int, maxPixels int64, animate bool) (s
 		}
 		s, c := ofBytes(src, in), probe.ColourOf(src)
 		s.lossless = c.Lossless
-		// libjxl makes a profile of all numbers, and none of any use of these.
+		// libjxl makes a profile of any numbers, and a useless one of these.
 		if space, ok := coded(c.Primaries, c.Transfer, 0); ok && space.bright != nil {
 			s.profile = space.profile(c.Gray)
 		}
@@ -212,23 +209,22 @@ func open(src []byte, format string, in C.int, maxPixels int64, animate bool) (s
 	return ofBytes(src, in), nil
 }
 
-// ofBytes is a source that a library of libvips reads.
+// ofBytes is a source that libvips reads.
 func ofBytes(src []byte, format C.int) source {
 	return source{data: unsafe.Pointer(unsafe.SliceData(src)), size: C.size_t(len(src)), format: format, close: func() {},
 		lossless: format == C.THUMB_PNG || format == C.THUMB_TIFF}
 }
 
-// Version of the libvips that runs, which may differ from the headers that
-// this was built with.
+// Version is that of the running libvips, which may differ from the headers at build time.
 func (d *Decoder) Version() string { return C.GoString(C.vips_version_string()) }
 
-// Formats that libvips can both read and write, as it was built.
+// Formats that this build of libvips can both read and write.
 func (d *Decoder) Formats() []string { return d.formats }
 
-// Sources are the formats that it was started to read besides.
+// Sources are the extra formats that it was started to read.
 func (d *Decoder) Sources() []string { return d.sources }
 
-// Outputs are the formats that it was started to write besides.
+// Outputs are the extra formats that it was started to write.
 func (d *Decoder) Outputs() []string { return d.outputs }
 
 // saves is how a format is saved.
@@ -293,10 +289,9 @@ func limit(r *resize.Request, info *C.thumb_info) error {
 	return nil
 }
 
-// stripWebP removes the metadata that libvips 8.14 puts into every WebP, also
-// when it is told not to: an EXIF block that says nothing, and the extended
-// header that it then needs. data is libvips' own, a RIFF file of chunks (see
-// the WebP Container Specification); it is changed.
+// stripWebP removes the metadata that libvips 8.14 puts into every WebP, even with strip:
+// an empty EXIF block, and the extended header that it then needs. data is libvips' own, a
+// RIFF file of chunks (see the WebP Container Specification); stripWebP changes it.
 func stripWebP(data []byte) []byte {
 	const header, chunkHeader = 12, 8
 	if len(data) < header {
@@ -325,8 +320,8 @@ func stripWebP(data []byte) []byte {
 	return out
 }
 
-// failure turns libvips' error buffer into an error that blames the image or
-// the decoder.
+// failure turns libvips' error buffer into an error that says whether the image or the
+// decoder is at fault.
 func failure(rc C.int) error {
 	text := C.GoBytes(unsafe.Pointer(C.vips_error_buffer()), C.int(C.strlen(C.vips_error_buffer())))
 	C.vips_error_clear()

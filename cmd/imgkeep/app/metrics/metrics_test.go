@@ -25,7 +25,7 @@ import (
 func sources() Sources {
 	return Sources{
 		Decoders: func() resize.Stats {
-			return resize.Stats{Workers: 4, Ready: 2, Busy: 1, Waiting: 3, Waited: 1500 * time.Millisecond, Images: 9, Refused: 8, Crashed: 7, TimedOut: 6, Nonsense: 5, Worn: 4, Abandoned: 3, Failed: 2}
+			return resize.Stats{Workers: 4, Ready: 2, Busy: 1, Waiting: 3, Waited: 1500 * time.Millisecond, Images: 9, Refused: 8, Crashed: 7, TimedOut: 6, ProtocolErrors: 5, Recycled: 4, Abandoned: 3, Failed: 2}
 		},
 		Fetches:  func() fetch.Stats { return fetch.Stats{Running: 5, Waiting: 6, Waited: 2 * time.Second} },
 		Free:     func() (int64, int64, error) { return 1 << 40, 1000, nil },

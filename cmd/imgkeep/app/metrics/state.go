@@ -109,8 +109,8 @@ func (s state) Collect(out chan<- prometheus.Metric) {
 		counter(resizes, float64(p.Images))
 		counter(resizesRefused, float64(p.Refused))
 		for reason, n := range map[string]uint64{
-			"crashed": p.Crashed, "timed-out": p.TimedOut, "nonsense": p.Nonsense,
-			"worn": p.Worn, "abandoned": p.Abandoned, "failed-start": p.Failed,
+			"crashed": p.Crashed, "timed-out": p.TimedOut, "nonsense": p.ProtocolErrors,
+			"worn": p.Recycled, "abandoned": p.Abandoned, "failed-start": p.Failed,
 		} {
 			counter(decoderRestarts, float64(n), reason)
 		}
