@@ -103,7 +103,9 @@ func (a *Audit) Read(q HistoryRequest) (History, error) {
 		}
 	}
 	if from > 0 {
-		page.Next = from + int64(len(text))
+		if page.Next = from + int64(len(text)); page.Next == end { // a line as long as that is none
+			page.Next = from
+		}
 	}
 	return page, nil
 }

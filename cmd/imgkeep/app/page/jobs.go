@@ -26,7 +26,7 @@ type jobs struct {
 	life context.Context
 	end  context.CancelFunc
 	work sync.WaitGroup
-	turn sync.Mutex
+	turn chan struct{} // holds one while a job is at work
 
 	mu      sync.Mutex
 	all     []*job // the newest last
@@ -34,7 +34,7 @@ type jobs struct {
 }
 
 func newJobs(now func() time.Time) *jobs {
-	j := &jobs{now: now}
+	j := &jobs{now: now, turn: make(chan struct{}, 1)}
 	j.life, j.end = context.WithCancel(context.Background())
 	return j
 }
@@ -119,8 +119,8 @@ func (j *jobs) start(service control.Service, by string, o order) (*job, error) 
 	}
 	j.running++
 	j.work.Go(func() {
-		j.turn.Lock()
-		defer j.turn.Unlock()
+		j.turn <- struct{}{}
+		defer func() { <-j.turn }()
 		x.run(j.life, service)
 		j.mu.Lock()
 		defer j.mu.Unlock()
