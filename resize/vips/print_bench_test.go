@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -51,13 +52,16 @@ func BenchmarkLikeness(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
+// sized is the size in the name of a file.
+var sized = regexp.MustCompile(`_\d+x\d+$`)
+
 // pictureOf names the picture in a file of a wallpaper package.
 func pictureOf(path string) string {
 	dir, file := filepath.Split(path)
 	if before, _, ok := strings.Cut(dir, "/contents/"); ok {
 		return before
 	}
-	name := strings.TrimSuffix(file, filepath.Ext(file))
+	name := sized.ReplaceAllString(strings.TrimSuffix(file, filepath.Ext(file)), "")
 	for _, end := range []string{"-d", "-l", "-Light", "-Dark"} {
 		name = strings.TrimSuffix(name, end)
 	}
