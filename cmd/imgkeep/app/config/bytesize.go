@@ -19,7 +19,7 @@ const (
 // number with a unit of 1024 (KiB, MiB, GiB, TiB) or of 1000 (kB, MB, GB, TB).
 type ByteSize int64
 
-// "16M" is not taken: nginx would read 16 MiB, and many others 16 MB.
+// "16M" is refused: nginx would read 16 MiB, and many programs 16 MB.
 var byteSizeForm = regexp.MustCompile(`^[0-9]{1,19}(\.[0-9]{1,9})?( ?([kKMGT]i?)?B)?$`)
 
 // ParseByteSize reads a ByteSize. A fraction of a byte is dropped.
@@ -53,5 +53,5 @@ func (b ByteSize) String() string {
 	return strconv.FormatInt(int64(b), 10)
 }
 
-// MarshalText returns String, or a plain number where that is all there is.
+// MarshalText returns String, or a plain number if it has no unit.
 func (b ByteSize) MarshalText() ([]byte, error) { return []byte(b.String()), nil }

@@ -22,29 +22,29 @@ type Config struct {
 	// Where the server listens: host:port, or unix:/path for a socket. Without a host
 	// (":8091") it listens on all addresses. Port 0: any that is free.
 	Listen string `yaml:"listen"`
-	// The folder that holds everything kept. It needs a file system of its own size:
-	// nothing in it is ever removed unasked.
+	// The folder that holds everything kept. Give it a file system of its own: nothing in
+	// it is ever removed unasked.
 	Root string `yaml:"root"`
-	// The socket by which commands such as `imgkeep scrub` reach the running server.
-	// Only root and the user that the server runs as may use it. Empty: admin.sock in
-	// root.
+	// The socket by which commands such as `imgkeep scrub` reach the running server. Only
+	// root and the server's user may use it. Empty: admin.sock in root.
 	Admin string `yaml:"admin"`
 	// Scheme and host of this server as viewers see it, such as https://img.example.com,
 	// without a path: what `imgkeep sign` puts before links, and the name of nginx' site. Empty:
 	// links are printed as paths.
 	BaseURL string `yaml:"base_url"`
-	// Who sends files to viewers: direct, the server itself; or nginx, which must
-	// stand before it (see nginx below).
+	// Who sends files to viewers: direct, the server itself; or nginx, which must stand
+	// before the server (see nginx below).
 	Handoff string `yaml:"handoff"`
 	// How many connections of viewers there may be at once when the server sends files
-	// itself; a quarter of them from one address or IPv6 network of strangers. Beyond that
-	// the one that has been idle for longest is closed, or else the new one. 16 to 1000000.
+	// itself; one IPv4 address or IPv6 network of strangers may have a quarter of them. Beyond that the
+	// server closes the connection that has been idle longest, or refuses the new one. 16
+	// to 1000000.
 	MaxConnections int `yaml:"max_connections"`
 	// The path of an image that is sent as the body of errors, so that pages show it
-	// in the place of what is missing. The status stays the error's. Empty: errors are
-	// one line of text.
+	// instead of the missing image. The status stays the error's. Empty: errors are one
+	// line of text.
 	Placeholder string `yaml:"placeholder"`
-	// Images that are sent for some errors in its place. Each has errors and image, as in
+	// Images that replace it for some errors. Each has errors and image, as in
 	//   - {errors: [gone, lost], image: /etc/imgkeep/gone.png}
 	// Empty: there are none.
 	Placeholders []Placeholder `yaml:"placeholders"`
@@ -61,53 +61,54 @@ type Config struct {
 	// to stop. 1ms to 1h.
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
 	Sign            Sign          `yaml:"sign"`
-	// The buckets that exist, at least one. `imgkeep sign` takes the first unless told.
+	// The buckets that exist, at least one. `imgkeep sign` uses the first by default.
 	Buckets []Bucket `yaml:"buckets"`
 	// The heights and widths, in pixels, that links may ask for: with 150 and 250 in
 	// the list there are 150x250, 150x, x250 and so on. 1 to 65535 each. Empty: only
 	// the full image is served.
 	Sizes []int `yaml:"sizes"`
-	// Sizes with names, each described in full: /i/avatar/... is what the preset
-	// "avatar" makes. When the description changes, pictures are made anew. Keys that
-	// are left out ask for nothing. Empty: there are none. `imgkeep preview` shows what
-	// a preset makes of a file; the README has a page of them. All keys:
+	// Sizes with names, each described in full: /i/avatar/... is what the preset "avatar"
+	// makes. After a change of the description, pictures are made again. Keys that are left
+	// out ask for nothing. Empty: there are none. `imgkeep preview` shows what a preset
+	// makes of a file; contrib/docs/formats.md describes them. All keys:
 	Presets []Preset `yaml:"presets"`
-	// The formats that are accepted, recognised by their bytes: jpeg, png, gif, webp,
-	// which every browser shows, and besides them avif, bmp, heic, tiff and jxl. Of the latter,
-	// sizes and presets are made as webp where they name no format, and the full image
-	// is served as it is: a browser that does not know it shows nothing. Decoders load the library
-	// of each only where it is listed here, and a libvips without it stops the start.
-	// A list with others of them waits for a restart, and nginx needs its site anew. No
-	// bucket can then have strip_metadata. Of one that is taken out again, the images
-	// that are kept are served in full and in the sizes that are made, and no more are.
+	// The formats that are accepted, recognised by their bytes: jpeg, png, gif and webp,
+	// which every browser shows, and also avif, bmp, heic, tiff and jxl. From the latter,
+	// sizes and presets that name no format are made as webp, and the full image is served
+	// as it is: a browser that does not know the format shows nothing. Decoders load the
+	// library of each only if it is listed here; with a libvips that lacks it the server
+	// refuses to start. A change of the latter formats takes effect at a restart, and needs
+	// a new site of nginx. With them, no bucket can have strip_metadata. After a format is
+	// removed from the list, images of it that are kept are still served, in full and in
+	// the sizes that exist, but no more sizes are made.
 	Formats []string `yaml:"formats"`
 	// Downloads from origins.
 	Fetch Fetch `yaml:"fetch"`
-	// A check of the operator's, asked about each new image before it is stored, and
+	// A program of the operator that approves each new image before it is stored, and
 	// before it is served by a link with /proxy.
 	Approve Approve `yaml:"approve"`
-	// Programs of the operator's that are told what the server does, such as a CDN's purge.
-	// Each URL gets a POST with a signed JSON document, again and again until it answers
-	// with 200 to 299; none holds up what it is told of. See the document on removing.
+	// Programs of the operator that are told what the server does, such as a CDN's purge.
+	// Each URL gets a POST with a signed JSON document, repeated until it answers with 200
+	// to 299; the server never waits for one. See contrib/docs/removing.md.
 	Hooks Hooks `yaml:"hooks"`
 	// The processes that decode images and make sizes.
 	Resize Resize `yaml:"resize"`
 	// Whether images are compared by how they look: off or on. Decoders then make a hash
-	// (PDQ) of each image that they decode anyway, and of others in the background; what
-	// looks like an image can be found and be blocked, see `imgkeep similar`. As soon as
-	// anything is blocked so, each new image is decoded before it is kept. It takes about
-	// 40 bytes of memory for each image.
+	// (PDQ) of each image that they decode anyway, and of others in the background;
+	// `imgkeep similar` finds and blocks look-alikes of an image. As soon as any such block
+	// exists, each new image is decoded before it is kept. It takes about 40 bytes of
+	// memory for each image.
 	Likeness string `yaml:"likeness"`
 	// The disk.
 	Store Store `yaml:"store"`
-	// Asking the origins of what is kept whether they still have it, to know how much
-	// has outlived its origin: see `imgkeep stats`. Nothing is ever removed by that. It
-	// asks by HEAD, by all rules of fetch, and only where no viewer wants the place.
+	// Asks the origins of kept images whether they still have them, to know how much has
+	// outlived its origin: see `imgkeep stats`. It never removes anything. It asks by HEAD,
+	// by all rules of fetch, and only while no viewer wants the place.
 	LinkRot LinkRot `yaml:"linkrot"`
 	// Serving through nginx, for handoff: nginx.
 	Nginx Nginx `yaml:"nginx"`
-	// The moderators' page, on which people without a shell look at what came in, and remove
-	// it, and its HTTP API: see contrib/docs/moderators.md.
+	// The moderators' page, where people without a shell look at new images and remove
+	// them, and its HTTP API: see contrib/docs/moderators.md.
 	Page Page `yaml:"page"`
 	// What Prometheus reads.
 	Metrics Metrics `yaml:"metrics"`
@@ -125,9 +126,9 @@ type Placeholder struct {
 
 // Headers is about what answers tell browsers.
 type Headers struct {
-	// Whose pages may show images (Cross-Origin-Resource-Policy): cross-origin, those of
-	// all sites, also such as isolate themselves (COEP); same-site or same-origin, no
-	// others.
+	// Whose pages may show images (Cross-Origin-Resource-Policy): cross-origin, pages of
+	// all sites, including those that isolate themselves (COEP); same-site or same-origin,
+	// no others.
 	ResourcePolicy string `yaml:"resource_policy"`
 	// The X-Robots-Tag, such as noindex. Empty: none.
 	Robots string `yaml:"robots"`
@@ -141,32 +142,31 @@ type CORS struct {
 
 // Access is about who is answered.
 type Access struct {
-	// Tokens, of which each request must have one: Authorization: Bearer TOKEN. 16 to 512
-	// of A-Z, a-z, 0-9, . _ ~ + / and -. Keep this file unreadable for others if one
-	// stands here. Empty: none.
+	// Tokens; each request must have one of them: Authorization: Bearer TOKEN. 16 to 512 of
+	// A-Z, a-z, 0-9, . _ ~ + / and -. If one stands here, make this file unreadable for
+	// others. Empty: none.
 	Tokens []Secret `yaml:"tokens"`
 	// Files that hold one token each, in one line, readable for the server's user. They
-	// come after those above. Empty: none; with no token at all everybody is answered.
+	// follow those above. Empty: none; without any token everybody is answered.
 	TokenFiles []string `yaml:"token_files"`
 }
 
 // Sign is about links and their signatures.
 type Sign struct {
-	// The secrets that links are signed with: the first signs, all verify, so that a
-	// new one is put in front, and the old one taken away when its links have
-	// expired. At least 16 bytes each; `openssl rand -base64 32` makes a good one.
-	// Keep this file unreadable for others if one stands here. Empty: none.
-	// IMGKEEP_SECRET is one secret, taken whole, in the place of this list.
+	// The secrets that sign links: the first signs, all verify. To replace one, put the new
+	// one in front, and remove the old one when its links have expired. At least 16 bytes
+	// each; `openssl rand -base64 32` makes a good one. If one stands here, make this file
+	// unreadable for others. Empty: none. IMGKEEP_SECRET is one secret, taken whole, and
+	// replaces this list.
 	Secrets []Secret `yaml:"secrets"`
-	// Files that hold one secret each, in one line. The line's end does not count,
-	// spaces do. They come after those above.
-	// Empty: none. A file that every user can change is refused, and one that every
-	// user can read is warned of.
+	// Files that hold one secret each, in one line. The line's end does not count, spaces
+	// do. They follow those above. Empty: none. The server refuses a file that every user
+	// can change, and warns of one that every user can read.
 	SecretFiles []string `yaml:"secret_files"`
-	// How many weeks a link lives, the week in which it was made counted. 1 to 52.
+	// How many weeks a link lives, including the week in which it was signed. 1 to 52.
 	Weeks int `yaml:"weeks"`
-	// The time zone in which weeks begin: that of the program that signs, by its
-	// name in the IANA database, such as Europe/Berlin.
+	// The time zone in which weeks begin: that of the program that signs, by its name in
+	// the IANA database, such as Europe/Berlin.
 	Timezone string `yaml:"timezone"`
 	// The bucket that also accepts links of the older scheme, whose signature does
 	// not cover the bucket. Empty: none.
@@ -177,18 +177,18 @@ type Sign struct {
 
 // Bucket is one bucket.
 type Bucket struct {
-	// 1 to 16 of a-z and 0-9. It stands in links and on disk: to change it is to
-	// begin anew.
+	// 1 to 16 of a-z and 0-9. It is part of links and of paths on disk: a changed name is a
+	// new bucket.
 	Name string `yaml:"name"`
 	// The hosts that its images may come from: example.com is that host alone,
 	// *.example.com all hosts below it. Empty: any host.
 	Hosts []string `yaml:"hosts"`
 	// The largest image, in bytes, 1KiB to 1GiB. 0: fetch.max_bytes.
 	MaxBytes ByteSize `yaml:"max_bytes"`
-	// Serve the full image without metadata too (the place where a photo was taken,
-	// names, comments), its pixels, profile and orientation as they are. What is kept
-	// is what the origin sent. Sizes never have metadata, unless the original stands
-	// for one because it is as small: with this it does not. Not with formats besides
+	// Serve the full image without metadata too (the place where a photo was taken, names,
+	// comments); pixels, profile and orientation stay as they are. The stored file stays as
+	// the origin sent it. Sizes never have metadata, except where the original serves as a
+	// size because it is as small: with this setting it does not. Only with the formats
 	// jpeg, png, gif and webp.
 	StripMetadata bool `yaml:"strip_metadata"`
 }
@@ -197,7 +197,7 @@ type Bucket struct {
 type Fetch struct {
 	// The time for a whole download, redirects included. 1ms to 1h.
 	Timeout time.Duration `yaml:"timeout"`
-	// The time until the header of an answer is there. 1ms to 1h.
+	// The time until the header of an answer has arrived. 1ms to 1h.
 	HeaderTimeout time.Duration `yaml:"header_timeout"`
 	// The largest image, in bytes. 1KiB to 1GiB.
 	MaxBytes ByteSize `yaml:"max_bytes"`
@@ -205,8 +205,8 @@ type Fetch struct {
 	MaxPixels int64 `yaml:"max_pixels"`
 	// The largest width and height, in pixels. 1 to 65535.
 	MaxSide int `yaml:"max_side"`
-	// The most frames of an animation. What has more is refused with 413, at the
-	// header of the frame that is too many. 1 to 1000000.
+	// The most frames of an animation. One with more is refused with 413, at the header of
+	// the first frame beyond. 1 to 1000000.
 	MaxFrames int `yaml:"max_frames"`
 	// The largest animation, in pixels: width times height times frames, refused
 	// likewise. 500 million are a thousand frames of 800 x 600; as a rule 16 MiB of
@@ -220,21 +220,21 @@ type Fetch struct {
 	// The private networks that images may be fetched from, such as 10.1.0.0/16 or
 	// fd00::/8. Empty: none.
 	Networks []netip.Prefix `yaml:"networks"`
-	// Hosts that nothing is fetched from, written as the hosts of a bucket. Empty:
-	// none.
+	// Hosts from which nothing is fetched, written as the hosts of a bucket. Empty: none.
 	DenyHosts []string `yaml:"deny_hosts"`
-	// What imgkeep calls itself. Many origins refuse an empty one. The default is followed
-	// by base_url, if that is set, as in Mozilla/5.0 (compatible; imgkeep;
-	// +https://img.example.com): some, such as Wikimedia, want to know whom to write to.
+	// The User-Agent that imgkeep sends. Many origins refuse an empty one. base_url is
+	// appended to the default, if it is set, as in Mozilla/5.0 (compatible; imgkeep;
+	// +https://img.example.com): some origins, such as Wikimedia, want to know whom to
+	// write to.
 	UserAgent string `yaml:"user_agent"`
-	// The formats that origins are asked for by name, of those in formats above; if none
-	// of these is there, all of those. Others are taken too. An origin that makes WebP of
-	// its JPEGs for whoever names WebP would else have that kept for good in the place of
-	// the original. At least one.
+	// The formats that origins are asked for by name, of those in formats above; if that
+	// list has none of these, all of it. Other formats are accepted too. Some origins make
+	// WebP of their JPEGs for clients that name WebP; that would then be kept for good
+	// instead of the original. At least one.
 	Accept []string `yaml:"accept"`
 	// A proxy for all downloads, which hides the server's address from origins:
-	// http://host:port, https://host:port or socks5://host:port, with user:password@
-	// before the host if need be. Empty: none.
+	// http://host:port, https://host:port or socks5://host:port, with user:password@ before
+	// the host if needed. Empty: none.
 	Proxy string `yaml:"proxy"`
 	// How some hosts are asked otherwise; the first profile that names a host holds
 	// for it, at each redirect anew, and no other host sees what it sets. Each has
@@ -260,15 +260,15 @@ type Fetch struct {
 	// The defaults are imgur's, by its URL, its ETag and its bytes, and Flickr's, small and
 	// large.
 	Removed []Removed `yaml:"removed"`
-	// Where else to look for an image that its origin has lost, one after the other:
-	// URLs with {url} in their path or query. The journal then says where the image
-	// came from. The owner of such a place learns what is asked for. Empty: nowhere.
-	// The Internet Archive: https://web.archive.org/web/0im_/{url}
+	// Where else to look for an image that its origin has lost, in this order: URLs with
+	// {url} in their path or query. The journal then says where the image came from. The
+	// owner of such a place learns what is asked for. Empty: nowhere. The Internet Archive:
+	// https://web.archive.org/web/0im_/{url}
 	Fallbacks []string `yaml:"fallbacks"`
-	// After how many failures of an image in a row the fallbacks are asked, by what the
-	// last one was. The pauses between failures double, from 1 min for most and from 1 h
-	// for a page: the 3rd comes after 3 min at the earliest, the 6th after half an hour.
-	// 0 to 100; 0: never.
+	// How many failures of an image in a row it takes before the fallbacks are asked, by
+	// the reason of the last one. The pauses between failures double, from 1 min for most
+	// and from 1 h for a page: the 3rd failure comes after 3 min at the earliest, the 6th
+	// after half an hour. 0 to 100; 0: never.
 	FallbackAfter FallbackAfter `yaml:"fallback_after"`
 	// Which parameters of the query do not name the image, by hosts: an attachment whose
 	// link is signed anew each time is then one entry, fetched by the link that is asked
@@ -283,25 +283,25 @@ type Fetch struct {
 	// is asked for first. Whoever is on the way of an http one then chooses the image of
 	// the https one too.
 	SameScheme bool `yaml:"same_scheme"`
-	// What a URL in a link is relative to, if it names no host, such as
+	// The base of URLs in links that name no host, such as
 	// https://static.example.com/images/. Empty: such links are refused.
 	BaseURL string `yaml:"base_url"`
-	// Names of this server besides that of base_url, written as the hosts of a
-	// bucket; on any port. A link of its own within a link is taken for what it shows,
-	// if it was signed by one of the secrets in the last ten years; all else that leads
-	// back here is refused.
+	// Names of this server besides that of base_url, written as the hosts of a bucket; on
+	// any port. A link of this server within a link is replaced by the URL that it shows,
+	// if one of the secrets signed it in the last ten years; every other URL of this server
+	// is refused.
 	OwnHosts []string `yaml:"own_hosts"`
 	// The folder that URLs such as local:///dir/image.png are read from. Empty: such
 	// URLs are refused.
 	LocalRoot string `yaml:"local_root"`
 	// How many downloads run at once. 1 to 10000.
 	Concurrency int `yaml:"concurrency"`
-	// How many of them from one site, which is a domain with all hosts below it. At
-	// least 1; no more than concurrency count. All sites of one domain in which anybody
-	// may have a site (dynamic names, say), and all of one network (/24, /56), have an
-	// eighth of concurrency together, or twice this where that is more.
+	// How many of them from one site, which is a domain with all hosts below it. At least
+	// 1; no more than concurrency. All sites of one domain where anybody may have a site
+	// (dynamic names, say), and all of one network (/24, /56), share an eighth of
+	// concurrency, or twice this if that is more.
 	PerHost int `yaml:"per_host"`
-	// How many downloads may wait for their turn. More are refused with 503. 1 to
+	// How many downloads may wait for their turn. Further ones are refused with 503. 1 to
 	// 1000000.
 	Queue int `yaml:"queue"`
 }
@@ -373,32 +373,32 @@ type Removed struct {
 // Approve is about the operator's check of images before they are kept.
 type Approve struct {
 	// The endpoint: http or https. It gets a POST with the image as its body, its
-	// Content-Type, and X-Imgkeep-URL, X-Imgkeep-Bucket and X-Imgkeep-Digest. 200 and
-	// 204 say yes; 403 and 451 say no, which is remembered for 30 days, and viewers
-	// get 451; anything else is no answer. It may have a private address. Empty: no
-	// check.
+	// Content-Type, and X-Imgkeep-URL, X-Imgkeep-Bucket and X-Imgkeep-Digest. 200 and 204
+	// say yes; 403 and 451 say no, which is remembered for 30 days, and viewers get 451;
+	// anything else is no answer. It may have a private address. Empty: nothing is checked.
 	URL string `yaml:"url"`
-	// The time for one answer, the wait for its turn included. 1ms to 1h.
+	// The time for one answer, including the wait for its turn. 1ms to 1h.
 	Timeout time.Duration `yaml:"timeout"`
-	// How many questions are under way at once. 1 to 1000.
+	// How many requests run at once. 1 to 1000.
 	Concurrency int `yaml:"concurrency"`
-	// What happens without an answer. closed: nothing is stored, and viewers get 503.
-	// open: the image is stored.
+	// What happens without an answer. closed: nothing is stored, and viewers get 503. open:
+	// the image is stored.
 	Fail string `yaml:"fail"`
 }
 
 // Hooks are about programs of the operator's that are told what the server does.
 type Hooks struct {
-	// Who is told of each removal, with the paths of all links that were good.
+	// Told of each removal, with the paths of all links that were valid.
 	Removed Hook `yaml:"removed"`
-	// Who is told of each image that is kept.
+	// Told of each image that is kept.
 	Kept Hook `yaml:"kept"`
-	// Who is told of each URL that could not be kept, and why.
+	// Told of each URL that could not be kept, and why.
 	Failed Hook `yaml:"failed"`
-	// The secrets that messages are signed with, all of them, so that a receiver may know
-	// either while one is replaced: of at least 16 bytes, or whsec_ and as many in base64,
-	// as libraries of Standard Webhooks take them. Others than those of links. Keep this
-	// file unreadable for others if one stands here. Empty: none; a URL needs one.
+	// The secrets that sign messages. Each message has a signature of each, so that a
+	// receiver can verify it while a secret is replaced. At least 16 bytes each, or whsec_
+	// and as many bytes in base64, as libraries of Standard Webhooks take them. They must
+	// differ from those of links. If one stands here, make this file unreadable for others.
+	// Empty: none; a URL needs one.
 	Secrets []Secret `yaml:"secrets"`
 	// Files that hold one secret each, in one line. They come after those above. Empty: none.
 	SecretFiles []string `yaml:"secret_files"`
@@ -421,84 +421,80 @@ func (h Hooks) ByType() map[string]string {
 
 // Resize is about the decoder processes.
 type Resize struct {
-	// The program that decodes, a path or a name in PATH. Empty: imgkeep-resize from
-	// the folder in which imgkeep is, or else from PATH.
+	// The decoder program, a path or a name in PATH. Empty: imgkeep-resize from the folder
+	// of imgkeep, or else from PATH.
 	Command string `yaml:"command"`
-	// How many of it run. 0 to 1024; 0: one a core.
+	// How many decoders run. 0 to 1024; 0: one a core.
 	Workers int `yaml:"workers"`
-	// How many images may wait for one. They are served in turn by site, a domain with
-	// all hosts below it, and by image; who has used little comes first. More are refused
-	// with 503, first those of the site that has most waiting. 1 to 1000000.
+	// How many images may wait for a decoder. Turns go round sites (a domain with all hosts
+	// below it) and images; those that have used less come first. Further images are
+	// refused with 503, beginning with the site that has most waiting. 1 to 1000000.
 	Queue int `yaml:"queue"`
-	// The time for one image, and the longest that it waits for a decoder; then viewers
-	// get 503. A decoder that takes longer is ended, and nothing is made of the image for
-	// a minute, and for longer when it happens again. 1ms to 1h.
+	// The time for one image, and the longest wait for a decoder; after that viewers get
+	// 503. A decoder that takes longer is ended, and nothing is made of the image for a
+	// minute, and for longer each time it happens again. 1ms to 1h.
 	Timeout time.Duration `yaml:"timeout"`
 	// The quality of JPEG and WebP. 1 to 100.
 	Quality int `yaml:"quality"`
-	// The quality of AVIF, on a scale of its own: 65 looks about as JPEG does at 80. 1
-	// to 100.
+	// The quality of AVIF, on its own scale: 65 looks about like JPEG at 80. 1 to 100.
 	AVIFQuality int `yaml:"avif_quality"`
-	// The formats in which sizes are made besides their own, for viewers whose browser
-	// says that it shows them (Accept): avif, webp, the one that is wanted most first. Who
-	// accepts none of them gets what they got before, and so does everybody where another
-	// format would have no fewer bytes. AVIF never takes an animation; an animated GIF or PNG becomes an animated WebP. An
-	// AVIF costs a decoder about ten times what a JPEG does, once. After a change print
-	// the site of nginx anew, and restart. Presets have a negotiate of their own. Empty:
-	// sizes have one format.
+	// The formats in which sizes are also made, for viewers whose browser says that it
+	// shows them (Accept): avif, webp, the preferred one first. Viewers who accept none of
+	// them get the usual format, and so does everybody if the other format would not be
+	// smaller. AVIF never holds an animation; an animated GIF or PNG becomes an animated
+	// WebP. An AVIF takes a decoder about ten times as long as a JPEG, once. After a change
+	// print the site of nginx anew, and restart. Presets have a negotiate of their own.
+	// Empty: sizes have one format.
 	Negotiate []string `yaml:"negotiate"`
-	// How many images a decoder serves before a new one replaces it, which gives
-	// back the memory that decoding has left in pieces. At least 1.
+	// How many images a decoder serves before a new one replaces it, which frees fragmented
+	// memory. At least 1.
 	MaxImages int `yaml:"max_images"`
 	// The largest animation that stays one when resized, in pixels: width times
 	// height times frames. At least 1.
 	AnimationPixels int64 `yaml:"animation_pixels"`
-	// Decoders take from themselves what they do not need: files, network, programs
-	// (Landlock, seccomp, limits). auto: as far as the kernel lets them; the log says
-	// at start what it lacks. require: the server does not start without all of it,
-	// as the systemd unit sets. off: not at all, for finding faults.
+	// Decoders give up the rights that they do not need: files, network, programs
+	// (Landlock, seccomp, limits). auto: as far as the kernel supports it; the log says at
+	// start what is missing. require: the server refuses to start without all of it, as the
+	// systemd unit sets. off: not at all, for debugging.
 	Sandbox string `yaml:"sandbox"`
-	// The memory (address space) that a decoder may take for an image. One that wants
-	// more ends, and the image counts as one that ends decoders. Allow about 25 bytes
-	// for each pixel of fetch.max_pixels and animation_pixels. 256MiB to 1TiB.
+	// The memory (address space) that a decoder may take for an image. A decoder that needs
+	// more ends, which counts as a crash by the image. Allow about 25 bytes for each pixel
+	// of fetch.max_pixels and animation_pixels. 256MiB to 1TiB.
 	MaxMemory ByteSize `yaml:"max_memory"`
-	// What is served as a size of a larger one: first, a size of its first frame; or
-	// original, the animation as it is. A preset that changes more than size and
-	// quality gives the first frame either way.
+	// What is served as a size of a larger animation: first, a size of its first frame; or
+	// original, the animation as it is. A preset that changes more than size and quality
+	// gives the first frame in both cases.
 	AnimationExcess string `yaml:"animation_excess"`
-	// Sizes and presets that are made in the background as soon as the first viewer of
-	// a new image was served, all from one decoding, as in [150x, avatar]. One image at
-	// a time; under load some are left out, and made when somebody asks. At most 16.
-	// Empty: none.
+	// Sizes and presets that are prerendered in the background as soon as the first viewer
+	// of a new image was served, all from one decoding, as in [150x, avatar]. One image at
+	// a time; under load some are skipped, and made on request. At most 16. Empty: none.
 	Eager []string `yaml:"eager"`
 }
 
 // Store is about the disk.
 type Store struct {
-	// The free space below which nothing new is stored; what is there is served all
-	// the same. 0: no floor.
+	// The free space below which nothing new is stored; kept images are still served. 0: no
+	// floor.
 	MinFree ByteSize `yaml:"min_free"`
 	// The same for inodes, a number. 0: no floor.
 	MinFreeInodes int64 `yaml:"min_free_inodes"`
 	// How many bytes of originals are kept of one site, which is a domain with all hosts
-	// below it, or a network of addresses (/24, /56), in all buckets together. Once it has
-	// so many, nothing new of it is kept, and viewers get 403; the last image may go beyond.
-	// Bytes count for the site that brought them first. What is kept is served all the
-	// same, and so is /proxy; local files have no site. 1MiB to 1024TiB, or 0: no limit.
+	// below it, or a network of addresses (/24, /56), in all buckets together. At the
+	// limit, nothing new of it is kept, and viewers get 403; the last image may exceed it.
+	// Bytes count for the site that brought them first. Kept images are still served, and
+	// so is /proxy; local files have no site. 1MiB to 1024TiB, or 0: no limit.
 	MaxPerSite ByteSize `yaml:"max_per_site"`
-	// How long after one scrub the server begins the next, in which it reads every
-	// original again and reports what is damaged, without repairing it. 0 to 87600h;
-	// 0: it does not.
+	// How long after one scrub the server begins the next. A scrub reads every original
+	// again and reports damage, without repairing it. 0 to 87600h; 0: never.
 	ScrubInterval time.Duration `yaml:"scrub_interval"`
-	// How much a scrub of the server's reads in a second. 0: as fast as it goes.
+	// How much a scrub by the server reads in a second. 0: no limit.
 	ScrubRate ByteSize `yaml:"scrub_rate"`
 }
 
 // LinkRot is about asking origins whether they still have what is kept.
 type LinkRot struct {
 	// How long after one pass through all URLs the next begins; 168h is a week. 24h to
-	// 87600h, or 0: nobody is asked. A pass that a stop has broken off goes on at the
-	// start.
+	// 87600h, or 0: never. After a stop, an unfinished pass resumes at the next start.
 	Interval time.Duration `yaml:"interval"`
 	// How many URLs are asked in a second, of all hosts together. 1 to 1000; one a
 	// second is 600,000 a week.
@@ -507,16 +503,15 @@ type LinkRot struct {
 
 // Nginx is about serving through nginx.
 type Nginx struct {
-	// The folder of the symbolic links that nginx serves by. It belongs on tmpfs,
-	// and neither into root nor around it.
+	// The folder of the symbolic links that nginx serves from. It belongs on tmpfs, neither
+	// inside root nor around it.
 	Hot string `yaml:"hot"`
-	// How many links there may be; with more in demand they make room for each
-	// other. One takes about 1.1 KB of memory and an inode of the tmpfs: /run has a
-	// fifth of the machine's memory and 800,000 inodes, and systemd needs some of
-	// both. 1 to 100000000.
+	// How many links there may be; if more are in demand, links are evicted. One takes
+	// about 1.1 KB of memory and an inode of the tmpfs: /run has a fifth of the machine's
+	// memory and 800,000 inodes, and systemd needs some of both. 1 to 100000000.
 	MaxLinks int `yaml:"max_links"`
-	// What tells this site apart from another imgkeep that the same nginx serves: 1 to
-	// 32 of a-z, 0-9 and _. Empty: there is no other.
+	// Distinguishes this site from another imgkeep that the same nginx serves: 1 to 32 of
+	// a-z, 0-9 and _. Empty: there is no other.
 	Name string `yaml:"name"`
 	// The ports or addresses that nginx listens on for HTTP; ["80"] is without IPv6. Empty:
 	// HTTPS only.
@@ -528,28 +523,28 @@ type Nginx struct {
 	Certificate string `yaml:"certificate"`
 	// Its key, such as /etc/letsencrypt/live/img.example.com/privkey.pem.
 	CertificateKey string `yaml:"certificate_key"`
-	// HTTP/2 for HTTPS. auto: as the nginx of this machine wants it; on: as nginx 1.25.1
-	// and later does (Debian 13); listen: as nginx before it does (Debian 12); off: none.
+	// HTTP/2 for HTTPS. auto: in the syntax of this machine's nginx; on: in that of nginx
+	// 1.25.1 and later (Debian 13); listen: in that of earlier ones (Debian 12); off: none.
 	HTTP2 string `yaml:"http2"`
 	// The host names that nginx serves. Empty: the host of base_url. _ is any that no
 	// other site names, where no other site is the default.
 	ServerName []string `yaml:"server_name"`
-	// How many requests a second one address may send, or one /64 of IPv6; more are refused
-	// with 429. 0 to 1000000; 0: any number.
+	// How many requests a second one address, or one /64 of IPv6, may send; further ones
+	// get 429. 0 to 1000000; 0: any number.
 	RateLimit int `yaml:"rate_limit"`
 	// How many more it may send at once, as a page with many images does. 0 to 1000000.
 	RateBurst int `yaml:"rate_burst"`
-	// The hosts whose pages may show images, as example.com or *.example.com; others get
-	// 403, and requests without a Referer pass. Empty: all.
+	// The hosts whose pages may show images, as example.com or *.example.com; pages of
+	// others get 403, and requests without a Referer pass. Empty: all.
 	Referers []string `yaml:"referers"`
-	// Where nginx reads the tokens of access, if there are any: what `imgkeep nginx
-	// --tokens` prints, in a file for root alone.
+	// Where nginx reads the tokens of access, if there are any: the output of `imgkeep
+	// nginx --tokens`, in a file that only root can read.
 	Tokens string `yaml:"tokens"`
 	// A file that nginx includes at the end of the site's server block, for what cannot be
 	// set here, such as the location of an ACME challenge. Empty: none.
 	Include string `yaml:"include"`
-	// How long nginx trusts what it knows of a file: how late it notices that a link
-	// has expired or an image was removed. Whole seconds, 1s to 1m.
+	// How long nginx caches what it knows of a file: it notices that late that a link has
+	// expired or an image was removed. Whole seconds, 1s to 1m.
 	Valid time.Duration `yaml:"valid"`
 	// How many files nginx remembers and holds open: well below a worker's limit of
 	// open files (worker_rlimit_nofile, often 1024). 10000 serves many popular images
@@ -568,30 +563,32 @@ type Page struct {
 	// https://moderate.example.com, without a path, and never a host of images. Requests
 	// for any other host are refused. A socket needs it. Empty: http and the address above.
 	URL string `yaml:"url"`
-	// Serve the page on an address that others can reach too, without TLS. For a network
-	// that is trusted as a whole.
+	// Serve the page on an address that others can reach too, without TLS. Only for a
+	// network that you trust as a whole.
 	AllowRemote bool `yaml:"allow_remote"`
-	// The header in which the proxy says who asks, such as X-Real-IP: those who guess
-	// passwords are slowed down by that. The proxy must replace what clients send in it. It
-	// is heeded from a socket or a loopback address only. Empty: no proxy is asked.
+	// The header in which the proxy passes the client's address, such as X-Real-IP:
+	// attempts to guess passwords are slowed down by it. The proxy must replace what
+	// clients send in it. It is used only from a socket or a loopback address. Empty: no
+	// proxy is trusted.
 	AddressHeader string `yaml:"address_header"`
-	// The header in which a proxy that signs people in by itself names the moderator, such
-	// as X-Remote-User. Whoever can reach the page without that proxy can be anybody. It is
-	// heeded as the one above, and the moderator must exist. Empty: none is heeded.
+	// The header in which a proxy that signs people in names the moderator, such as
+	// X-Remote-User. Anybody who can reach the page without that proxy can impersonate
+	// every moderator. It is used only as the one above is, and the moderator must exist.
+	// Empty: none.
 	UserHeader string `yaml:"user_header"`
-	// What moderators choose from as the reason of a removal; another text is possible.
+	// The reasons of a removal that moderators choose from; they may also write another.
 	Reasons []string `yaml:"reasons"`
-	// A block, purge or undoing of one moderator waits for the consent of another, who may
-	// remove as well. What waits is kept in memory: a restart forgets it. Programs with a
+	// A block, purge or undo of one moderator waits for the consent of another who may also
+	// remove. Waiting requests are kept in memory: a restart forgets them. Programs with a
 	// token cannot remove then.
 	TwoPersons bool `yaml:"two_persons"`
 }
 
 // Metrics is about what Prometheus reads.
 type Metrics struct {
-	// Where Prometheus reads /metrics: host:port, or unix:/path. Whoever can connect
-	// may read them, so choose an address that strangers cannot reach. Empty: only
-	// the admin socket answers GET /metrics, to those whom it answers at all.
+	// Where Prometheus reads /metrics: host:port, or unix:/path. Anybody who can connect
+	// may read them, so choose an address that strangers cannot reach. Empty: only the
+	// admin socket answers GET /metrics, to its own users.
 	Listen string `yaml:"listen"`
 }
 
@@ -603,8 +600,8 @@ type Log struct {
 	Format string `yaml:"format"`
 }
 
-// Default returns the configuration that holds where nothing is set. A server
-// works with it as it is, apart from the secret, which everyone must choose.
+// Default returns the configuration that applies where nothing is set. A server works with
+// it as it is, except for the secret, which each operator must choose.
 func Default() Config {
 	return Config{
 		Listen:          "127.0.0.1:8091",
@@ -684,8 +681,8 @@ func (c Config) AdminSocket() string {
 	return filepath.Join(c.Root, "admin.sock")
 }
 
-// Secret is a key of signatures. It prints as "(hidden)", in text and in JSON, so
-// that no log or error shows it by mistake; string(s) is the secret itself.
+// Secret is a key of signatures. It prints as "(hidden)", in text and in JSON, so that no
+// log or error shows it by mistake; string(s) is the secret itself.
 type Secret string
 
 // String returns "(hidden)".

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// assign converts raw, what viper found for a key, to the type of dst. It is
-// strict: a number is not a text, a single value is not a list. Text may stand for
-// any single value, because the environment and flags have nothing else.
+// assign converts raw, what viper found for a key, to the type of dst. It is strict: a
+// number is not a text, a single value is not a list. But text is accepted for any single
+// value, because the environment and flags have nothing else.
 func (p *problems) assign(key string, dst reflect.Value, raw any) {
 	if dst.Kind() == reflect.Slice {
 		p.assignList(key, dst, raw)

@@ -17,9 +17,9 @@ const (
 	secretVariable = prefix + "SECRET" // one secret, taken whole
 )
 
-// foreign are variables of the prefix, with their values, that others set: shell
-// completion, and Kubernetes for a service whose name begins with imgkeep. The
-// value tells IMGKEEP_PORT=tcp://10.0.0.1:80 from a misspelt setting.
+// foreign are variables with the prefix, and their values, that others set: shell
+// completion, and Kubernetes for a service whose name begins with imgkeep. The value
+// distinguishes IMGKEEP_PORT=tcp://10.0.0.1:80 from a misspelt setting.
 var foreign = regexp.MustCompile(`^IMGKEEP_(ACTIVE_HELP=` +
 	`|COMPLETION_DESCRIPTIONS=` +
 	`|([A-Z0-9_]+_)?SERVICE_HOST=` +
@@ -82,8 +82,7 @@ var examples = map[string]string{
 	"fetch.removed":    `[{"url":"https://i.imgur.com/removed.png"}]`,
 }
 
-// listOf takes a list apart that is written as one text. It is nil where that
-// cannot be done.
+// listOf splits a list that is written as one text. It returns nil if it cannot.
 func (l *loader) listOf(f field, text string) any {
 	var items []any
 	if !isSection(f.value.Type().Elem()) {

@@ -15,12 +15,11 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxFile is the largest configuration file, in bytes. Beyond it somebody has
-// named the wrong file.
+// maxFile is the largest configuration file, in bytes. A larger one is the wrong file.
 const maxFile = 1 << 20
 
-// document is a YAML text that has been checked for its shape: which keys there
-// are and where, not what their values are worth.
+// document is a YAML text whose shape has been checked: its keys and where they are, not
+// their values.
 type document struct {
 	name   string         // of the file
 	public bool           // every user of the machine can read it
@@ -28,12 +27,12 @@ type document struct {
 	problems
 }
 
-// maxParts is how many parts a file may have. Beyond it they are of something else.
+// maxParts is how many parts a file may have. With more, it is a folder of something else.
 const maxParts = 100
 
 // partsOf are the parts of the file at path, in the order of their names: the .yaml files
-// of the folder beside it that is called .d in the place of its extension. So a package
-// can bring the file, and the operator the parts, and neither changes what is the other's.
+// of the folder beside it whose name has .d in place of the extension. So a package can
+// bring the file and the operator the parts, and neither changes the other's.
 func partsOf(path string) (parts []string, err error) {
 	dir := strings.TrimSuffix(path, filepath.Ext(path)) + ".d"
 	entries, err := os.ReadDir(dir)
@@ -78,7 +77,7 @@ func readFile(path string, limit int64) ([]byte, os.FileInfo, error) {
 	return b, info, nil
 }
 
-// checkFile checks the text of a file. The error is that it is not YAML.
+// checkFile checks the text of a file. It returns an error only if the text is not YAML.
 func checkFile(name string, text []byte) (*document, error) {
 	d := &document{name: name, lines: map[string]int{}}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
@@ -96,8 +95,8 @@ func checkFile(name string, text []byte) (*document, error) {
 	return d, nil
 }
 
-// notYAML says where a text is not YAML, and why, as far as the parser tells. What most
-// often is wrong, it tells least of.
+// notYAML says where a text is not YAML, and why, as far as the parser tells. It tells
+// least of the most common mistake, a tab.
 func notYAML(name string, text []byte, err error) error {
 	n := 0
 	for line := range strings.Lines(string(text)) {
@@ -114,7 +113,7 @@ func notYAML(name string, text []byte, err error) error {
 
 var yamlError = regexp.MustCompile(`^yaml: line ([0-9]+): (.*)`)
 
-// firstWord is the key of a line, or what else it begins with.
+// firstWord is the key of a line, or its first word.
 func firstWord(line string) string {
 	word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
 	return word[:min(len(word), 40)]
@@ -122,8 +121,8 @@ func firstWord(line string) string {
 
 // check compares a node with the type that its value is for.
 func (d *document) check(n *yaml.Node, t reflect.Type, path string) {
-	// What an alias stands for is only ever followed down a type, which ends:
-	// no text can make this run long or for ever.
+	// An alias is followed only down a type, and types end: no text can make this run long
+	// or for ever.
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
@@ -195,7 +194,7 @@ func (d *document) checkSection(n *yaml.Node, t reflect.Type, path string) {
 	}
 }
 
-// line names a line of the file; empty for what is in no file.
+// line names a line of the file; empty if the value is not from a file.
 func (d *document) line(n int) string {
 	if d.name == "" {
 		return ""
@@ -203,7 +202,7 @@ func (d *document) line(n int) string {
 	return fmt.Sprintf("%s:%d", d.name, n)
 }
 
-// place says where a key stands in the file; empty for a key that it has not.
+// place says where the file sets a key; empty if it does not.
 func (d *document) place(key string) string {
 	if line, ok := d.lines[key]; ok {
 		return d.line(line)

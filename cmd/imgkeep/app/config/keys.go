@@ -15,8 +15,8 @@ type field struct {
 	value reflect.Value
 }
 
-// fields returns the settings of c in the order of the struct. A list is one
-// setting, whatever it holds.
+// fields returns the settings of c in the order of the struct. A list is one setting,
+// whatever its items.
 func fields(c *Config) []field {
 	var all []field
 	var walk func(v reflect.Value, path string)
@@ -57,7 +57,7 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-// unknownKey says that a section has no such key, and which was probably meant.
+// unknownKey says that a section has no such key, and which one was probably meant.
 func unknownKey(path, key string, section reflect.Type) error {
 	allowed := slices.Sorted(maps.Keys(keysOf(section)))
 	if near := nearest(key, allowed); near != "" {
@@ -74,8 +74,7 @@ func unknownKey(path, key string, section reflect.Type) error {
 	return fmt.Errorf("there is no such key; want one of %s", strings.Join(allowed, ", "))
 }
 
-// nearest returns the name that s is a likely misspelling of, or "". Case does
-// not count.
+// nearest returns the name that s probably misspells, or "". It ignores case.
 func nearest(s string, names []string) string {
 	s = strings.ReplaceAll(strings.ToLower(s), "-", "_")
 	best, least := "", 3

@@ -47,9 +47,9 @@ func Load(path string, flags *pflag.FlagSet) (Config, Sources, error) {
 	return loadAll(path, flags, true)
 }
 
-// LoadPublic is Load without the files of Sign.SecretFiles, which need not be there:
-// for whoever only has a server asked that has read them. systemd shows a service's
-// credentials to its main process alone.
+// LoadPublic is Load without the files of Sign.SecretFiles, which need not exist: for
+// commands that only ask a server that has read them. systemd shows a service's credentials
+// only to its main process.
 func LoadPublic(path string, flags *pflag.FlagSet) (Config, Sources, error) {
 	return loadAll(path, flags, false)
 }
@@ -92,10 +92,10 @@ func loadAll(path string, flags *pflag.FlagSet, secrets bool) (Config, Sources, 
 	return c, sources, nil
 }
 
-// loader gathers what the sources say. Viper decides which of them holds.
+// loader gathers the settings of all sources. Viper decides which source wins.
 type loader struct {
 	viper *viper.Viper
-	files []*document       // the file and its parts; of a key, the last that has it holds
+	files []*document       // the file and its parts; the last that has a key wins
 	over  map[string]string // where the keys are set that the files do not decide
 	problems
 }
@@ -119,7 +119,7 @@ func (l *loader) readFile(path string) error {
 	return l.readText(path, text, isPublic(info))
 }
 
-// readText takes in the text of a file. public: every user of the machine can read it.
+// readText adds the text of a file. public: every user of the machine can read it.
 func (l *loader) readText(path string, text []byte, public bool) error {
 	d, err := checkFile(path, text)
 	if err != nil {
@@ -161,8 +161,8 @@ func (l *loader) readFlags(flags *pflag.FlagSet) {
 	})
 }
 
-// decode builds a Config of what viper found. Where something is wrong with a
-// key the default stays, so that nothing is complained of twice.
+// decode builds a Config from what viper found. A wrong value leaves the default, so that
+// nothing is reported twice.
 func (l *loader) decode() Config {
 	c := Default()
 	for _, f := range fields(&c) {
@@ -186,8 +186,8 @@ func (l *loader) decode() Config {
 	return c
 }
 
-// source says where a key was set, or the list that it is an item of. It is
-// empty for what was not set.
+// source says where a key, or the list that contains it, was set. It is empty if it was not
+// set.
 func (l *loader) source(key string) string {
 	list, _, _ := strings.Cut(key, "[")
 	if source := l.over[list]; source != "" {
@@ -200,7 +200,7 @@ func (l *loader) source(key string) string {
 	return cmp.Or(d.place(key), d.place(list)) // a key that the item does not have
 }
 
-// fileOf is the file that decides a key; nil: none has it.
+// fileOf is the file that decides a key; nil: none sets it.
 func (l *loader) fileOf(key string) *document {
 	for _, d := range slices.Backward(l.files) {
 		if d.place(key) != "" {
@@ -210,8 +210,8 @@ func (l *loader) fileOf(key string) *document {
 	return nil
 }
 
-// readableSecrets warns of the files that hold a secret and that every user of the
-// machine can read.
+// readableSecrets warns of files that hold a secret and that every user of the machine can
+// read.
 func (l *loader) readableSecrets(c Config) (warnings []string) {
 	for key, number := range map[string]int{secretsKey: len(c.Sign.Secrets), tokensKey: len(c.Access.Tokens), hooksKey: len(c.Hooks.Secrets)} {
 		if d := l.fileOf(key); number > 0 && l.over[key] == "" && d != nil && d.public && !slices.Contains(warnings, readable(d.name)) {
@@ -248,9 +248,9 @@ func AddFlag(flags *pflag.FlagSet, key, usage string) {
 	panic("config: there is no key " + key)
 }
 
-// BindFlag makes a flag of any name set a key that is not a list. There is one
-// exception: a flag for sign.secrets gives one secret, in the place of all
-// others, those of sign.secret_files included.
+// BindFlag makes a flag of any name set a key that is not a list. There is one exception: a
+// flag for sign.secrets gives one secret, which replaces all others, including those of
+// sign.secret_files.
 func BindFlag(flag *pflag.Flag, key string) {
 	if flag.Annotations == nil {
 		flag.Annotations = map[string][]string{}

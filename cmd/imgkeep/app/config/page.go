@@ -45,7 +45,7 @@ func (c *Config) validatePage(p *problems) {
 	c.validatePageURL(p)
 }
 
-// onlyHere tells whether an address is a socket, or one of this machine's own.
+// onlyHere tells whether an address is a socket, or a loopback address.
 func onlyHere(address string) bool {
 	if strings.HasPrefix(address, unixPrefix) {
 		return true
@@ -78,7 +78,7 @@ func (c *Config) validatePageURL(p *problems) {
 	}
 	images := slices.Clone(c.Fetch.OwnHosts)
 	if base, err := url.Parse(c.BaseURL); err == nil && base.Host != "" && base.Host != u.Host {
-		// Another port of one machine is another place to browsers, but for cookies.
+		// To browsers another port of a machine is another origin, except for cookies.
 		if !onlyHere(net.JoinHostPort(base.Hostname(), "0")) {
 			images = append(images, base.Hostname())
 		}
@@ -95,7 +95,7 @@ func (c *Config) validatePageURL(p *problems) {
 	}
 }
 
-// PageURL is where moderators find the page: Page.URL, or what Page.Listen says.
+// PageURL is where moderators find the page: Page.URL, or the URL of Page.Listen.
 func (c Config) PageURL() string {
 	if c.Page.URL != "" {
 		return c.Page.URL

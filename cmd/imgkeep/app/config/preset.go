@@ -13,61 +13,61 @@ import (
 // Preset is a size with a name. Its fields are those of resize.Preset, where each
 // is explained; zero stands for the default.
 type Preset struct {
-	// 1 to 23 of a-z, 0-9, - and _, a letter first. It stands in links. No form
-	// of a size (x200), and neither full nor info.
+	// 1 to 23 of a-z, 0-9, - and _, a letter first. It is part of links. Not in the form of
+	// a size (x200), and neither full nor info.
 	Name string `yaml:"name"`
 	// The box, in pixels: 1 to 8192 each; 0: this side is free.
 	Width int `yaml:"width"`
 	// The other side.
 	Height int `yaml:"height"`
-	// How a picture is fitted to it: inside, all of it and nothing else; cover,
-	// the box is filled and what hangs over is cut off; contain, all of it, and
-	// the box is filled up; crop, cut out at its own scale. Empty: inside.
+	// How a picture is fitted to it: inside, all of it and nothing else; cover, the box is
+	// filled and the rest is cut off; contain, all of it, and the rest of the box is
+	// filled; crop, cut out at its own scale. Empty: inside.
 	Fit string `yaml:"fit"`
 	// Which part stays (cover, crop), or where it stands (contain): centre, north,
-	// northeast, east, southeast, south, southwest, west, northwest; or smart,
-	// which finds what draws the eye. Empty: centre.
+	// northeast, east, southeast, south, southwest, west, northwest; or smart, the part
+	// that draws the eye. Empty: centre.
 	Gravity string `yaml:"gravity"`
-	// Also fit a picture that is smaller than the box. Without it cover gives the
-	// largest piece in the shape of the box.
+	// Also enlarge a picture that is smaller than the box. Without it cover gives the
+	// largest piece that has the shape of the box.
 	Enlarge bool `yaml:"enlarge"`
 	// Turned clockwise, before it is fitted: 0, 90, 180 or 270.
 	Rotate int `yaml:"rotate"`
-	// Mirrored: horizontal, vertical or both. Empty: not.
+	// Mirrored: horizontal, vertical or both. Empty: no.
 	Flip string `yaml:"flip"`
-	// Cut off borders in the colour of the top left pixel, give or take so much in
-	// a channel: 1 to 254. An animation becomes its first frame. 0: not.
+	// Cut off borders in the colour of the top left pixel, which may differ by this much in
+	// a channel: 1 to 254. An animation becomes its first frame. 0: no.
 	Trim int `yaml:"trim"`
 	// Changed by -100 to 100 percent.
 	Brightness int `yaml:"brightness"`
 	// The same.
 	Contrast int `yaml:"contrast"`
-	// How far it is blurred, in pixels of the result: 0.3 to 20; 0: not. What has
-	// too many pixels for that is refused, 4 megapixels at 20.
+	// How far it is blurred, in pixels of the result: 0.3 to 20; 0: not at all. A picture
+	// with too many pixels for that is refused, 4 megapixels at 20.
 	Blur float64 `yaml:"blur"`
-	// How far around it is sharpened: 0.3 to 10; 0: not.
+	// How far around it is sharpened: 0.3 to 10; 0: not at all.
 	Sharpen float64 `yaml:"sharpen"`
-	// Put around it, in pixels, 0 to 1000: one number for all edges, two (top and
-	// bottom, left and right) or four (top, right, bottom, left). Empty: none.
+	// Added around it, in pixels, 0 to 1000: one number for all edges, two (top and bottom,
+	// left and right) or four (top, right, bottom, left). Empty: none.
 	Padding []int `yaml:"padding"`
-	// What shows through and fills up, as "#rrggbb". Empty: nothing does, and white
-	// in a JPEG.
+	// The colour behind transparent parts and in filled areas, as "#rrggbb". Empty:
+	// transparent, and white in a JPEG.
 	Background string `yaml:"background"`
 	// What is put on top: a text or a picture.
 	Watermark Watermark `yaml:"watermark"`
 	// jpeg, png, gif, webp or avif. Empty: as the source.
 	Format string `yaml:"format"`
-	// As resize.negotiate, for this preset, which then has no format. Empty: not.
+	// As resize.negotiate, for this preset, which then has no format. Empty: none.
 	Negotiate []string `yaml:"negotiate"`
 	// The quality of lossy formats.
 	Quality Quality `yaml:"quality"`
-	// A JPEG or PNG that shows all of itself early.
+	// A JPEG or PNG whose whole area appears early while it loads.
 	Progressive bool `yaml:"progressive"`
-	// The most bytes, 1KiB to 16MiB: the quality is lowered until it fits. For
-	// format jpeg, webp or avif. 0: any.
+	// The most bytes, 1KiB to 16MiB: the quality is lowered until it fits. For format jpeg,
+	// webp or avif. 0: any.
 	MaxBytes ByteSize `yaml:"max_bytes"`
-	// keep: an animation stays one, where format can hold it. first: its first
-	// frame. Empty: keep.
+	// keep: an animation stays one, if the format can hold it. first: its first frame.
+	// Empty: keep.
 	Animated string `yaml:"animated"`
 }
 
@@ -81,19 +81,19 @@ type Quality struct {
 	AVIF int `yaml:"avif"`
 }
 
-// Watermark is what a preset puts on a picture: a text or another picture. Both
-// empty: nothing.
+// Watermark is what a preset puts on a picture: a text or another picture. Both empty:
+// none.
 type Watermark struct {
 	// One line of 1 to 100 characters, in the Latin, Greek or Cyrillic script.
 	Text string `yaml:"text"`
 	// Its colour, as "#rrggbb". Empty: white.
 	Colour string `yaml:"colour"`
-	// The path of a picture of at most 1 MiB, in the place of a text.
+	// The path of a picture of at most 1 MiB, instead of a text.
 	Picture string `yaml:"picture"`
-	// As gravity, but for smart. Empty: southeast.
+	// As gravity, without smart. Empty: southeast.
 	Position string `yaml:"position"`
-	// Its width in percent of the result's: 1 to 100. 0: 25 for a text, and the
-	// width of its own for a picture.
+	// Its width in percent of the result's: 1 to 100. 0: 25 for a text, and its own width
+	// for a picture.
 	Scale int `yaml:"scale"`
 	// In percent, 1 to 100; 0: 100.
 	Opacity int `yaml:"opacity"`
@@ -106,9 +106,8 @@ const (
 	textScale = 25
 )
 
-// Definition is the preset as a decoder gets it, but for the picture of its
-// watermark and the format of that. quality and avif, the quality of AVIF, are what
-// holds where the preset has none.
+// Definition is the preset as a decoder gets it, without the picture of its watermark and
+// its format. quality and avif, the quality of AVIF, apply where the preset has none.
 func (p Preset) Definition(quality, avif int) resize.Preset {
 	d := resize.Preset{
 		Width: p.Width, Height: p.Height, Fit: p.Fit, Gravity: p.Gravity, Enlarge: p.Enlarge,
@@ -144,8 +143,7 @@ func (p Preset) Definition(quality, avif int) resize.Preset {
 	return d
 }
 
-// makes tells whether pictures in a format are made by the preset, of a source in
-// whatever other.
+// makes tells whether the preset makes pictures in a format, whatever the source's.
 func (p Preset) makes(format string) bool {
 	return p.Format == format || slices.Contains(p.Negotiate, format)
 }
@@ -160,8 +158,8 @@ func validateNegotiate(p *problems, key string, list []string) {
 	unique(p, key, list)
 }
 
-// Outputs are the formats that are written, and are not among those that every
-// decoder reads and writes: "avif", or none.
+// Outputs are the formats that are written and that not every decoder writes: "avif", or
+// none.
 func (c *Config) Outputs() []string {
 	avif := func(p Preset) bool { return p.makes("avif") }
 	if slices.Contains(c.Resize.Negotiate, "avif") || slices.ContainsFunc(c.Presets, avif) {
@@ -205,7 +203,7 @@ func (c *Config) validatePresets(p *problems) {
 	}
 }
 
-// validateEager names what is no size that can be made.
+// validateEager reports names that are not a size that can be made.
 func (c *Config) validateEager(p *problems) {
 	if n := len(c.Resize.Eager); n > resize.MaxTargets {
 		p.addf("resize.eager", "it has %d sizes; want at most %d", n, resize.MaxTargets)

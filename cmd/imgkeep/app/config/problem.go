@@ -15,7 +15,7 @@ type problem struct {
 	err    error
 }
 
-// problems collects what is wrong, so that all of it is said at once.
+// problems collects everything that is wrong, so that it is reported at once.
 type problems []problem
 
 func (p *problems) add(key string, err error) {
@@ -73,8 +73,8 @@ func oneOf(p *problems, key, s string, names ...string) {
 	}
 }
 
-// Error says that a configuration or a command line is wrong as only its use can tell: a
-// placeholder that is no picture, a format that no decoder writes.
+// Error says that a configuration or a command line is wrong in a way that only its use
+// shows: a placeholder that is no picture, a format that no decoder writes.
 type Error struct{ Err error }
 
 func (e Error) Error() string { return e.Err.Error() }

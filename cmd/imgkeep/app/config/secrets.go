@@ -50,8 +50,8 @@ func readSecret(path string) (Secret, os.FileInfo, error) {
 	if info.Mode().IsRegular() && info.Mode().Perm()&0o002 != 0 {
 		return "", nil, fmt.Errorf("every user of this machine can change %s; run chmod o-w on it", path)
 	}
-	// Two secrets in one file would be one wrong secret. And bytes that end in
-	// a newline by chance would sign otherwise in programs that keep it.
+	// Two secrets in one file would become one wrong secret. And a secret that happens to
+	// end in a newline would sign differently in programs that keep it.
 	secret, err := sign.ParseSecret(string(b))
 	switch {
 	case errors.Is(err, sign.ErrNoSecret):
@@ -71,10 +71,10 @@ func readable(path string) string {
 	return fmt.Sprintf("%s holds a secret and every user of this machine can read it; chmod o-r on it ends that", path)
 }
 
-// checkSecrets says which secret is too weak to guard anything.
+// checkSecrets reports secrets that are too weak.
 func (c *Config) checkSecrets(p *problems) {
 	if len(c.Sign.Secrets) == 0 {
-		return // for the command that needs one to say
+		return // the command that needs one reports it
 	}
 	secrets := make([]string, 0, len(c.Sign.Secrets))
 	for _, s := range c.Sign.Secrets {
@@ -95,8 +95,8 @@ func (c *Config) checkSecrets(p *problems) {
 	}
 }
 
-// controlFree tells whether a text has no control characters, which would break
-// the line or header that it ends up in.
+// controlFree tells whether a text has no control characters, which would break the line or
+// header that contains it.
 func controlFree(s string) bool {
 	return !strings.ContainsFunc(s, unicode.IsControl)
 }

@@ -22,7 +22,7 @@ import (
 	"imgkeep/sign"
 )
 
-// clean brings values to the one form that the rest of the program sees.
+// clean normalises values, so that the rest of the program sees one form.
 func (c *Config) clean(p *problems) {
 	abs := func(key string, path *string) {
 		if *path == "" {
@@ -69,14 +69,14 @@ func (c *Config) clean(p *problems) {
 			*address = unixPrefix + path
 		}
 	}
-	// One site cannot have more places than there are: who lowers the one
-	// need not think of the other.
+	// One site cannot have more places than there are: operators who lower one limit need
+	// not adjust the other.
 	c.Fetch.PerHost = min(c.Fetch.PerHost, max(c.Fetch.Concurrency, 1))
 	c.BaseURL = strings.TrimRight(c.BaseURL, "/")
 	c.Page.URL = strings.TrimRight(c.Page.URL, "/")
 }
 
-// validate names every value that cannot hold.
+// validate reports every invalid value.
 func (c *Config) validate(p *problems) {
 	validateListen(p, "listen", c.Listen)
 	if c.Metrics.Listen != "" {
@@ -119,7 +119,7 @@ func (c *Config) validate(p *problems) {
 	oneOf(p, "log.format", c.Log.Format, "text", "json")
 }
 
-// validateFormats says what is wrong with a list of formats, which is not to be empty.
+// validateFormats reports what is wrong with a list of formats, which must not be empty.
 func validateFormats(p *problems, key string, names []string, empty string) {
 	if len(names) == 0 {
 		p.addf(key, "%s", empty)
@@ -161,8 +161,8 @@ func (c *Config) validateStore(p *problems) {
 	between(p, "linkrot.rate", c.LinkRot.Rate, 1, 1000)
 }
 
-// Besides are the formats that not every browser shows. Decoders read them only
-// where they are asked to, at their start.
+// Besides are the formats that not every browser shows. Decoders read them only on request,
+// at their start.
 func (c Config) Besides() []string {
 	return slices.DeleteFunc(slices.Clone(c.Formats), func(name string) bool {
 		f, err := probe.ParseFormat(name)
@@ -209,7 +209,7 @@ func (c *Config) validatePaths(p *problems) {
 	if path := c.AdminSocket(); len(path) > maxSocket {
 		p.addf("admin", "the path of a socket must have 1 to %d bytes, and %q has %d: set a shorter one", maxSocket, path, len(path))
 	}
-	// Links are removed from the one by age, and nothing ever from the other.
+	// Links are removed from the hot folder by age; nothing is ever removed from root.
 	if c.Handoff == "nginx" && (within(c.Nginx.Hot, c.Root) || within(c.Root, c.Nginx.Hot)) {
 		p.addf("nginx.hot", "%s and root, %s, must not be within each other", c.Nginx.Hot, c.Root)
 	}
@@ -244,8 +244,8 @@ func (c *Config) validateBaseURL(p *problems) {
 	}
 }
 
-// validateAnswers checks what browsers are told, and who is answered. Which codes errors
-// have is for the server to say.
+// validateAnswers checks what browsers are told, and who is answered. The server checks
+// which error codes exist.
 func (c *Config) validateAnswers(p *problems) {
 	var codes []string
 	for i, h := range c.Placeholders {
@@ -324,8 +324,8 @@ func (c *Config) validateSign(p *problems) {
 	c.checkSecrets(p)
 }
 
-// validate leaves the spelling of addresses and names to package nginx, which
-// knows what means something to nginx.
+// validate leaves the spelling of addresses and names to package nginx, which knows which
+// characters have a meaning to nginx.
 func (n *Nginx) validate(p *problems) {
 	between(p, "nginx.max_links", n.MaxLinks, 1, 100_000_000)
 	between(p, "nginx.valid", n.Valid, time.Second, time.Minute)
@@ -509,8 +509,8 @@ func validateProxy(p *problems, key, proxy string) {
 	}
 }
 
-// checkHosts checks patterns of hosts. One that would match nothing is refused,
-// since a host that is denied in vain is a hole.
+// checkHosts checks patterns of hosts. It refuses a pattern that matches nothing: a host
+// that should be denied would not be.
 func checkHosts(p *problems, key string, hosts []string) {
 	for i, h := range hosts {
 		if _, err := imageurl.ParsePattern(h); err != nil {
@@ -520,7 +520,7 @@ func checkHosts(p *problems, key string, hosts []string) {
 	unique(p, key, hosts)
 }
 
-// unique says which value a list holds twice.
+// unique returns a value that a list holds twice.
 func unique[T cmp.Ordered](p *problems, key string, list []T) {
 	for i, v := range list {
 		if slices.Contains(list[:i], v) {

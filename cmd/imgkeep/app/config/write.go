@@ -14,10 +14,10 @@ import (
 // redacted stands for the password of a URL.
 const redacted = "xxxxx"
 
-// Write prints a configuration as YAML that Load reads again, with a comment at
-// each setting that says where it comes from, unless that is the default.
-// Secrets are left out, and passwords of proxies, the values of profiles' headers and the
-// queries of approve.url and of hooks are replaced: what is printed may be shown to others.
+// Write prints a configuration as YAML that Load reads again. A comment at each setting
+// says where it was set, unless that is the default. It omits secrets, and replaces
+// passwords of proxies, values of profiles' headers and queries of approve.url and of
+// hooks: the output may be shown to others.
 func Write(w io.Writer, c Config, s Sources) error {
 	secrets, tokens, hooks := len(c.Sign.Secrets), len(c.Access.Tokens), len(c.Hooks.Secrets)
 	c.Sign.Secrets, c.Access.Tokens, c.Hooks.Secrets = nil, nil, nil
@@ -81,7 +81,7 @@ func Write(w io.Writer, c Config, s Sources) error {
 	return enc.Close()
 }
 
-// withoutPassword replaces the password of a URL, and tells whether it had one.
+// withoutPassword replaces the password of a URL, and tells whether there was one.
 func withoutPassword(s string) (string, bool) {
 	u, err := url.Parse(s)
 	if err != nil {
@@ -93,7 +93,7 @@ func withoutPassword(s string) (string, bool) {
 	return u.Redacted(), true
 }
 
-// encode fills a node with a value. Lists, and what is in them, stand on one line.
+// encode fills a node with a value. Lists and their items stand on one line.
 func encode(n *yaml.Node, v reflect.Value, key string, comment func(key string) string) error {
 	switch {
 	case isSection(v.Type()):
