@@ -563,7 +563,7 @@ func TestTwoPersons(t *testing.T) {
 	if a := bert.post("/", at, url.Values{"decision": {"agree"}}); a.status != http.StatusNotFound {
 		t.Errorf("after it was refused: %d", a.status)
 	}
-	at = propose()
+	propose()
 	w.at = w.at.Add(proposalLife + time.Second)
 	if p := w.page.proposals.list(); len(p) != 0 {
 		t.Errorf("%d wait for more than a week", len(p))
