@@ -112,7 +112,7 @@ var rules = map[string]rule{
 	// Only here is chi.
 	"cmd/imgkeep/app/server": {
 		imports: []string{"bucket/likeness", "bucket", "bucket/fetch", "bucket/imageurl", "bucket/probe", "bucket/record", "bucket/strip", "bucket/variant", "nginx", "resize", "sign", "github.com/go-chi/chi/v5"},
-		tests:   []string{"bucket/approve", "bucket/query", "bucket/uncached"},
+		tests:   []string{"bucket/lookalike", "bucket/approve", "bucket/query", "bucket/uncached"},
 	},
 	"cmd/imgkeep-resize": {
 		imports: []string{"resize", "resize/sandbox", "resize/vips"},

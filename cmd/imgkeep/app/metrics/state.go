@@ -145,11 +145,7 @@ func (s state) Collect(out chan<- prometheus.Metric) {
 		gauge(hotLinks, float64(s.HotLinks()))
 	}
 	if s.Looks != nil {
-		f := s.Looks()
-		gauge(looksKnown, float64(f.Matching), "yes")
-		gauge(looksKnown, float64(f.Known-f.Matching), "no")
-		gauge(looksBlocked, float64(f.Blocked))
-		counter(looksRefused, float64(f.Refused))
+		s.collectLooks(gauge, counter)
 	}
 	if s.Hooks != nil {
 		for hook, n := range s.Hooks() {
@@ -163,4 +159,13 @@ func (s state) Collect(out chan<- prometheus.Metric) {
 		}
 		gauge(backupEnded, float64(seconds))
 	}
+}
+
+// collectLooks tells of what is known of how images look.
+func (s state) collectLooks(gauge, counter func(*prometheus.Desc, float64, ...string)) {
+	f := s.Looks()
+	gauge(looksKnown, float64(f.Matching), "yes")
+	gauge(looksKnown, float64(f.Known-f.Matching), "no")
+	gauge(looksBlocked, float64(f.Blocked))
+	counter(looksRefused, float64(f.Refused))
 }
