@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"imgkeep/bucket/backup"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/likeness"
 	"imgkeep/bucket/lookalike"
@@ -200,6 +201,18 @@ func TestBlockSimilarLasts(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 10
+	holds := func(when string, meanwhile func()) {
+		t.Helper()
+		if meanwhile != nil {
+			g.reopen(meanwhile)
+		}
+		n++
+		g.refuses(fmt.Sprint("cat ", n))
+		g.keeps("cat 21", "cat 5")
+		if t.Failed() {
+			t.Fatal(when)
+		}
+	}
 	for name, meanwhile := range map[string]func(){
 		"at once":     nil,
 		"restart":     func() {},
@@ -211,15 +224,20 @@ func TestBlockSimilarLasts(t *testing.T) {
 		},
 		"no index": func() { os.Remove(indexFile) },
 	} {
-		if meanwhile != nil {
-			g.reopen(meanwhile)
+		holds(name, meanwhile)
+	}
+	holds("backup", func() {
+		dir := filepath.Join(t.TempDir(), "backup")
+		if _, err := backup.Run(t.Context(), backup.Options{Root: g.root, Dir: dir}); err != nil {
+			t.Fatal(err)
 		}
-		n++
-		g.refuses(fmt.Sprint("cat ", n))
-		g.keeps("cat 21", "cat 5")
-		if t.Failed() {
-			t.Fatal(name)
+		g.o.Root = filepath.Join(t.TempDir(), "restored")
+		if _, _, err := backup.Restore(t.Context(), backup.Options{Root: g.o.Root, Dir: dir}); err != nil {
+			t.Fatal(err)
 		}
+	})
+	if n := g.Looks().Book.Len(); n != 0 {
+		t.Errorf("%d hashes come of a backup", n) // which has none
 	}
 }
 

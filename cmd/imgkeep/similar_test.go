@@ -106,6 +106,8 @@ func TestLookAlikes(t *testing.T) {
 	s.get(link("i", "full", mirrorURL)).isError(451, "similar")
 	s.get(link("i", "full", o.serve("/pictures/again", toJPEG(t, waves(320, 200, cat, false))))).isError(451, "similar")
 	s.get(link("i", "full", copyURL)).isImage("image/png")
+	command("allow", "--undo", copyURL) // which keeps it, for it is there
+	s.get(link("i", "full", copyURL)).isImage("image/png")
 	command("unblock", strings.TrimSpace(exported))
 	s.get(link("i", "full", mirrorURL)).isImage("image/jpeg")
 	list := filepath.Join(w.dir, "list.txt")
@@ -116,4 +118,14 @@ func TestLookAlikes(t *testing.T) {
 		t.Errorf("import: %s", out)
 	}
 	s.get(link("i", "full", o.serve("/pictures/and-again", toJPEG(t, waves(310, 200, cat, false))))).isError(451, "similar")
+	command("unblock", strings.TrimSpace(exported))
+	if out := command("block", "--similar", "--within", "20", file); !strings.HasPrefix(out, "blocked: similar ") {
+		t.Errorf("block a file: %s", out)
+	}
+	s.get(link("i", "full", o.serve("/pictures/once-more", toJPEG(t, waves(350, 230, cat, true))))).isError(451, "similar")
+	for _, args := range [][]string{{"similar", "--within", "49", file}, {"similar", "no image"}, {"block", "--similar", "example.com"}, {"likeness", "import", filepath.Join(w.dir, "none")}, {"likeness"}} {
+		if out, errs, status := w.imgkeep(args...); status == 0 || errs == "" {
+			t.Errorf("%q: status %d, %s%s", args, status, out, errs)
+		}
+	}
 }
