@@ -12,17 +12,16 @@
 //
 //	the bytes of the image
 //
-// and its answer is a status: 200 or 204 say yes, 403 or 451 say no. Anything
-// else, a redirect included, is no answer, and so is none in time. The body of the
-// answer does not matter.
+// The answer is a status: 200 or 204 mean yes, 403 or 451 mean no. Anything else, including
+// a redirect or a late answer, is no answer. The body of the answer does not matter.
 //
-// What it promises: nobody is asked about an image of which the answer is not
-// waited for; no more than Options.Concurrency questions are under way; each ends
-// within Options.Timeout, the wait for its turn included; nothing of the answer is
-// read but its header, which is bounded, and a little of its body.
+// What it promises: it asks about no image unless a caller waits for the answer; no more
+// than Options.Concurrency requests run; each ends within Options.Timeout, including the
+// wait for its turn; of the answer it reads only the header, which is bounded, and a little
+// of the body.
 //
-// The endpoint is the operator's own: it may have a private address, and is not
-// judged by the rules for origins.
+// The endpoint belongs to the operator: it may have a private address, and the rules for
+// origins do not apply.
 package approve
 
 import (
@@ -36,7 +35,7 @@ import (
 	"time"
 )
 
-// What Ask says.
+// Errors of Ask.
 var (
 	// ErrRejected: the answer is no.
 	ErrRejected = errors.New("the operator's check says no")
@@ -44,8 +43,7 @@ var (
 	ErrNoAnswer = errors.New("the operator's check does not answer")
 )
 
-// Options say whom New asks. The zero value of each field but URL means its
-// default.
+// Options say whom New asks. The zero value of each field except URL means its default.
 type Options struct {
 	// URL is the endpoint: http or https, without a user name.
 	URL string
@@ -113,13 +111,12 @@ func CheckURL(s string) error {
 // Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// maxAnswer is how much of an answer's body is read, so that its connection can be
-// used again.
+// maxAnswer is how much of an answer's body is read, so that its connection can be reused.
 const maxAnswer = 4 << 10
 
 // Ask returns nil for yes, an error that wraps ErrRejected for no, one that wraps
-// ErrNoAnswer for neither, or that of ctx once it has ended. image are the bytes,
-// q.Bytes of them.
+// ErrNoAnswer for neither, or that of ctx once it has ended. image are the q.Bytes bytes of
+// the image.
 func (c *Client) Ask(ctx context.Context, q Question, image io.ReaderAt) error {
 	asked, cancel := context.WithTimeoutCause(ctx, c.o.Timeout, errors.New("no answer in time"))
 	defer cancel()
@@ -161,8 +158,8 @@ func (c *Client) ask(ctx context.Context, q Question, image io.ReaderAt) (status
 		"X-Imgkeep-Bucket": {q.Bucket},
 		"X-Imgkeep-Url":    {q.URL},
 		"X-Imgkeep-Digest": {q.Digest},
-		// A kept connection that the endpoint has just closed is no failure: asking
-		// twice is asking the same. net/http sends no field for this one.
+		// If the endpoint has just closed a kept connection, net/http asks again: asking
+		// twice is harmless. The empty field allows that, and is not sent.
 		"X-Idempotency-Key": {},
 	}
 	resp, err := c.http.Do(req)

@@ -11,17 +11,17 @@ import (
 	"imgkeep/bucket/probe"
 )
 
-// Alive asks whether the image of a URL is still at its origin, without
-// downloading it: nil says that it is. It asks by HEAD, and by a GET of the first
-// bytes only where HEAD is refused, finds nothing, or leaves open whether there is an
-// image: servers exist that answer it with 404, and GET with the image. All rules of Fetch hold: guard, hosts, redirects, removed pictures known by a URL or
-// an ETag, times, and places: as nobody waits for the answer, it takes one as Reserve
-// does. Of r it heeds URL, Hosts, Denied and Limits.Formats.
+// Alive asks whether the image of a URL is still at its origin, without downloading it: nil
+// says that it is. It asks by HEAD, and by a GET of the first bytes only if HEAD is
+// refused, finds nothing, or does not show whether there is an image: some servers answer
+// HEAD with 404, and GET with the image. All rules of Fetch apply: guard, hosts, redirects,
+// removed pictures known by a URL or an ETag, times, and places. Nobody waits for the
+// answer, so it takes a place as Reserve does. Of r it uses URL, Hosts, Denied and
+// Limits.Formats.
 //
-// Errors are those of Fetch: Gone and NotImage say that the image is not there any
-// more; Timeout, and Failed without a Status, that nobody answers there; Blocked,
-// Failed with a Status, Refused, Denied and Busy leave it open. A local URL is
-// Refused: it has no origin.
+// Errors are those of Fetch: Gone and NotImage say that the image is no longer there;
+// Timeout, and Failed without a Status, that nobody answers; Blocked, Failed with a Status,
+// Refused, Denied and Busy leave it open. A local URL is Refused: it has no origin.
 //
 // It does not promise that the bytes are still the same ones.
 func (f *Fetcher) Alive(ctx context.Context, r Request) error {
@@ -47,10 +47,10 @@ func (f *Fetcher) Alive(ctx context.Context, r Request) error {
 	return err
 }
 
-// glanceBytes is how much of an image is asked for: enough to recognise any.
+// glanceBytes is how much of an image is requested: enough to recognise any format.
 const glanceBytes = 512
 
-// glance asks one origin, once. open says that it has not answered the question.
+// glance asks one origin, once. open says that the question is not answered.
 func (f *Fetcher) glance(ctx context.Context, to target, method string, formats []probe.Format) (location string, open bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -76,7 +76,7 @@ func (f *Fetcher) glance(ctx context.Context, to target, method string, formats 
 		return location, false, err
 	}
 	if method == http.MethodHead {
-		// A page in the place of an image is what many send for one that is gone.
+		// Many servers send a page instead of an image that is gone.
 		return "", !strings.HasPrefix(strings.ToLower(resp.Header.Get("Content-Type")), "image/"), nil
 	}
 	head, err := io.ReadAll(io.LimitReader(resp.Body, glanceBytes))
@@ -91,8 +91,8 @@ func (f *Fetcher) glance(ctx context.Context, to target, method string, formats 
 	return "", false, nil
 }
 
-// refusesHead tells whether a status may be about the method. Servers that know no
-// HEAD say so in many ways; what is gone or moved is so for any method.
+// refusesHead tells whether a status may be about the method. Servers without HEAD answer
+// it in many ways; what is gone or moved is so for any method.
 func refusesHead(status int) bool {
 	switch status {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusGone,

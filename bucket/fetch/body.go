@@ -15,11 +15,11 @@ import (
 // maxPage is how many bytes of a page are searched for a challenge.
 const maxPage = 4 << 10
 
-// MaxTail is how many bytes behind the end of an image stay with it, so that its
-// digest is that of the origin's file: a newline, a camera's notes. Where more follow
-// (a phone's video; whatever a member would have us keep and serve as an image), the
-// image is cut at its end, and the rest is not even downloaded. What it takes to be
-// an image may still hold anything, such as comments.
+// MaxTail is how many bytes after the end of an image are kept, so that the digest is that
+// of the origin's file: a newline, a camera's notes. If more follow (a phone's video, or
+// data that an attacker wants stored and served as an image), the image is cut at its end,
+// and the rest is not even downloaded. The part that counts as the image may still contain
+// anything, such as comments.
 const MaxTail = 8 << 10
 
 // tail passes an image on to dst, and holds back what follows its end.
@@ -31,8 +31,8 @@ type tail struct {
 	held    []byte
 }
 
-// take is given the next piece, which the scanner has seen, and says whether more
-// is wanted.
+// take receives the next piece, which the scanner has seen, and says whether more is
+// wanted.
 func (t *tail) take(piece []byte) (more bool, err error) {
 	end, known := t.scanner.End()
 	if !known {
@@ -54,7 +54,7 @@ func (t *tail) take(piece []byte) (more bool, err error) {
 	return true, nil
 }
 
-// finish is called where the body ends: what is held back then belongs to it.
+// finish is called when the body ends: held back bytes then belong to the image.
 func (t *tail) finish() error { return t.write(t.held) }
 
 func (t *tail) write(b []byte) error {
@@ -81,10 +81,10 @@ type answer struct {
 	status int    // 0: a local file
 	length int64  // as announced; negative: unknown
 	body   io.Reader
-	// unframed: it ends where the connection does, so that nothing tells whether all
-	// of it is there (RFC 9112, section 6.3).
+	// unframed: the body ends with the connection, so nothing shows whether all of it
+	// arrived (RFC 9112, section 6.3).
 	unframed bool
-	// challenge: the header said that this is a challenge, not the image.
+	// challenge: the header says that this is a challenge, not the image.
 	challenge bool
 }
 
@@ -94,9 +94,9 @@ func (a *answer) errorf(c Class, format string, args ...any) *Error {
 	return e
 }
 
-// receive copies the image to dst and returns what it is. Each piece is judged
-// before dst gets it, and nothing is read after the verdict, beyond the first byte
-// that is too many, or beyond MaxTail bytes behind the image's end.
+// receive copies the image to dst and returns its description. It judges each piece before
+// dst gets it. It reads nothing after the result is known, no more than one byte beyond the
+// limit, and no more than MaxTail bytes after the image's end.
 func (a *answer) receive(ctx context.Context, r Request, dst io.Writer) (probe.Info, int64, error) {
 	if a.length > r.MaxBytes {
 		return probe.Info{}, 0, a.errorf(TooLarge, "%d bytes announced, at most %d are taken", a.length, r.MaxBytes)
@@ -108,7 +108,7 @@ func (a *answer) receive(ctx context.Context, r Request, dst io.Writer) (probe.I
 	var head []byte
 	var n int64
 	for {
-		// One byte more than allowed, to tell the largest image from a larger one.
+		// One byte more than allowed distinguishes the largest image from a larger one.
 		limit := min(int64(len(buffer)), r.MaxBytes-n+1)
 		m, readErr := a.body.Read(buffer[:limit])
 		piece := buffer[:m]
@@ -124,7 +124,7 @@ func (a *answer) receive(ctx context.Context, r Request, dst io.Writer) (probe.I
 		if err != nil {
 			return probe.Info{}, n, err
 		}
-		// A stream that is reset after all that was announced has come is complete.
+		// A stream that is reset after all announced bytes have arrived is complete.
 		if readErr == io.EOF || readErr != nil && n == a.length {
 			if err := image.finish(); err != nil {
 				return probe.Info{}, n, err
@@ -146,8 +146,8 @@ func (a *answer) receive(ctx context.Context, r Request, dst io.Writer) (probe.I
 	}
 	info, err := scanner.Close()
 	if errors.Is(err, probe.ErrTruncated) && a.length == n && r.Again != nil {
-		// All that was announced is there: so it may be a whole image whose writer has
-		// left out its end.
+		// All announced bytes have arrived, so it may be a whole image whose writer left
+		// out its end.
 		if again := whole.Check(r.Again, n, info); !errors.Is(again, probe.ErrTruncated) {
 			err = again
 		}
@@ -170,8 +170,8 @@ func (a *answer) cutOff(n int64, err error) error {
 	return a.errorf(Broken, "cut off after %d bytes: %w", n, err)
 }
 
-// verdict says what class a verdict of the scanner is of. buffer holds the last
-// piece, m bytes, and has room for more.
+// verdict returns the class of a verdict of the scanner. buffer holds the last piece, m
+// bytes, and has room for more.
 func (a *answer) verdict(err error, head, buffer []byte, m int) error {
 	switch {
 	case errors.Is(err, probe.ErrPixels):
@@ -189,9 +189,8 @@ func (a *answer) verdict(err error, head, buffer []byte, m int) error {
 	return e
 }
 
-// page returns the beginning of a page: the m bytes that are in buffer, filled up
-// with more. What keeps more from being read does not matter: the page is no image
-// in any case.
+// page returns the beginning of a page: the m bytes that are in buffer, and more up to its
+// size. Errors of reading more do not matter: the page is no image in any case.
 func (a *answer) page(buffer []byte, m int) []byte {
 	buffer = buffer[:min(maxPage, len(buffer))]
 	if m < len(buffer) {
@@ -207,8 +206,8 @@ func markup(head []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(head, " \t\r\n"), []byte("<"))
 }
 
-// challenges are what pages contain, in lower case, that want to see a browser or
-// a person before they show an image, and often come with status 200.
+// challenges are lower-case texts of pages that want to see a browser or a person before
+// they show an image. Such pages often come with status 200.
 var challenges = [][]byte{
 	[]byte("/cdn-cgi/challenge-platform/"), []byte("cf_chl_opt"), []byte("cf-browser-verification"),
 	[]byte("<title>just a moment...</title>"), []byte("<title>attention required! | cloudflare</title>"),

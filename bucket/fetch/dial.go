@@ -19,38 +19,37 @@ import (
 
 // Resolver finds the addresses of a name. *net.Resolver is one.
 //
-// What it answers is not trusted: the dialer judges each address.
+// Its answers are not trusted: the dialer checks each address.
 type Resolver interface {
 	// LookupNetIP returns the addresses of host. network is "ip".
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
 const (
-	// maxAddresses bounds how many addresses of one name are tried, so that a
-	// zone with a thousand addresses cannot make us knock at a thousand doors.
+	// maxAddresses bounds how many addresses of one name are tried: a zone with a thousand
+	// addresses must not make this server connect to a thousand hosts.
 	maxAddresses = 8
-	// maxAttempt bounds one attempt where there are more addresses to try: long
-	// enough for a SYN to be sent three times.
+	// maxAttempt bounds one attempt if there are more addresses to try: long enough for
+	// three SYNs.
 	maxAttempt = 5 * time.Second
 )
 
-// dialer connects to origins. It is the only way out: every connection that a
-// Fetcher makes, but the one to the operator's own proxy, passes connect with an
-// address that the guard has seen.
+// dialer connects to origins. It is the only way out: every connection of a Fetcher, except
+// the one to the operator's own proxy, passes connect with an address that the guard has
+// checked.
 type dialer struct {
 	guard    guard.Guard
 	resolver Resolver
 	timeout  time.Duration // of one dial, all addresses together
 	log      *slog.Logger
 
-	// connect makes a connection to an address that has been judged: directly, or
-	// through a proxy.
+	// connect connects to a checked address: directly, or through a proxy.
 	connect func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 }
 
-// direct returns the connect of a dialer without a proxy. The address is judged
-// once more here, as the kernel is about to be asked for it: there is nothing
-// between this check and the connection.
+// direct returns the connect of a dialer without a proxy. It checks the address once more
+// right before the system call: nothing can change it between this check and the
+// connection.
 func direct(g guard.Guard) func(context.Context, netip.AddrPort) (net.Conn, error) {
 	d := &net.Dialer{
 		ControlContext: func(_ context.Context, network, address string, _ syscall.RawConn) error {
@@ -69,17 +68,17 @@ func direct(g guard.Guard) func(context.Context, netip.AddrPort) (net.Conn, erro
 	}
 }
 
-// fetchKey is the key of the context of the fetch that a connection is made for.
+// fetchKey is the context key of the fetch that needs a connection.
 type fetchKey struct{}
 
-// targetKey is the key of the target of that fetch, whose addresses are known, and
-// have been judged.
+// targetKey is the context key of that fetch's target, whose addresses are known and
+// checked.
 type targetKey struct{}
 
-// boundDial ends a dial after timeout, and together with the fetch that it is
-// made for. An http.Transport hands on a context's values but not its end, and
-// goes on dialling after the request was given up: a host that drops packets
-// would keep a descriptor of ours for longer than it keeps a place.
+// boundDial ends a dial after timeout, and together with its fetch. An http.Transport
+// passes on a context's values but not its end, and continues to dial after the request was
+// given up: a host that drops packets would keep a descriptor for longer than it keeps a
+// place.
 func boundDial(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errHeaderTimeout)
 	fetch, ok := ctx.Value(fetchKey{}).(context.Context)
@@ -137,7 +136,7 @@ func (d *dialer) DialContext(ctx context.Context, _, address string) (net.Conn, 
 	return nil, dialError(ctx, host, first)
 }
 
-// attempt gives one of left addresses its part of the time.
+// attempt gives one address its share of the remaining time.
 func (d *dialer) attempt(ctx context.Context, to netip.AddrPort, left int) (net.Conn, error) {
 	if deadline, ok := ctx.Deadline(); ok && left > 1 {
 		part := min(max(time.Until(deadline)/time.Duration(left), time.Millisecond), maxAttempt)
@@ -148,9 +147,8 @@ func (d *dialer) attempt(ctx context.Context, to netip.AddrPort, left int) (net.
 	return d.connect(ctx, to)
 }
 
-// resolve returns the addresses of host that may be connected to, addr alone if
-// the host is an address. It returns an Error of class Refused if there are only
-// others.
+// resolve returns the addresses of host that may be connected to; addr alone if the host is
+// an address. It returns an Error of class Refused if it finds only forbidden ones.
 func (d *dialer) resolve(ctx context.Context, host string, addr netip.Addr) ([]netip.Addr, error) {
 	addrs := []netip.Addr{addr}
 	if !addr.IsValid() {
@@ -184,9 +182,9 @@ func (d *dialer) resolve(ctx context.Context, host string, addr netip.Addr) ([]n
 	return permitted[:min(len(permitted), maxAddresses)], nil
 }
 
-// alternate orders addresses so that the families take turns, the first one's
-// first (RFC 8305, section 4): where one family leads nowhere, as IPv6 often
-// does, the other is tried next.
+// alternate sorts addresses so that the families take turns, the first one's first (RFC
+// 8305, section 4): if one family does not work, as IPv6 often does not, the other is tried
+// next.
 func alternate(addrs []netip.Addr) []netip.Addr {
 	var same, other []netip.Addr
 	for _, a := range addrs {
@@ -221,8 +219,8 @@ func lookupError(ctx context.Context, host string, err error) error {
 	return errorf(Failed, host, "looking up the name: %w", err)
 }
 
-// dialError says what class an error of a connection is of. err is the first
-// address's, which tells more than that of the last one tried.
+// dialError classifies an error of connecting. err is that of the first address, which
+// tells more than that of the last one tried.
 func dialError(ctx context.Context, host string, err error) error {
 	var e *Error
 	var timeout net.Error
@@ -243,9 +241,9 @@ type judgedConn struct {
 	to netip.Addr
 }
 
-// watch sees to it that a fetch counts for the network to which its connection leads:
-// one that is used again may lead elsewhere than the name does by now. If that network
-// has no place, full is called.
+// watch makes sure that a fetch counts for the network that its connection leads to: a
+// reused connection may lead elsewhere than the name does by now. If that network has no
+// place, it calls full.
 func (f *Fetcher) watch(ctx context.Context, p *place.Place, full func()) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		conn := info.Conn
@@ -258,8 +256,8 @@ func (f *Fetcher) watch(ctx context.Context, p *place.Place, full func()) contex
 	}})
 }
 
-// networks are those of hosts that have answered just now, whose connection may be
-// there still, so that their names need not be looked up again.
+// networks are those of hosts that answered recently, to which a connection may still be
+// open, so that their names need not be resolved again.
 type networks struct {
 	mu    sync.Mutex
 	hosts map[string]seenNetwork
@@ -293,5 +291,5 @@ func (n *networks) note(host, network string) {
 	n.hosts[host] = seenNetwork{network, time.Now()}
 }
 
-// errNetworkBusy ends a fetch whose connection leads to a network that has no place.
+// errNetworkBusy ends a fetch whose connection leads to a network without a free place.
 var errNetworkBusy = errors.New("too many fetches are from the same network")

@@ -10,20 +10,20 @@ import (
 	"unicode/utf8"
 )
 
-// Class says why a fetch failed, and so what to do about it: whether to ask
-// again, when, and what to tell the viewer.
+// Class says why a fetch failed, and so how to react: whether to ask again, when, and what
+// to tell the viewer.
 type Class string
 
 // The classes.
 const (
-	// Refused: our own policy forbids it: scheme, userinfo, host, port, network.
+	// Refused: our own policy forbids it: scheme, userinfo, host, port or network.
 	Refused Class = "refused"
 	// Denied: the host is on Options.DenyHosts.
 	Denied Class = "denied"
 	// Gone: the origin says that the image is not there (404, 410).
 	Gone Class = "gone"
-	// Blocked: the origin does not want us, or not now (401, 403, 429, 451, a
-	// challenge page with any status). RetryAfter is set where it said so.
+	// Blocked: the origin refuses us, or does so for now (401, 403, 429, 451, a challenge
+	// page with any status). RetryAfter is set if the origin said when to return.
 	Blocked Class = "blocked"
 	// Failed: the origin answered with another error or against the protocol,
 	// or could not be found or reached.
@@ -41,10 +41,10 @@ const (
 	NotImage Class = "not-image"
 	// Broken: an image, but damaged, or cut off on the way.
 	Broken Class = "broken"
-	// Busy: too much to do here. It says nothing about the origin.
+	// Busy: this server has too much to do. It says nothing about the origin.
 	Busy Class = "busy"
-	// Paused: the host has asked for a pause, with another URL, and was not asked
-	// again. RetryAfter is what is left of it.
+	// Paused: the host asked for a pause when another URL was fetched, and was not asked
+	// again. RetryAfter is the rest of the pause.
 	Paused Class = "paused"
 )
 
@@ -62,11 +62,11 @@ type Error struct {
 	Head       []byte        // the first bytes of what came instead of an image, at most MaxHead, see Excerpt; nil: none
 	Err        error         // what was wrong; never nil
 
-	// Asked: a host was asked for the image, and has redirected to what failed. Without
-	// it, what is Refused, Denied, Busy or Paused has cost no host a request.
+	// Asked: a host was asked for the image, and redirected to the failure. If it is false,
+	// a failure that is Refused, Denied, Busy or Paused has cost no host a request.
 	Asked bool
 
-	unconnected bool // before there was a connection
+	unconnected bool // no connection was made yet
 }
 
 // MaxHead bounds Error.Head, in bytes.
@@ -78,12 +78,11 @@ func Excerpt(head []byte) string {
 	return printable(string(head[:min(len(head), MaxHead)]), 4*MaxHead)
 }
 
-// maxErrorText bounds the text of an error. Parts of it may be an origin's.
+// maxErrorText bounds the text of an error. An origin may have written parts of it.
 const maxErrorText = 300
 
-// Error returns one line for the operator's log. It is printable even where it
-// quotes an origin, so that no origin forges a line of the log or controls the
-// operator's terminal.
+// Error returns one line for the operator's log. It is printable even if it quotes an
+// origin, so that no origin can forge a log line or control the operator's terminal.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("fetch")
@@ -121,8 +120,8 @@ func printable(s string, limit int) string {
 	return s[:cut] + more
 }
 
-// The causes that end a fetch's context. They are told apart from the caller's
-// own reasons, which are none of the origin's fault.
+// The causes that end a fetch's context. They differ from the caller's own reasons, which
+// are not the origin's fault.
 var (
 	errTimeout       = errors.New("not complete in time")
 	errHeaderTimeout = errors.New("no answer in time")

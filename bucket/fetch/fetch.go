@@ -22,18 +22,18 @@ import (
 	"imgkeep/bucket/probe"
 )
 
-// DefaultUserAgent is what origins are told where Options.UserAgent is empty.
-// Many answer 403 to an empty one, or to that of a library.
+// DefaultUserAgent is sent if Options.UserAgent is empty. Many origins answer 403 to an
+// empty one, or to that of a library.
 const DefaultUserAgent = "Mozilla/5.0 (compatible; imgkeep)"
 
-// Options is what an operator decides. The zero value of each field means its
-// default. Negative numbers are refused by New.
+// Options are what an operator decides. The zero value of each field means its default. New
+// refuses negative numbers.
 type Options struct {
 	// Timeout bounds a whole fetch, redirects and body included, and once more
 	// the wait for a place before it. 0: 30 s.
 	Timeout time.Duration
-	// HeaderTimeout bounds the time until an origin's header is complete, with
-	// looking up its name, connecting and TLS, for each redirect anew. 0: 10 s.
+	// HeaderTimeout bounds the time until an origin's header is complete, including name
+	// resolution, connecting and TLS; it starts again for each redirect. 0: 10 s.
 	HeaderTimeout time.Duration
 	// MaxRedirects is the number of redirects followed. 0: none.
 	MaxRedirects int
@@ -54,23 +54,22 @@ type Options struct {
 	// Proxy is the outbound proxy: http://, https:// or socks5://, a host, and
 	// where needed user:password and a port. Empty: none.
 	Proxy string
-	// Accept are the formats that origins are asked for by name, of those that a request
-	// takes; where it takes none of these, all that it takes. What is not named is taken
-	// too: but an origin that makes WebP or AVIF of its JPEGs for whoever names those
-	// does not send the original. Empty: JPEG, PNG and GIF.
+	// Accept are the formats that requests name, of those that a request accepts; if it
+	// accepts none of these, all that it accepts. Other formats are accepted too, but some
+	// origins make WebP or AVIF of their JPEGs for clients that name those, and then do not
+	// send the original. Empty: JPEG, PNG and GIF.
 	Accept []probe.Format
-	// Profiles say how some hosts are asked otherwise. The first that names a host
-	// holds for it.
+	// Profiles say how to ask some hosts differently. The first that names a host applies.
 	Profiles []Profile
-	// Removed are marks of pictures that say that an image was removed. They are
-	// Gone, and the URLs among them are not even asked.
+	// Removed are marks of pictures that say that an image was removed. These are Gone, and
+	// URLs among the marks are not even asked.
 	Removed []Removed
-	// Own tells whether a URL leads back to this server, which is Refused, also as
-	// the aim of a redirect: or it could be made to fetch from itself. The URL is
-	// one that has passed all other rules. nil: none does.
+	// Own tells whether a URL leads back to this server, which is Refused, also as the
+	// target of a redirect: otherwise the server could be made to fetch from itself. The
+	// URL has passed all other rules. nil: no URL does.
 	Own func(*url.URL) bool
-	// Loop returns what is sent as CDN-Loop (RFC 8586), by which whoever answers for
-	// this server knows its own fetches; empty: nothing is. nil: nothing ever.
+	// Loop returns the CDN-Loop to send (RFC 8586), by which this server recognises its own
+	// fetches; empty: none. nil: never any.
 	Loop func() string
 	// LocalRoot is the folder that local:///path URLs are read from. Empty: such
 	// URLs are refused.
@@ -87,12 +86,11 @@ type Options struct {
 	RootCAs *x509.CertPool
 	// Resolver finds the addresses of origins. nil: net.DefaultResolver.
 	Resolver Resolver
-	// Pauses are those that hosts have asked for. nil: it begins with none, and
-	// shares them with nobody.
+	// Pauses are those that hosts have asked for. nil: a new set that is not shared.
 	Pauses *Pauses
 	// Now is the clock that dates in Retry-After are compared with. nil: time.Now.
 	Now func() time.Time
-	// Logger gets what an operator should see although nothing failed. nil: nobody.
+	// Logger gets what an operator should see although nothing failed. nil: no log.
 	Logger *slog.Logger
 
 	interval time.Duration // a test's own place.RateInterval; 0: that
@@ -105,24 +103,24 @@ type Request struct {
 	// Hosts are patterns, see imageurl.Hosts; every host on the way must match one.
 	// Empty: any host. A local URL has no host and matches none.
 	Hosts []string
-	// Denied tells of a host in its one spelling whether it must not be asked, as
+	// Denied tells whether a host, in its one spelling, must not be asked, as
 	// Options.DenyHosts does. nil: none.
 	Denied func(host string) bool
 	// MaxBytes is the size of the largest image accepted, in bytes. At least 1.
 	MaxBytes int64
-	// Kept is how many bytes were kept of the image before, where it is fetched again:
-	// so many are wanted, whatever follows its end. 0: it is new, and cut at its end
-	// where more than MaxTail bytes follow.
+	// Kept is how many bytes of the image were kept before, if it is fetched again: it then
+	// takes as many, whatever follows the image's end. 0: the image is new, and is cut at
+	// its end if more than MaxTail bytes follow.
 	Kept int64
 	// Limits are what the image must keep to. See also Options.Accept.
 	Limits probe.Limits
-	// Digest returns the SHA-256 of what dst has been given, for Options.Removed.
-	// nil: those are not compared by their digests.
+	// Digest returns the SHA-256 of the bytes that dst got, for Options.Removed. nil:
+	// digests are not compared.
 	Digest func() [32]byte
-	// Again reads what dst has been given, so that an image without its end can be
-	// looked at a second time: see package whole. nil: it is refused as cut off.
+	// Again reads the bytes that dst got, so that an image without its end can be examined
+	// again: see package whole. nil: it is refused as truncated.
 	Again io.ReaderAt
-	// Place is one that Reserve has taken for URL. nil: Fetch waits for one.
+	// Place was taken for URL by Reserve. nil: Fetch waits for one.
 	Place *Place
 }
 
@@ -182,7 +180,7 @@ func New(o Options) (*Fetcher, error) {
 	return f, nil
 }
 
-// complete checks o and fills in defaults.
+// complete checks o and sets defaults.
 func (o *Options) complete() error {
 	for name, n := range map[string]int64{
 		"timeout": int64(o.Timeout), "header_timeout": int64(o.HeaderTimeout), "max_redirects": int64(o.MaxRedirects),
@@ -266,8 +264,8 @@ func (f *Fetcher) transport(d *dialer, config *tls.Config) *http.Transport {
 		MaxIdleConnsPerHost:    f.o.PerHost,
 		IdleConnTimeout:        idleConnTimeout,
 		MaxResponseHeaderBytes: int64(f.o.MaxHeaderBytes),
-		// What an origin may send ahead of what we read is our memory. The
-		// default is 4 MiB for each stream.
+		// An origin may send this much ahead of our reading into our memory. The default is
+		// 4 MiB for each stream.
 		HTTP2: &http.HTTP2Config{
 			MaxReceiveBufferPerStream:     256 << 10,
 			MaxReceiveBufferPerConnection: 1 << 20,
@@ -277,8 +275,8 @@ func (f *Fetcher) transport(d *dialer, config *tls.Config) *http.Transport {
 	}
 }
 
-// Close closes idle connections and the local folder. Fetches that run are not
-// ended; that is their contexts' part. Afterwards f must not be used.
+// Close closes idle connections and the local folder. It does not end running fetches;
+// their contexts do. Afterwards f must not be used.
 func (f *Fetcher) Close() error {
 	for _, r := range f.routes {
 		r.closeIdle()
@@ -289,13 +287,12 @@ func (f *Fetcher) Close() error {
 	return nil
 }
 
-// Fetch downloads the image at r.URL to dst and judges it on the way. dst has
-// seen the whole image if and only if the error is nil; otherwise what it has
-// seen must be thrown away.
+// Fetch downloads the image at r.URL to dst and judges it on the way. dst has the whole
+// image if and only if the error is nil; otherwise discard what dst got.
 //
-// Errors that tell of the URL or its origin are of type *Error. Others are the
-// caller's own, and say nothing against the origin: dst's error, wrapped; that of
-// ctx, wrapped, once ctx has ended; a request without MaxBytes.
+// Errors about the URL or its origin are of type *Error. Other errors come from the caller,
+// and say nothing about the origin: dst's error, wrapped; that of ctx, wrapped, once ctx
+// has ended; a request without MaxBytes.
 //
 // Fetch returns soon after ctx ends, unless dst blocks.
 func (f *Fetcher) Fetch(ctx context.Context, r Request, dst io.Writer) (Result, error) {
@@ -331,8 +328,8 @@ func (f *Fetcher) fetchRemote(ctx context.Context, r Request, dst io.Writer) (re
 // handed to one Fetch, and released afterwards.
 type Place = place.Place
 
-// Reserve waits for a place for a fetch that nobody is waiting for, see
-// [place.Limiter.Reserve]. For a URL that Fetch will refuse the place is nil.
+// Reserve waits for a place for a fetch that nobody waits for, see [place.Limiter.Reserve].
+// For a URL that Fetch will refuse the place is nil.
 func (f *Fetcher) Reserve(ctx context.Context, url string) (*Place, error) {
 	c := f.claimOnLocal()
 	if !isLocal(url) {

@@ -32,8 +32,8 @@ type step struct {
 
 func stepTo(to target) step { return step{to.image, to.cookies.header(to.url)} }
 
-// follow visits a URL, and where redirects lead from there, until a visit returns
-// no location, or an error.
+// follow visits a URL, and then the targets of redirects, until a visit returns no
+// location, or an error.
 func (f *Fetcher) follow(ctx context.Context, r Request, visit func(context.Context, target) (location string, err error)) (err error) {
 	w := walk{Fetcher: f, denied: r.Denied, seen: map[step]bool{}}
 	if len(r.Hosts) > 0 {
@@ -48,13 +48,12 @@ func (f *Fetcher) follow(ctx context.Context, r Request, visit func(context.Cont
 	if err := f.enterSite(ctx, &to); err != nil {
 		return err
 	}
-	// The clock starts with the work. Waiting for a place is not the origin's
-	// fault.
+	// The clock starts with the work. Waiting for a place is not the origin's fault.
 	ctx, cancel := context.WithTimeoutCause(ctx, f.o.Timeout, errTimeout)
 	defer cancel()
 	defer func() { err = asked(err, w.hops > 0) }()
 	for {
-		// After the wait for a place: whoever was before us may have been sent away.
+		// After the wait for a place: an earlier fetch may have got a pause.
 		if err := f.o.Pauses.stands(to.host, f.o.Now()); err != nil {
 			return err
 		}
@@ -65,8 +64,8 @@ func (f *Fetcher) follow(ctx context.Context, r Request, visit func(context.Cont
 		if ended || err != nil {
 			return err
 		}
-		// A redirect to another site counts there: a hundred hosts that all lead
-		// to one victim are no way around the limit for that one.
+		// A redirect to another site counts there: a hundred hosts that all redirect to one
+		// victim must not evade the victim's limit.
 		if err := f.enterSite(ctx, &next); err != nil {
 			return err
 		}
@@ -83,8 +82,7 @@ func (w *walk) judge(base imageurl.URL, raw string) (target, error) {
 	return to, err
 }
 
-// next is the target after one whose visit has returned location and err, unless that
-// was the last one.
+// next is the target after one whose visit returned location and err, if there is one.
 func (w *walk) next(from target, location string, err error) (to target, ended bool, _ error) {
 	switch secure, ok := w.secure(from, err, w.hosts); {
 	case ok && w.plain == nil:
@@ -94,7 +92,7 @@ func (w *walk) next(from target, location string, err error) (to target, ended b
 	case err != nil || location == "":
 		return target{}, true, err
 	default:
-		// One redirect more than allowed is not followed, nor looked at.
+		// A redirect beyond the limit is not followed, nor examined.
 		if w.hops++; w.hops > w.o.MaxRedirects {
 			return target{}, true, errorf(Failed, from.host, "more than %d redirects", w.o.MaxRedirects)
 		}
@@ -104,7 +102,7 @@ func (w *walk) next(from target, location string, err error) (to target, ended b
 		}
 	}
 	to.place, to.cookies = from.place, from.cookies
-	// With another cookie than before it may lead elsewhere.
+	// With a new cookie it may lead elsewhere.
 	if w.seen[stepTo(to)] {
 		return target{}, true, errorf(Failed, from.host, "redirects in a loop")
 	}
@@ -120,7 +118,7 @@ func asked(err error, was bool) error {
 	return err
 }
 
-// redirectedFrom says whose redirect it was that led to what err refuses.
+// redirectedFrom adds to err which host redirected to the refused target.
 func redirectedFrom(from target, err error) error {
 	var e *Error
 	if errors.As(err, &e) {
@@ -132,8 +130,8 @@ func redirectedFrom(from target, err error) error {
 	return err
 }
 
-// cookies are those that the origins of one fetch have set. They end with it. One
-// fetch makes them and sends them, each request after the other.
+// cookies are those that the origins of one fetch have set. They end with the fetch. It
+// uses them sequentially.
 type cookies struct{ jar *cookiejar.Jar }
 
 func newCookies() *cookies {
@@ -161,8 +159,8 @@ func (c *cookies) header(u *url.URL) string {
 
 func (c *cookies) take(resp *http.Response, u *url.URL) { c.jar.SetCookies(u, resp.Cookies()) }
 
-// secure returns the https target of an http one that could not be connected to:
-// many a server has closed its port 80.
+// secure returns the https target of an http one that could not be connected to: many
+// servers have closed port 80.
 func (f *Fetcher) secure(to target, err error, hosts *imageurl.Hosts) (target, bool) {
 	var e *Error
 	if !errors.As(err, &e) || !e.unconnected || e.Class != Failed && e.Class != Timeout || to.url.Scheme != "http" || portOf(to.url) != 80 {

@@ -21,10 +21,9 @@ func isLocal(raw string) bool {
 	return len(raw) >= len(localScheme) && strings.EqualFold(raw[:len(localScheme)], localScheme)
 }
 
-// fetchLocal reads a file below the local root. os.Root keeps to that folder
-// whatever ".." or a symbolic link says, also while others change it; a link
-// that stays inside is followed. What is mounted or hard-linked into the folder
-// is in it.
+// fetchLocal reads a file below the local root. os.Root stays inside that folder whatever
+// ".." or a symbolic link says, even while others change it; it follows a link that stays
+// inside. Whatever is mounted or hard-linked into the folder belongs to it.
 func (f *Fetcher) fetchLocal(ctx context.Context, r Request, dst io.Writer) (Result, error) {
 	if f.root == nil {
 		return Result{}, errorf(Refused, "", "local files are not served: there is no local_root")
@@ -80,9 +79,9 @@ func localName(raw string) (string, error) {
 	return name, nil
 }
 
-// openLocal opens a regular file. It is asked what it is before it is opened, as
-// opening a device may do something; and again after, as it may be another by
-// now. O_NONBLOCK keeps a FIFO without a writer from blocking for ever.
+// openLocal opens a regular file. It checks the type before opening, because opening a
+// device may have effects; and again afterwards, because the file may have been replaced.
+// O_NONBLOCK keeps a FIFO without a writer from blocking for ever.
 func (f *Fetcher) openLocal(name string) (file *os.File, size int64, err error) {
 	info, err := f.root.Stat(name)
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 	"imgkeep/bucket/probe"
 )
 
-// visit asks one origin, once. It returns either an image that is complete, or
-// the location of a redirect, or an error.
+// visit asks one origin, once. It returns a complete image, the location of a redirect, or
+// an error.
 func (f *Fetcher) visit(ctx context.Context, to target, r Request, dst io.Writer) (res Result, location string, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -60,9 +60,9 @@ func (f *Fetcher) visit(ctx context.Context, to target, r Request, dst io.Writer
 	return Result{Info: info, Bytes: n, FinalURL: to.image.String()}, "", nil
 }
 
-// send sends the request, for a range of bytes if one is given. Its header has
-// nothing in it that differs between two viewers of the same bucket, and what a
-// profile adds goes to its own hosts only.
+// send sends the request, for a range of bytes if one is given. Its header does not differ
+// between two viewers of the same bucket, and additions of a profile go only to its own
+// hosts.
 func (f *Fetcher) send(ctx context.Context, to target, method string, formats []probe.Format, span string) (*http.Response, error) {
 	p := f.profileOf(to.host)
 	req := (&http.Request{
@@ -71,8 +71,8 @@ func (f *Fetcher) send(ctx context.Context, to target, method string, formats []
 		Header: http.Header{
 			"User-Agent": {p.userAgent},
 			"Accept":     {accept(f.o.Accept, formats)},
-			// Compression gains nothing on images, and would let an origin send a
-			// thousand times the bytes that it seems to.
+			// Compression does not help images, and would let an origin send a thousand
+			// times the bytes that it seems to.
 			"Accept-Encoding": {"identity"},
 		},
 	}).WithContext(context.WithValue(context.WithValue(ctx, targetKey{}, to), fetchKey{}, ctx))
@@ -116,8 +116,8 @@ func (p *profile) roundTrip(req *http.Request, to target) (*http.Response, error
 	if p.plain == nil || to.url.Scheme != "http" {
 		return p.ask(req)
 	}
-	// Nothing of ours is going to connect to this address, the proxy is. This is all
-	// that can be done for a plain http URL, see the package's doc.
+	// The proxy, not this server, is going to connect to this address. No more can be done
+	// for a plain http URL, see the package's doc.
 	if len(to.addrs) == 0 {
 		if _, err := p.dialer.resolve(req.Context(), to.host, to.addr); err != nil {
 			return nil, err
@@ -126,9 +126,9 @@ func (p *profile) roundTrip(req *http.Request, to target) (*http.Response, error
 	return p.plain.RoundTrip(req)
 }
 
-// accept returns the Accept header for formats, all if there are none, of which those
-// in named are named if there is one. Anything else is accepted at the lowest weight:
-// servers exist that answer 406 to a list without it, though they have the very image.
+// accept returns the Accept header for formats, all if there are none; it names those that
+// are also in named, if any. It accepts everything else with the lowest weight: some
+// servers answer 406 to a list without that, though they have the image.
 func accept(named, formats []probe.Format) string {
 	if len(formats) == 0 {
 		formats = probe.Web()
@@ -215,8 +215,8 @@ func (f *Fetcher) judgeHeader(host string, resp *http.Response) (location string
 	return "", nil
 }
 
-// complete tells whether the part of an answer with status 206 is all there is: servers
-// exist that send such a thing although nobody has asked for a part.
+// complete tells whether the part in an answer with status 206 is the whole: some servers
+// send a 206 although nobody asked for a part.
 func complete(resp *http.Response) bool {
 	span, ok := strings.CutPrefix(resp.Header.Get("Content-Range"), "bytes 0-")
 	last, total, _ := strings.Cut(span, "/")
@@ -229,12 +229,12 @@ func complete(resp *http.Response) bool {
 	return true
 }
 
-// pageTime bounds the wait for the page that comes with an error's status. The
-// verdict stands without it, so an origin gains nothing by being slow here.
+// pageTime bounds the wait for the page of an error's status. The class is known without
+// the page, so an origin gains nothing by being slow here.
 const pageTime = 2 * time.Second
 
-// explain adds to an error what the page of the answer tells: its first bytes for
-// the operator, and whether it is a challenge, which some send with 503.
+// explain adds to an error what the page of the answer says: its first bytes for the
+// operator, and whether it is a challenge, which some send with 503.
 func explain(err error, resp *http.Response) error {
 	var e *Error
 	// The body of other statuses is something else, as that of 101: a connection.
@@ -253,7 +253,7 @@ func explain(err error, resp *http.Response) error {
 	return e
 }
 
-// challenged reports whether an answer says of itself that it is a challenge.
+// challenged reports whether an answer declares itself a challenge.
 func challenged(resp *http.Response) bool {
 	return strings.EqualFold(resp.Header.Get("Cf-Mitigated"), "challenge")
 }

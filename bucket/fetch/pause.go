@@ -8,18 +8,18 @@ import (
 )
 
 const (
-	// maxHostPause bounds the pause of a host. Its one URL may be left alone for
-	// longer, but there are hosts where strangers choose what an address answers:
-	// none of them is to make all the others unreachable for a day with one answer.
+	// maxHostPause bounds the pause of a host. A single URL may pause for longer, but on
+	// some hosts strangers choose what an address answers: none of them may make all other
+	// URLs unreachable for a day by one answer.
 	maxHostPause = time.Hour
 	// maxPauses bounds how many hosts are remembered.
 	maxPauses = 10_000
 )
 
-// Pauses are those that hosts have asked for, with Retry-After in a 429 or 503: a
-// host with one is not asked for anything until it is over, an hour at most, after
-// which one more answer tells. Fetchers may share them, so that a new one knows what
-// an earlier one was told; a restart forgets them. They may be used concurrently.
+// Pauses are those that hosts asked for by Retry-After in a 429 or 503: such a host is not
+// asked for anything until the pause is over, an hour at most; then the next answer
+// decides. Fetchers may share Pauses, so that a new one knows those of an earlier one; a
+// restart forgets them. They may be used concurrently.
 type Pauses struct {
 	mu    sync.Mutex
 	until map[string]time.Time // by host
@@ -60,8 +60,8 @@ func (p *Pauses) note(host string, err error, now time.Time) {
 	p.until[host] = now.Add(min(e.RetryAfter, maxHostPause))
 }
 
-// forgetOne forgets what is over, or else the pause of some host: a map gives them
-// in no order that anybody could use.
+// forgetOne forgets pauses that are over, or else the pause of some host: a map iterates in
+// an order that nobody can exploit.
 func (p *Pauses) forgetOne(now time.Time) {
 	for host, until := range p.until {
 		if !now.Before(until) {

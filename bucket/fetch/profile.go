@@ -14,8 +14,8 @@ import (
 	"imgkeep/bucket/imageurl"
 )
 
-// Profile is how some hosts are asked. It holds for the hosts that it names, at
-// each redirect anew: what is set here is sent to no other host.
+// Profile is how some hosts are asked. It applies to the hosts that it names, at each
+// redirect anew: its settings are sent to no other host.
 type Profile struct {
 	// Hosts are patterns, see imageurl.Hosts; at least one.
 	Hosts []string
@@ -29,13 +29,13 @@ type Profile struct {
 	// PerHost is used in the place of Options.PerHost, for the whole site of the
 	// host. 0: Options.PerHost. At most Concurrency.
 	PerHost int
-	// Headers are sent besides, each as "Name: value": any but those that have an own
-	// field here, and those that this package needs itself, see CheckHeader.
+	// Headers are additional fields, each as "Name: value": any except those with a field
+	// of their own here, and those that this package needs itself, see CheckHeader.
 	Headers []string
-	// Insecure takes any certificate: what comes may be anybody's.
+	// Insecure accepts any certificate: anybody may have sent what comes.
 	Insecure bool
-	// TLSMin is the oldest version of TLS that is spoken: "1.0", "1.1", "1.2" or "1.3".
-	// Before 1.2 the ciphers of that time are spoken too. Empty: 1.2.
+	// TLSMin is the oldest version of TLS that is accepted: "1.0", "1.1", "1.2" or "1.3".
+	// Below 1.2 the ciphers of that time are accepted too. Empty: 1.2.
 	TLSMin string
 }
 
@@ -62,8 +62,8 @@ func (f *Fetcher) profileOf(host string) *profile {
 	return &f.usual
 }
 
-// addProfile makes the profile that p describes. Profiles that ask the same proxy
-// share its connections.
+// addProfile adds the profile that p describes. Profiles with the same proxy share its
+// connections.
 func (f *Fetcher) addProfile(p Profile) error {
 	if len(p.Hosts) == 0 {
 		return errors.New("hosts: at least one is needed")
@@ -110,8 +110,8 @@ func (f *Fetcher) addProfile(p Profile) error {
 	return nil
 }
 
-// ours are the header fields that no profile sets: what has a field of its own in
-// Profile, what this package says itself, and what is about the connection.
+// ours are the header fields that no profile may set: those with a field of their own in
+// Profile, those that this package sets, and those about the connection.
 var ours = []string{
 	"User-Agent", "Referer", "Accept-Encoding", "Range", "Cdn-Loop", "Host", "Connection", "Content-Length", "Content-Type",
 	"Expect", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
@@ -155,7 +155,7 @@ var tlsVersions = map[string]uint16{
 	"": tls.VersionTLS12, "1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13,
 }
 
-// way is what tells one route from another.
+// way identifies a route.
 type way struct {
 	proxy    string // a URL; empty: none
 	insecure bool
@@ -210,7 +210,7 @@ func (f *Fetcher) route(w way) (*route, error) {
 	return r, nil
 }
 
-// ask sends a request to its origin. One that takes HTTP/2 back is asked once more by
+// ask sends a request to its origin. If the origin rejects HTTP/2, it asks once more by
 // HTTP/1.1 (RFC 9113, section 7).
 func (r *route) ask(req *http.Request) (*http.Response, error) {
 	resp, err := r.direct.RoundTrip(req)

@@ -9,8 +9,8 @@ import (
 	"imgkeep/bucket/fetch/outbound"
 )
 
-// Reason tells more exactly than Class what was wrong with an origin, as far as that
-// says whether its images may be lost for good.
+// Reason says more exactly than Class what was wrong with an origin, as far as that
+// indicates whether its images are lost for good.
 type Reason string
 
 // The reasons.
@@ -22,16 +22,16 @@ const (
 	// ReasonUnreachable: the host refuses or breaks off the connection, or no route
 	// leads there.
 	ReasonUnreachable Reason = "unreachable"
-	// ReasonTLS: no valid certificate, or no TLS that we speak.
+	// ReasonTLS: no valid certificate, or no TLS version in common.
 	ReasonTLS Reason = "tls"
 	// ReasonTimeout: class Timeout.
 	ReasonTimeout Reason = "timeout"
 	// ReasonServerError: status 500 to 599.
 	ReasonServerError Reason = "server_error"
-	// ReasonPage: a page in the place of an image, with status 200. Parked domains end so.
+	// ReasonPage: a page instead of an image, with status 200, as parked domains send it.
 	ReasonPage Reason = "page"
-	// ReasonBlocked: class Blocked. Some storage services answer 403 for what they do
-	// not have.
+	// ReasonBlocked: class Blocked. Some storage services answer 403 for objects that do
+	// not exist.
 	ReasonBlocked Reason = "blocked"
 )
 
@@ -40,8 +40,8 @@ func Reasons() []Reason {
 	return []Reason{ReasonGone, ReasonNoHost, ReasonUnreachable, ReasonTLS, ReasonTimeout, ReasonServerError, ReasonPage, ReasonBlocked}
 }
 
-// Reason is why the image could not be had; empty: a reason that says nothing about
-// whether the origin is lost.
+// Reason is why the image could not be fetched; empty: the reason does not indicate whether
+// the origin is lost.
 func (e *Error) Reason() Reason {
 	switch {
 	case e.Class == Gone:
@@ -76,8 +76,8 @@ func isTLS(err error) bool {
 	return strings.Contains(err.Error(), "tls: ") || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
 }
 
-// isUnreachable tells whether an error of connecting is the host's. That we have no
-// network, or not this family of addresses, is not.
+// isUnreachable tells whether an error of connecting is the host's. A missing network here,
+// or a missing address family, is not.
 func isUnreachable(err error) bool {
 	closed := errors.Is(err, io.EOF) || strings.Contains(err.Error(), "server closed idle connection") // net/http's words
 	return closed || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EHOSTUNREACH)

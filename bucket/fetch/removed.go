@@ -10,8 +10,8 @@ import (
 	"imgkeep/bucket/imageurl"
 )
 
-// Removed is the mark of a picture that says that an image was removed, and comes
-// with status 200 in its place. Exactly one of the fields is set.
+// Removed is the mark of a picture that says that an image was removed, and that comes with
+// status 200 instead of the image. Exactly one of the fields is set.
 type Removed struct {
 	// URL is where an origin leads to. http and https count alike.
 	URL string
@@ -23,7 +23,7 @@ type Removed struct {
 	Digest string
 }
 
-// minETag is the length of the shortest mark. A tag such as "1" is everybody's.
+// minETag is the length of the shortest mark. Many images have a tag such as "1".
 const minETag = 8
 
 // Check returns an error that says what is wrong with a mark.
@@ -89,7 +89,7 @@ func (r *removals) add(m Removed) error {
 func removedURL(raw string) (string, error) {
 	u, err := imageurl.Parse(raw)
 	if err == nil && !u.IsLocal() {
-		// A host alone would be every image that it answers a request for / with.
+		// A host alone would match every image that it redirects to /.
 		if _, path, _ := strings.Cut(strings.TrimPrefix(schemeless(u), "://"), "/"); strings.Trim(path, "/") != "" {
 			return schemeless(u), nil
 		}

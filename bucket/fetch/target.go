@@ -25,8 +25,8 @@ type target struct {
 	spent   time.Duration // on that, of the time for the header
 }
 
-// target judges a URL: the first one and each one that a redirect leads to. raw
-// is resolved against base, unless that is empty. hosts are those allowed; nil: any.
+// target checks a URL: the first one and each target of a redirect. raw is resolved against
+// base, unless that is empty. hosts are those allowed; nil: any.
 func (f *Fetcher) target(base imageurl.URL, raw string, hosts *imageurl.Hosts) (target, error) {
 	var t target
 	to, err := imageurl.Resolve(base, raw)
@@ -79,8 +79,8 @@ func (f *Fetcher) claimOn(to target) place.Claim {
 	return c
 }
 
-// networkOf is imageurl.Network, but that addresses of the operator's own networks are
-// not counted.
+// networkOf is imageurl.Network, except that addresses of the operator's own networks do
+// not count.
 func (f *Fetcher) networkOf(a netip.Addr) string {
 	if f.guard.Listed(a) {
 		return ""
@@ -88,9 +88,9 @@ func (f *Fetcher) networkOf(a netip.Addr) string {
 	return imageurl.Network(a)
 }
 
-// enterSite waits for a place for a target, and finds its addresses. Those come when
-// it has a place, or strangers could have any number of names looked up at once; if
-// their network has none left, it waits once more.
+// enterSite waits for a place for a target, and resolves its addresses once it has a place:
+// otherwise strangers could have any number of names resolved at once. If their network has
+// no place left, it waits once more.
 func (f *Fetcher) enterSite(ctx context.Context, to *target) error {
 	c := f.claimOn(*to)
 	if !to.place.Holds(c) {

@@ -1,18 +1,17 @@
-// Package strip takes the metadata out of image files without decoding them: the
-// pixels stay bit by bit what they were.
+// Package strip removes the metadata from image files without decoding them: the pixels
+// stay the same bit by bit.
 //
-// It promises that of a JPEG, PNG, GIF or WebP only what is needed to show it is
-// left, by allow-lists: pixels, colours with their profile, transparency, frames
-// with their times, and the orientation, in an EXIF block of its own that holds
-// nothing else. Gone are EXIF (and with it the place where a photo was taken), XMP,
-// IPTC, comments, thumbnails, and whatever stands behind the image's end, such as a
-// phone's video or further pictures.
+// It promises that it leaves of a JPEG, PNG, GIF or WebP only what is needed to show it, by
+// allow-lists: pixels, colours with their profile, transparency, frames with their times,
+// and the orientation, in a new EXIF block that contains nothing else. It removes EXIF (and
+// with it the place where a photo was taken), XMP, IPTC, comments, thumbnails, and
+// everything after the image's end, such as a phone's video or further pictures.
 //
-// It does not look into pixels, nor into the profile. It expects a file that
-// package probe has found whole, and refuses what it cannot follow.
+// It does not examine pixels, nor the profile. It expects a file that package probe has
+// found complete, and refuses what it cannot follow.
 //
-// It copies what it reads: its memory is the same 200 KB for every image, so that many
-// large ones at once are no burden.
+// It copies while it reads: its memory is the same 200 KB for every image, so that many
+// large ones at once are no problem.
 package strip
 
 import (
@@ -28,7 +27,7 @@ import (
 	"imgkeep/bucket/probe/marks"
 )
 
-// ErrBroken is what every error of Metadata wraps.
+// Every error of Metadata wraps ErrBroken.
 var ErrBroken = errors.New("broken image")
 
 func broken(format string, args ...any) error {
@@ -41,10 +40,11 @@ type Output interface {
 	io.WriterAt
 }
 
-// Metadata copies a file without its metadata from src to dst, which is empty. info is
-// what probe says of it. One that lacks its end, see [imgkeep/bucket/probe/whole.Ended], is refused.
-// The copy may be longer than the file by the few bytes of an orientation. An error that does not wrap ErrBroken is one of src or dst; after any,
-// what dst has is worth nothing.
+// Metadata copies a file without its metadata from src to dst, which must be empty. info is
+// the result of probe. It refuses a file that lacks its end, see
+// [imgkeep/bucket/probe/whole.Ended]. The copy may be longer than the file by the few bytes
+// of an orientation. An error that does not wrap ErrBroken is one of src or dst; after any
+// error, discard dst.
 func Metadata(dst Output, src io.Reader, info probe.Info) error {
 	c := &copier{src: bufio.NewReaderSize(src, bufferBytes), dst: bufio.NewWriterSize(dst, bufferBytes)}
 	var err error
@@ -74,7 +74,7 @@ func Metadata(dst Output, src io.Reader, info probe.Info) error {
 
 const bufferBytes = 64 << 10
 
-// copier takes from src, and gives to dst what stays.
+// copier reads from src, and writes to dst what stays.
 type copier struct {
 	src     *bufio.Reader
 	dst     *bufio.Writer
@@ -94,7 +94,7 @@ func (c *copier) put(b ...byte) error {
 	return err
 }
 
-// pass copies the next n bytes, or leaves them out.
+// pass copies the next n bytes, or skips them.
 func (c *copier) pass(n int64, keep bool) error {
 	dst := io.Discard
 	if keep {

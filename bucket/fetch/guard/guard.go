@@ -3,9 +3,9 @@
 // IPv4 address (mapped, compatible, 6to4, NAT64, Teredo, ISATAP) are judged by that
 // one too.
 //
-// It judges addresses and nothing else: it resolves no names and connects to nothing.
-// So it holds only where each address is judged after resolution, and once more when
-// it is connected to. It cannot know a global address that is private in fact.
+// It checks addresses and nothing else: it resolves no names and connects to nothing. So it
+// protects only if each address is checked after resolution, and once more when connecting.
+// It cannot recognise a global address that is in fact private.
 package guard
 
 import (
@@ -18,9 +18,9 @@ import (
 type specialRange struct {
 	prefix netip.Prefix
 	name   string
-	// open: New may open it, or a part of it. These are ranges
-	// that people build networks with. The others are no place to fetch from
-	// in any network: they reach this host itself, many hosts, or nobody.
+	// open: New may open it, or a part of it. People build networks with these ranges. The
+	// others are never a place to fetch from: they reach this host itself, many hosts, or
+	// nobody.
 	open bool
 }
 
@@ -32,9 +32,9 @@ type specialRange struct {
 // Special-Purpose Address Registry (RFC 6890, updated by RFC 8190), IPv4 and
 // IPv6 Multicast Address Space registries; RFC 3879 for site-local.
 //
-// Not in it: 64:ff9b::/96, the well-known NAT64 prefix (RFC 6052), through which
-// hosts without IPv4 reach all of it. It is judged by the IPv4 address inside.
-// IPv4-mapped addresses, ::ffff:0:0/96, are unwrapped before this is asked.
+// It omits 64:ff9b::/96, the well-known NAT64 prefix (RFC 6052), through which hosts
+// without IPv4 reach all of IPv4. That is checked by the IPv4 address inside. IPv4-mapped
+// addresses, ::ffff:0:0/96, are unwrapped before.
 var special = []specialRange{
 	{netip.MustParsePrefix("0.0.0.0/8"), "this network (RFC 791)", false},
 	{netip.MustParsePrefix("10.0.0.0/8"), "private use (RFC 1918)", true},
@@ -73,9 +73,9 @@ var special = []specialRange{
 	{netip.MustParsePrefix("ff00::/8"), "multicast (RFC 4291)", false},
 }
 
-// platform holds the addresses behind which clouds keep credentials, as far as
-// they are not in a range that is never opened. Some look global, the others lie
-// in ranges that an operator may open for good reasons.
+// platform holds the addresses behind which clouds keep credentials, unless a range that is
+// never opened covers them. Some look global, others lie in ranges that an operator may
+// open for good reasons.
 var platform = []specialRange{
 	{netip.MustParsePrefix("168.63.129.16/32"), "the platform address of Azure", false},
 	{netip.MustParsePrefix("100.100.100.200/32"), "the metadata service of Alibaba Cloud", false},
@@ -129,11 +129,10 @@ func opens(n netip.Prefix) bool {
 	return false
 }
 
-// Check returns nil if a may be connected to, else what it is.
+// Check returns nil if a may be connected to, otherwise the reason why not.
 //
-// It permits rather than forbids: what is neither known as global unicast nor
-// listed by the operator is refused, so that a range that is missing above costs
-// an image and not a network.
+// It is an allow-list: it refuses what is neither known as global unicast nor listed by the
+// operator, so that a range that is missing above costs an image and not a network.
 func (g Guard) Check(a netip.Addr) error {
 	if !a.IsValid() {
 		return fmt.Errorf("no address")
@@ -146,8 +145,8 @@ func (g Guard) Check(a netip.Addr) error {
 	if s := within(platform, a); s != nil {
 		return fmt.Errorf("%v is %s", a, s.name)
 	}
-	// The address inside must be global even where networks lists it, or the outer
-	// one: nobody names a private host in this way, except to get past a filter.
+	// The address inside must be global even if networks lists it, or the outer one: people
+	// name a private host in this way only to get past a filter.
 	if inner, ok := embedded(a); ok {
 		if err := public(inner); err != nil {
 			return fmt.Errorf("%v carries an IPv4 address: %w", a, err)
@@ -178,10 +177,9 @@ func public(a netip.Addr) error {
 	return fmt.Errorf("%v is not global unicast", a)
 }
 
-// embedded returns the IPv4 address that packets to an IPv6 address end at, of
-// those forms that are not refused as a whole: Teredo, 6to4, IPv4-compatible and
-// local-use NAT64 addresses stand in the table above, and no part of those ranges
-// can be opened, so nobody has to ask what is inside.
+// embedded returns the IPv4 address that packets to an IPv6 address end at, for those forms
+// that are not refused as a whole: the table above has Teredo, 6to4, IPv4-compatible and
+// local-use NAT64 addresses, and no part of those ranges can be opened.
 func embedded(a netip.Addr) (netip.Addr, bool) {
 	if !a.Is6() {
 		return netip.Addr{}, false

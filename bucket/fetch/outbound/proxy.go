@@ -1,8 +1,8 @@
 // Package outbound asks the operator's proxy, HTTP or SOCKS5, to connect to origins.
 //
-// It promises that the proxy gets the address that it is given, so that it has no name
-// to resolve in another way, but for what Plain says; that what it does ends with its
-// context; and that no error shows the proxy's password.
+// It promises that the proxy gets the address that it is given, so that it resolves no name
+// differently, except as Plain says; that its work ends with its context; and that no error
+// shows the proxy's password.
 //
 // It judges no address, neither an origin's nor the proxy's own, which is the
 // operator's choice.
@@ -65,11 +65,11 @@ func Parse(s string, config *tls.Config) (*Proxy, error) {
 	return &Proxy{url: u, addr: net.JoinHostPort(u.Hostname(), port), tls: config}, nil
 }
 
-// Err is wrapped by errors of the way to an origin through a proxy: they say
-// nothing about the origin.
+// Err is wrapped by errors of the way to an origin through a proxy: they say nothing about
+// the origin.
 var Err = errors.New("proxy")
 
-// Tunnel returns what connects to an address through the proxy.
+// Tunnel returns a function that connects to an address through the proxy.
 func (p *Proxy) Tunnel() (func(context.Context, netip.AddrPort) (net.Conn, error), error) {
 	if p.url.Scheme != "socks5" {
 		return p.connect, nil
@@ -162,10 +162,9 @@ func (p *Proxy) handshake(conn net.Conn, to netip.AddrPort) (net.Conn, error) {
 	return conn, nil
 }
 
-// Plain returns base as a transport for http URLs through an HTTP proxy, which takes
-// them as they are: few proxies allow CONNECT to port 80. It connects to the proxy and
-// to nothing else, whatever the URL, whose name the proxy resolves. A SOCKS5 proxy has
-// none: nil.
+// Plain returns base as a transport for http URLs through an HTTP proxy, without CONNECT:
+// few proxies allow CONNECT to port 80. It connects only to the proxy, whatever the URL,
+// whose name the proxy resolves. For a SOCKS5 proxy it returns nil.
 func (p *Proxy) Plain(base *http.Transport) *http.Transport {
 	if p.url.Scheme == "socks5" {
 		return nil

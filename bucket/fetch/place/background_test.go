@@ -26,7 +26,7 @@ func hasPlace(got chan func()) bool { return len(got) == 1 }
 // Idle fetches leave a quarter of the places, but have one in any case.
 func TestIdleShare(t *testing.T) {
 	for n, want := range map[int]int{1: 1, 2: 1, 3: 2, 4: 3, 8: 6, 64: 48} {
-		if got := idleShare(n); got != want {
+		if got := backgroundShare(n); got != want {
 			t.Errorf("of %d places %d, want %d", n, got, want)
 		}
 	}
@@ -58,8 +58,8 @@ func TestIdleComesLast(t *testing.T) {
 			t.Errorf("an idle fetch has ended, and the waiter %s", got)
 		}
 		l.release(&fourth.hold)
-		if l.running != 0 || l.idle != 0 || len(l.sites) != 0 || l.idlers.Len() != 0 {
-			t.Errorf("left: %d running, %d idle, %d sites, %d waiting", l.running, l.idle, len(l.sites), l.idlers.Len())
+		if l.running != 0 || l.idle != 0 || len(l.sites) != 0 || l.background.Len() != 0 {
+			t.Errorf("left: %d running, %d idle, %d sites, %d waiting", l.running, l.idle, len(l.sites), l.background.Len())
 		}
 	})
 }
@@ -93,8 +93,8 @@ func TestIdleLeavesPlaces(t *testing.T) {
 		// Those who leave are forgotten.
 		cancel()
 		synctest.Wait()
-		if l.idlers.Len() != 0 {
-			t.Errorf("%d wait, and have left", l.idlers.Len())
+		if l.background.Len() != 0 {
+			t.Errorf("%d wait, and have left", l.background.Len())
 		}
 		for _, got := range all {
 			if release := <-got; release != nil {

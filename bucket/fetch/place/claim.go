@@ -8,7 +8,7 @@ import (
 	"imgkeep/bucket/imageurl"
 )
 
-// Claim is what a fetch is counted by when places are shared out.
+// Claim says for whom a fetch counts when places are shared out.
 type Claim struct {
 	Site    string
 	PerSite int    // places of the site; 0: as usual
@@ -37,10 +37,9 @@ func (c Claim) groups() (all []string) {
 	return all
 }
 
-// siteOf returns the key that hosts are counted by when places are shared out:
-// the registrable domain (Public Suffix List), or the /64 network of an IPv6
-// address. Whoever has a domain has as many host names in it as they like, and
-// could take every place with one wildcard record.
+// siteOf returns the key for which hosts count when places are shared out: the registrable
+// domain (Public Suffix List), or the /64 network of an IPv6 address. The owner of a domain
+// has any number of host names in it, and could take every place with one wildcard record.
 func siteOf(host string, addr netip.Addr) string {
 	if addr.Is6() {
 		if p, err := addr.Prefix(64); err == nil {

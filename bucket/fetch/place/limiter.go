@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// Limiter shares places out among sites: at most total in all and perSite for
-// one, unless whoever comes brings another limit for its site, and at most queue
-// that wait. Sites belong to groups, of which each has at most perGroup places: the
-// domain in which anybody may have a site, and the network of the address. Or three
-// hundred names below one domain, or of one server, would take all places.
+// Limiter shares out places among sites: at most total in all and perSite for one, unless a
+// claim brings another limit for its site, and at most queue waiters. Sites belong to
+// groups, each with at most perGroup places: the domain in which anybody may have a site,
+// and the network of the address. Otherwise three hundred names below one domain, or of one
+// server, would take all places.
 //
-// Places that become free go round the sites, not to the oldest waiter, so that
-// a hundred waiters of one site do not come before the one of another. When the
-// queue is full, the newcomer takes the place of the last waiter of the site or
-// group of which most wait, unless that is its own: a flood pushes out itself.
+// Free places go round the sites, not to the oldest waiter, so that a hundred waiters of
+// one site do not come before the one of another. When the queue is full, a new waiter
+// replaces the last waiter of the site or group with the most waiters, unless that is its
+// own: a flood pushes out itself.
 //
-// Memory grows with those who run or wait; a site without either is forgotten. Its
+// Memory grows with the fetches that run or wait; a site without either is forgotten. Its
 // methods may be called concurrently.
 type Limiter struct {
 	total, perSite, perGroup, queue int
@@ -34,8 +34,8 @@ type Limiter struct {
 	groups  map[string]*group
 	turns   *list.List // of *site: those with waiters, whose turn is next in front
 
-	idle   int       // running, of those that nobody waits for: see background.go
-	idlers list.List // of *idler, the oldest in front: they come after all waiters
+	idle       int       // running, of those that nobody waits for: see background.go
+	background list.List // of *backgroundWaiter, the oldest in front: they come after all waiters
 
 	waited atomic.Int64 // in all, in nanoseconds
 }
@@ -67,7 +67,7 @@ type waiter struct {
 	ready  chan error    // gets one value: nil for a place, ErrBusy when pushed out
 }
 
-// ErrBusy says that there is not even a place to wait.
+// ErrBusy says that the queue is full, too.
 var ErrBusy = errors.New("too many fetches are waiting")
 
 // New returns a Limiter with total places, at most perSite of them for one site unless
@@ -94,8 +94,8 @@ func (l *Limiter) Stats() Stats {
 	return Stats{Running: l.running, Waiting: l.waiting, Waited: time.Duration(l.waited.Load())}
 }
 
-// Shares are how many places each site, domain and network has that is remembered,
-// by the keys of a Claim.
+// Shares are how many places each known site, domain and network has, by the keys of a
+// Claim.
 func (l *Limiter) Shares() map[string]int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -110,8 +110,8 @@ func (l *Limiter) Shares() map[string]int {
 }
 
 // hold waits for a place for a fetch from key, of which then at most limit run (0:
-// perSite), and ends with ctx. It returns ErrBusy where there is not even a place to
-// wait. The place is given back with release, once.
+// perSite), and ends with ctx. It returns ErrBusy if the queue is full. Return the place
+// with release, once.
 func (l *Limiter) hold(ctx context.Context, key string, limit int, groups []string) (*hold, error) {
 	began := time.Now()
 	defer func() { l.waited.Add(int64(time.Since(began))) }()
@@ -144,8 +144,8 @@ func (l *Limiter) enter(key string, limit int, groups ...string) (*waiter, error
 	}
 	l.waiters++
 	w := &waiter{hold: hold{site: s, limit: limit, groups: groups}, number: l.waiters, ready: make(chan error, 1)}
-	// Nobody of this site waits while there is a place for it: dispatch sees to
-	// that. Only one with a lower limit may, and is not overtaken either.
+	// No waiter of this site waits while there is a place for it: dispatch makes sure. Only
+	// one with a lower limit may, and it is not overtaken either.
 	if s.waiters.Len() == 0 && l.hasPlace(&w.hold) {
 		l.sites[key] = s
 		l.take(w)
@@ -174,7 +174,7 @@ func (l *Limiter) enter(key string, limit int, groups ...string) (*waiter, error
 	return w, nil
 }
 
-// group returns one that is in use from now on.
+// group returns a group that is in use from now on.
 func (l *Limiter) group(key string) *group {
 	g := l.groups[key]
 	if g == nil {
@@ -202,8 +202,8 @@ func (l *Limiter) groupHasPlace(key string, h *hold) bool {
 	return g == nil || g.running < max(l.perGroup, h.limit)
 }
 
-// move puts a place into another group, instead of the one from, if it is in that,
-// and if there is a place in the other.
+// move moves a place from the group from, if it is in that, to another group with a free
+// place.
 func (l *Limiter) move(h *hold, from, to string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -227,7 +227,7 @@ func (l *Limiter) move(h *hold, from, to string) bool {
 	return true
 }
 
-// pushOut removes the newest waiter of the site or group of which most wait, if they
+// pushOut removes the newest waiter of the site or group with the most waiters, if these
 // are more than n.
 func (l *Limiter) pushOut(n int) bool {
 	most := n
@@ -259,7 +259,7 @@ func (l *Limiter) pushOut(n int) bool {
 	return true
 }
 
-// leave gives up waiting, and gives back a place that came at the same moment.
+// leave stops waiting, and returns a place that came at the same moment.
 func (l *Limiter) leave(w *waiter) {
 	l.mu.Lock()
 	if w.elem != nil {
@@ -291,13 +291,13 @@ func (l *Limiter) release(h *hold) {
 	l.dispatch()
 }
 
-// dispatch gives the places that are free to the waiters whose turn it is. That is
-// one, unless hosts of the same site have different limits: then one more may
-// follow the waiter that was in its way.
+// dispatch gives free places to the waiters whose turn it is. That is one, unless hosts of
+// the same site have different limits: then one more may follow the waiter that was in its
+// way.
 func (l *Limiter) dispatch() {
 	for l.running < l.total && l.next() {
 	}
-	l.dispatchIdle()
+	l.dispatchBackground()
 }
 
 // next gives one place, if there is a waiter for it.

@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// MinRate is what an origin must send, in bytes a second, in each RateInterval. A
-	// limit on the whole alone would let one that sends a byte a second keep its place
-	// for as long as the slowest of good ones.
+	// MinRate is the least that an origin must send, in bytes a second, in each
+	// RateInterval. A limit on the whole alone would let an origin that sends a byte a
+	// second keep its place for as long as the slowest legitimate one.
 	MinRate      = 4 << 10
 	RateInterval = 5 * time.Second
 )
@@ -18,9 +18,8 @@ const (
 // ErrTooSlow is why a body was given up.
 var ErrTooSlow = errors.New("it came too slowly")
 
-// Body is a body that is given up when less than MinRate of it comes in an interval.
-// Time in which nobody reads from it is not the origin's, and not counted. One reads
-// from it at a time.
+// Body is a body that is given up when less than MinRate of it arrives in an interval. Time
+// in which nobody reads from it does not count. Only one goroutine may read from it.
 type Body struct {
 	io.Reader
 	interval time.Duration
@@ -34,8 +33,8 @@ type Body struct {
 	ended bool
 }
 
-// NewBody returns a Body that calls giveUp, once at most, before Stop is called. It is
-// looked at in each interval (RateInterval, but in tests).
+// NewBody returns a Body that calls giveUp, at most once, before Stop is called. It checks
+// each interval (RateInterval, except in tests).
 func NewBody(body io.Reader, interval time.Duration, giveUp func()) *Body {
 	b := &Body{Reader: body, interval: interval, giveUp: giveUp, left: interval}
 	b.timer = time.AfterFunc(interval, b.tick)
@@ -75,7 +74,7 @@ func (b *Body) Read(buf []byte) (int, error) {
 	return n, err
 }
 
-// Stop ends the looking.
+// Stop ends the checks.
 func (b *Body) Stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

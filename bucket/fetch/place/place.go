@@ -1,13 +1,13 @@
-// Package place shares out the places of simultaneous fetches, so that no site, domain
-// or network has more than its part of them, however many names it has.
+// Package place shares out the places of simultaneous fetches, so that no site, domain or
+// network has more than its share of them, however many names it has.
 //
-// It promises that no more run than there are places; that places go round the sites;
-// that what nobody waits for (see Limiter.Reserve) comes behind all others; and that a
-// full queue turns away those of whom most wait. A [Body] that comes too slowly loses
+// It promises that no more fetches run than there are places; that places go round the
+// sites; that background fetches (see Limiter.Reserve) come after all others; and that a
+// full queue refuses those that have most waiting. A [Body] that arrives too slowly loses
 // its place.
 //
-// It fetches nothing, looks up no name, and believes what a [Claim] says. It does not
-// end what has a place: whoever has one gives it back.
+// It fetches nothing, resolves no name, and trusts a [Claim]. It does not end a fetch that
+// has a place: each fetch returns its own.
 package place
 
 import (
@@ -30,12 +30,12 @@ type Place struct {
 // None returns a Place that holds nothing yet.
 func (l *Limiter) None() *Place { return &Place{limit: l} }
 
-// Enter waits for a place, for patience at most, after which the error is ErrBusy; one
-// that Reserve has made waits for as long as it takes. Whatever was held is given back
-// before, so that nobody waits with something in their hands.
+// Enter waits for a place, for patience at most, after which the error is ErrBusy; one that
+// Reserve has made waits without a limit. It first returns the place that it holds, so that
+// nobody holds one place while it waits for another.
 func (p *Place) Enter(ctx context.Context, c Claim, patience time.Duration) error {
 	p.Release()
-	wait := p.limit.holdIdle
+	wait := p.limit.holdBackground
 	if !p.idle {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, patience, ErrBusy)
@@ -52,14 +52,14 @@ func (p *Place) Enter(ctx context.Context, c Claim, patience time.Duration) erro
 	return nil
 }
 
-// Holds tells whether there is a place, of the site and domain of a claim.
+// Holds tells whether it has a place of the site and domain of a claim.
 func (p *Place) Holds(c Claim) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.hold != nil && p.claim.Site == c.Site && p.claim.Domain == c.Domain
 }
 
-// Release gives the place back. It may be called again, and on nil.
+// Release returns the place. It may be called again, and on nil.
 func (p *Place) Release() {
 	if p == nil {
 		return
