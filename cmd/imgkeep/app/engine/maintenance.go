@@ -13,6 +13,7 @@ import (
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/linkrot"
+	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
 	"imgkeep/cmd/imgkeep/app/config"
@@ -53,6 +54,9 @@ func (e *engine) runMaintenance(ctx context.Context, c config.Config, service *c
 			e.log.Warn("for whom links were signed is noted again where it is noted already", "error", err)
 		}
 	})
+	if looks := e.store.Looks(); looks != nil {
+		wg.Go(func() { (&lookTimer{index: looks.Index, wait: wait, log: e.log}).run(ctx) })
+	}
 	if c.LinkRot.Interval > 0 {
 		wg.Go(func() { e.linkRotTimer(c).run(ctx) })
 	}
@@ -186,6 +190,36 @@ func wait(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+const (
+	// lookFirst is how long after the start the server looks at images whose hashes are not
+	// known, and lookInterval how long after that it does again: images that were kept
+	// without being decoded, as populate and import do.
+	lookFirst, lookInterval = 10 * time.Minute, 24 * time.Hour
+	// lookRate is at how many of them in a second: a fraction of a core.
+	lookRate = 4
+)
+
+// lookTimer has decoders look at images whose hashes are not known.
+type lookTimer struct {
+	index func(context.Context, lookalike.IndexOptions) (lookalike.IndexReport, error)
+	wait  func(context.Context, time.Duration) error
+	log   *slog.Logger
+}
+
+func (t *lookTimer) run(ctx context.Context) {
+	every(ctx, lookFirst, lookInterval, t.wait, func(ctx context.Context) error {
+		r, err := t.index(ctx, lookalike.IndexOptions{Rate: lookRate})
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			t.log.Error("images cannot be looked at", "error", err)
+		case r.Added+r.Failed+r.Dropped > 0:
+			t.log.Info("images looked at", "images", r.Images, "added", r.Added, "failed", r.Failed, "dropped", r.Dropped, "seconds", r.Seconds)
+		}
+		return err
+	})
 }
 
 func (e *engine) linkRotTimer(c config.Config) *linkRotTimer {

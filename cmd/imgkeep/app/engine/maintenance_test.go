@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
 )
@@ -63,4 +65,35 @@ func TestScrubTimer(t *testing.T) {
 	want("failing", start(3), 24*time.Hour, time.Hour, time.Hour)
 	fails = false
 	want("failing forgets nothing", start(1), 0)
+}
+
+// What no decoder has seen is looked at some time after the start, and then day by day, at
+// a rate; sooner after an error.
+func TestLookTimer(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var waited []time.Duration
+	runs := 0
+	timer := lookTimer{
+		log: slog.New(slog.DiscardHandler),
+		index: func(_ context.Context, o lookalike.IndexOptions) (lookalike.IndexReport, error) {
+			if o.Rate != lookRate {
+				t.Errorf("%d images a second", o.Rate)
+			}
+			if runs++; runs == 2 {
+				return lookalike.IndexReport{}, errors.New("the disk is gone")
+			}
+			return lookalike.IndexReport{Added: 1}, nil
+		},
+		wait: func(_ context.Context, d time.Duration) error {
+			if waited = append(waited, d); runs == 3 {
+				return context.Canceled
+			}
+			return nil
+		},
+	}
+	timer.run(ctx)
+	if want := []time.Duration{lookFirst, lookInterval, retryFailed, lookInterval}; !slices.Equal(waited, want) {
+		t.Errorf("waited %v, want %v", waited, want)
+	}
 }
