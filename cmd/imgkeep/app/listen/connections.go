@@ -10,19 +10,19 @@ import (
 	"imgkeep/cmd/imgkeep/app/server"
 )
 
-// Connections are those of all listeners of a server: at most so many in all, and a
-// quarter of that from one network of strangers (an IPv4 address, or a /64), so that
-// nobody takes them all. When there are too many, the one that has been idle for longest
-// is closed, and where none is idle, the newcomer is. It may be used concurrently.
+// Connections are those of all listeners of a server: a limited number in all, and a
+// quarter of that from one network of strangers (an IPv4 address, or a /64), so that nobody
+// can take them all. If there are too many, it closes the one that has been idle longest,
+// or the new one if none is idle. It may be used concurrently.
 type Connections struct {
 	max int // 0: not bounded
 
 	mu    sync.Mutex
 	conns map[net.Conn]*client
-	fewer chan struct{} // gets a value, if it has none, when an answer is due on fewer
+	fewer chan struct{} // gets a value, if it has none, when fewer connections wait for an answer
 }
 
-// client is who is at the other end of a connection.
+// client is the other end of a connection.
 type client struct {
 	network netip.Prefix // not valid: not a stranger, such as a proxy of the operator's
 	state   http.ConnState
@@ -34,8 +34,8 @@ func NewConnections(max int) *Connections {
 	return &Connections{max: max, conns: map[net.Conn]*client{}, fewer: make(chan struct{}, 1)}
 }
 
-// Listener gives an http.Server the connections of another one that are allowed, and
-// that say nothing but what we say: see server.Refusal.
+// Listener gives an http.Server the admitted connections of another listener, on which only
+// our own error pages are sent: see server.Refusal.
 func (c *Connections) Listener(inner net.Listener) net.Listener { return &listener{inner, c} }
 
 type listener struct {
@@ -66,7 +66,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// admit makes room for a connection, and tells whether there is.
+// admit makes room for a connection, and tells whether there is any.
 func (c *Connections) admit(conn net.Conn, network netip.Prefix) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,7 +77,7 @@ func (c *Connections) admit(conn net.Conn, network netip.Prefix) bool {
 	return true
 }
 
-// makeRoom closes a connection if there are too many. The mutex is held.
+// makeRoom closes a connection if there are too many. The caller holds the mutex.
 func (c *Connections) makeRoom(network netip.Prefix) bool {
 	same := 0
 	var idle, idleSame net.Conn
@@ -134,8 +134,8 @@ func (c *Connections) Track(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// due counts the connections that an answer may be due on; new ones that have not
-// asked for anything only where silent is set.
+// due counts the connections that may wait for an answer; new ones that have not asked for
+// anything only if silent is set.
 func (c *Connections) due(silent bool) (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -147,7 +147,7 @@ func (c *Connections) due(silent bool) (n int) {
 	return n
 }
 
-// networkOf is where a stranger comes from.
+// networkOf is the network of a stranger.
 func networkOf(a net.Addr) netip.Prefix {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
@@ -165,8 +165,8 @@ func networkOf(a net.Addr) netip.Prefix {
 	return p
 }
 
-// tcpConn and unixConn keep all that net/http looks for in a connection, sendfile
-// above all.
+// tcpConn and unixConn keep everything that net/http looks for in a connection, above all
+// sendfile.
 type (
 	tcpConn  struct{ *net.TCPConn }
 	unixConn struct{ *net.UnixConn }
@@ -179,7 +179,7 @@ func refuse(c net.Conn, p []byte) (int, error) {
 	ours := server.Refusal(p)
 	n, err := c.Write(ours)
 	if err == nil {
-		n = len(p) // as far as the writer knows
+		n = len(p) // as far as the writer knows, all of it was written
 	}
 	return min(n, len(p)), err
 }

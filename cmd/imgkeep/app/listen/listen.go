@@ -1,10 +1,10 @@
-// Package listen is the sockets of a server: it opens them or takes them over from
-// systemd, bounds their connections, and ends them without losing an answer.
+// Package listen manages the sockets of a server: it opens them or takes them over from
+// systemd, bounds their connections, and closes them without losing an answer.
 //
-// What it promises: a socket that a killed process has left is replaced, and nothing
-// else is; what net/http says of itself on a connection is replaced by what the server
-// says (see server.Refusal). What it does not do: it answers no request, and knows no
-// TLS, which nginx speaks.
+// What it promises: it replaces a socket that a killed process has left, and nothing else;
+// it replaces error pages that net/http writes to a connection by those of the server (see
+// server.Refusal). What it does not do: it answers no request, and knows no TLS, which
+// nginx speaks.
 package listen
 
 import (
@@ -19,8 +19,8 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 )
 
-// All opens an address, host:port or unix:/path, or takes over the sockets that
-// systemd listens on for this process, which then are the only ones.
+// All opens an address, host:port or unix:/path, or takes over the sockets that systemd
+// opened for this process, which are then the only ones.
 func All(address string) ([]net.Listener, error) {
 	inherited, err := inherit()
 	if err != nil || len(inherited) > 0 {
@@ -47,8 +47,8 @@ func inherit() ([]net.Listener, error) {
 	return all, nil
 }
 
-// At opens host:port or unix:/path. Whoever can enter the folder of a socket may
-// connect, as nginx must: it is the signature that opens a link, not the socket.
+// At opens host:port or unix:/path. Everybody who can enter the folder of a socket may
+// connect, as nginx must: the signature protects a link, not the socket.
 func At(address string) (net.Listener, error) {
 	var l net.Listener
 	var err error
@@ -68,8 +68,8 @@ func Path(address string) (path string, isUnix bool) {
 	return strings.CutPrefix(address, "unix:")
 }
 
-// Unix makes a socket in the place of one that a killed process has left. One that
-// somebody listens on is an error, and so is a file that is no socket.
+// Unix replaces a socket that a killed process has left. A socket on which somebody listens
+// is an error, and so is a file that is no socket.
 func Unix(path string, mode fs.FileMode) (net.Listener, error) {
 	info, err := os.Lstat(path)
 	switch {

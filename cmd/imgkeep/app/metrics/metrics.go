@@ -1,13 +1,12 @@
-// Package metrics tells Prometheus how a server does.
+// Package metrics reports the state of a server to Prometheus.
 //
-// What happens is counted when it happens, in counters that were made before: a
-// warm request costs two additions and no memory. What is a state, such as the
-// length of a queue, is read when somebody asks.
+// Events are counted when they happen, in counters that exist from the start: a warm
+// request costs two additions and no memory. States, such as the length of a queue, are
+// read when somebody asks.
 //
-// Names and labels are promised to stay as they are. No label holds anything of a
-// viewer, an origin or an image: each has a few values, which are known from the
-// start, so that a series that has not happened yet is there as 0. Links that
-// nginx answers by itself are not seen here.
+// Names and labels are stable. No label contains anything of a viewer, an origin or an
+// image: each has a few values that are known from the start, so that a series without
+// events is there as 0. Links that nginx answers by itself are not counted here.
 package metrics
 
 import (
@@ -35,7 +34,7 @@ const (
 	// ok is the class of a fetch that went well, and the result of what did.
 	ok     = "ok"
 	failed = "failed"
-	// other is the code or class of what this package was not told of.
+	// other stands for codes and classes that this package does not know.
 	other = "other"
 )
 
@@ -172,7 +171,7 @@ func (m *Metrics) watchHooks() {
 // HookSent counts a request to a hook of a type that package hook knows.
 func (m *Metrics) HookSent(hook string, err error) { m.hooks[[2]string{hook, result(err)}].Inc() }
 
-// HookMissed counts what a hook was not told of.
+// HookMissed counts messages that a hook did not get.
 func (m *Metrics) HookMissed(hook string) { m.missed[hook].Inc() }
 
 func (m *Metrics) counters(name, help string, labels ...string) *prometheus.CounterVec {
@@ -190,7 +189,7 @@ func (m *Metrics) gauge(name, help string, labels ...string) *prometheus.GaugeVe
 // Handler answers Prometheus.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
-		// A source that fails, such as a disk that is gone, must not hide the rest.
+		// A source that fails, such as a disk that is gone, must not hide the others.
 		ErrorHandling: promhttp.ContinueOnError, Registry: m.registry,
 		MaxRequestsInFlight: 4, Timeout: 10 * time.Second,
 	})
@@ -211,13 +210,13 @@ func (m *Metrics) Answered(code string, c server.CacheStatus, took time.Duration
 	m.answered[kind].Add(1)
 }
 
-// Requests are how many were answered since the process began: from what was kept, by
+// Requests are how many were answered since the process began: from what is kept, by
 // fetching or making, and by errors.
 func (m *Metrics) Requests() (warm, cold, failed uint64) {
 	return m.answered[server.Warm].Load(), m.answered[server.Cold].Load(), m.answered[2].Load()
 }
 
-// Scrubbed notes what a scrub that has ended has found.
+// Scrubbed notes the findings of a finished scrub.
 func (m *Metrics) Scrubbed(r scrub.Report, at time.Time) {
 	for _, kind := range record.Kinds() {
 		m.findings.WithLabelValues(string(kind)).Set(float64(r.Found[kind]))
@@ -226,8 +225,7 @@ func (m *Metrics) Scrubbed(r scrub.Report, at time.Time) {
 	m.scrubEnded.Set(float64(at.Unix()))
 }
 
-// Removed counts a removal, by the verb that asked for it. One that does not exist
-// is none.
+// Removed counts a removal, by the verb that asked for it. It ignores unknown verbs.
 func (m *Metrics) Removed(verb string, err error) {
 	if c := m.removals[[2]string{verb, result(err)}]; c != nil {
 		c.Inc()
@@ -237,7 +235,7 @@ func (m *Metrics) Removed(verb string, err error) {
 // Reloaded counts a reload of the configuration.
 func (m *Metrics) Reloaded(err error) { m.reloads[result(err)].Inc() }
 
-// AuditFailed counts a line that is missing in the audit log.
+// AuditFailed counts a line that could not be written to the audit log.
 func (m *Metrics) AuditFailed() { m.auditFailures.Inc() }
 
 func result(err error) string {
@@ -250,7 +248,7 @@ func result(err error) string {
 // OriginAsked counts a URL whose origin was asked.
 func (m *Metrics) OriginAsked(state linkrot.State) { m.originChecks[state].Inc() }
 
-// OriginsAsked notes what a pass that has ended has found.
+// OriginsAsked notes the findings of a finished pass.
 func (m *Metrics) OriginsAsked(p linkrot.Pass) {
 	for _, state := range linkrot.States() {
 		m.origins.WithLabelValues(string(state)).Set(float64(p.All[state]))
@@ -278,7 +276,7 @@ func (c counted) Fetch(ctx context.Context, r fetch.Request, dst io.Writer) (fet
 	case errors.As(err, &e) && c.fetches[string(e.Class)] != nil:
 		class = string(e.Class)
 	default:
-		class = other // the disk's fault, or the end of the process
+		class = other // a fault of the disk, or the end of the process
 	}
 	c.fetches[class].Inc()
 	return result, err

@@ -11,9 +11,8 @@ import (
 	"imgkeep/resize"
 )
 
-// Sources are asked for the state of a server, each time that somebody reads the
-// metrics. A nil one has no metrics. They must be quick, and may be called
-// concurrently.
+// Sources are asked for the state of a server each time that somebody reads the metrics. A
+// nil one has no metrics. They must be quick, and may be called concurrently.
 type Sources struct {
 	Decoders func() resize.Stats
 	Fetches  func() fetch.Stats
@@ -25,7 +24,7 @@ type Sources struct {
 	BackedUp func() time.Time // when the last backup ended; the zero time: none is known
 }
 
-// Watch adds the state that sources tell of. It may be called once.
+// Watch adds the state of sources. Call it once.
 func (m *Metrics) Watch(s Sources) { m.registry.MustRegister(state{s}) }
 
 // state reads the sources.

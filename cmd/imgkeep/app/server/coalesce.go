@@ -23,19 +23,19 @@ type coalescer struct {
 	images map[imageKey]*batch
 }
 
-// imageKey is an image that sizes are wanted of. It need not be kept yet.
+// imageKey identifies an image of which sizes are wanted. It need not be kept yet.
 type imageKey struct{ bucket, url string }
 
-// batch has what is pending of an image.
+// batch is what is pending for an image.
 type batch struct {
-	sizes map[string]*pending // by the folder of their hot links, see nginx.Class
-	// cancel ends the job that waits for a decoder, and will take what is pending. nil:
-	// no job waits.
+	sizes map[string]*pending // by the folder of their hot links, see nginx.VariantDir
+	// cancel ends the job that waits for a decoder and will make what is pending. nil: no
+	// job waits.
 	cancel context.CancelFunc
 }
 
-// pending is a size that requests wait for, for viewers who accept it in these formats
-// too.
+// pending is a size that requests wait for, with the variants in the formats that their
+// viewers accept.
 type pending struct {
 	of       imageKey
 	size     string
@@ -43,7 +43,7 @@ type pending struct {
 	waiting  int  // requests
 	asked    bool // the image is there, and the size is to be made
 	taken    bool // by a job
-	plain    bool // where it is converted: it is there already in its own format
+	plain    bool // of a converted one: the variant in its own format exists already
 
 	done chan struct{} // closed when it is made, or
 	err  error         // why it is not; set before that
@@ -71,8 +71,8 @@ func (c *coalescer) join(of imageKey, size string, accepted []string) *pending {
 	return p
 }
 
-// leave takes a request back. What a decoder works on is made all the same; what no
-// request waits for any more is not, and its job leaves its place in the queue to others.
+// leave removes a request. A decoder that works on its size finishes; a size that no
+// request waits for any more is not made, and its job leaves the queue.
 func (c *coalescer) leave(p *pending) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -87,7 +87,7 @@ func (c *coalescer) leave(p *pending) {
 	}
 }
 
-// needsJob tells whether something is to be made that no job has taken.
+// needsJob tells whether a size is to be made that no job has taken.
 func (b *batch) needsJob() bool {
 	for _, p := range b.sizes {
 		if p.asked && !p.taken {
@@ -104,7 +104,7 @@ func (c *coalescer) wanted(p *pending) bool {
 	return p.waiting > 0
 }
 
-// drop forgets what is pending. The mutex is held.
+// drop forgets pending sizes. The caller holds the mutex.
 func (c *coalescer) drop(p *pending) {
 	b := c.images[p.of]
 	delete(b.sizes, nginx.VariantDir(p.size, p.accepted))
@@ -113,8 +113,8 @@ func (c *coalescer) drop(p *pending) {
 	}
 }
 
-// ask has a size made now; plain tells what of it is there. Where a job has to be
-// started for that, it returns the context that ends when nobody wants the job.
+// ask starts making a size; plain tells which of its variants exist. If that takes a new
+// job, it returns the context that ends when nobody wants the job.
 func (c *coalescer) ask(p *pending, plain bool) (job context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -131,9 +131,8 @@ func (c *coalescer) ask(p *pending, plain bool) (job context.Context) {
 	return job
 }
 
-// take gives the job that waits what it is to make: n sizes at most, and those that were
-// asked for first. another is not nil where some of these are left, and is the context
-// of a job that is to be started for them.
+// take gives the waiting job its work: at most n sizes, the oldest first. another is not
+// nil if some are left, and is the context of a job to start for them.
 func (c *coalescer) take(of imageKey, n int) (taken []*pending, another context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -161,7 +160,7 @@ func (c *coalescer) take(of imageKey, n int) (taken []*pending, another context.
 	return taken, another
 }
 
-// finish tells the requests that wait what has become of their sizes.
+// finish tells the waiting requests the result of their sizes.
 func (c *coalescer) finish(taken []*pending, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -172,17 +171,17 @@ func (c *coalescer) finish(taken []*pending, err error) {
 	}
 }
 
-// makeMissing makes what a delivery lacks.
+// makeMissing makes the variants that a delivery lacks.
 func (s *Server) makeMissing(ctx context.Context, q *request, d delivery) error {
 	q.cacheStatus = Cold
-	// All targets of a job share its budget for animations, so that one of several
-	// could lose its frames.
+	// All targets of a job share its budget for animations, so one of several could lose
+	// its frames.
 	if d.image.Frames > 1 && d.converted == nil {
 		return s.opts.Store.EnsureVariant(ctx, d.image, d.name, d.format, s.maker(d.image, d.target))
 	}
 	p := q.pending
 	if p == nil {
-		var accepted []string // all who get the same wait for one
+		var accepted []string // requests that get the same variant share one entry
 		if d.converted != nil {
 			accepted = []string{d.converted.Format.String()}
 		}
@@ -209,10 +208,10 @@ func (s *Server) makeMissing(ctx context.Context, q *request, d delivery) error 
 	}
 }
 
-// makePending makes the sizes that are pending of an image, all of them from one
-// decoding. Where that fails, each is made by itself: the fault may be that of one,
-// or of their number, and only a job of one target is held against an image. job ends
-// when nobody wants it any more, before it has a decoder.
+// makePending makes the pending sizes of an image, all from one decoding. If that fails, it
+// makes each separately: a single target, or their number, may be the cause, and only a job
+// of one target counts against an image. job ends when nobody wants it any more, before it
+// has a decoder.
 func (s *Server) makePending(job context.Context, of imageKey, image record.Image) {
 	var taken []*pending
 	var variants []rendition
@@ -244,14 +243,14 @@ func (s *Server) makePending(job context.Context, of imageKey, image record.Imag
 		return
 	case begun:
 	case job.Err() != nil:
-		return // whoever wants something now has another job
+		return // requests that come now have another job
 	default: // it did not get as far as a decoder
 		taken, _ = s.coalescer.take(of, math.MaxInt)
 	}
 	s.coalescer.finish(taken, err)
 }
 
-// makeEach makes sizes one by one, as long as requests wait for them. All decoders being
+// makeEach makes sizes one by one, as long as requests wait for them. If all decoders are
 // busy for as long as one of them waits, the others do not wait as well.
 func (s *Server) makeEach(image record.Image, taken []*pending) {
 	var busy error
@@ -260,7 +259,7 @@ func (s *Server) makeEach(image record.Image, taken []*pending) {
 		switch {
 		case err != nil:
 		case !s.coalescer.wanted(p):
-			err = resize.ErrBusy // for who may come this moment
+			err = resize.ErrBusy // for a request that came just now
 		default:
 			err = s.makeAlone(image, p)
 			if errors.Is(err, resize.ErrBusy) {
@@ -297,7 +296,7 @@ func (s *Server) atOnce(image record.Image) int {
 	return resize.MaxTargets
 }
 
-// variantsOf are what is to be made for sizes, each once.
+// variantsOf are the variants to make for sizes, each once.
 func (s *Server) variantsOf(image record.Image, taken []*pending) ([]rendition, error) {
 	var all []rendition
 	add := func(v rendition) {

@@ -15,26 +15,26 @@ import (
 
 // delivery is what a link shows: an image, or a variant of it.
 type delivery struct {
-	image   record.Image
-	passing bool          // the image is none that is kept
-	size    string        // as links have it
-	name    string        // under which the variant is kept; empty: it is the original
-	format  probe.Format  // of what is sent
-	target  resize.Target // how it is made, if by decoding
+	image    record.Image
+	uncached bool          // the image is not kept
+	size     string        // as links have it
+	name     string        // under which the variant is kept; empty: the original
+	format   probe.Format  // of what is sent
+	target   resize.Target // how to make it, if it takes decoding
 
 	accepted  []string   // by the viewer, of the formats in which the size is offered
-	converted *rendition // what they get in its place; nil: nothing
-	fallback  bool       // they would get something else if all went well
+	converted *rendition // the variant that they get instead; nil: none
+	fallback  bool       // without a failure they would get another variant
 }
 
-// decide finds the image that a request asks for, keeps it if it is not there, and
-// says what of it is sent.
+// decide finds the image that a request asks for, keeps it if it is not kept yet, and
+// decides what of it is sent.
 func (s *Server) decide(ctx context.Context, q *request) (delivery, error) {
 	q.removals = s.opts.Store.Removals()
 	image, err := s.opts.Store.FindFrom(q.link.Bucket, q.url, q.source)
 	if errors.Is(err, bucket.ErrNotKept) {
 		if q.link.Proxy {
-			return delivery{passing: true}, nil
+			return delivery{uncached: true}, nil
 		}
 		image, err = s.fetch(ctx, q)
 	}
@@ -44,8 +44,8 @@ func (s *Server) decide(ctx context.Context, q *request) (delivery, error) {
 	return s.delivery(image, q.link.Size, q.accepted)
 }
 
-// fetch keeps the image of a request. Those who wait for the same image will all want
-// their sizes at the same moment, so each joins the others before.
+// fetch keeps the image of a request. Requests that wait for the same image will all want
+// their sizes at the same moment, so each joins the others first.
 func (s *Server) fetch(ctx context.Context, q *request) (record.Image, error) {
 	q.cacheStatus = Cold
 	if q.link.Size != sign.SizeFull && q.link.Size != sign.SizeInfo {
@@ -58,7 +58,7 @@ func (s *Server) fetch(ctx context.Context, q *request) (record.Image, error) {
 	return image, err
 }
 
-// delivery is what a size that has been checked stands for.
+// delivery is what a checked size stands for.
 func (s *Server) delivery(image record.Image, size string, accepted []string) (delivery, error) {
 	d := delivery{image: image, size: size, format: image.Format, accepted: accepted}
 	switch size {

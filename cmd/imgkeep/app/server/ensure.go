@@ -21,12 +21,12 @@ import (
 	"imgkeep/sign"
 )
 
-// ensure sees to it that what was decided is there, and returns it as an answer. What
-// the answer shows has been decided before a removal was acknowledged, or after it.
+// ensure makes sure that the decided variant exists, and returns it as an answer. The image
+// was checked either before a removal was acknowledged, or after it.
 func (s *Server) ensure(ctx context.Context, q *request, d delivery) (answer, error) {
 	switch {
-	case d.passing:
-		return s.ensurePassing(ctx, q)
+	case d.uncached:
+		return s.ensureUncached(ctx, q)
 	case d.size == sign.SizeInfo:
 		return s.describe(q, d.image)
 	}
@@ -49,8 +49,8 @@ func (s *Server) ensure(ctx context.Context, q *request, d delivery) (answer, er
 	return s.newFile(q, d.format, f, f, s.stands(q, d.image))
 }
 
-// newFile returns an answer that closes what holds the file, or closes it where there is
-// an error.
+// newFile returns an answer that closes the file's holder, or closes it if there is an
+// error.
 func (s *Server) newFile(q *request, format probe.Format, f *os.File, holder io.Closer, err error) (answer, error) {
 	a := &file{s: s, q: q, format: format, file: f, holder: holder}
 	if err == nil {
@@ -64,8 +64,8 @@ func (s *Server) newFile(q *request, format probe.Format, f *os.File, holder io.
 }
 
 // ensureConverted chooses what a viewer gets of a size that is offered in a format which
-// they accept, and has it made where it is missing. Only that can be an error which
-// would be one without the others.
+// they accept, and makes it if it is missing. It returns only errors that would occur
+// without the conversion too.
 func (s *Server) ensureConverted(ctx context.Context, q *request, d *delivery) error {
 	if d.converted == nil {
 		return nil
@@ -77,7 +77,7 @@ func (s *Server) ensureConverted(ctx context.Context, q *request, d *delivery) e
 		}
 	}
 	if err != nil {
-		// What is plain may be there. The viewer gets it now, and nginx no hot link.
+		// If the plain variant exists, the viewer gets it now, and nginx gets no hot link.
 		d.fallback = true
 		if s.opts.Store.EnsureVariant(ctx, d.image, d.name, d.format, nil) != nil {
 			return err
@@ -122,8 +122,8 @@ func (s *Server) ensureFile(ctx context.Context, q *request, d delivery) error {
 	return err
 }
 
-// stands looks again at an image that is about to be shown, if something was removed
-// since it was found: to fetch it and to make a size of it takes a while.
+// stands checks an image again before it is shown, if something was removed since it was
+// found: fetching it and making a size of it takes time.
 func (s *Server) stands(q *request, image record.Image) error {
 	now := s.opts.Store.Removals()
 	if now == q.removals {
@@ -136,9 +136,9 @@ func (s *Server) stands(q *request, image record.Image) error {
 	return nil
 }
 
-// ensurePassing fetches an image that is not to be kept through all the same checks. Of
-// one that was fetched lately HEAD needs to know no more than the length.
-func (s *Server) ensurePassing(ctx context.Context, q *request) (answer, error) {
+// ensureUncached fetches an image that must not be kept, with all the same checks. If it
+// was fetched recently, HEAD needs only its length.
+func (s *Server) ensureUncached(ctx context.Context, q *request) (answer, error) {
 	strips := s.strips(q.link.Bucket)
 	if q.http.Method == http.MethodHead {
 		info, bytes, err := s.opts.Store.Uncached(q.link.Bucket, q.source, strips)
@@ -164,7 +164,8 @@ func (s *Server) ensurePassing(ctx context.Context, q *request) (answer, error) 
 	return s.newFile(q, image.Format, image.File, image, err)
 }
 
-// description is what size "info" tells. No URL: a viewer has a link, not its target.
+// description is the answer for size "info". It has no URL: a viewer has a link, not its
+// target.
 type description struct {
 	Type   string    `json:"type"`
 	Width  int       `json:"width"` // as shown
@@ -189,7 +190,7 @@ func (s *Server) describe(q *request, image record.Image) (answer, error) {
 	d.Width, d.Height = image.Shown()
 	for _, name := range made {
 		size, ok := s.sizeOf(strings.TrimSuffix(name, filepath.Ext(name)))
-		if ok && !slices.Contains(d.Sizes, size) { // one may be there in several formats
+		if ok && !slices.Contains(d.Sizes, size) { // one may exist in several formats
 			d.Sizes = append(d.Sizes, size)
 		}
 	}
@@ -203,8 +204,8 @@ func (s *Server) describe(q *request, image record.Image) (answer, error) {
 	return document(append(body, '\n')), nil
 }
 
-// sizeOf is the size, as links have it, under whose name something was made. What
-// was made by an earlier definition of a preset is nothing that links could have.
+// sizeOf is the size, as links have it, of a variant's name. A variant by an earlier
+// definition of a preset has none.
 func (s *Server) sizeOf(made string) (size string, ok bool) {
 	if _, err := resize.ParseSize(made); err == nil {
 		return made, true
@@ -216,10 +217,9 @@ func (s *Server) sizeOf(made string) (size string, ok bool) {
 	return made[:i], s.digests[made[:i]] == made[i+1:]
 }
 
-// Picture opens what a viewer gets of an image that is kept, in full or in a listed size,
-// for somebody else than viewers: the moderators' page. It fetches nothing, and makes no hot
-// link; a size that is missing is made. What is blocked is not to be seen here either. The
-// caller closes the file.
+// Picture opens what a viewer gets of a kept image, in full or in a listed size, for the
+// moderators' page. It fetches nothing, and makes no hot link; it makes a size that is
+// missing. Blocked images are not shown here either. The caller closes the file.
 func (s *Server) Picture(ctx context.Context, bucket, url, size string) (*os.File, probe.Format, error) {
 	if size != sign.SizeFull {
 		if err := s.listed.Check(size); err != nil {

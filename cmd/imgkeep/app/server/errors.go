@@ -21,13 +21,13 @@ import (
 	"imgkeep/sign"
 )
 
-// response is what a viewer is told of an error.
+// response is what a viewer gets for an error.
 type response struct {
 	status int
 	code   string        // in the header X-Imgkeep-Error; stable
 	line   string        // the body
 	retry  time.Duration // Retry-After; 0: none
-	fault  bool          // ours: the log gets it as an error
+	fault  bool          // a fault of the server: it is logged as an error
 }
 
 // soon is when to come back after a shortage that passes by itself.
@@ -36,8 +36,8 @@ const soon = 5 * time.Second
 // errMethod is a request that is neither GET nor HEAD.
 var errMethod = errors.New("method not allowed")
 
-// responses is the table of errors, first match first. Its lines are for
-// strangers: they name nothing that the link does not show.
+// responses is the table of errors; the first match applies. Its lines are for strangers:
+// they contain only what the link shows.
 var responses = []struct {
 	err error
 	response
@@ -64,13 +64,13 @@ var responses = []struct {
 	{resize.ErrBusy, response{status: 503, code: "busy", line: "too busy: try again later", retry: soon}},
 	{resize.ErrTimeout, response{status: 503, code: "resize-timeout", line: "making this size took too long", retry: time.Minute, fault: true}},
 	{resize.ErrCrashed, response{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute, fault: true}},
-	// Known from before, and told the operator then.
+	// Known failures: the operator was told when they happened.
 	{variant.ErrSlow, response{status: 503, code: "resize-timeout", line: "making this size took too long", retry: time.Minute}},
 	{variant.ErrPoison, response{status: 503, code: "resize-crashed", line: "making this size failed: try again later", retry: time.Minute}},
 	{strip.ErrBroken, response{status: 422, code: "broken", line: "the image is broken or cut off"}},
 }
 
-// failures are the responses to what fetching said, by its class.
+// failures are the responses to failed fetches, by class.
 var failures = map[fetch.Class]response{
 	fetch.Refused:       {status: 403, code: "refused", line: "images from there are not fetched"},
 	fetch.Denied:        {status: 451, code: "removed", line: "removed by the operator"},
@@ -130,7 +130,7 @@ func responseOf(err error, now time.Time) response {
 
 const codeInternal = "internal"
 
-// errorLine is what nginx says too, for an error that both find.
+// errorLine is the line that nginx also sends for an error that both can meet.
 func errorLine(status int) string {
 	for _, page := range nginx.ErrorPages() {
 		if page.Status == status {
@@ -140,7 +140,7 @@ func errorLine(status int) string {
 	return http.StatusText(status)
 }
 
-// refusal is an error as an answer. status 0: nobody is there to be told.
+// refusal is an error as an answer. status 0: the viewer has left.
 type refusal struct {
 	s *Server
 	response
@@ -172,21 +172,20 @@ func (s *Server) refuse(q *request, err error) answer {
 	return &refusal{s, a}
 }
 
-// fullDisk has the log tell once that nothing new can be kept, and once that it can be
-// again: there may be many requests meanwhile, and each would be a line on the disk that
-// is full. The zero value is a disk with room.
+// fullDisk logs once that nothing new can be kept, and once that it can be again: there may
+// be many requests meanwhile, and each would write a line to the full disk. The zero value
+// is a disk with room.
 type fullDisk struct {
 	mu      sync.Mutex
 	full    bool
-	logged  time.Time // when the log was told last that it is full
+	logged  time.Time // when the log last said that it is full
 	refused int       // since then
 }
 
-// fullPause is how long after one line a disk that is full, has room and is full again
-// has another.
+// fullPause is the shortest time between two such lines.
 const fullPause = 10 * time.Minute
 
-// note notes that something was refused since the disk is full.
+// note records that something was refused because the disk is full.
 func (f *fullDisk) note(log *slog.Logger, now time.Time, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -198,7 +197,7 @@ func (f *fullDisk) note(log *slog.Logger, now time.Time, err error) {
 	log.Error("the disk is too full: nothing new is kept until there is room, and what is kept is served", "error", err)
 }
 
-// hasRoom notes that something new was kept.
+// hasRoom records that something new was kept.
 func (f *fullDisk) hasRoom(log *slog.Logger) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -238,7 +237,7 @@ func (s *Server) write(w http.ResponseWriter, v response) {
 	plain(w, v.status, v.line)
 }
 
-// plain answers one line of text that nothing may keep.
+// plain answers one line of text that must not be cached.
 func plain(w http.ResponseWriter, status int, line string) {
 	setWriteDeadline(w, int64(len(line)))
 	h := w.Header()

@@ -7,12 +7,11 @@ import (
 
 const (
 	contentSecurity = "default-src 'none'; sandbox"
-	// bodyTime is how long the body of a request is waited for, to be thrown away.
+	// bodyTime bounds the wait for the body of a request, which is discarded.
 	bodyTime = 5 * time.Second
 )
 
-// harden sets the headers that every answer has, and refuses other methods before
-// anything is looked at.
+// harden sets the headers that every answer has, and refuses other methods first.
 func (s *Server) harden(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -20,8 +19,8 @@ func (s *Server) harden(next http.Handler) http.Handler {
 		h.Set("Content-Security-Policy", contentSecurity)
 		s.pageHeaders(h, r)
 		if r.ContentLength != 0 {
-			// Nobody has a body to send. net/http would wait for it before it
-			// answers, or after that, for as long as it takes.
+			// No request needs a body. net/http would wait for it before or after the
+			// answer, without a limit.
 			h.Set("Connection", "close")
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 		}
@@ -45,7 +44,7 @@ func (s *Server) pageHeaders(h http.Header, r *http.Request) {
 	s.setVary(h, false)
 }
 
-// setVary says what an answer depends on; accept: the Accept header too.
+// setVary sets what an answer depends on; accept: the Accept header too.
 func (s *Server) setVary(h http.Header, accept bool) {
 	if vary := s.opts.Page.Vary(accept); vary != "" {
 		h.Set("Vary", vary)

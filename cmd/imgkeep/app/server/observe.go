@@ -5,24 +5,23 @@ import (
 	"time"
 )
 
-// CacheStatus tells how much work a link was. Links that nginx answers by itself
-// are hot, and never get here.
+// CacheStatus says how much work a link took. nginx answers hot links by itself; they never
+// get here.
 type CacheStatus uint8
 
 // The values of CacheStatus.
 const (
-	Warm CacheStatus = iota // decided and answered from what is kept
+	Warm CacheStatus = iota // answered from what is kept
 	Cold                    // an image was fetched, or a size made
 )
 
-// Observer is told of links that were answered. Its methods may be called
-// concurrently, and must not block.
+// Observer is told of answered links. Its methods may be called concurrently, and must not
+// block.
 type Observer interface {
-	// Answered is called once for each request of a link, when it is decided
-	// what the viewer gets and before an image is sent. code is that of the
-	// error, CodeOK where there is none, and CodeLeft where the viewer has left
-	// before. took is the time that deciding has taken, fetching and making
-	// included.
+	// Answered is called once for each request of a link, when the answer is decided and
+	// before an image is sent. code is that of the error, CodeOK without one, and CodeLeft
+	// if the viewer has left before. took is the time until the decision, including
+	// fetching and making.
 	Answered(code string, c CacheStatus, took time.Duration)
 }
 
@@ -44,8 +43,8 @@ func Codes() []string {
 	return codes
 }
 
-// ErrorCodes are the codes of the errors that a Server answers, sorted. nginx has more, of
-// errors that it finds itself.
+// ErrorCodes are the codes of the errors that a Server answers, sorted. nginx has further
+// codes, for errors that it finds itself.
 func ErrorCodes() []string {
 	codes := append(Codes(), "precondition", "range")
 	codes = slices.DeleteFunc(codes, func(code string) bool { return code == CodeOK || code == CodeLeft })

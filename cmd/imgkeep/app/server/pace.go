@@ -9,23 +9,23 @@ import (
 )
 
 const (
-	// A viewer who reads slower than minRate, in bytes a second, after a grace
-	// time is cut off, so that slow ones cannot hold our descriptors.
+	// A viewer who reads slower than minRate, in bytes a second, after a grace time is
+	// disconnected, so that slow viewers cannot hold descriptors.
 	minRate = 4 << 10
 	grace   = 30 * time.Second
 )
 
 // setWriteDeadline gives the viewer time to read an answer of n bytes, and no longer. The
-// deadline stays on the connection, so every answer sets its own before its first
-// byte; the wait for a fetch or a resize, which have limits of their own, does not
-// count. It cannot be set where w is a test's.
+// deadline stays on the connection, so every answer sets its own before its first byte; the
+// wait for a fetch or a resize, which have their own limits, does not count. It has no
+// effect on a test's w.
 func setWriteDeadline(w http.ResponseWriter, n int64) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(grace + time.Duration(n/minRate)*time.Second))
 }
 
-// paced is an answer whose reader has to take minRate in each interval of grace: a
-// limit on the whole would let one who reads a byte a second hold a file for as long
-// as the slowest of good ones.
+// paced is an answer whose reader must take minRate in each interval of grace: with a limit
+// on the whole alone, a viewer who reads a byte a second would hold a file for as long as
+// the slowest legitimate one.
 type paced struct{ http.ResponseWriter }
 
 // piece is what is to be taken in an interval, in bytes.
@@ -68,7 +68,7 @@ func (w paced) ReadFrom(r io.Reader) (n int64, err error) {
 	return n, nil
 }
 
-// absent is a file of so many bytes of which none can be read, and with HEAD none is.
+// absent is a file of known length without content; HEAD reads none.
 type absent int64
 
 func (absent) Read([]byte) (int, error) {
@@ -82,14 +82,15 @@ func (a absent) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// rare lets one of many alike lines into the log in fullPause. The zero value has let none.
+// rare lets one of many similar lines into the log in fullPause. The zero value has let
+// none.
 type rare struct {
 	mu     sync.Mutex
 	last   time.Time
 	passed int // over, since then
 }
 
-// next tells whether a line may be written now, and how many were passed over before it.
+// next tells whether a line may be written now, and how many were skipped before it.
 func (r *rare) next(now time.Time) (others int, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

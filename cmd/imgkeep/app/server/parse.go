@@ -17,7 +17,7 @@ import (
 	"imgkeep/sign"
 )
 
-// request is a request of a link: what it asks for, and what is noted of it on its way.
+// request is a request of a link: what it asks for, and what its steps note.
 type request struct {
 	http  *http.Request
 	began time.Time
@@ -33,8 +33,8 @@ type request struct {
 	handoff  bool      // nginx sends the answer
 
 	cacheStatus CacheStatus
-	removals    uint64        // of the store, before it was looked at
-	pending     *pending      // its size, since before the image was there; or nil
+	removals    uint64        // of the store, before the image was looked up
+	pending     *pending      // its size, joined before the image was there; or nil
 	fetched     *record.Image // for this request; or nil
 }
 
@@ -43,13 +43,13 @@ func (s *Server) newRequest(r *http.Request) *request {
 	return &request{http: r, began: time.Now(), id: s.requests.Add(1)}
 }
 
-// attr names a request in the log, as all lines about it do: the time when this server
-// began, and a number.
+// attr identifies a request in all log lines about it: the start time of this server, and a
+// number.
 func (s *Server) attr(q *request) slog.Attr {
 	return slog.String("request", s.begun+"-"+strconv.FormatUint(q.id, 36))
 }
 
-// Errors of links that are signed well and still ask for what is not there.
+// Errors of correctly signed links that ask for something that does not exist.
 var (
 	errSize      = errors.New("no such size")
 	errProxySize = errors.New("/proxy goes with the size full only")
@@ -57,8 +57,8 @@ var (
 	errLoop      = errors.New("this server does not fetch from itself")
 )
 
-// parse reads what a request asks for; the request is returned beside an error too.
-// Nothing has been looked up when it returns.
+// parse reads what a request asks for; it returns the request also with an error. It looks
+// nothing up.
 func (s *Server) parse(r *http.Request) (*request, error) {
 	q := s.newRequest(r)
 	return q, s.parseLink(q)
@@ -115,8 +115,8 @@ func (s *Server) key(url string) string {
 	return s.opts.Key(url)
 }
 
-// CheckSize tells whether a link may have its size: full, info, or one that is
-// listed; and full alone with /proxy. It is the rule of all that take or make links.
+// CheckSize tells whether a link may have its size: full, info, or a listed one; with
+// /proxy only full. All code that accepts or makes links uses this rule.
 func CheckSize(l sign.Link, listed resize.Listed) error {
 	if l.Proxy && l.Size != sign.SizeFull {
 		return errProxySize
@@ -144,9 +144,8 @@ func (s *Server) offered(size string) []string {
 	return s.opts.Negotiate[size]
 }
 
-// accepted are those of them that a viewer accepts. Behind nginx it is nginx that
-// has read the Accept header, and r has what it means: so both look for hot links at
-// the same place.
+// accepted are those of them that a viewer accepts. Behind nginx, nginx has read the Accept
+// header, and passes its result in r: so both look for hot links at the same place.
 func accepted(r *http.Request, offered []string) []string {
 	return slices.DeleteFunc(slices.Clone(offered), func(f string) bool {
 		return !nginx.Accepts(r.Header.Get("Accept"), "image/"+f)

@@ -8,7 +8,7 @@ import (
 	"imgkeep/bucket/probe"
 )
 
-// Placeholder is an image that stands in for those that cannot be shown.
+// Placeholder is an image that replaces those that cannot be shown.
 type Placeholder struct {
 	data        []byte
 	contentType string

@@ -16,23 +16,23 @@ import (
 	"imgkeep/resize"
 )
 
-// Populator keeps images, and makes sizes of them, before somebody looks at them.
-// It works behind viewers: see bucket.Store.KeepBackground; and of the decoders it uses
-// at most half. It may be used concurrently.
+// Populator keeps images, and makes sizes of them, before viewers ask. Viewers come first:
+// see bucket.Store.KeepBackground; it uses at most half of the decoders. It may be used
+// concurrently.
 type Populator struct {
 	s        *Server
 	decoders chan struct{}
 }
 
-// Populated is what became of a URL.
+// Populated is the result of a URL.
 type Populated struct {
-	Fetched bool  // now; otherwise it was there
+	Fetched bool  // by this call; otherwise it was kept before
 	Bytes   int64 // of the original
-	Made    int   // sizes, now
+	Made    int   // sizes, by this call
 }
 
-// NewPopulator returns a Populator that works by the Store, the Resizer, and what o
-// says of sizes. The Resizer has this many decoders; nil: no sizes are made.
+// NewPopulator returns a Populator with the Store, the Resizer, and the options of sizes in
+// o. The Resizer has this many decoders; nil: no sizes are made.
 func NewPopulator(o Options, decoders int) (*Populator, error) {
 	if o.Store == nil {
 		return nil, errors.New("a populator needs a store")
@@ -42,9 +42,8 @@ func NewPopulator(o Options, decoders int) (*Populator, error) {
 	return &Populator{s: s, decoders: make(chan struct{}, max(1, decoders/2))}, nil
 }
 
-// Populate keeps the image of a URL, as it was written, in a bucket, and makes
-// the sizes that are missing of it from one decoding. The end of ctx ends the
-// waiting, not what has begun.
+// Populate keeps the image of a URL, as it was written, in a bucket, and makes its missing
+// sizes from one decoding. The end of ctx ends the wait, not work that has begun.
 func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []string) (Populated, error) {
 	var done Populated
 	if err := p.check(sizes); err != nil {
@@ -102,12 +101,12 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 	}
 	err = makeChunks(atOnce)
 	if apart(err, slices.Collect(maps.Values(wanted))) {
-		err = makeChunks(1) // to find which it is, and whether the image is at fault
+		err = makeChunks(1) // to find the size that fails, and whether the image is at fault
 	}
 	return done, err
 }
 
-// check tells whether sizes can be made, of whatever image.
+// check tells whether sizes can be made at all.
 func (p *Populator) check(sizes []string) error {
 	if p.s.opts.Resizer == nil && len(sizes) > 0 {
 		return errors.New("there is no decoder to make sizes with")
@@ -115,7 +114,7 @@ func (p *Populator) check(sizes []string) error {
 	return p.s.checkMade(sizes)
 }
 
-// checkMade tells whether sizes can be made from one decoding, of whatever image.
+// checkMade tells whether sizes can be made from one decoding of any image.
 func (s *Server) checkMade(sizes []string) error {
 	if len(sizes) > resize.MaxTargets {
 		return fmt.Errorf("%w: at most %d at once", errSize, resize.MaxTargets)
@@ -141,8 +140,8 @@ func (p *Populator) make(ctx context.Context, image record.Image, original io.Re
 // Code is the stable code of an error of Populate, as in X-Imgkeep-Error.
 func Code(err error) string { return responseOf(err, time.Time{}).code }
 
-// Stops tells whether an error of Populate would meet every other URL too, so
-// that to go on is no use: the disk is full, or the store is closing.
+// Stops tells whether an error of Populate would affect every other URL too, so that going
+// on is useless: the disk is full, or the store is closing.
 func Stops(err error) bool {
 	return errors.Is(err, bucket.ErrFull) || errors.Is(err, bucket.ErrClosed) || errors.Is(err, resize.ErrClosed) ||
 		errors.Is(err, bucket.ErrNoBucket) || errors.Is(err, errSize)

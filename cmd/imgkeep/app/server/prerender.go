@@ -9,23 +9,22 @@ import (
 	"imgkeep/bucket/variant"
 )
 
-// maxPrerender is how many images may wait to be prerendered. The sizes of more are made
-// when somebody asks.
+// maxPrerender is how many images may wait to be prerendered. Sizes of further ones are
+// made on request.
 const maxPrerender = 256
 
 // prerenderer has the images whose first viewer has been answered, and whose eager sizes
-// are still to be made: one image at a time, so that viewers wait for one image more at
-// most, and one decoder less is theirs.
+// are still to be made: one image at a time, so that viewers wait for at most one more
+// image, and lose one decoder.
 type prerenderer struct {
 	mu      sync.Mutex
 	waiting []record.Image
 	working bool
 }
 
-// prerenderLater has the eager sizes of an image that was fetched for a viewer made in the
+// prerenderLater makes the eager sizes of an image that was fetched for a viewer, in the
 // background, and its hash if no decoder has seen it yet, unless too many images wait for
-// that. A server that stops forgets those
-// that wait.
+// that. A server that stops forgets the waiting images.
 func (s *Server) prerenderLater(image record.Image) {
 	if len(s.opts.Prerender) == 0 && !s.opts.Store.Looks().Wants(image.Digest) {
 		return
@@ -72,8 +71,8 @@ func (p *prerenderer) next() (image record.Image, ok bool) {
 	return image, true
 }
 
-// prerender makes the eager sizes that an image lacks, as if a viewer had asked for
-// all of them at once: those who ask meanwhile wait for the same job.
+// prerender makes the eager sizes that an image lacks, as if a viewer had asked for all of
+// them at once: requests that come meanwhile wait for the same job.
 func (s *Server) prerender(image record.Image) error {
 	type lack struct {
 		request

@@ -9,14 +9,13 @@ import (
 	"imgkeep/nginx"
 )
 
-// refusalHead ends the head of each page that net/http writes by itself, before a
-// request has come as far as a handler.
+// refusalHead ends the head of each error page that net/http writes by itself, before a
+// request reaches a handler.
 const refusalHead = "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
 
-// Refusal returns what is to be written to a connection in the place of a page that
-// net/http writes by itself where it cannot read a request: the same status with our
-// headers, and the code and line that nginx answers with. What is no such page it
-// returns as it is.
+// Refusal returns what to write to a connection instead of an error page that net/http
+// writes by itself when it cannot read a request: the same status with our headers, and the
+// code and line that nginx answers with. It returns anything else unchanged.
 func Refusal(page []byte) []byte {
 	const proto = "HTTP/1.1 "
 	if len(page) > 512 || !bytes.HasPrefix(page, []byte(proto)) || len(page) < len(proto)+3 {

@@ -14,24 +14,24 @@ import (
 	"imgkeep/nginx"
 )
 
-// passingAge is how long a browser may keep an image that we do not.
-const passingAge = time.Hour
+// uncachedAge is how long a browser may keep an image that we do not keep.
+const uncachedAge = time.Hour
 
-// answer is what a viewer gets: a file or its length, a document, a file that nginx
-// sends, or an error.
+// answer is what a viewer gets: a file or its length, a document, a file that nginx sends,
+// or an error.
 type answer interface {
 	// code is what an Observer is told.
 	code() string
-	// send sends it, and lets go of what it holds.
+	// send sends it, and releases what it holds.
 	send(w http.ResponseWriter, r *http.Request)
 }
 
-// good is in answers that are no errors.
+// good is part of answers that are no errors.
 type good struct{}
 
 func (good) code() string { return CodeOK }
 
-// file is a file that is sent from here.
+// file is a file that this server sends.
 type file struct {
 	good
 	s      *Server
@@ -39,17 +39,17 @@ type file struct {
 	format probe.Format
 	file   *os.File // from which nothing has been read
 	info   fs.FileInfo
-	holder io.Closer // what is closed in the end
+	holder io.Closer // closed at the end
 }
 
-// send sends the file with ranges and conditions (RFC 9110, sections 13 and 14). Under
-// a link with /proxy it has no ETag: the next answer may be another image.
+// send sends the file with ranges and conditions (RFC 9110, sections 13 and 14). With
+// /proxy it has no ETag: the next answer may be another image.
 func (a *file) send(w http.ResponseWriter, r *http.Request) {
 	defer a.holder.Close()
 	h := w.Header()
 	h.Set("Content-Type", a.format.ContentType())
 	if a.q.link.Proxy {
-		h.Set("Cache-Control", a.s.passingControl())
+		h.Set("Cache-Control", a.s.uncachedControl())
 		a.info = unmodified{a.info}
 	} else {
 		h.Set("ETag", etag(a.info))
@@ -60,9 +60,9 @@ func (a *file) send(w http.ResponseWriter, r *http.Request) {
 	a.s.serveContent(paced{w}, r, a.info.ModTime(), a.info.Size(), &content{File: a.file, size: a.info.Size()})
 }
 
-// passingControl says how long a browser may keep an image that we do not.
-func (s *Server) passingControl() string {
-	return "private, max-age=" + seconds(min(passingAge, s.opts.Signer.MaxAge()))
+// uncachedControl says how long a browser may keep an image that we do not keep.
+func (s *Server) uncachedControl() string {
+	return "private, max-age=" + seconds(min(uncachedAge, s.opts.Signer.MaxAge()))
 }
 
 // serveContent is http.ServeContent with our words for what is refused.
@@ -74,7 +74,7 @@ func (s *Server) serveContent(w http.ResponseWriter, r *http.Request, modified t
 	http.ServeContent(w, r, "", modified, body)
 }
 
-// length answers HEAD as file does, by what is known of an image that is not kept.
+// length answers HEAD as file does, from what is known of an image that is not kept.
 type length struct {
 	good
 	s      *Server
@@ -85,7 +85,7 @@ type length struct {
 func (a *length) send(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", a.format.ContentType())
-	h.Set("Cache-Control", a.s.passingControl())
+	h.Set("Cache-Control", a.s.uncachedControl())
 	a.s.serveContent(w, r, time.Time{}, a.bytes, absent(a.bytes))
 }
 
@@ -103,7 +103,7 @@ func (a document) send(w http.ResponseWriter, _ *http.Request) {
 	w.Write(a)                         // an error means that nobody is there to be told
 }
 
-// handoff has nginx send the file, now and, by a hot link, from now on.
+// handoff lets nginx send the file, now and, by a hot link, from now on.
 type handoff struct {
 	good
 	s *Server
@@ -115,24 +115,24 @@ func (a *handoff) send(w http.ResponseWriter, _ *http.Request) {
 	a.addHotLink()
 	setWriteDeadline(w, 0)
 	h := w.Header()
-	clear(h) // nginx drops it here, and sends its own
+	clear(h) // nginx drops these headers, and sends its own
 	h.Set("Content-Type", a.d.format.ContentType())
 	h.Set(nginx.HeaderRedirect, nginx.InternalPrefix+filepath.ToSlash(a.d.path()))
 }
 
-// addHotLink makes a hot link, so that nginx does not ask again. Without it the link
-// is served all the same, so an error is only logged.
+// addHotLink makes a hot link, so that nginx does not ask again. The link is served without
+// it too, so an error is only logged.
 func (a *handoff) addHotLink() {
 	s, q, d := a.s, a.q, a.d
 	if s.opts.Hot == nil || d.fallback {
 		return
 	}
-	// No link outlives the decision: one that is made before something is removed, or
-	// before another server replaces this one, is there for whoever takes links away.
+	// No link survives the decision: if the link was made before a removal, or before
+	// another server replaces this one, whoever removes links finds it.
 	still := func() bool { return s.opts.Store.Removals() == q.removals && s.opts.Current() }
 	set := nginx.VariantDir(q.link.Size, q.accepted)
 	if err := s.opts.Hot.AddWhile(q.link.Bucket, set, q.link.Signature, d.format.Ext(), s.opts.Store.Path(d.path()), q.expires, still); err != nil {
-		// A full tmpfs has every request fail so.
+		// On a full tmpfs every request fails like this.
 		if others, ok := s.hotFails.next(s.opts.Now()); ok {
 			s.opts.Log.Warn("no hot link made", s.attr(q), "others", others, "error", err)
 		}
@@ -144,11 +144,11 @@ type unmodified struct{ fs.FileInfo }
 
 func (unmodified) ModTime() time.Time { return time.Time{} }
 
-// likeNginx has a request with If-Modified-Since answered as nginx does: with 304 only
-// for the very time that the file has, which says no more than its tag does, and beside
-// If-None-Match only if both allow it. (RFC 9110, section 13.1.3, has the first ignored
-// then, and a whole answer is right in any case.) An image that is hot must not be told
-// apart from one that is not.
+// likeNginx answers a request with If-Modified-Since as nginx does: with 304 only for
+// exactly the time of the file, which says no more than its tag does, and beside
+// If-None-Match only if both allow it. (RFC 9110, section 13.1.3, ignores the former then,
+// and a whole answer is correct in any case.) Viewers must not be able to tell whether an
+// image is hot.
 func likeNginx(r *http.Request, modified time.Time) {
 	since := r.Header.Get("If-Modified-Since")
 	if since == "" {
@@ -160,8 +160,8 @@ func likeNginx(r *http.Request, modified time.Time) {
 	}
 }
 
-// content is a file at its beginning, whose size is known, so that net/http's
-// question for it, a seek to the end and back, needs no call of the kernel.
+// content is a file at its beginning, whose size is known, so that net/http's seek to the
+// end and back needs no system call.
 type content struct {
 	*os.File
 	size  int64
@@ -181,8 +181,7 @@ func (c *content) Seek(offset int64, whence int) (int64, error) {
 	return c.File.Seek(offset, whence)
 }
 
-// etag is the entity tag that nginx gives the same file, so that a browser may
-// ask either.
+// etag is the entity tag that nginx gives the same file, so that a browser may ask either.
 func etag(info fs.FileInfo) string {
 	b := append(make([]byte, 0, 32), '"')
 	b = append(strconv.AppendInt(b, info.ModTime().Unix(), 16), '-')
@@ -199,8 +198,8 @@ func conditional(r *http.Request) bool {
 	return h["Range"] != nil || h["If-Match"] != nil || h["If-Unmodified-Since"] != nil
 }
 
-// refusals replaces the body of 412 and 416, which net/http writes in its own
-// words, by ours.
+// refusals replaces the body of 412 and 416, which net/http writes in its own words, by
+// ours.
 type refusals struct {
 	http.ResponseWriter
 	size    int64 // of the file

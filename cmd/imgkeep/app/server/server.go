@@ -1,12 +1,12 @@
 // Package server answers requests for links.
 //
-// It ties the packages below together: a link is read and verified by sign,
-// looked up, fetched and kept by bucket, resized by resize, and sent from here or
-// handed to nginx. Every request is decided in this order, the cheapest and
-// surest first: method, form of the link, signature, bucket, size, and only then
-// anything that costs work.
+// It connects the packages below: sign reads and verifies a link, bucket looks up, fetches
+// and keeps its image, resize makes sizes, and this package sends the file or hands it to
+// nginx. It decides every request in this order, the cheapest and safest checks first:
+// method, form of the link, signature, bucket, size, and only then anything that costs
+// work.
 //
-// The way of a request is a line through the files, which Server.link writes down:
+// The way of a request is a line through the files; Server.link shows it:
 //
 //	parse.go    what a request asks for
 //	decide.go   the image that is meant, kept now if it was not; what of it is sent
@@ -15,13 +15,13 @@
 //	observe.go  tells how it went, once
 //	send.go     sends it, or has nginx send it; errors.go is what is sent of an error
 //
-// What it promises: each error has one status, one stable code and one line of
-// text, all from one table (errors.go); nothing of an origin, its address or the
-// image's URL reaches a viewer; what is sent has the type that its bytes were
-// recognised as, whatever anybody called it.
+// What it promises: each error has one status, one stable code and one line of text, all
+// from one table (errors.go); nothing of an origin, its address or the image's URL reaches
+// a viewer; the type of what is sent is recognised from its bytes, whatever anybody
+// declared.
 //
-// What it does not do: it opens no socket and knows no configuration file; its
-// handler is for an http.Server that bounds headers and idle connections.
+// What it does not do: it opens no socket and knows no configuration file; its handler
+// needs an http.Server that bounds headers and idle connections.
 package server
 
 import (
@@ -60,65 +60,61 @@ type Hot interface {
 type Options struct {
 	Store  *bucket.Store
 	Signer *sign.Signer
-	// Tagged is told, before an image that is kept is sent, for which member its link was
-	// signed, if it says so. It must be quick. nil: nobody is told.
+	// Tagged is told, before a kept image is sent, for which member its link was signed, if
+	// the link says so. It must be quick. nil: no call.
 	Tagged  func(by, bucket, url string)
 	Resizer Resizer
 
-	// Unwrap returns the URL that is meant by a canonical one: another one where
-	// that is a link of this server itself. Its error is the viewer's. nil: each URL
-	// means itself.
+	// Unwrap returns the URL that a canonical one stands for: another one if that is a link
+	// of this server itself. Its error goes to the viewer. nil: each URL stands for itself.
 	Unwrap func(url string) (string, error)
-	// Key returns the URL under which the image of a canonical one is kept: another one
-	// where several URLs name one image. nil: each is kept under itself.
+	// Key returns the URL under which the image of a canonical one is kept: another one if
+	// several URLs name one image. nil: each is kept under itself.
 	Key func(url string) string
 
-	// BaseURL is what a URL in a link is relative to, as imageurl.CanonicalAt reads it.
+	// BaseURL is the base of relative URLs in links, as imageurl.CanonicalAt reads it.
 	// Empty: such links are refused.
 	BaseURL string
 
-	// Loop tells, of the CDN-Loop headers of a request, whether it is a fetch of this
-	// server's own. nil: none is.
+	// Loop tells, from the CDN-Loop headers of a request, whether it is a fetch of this
+	// server itself. nil: none is.
 	Loop func(headers []string) bool
 
 	Sizes   []int // lengths in pixels that a side of a size may have
 	Quality int   // of sizes in lossy formats, 1 to 100
 	// Presets are by their names, which are no sizes. They are not changed.
 	Presets map[string]*resize.Preset
-	// Negotiate are the formats in which sizes are made besides their own, for viewers
-	// who accept them, the one that is wanted most first: by the names of presets, and
-	// by nginx.AnySize for all sizes.
+	// Negotiate are the formats in which sizes are also made, for viewers who accept them,
+	// the preferred one first: by the names of presets, and by nginx.AnySize for all sizes.
 	Negotiate map[string][]string
 	// AVIFQuality is that of sizes in AVIF, 1 to 100. 0: resize.DefaultAVIFQuality.
 	AVIFQuality int
-	// Prerender are sizes and presets that are made in the background once an image was
+	// Prerender are sizes and presets that are made in the background after an image was
 	// kept for a viewer, at most resize.MaxTargets.
 	Prerender []string
-	// Stripped are the buckets whose images are served without metadata in full
-	// too.
+	// Stripped are the buckets whose full images are served without metadata too.
 	Stripped []string
-	// WholeAnimations serves an animation as it is where it is too large to be
-	// resized, in the place of a size of its first frame.
+	// WholeAnimations serves an animation that is too large to be resized as it is, instead
+	// of a size of its first frame.
 	WholeAnimations bool
 
-	// Handoff lets nginx send the files, when a request says that it came
-	// through nginx. Hot then makes the next request bypass us; nil: none is made.
+	// Handoff lets nginx send the files, when a request says that it came through nginx.
+	// Hot then makes the next request bypass this server; nil: no hot links.
 	Handoff bool
 	Hot     Hot
-	// Current tells whether this server is still the one that answers. One that
-	// another has replaced makes no hot links for the requests which it still has.
-	// nil: it is.
+	// Current tells whether this server is still the one that answers. One that another has
+	// replaced makes no hot links for its remaining requests. nil: it is.
 	Current func() bool
 
 	// Placeholder is sent as the body of errors. nil: a line of text.
 	Placeholder *Placeholder
-	// Placeholders are sent in its place, by the codes of errors.
+	// Placeholders replace it, by the codes of errors.
 	Placeholders map[string]*Placeholder
 
 	// Page is what answers tell browsers about their use in pages.
 	Page nginx.Page
-	// Tokens are those of which a request for a link must have one, as nginx.Admits
-	// reads it. Empty: none is needed.
+	// Tokens are those of which a request for a link must have one, as nginx.Admits reads
+	// it. Empty: no token is needed.
 	Tokens []string
 
 	Observer Observer // nil: nobody
@@ -135,7 +131,7 @@ type Server struct {
 	router      http.Handler
 	coalescer   coalescer
 	prerenderer prerenderer
-	// background: nobody waits for what it makes.
+	// of requests that nobody waits for
 	background bool
 
 	full     fullDisk
@@ -177,7 +173,7 @@ func New(o Options) (*Server, error) {
 
 	r := chi.NewRouter()
 	r.Use(s.harden, middleware.GetHead)
-	r.NotFound(s.link) // whatever is no route is no link either, and told so
+	r.NotFound(s.link) // a path that is no route is no link either, and the answer says so
 	r.MethodNotAllowed(s.link)
 	r.Get("/{bucket}/{size}/{signature}/{ext_url}", s.link)
 	r.Get("/{bucket}/{size}/{signature}/{ext_url}/proxy", s.link)
@@ -211,10 +207,10 @@ func favicon(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// readyz says whether new images can be kept. What is kept is served either way.
+// readyz says whether new images can be kept. Kept images are served in any case.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	if err := s.opts.Store.Ready(); err != nil {
-		if errors.Is(err, bucket.ErrFull) { // which probes ask for all the time
+		if errors.Is(err, bucket.ErrFull) { // probes ask for this all the time
 			s.full.note(s.opts.Log, s.opts.Now(), err)
 		} else {
 			s.opts.Log.Warn("not ready", "error", err)
@@ -225,8 +221,8 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	plain(w, http.StatusOK, "ready")
 }
 
-// link answers a link. This is the way of a request: each step has a file of its own
-// and hands on one value.
+// link answers a link. This is the way of a request: each step has its own file and hands
+// on one value.
 func (s *Server) link(w http.ResponseWriter, r *http.Request) {
 	q, err := s.parse(r) // parse.go
 	var d delivery
@@ -242,7 +238,7 @@ func (s *Server) link(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		a = s.refuse(q, err) // errors.go
-	} else if q.by != "" && !d.passing {
+	} else if q.by != "" && !d.uncached {
 		s.opts.Tagged(q.by, q.link.Bucket, q.url)
 	}
 	s.observe(q, a) // observe.go

@@ -17,19 +17,18 @@ import (
 	"imgkeep/resize"
 )
 
-// rendition is something to make from an image.
+// rendition is a variant to make of an image.
 type rendition struct {
 	variant.Key
 	target resize.Target
-	// plain is the format in which it is made for those who accept no other, where
-	// this is another: it is then kept only if it has fewer bytes. Unknown: it is plain
-	// itself.
+	// plain is the format of the variant for viewers who accept no other; this variant is
+	// then kept only if it has fewer bytes. Unknown: this is the plain variant itself.
 	plain probe.Format
 }
 
-// variant is what a size that has been checked stands for: how it is made, and under
-// which name. A preset's holds a digest of it, so that what an earlier preset of
-// the name has made is not taken for it.
+// variant is what a checked size stands for: how it is made, and under which name. A
+// preset's name holds its digest, so that variants by an earlier definition are not taken
+// for it.
 func (s *Server) variant(size string, image record.Image) (m variant.Key, target resize.Target, err error) {
 	m.Name = size
 	if target.Preset = s.opts.Presets[size]; target.Preset != nil {
@@ -44,8 +43,8 @@ func (s *Server) variant(size string, image record.Image) (m variant.Key, target
 	return m, target, err
 }
 
-// variants are what a size stands for: what is plain, and what is made for viewers who
-// accept these formats. That is nil where it is the same. An animation stays one.
+// variants are what a size stands for: the plain variant, and the one for viewers who
+// accept these formats. That is nil if it is the same. An animation stays one.
 func (s *Server) variants(size string, image record.Image, accepted []string) (plain rendition, converted *rendition, err error) {
 	plain.Key, plain.target, err = s.variant(size, image)
 	if err != nil {
@@ -74,8 +73,8 @@ func (s *Server) variants(size string, image record.Image, accepted []string) (p
 	return plain, nil, nil
 }
 
-// acceptSets are what viewers may accept of the formats of a size, by which all is made
-// that any of them may get: nothing, and each alone.
+// acceptSets are the sets of formats of a size that decide what is made for any viewer:
+// none, and each format alone.
 func (s *Server) acceptSets(size string) [][]string {
 	all := [][]string{nil}
 	for _, f := range s.offered(size) {
@@ -95,12 +94,10 @@ func (s *Server) maker(image record.Image, target resize.Target) variant.Maker {
 	}
 }
 
-// make has variants made, which are asked for once a decoder is at hand, and returns
-// what is to be kept of each.
-//
-// Only one thing alone is held against an image that ends its decoders: the fault of
-// several may be that of their number. A conversion never is. Where an image cannot
-// be converted, what is plain stands for it.
+// make makes variants, which are asked for once a decoder is free, and returns what is to
+// be kept of each. Only a single variant counts against an image that crashes its decoders:
+// with several, their number may be the cause. A conversion never counts. If an image
+// cannot be converted, the plain variant replaces the conversion.
 func (s *Server) make(ctx context.Context, image record.Image, original io.Reader, n int64, late func() []rendition) ([]variant.Variant, error) {
 	var variants []rendition
 	looks := s.opts.Store.Looks()
@@ -144,8 +141,7 @@ func (s *Server) make(ctx context.Context, image record.Image, original io.Reade
 	return nil, err
 }
 
-// takePrint takes the print off results, which comes behind so many others; nil: there is
-// none.
+// takePrint takes the print off results, which follows so many others; nil: there is none.
 func takePrint(r []resize.Result, others int) (*likeness.Print, []resize.Result, error) {
 	if len(r) != others+1 {
 		return nil, r, nil
@@ -157,8 +153,8 @@ func takePrint(r []resize.Result, others int) (*likeness.Print, []resize.Result,
 // errTogether: variants have to be made one by one.
 var errTogether = errors.New("an animation is too large to be made several times at once")
 
-// losesFrames tells whether an animation has become a still picture, as one does for
-// which the budget of a job is too small, that all its targets share.
+// losesFrames tells whether an animation has become a still picture, because the budget of
+// the job, which all its targets share, was too small.
 func losesFrames(image record.Image, variants []rendition, results []resize.Result) bool {
 	for i, r := range results {
 		// Of an animated PNG, a PNG is still in any case.
@@ -169,15 +165,15 @@ func losesFrames(image record.Image, variants []rendition, results []resize.Resu
 	return false
 }
 
-// atFault tells whether it is the image that something cannot be made of, by what is
-// known of an error; and not, say, a queue that was full.
+// atFault tells whether the image is the cause of an error, as far as is known; and not,
+// say, a full queue.
 func atFault(err error) bool {
 	_, refused := errors.AsType[*resize.ImageError](err)
 	return refused || errors.Is(err, resize.ErrDeadly)
 }
 
-// apart tells whether variants that could not be made together may be made one by one.
-// What is refused as an image may be so for a conversion only.
+// apart tells whether variants that could not be made together may be made one by one. What
+// is refused as an image may be refused only for a conversion.
 func apart(err error, variants []rendition) bool {
 	if _, refused := errors.AsType[*resize.ImageError](err); refused {
 		return slices.ContainsFunc(variants, func(t rendition) bool { return t.plain != probe.Unknown })
@@ -185,7 +181,7 @@ func apart(err error, variants []rendition) bool {
 	return errors.Is(err, errTogether) || errors.Is(err, resize.ErrDeadly) && !errors.Is(err, variant.ErrPoison)
 }
 
-// keep says what is to be kept of results.
+// keep decides which results are kept.
 func (s *Server) keep(image record.Image, variants []rendition, results []resize.Result) []variant.Variant {
 	made := make([]variant.Variant, len(variants))
 	sizes := map[variant.Key]int64{}
@@ -203,14 +199,14 @@ func (s *Server) keep(image record.Image, variants []rendition, results []resize
 			continue
 		}
 		plain, ok := sizes[variant.Key{Name: t.Name, Format: t.plain}]
-		if !ok { // it was there already
+		if !ok { // it existed already
 			var err error
 			if plain, err = s.opts.Store.VariantBytes(image, t.Name, t.plain); err != nil {
 				plain = math.MaxInt64
 			}
 		}
 		if moving(image) == resize.FormatAPNG && results[i].Frames > 1 {
-			plain = max(plain, image.Bytes) // that is still, and no measure
+			plain = max(plain, image.Bytes) // the plain one is still, so its size is no measure
 		}
 		if r := results[i]; int64(len(r.Data)) < plain && !s.excess(image, t.target, r) {
 			made[i].Data = r.Data
@@ -229,14 +225,14 @@ func moving(image record.Image) string {
 	return image.Format.String()
 }
 
-// excess tells whether an animation is served as it is in the place of this result.
+// excess tells whether an animation is served as it is instead of this result.
 func (s *Server) excess(image record.Image, target resize.Target, r resize.Result) bool {
 	return s.opts.WholeAnimations && target.Animates(moving(image)) && image.Frames > 1 && r.Frames == 1
 }
 
-// accept returns the bytes of a result, or none where the original is to be served
-// for it: because it looks the same, and has no more bytes; or because it is an
-// animation, is wanted as one, and the result is not.
+// accept returns the bytes of a result, or none if the original is to be served instead:
+// because it looks the same, and has no more bytes; or because it is an animation, is
+// wanted as one, and the result is not.
 func (s *Server) accept(image record.Image, target resize.Target, r resize.Result) []byte {
 	format := image.Format.String()
 	switch {
@@ -257,8 +253,8 @@ func formatOf(target resize.Target, image record.Image) (probe.Format, error) {
 	return probe.ParseFormat(target.FormatOf(image.Format.String()))
 }
 
-// check trusts no decoder: it has read an enemy's bytes, and may be the enemy
-// by now. What it sends must at least be the images that were asked for.
+// check trusts no decoder: it has read hostile bytes, and may have been taken over. Its
+// results must at least be images of the kind that was asked for.
 func check(results []resize.Result, targets []resize.Target, image record.Image) error {
 	if len(results) != len(targets) {
 		return fmt.Errorf("%d results, and %d were asked for", len(results), len(targets))
@@ -286,10 +282,10 @@ func checkOne(r resize.Result, target resize.Target, image record.Image) error {
 	return nil
 }
 
-// expected tells whether an image can have these sides at a target. A decoder may
-// read an orientation that we call broken, and so turn the image; libvips takes
-// some GIFs to be as large as their first frame, not as their screen; and what is
-// left when borders are cut off, only a decoder knows.
+// expected tells whether an image can have these sides at a target. A decoder may read an
+// orientation that we call broken, and so turn the image; libvips takes some GIFs to be as
+// large as their first frame, not as their screen; and only a decoder knows what is left
+// after borders are cut off.
 func expected(width, height int, target resize.Target, image record.Image) bool {
 	w, h := image.Shown()
 	if trims := target.Preset != nil && target.Preset.Trim > 0; trims || image.Format == probe.GIF {
@@ -307,7 +303,7 @@ func expected(width, height int, target resize.Target, image record.Image) bool 
 	return false
 }
 
-// fits tells whether the original is shown exactly as the result is.
+// fits tells whether the original looks exactly like the result.
 func fits(image record.Image, r resize.Result) bool {
 	return image.Orientation == 1 && image.Width == r.Width && image.Height == r.Height && image.Frames == r.Frames
 }
