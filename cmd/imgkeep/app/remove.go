@@ -236,6 +236,9 @@ func (x *removeCommand) requests(targets targets, args []string) (all []control.
 			return nil, fmt.Errorf("%q is no URL and no link: to remove bytes, purge them", asTyped(arg))
 		}
 		q := x.q
+		if !q.Similar {
+			q.Within = 0 // which says nothing then
+		}
 		q.URL, q.Digest, q.Host, q.Named = t.URL, t.Digest, t.Host, t.link(x.unverified)
 		all = append(all, q)
 	}
