@@ -223,7 +223,7 @@ var rules = map[string]rule{
 		tests:   []string{"bucket/blob/object/objecttest", "bucket/blob/s3", "bucket/blob/s3/s3test", "bucket/ledger/ledgertest", "bucket/ledger/shared/sharedtest"},
 	},
 	"bucket/ledger/shared/sharedtest": { // for tests
-		imports: []string{"bucket/ledger/shared", "bucket/record"},
+		imports: []string{"bucket/ledger/shared", "bucket/probe", "bucket/record"},
 	},
 	"bucket/ledger/ledgertest": { // for tests
 		imports: []string{"bucket/ledger", "bucket/probe", "bucket/record"},
@@ -243,6 +243,7 @@ var rules = map[string]rule{
 	// Only here is bbolt.
 	"bucket/index": {
 		imports: []string{"bucket/likeness", "bucket/probe", "bucket/record", "go.etcd.io/bbolt", "golang.org/x/sys/unix"},
+		tests:   []string{"bucket/ledger/shared", "bucket/ledger/shared/sharedtest"},
 	},
 	"bucket/fetch": {
 		imports: []string{"bucket/fetch/guard", "bucket/fetch/outbound", "bucket/fetch/place", "bucket/imageurl", "bucket/probe", "bucket/probe/whole", "golang.org/x/net/publicsuffix"},

@@ -56,14 +56,14 @@ func (l *Ledger) apply(n uint64, e ledger.Entry) error {
 		if err := l.effect(tx, n, e); err != nil {
 			return err
 		}
-		return tx.SetApplied(Mark{n, e.ID})
+		return tx.SetApplied(record.Mark{Number: n, ID: e.ID})
 	})
 }
 
 // effect is what an entry does.
 func (l *Ledger) effect(tx Tx, n uint64, e ledger.Entry) error {
 	digest, format := record.Digest{}, probe.Unknown
-	subject := Subject{Bucket: e.Image.Bucket}
+	subject := record.Subject{Bucket: e.Image.Bucket}
 	switch e.Op {
 	case ledger.OpForget:
 		subject.Kind, subject.Name = record.BlockURL, e.Image.URL
@@ -89,7 +89,7 @@ func (l *Ledger) effect(tx Tx, n uint64, e ledger.Entry) error {
 	if digest != (record.Digest{}) {
 		killed, err := l.names(tx, subject.Bucket, digest, format)
 		if err == nil {
-			err = tx.SetPending(Pending{n, killed})
+			err = tx.SetPending(record.Pending{Number: n, Originals: killed})
 		}
 		if err != nil {
 			return err
@@ -123,7 +123,7 @@ func (l *Ledger) names(tx Tx, bucket string, d record.Digest, format probe.Forma
 // Finish deletes the originals whose names the log has killed. It may be called at any time,
 // any number of times.
 func (l *Ledger) Finish(ctx context.Context) error {
-	var pending []Pending
+	var pending []record.Pending
 	err := l.State.View(func(tx Tx) (err error) {
 		pending, err = tx.Pending()
 		return err
@@ -135,7 +135,7 @@ func (l *Ledger) Finish(ctx context.Context) error {
 	return errors.Join(append(errs, err)...)
 }
 
-func (l *Ledger) finish(ctx context.Context, p Pending) error {
+func (l *Ledger) finish(ctx context.Context, p record.Pending) error {
 	for _, image := range p.Originals {
 		if err := l.Files.Remove(ctx, image); err != nil {
 			return fmt.Errorf("delete %s: %w", object.Key(image), err)
@@ -163,7 +163,7 @@ func (l *Ledger) Remove(ctx context.Context, bucket string, event ledger.Event) 
 	if err := l.catchUpTo(ctx, n); err != nil {
 		return n, err
 	}
-	var mine []Pending
+	var mine []record.Pending
 	err = l.State.View(func(tx Tx) error {
 		pending, err := tx.Pending()
 		for _, p := range pending {

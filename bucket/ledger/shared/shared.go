@@ -143,7 +143,7 @@ func (l *Ledger) Applied() (uint64, error) {
 	return mark.Number, err
 }
 
-func (l *Ledger) applied() (mark Mark, err error) {
+func (l *Ledger) applied() (mark record.Mark, err error) {
 	err = l.State.View(func(tx Tx) (err error) {
 		mark, err = tx.Applied()
 		return err

@@ -1,14 +1,9 @@
 package shared
 
 import (
-	"errors"
-
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/record"
 )
-
-// ErrNone: a state has no record of a URL.
-var ErrNone = errors.New("there is no record of this URL")
 
 // State is what a node remembers of what it shares. It may be used concurrently.
 type State interface {
@@ -22,17 +17,17 @@ type State interface {
 // Tx is a state in a transaction. Nothing of it may be used when that has ended.
 type Tx interface {
 	// Applied is the last entry of the log that was applied; the zero value: none.
-	Applied() (Mark, error)
-	SetApplied(Mark) error
+	Applied() (record.Mark, error)
+	SetApplied(record.Mark) error
 
-	// Record is what was entered of a URL, whether it still stands or not: ErrNone.
-	Record(bucket, url string) (image record.Image, at uint64, err error)
+	// Record is what was entered of a URL, whether it still stands or not, if anything was.
+	Record(bucket, url string) (image record.Image, at uint64, ok bool, err error)
 	// Enter enters an image under its URL, in the place of what is there.
 	Enter(image record.Image, at uint64) error
 
 	// Hit is the number of the last entry of the log that hits a subject; 0: none does.
-	Hit(Subject) (uint64, error)
-	SetHit(Subject, uint64) error
+	Hit(record.Subject) (uint64, error)
+	SetHit(record.Subject, uint64) error
 	// Hosts are the patterns of hosts that entries of the log have hit, with the last.
 	Hosts() (map[string]uint64, error)
 
@@ -42,37 +37,17 @@ type Tx interface {
 	Unblock(kind, subject string) error
 
 	// Pending are the entries whose originals have still to be deleted, in their order.
-	Pending() ([]Pending, error)
-	SetPending(Pending) error
+	Pending() ([]record.Pending, error)
+	SetPending(record.Pending) error
 	ClearPending(number uint64) error
-}
-
-// Mark is an entry of the log.
-type Mark struct {
-	Number uint64
-	ID     string
-}
-
-// Subject is what an entry of the log is about.
-type Subject struct {
-	Bucket string // "": all
-	Kind   string // record.BlockURL, BlockDigest or BlockHost
-	Name   string // a URL, a digest as text, or a pattern of hosts
-}
-
-// Pending is an entry of the log that has killed originals.
-type Pending struct {
-	Number uint64
-	// Originals are those whose names it has killed. Their Bytes are not known.
-	Originals []record.Image
 }
 
 // generation is the last entry that has removed a digest from a bucket.
 func generation(tx Tx, bucket string, d record.Digest) (uint64, error) {
-	return lastHit(tx, Subject{bucket, record.BlockDigest, d.String()}, Subject{"", record.BlockDigest, d.String()})
+	return lastHit(tx, record.Subject{Bucket: bucket, Kind: record.BlockDigest, Name: d.String()}, record.Subject{Kind: record.BlockDigest, Name: d.String()})
 }
 
-func lastHit(tx Tx, subjects ...Subject) (last uint64, err error) {
+func lastHit(tx Tx, subjects ...record.Subject) (last uint64, err error) {
 	for _, s := range subjects {
 		n, err := tx.Hit(s)
 		if err != nil {
@@ -86,7 +61,7 @@ func lastHit(tx Tx, subjects ...Subject) (last uint64, err error) {
 // hit is the last entry that hits a record of a URL with a digest: it is dead if that is
 // later than its at.
 func hit(tx Tx, image record.Image) (uint64, error) {
-	last, err := lastHit(tx, Subject{image.Bucket, record.BlockURL, image.URL}, Subject{"", record.BlockURL, image.URL})
+	last, err := lastHit(tx, record.Subject{Bucket: image.Bucket, Kind: record.BlockURL, Name: image.URL}, record.Subject{Kind: record.BlockURL, Name: image.URL})
 	if err != nil {
 		return 0, err
 	}

@@ -43,13 +43,14 @@ func (l *Ledger) Known(bucket, url string) (image record.Image, err error) {
 		if is {
 			return ErrBlocked
 		}
-		var at uint64
-		if image, at, err = tx.Record(bucket, url); errors.Is(err, ErrNone) {
-			return ledger.ErrNotKept
-		}
+		found, at, ok, err := tx.Record(bucket, url)
 		if err != nil {
 			return err
 		}
+		if !ok {
+			return ledger.ErrNotKept
+		}
+		image = found
 		if is, err = tx.Blocked(record.BlockDigest, image.Digest.String()); is {
 			return ErrBlocked
 		}

@@ -31,17 +31,17 @@ type entry struct {
 }
 
 type contents struct {
-	mark    shared.Mark
+	mark    record.Mark
 	records map[key]entry
-	hits    map[shared.Subject]uint64
+	hits    map[record.Subject]uint64
 	blocks  map[key]record.Block // by kind and subject
-	pending map[uint64]shared.Pending
+	pending map[uint64]record.Pending
 }
 
 func (c contents) clone() *contents {
 	n := contents{c.mark, maps.Clone(c.records), maps.Clone(c.hits), maps.Clone(c.blocks), maps.Clone(c.pending)}
 	if n.records == nil {
-		n.records, n.hits, n.blocks, n.pending = map[key]entry{}, map[shared.Subject]uint64{}, map[key]record.Block{}, map[uint64]shared.Pending{}
+		n.records, n.hits, n.blocks, n.pending = map[key]entry{}, map[record.Subject]uint64{}, map[key]record.Block{}, map[uint64]record.Pending{}
 	}
 	return &n
 }
@@ -71,15 +71,12 @@ func (m *Memory) Update(write func(shared.Tx) error) error {
 
 type tx struct{ *contents }
 
-func (t tx) Applied() (shared.Mark, error)     { return t.mark, nil }
-func (t tx) SetApplied(mark shared.Mark) error { t.mark = mark; return nil }
+func (t tx) Applied() (record.Mark, error)     { return t.mark, nil }
+func (t tx) SetApplied(mark record.Mark) error { t.mark = mark; return nil }
 
-func (t tx) Record(bucket, url string) (record.Image, uint64, error) {
+func (t tx) Record(bucket, url string) (record.Image, uint64, bool, error) {
 	e, ok := t.records[key{bucket, url}]
-	if !ok {
-		return record.Image{}, 0, shared.ErrNone
-	}
-	return e.image, e.at, nil
+	return e.image, e.at, ok, nil
 }
 
 func (t tx) Enter(image record.Image, at uint64) error {
@@ -88,8 +85,8 @@ func (t tx) Enter(image record.Image, at uint64) error {
 	return nil
 }
 
-func (t tx) Hit(s shared.Subject) (uint64, error)         { return t.hits[s], nil }
-func (t tx) SetHit(s shared.Subject, number uint64) error { t.hits[s] = number; return nil }
+func (t tx) Hit(s record.Subject) (uint64, error)         { return t.hits[s], nil }
+func (t tx) SetHit(s record.Subject, number uint64) error { t.hits[s] = number; return nil }
 
 func (t tx) Hosts() (map[string]uint64, error) {
 	hosts := map[string]uint64{}
@@ -116,13 +113,13 @@ func (t tx) Unblock(kind, subject string) error {
 	return nil
 }
 
-func (t tx) Pending() (all []shared.Pending, err error) {
+func (t tx) Pending() (all []record.Pending, err error) {
 	for _, n := range slices.Sorted(maps.Keys(t.pending)) {
 		all = append(all, t.pending[n])
 	}
 	return all, nil
 }
 
-func (t tx) SetPending(p shared.Pending) error { t.pending[p.Number] = p; return nil }
+func (t tx) SetPending(p record.Pending) error { t.pending[p.Number] = p; return nil }
 
 func (t tx) ClearPending(number uint64) error { delete(t.pending, number); return nil }
