@@ -1,10 +1,10 @@
-// Package backup copies what is kept in a store to a folder, and makes a store of it
-// again. Neither needs an open store.
+// Package backup copies a store to a folder, and restores a store from it. Neither needs an
+// open store.
 //
-// It promises that a folder, whenever a backup was broken off, holds all that the
-// journals in it name, each file read back and compared with its digest; and that nothing
-// goes from a backup but what the store's operator has removed. It does not copy the
-// index and the variants, which are made again, nor the quarantine.
+// It promises that the folder, whenever a backup was interrupted, has all files that its
+// journals name, each read back and compared with its digest; and that nothing is deleted
+// from a backup except what the store's operator has removed. It does not copy the index
+// and the variants, which can be made again, nor the quarantine.
 package backup
 
 import (
@@ -40,10 +40,10 @@ const (
 	restoreUnfinished = "restore.unfinished"
 )
 
-// manifest makes a folder a backup.
+// manifest marks a folder as a backup.
 type manifest struct {
 	Version int       `json:"version"` // of the layout: 1
-	Ended   time.Time `json:"ended"`   // the last backup to it that was whole
+	Ended   time.Time `json:"ended"`   // the last complete backup to it
 	Images  int       `json:"images"`
 	Bytes   int64     `json:"bytes"`
 }
@@ -52,14 +52,14 @@ type manifest struct {
 type Options struct {
 	Root string // of the store
 	Dir  string // of the backup
-	// Link makes hard links in the place of copies where both are on one file
-	// system: quick and without room, and no help against a failing disk.
+	// Link makes hard links instead of copies if both are on one file system: fast and
+	// small, but no help against a failing disk.
 	Link bool
-	// Verify reads what the target has already again, and copies anew what is
-	// damaged there; without it only lengths are compared.
+	// Verify also reads the existing files of the target, and copies damaged ones again;
+	// without it only lengths are compared.
 	Verify   bool
-	Found    func(record.Finding)  // told of each finding; nil: nobody
-	Progress func(record.Progress) // told now and then; nil: nobody
+	Found    func(record.Finding)  // called for each finding; nil: not
+	Progress func(record.Progress) // called now and then; nil: not
 	Now      func() time.Time
 }
 
@@ -67,30 +67,28 @@ type Options struct {
 type Report struct {
 	Images  int                 `json:"images"`  // that the journals name
 	Copied  int                 `json:"copied"`  // of them, now
-	Removed int                 `json:"removed"` // from the backup, since they were from the store
+	Removed int                 `json:"removed"` // from the backup, because they were removed from the store
 	Bytes   int64               `json:"bytes"`   // copied now
 	Found   map[record.Kind]int `json:"found"`
 	Seconds float64             `json:"seconds"`
 }
 
-// Run copies what is kept in the store at Root to a folder, in which it is a
-// store without an index: journals, and the originals that they name. It may run
-// while the store is in use, asks nobody, and changes nothing in it: lines are
-// only ever added to a journal, and a line is written after its file, so that
-// the journals as they are when it begins, and the files that they name, are a
-// store at one moment.
+// Run copies the store at Root to a folder, which then is a store without an index:
+// journals, and the originals that they name. It may run while the store is in use, needs
+// no cooperation, and changes nothing in it: journals only grow, and a line is written
+// after its file, so that the journals at the start of the run, and the files that they
+// name, are a consistent store.
 //
-// It copies what the folder does not have yet. Files come first, are flushed,
-// read back and compared with their digests, and then the journals: whenever it
-// is broken off, the folder holds all that the journals in it name, and the next
-// Run goes on. An original that is to be copied and is missing or damaged is a
-// finding; what an earlier backup has copied is not read again, unless Verify is
-// set, and stays. What was removed from the store by its operator goes from the
-// backup too, and nothing else ever does.
+// It copies what the folder lacks. It first copies files, flushes them, reads them back and
+// compares them with their digests, and then copies the journals: whenever it is
+// interrupted, the folder has all files that its journals name, and the next Run continues.
+// A missing or damaged original is a finding; copies of an earlier backup are not read
+// again, unless Verify is set, and stay. What the operator removed from the store is
+// deleted from the backup too, and nothing else ever is.
 //
-// What is not copied: the index and the sizes, which are made again, the
-// quarantine, and the memory of which URLs failed lately. It takes about 100
-// bytes of memory for each image, and as much as reindex.Run where something was
+// It does not copy the index and the variants, which can be made again, the quarantine, and
+// the record of recent failures. It takes about 100 bytes of memory for each image, and as
+// much as reindex.Run if something was removed.
 // removed.
 func Run(ctx context.Context, o Options) (_ Report, err error) {
 	from, to, err := apart(o.Root, o.Dir)
@@ -114,10 +112,10 @@ func Run(ctx context.Context, o Options) (_ Report, err error) {
 	return t.report, t.writeManifest()
 }
 
-// Restore makes a store at Root, which must be empty, of the backup in Dir, and
-// its index. It reads every file and compares it with its digest. Broken off, it
-// goes on when it is called again; until it has ended the root is marked, and
-// must not be served from.
+// Restore makes a store at Root, which must be empty, from the backup in Dir, and builds
+// its index. It reads every file and compares it with its digest. After an interruption,
+// call it again to continue; until it has finished the root is marked, and must not be
+// served from.
 func Restore(ctx context.Context, o Options) (_ Report, _ reindex.Report, err error) {
 	var indexed reindex.Report
 	to, from, err := apart(o.Root, o.Dir)
@@ -147,13 +145,13 @@ func Restore(ctx context.Context, o Options) (_ Report, _ reindex.Report, err er
 	return t.report, indexed, err
 }
 
-// RestoreUnfinished tells whether a restore to a root has begun and not ended.
+// RestoreUnfinished tells whether a restore to a root has begun and not finished.
 func RestoreUnfinished(root string) bool {
 	_, err := os.Lstat(filepath.Join(root, restoreUnfinished))
 	return err == nil
 }
 
-// apart makes sure that neither folder lies in the other.
+// apart makes sure that neither folder contains the other.
 func apart(root, dir string) (string, string, error) {
 	r, err := filepath.Abs(root)
 	if err != nil {
@@ -170,7 +168,7 @@ func apart(root, dir string) (string, string, error) {
 	return r, d, nil
 }
 
-// isEmpty refuses a folder that holds anything but what file systems put there.
+// isEmpty refuses a folder that contains anything except what file systems create there.
 func isEmpty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -201,12 +199,12 @@ type transfer struct {
 	Options
 	from, to string
 	marker   *os.File
-	resumed  bool // an earlier one was broken off: trust nothing of its
+	resumed  bool // an earlier one was interrupted: trust none of its files
 	report   Report
 	done     int64
 	bytes    int64 // of all that is wanted
 	begun    time.Time
-	again    bool // a plan is made anew: what was found then was reported
+	again    bool // a plan is made again: its findings were reported before
 	vanished int  // originals that were removed since their plan
 }
 
@@ -259,15 +257,15 @@ func (t *transfer) writeManifest() error {
 	return local.WriteFile(local.OS{}, filepath.Join(t.to, record.TmpDir), filepath.Join(t.to, manifestFile), append(text, '\n'))
 }
 
-// plan is what is to be copied of one bucket: its journals as they are now, and
-// the originals that they name.
+// plan is what to copy of one bucket: its current journals, and the originals that they
+// name.
 type plan struct {
 	bucket   string
 	journals map[string]int64 // lengths
 	files    []planned        // in the order of their digests
-	removed  []planned        // that were, and may be in the backup still
+	removed  []planned        // that were removed, and may still be in the backup
 
-	end  record.Position        // up to which it was looked what was removed since
+	end  record.Position        // up to which later removals were looked for
 	late map[record.Digest]bool // that was; nil: not looked yet
 }
 
@@ -282,7 +280,7 @@ func (p planned) image(bucket string) record.Image {
 	return record.Image{Bucket: bucket, Digest: p.digest, Info: probe.Info{Format: p.format}, Bytes: p.bytes}
 }
 
-// copyLogs copies the journals, and for whom links were signed.
+// copyLogs copies the journals, and the members for whom links were signed.
 func (t *transfer) copyLogs(plans []plan) error {
 	for _, p := range plans {
 		for _, file := range slices.Sorted(keys(p.journals)) {
@@ -341,7 +339,7 @@ func (t *transfer) run(ctx context.Context) error {
 	if err := t.copyLogs(plans); err != nil {
 		return err
 	}
-	// Last: should the line that says so be lost, its file must not be.
+	// Last: if the line about it is lost, its file must still exist.
 	if err := local.SyncAll(t.to); err != nil {
 		return err
 	}
@@ -359,7 +357,7 @@ func (t *transfer) run(ctx context.Context) error {
 	return local.SyncAll(t.to)
 }
 
-// count adds a plan to the figures, or takes it out of them.
+// count adds a plan to the figures, or subtracts it.
 func (t *transfer) count(p plan, sign int) {
 	t.report.Images += sign * len(p.files)
 	for _, i := range p.files {
@@ -367,12 +365,12 @@ func (t *transfer) count(p plan, sign int) {
 	}
 }
 
-// replans is how often a plan is made anew in a store from which is removed all
-// the time. Then the journals in the backup name what the next backup removes.
+// replans is how often a plan is made again for a store from which images are removed all
+// the time. After that, the journals in the backup name files that the next backup removes.
 const replans = 5
 
-// copyBucket copies the originals of a bucket. If some were removed meanwhile, the
-// plan is made anew, so that the journals in the backup say so too.
+// copyBucket copies the originals of a bucket. If some were removed meanwhile, it makes the
+// plan again, so that the journals in the backup say so too.
 func (t *transfer) copyBucket(ctx context.Context, p *plan) error {
 	defer func() { t.again = false }()
 	for n := 0; ; n++ {
@@ -391,8 +389,8 @@ func (t *transfer) copyBucket(ctx context.Context, p *plan) error {
 	}
 }
 
-// removedSince tells whether an original was removed since the plan was made: its
-// line is written before its file goes.
+// removedSince tells whether an original was removed since the plan was made: its line is
+// written before its file is removed.
 func (t *transfer) removedSince(ctx context.Context, p *plan, d record.Digest) (bool, error) {
 	if p.late == nil {
 		p.late = map[record.Digest]bool{}
@@ -473,7 +471,7 @@ func (t *transfer) plan(ctx context.Context, name string) (plan, error) {
 	return p, t.leaveOut(ctx, &p)
 }
 
-// leaveOut takes out of a plan what was removed, as the lines say that it copies.
+// leaveOut drops removed originals from a plan, as the journal lines that it copies say.
 func (t *transfer) leaveOut(ctx context.Context, p *plan) error {
 	j, n := reindex.NewReplay(), 0
 	for line, err := range journal.Read(t.from, p.bucket) {
@@ -497,8 +495,8 @@ func (t *transfer) leaveOut(ctx context.Context, p *plan) error {
 	return nil
 }
 
-// lost makes sure that the source has every journal that the target has. A store
-// that has lost one must not pass for whole; and it may be another store.
+// lost makes sure that the source has every journal that the target has. A store that has
+// lost one is incomplete, or it may be another store.
 func (t *transfer) lost() error {
 	names, err := journal.Buckets(t.to)
 	if err != nil {
@@ -520,9 +518,9 @@ func (t *transfer) lost() error {
 	return nil
 }
 
-// continues makes sure that a journal of the source is that of the target, with
-// more lines or as many. If not, one of the two is damaged, or they are of
-// different stores, and neither must be written over.
+// continues makes sure that a journal of the source is that of the target, with at least as
+// many lines. Otherwise one of the two is damaged, or they belong to different stores, and
+// neither must be overwritten.
 func (t *transfer) continues(file string, length int64) error {
 	old, err := os.Open(filepath.Join(t.to, file))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -21,14 +21,13 @@ import (
 	"imgkeep/bucket/tags"
 )
 
-// A batch of files is flushed together: a flush for each would take most of the
-// time.
+// A batch of files is flushed together: a flush for each would take most of the time.
 const (
 	batchFiles = 2048
 	batchBytes = 256 << 20
 )
 
-// batch are files that are written, and neither flushed nor named.
+// batch are files that are written, but neither flushed nor named.
 type batch struct {
 	images []record.Image
 	bytes  int64
@@ -98,7 +97,7 @@ func (t *transfer) copyFiles(ctx context.Context, p *plan) error {
 	return t.flush(ctx, &b)
 }
 
-// good tells whether the target's file is whole.
+// good tells whether the target's file is complete.
 func (t *transfer) good(image record.Image) bool {
 	digest, _, err := local.HashFile(filepath.Join(t.to, image.File()), false)
 	return err == nil && digest == image.Digest
@@ -108,8 +107,8 @@ func (t *transfer) temp(n int) string {
 	return filepath.Join(t.to, record.TmpDir, strconv.Itoa(n))
 }
 
-// copyFile copies an original to a temporary file. One that is not what its name
-// says is a finding, and not copied.
+// copyFile copies an original to a temporary file. One that does not match its digest is a
+// finding, and not copied.
 func (t *transfer) copyFile(ctx context.Context, p *plan, b *batch, image record.Image) error {
 	path := filepath.Join(t.from, image.File())
 	src, err := os.Open(path)
@@ -182,7 +181,7 @@ func (t *transfer) missing(ctx context.Context, p *plan, image record.Image) err
 	return nil
 }
 
-// source tells an error of reading from one of writing.
+// source distinguishes an error of reading from one of writing.
 type source struct {
 	r   io.Reader
 	err error
@@ -196,7 +195,7 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// flush brings a batch to the disk, reads it back from there, and names it.
+// flush flushes a batch to the disk, reads it back from there, and names it.
 func (t *transfer) flush(ctx context.Context, b *batch) error {
 	if len(b.images) == 0 {
 		return nil
@@ -245,7 +244,8 @@ func (t *transfer) copyJournal(file string, length int64) error {
 	})
 }
 
-// copyTags copies for whom links were signed. What the target has more of stays.
+// copyTags copies the members for whom links were signed. Additional lines of the target
+// stay.
 func (t *transfer) copyTags() error {
 	files, err := tags.Files(t.from)
 	if err != nil {

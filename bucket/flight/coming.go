@@ -7,9 +7,9 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// Coming are the images that are about to be kept: being fetched, or added. A
-// removal leaves word there, so that what was on its way before it is not kept after
-// it. Its zero value is ready.
+// Coming are the images that are about to be kept: being fetched, or added. A removal
+// leaves a note here, so that an image that was requested before it is not kept after it.
+// The zero value is ready.
 type Coming struct {
 	mu  sync.Mutex
 	all map[*Arrival]struct{}
@@ -19,10 +19,10 @@ type Coming struct {
 type Arrival struct {
 	bucket, url string
 	forgotten   bool            // the URL was, since it began
-	purged      []record.Digest // bytes that were, since it began; what comes is not known yet
+	purged      []record.Digest // bytes that were, since it began; the digest of the image is not known yet
 }
 
-// Begin enters an image, until the function that it returns is called.
+// Begin registers an image, until the returned function is called.
 func (f *Coming) Begin(bucket, url string) (x *Arrival, end func()) {
 	x = &Arrival{bucket: bucket, url: url}
 	f.mu.Lock()
@@ -38,13 +38,13 @@ func (f *Coming) Begin(bucket, url string) (x *Arrival, end func()) {
 	}
 }
 
-// Forget leaves word that a URL was removed from these buckets; none are all. Nothing
-// is kept meanwhile, as for Purge.
+// Forget notes that a URL was removed from these buckets; none are all. Nothing is kept
+// meanwhile, as for Purge.
 func (f *Coming) Forget(buckets []string, url string) {
 	f.tell(buckets, func(x *Arrival) { x.forgotten = x.forgotten || x.url == url })
 }
 
-// Purge leaves word that bytes were removed from these buckets.
+// Purge notes that bytes were removed from these buckets.
 func (f *Coming) Purge(buckets []string, d record.Digest) {
 	f.tell(buckets, func(x *Arrival) { x.purged = append(x.purged, d) })
 }
@@ -59,7 +59,7 @@ func (f *Coming) tell(buckets []string, word func(*Arrival)) {
 	}
 }
 
-// Removed tells whether what has come was removed since it was asked for.
+// Removed tells whether the image was removed since it was requested.
 func (f *Coming) Removed(x *Arrival, d record.Digest) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,8 +1,8 @@
-// Package flight does a piece of work once for all who ask for it meanwhile.
+// Package flight does a piece of work once for all concurrent callers.
 //
-// It promises that the work goes on when those who have asked leave, or, with DoWanted,
-// ends when the last of them does. It remembers no results. Beside it stands what is
-// about to be kept, and must not be once it is removed.
+// It promises that the work continues when its callers leave or, with DoWanted, ends when
+// the last of them leaves. It remembers no results. The package also has the images about
+// to be kept, which must not be once they are removed.
 package flight
 
 import (
@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// Group are pieces of work, one at a time for each key, that go on when those who have
-// asked for them leave.
+// Group are pieces of work, one at a time for each key, that continue when their callers
+// leave.
 type Group struct {
 	group singleflight.Group
 	begin func() (done func(), err error)
@@ -24,15 +24,14 @@ type Group struct {
 	wanted map[string]*wanted // that end when nobody waits for them
 }
 
-// New returns a group whose work ends with life. begin is told of each flight, and
-// may refuse it.
+// New returns a group whose work ends with life. It calls begin for each flight, which may
+// refuse it.
 func New(life context.Context, begin func() (done func(), err error)) *Group {
 	return &Group{life: life, begin: begin, wanted: map[string]*wanted{}}
 }
 
-// Do runs work in a flight of its own, one at a time for each key; callers that
-// come while it is under way get its result. The flight goes on when its callers
-// leave: what ctx ends is only the waiting.
+// Do runs work in a flight of its own, one at a time for each key; concurrent callers get
+// the same result. The flight continues when its callers leave: ctx ends only the wait.
 func Do[T any](ctx context.Context, f *Group, key string, work func(context.Context) (T, error)) (T, error) {
 	var zero T
 	result := f.group.DoChan(key, func() (any, error) {
@@ -61,8 +60,8 @@ type wanted struct {
 	end    context.CancelFunc
 }
 
-// DoWanted is fly for work that is worth nothing when nobody waits for it any more:
-// its context then ends, and who comes later begins anew.
+// DoWanted is Do for work that is useless once nobody waits for it: its context then ends,
+// and a later caller starts anew.
 func DoWanted[T any](ctx context.Context, f *Group, key string, work func(context.Context) (T, error)) (T, error) {
 	f.mu.Lock()
 	w := f.wanted[key]
@@ -81,7 +80,7 @@ func DoWanted[T any](ctx context.Context, f *Group, key string, work func(contex
 			delete(f.wanted, key)
 		}
 	}()
-	// The context belongs to the key of the flight: who finds another flight that is
-	// about to end for want of people does not join it.
+	// The context is part of the flight's key: a caller does not join another flight that
+	// is about to end because all its callers have left.
 	return Do(ctx, f, fmt.Sprintf("%s\x00%p", key, w), func(context.Context) (T, error) { return work(w.ctx) })
 }

@@ -6,20 +6,18 @@ import (
 	"sync"
 )
 
-// ErrGivenUp ends a flight that waited for a quiet moment when the one who asked for it has
-// left.
+// ErrGivenUp ends a flight that waits for idle resources when its caller has left.
 var ErrGivenUp = errors.New("nobody waits for this any more")
 
-// Priorities know which flights a viewer waits for, and which wait themselves for a quiet
-// moment. They may be used concurrently. Their zero value is ready.
+// Priorities know which flights viewers wait for, and which flights wait for idle
+// resources. They may be used concurrently. The zero value is ready.
 type Priorities struct {
 	mu      sync.Mutex
 	viewers map[string]int
 	waiting map[string]context.CancelFunc
 }
 
-// Urgent says that a viewer waits for a flight, until the function that it
-// returns is called.
+// Urgent says that a viewer waits for a flight, until the returned function is called.
 func (p *Priorities) Urgent(key string) (left func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -46,8 +44,8 @@ func (p *Priorities) Len() int {
 	return len(p.viewers) + len(p.waiting)
 }
 
-// Await waits for a place until there is one, a viewer waits for the flight (no place, and
-// no error), asked ends (ErrGivenUp), or life does (its error).
+// Await waits until there is a place, a viewer waits for the flight (no place, and no
+// error), asked ends (ErrGivenUp), or life ends (its error).
 func Await[T any](asked, life context.Context, p *Priorities, key string, reserve func(context.Context) (T, error)) (place T, err error) {
 	var none T
 	ctx, stop := context.WithCancel(life)

@@ -8,8 +8,8 @@ func Canonical(raw string) (string, error) {
 	return u.String(), err
 }
 
-// CanonicalAt is Canonical of what may be relative to a base, as CheckBase wants
-// that; where the base is empty, nothing is.
+// CanonicalAt is Canonical for a URL that may be relative to a base, which CheckBase has
+// accepted; an empty base allows no relative URL.
 func CanonicalAt(base, raw string) (string, error) {
 	if base == "" {
 		return Canonical(raw)
@@ -18,7 +18,7 @@ func CanonicalAt(base, raw string) (string, error) {
 	return u.String(), err
 }
 
-// CheckBase says what is wrong with a URL that others are to be relative to.
+// CheckBase says what is wrong with the base of relative URLs.
 func CheckBase(s string) error {
 	if u, err := Parse(s); err != nil {
 		return err

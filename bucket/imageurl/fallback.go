@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// placeholder is where a fallback has the URL that is asked for.
+// placeholder is where a fallback has the requested URL.
 const placeholder = "{url}"
 
-// Fallback is another place where an image may be found: a URL around the one
-// whose origin says that it is gone.
+// Fallback is another place where an image may be found: a URL around the one that is gone
+// at its origin.
 type Fallback struct {
 	before, after string
 	host          string
@@ -42,8 +42,8 @@ func ParseFallback(template string) (Fallback, error) {
 // Host is the host of the fallback.
 func (f Fallback) Host() string { return f.host }
 
-// Around is the URL at which the image of a canonical URL is looked for. In a path
-// that stands as it is, as web archives want it, and in a query escaped.
+// Around is the URL at which to look for the image of a canonical URL. A path contains that
+// URL unchanged, as web archives want it; a query contains it escaped.
 func (f Fallback) Around(canonical string) string {
 	if f.escape {
 		canonical = url.QueryEscape(canonical)

@@ -16,8 +16,8 @@ const (
 	maxHostInput = 1024 // what is looked at before it is mapped to ASCII
 )
 
-// hostProfile maps names to ASCII as browsers do when they look a name up (UTS
-// 46). Underscores and odd hyphens are let through: such hosts serve images.
+// hostProfile maps names to ASCII as browsers do for name resolution (UTS 46). It allows
+// underscores and odd hyphens: such hosts serve images.
 var hostProfile = idna.New(
 	idna.MapForLookup(),
 	idna.Transitional(false),
@@ -68,8 +68,8 @@ func ParseHost(s string) (host string, addr netip.Addr, err error) {
 	return host, addr, nil
 }
 
-// checkHost judges a host that is no IPv6 address, in lower-case ASCII and without a
-// final dot. The address is valid if it is one.
+// checkHost checks a host that is not an IPv6 address, in lower-case ASCII and without a
+// final dot. The address is valid if the host is one.
 func checkHost(host string) (addr netip.Addr, err error) {
 	if host == "" || len(host) > maxHost {
 		return addr, errors.New("host is empty or too long")
@@ -86,10 +86,10 @@ func checkHost(host string) (addr netip.Addr, err error) {
 		}
 		last = label
 	}
-	// A name that ends in a number is an IPv4 address to browsers and to the C
-	// library: 127.1, 2130706433, 0x7f.1 and 0177.0.0.1 are all 127.0.0.1 (WHATWG
-	// URL, "ends in a number checker"). One spelling is accepted, four decimal
-	// parts without leading zeros; the others are only ever used to hide.
+	// A name that ends in a number is an IPv4 address to browsers and to the C library:
+	// 127.1, 2130706433, 0x7f.1 and 0177.0.0.1 are all 127.0.0.1 (WHATWG URL, "ends in a
+	// number checker"). Only one spelling is accepted, four decimal parts without leading
+	// zeros; the others serve only to hide an address.
 	if numeric(last) {
 		if addr, err = netip.ParseAddr(host); err != nil {
 			return netip.Addr{}, errors.New("host is an odd spelling of an IPv4 address")
@@ -111,8 +111,8 @@ func hostByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
-// numeric reports whether a label is a number, decimal or 0x and any hexadecimal
-// digits, none included.
+// numeric reports whether a label is a number: decimal, or 0x and any hexadecimal digits,
+// also none.
 func numeric(label string) bool {
 	if hex, ok := strings.CutPrefix(label, "0x"); ok {
 		return strings.Trim(hex, "0123456789abcdef") == ""
@@ -120,11 +120,11 @@ func numeric(label string) bool {
 	return strings.Trim(label, "0123456789") == ""
 }
 
-// Hosts is a list of patterns of hosts, made ready so that a long list costs no more
-// to ask than a short one. A pattern is a host name, which matches that host and no
-// other; an IP address; or "*." and a name, which matches every host below that name,
-// at any depth, and not the name itself: *.example.com matches a.example.com and
-// a.b.example.com, neither example.com nor evilexample.com.
+// Hosts is a list of host patterns, prepared so that a look-up in a long list is as fast as
+// in a short one. A pattern is a host name, which matches only that host; an IP address; or
+// "*." and a name, which matches every host below that name, at any depth, but not the name
+// itself: *.example.com matches a.example.com and a.b.example.com, neither example.com nor
+// evilexample.com.
 //
 // Case, a trailing dot, and Unicode or punycode make no difference on either side. The
 // zero value matches nothing.
@@ -133,8 +133,7 @@ type Hosts struct {
 	below map[string]bool // the hosts below these
 }
 
-// NewHosts returns the list of these patterns. One that ParsePattern refuses is passed
-// over.
+// NewHosts returns the list of these patterns. It ignores those that ParsePattern refuses.
 func NewHosts(patterns []string) *Hosts {
 	h := &Hosts{map[string]bool{}, map[string]bool{}}
 	for _, p := range patterns {
@@ -151,8 +150,8 @@ func NewHosts(patterns []string) *Hosts {
 	return h
 }
 
-// Match tells whether a pattern matches a host, which has no port, in any spelling.
-// What is no host matches nothing.
+// Match tells whether a pattern matches a host without a port, in any spelling. It returns
+// false for text that is no host.
 func (h *Hosts) Match(host string) bool {
 	host, _, err := ParseHost(host)
 	return err == nil && h.Has(host)

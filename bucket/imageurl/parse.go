@@ -24,8 +24,8 @@ func parse(raw string, base URL, limit int) (URL, error) {
 	return u, nil
 }
 
-// trim drops what browsers drop. Other control characters are an attack on the
-// request line or a mistake, never an image.
+// trim drops the characters that browsers drop. Other control characters are a mistake or
+// an attack on the request line.
 func trim(raw string) (string, error) {
 	s := strings.Trim(raw, " \t\r\n")
 	if strings.ContainsAny(s, "\t\r\n") {
@@ -58,7 +58,8 @@ func parseClean(s string, base URL) (URL, error) {
 	return absolute(scheme, after)
 }
 
-// cutScheme cuts off "scheme:", which is then in lower case (RFC 3986, section 3.1).
+// cutScheme cuts off "scheme:" and returns the scheme in lower case (RFC 3986, section
+// 3.1).
 func cutScheme(s string) (scheme, rest string, ok bool) {
 	scheme, rest, ok = strings.Cut(s, ":")
 	if !ok || scheme == "" {
@@ -88,7 +89,7 @@ func absolute(scheme, s string) (URL, error) {
 	return URL(scheme + "://" + host + resolveDots(slashes(path)) + query), nil
 }
 
-// relative reads a reference to something else than a whole URL.
+// relative reads a reference that is not a complete URL.
 func relative(s string, base URL) (URL, error) {
 	origin, path, query := base.split()
 	if base.IsLocal() {
@@ -111,7 +112,7 @@ func relative(s string, base URL) (URL, error) {
 	return URL(origin + resolveDots(folder+ref) + refQuery), nil
 }
 
-// local reads the URL of a file of the operator's, behind its scheme.
+// local reads the URL of an operator's file, after its scheme.
 func local(s string) (URL, error) {
 	path, ok := strings.CutPrefix(s, "//")
 	if !ok {
@@ -131,11 +132,11 @@ func cutQuery(s string) (path, query string) {
 	return s, ""
 }
 
-// slashes turns the backslashes of a path round, as browsers do.
+// slashes replaces backslashes in a path by slashes, as browsers do.
 func slashes(path string) string { return strings.ReplaceAll(path, `\`, "/") }
 
-// resolveDots resolves the dot segments of a path, in whatever spelling browsers
-// know, and escapes it.
+// resolveDots resolves the dot segments of a path, in all spellings that browsers know, and
+// escapes it.
 func resolveDots(path string) string {
 	if path == "" {
 		return "/"
@@ -169,7 +170,7 @@ func resolveDots(path string) string {
 // unsafe are the printable bytes that may not stand in a path or a query here.
 const unsafe = " \"<>\\^`{|}"
 
-// escape percent-encodes what may not stand in a URL.
+// escape percent-encodes characters that a URL may not contain.
 func escape(s string) string {
 	clean := true
 	for i := range len(s) {
@@ -241,7 +242,7 @@ func withPort(scheme, host string, addr netip.Addr, port string) (string, error)
 	return host + ":" + strconv.FormatUint(n, 10), nil
 }
 
-// unescape decodes the percent-encoding of a host, of which what is no escape stays.
+// unescape decodes the percent-encoding of a host; invalid escapes stay.
 func unescape(s string) string {
 	if !strings.Contains(s, "%") {
 		return s

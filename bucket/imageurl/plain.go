@@ -5,11 +5,10 @@ import (
 	"strings"
 )
 
-// isPlain tells whether a URL is canonical as it stands, for the spelling that
-// nearly all links hold: http or https, a host of ASCII that no mapping changes,
-// and no byte that would be encoded or is encoded already. What it does not take
-// goes the long way, which costs microseconds; a fuzz test holds the two
-// together.
+// isPlain tells whether a URL is already canonical, for the spelling of nearly all links:
+// http or https, a host of ASCII that no mapping changes, and no byte that would be encoded
+// or is encoded already. Other URLs take the slow path, which costs microseconds; a fuzz
+// test compares the two.
 func isPlain(raw string) bool {
 	rest, secure := strings.CutPrefix(raw, "https://")
 	if !secure {

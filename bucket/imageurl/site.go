@@ -7,9 +7,9 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// Site returns whom a host is counted for where something other than places is shared
-// out by who sends work: its domain below an ICANN suffix, or the network of an address.
-// It never fails: what is no host is a site of its own, as is one without a domain.
+// Site returns the key for which a host counts where work is shared out by sender: its
+// domain below an ICANN suffix, or the network of an address. It never fails: text that is
+// no host, and a host without a domain, are sites of their own.
 func Site(host string) string {
 	h, addr, err := ParseHost(host)
 	switch {
@@ -21,9 +21,9 @@ func Site(host string) string {
 	return Domain(h)
 }
 
-// Domain returns the domain below an ICANN suffix that a host is in: that of the
-// Public Suffix List without its private part, in which anybody may have a site, as
-// with dynamic names, and as many as they like.
+// Domain returns the domain below an ICANN suffix that a host is in: by the Public Suffix
+// List without its private part, where anybody may have any number of sites, as with
+// dynamic names.
 func Domain(host string) string {
 	for suffix := host; ; {
 		suffix, _ = publicsuffix.PublicSuffix(suffix)
@@ -40,8 +40,7 @@ func Domain(host string) string {
 	}
 }
 
-// Network returns the network that an address is counted by: what one who hires a
-// server has of them.
+// Network returns the network for which an address counts: about what one hired server has.
 func Network(a netip.Addr) string {
 	a = a.Unmap()
 	bits := 56

@@ -7,22 +7,22 @@ import (
 )
 
 const (
-	// MaxLength is the longest URL that Parse reads and returns, in bytes: what a
-	// link of 4 KB can hold.
+	// MaxLength is the longest URL that Parse accepts and returns, in bytes: it fits into a
+	// link of 4 KB.
 	MaxLength = 3072
-	// MaxRedirect is the longest URL that Resolve reads and returns, in bytes.
-	// Servers refuse longer ones in the main.
+	// MaxRedirect is the longest URL that Resolve accepts and returns, in bytes. Most
+	// servers refuse longer ones.
 	MaxRedirect = 8 << 10
 
 	localScheme = "local"
 )
 
-// ErrURL is what every error of Parse and Resolve wraps.
+// Every error of Parse and Resolve wraps ErrURL.
 var ErrURL = errors.New("not the URL of an image")
 
-// URL is the URL of an image in its one spelling: what Parse or Resolve has
-// returned. A conversion from a string claims that it is such a one. The zero value
-// is no URL.
+// URL is the URL of an image in its one spelling, as Parse or Resolve returns it. A
+// conversion from a string claims that the string has this spelling. The zero value is no
+// URL.
 type URL string
 
 // Parse returns the one spelling of an image's URL, under which it is kept and by
@@ -42,7 +42,7 @@ func Parse(raw string) (URL, error) {
 	return ParseAt("", raw)
 }
 
-// ParseAt is Parse, but that raw may be relative to base, which is what Parse has
+// ParseAt is Parse, except that raw may be relative to base, which Parse must have
 // returned.
 func ParseAt(base URL, raw string) (URL, error) {
 	if len(raw) > MaxLength {
@@ -54,9 +54,9 @@ func ParseAt(base URL, raw string) (URL, error) {
 	return parse(unescapeAmpersands(raw), base, MaxLength)
 }
 
-// Resolve returns where a redirect leads from base, which may be empty: then location
-// must be absolute. It reads location as Parse does, but that it leaves HTML's
-// escapes alone, since no header has them, and accepts MaxRedirect bytes.
+// Resolve returns where a redirect leads from base, which may be empty: then location must
+// be absolute. It reads location as Parse does, except that it leaves HTML's escapes alone,
+// since headers have none, and accepts MaxRedirect bytes.
 func Resolve(base URL, location string) (URL, error) {
 	if len(location) > MaxRedirect {
 		return "", urlError("longer than %d bytes", MaxRedirect)
@@ -67,7 +67,7 @@ func Resolve(base URL, location string) (URL, error) {
 // String is the URL as text.
 func (u URL) String() string { return string(u) }
 
-// IsLocal tells whether the URL is that of a file of the operator's.
+// IsLocal tells whether the URL is that of an operator's file.
 func (u URL) IsLocal() bool { return strings.HasPrefix(string(u), localScheme+":") }
 
 // Host is the host without its port and without brackets; "" for local files.
@@ -84,8 +84,8 @@ func (u URL) Host() string {
 	return host
 }
 
-// split takes a URL apart at its path and its query, which begin with / and ?, and
-// may be missing but for the path.
+// split splits a URL before its path and its query, which begin with / and ?. All but the
+// path may be missing.
 func (u URL) split() (origin, path, query string) {
 	s := string(u)
 	start := strings.Index(s, "://") + len("://")

@@ -1,10 +1,10 @@
-// Package linkrot asks the origins of what is kept whether they still have it, and counts
-// the answers: how much of what a site shows would be lost without the store.
+// Package linkrot asks the origins of kept images whether they still have them, and counts
+// the answers: how much of a site's images would be lost without the store.
 //
-// It promises that it changes nothing but its own count, in {root}/linkrot.json; that no
-// URL is counted twice in a pass, also where that was broken off; and that it asks as
-// many origins in a second as it was told to, at most. It does not ask for what is
-// removed, blocked, denied or local, and never removes anything.
+// It promises to change nothing except its own count, in {root}/linkrot.json; to count no
+// URL twice in a pass, even if that was interrupted; and to ask no more origins a second
+// than it is allowed. It does not ask for what is removed, blocked, denied or local, and
+// never removes anything.
 package linkrot
 
 import (
@@ -33,13 +33,13 @@ type State string
 
 // The states.
 const (
-	// Alive: it has an image there, which need not be the same one.
+	// Alive: it has an image, not necessarily the same one.
 	Alive State = "alive"
 	// Gone: it says that the image is gone, or shows something else.
 	Gone State = "gone"
 	// Unreachable: nobody answers there.
 	Unreachable State = "unreachable"
-	// Unsure: it does not let us see, is out of order, or may not be asked.
+	// Unsure: it refuses us, is out of order, or may not be asked.
 	Unsure State = "unsure"
 )
 
@@ -48,7 +48,7 @@ func States() []State {
 	return []State{Alive, Gone, Unreachable, Unsure}
 }
 
-// Report is how far the origins of what is kept have been asked.
+// Report is the progress and result of asking origins.
 type Report struct {
 	Last *Pass `json:"last,omitempty"` // the last pass that ended; nil: none has
 	Now  *Pass `json:"now,omitempty"`  // the one under way, as of about a minute ago; nil: none is
@@ -56,8 +56,8 @@ type Report struct {
 	At place `json:"at"`
 }
 
-// Pass is what one pass through the journals has found: URLs, by the states
-// of their origins.
+// Pass is the result of one pass through the journals: URLs, by the states of their
+// origins.
 type Pass struct {
 	Began   time.Time                `json:"began"`
 	Ended   time.Time                `json:"ended,omitzero"`
@@ -92,34 +92,32 @@ type Store interface {
 	Log() *slog.Logger
 	Disk() local.Disk
 	Ledger() ledger.Ledger
-	// Shown tells whether an image is what viewers get under its URL.
+	// Shown tells whether an image is the one that viewers get under its URL.
 	Shown(image record.Image) (bool, error)
 	// OriginRequest is a request to the origin of an image, under the rules of its bucket.
 	OriginRequest(image record.Image) fetch.Request
 }
 
-// Options say how origins are asked.
+// Options say how to ask origins.
 type Options struct {
 	// Alive asks the origin of a URL: [fetch.Fetcher.Alive].
 	Alive func(context.Context, fetch.Request) error
 	Rate  int64       // URLs asked in a second, at most; 0: as fast as it goes
-	Asked func(State) // told of each URL that is counted; nil: nobody
+	Asked func(State) // called for each counted URL; nil: not
 
 	Pace pace.Pace // of asking, by Rate; tests give it a clock
 }
 
 const (
 	File = "linkrot.json"
-	// SaveEvery is how often it is written down how far a pass is: what a crash
-	// has asked again.
+	// SaveEvery is how often progress is saved: a crash repeats this much.
 	SaveEvery = time.Minute
-	// AtOnce is how many origins are waited for at once: one that hangs
-	// must not hold up all others.
+	// AtOnce is how many origins are asked concurrently: one that hangs must not delay all
+	// others.
 	AtOnce = 16
 )
 
-// Read returns what the passes over the store in root have found; nil: there was
-// none.
+// Read returns the results of the passes over the store in root; nil: there was none.
 func Read(root string, log *slog.Logger) (*Report, error) {
 	text, err := os.ReadFile(filepath.Join(root, File))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -130,26 +128,24 @@ func Read(root string, log *slog.Logger) (*Report, error) {
 	}
 	r := &Report{}
 	if err := json.Unmarshal(text, r); err != nil || r.At.Offset < 0 || !r.Last.whole() || !r.Now.whole() {
-		// A count that can be made again must not stand in the way of anything.
+		// A count that can be made again must not block anything.
 		log.Warn("the count of origins is damaged, and begins anew", "file", File, "error", err)
 		return nil, nil
 	}
 	return r, nil
 }
 
-// Check asks the origin of each URL that is kept whether it still has the
-// image, in the order of the journals, and counts the answers. It changes nothing
-// else: what is kept stays, whatever its origin says. URLs that are removed, blocked
-// or denied are not asked, nor are local ones.
+// Check asks the origin of each kept URL whether it still has the image, in the order of
+// the journals, and counts the answers. It changes nothing else: kept images stay, whatever
+// their origin says. It does not ask for URLs that are removed, blocked, denied or local.
 //
-// What is found, and how far it is, stands in {root}/linkrot.json: a pass that was
-// broken off is taken up where it was, and no URL is counted twice. A crash loses
-// the last minute. Memory does not grow with what is kept. A URL that was removed
-// and kept again with the same bytes counts for each time.
+// Results and progress are in {root}/linkrot.json: an interrupted pass continues where it
+// stopped, and no URL is counted twice. A crash loses the last minute. Memory does not grow
+// with the store. A URL that was removed and kept again with the same bytes counts each
+// time.
 //
-// A host that does not answer three times in a row is left alone for ten minutes,
-// and one that says when it wants to be asked again until then: its URLs count as
-// its last answer.
+// It leaves a host that does not answer three times in a row alone for ten minutes, and one
+// that names a time until then: meanwhile its URLs count as its last answer.
 //
 // It may run once at a time. It ends with ctx, whose cause is the error.
 func Check(ctx context.Context, s Store, o Options) (Pass, error) {
@@ -191,14 +187,14 @@ type originAnswer struct {
 	err   error // ctx has ended
 }
 
-// askAll asks from r.At to the end of the journals. Answers are counted in the
-// order of the lines, so that there is one place up to which all are.
+// askAll asks from r.At to the end of the journals. It counts answers in the order of the
+// lines, so that there is one position up to which all are counted.
 func askAll(ctx context.Context, s Store, o Options, r *Report) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	defer cancel(nil)
-	queue := make(chan asked, AtOnce-2) // one more is counted, and one waits to be queued
+	queue := make(chan asked, AtOnce-2) // one more is being counted, and one waits to be queued
 	a := asker{s: s, o: &o, hosts: map[string]*restingHost{}}
 	from := r.At
 	asking.Go(func() {
@@ -247,8 +243,8 @@ func askAll(ctx context.Context, s Store, o Options, r *Report) error {
 	return context.Cause(ctx)
 }
 
-// withOrigins goes through the lines of the journals behind a place whose images are
-// kept, and whose origins may be asked.
+// withOrigins goes through the journal lines after a position whose images are kept and
+// whose origins may be asked.
 func withOrigins(ctx context.Context, s Store, from place) iter.Seq2[ledger.Entry, error] {
 	return func(yield func(ledger.Entry, error) bool) {
 		n := 0
@@ -279,8 +275,7 @@ func withOrigins(ctx context.Context, s Store, from place) iter.Seq2[ledger.Entr
 	}
 }
 
-// hasOrigin tells whether a line is that of an image that is served, and that came
-// from somewhere else.
+// hasOrigin tells whether a line is that of a served image that was fetched from an origin.
 func hasOrigin(s Store, line ledger.Entry) (bool, error) {
 	if line.Op != ledger.OpKeep || line.Broken != nil || imageurl.URL(line.Image.URL).IsLocal() {
 		return false, nil
@@ -288,7 +283,7 @@ func hasOrigin(s Store, line ledger.Entry) (bool, error) {
 	return s.Shown(line.Image)
 }
 
-// save writes down how far a pass is. A crash leaves that, or what was there.
+// save saves the progress of a pass. After a crash the file has that, or the earlier state.
 func save(s Store, r *Report) error {
 	text, err := json.Marshal(r)
 	if err != nil {
@@ -298,7 +293,7 @@ func save(s Store, r *Report) error {
 	return local.AsFull(local.WriteFile(s.Disk(), tmp, path, append(text, '\n')))
 }
 
-// asker asks origins, and leaves alone those that want that.
+// asker asks origins, and leaves those alone that want it.
 type asker struct {
 	s Store
 	o *Options
@@ -307,7 +302,7 @@ type asker struct {
 	hosts map[string]*restingHost
 }
 
-// restingHost is a host that did not answer, or does not want to be asked.
+// restingHost is a host that did not answer, or wants to be left alone.
 type restingHost struct {
 	misses int // in a row
 	state  State
@@ -315,8 +310,7 @@ type restingHost struct {
 }
 
 const (
-	// maxMisses is how often a host may not answer before it rests: one of its
-	// URLs alone may hang.
+	// maxMisses is how often a host may not answer before it rests: a single URL may hang.
 	maxMisses   = 3
 	restingTime = 10 * time.Minute
 	// maxResting bounds the hosts that are remembered.
@@ -338,7 +332,7 @@ func (a *asker) ask(ctx context.Context, image record.Image) (State, error) {
 	return state, nil
 }
 
-// originState is what an answer says of the image.
+// originState is the state that an answer indicates.
 func originState(err error) State {
 	if err == nil {
 		return Alive

@@ -2,11 +2,11 @@ package pace
 
 import "time"
 
-// Backoff is how long a URL is left alone after failures: at first, and at most.
-// The pause doubles with each failure in a row.
+// Backoff is the first and the longest pause of a URL after failures. The pause doubles
+// with each failure in a row.
 type Backoff struct{ First, Longest time.Duration }
 
-// Pause is the pause after so many failures in a row.
+// Pause is the pause after this many failures in a row.
 func (b Backoff) Pause(attempts int) time.Duration {
 	d := b.First
 	for range attempts - 1 {

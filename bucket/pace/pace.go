@@ -1,5 +1,5 @@
-// Package pace keeps maintenance from taking a disk, or origins, for itself: so much in
-// a second, and no more. It does not catch up with time that was lost.
+// Package pace limits maintenance to a rate, so that it does not use up a disk or origins.
+// It does not catch up on lost time.
 package pace
 
 import (
@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Pace keeps reading to so many bytes a second.
+// Pace limits reading to a number of bytes a second.
 type Pace struct {
 	Rate  int64
 	Now   func() time.Time                           // nil: time.Now
@@ -16,8 +16,8 @@ type Pace struct {
 	due   time.Time
 }
 
-// Took waits until n bytes that were just read were not too many. Time that the
-// disk or a pause has lost is not caught up with.
+// Took waits until the n bytes that were just read are within the rate. It does not catch
+// up on time that the disk or a pause has cost.
 func (p *Pace) Took(ctx context.Context, n int) error {
 	if p.Rate <= 0 {
 		return ctx.Err()
@@ -30,7 +30,7 @@ func (p *Pace) Took(ctx context.Context, n int) error {
 		p.due = now
 	}
 	p.due = p.due.Add(time.Duration(float64(n) / float64(p.Rate) * float64(time.Second)))
-	// Pauses of less than this cost more than they are worth.
+	// Shorter pauses cost more than they help.
 	if wait := p.due.Sub(now); wait > 20*time.Millisecond {
 		return p.Sleep(ctx, wait)
 	}

@@ -11,7 +11,7 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// Hosts are figures of where images come from.
+// Hosts are figures about the hosts that images come from.
 type Hosts struct {
 	At    time.Time    `json:"at"`    // when they were counted
 	Hosts []HostReport `json:"hosts"` // at most MaxHosts, those with the most bytes and failures
@@ -21,10 +21,10 @@ type Hosts struct {
 // MaxHosts is how many hosts Hosts has.
 const MaxHosts = 1000
 
-// HostReport is what is known of a host.
+// HostReport is what is known about a host.
 type HostReport struct {
 	HostTotals
-	Month    HostTotals          `json:"month"` // of them, what came in the last 30 days
+	Month    HostTotals          `json:"month"` // the part of the last 30 days
 	Newest   time.Time           `json:"newest,omitzero"`
 	Failures map[fetch.Class]int `json:"failures,omitempty"` // URLs that could not be kept, by class
 	Failed   int                 `json:"failed"`             // all of them

@@ -1,9 +1,9 @@
-// Package query answers what operators ask of a store: what is known of an image, what is
-// kept, what has failed, how much of all there is.
+// Package query answers operators' questions about a store: what is known of an image, what
+// is kept, what has failed, and how much there is in total.
 //
-// It promises to change nothing, and to need no more memory for more images, but for
-// figures by host. Answers come from index and journals as they are when they are read:
-// what changes meanwhile may show or not.
+// It promises to change nothing, and to need no more memory for more images, except for
+// figures by host. Answers come from index and journals at the time of reading: concurrent
+// changes may be included or not.
 package query
 
 import (
@@ -25,7 +25,7 @@ import (
 	"imgkeep/bucket/variant"
 )
 
-// Store is what queries need of an open store.
+// Store is the part of an open store that queries need.
 type Store interface {
 	// Begin announces a query, until done. Its context also ends when the store closes.
 	Begin(ctx context.Context) (_ context.Context, done func(), err error)
@@ -48,16 +48,16 @@ type Details struct {
 	Images   []ImageDetails   `json:"images"`
 	Failures []FailureDetails `json:"failures"`
 	Blocks   []record.Block   `json:"blocks"` // that stand against it
-	// Link is there where the image was named by a link of a server, which fills it in.
+	// Link is set if the image was named by a link of a server, which fills it in.
 	Link *LinkDetails `json:"link,omitempty"`
 }
 
 // LinkDetails are facts about a link.
 type LinkDetails struct {
 	Good    bool      `json:"good"`
-	Expires time.Time `json:"expires,omitzero"` // of one that is good
+	Expires time.Time `json:"expires,omitzero"` // of a valid one
 	Expired bool      `json:"expired"`
-	Why     string    `json:"why,omitempty"` // it is not known to be either
+	Why     string    `json:"why,omitempty"` // why neither is known
 }
 
 // ImageDetails are facts about an image in a bucket.
@@ -72,16 +72,16 @@ type ImageDetails struct {
 	Bytes    int64     `json:"bytes"`
 	Stored   time.Time `json:"stored"`
 	File     string    `json:"file"` // below the root
-	Here     bool      `json:"here"` // the file is, with that length
+	Here     bool      `json:"here"` // the file exists, with that length
 	Variants []string  `json:"made"` // with their extensions: "250x250.jpg"
-	// Poison is there while the image stands for one that ends decoders.
+	// Poison is set while the image counts as one that crashes decoders.
 	Poison *PoisonDetails `json:"deadly,omitempty"`
 }
 
-// PoisonDetails are facts about an image that has ended decoders.
+// PoisonDetails are facts about an image that has crashed decoders.
 type PoisonDetails struct {
-	Crashes     int       `json:"kills"` // decoders ended since it was last decoded
-	Last        time.Time `json:"last"`  // when it ended the last one
+	Crashes     int       `json:"kills"` // decoders crashed since it was last decoded
+	Last        time.Time `json:"last"`  // when it crashed the last one
 	Detail      string    `json:"detail"`
 	Undecodable bool      `json:"undecodable"` // nothing is made of it before Retry
 }
@@ -134,9 +134,9 @@ func detailsOf(s Store, image record.Image) (ImageDetails, error) {
 	return f, err
 }
 
-// Show returns all that is known of a URL or, where that is empty, of a digest. What is blocked is told of
-// like all else. Of an image with several URLs it looks through the journals: a tenth of a
-// second for some millions of lines.
+// Show returns all that is known of a URL or, if that is empty, of a digest, blocked or
+// not. For an image with several URLs it reads the journals: a tenth of a second for some
+// millions of lines.
 func Show(ctx context.Context, s Store, url string, digest record.Digest) (Details, error) {
 	ctx, done, err := s.Begin(ctx)
 	if err != nil {
@@ -191,8 +191,8 @@ func Show(ctx context.Context, s Store, url string, digest record.Digest) (Detai
 	return f, nil
 }
 
-// urlsOf are the URLs of an image. Of one that has a single URL, and is asked for by that,
-// the journal need not be read.
+// urlsOf are the URLs of an image. For an image with a single URL that was named by it, the
+// journal need not be read.
 func urlsOf(ctx context.Context, s Store, bucket, url string, e index.Entry) ([]string, error) {
 	if url != "" && e.Refs == 1 {
 		ref, err := s.Index().RefOf(bucket, index.KeyOf(url))
@@ -206,7 +206,7 @@ func urlsOf(ctx context.Context, s Store, bucket, url string, e index.Entry) ([]
 	return s.URLs(ctx, bucket, e.Digest)
 }
 
-// Filter chooses what List lists. Empty fields choose all.
+// Filter selects what List lists. Empty fields select all.
 type Filter struct {
 	Buckets []string  `json:"buckets,omitempty"`
 	Hosts   []string  `json:"hosts,omitempty"` // patterns, as imageurl.Hosts reads them; of failures, the host that failed
@@ -228,9 +228,8 @@ type Entry struct {
 	Stored time.Time `json:"stored"`
 }
 
-// List goes through what is kept, bucket by bucket, in the order in which the
-// journals have it. Memory does not grow with what is kept, only with what was
-// removed and kept again.
+// List goes through kept images, bucket by bucket, in the order of the journals. Memory
+// does not grow with the store, only with what was removed and kept again.
 func List(ctx context.Context, s Store, f Filter) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		ctx, names, done, err := begin(ctx, s, f)
@@ -254,7 +253,7 @@ func List(ctx context.Context, s Store, f Filter) iter.Seq2[Entry, error] {
 	}
 }
 
-// begin begins a query of the buckets that a filter names. Without an error done ends it.
+// begin starts a query of the buckets that a filter names. Without an error done ends it.
 func begin(ctx context.Context, s Store, f Filter) (_ context.Context, names []string, done func(), err error) {
 	ctx, done, err = s.Begin(ctx)
 	if err != nil {
@@ -267,7 +266,7 @@ func begin(ctx context.Context, s Store, f Filter) (_ context.Context, names []s
 	return ctx, names, done, nil
 }
 
-// chooser tells which images a filter chooses.
+// chooser tells which images a filter selects.
 func (f Filter) chooser() func(record.Image) bool {
 	ofHost := imageurl.NewHosts(f.Hosts).Match
 	return func(i record.Image) bool {
@@ -277,11 +276,10 @@ func (f Filter) chooser() func(record.Image) bool {
 	}
 }
 
-// keptImages goes through the URLs of a bucket: the lines of its journal that the index
-// agrees with.
+// keptImages goes through the URLs of a bucket: the journal lines that the index confirms.
 func keptImages(ctx context.Context, s Store, bucket string) iter.Seq2[record.Image, error] {
 	return func(yield func(record.Image, error) bool) {
-		// A URL has another line when it was removed and kept again.
+		// A URL that was removed and kept again has another line.
 		twice := map[index.Key]bool{}
 		removed := map[index.Ref]bool{}
 		for line, err := range s.Ledger().Since(bucket, record.Position{}) {
@@ -324,8 +322,8 @@ func keptImages(ctx context.Context, s Store, bucket string) iter.Seq2[record.Im
 }
 
 // Failures goes through the URLs that could not be kept, of these classes, or of all. Of f
-// it heeds buckets, times, and hosts, which may be that of the URL or the one that failed
-// after redirects: a failure without either is chosen only where all are.
+// it uses buckets, times, and hosts, which may be that of the URL or the one that failed
+// after redirects: a failure without either is selected only by a filter without hosts.
 func Failures(ctx context.Context, s Store, f Filter, classes []fetch.Class) iter.Seq2[FailureDetails, error] {
 	return func(yield func(FailureDetails, error) bool) {
 		ctx, names, done, err := begin(ctx, s, f)
@@ -367,7 +365,7 @@ type Totals struct {
 	Images   int                 `json:"images"`
 	URLs     int                 `json:"urls"`
 	Bytes    int64               `json:"bytes"`    // of originals
-	Saved    int64               `json:"saved"`    // bytes that would be there more, had each URL a file of its own
+	Saved    int64               `json:"saved"`    // additional bytes, if each URL had a file of its own
 	Types    map[string]Count    `json:"types"`    // by format
 	Failures map[fetch.Class]int `json:"failures"` // URLs that could not be kept, by class
 	Oldest   time.Time           `json:"oldest,omitzero"`
@@ -419,8 +417,8 @@ func count(counts map[string]Count, key string, bytes int64) {
 
 const topHosts = 20
 
-// CountAll counts what is kept. It goes through index and journals: some seconds for
-// a million images. Memory grows with the number of hosts.
+// CountAll counts kept images. It goes through index and journals: some seconds for a
+// million images. Memory grows with the number of hosts.
 func CountAll(ctx context.Context, s Store) (Stats, error) {
 	ctx, done, err := s.Begin(ctx)
 	if err != nil {

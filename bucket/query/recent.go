@@ -22,7 +22,7 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// RecentFilter chooses what Recent returns. Empty fields choose all.
+// RecentFilter selects what Recent returns. Empty fields select all.
 type RecentFilter struct {
 	Filter
 	Text     string `json:"text,omitempty"`      // that the URL holds
@@ -30,11 +30,11 @@ type RecentFilter struct {
 	MaxBytes int64  `json:"max_bytes,omitempty"` // 0: no limit
 	MinSide  int    `json:"min_side,omitempty"`  // the longer side, in pixels
 	MaxSide  int    `json:"max_side,omitempty"`  // 0: no limit
-	// Limit is how many come at most, 1 to MaxRecent; 0: DefaultRecent.
+	// Limit is the most entries, 1 to MaxRecent; 0: DefaultRecent.
 	Limit int `json:"limit,omitempty"`
-	// Before is where to go on: Recent.Next of the page before. Empty: the newest.
+	// Before is where to continue: Recent.Next of the page before. Empty: the newest.
 	Before string `json:"before,omitempty"`
-	// Budget bounds the time that is spent looking. 0: DefaultBudget.
+	// Budget bounds the time of the search. 0: DefaultBudget.
 	Budget time.Duration `json:"budget,omitempty"`
 }
 
@@ -45,13 +45,13 @@ const (
 	DefaultBudget = 60 * time.Millisecond
 )
 
-// Recent is a page of what was kept, the newest first.
+// Recent is a page of kept images, the newest first.
 type Recent struct {
 	Items []RecentEntry `json:"items"`
 	// Next is where the next page begins; empty: there is none.
 	Next string `json:"next,omitempty"`
-	// Partial says that the time was up before the page was full; Looked is how far back
-	// it has looked.
+	// Partial says that the time was up before the page was full; Looked is how far back it
+	// has searched.
 	Partial bool      `json:"partial,omitempty"`
 	Looked  time.Time `json:"looked,omitzero"`
 }
@@ -63,15 +63,15 @@ type RecentEntry struct {
 	Block *record.Block `json:"block,omitempty"` // that stands against it; nil: none
 }
 
-// ErrBackward: the place where the store is written down cannot be read from its end.
+// ErrBackward: the ledger of the store cannot be read from its end.
 var ErrBackward = errors.New("this store cannot be read from its end")
 
-// ErrCursor: Before is nothing that Recent has returned.
+// ErrCursor: Before does not come from Recent.
 var ErrCursor = errors.New("there is no such page")
 
-// LatestKept returns what was kept last. It reads the journals from their ends, so that it
-// takes the same time however much is kept; where the filter chooses little it looks as
-// long as the budget allows, and says how far it has come.
+// LatestKept returns the images that were kept last. It reads the journals from their ends,
+// so its time does not depend on the size of the store; if the filter selects little, it
+// searches as long as the budget allows, and says how far it has come.
 func LatestKept(ctx context.Context, s Store, f RecentFilter) (Recent, error) {
 	page := Recent{Items: []RecentEntry{}}
 	ctx, names, done, err := begin(ctx, s, f.Filter)
@@ -125,7 +125,7 @@ func LatestKept(ctx context.Context, s Store, f RecentFilter) (Recent, error) {
 	return page, nil
 }
 
-// recentOf is what is kept under a URL now, where that is this image.
+// recentOf is the entry of a URL, if it still has this image.
 func recentOf(s Store, i record.Image) (item RecentEntry, ok bool, err error) {
 	ref, err := s.Index().RefOf(i.Bucket, index.KeyOf(i.URL))
 	if errors.Is(err, index.ErrNotFound) || err == nil && ref != index.RefTo(i.Digest) {
@@ -153,7 +153,7 @@ func entryOf(i record.Image) Entry {
 	return e
 }
 
-// BlockOf is a block that stands against a URL, its host or its bytes; nil: none does.
+// BlockOf is the block of a URL, its host or its bytes; nil: none.
 func BlockOf(s Store, url string, d record.Digest) (*record.Block, error) {
 	if !s.Index().HasBlocks() {
 		return nil, nil
@@ -191,7 +191,7 @@ func blockOfHost(s Store, host string) (*record.Block, error) {
 	return nil, nil
 }
 
-// chooses tells which images the filter chooses.
+// chooses tells which images the filter selects.
 func (f RecentFilter) chooses() func(record.Image) bool {
 	basic := f.chooser()
 	return func(i record.Image) bool {
@@ -203,7 +203,7 @@ func (f RecentFilter) chooses() func(record.Image) bool {
 	}
 }
 
-// wanted is what the lines of chosen images hold, as the journal writes it.
+// wanted are texts that the journal lines of selected images contain.
 func (f RecentFilter) wanted() ledger.Wanted {
 	w := ledger.Wanted{}
 	var always [][]byte // that every line must hold
@@ -240,8 +240,8 @@ func (f RecentFilter) wanted() ledger.Wanted {
 	return w
 }
 
-// numberIn is the number behind a key of a line, which no text of it can hold: its quotes
-// would be escaped. 0 where there is none.
+// numberIn is the number after a key of a line. No text in the line can contain the key:
+// its quotes would be escaped. 0 if there is none.
 func numberIn(line []byte, key string) (n int64) {
 	at := bytes.Index(line, []byte(key))
 	if at < 0 {
@@ -267,7 +267,7 @@ func quoted(s string) []byte {
 	return bytes.TrimSuffix(bytes.TrimPrefix(b.Bytes(), []byte(`"`)), []byte("\"\n"))
 }
 
-// merger goes back through the journals of several buckets, the newest event of all first.
+// merger reads the journals of several buckets backwards, the newest event of all first.
 type merger struct {
 	sources map[string]*source
 	since   time.Time
@@ -282,7 +282,7 @@ type source struct {
 	ended bool
 }
 
-// slack is how far the clock may have gone back between two lines.
+// slack is how far the clock may have been set back between two lines.
 const slack = 24 * time.Hour
 
 func newMerger(back ledger.Backward, names []string, at map[string]record.Position, f RecentFilter) *merger {
@@ -306,8 +306,8 @@ func (m *merger) stop() {
 	}
 }
 
-// next returns the newest event that was not taken yet, or one without an Op where some
-// journal holds nothing wanted for a while.
+// next returns the newest remaining event, or one without an Op if some journal has nothing
+// wanted for a while.
 func (m *merger) next() (e ledger.Earlier, ok bool, err error) {
 	var newest *source
 	for _, name := range slices.Sorted(maps.Keys(m.sources)) {
@@ -339,8 +339,8 @@ func (m *merger) next() (e ledger.Earlier, ok bool, err error) {
 	return e, true, nil
 }
 
-// cursors say where to go on: "i:2026-11.ndjson:123,f:…" in base64url; "" where all have
-// ended.
+// cursors say where to continue: "i:2026-11.ndjson:123,f:…" in base64url; "" at the end of
+// all.
 func (m *merger) cursors() string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(m.sources)) {
@@ -379,16 +379,15 @@ func parseCursors(s string) (map[string]record.Position, error) {
 	return all, nil
 }
 
-// RecentFailures is a page of what could not be kept, what failed last for the first time
-// first.
+// RecentFailures is a page of failures; the one that began last comes first.
 type RecentFailures struct {
 	Items []FailureDetails `json:"items"`
 	Next  string           `json:"next,omitempty"` // as Recent.Next
 	All   int              `json:"all"`            // how many the filter chooses
 }
 
-// LatestFailures returns the failures that came last. Of f it heeds what Failures heeds,
-// and Limit and Before. It goes through all failures, of which a bucket remembers a bounded
+// LatestFailures returns the failures that began last. Of f it uses what Failures uses, and
+// Limit and Before. It goes through all failures, of which a bucket remembers a bounded
 // number.
 func LatestFailures(ctx context.Context, s Store, f RecentFilter, classes []fetch.Class) (RecentFailures, error) {
 	page := RecentFailures{Items: []FailureDetails{}}

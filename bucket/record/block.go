@@ -2,19 +2,19 @@ package record
 
 import "time"
 
-// What a Block may stand against.
+// Kinds of blocks.
 const (
 	BlockURL    = "url"    // a canonical URL
 	BlockDigest = "digest" // bytes, by their digest as text
 	BlockHost   = "host"   // a pattern of hosts
-	// BlockSimilar is what looks like a picture, by its PDQ hash as text. BlockExcept are
-	// bytes, by their digest as text, that have been let through whatever they look like.
+	// BlockSimilar are look-alikes of a picture, by its PDQ hash as text. BlockExcept are
+	// bytes, by their digest as text, that are let through whatever they look like.
 	BlockSimilar = "similar"
 	BlockExcept  = "except"
 )
 
-// Block is a tombstone: what it names is neither served nor kept, in any bucket. One of kind
-// BlockSimilar keeps new images out, and shows what is there; one of kind BlockExcept is an
+// Block is a tombstone: what it names is neither served nor kept, in any bucket. One of
+// kind BlockSimilar refuses new images, and leaves kept ones; one of kind BlockExcept is an
 // exception from those.
 type Block struct {
 	Kind    string    `json:"kind"`             // one of the constants

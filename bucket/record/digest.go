@@ -17,11 +17,11 @@ func (d Digest) String() string {
 	return base64.RawURLEncoding.EncodeToString(d[:])
 }
 
-// LogValue is what a log says of a digest, as JSON too: what String says.
+// LogValue is the digest in a log, as JSON too: what String returns.
 func (d Digest) LogValue() slog.Value { return slog.StringValue(d.String()) }
 
-// ParseDigest reads what String writes, and nothing else: of the spellings that
-// decode to the same bytes only that one is the name of a file.
+// ParseDigest accepts only what String returns: of the spellings that decode to the same
+// bytes only that one is the name of a file.
 func ParseDigest(s string) (Digest, error) {
 	var d Digest
 	if len(s) == DigestLen {

@@ -1,7 +1,7 @@
-// Package record holds what the other packages of the store say to each other: digests,
-// images, blocks, failures, findings, and where each of them lies on disk.
+// Package record has the types that packages of the store share: digests, images, blocks,
+// failures, findings, and where each of them lies on disk.
 //
-// It promises that the names are what they have always been: what ParseFile reads is
-// what Image.File and VariantFile write, and a digest has one spelling. It does no I/O, keeps
-// no state, and decides nothing.
+// It promises that the names are stable: ParseFile reads what Image.File and VariantFile
+// write, and a digest has one spelling. It does no I/O, keeps no state, and decides
+// nothing.
 package record

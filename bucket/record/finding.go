@@ -1,6 +1,6 @@
 package record
 
-// Kind is what is wrong with something in a store.
+// Kind is a kind of problem in a store.
 type Kind string
 
 // Kinds of findings.
@@ -26,7 +26,7 @@ func Kinds() []Kind {
 	return []Kind{Missing, Corrupt, Orphan, Unreferenced, Unindexed, Unjournaled, Disagreement, References, LooseSize, Dangling, Leftover, Foreign, BrokenLine, HalfRemoved}
 }
 
-// Finding is something in a store that is not as it should be.
+// Finding is a problem in a store.
 type Finding struct {
 	Kind   Kind   `json:"kind"`
 	Path   string `json:"path"` // below the root; of a journal with the line: "i/journal/2026-11.ndjson:12"
@@ -37,7 +37,7 @@ type Finding struct {
 	Repaired bool `json:"repaired,omitempty"`
 }
 
-// Progress tells how far some work is.
+// Progress is the progress of some work.
 type Progress struct {
 	Stage string `json:"stage"` // "journals", "originals" …
 	Done  int64  `json:"done"`

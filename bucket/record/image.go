@@ -22,7 +22,8 @@ type Image struct {
 	Generation uint64 `json:",omitempty"`
 }
 
-// Site is where the image comes from, as work and room are shared out by: see imageurl.Site.
+// Site is the site that the image counts for when work and space are shared out: see
+// imageurl.Site.
 func (i Image) Site() string { return imageurl.Site(imageurl.HostOf(i.URL)) }
 
 // File is the path of the original, below the store's root.
@@ -30,8 +31,8 @@ func (i Image) File() string {
 	return i.file(i.Format.Ext())
 }
 
-// VariantFile is the path, below the store's root, of what was made from the
-// original under a name, as a file of this format.
+// VariantFile is the path, below the store's root, of the variant of an original under a
+// name, as a file of this format.
 func (i Image) VariantFile(name string, f probe.Format) string {
 	return i.file("." + name + f.Ext())
 }

@@ -10,29 +10,29 @@ import (
 	"imgkeep/bucket/probe"
 )
 
-// What lies in the root of a store, besides a folder for each bucket.
+// The contents of a store's root, besides a folder for each bucket.
 const (
 	IndexFile = "index.db"
 	// TmpDir holds unfinished work. Nothing in it was ever acknowledged.
 	TmpDir = "tmp"
 	// JournalDir holds, in a bucket, the journal of its images, and in the root that of
-	// blocks, which are of all buckets.
+	// blocks, which apply to all buckets.
 	JournalDir = "journal"
-	// QuarantineDir holds what was taken out of the store: a folder for each run of
-	// scrubbing and each repair, in which things have their old paths. Nothing of it is
-	// ever served, nor removed but by whoever purges the bytes.
+	// QuarantineDir holds what was moved out of the store: a folder for each run of
+	// scrubbing and each repair, in which files have their old paths. Nothing in it is ever
+	// served, and only a purge of the bytes removes it.
 	QuarantineDir = "quarantine"
 )
 
 // ShardNames are the characters of base64url, each a folder of a bucket, and in it again.
 const ShardNames = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-// QuarantineFolder is the folder, below the root, for what is taken out at a time.
+// QuarantineFolder is the folder, below the root, for files that are moved out at a time.
 func QuarantineFolder(at time.Time) string {
 	return filepath.Join(QuarantineDir, at.UTC().Format("20060102T150405Z"))
 }
 
-// File is what the name of a file in a bucket says.
+// File is the information in the name of a file in a bucket.
 type File struct {
 	Digest  Digest
 	Format  probe.Format
@@ -86,21 +86,21 @@ func ShardDigest(a, b string) Digest {
 	return Digest{byte(n >> 4), byte(n << 4)}
 }
 
-// MayStandFor tells whether a target is what may stand for something made: that under
-// the same name in another format.
+// MayStandFor tells whether a target may stand for a variant: only the variant of the same
+// name in another format.
 func (p File) MayStandFor(target string) bool {
 	name := p.Digest.String()
 	of, ok := ParseFile(name[:1], name[1:2], target)
 	return ok && of.Digest == p.Digest && of.Variant == p.Variant && of.Format != p.Format
 }
 
-// Files of images have a modification time that follows from their name, which holds
-// the digest and what was made: nginx makes its entity tag of that time and the size,
-// and knows no other way. So a restored store, a second node or a variant that is made
-// again has the tags of before, and a browser's copy is still good.
+// Files of images have a modification time that is derived from their name, which contains
+// the digest and the variant: nginx makes its entity tag from that time and the size, and
+// has no other way. So a restored store, a second node or a variant that is made again has
+// the same tags as before, and a browser's copy stays valid.
 //
-// It is no date. A copy that has lost it, as cp makes, gets it back when it is next
-// served by way of the server, or by a scrub.
+// It is not a date. A copy that has lost it, as cp makes, gets it back when the server next
+// serves it, or by a scrub.
 
 // ModTimeOf is the modification time of a file of an image: a second between 1978 and
 // 2012, which is never ahead of a viewer's clock.

@@ -1,9 +1,9 @@
-// Package reindex makes the index of a store from its journals and files alone.
+// Package reindex rebuilds the index of a store from its journals and files.
 //
-// It promises that the old index stays in its place until the new one is whole, that what
-// was removed stays so, and that it removes no file. It does not repair: what it finds
-// wrong it reports, and passes over, unless that might show what is blocked. Which URLs
-// failed lately it cannot know.
+// It promises that the old index stays in place until the new one is complete, that removed
+// images stay removed, and that it removes no file. It does not repair: it reports problems
+// and skips them, unless that might show a blocked image. It cannot restore the record of
+// recent failures.
 package reindex
 
 import (
@@ -30,8 +30,8 @@ import (
 // Options say what Run does.
 type Options struct {
 	Root     string
-	Found    func(record.Finding)  // told of each finding; nil: nobody
-	Progress func(record.Progress) // told now and then; nil: nobody
+	Found    func(record.Finding)  // called for each finding; nil: not
+	Progress func(record.Progress) // called now and then; nil: not
 
 	Path string // of the new index; empty: it takes the place of the old one
 	// Files is where originals lie. nil: below Root, as the rest of the store.
@@ -50,22 +50,19 @@ type Report struct {
 	Seconds float64             `json:"seconds"` // that it took
 }
 
-// Run makes the index of a store anew, from its journals and files alone,
-// and puts it in the place of the old one, if any, when it is whole. The store
-// must not be open: index.ErrLocked. All buckets that have a journal are in it,
-// configured or not. What it cannot know is which URLs failed lately, and which
-// images have ended decoders: these are tried again when they are asked for, and
-// may end two more.
+// Run rebuilds the index of a store from its journals and files, and replaces the old one,
+// if any, when it is complete. The store must not be open: index.ErrLocked. The index has
+// all buckets that have a journal, configured or not. It cannot know which URLs failed
+// recently, and which images have crashed decoders: these are tried again on request, and
+// may crash two more.
 //
-// What the journals say was removed stays so. Files of it that are there all the
-// same, since a removal was broken off or a journal has lost lines, are seen by
-// nobody, and are findings: Run removes no file. A last line that a crash has
-// torn is passed over. Findings are also broken lines,
-// which are skipped, months of a journal that are missing, originals that are
-// missing, whose URLs are not indexed and
-// so are fetched anew when asked for, and orphans. What ends it is a line with an
-// operation that this version does not know, and a broken line in the journal of
-// blocks: to pass over it might show what is blocked.
+// Images that the journals say were removed stay removed. Their files may still exist,
+// because a removal was interrupted or a journal has lost lines; nobody sees them, and they
+// are findings: Run removes no file. It ignores a last line that a crash has torn. Further
+// findings are broken lines, which are skipped, missing months of a journal, missing
+// originals, whose URLs are not indexed and so are fetched again on request, and orphans.
+// Run fails at a line with an operation that this version does not know, and at a broken
+// line in the journal of blocks: skipping it might show a blocked image.
 //
 // It takes about 250 bytes of memory for each URL.
 func Run(ctx context.Context, o Options) (_ Report, err error) {
@@ -132,7 +129,7 @@ func (r *run) progress(stage string, done, total int64, bytes bool) {
 	}
 }
 
-// Replay is what the journal of a bucket says, in little memory.
+// Replay is the state that the journal of a bucket describes, in little memory.
 type Replay struct {
 	images []journaledImage
 	number map[index.Ref]uint32 // of an image in images
@@ -151,7 +148,7 @@ type journaledImage struct {
 	purged        uint32 // the number of the last line that says that nothing refers to it
 	format        probe.Format
 	orientation   uint8
-	known         bool // there is a line that it was kept, and none behind it with which its entry ends
+	known         bool // a line says that it was kept, and no later line ends its entry
 	present       bool
 	removed       bool // the last line about it says that it was removed
 }
@@ -161,12 +158,12 @@ type journaledURL struct {
 	number uint32 // of its line
 }
 
-// NewReplay is that of an empty journal.
+// NewReplay is the state of an empty journal.
 func NewReplay() *Replay {
 	return &Replay{number: map[index.Ref]uint32{}, urls: map[index.Key]journaledURL{}}
 }
 
-// under returns the image that a URL has by now; nil: none.
+// under returns the image that a URL has now; nil: none.
 func (j *Replay) under(key index.Key) *journaledImage {
 	u, ok := j.urls[key]
 	if !ok || u.number < j.images[u.image].purged {
@@ -179,8 +176,8 @@ func (i *journaledImage) info() probe.Info {
 	return probe.Info{Format: i.format, Width: int(i.width), Height: int(i.height), Orientation: int(i.orientation), Frames: int(i.frames)}
 }
 
-// Add notes a line. The first line of some bytes dates them, and says whom they are
-// counted for, as in the index: the first since no URL had them any more.
+// Add applies a line. The first line of some bytes gives their time, and the site that they
+// count for, as in the index: the first since no URL had them.
 func (j *Replay) Add(op string, image record.Image) error {
 	j.lines++
 	n, ok := j.number[index.RefTo(image.Digest)]
@@ -224,7 +221,7 @@ func (j *Replay) Add(op string, image record.Image) error {
 	return nil
 }
 
-// Gone goes through the images that were removed, and that no URL has again.
+// Gone goes through the images that were removed and that no URL has again.
 func (j *Replay) Gone(yield func(record.Digest, probe.Format) bool) {
 	for _, i := range j.images {
 		if i.refs == 0 && i.removed && !yield(i.digest, i.format) {
@@ -376,7 +373,7 @@ func (r *run) blocks(ctx context.Context) (_ []record.Block, at record.Position,
 	return slices.Collect(maps.Values(blocks)), at, err
 }
 
-// look finds which originals are there.
+// look finds out which originals exist.
 func (r *run) look(ctx context.Context, name string, j *Replay) error {
 	shard := 0
 	for image, err := range r.Files.List(ctx, name) {

@@ -9,11 +9,11 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// blockDifferences are what index and journal say differently of blocks.
+// blockDifferences are the differences in blocks between index and journal.
 type blockDifferences struct {
 	broken    []record.Finding
 	unindexed []ledger.Entry // blocks that the index lacks
-	extra     []record.Block // that no line says
+	extra     []record.Block // without a line
 }
 
 func (d blockDifferences) none() bool {
@@ -26,7 +26,7 @@ func (c *run) blocks(ctx context.Context) error {
 	if err != nil || d.none() {
 		return err
 	}
-	// Once more, while none is made or lifted.
+	// Once more, while no block is added or lifted.
 	c.s.Removing().Lock()
 	defer c.s.Removing().Unlock()
 	if d, err = compareBlocks(ctx, c.s); err != nil {

@@ -16,15 +16,15 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// compare compares the index of a bucket with its journal. The index is read
-// first: what it has then has its line, since lines are written before entries.
+// compare compares the index of a bucket with its journal. It reads the index first: every
+// entry then has its line, since lines are written before entries.
 func (c *run) compare(ctx context.Context, b *scrubbed) error {
 	links, err := c.links(b)
 	if err != nil {
 		return err
 	}
-	// The last line of a URL holds. Those whose image is not what the index
-	// has are few: earlier ones, and those that are wrong.
+	// The last line of a URL applies. Few have an image other than the one in the index:
+	// earlier lines, and wrong ones.
 	seen := make([]uint32, len(links)) // number of the last line of the URL; 0: none
 	differ := map[index.Key]numberedLine{}
 	purged := map[index.Ref]numberedLine{} // the last line of each
@@ -77,7 +77,7 @@ func (c *run) compare(ctx context.Context, b *scrubbed) error {
 	return c.compareAgain(ctx, b, differ, purged)
 }
 
-// links reads what the index has of URLs.
+// links reads the URLs in the index.
 func (c *run) links(b *scrubbed) (links []index.Link, err error) {
 	b.counts = map[index.Ref]uint64{}
 	for l, err := range c.s.Index().URLs(b.name) {
@@ -94,7 +94,7 @@ func (c *run) links(b *scrubbed) (links []index.Link, err error) {
 	return links, nil
 }
 
-// compareAgain looks again at lines that the index may contradict.
+// compareAgain checks lines again that may contradict the index.
 func (c *run) compareAgain(ctx context.Context, b *scrubbed, differ map[index.Key]numberedLine, purged map[index.Ref]numberedLine) error {
 	for key, line := range differ {
 		var err error
@@ -118,9 +118,8 @@ type numberedLine struct {
 	number uint32
 }
 
-// halfRemoved looks again at a URL that was removed, as the journal says, and is
-// in the index all the same: a crash or a disk that failed came between. Nobody
-// was told that it was removed.
+// halfRemoved checks a URL again that the journal says was removed and that is still in the
+// index: because of a crash or a failed disk. The removal was not acknowledged.
 func (c *run) halfRemoved(b *scrubbed, key index.Key, line ledger.Entry) error {
 	c.s.Removing().Lock()
 	defer c.s.Removing().Unlock()
@@ -151,8 +150,8 @@ func (c *run) halfRemoved(b *scrubbed, key index.Key, line ledger.Entry) error {
 	return nil
 }
 
-// changedSince tells whether the journal has something of a URL, or a purge of its
-// bytes, behind what was compared. Nothing is removed meanwhile.
+// changedSince tells whether the journal has a later line about a URL, or a purge of its
+// bytes, after the compared ones. Nothing is removed meanwhile.
 func (c *run) changedSince(b *scrubbed, key index.Key, d record.Digest) (bool, error) {
 	for line, err := range c.s.Ledger().Since(b.name, b.end) {
 		if err != nil {
@@ -168,7 +167,7 @@ func (c *run) changedSince(b *scrubbed, key index.Key, d record.Digest) (bool, e
 	return false, nil
 }
 
-// removing looks at what is removed but for its files.
+// removing checks what is removed except for its files.
 func (c *run) removing(b *scrubbed) error {
 	c.s.Removing().Lock()
 	defer c.s.Removing().Unlock()
@@ -195,7 +194,7 @@ func (c *run) removing(b *scrubbed) error {
 	return nil
 }
 
-// differs looks again at a URL of which index and journal say different things.
+// differs checks a URL again for which index and journal differ.
 func (c *run) differs(ctx context.Context, b *scrubbed, key index.Key, line ledger.Entry) error {
 	f := record.Finding{Kind: record.Unindexed, Path: line.Place(), URL: line.Image.URL, Detail: "the index does not have it"}
 	ref, err := c.s.Index().RefOf(b.name, key)
@@ -210,7 +209,7 @@ func (c *run) differs(ctx context.Context, b *scrubbed, key index.Key, line ledg
 	default:
 		f.Kind, f.Detail = record.Disagreement, fmt.Sprintf("the index has an image whose digest begins with %x", ref[:6])
 	}
-	// In a store that is in use the entry may be a moment behind its line.
+	// In a store in use, the entry may be a moment later than its line.
 	if !c.Alone && c.s.Now().Sub(line.Image.Stored) < fresh {
 		b.unindexed[line.Image.Digest] = true
 		return nil
@@ -224,7 +223,7 @@ func (c *run) differs(ctx context.Context, b *scrubbed, key index.Key, line ledg
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		// It is fetched anew when it is asked for, which nothing hinders.
+		// It is fetched again on request, which nothing prevents.
 		f.Kind, f.Detail = record.Missing, "the journal has it, the index does not, and there is no such file"
 		c.found(f)
 		return nil
@@ -246,8 +245,8 @@ func (c *run) differs(ctx context.Context, b *scrubbed, key index.Key, line ledg
 	return nil
 }
 
-// recount looks again at counts of URLs that were wrong: in a store that is in
-// use they change while they are compared.
+// recount checks wrong counts of URLs again: in a store in use they change during the
+// comparison.
 func (c *run) recount(b *scrubbed) error {
 	if len(b.miscount) == 0 {
 		return nil
@@ -294,7 +293,7 @@ func (c *run) recount(b *scrubbed) error {
 	return nil
 }
 
-// repair fetches damaged originals again. Their URLs stand in the journal.
+// repair fetches damaged originals again. Their URLs are in the journal.
 func (c *run) repair(ctx context.Context, b *scrubbed) error {
 	if len(b.damaged) == 0 {
 		return nil
@@ -326,7 +325,7 @@ func (c *run) repair(ctx context.Context, b *scrubbed) error {
 
 func (c *run) repairOne(ctx context.Context, b *scrubbed, d damaged, urls []string) error {
 	image := index.RecordOf(b.name, "", d.entry.Image)
-	// A viewer may have had it fetched meanwhile, or an operator removed it.
+	// A viewer may have caused a fetch meanwhile, or an operator may have removed it.
 	if e, err := c.s.Index().Entry(b.name, image.Digest); err != nil || e.Refs == 0 {
 		return nil
 	}
@@ -342,7 +341,7 @@ func (c *run) repairOne(ctx context.Context, b *scrubbed, d damaged, urls []stri
 		return nil
 	}
 	if f.Kind == record.Corrupt {
-		// Wrong bytes are not served; there they can be looked at.
+		// Wrong bytes are not served; in the quarantine they can be examined.
 		if err := local.Quarantine(c.s.Disk(), c.s.Root(), c.quarantine, image.File()); err != nil {
 			f.SetRepair("repaired", err)
 			c.found(f)
@@ -371,8 +370,8 @@ func (c *run) repairOne(ctx context.Context, b *scrubbed, d damaged, urls []stri
 	return nil
 }
 
-// isolate moves what nothing refers to out of the store. In a store that is in
-// use somebody may be about to refer to it, so that it stays.
+// isolate moves unreferenced files out of the store. In a store in use, somebody may be
+// about to refer to one, so it stays.
 func (c *run) isolate(f *record.Finding) {
 	switch {
 	case !c.Repair:

@@ -1,10 +1,10 @@
-// Package scrub looks through a whole store for what is not as it should be: bytes that
-// are not those of their names, and what files, index and journals say differently.
+// Package scrub checks a whole store: bytes that do not match their digest, and differences
+// between files, index and journals.
 //
-// It promises that it reports what is there and changes nothing unless it is asked to
-// repair; that bytes of an original are never deleted, but moved to the quarantine; and
-// that a store may be in use meanwhile. It does not look at what is only wrong for a
-// moment, and cannot bring back what its origin has no more.
+// It promises to report and to change nothing unless it is asked to repair; never to delete
+// bytes of an original, but to move them to the quarantine; and that the store may be in
+// use meanwhile. It ignores differences that exist only for a moment, and cannot restore
+// what the origin no longer has.
 package scrub
 
 import (
@@ -30,7 +30,7 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// Store is what Run needs of an open store.
+// Store is the part of an open store that Run needs.
 type Store interface {
 	// Begin announces the run, until done. Its context also ends when the store closes.
 	Begin(ctx context.Context) (_ context.Context, done func(), err error)
@@ -55,12 +55,11 @@ type Store interface {
 type Options struct {
 	Rate   int64 // bytes of originals read in a second; 0: as fast as it goes
 	Repair bool
-	// Alone says that nobody else uses the store, as in a command that has
-	// opened it for this: what another could be about to name may then be
-	// moved too.
+	// Alone says that nobody else uses the store, because a command has opened it for this:
+	// files that another user could be about to refer to may then be moved too.
 	Alone    bool
-	Found    func(record.Finding)  // told of each finding; nil: nobody
-	Progress func(record.Progress) // told now and then; nil: nobody
+	Found    func(record.Finding)  // called for each finding; nil: not
+	Progress func(record.Progress) // called now and then; nil: not
 
 	pace pace.Pace // of reading, by Rate
 }
@@ -76,25 +75,24 @@ type Report struct {
 }
 
 const (
-	// fresh is how old a file must be that nothing refers to before it is
-	// called an orphan in a store that is in use: it may be about to be named.
+	// fresh is the least age of an unreferenced file that counts as an orphan in a store in
+	// use: it may be about to be named.
 	fresh = time.Hour
-	// StaleWork is how old unfinished work must be: no fetch takes so long.
+	// StaleWork is the least age of abandoned unfinished work: no fetch takes so long.
 	StaleWork = 24 * time.Hour
 )
 
-// Run goes through all of the store: it reads every original and compares it
-// with its digest, and compares files, index and journals with each other, also in
-// what is removed and blocked. The
-// store may be in use meanwhile; what changes while it is looked at is not
-// reported. An entry of the index that cannot be read is a finding. It takes about 100 bytes of memory for each URL.
+// Run checks the whole store: it reads every original and compares it with its digest, and
+// compares files, index and journals with each other, also for what is removed and blocked.
+// The store may be in use meanwhile; changes during the run are not reported. An unreadable
+// entry of the index is a finding. It takes about 100 bytes of memory for each URL.
 //
-// With Repair it fetches a missing or corrupt original again, whatever has failed
-// before, where the origin still gives the same bytes; indexes what the journal has and the index lacks;
-// drops what can be made again; and moves the rest to {root}/quarantine, under a
-// folder of this run. Bytes of an original are never deleted. An original that
-// cannot be fetched again stays in the index: its links answer ErrLost, and it
-// comes back when the origin does. What was made from it is kept, and served.
+// With Repair it fetches a missing or corrupt original again, whatever failures are
+// recorded, if the origin still gives the same bytes; it indexes what the journal has and
+// the index lacks; drops what can be made again; and moves the rest to {root}/quarantine,
+// into a folder of this run. It never deletes bytes of an original. An original that cannot
+// be fetched again stays in the index: its links answer ErrLost, until the origin has it
+// again. Its variants are kept and served.
 func Run(ctx context.Context, s Store, o Options) (_ Report, err error) {
 	ctx, done, err := s.Begin(ctx)
 	if err != nil {
@@ -142,7 +140,7 @@ type run struct {
 	report     Report
 }
 
-// scrubbed is what a run knows of the bucket that it is at.
+// scrubbed is what a run knows of the current bucket.
 type scrubbed struct {
 	name      string
 	unindexed map[record.Digest]bool // in the journal, and not in the index
@@ -179,8 +177,7 @@ func (c *run) bucket(ctx context.Context, name string) error {
 	next, stop := iter.Pull2(c.s.Index().Images(name))
 	defer stop()
 	e, err, more := next()
-	// This order is that of the digests, so that index and folders are gone
-	// through side by side.
+	// This is the order of the digests, so that index and folders are read in parallel.
 	for x, y := range record.Shards {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -210,13 +207,13 @@ func (c *run) bucket(ctx context.Context, name string) error {
 	return c.repair(ctx, b)
 }
 
-// folder looks at one of the 4,096 folders. The entries were read before, so
-// that a file of theirs must be there.
+// folder checks one of the 4,096 folders. The entries were read before, so their files must
+// exist.
 func (c *run) folder(ctx context.Context, b *scrubbed, x, y string, entries []index.Entry) error {
 	path := filepath.Join(b.name, x, y)
 	files, err := os.ReadDir(c.s.Path(path))
 	if errors.Is(err, fs.ErrNotExist) && c.s.Sparse() {
-		// Nothing was put into it.
+		// Nothing was ever stored in it.
 	} else if errors.Is(err, fs.ErrNotExist) {
 		f := record.Finding{Kind: record.Missing, Path: path, Detail: "the folder is not there: nothing can be kept in it"}
 		if c.Repair {
@@ -263,11 +260,11 @@ func (c *run) folder(ctx context.Context, b *scrubbed, x, y string, entries []in
 	return nil
 }
 
-// original looks at the original of an entry; file is nil where there is none.
+// original checks the original of an entry; file is nil if there is none.
 func (c *run) original(ctx context.Context, b *scrubbed, e index.Entry, image record.Image, file fs.DirEntry) error {
 	f := record.Finding{Kind: record.Missing, Path: image.File()}
-	// Where the index has lost count, or is about to be told by the journal, its
-	// zero is not true.
+	// If the count in the index is wrong, or the journal is about to add to it, its zero is
+	// not reliable.
 	if e.Refs == 0 && b.counts[index.RefTo(image.Digest)] == 0 && !b.unindexed[image.Digest] {
 		if file != nil && c.Alone { // in use, somebody may be about to refer to it
 			u := record.Finding{Kind: record.Unreferenced, Path: image.File(), Detail: "no URL refers to it"}
@@ -298,12 +295,12 @@ func (c *run) original(ctx context.Context, b *scrubbed, e index.Entry, image re
 	return nil
 }
 
-// check reads an original and returns how many bytes it has and what is wrong
-// with them. It is the digest that decides: it is the name.
+// check reads an original and returns its length and what is wrong with it. The digest
+// decides: it is the name.
 func (c *run) check(ctx context.Context, image record.Image) (n int64, detail string, err error) {
 	f, err := os.Open(c.s.Path(image.File()))
 	if errors.Is(err, fs.ErrPermission) {
-		return 0, "", err // says nothing about the image
+		return 0, "", err // this says nothing about the image
 	}
 	if err != nil {
 		return 0, err.Error(), nil
@@ -333,10 +330,10 @@ func (c *run) check(ctx context.Context, image record.Image) (n int64, detail st
 	}
 }
 
-// orphan looks at an original that the index does not have.
+// orphan checks an original that the index lacks.
 func (c *run) orphan(b *scrubbed, file string, p record.File, f fs.DirEntry) error {
 	if b.unindexed[p.Digest] {
-		return nil // reported by its line of the journal
+		return nil // reported with its line of the journal
 	}
 	if _, err := c.s.Index().Entry(b.name, p.Digest); errors.Is(err, index.ErrDamaged) {
 		return nil // reported as that
@@ -345,7 +342,7 @@ func (c *run) orphan(b *scrubbed, file string, p record.File, f fs.DirEntry) err
 	}
 	info, err := f.Info()
 	if err != nil || !c.Alone && c.s.Now().Sub(local.Changed(file, info)) < fresh {
-		return nil // gone meanwhile, or about to be named
+		return nil // removed meanwhile, or about to be named
 	}
 	found := record.Finding{Kind: record.Orphan, Path: file, Detail: "neither index nor journal has it: its URL is not known"}
 	c.isolate(&found)
@@ -363,7 +360,7 @@ func hasOriginal(names map[string]bool, d record.Digest) bool {
 	return false
 }
 
-// size looks at something made from an original.
+// size checks a variant of an original.
 func (c *run) size(b *scrubbed, file string, p record.File, f fs.DirEntry, known map[string]bool) {
 	original := p.Digest.String() + p.Format.Ext()
 	isLink := f.Type()&fs.ModeSymlink != 0
@@ -377,7 +374,7 @@ func (c *run) size(b *scrubbed, file string, p record.File, f fs.DirEntry, known
 		if errors.Is(err, fs.ErrNotExist) {
 			return
 		}
-		// It may also stand for what was made in another format under its name.
+		// It may also stand for a variant in another format under its name.
 		if target != original && !p.MayStandFor(target) {
 			found.Kind, found.Detail = record.Foreign, fmt.Sprintf("it leads to %q, not to its original", target)
 		} else if _, err := os.Stat(c.s.Path(file)); errors.Is(err, fs.ErrNotExist) {
@@ -408,7 +405,7 @@ func (c *run) size(b *scrubbed, file string, p record.File, f fs.DirEntry, known
 			return
 		}
 	}
-	if c.Repair { // it holds no bytes, and is made again when it is asked for
+	if c.Repair { // it has no bytes of its own, and is made again on request
 		found.SetRepair("removed", os.Remove(c.s.Path(file)))
 	}
 	c.found(found)
@@ -422,10 +419,10 @@ func (c *run) foreign(file, detail string) {
 	c.found(f)
 }
 
-// foreigners looks at what lies in a bucket beside its folders.
+// foreigners checks the entries of a bucket besides its folders.
 func (c *run) foreigners(b *scrubbed) error {
 	isShard := func(e fs.DirEntry) bool {
-		folder := e.IsDir() || e.Type()&fs.ModeSymlink != 0 // an operator's, to where there is room
+		folder := e.IsDir() || e.Type()&fs.ModeSymlink != 0 // an operator's, on a disk with more room
 		return folder && len(e.Name()) == 1 && strings.Contains(record.ShardNames, e.Name())
 	}
 	top, err := os.ReadDir(c.s.Path(b.name))
@@ -453,7 +450,7 @@ func (c *run) foreigners(b *scrubbed) error {
 	return nil
 }
 
-// leftovers looks at unfinished work. What is young may be under way.
+// leftovers checks unfinished work. Recent work may still be in progress.
 func (c *run) leftovers() error {
 	entries, err := os.ReadDir(c.s.Path(record.TmpDir))
 	if err != nil {

@@ -1,9 +1,9 @@
-// Package uncached holds images that are shown and not kept: files that are there for a
-// minute for others who ask, and with their last reader are gone.
+// Package uncached holds images that are shown and not kept: files that stay for a minute
+// for further requests, and are removed with their last reader.
 //
-// It promises that all of them together take no more than a budget of the disk, and that
-// a reader who is slow does not keep others from reading. It does not fetch, and does
-// not decide who may see them. Nothing of it outlives the process.
+// It promises that all of them together use no more than a budget of disk space, and that a
+// slow reader does not keep others from reading. It does not fetch, and does not decide who
+// may see them. Nothing of it survives the process.
 package uncached
 
 import (
@@ -22,23 +22,21 @@ import (
 )
 
 const (
-	// KeepFor is how long an image that is not kept is there for others who ask
-	// for it.
+	// KeepFor is how long an image that is not kept stays for further requests.
 	KeepFor = time.Minute
-	// KnowFor is how long its type and length are known after that, and
-	// maxPassing of how many images.
+	// KnowFor is how long its type and length are known after that, and maxKnown of how
+	// many images.
 	KnowFor  = 10 * time.Minute
 	maxKnown = 4096
-	// Grace is how long an image is read before it may be taken from its
-	// readers to make room.
+	// Grace is how long readers may read an image before it may be removed to make room.
 	Grace = 30 * time.Second
-	// Budget bounds the bytes on disk of all of them together: those that are
-	// being fetched, that are there for others, and that somebody still reads.
+	// Budget bounds the bytes on disk of all of them together: being fetched, available to
+	// others, or still read.
 	Budget = 256 << 20
 )
 
-// File is an image that is not kept: a file that others may read as well, each
-// with a descriptor of their own. It is to be closed.
+// File is an image that is not kept: a file that others may read as well, each with their
+// own descriptor. Close it.
 type File struct {
 	*os.File
 	probe.Info
@@ -47,23 +45,22 @@ type File struct {
 	close func()
 }
 
-// As returns the file as one that was made of a source, which is then its Source.
+// As returns the file as one that was made from a source, which is then its Source.
 func (p *File) As(of *File) *File {
 	p.of = of.of
 	return p
 }
 
-// Source is the image whose file this is.
+// Source is the image that this file belongs to.
 func (p *File) Source() *Image { return p.of }
 
-// Close lets go of the file, which is gone with the last who reads it. It may be
-// called once.
+// Close closes the file, which is removed with its last reader. Call it once.
 func (p *File) Close() error {
 	p.close()
 	return p.File.Close()
 }
 
-// Pool are the images that pass.
+// Pool are the images that are not kept.
 type Pool struct {
 	mu     sync.Mutex
 	budget int64 // in bytes
@@ -72,7 +69,7 @@ type Pool struct {
 	files  map[*Image]bool   // those whose files are there
 }
 
-// NewPool returns a pool of which all together take budget bytes on disk.
+// NewPool returns a pool that uses at most budget bytes on disk.
 func NewPool(budget int64) *Pool {
 	return &Pool{budget: budget, images: map[string]*Image{}, files: map[*Image]bool{}}
 }
@@ -84,7 +81,7 @@ func (p *Pool) Taken() int64 {
 	return p.used
 }
 
-// Known is of how many images something is known.
+// Known is how many images the pool knows.
 func (p *Pool) Known() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -95,24 +92,24 @@ func (p *Pool) Known() int {
 type Image struct {
 	Image   record.Image
 	Final   string                         // where redirects led to
-	Print   atomic.Pointer[likeness.Print] // how it looks; nil: nobody has looked
+	Print   atomic.Pointer[likeness.Print] // its print; nil: not made yet
 	at      time.Time
 	Path    string
-	space   int64 // that its file takes of the budget
+	space   int64 // the part of the budget that its file uses
 	readers int
 	old     bool // it gets no more readers
 }
 
-// ErrNoRoom: the images that pass take too much of the disk already.
+// ErrNoRoom: the images that are not kept use too much of the disk already.
 var ErrNoRoom = errors.New("too many bytes are on their way to viewers without being kept")
 
-// Room is what an image that is being fetched takes of the budget.
+// Room is the part of the budget that an image being fetched uses.
 type Room struct {
 	of *Pool
 	n  int64
 }
 
-// Writer takes from the budget what is written to w, before it is.
+// Writer takes bytes from the budget before it writes them to w.
 func (sp *Room) Writer(w io.Writer) io.Writer { return spaceWriter{sp, w} }
 
 type spaceWriter struct {
@@ -128,8 +125,8 @@ func (w spaceWriter) Write(p []byte) (int, error) {
 	return w.w.Write(p)
 }
 
-// Reserve takes n bytes of the budget, which are at least 1, before an image is fetched
-// or made. nil: there is no room.
+// Reserve takes n bytes of the budget, which are at least 1, before an image is fetched or
+// made. nil: there is no room.
 func (p *Pool) Reserve(n int64) *Room {
 	if !p.take(n) {
 		return nil
@@ -137,7 +134,7 @@ func (p *Pool) Reserve(n int64) *Room {
 	return &Room{of: p, n: n}
 }
 
-// Trim gives back what is more than n bytes.
+// Trim returns all but n bytes to the budget.
 func (sp *Room) Trim(n int64) {
 	if n < sp.n {
 		sp.of.give(sp.n - n)
@@ -145,10 +142,10 @@ func (sp *Room) Trim(n int64) {
 	}
 }
 
-// Release gives back what an image has taken that did not come.
+// Release returns the bytes of an image that did not arrive.
 func (sp *Room) Release() { sp.of.give(sp.n) }
 
-// take takes n bytes of the budget, if there is room or can be made.
+// take takes n bytes of the budget, if there is room or room can be made.
 func (p *Pool) take(n int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -167,9 +164,9 @@ func (p *Pool) give(n int64) {
 	p.used -= n
 }
 
-// makeRoom drops the oldest image that nobody reads, or else the oldest that was read
-// for long enough: whoever reads slowly must not keep others from reading at all. Its
-// readers find its end before the length that they were told. The mutex is held.
+// makeRoom drops the oldest image that nobody reads, or else the oldest that was read for
+// long enough: a slow reader must not keep others from reading at all. Its readers meet its
+// end before the announced length. The caller holds the mutex.
 func (p *Pool) makeRoom() bool {
 	var oldest *Image
 	for i := range p.files {
@@ -187,13 +184,13 @@ func (p *Pool) makeRoom() bool {
 	return true
 }
 
-// drop removes a file. The mutex is held.
+// drop removes a file. The caller holds the mutex.
 func (p *Pool) drop(i *Image) {
 	if !p.files[i] {
 		return
 	}
 	if i.readers > 0 {
-		os.Truncate(i.Path, 0) // or it would take its room until they end
+		os.Truncate(i.Path, 0) // otherwise it would use its space until they end
 	}
 	os.Remove(i.Path)
 	p.used -= i.space
@@ -201,7 +198,7 @@ func (p *Pool) drop(i *Image) {
 	delete(p.files, i)
 }
 
-// Add takes an image, whose file has taken its space of the budget, for a while.
+// Add takes over an image, whose file has its space of the budget, for a while.
 func (p *Pool) Add(key string, i *Image, room *Room) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -237,7 +234,7 @@ func (p *Pool) Lookup(key string) *Image {
 	return p.images[key]
 }
 
-// Fresh returns the image whose file is there for others, or nil.
+// Fresh returns the image whose file is available to others, or nil.
 func (p *Pool) Fresh(key string) *Image {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -254,7 +251,7 @@ func (p *Pool) Dropped(i *Image) bool {
 	return !p.files[i]
 }
 
-// Open opens the file of an image, if it is there still.
+// Open opens the file of an image, if it still exists.
 func (p *Pool) Open(i *Image) (*File, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -13,27 +13,27 @@ import (
 )
 
 var (
-	// ErrPoison is for the errors of a Maker to wrap, where the original has
-	// ended what was to decode it. From OpenVariant it says that this was not long
-	// ago, and that nothing is made of the image before a minute has passed.
-	ErrPoison = errors.New("the image ends what decodes it")
-	// ErrSlow is for the errors of a Maker to wrap, where a decoder took too long for
-	// the original, whosever fault that is. From OpenVariant it says that this was not
-	// long ago: nothing is made of the image for a minute, and for twice as long with
-	// each further time in a row, an hour at most. It says so in a *PauseError.
+	// ErrPoison is for the errors of a Maker to wrap, if the original has crashed its
+	// decoder. From OpenVariant it says that this was recently: nothing is made of the
+	// image before a minute has passed.
+	ErrPoison = errors.New("the image crashes the decoder")
+	// ErrSlow is for the errors of a Maker to wrap, if a decoder took too long for the
+	// original, whatever the cause. From OpenVariant it says that this was recently:
+	// nothing is made of the image for a minute, and for twice as long each further time in
+	// a row, an hour at most. It is then in a *PauseError.
 	ErrSlow = errors.New("decoding the image took too long")
-	// ErrUndecodable: the image has done so twice. Nothing is made of it, until
+	// ErrUndecodable: the image has crashed decoders twice. Nothing is made of it until
 	// Retry; its original is served.
-	ErrUndecodable = errors.New("the image has ended what decodes it twice, and is not decoded any more")
+	ErrUndecodable = errors.New("the image has crashed the decoder twice, and is not decoded any more: see `imgkeep retry`")
 )
 
 const (
-	// MaxCrashes is what an image may do before it is given up. Once may be
-	// anybody's fault.
+	// MaxCrashes is how many crashes an image may cause before it is given up. A single one
+	// may have another cause.
 	MaxCrashes = 2
-	// CrashPause is from a first attempt that has failed so to the second: what
-	// is wrong with the machine rather than with the image has time to pass, and
-	// an image that is asked for all the time does not end all decoders at once.
+	// CrashPause is the pause between a first crash and the second attempt: a fault of the
+	// machine, not of the image, has time to pass, and an image in demand does not crash
+	// all decoders at once.
 	CrashPause = time.Minute
 	// slowPause is the longest pause of an image that takes too long.
 	slowPause = time.Hour
@@ -49,13 +49,14 @@ func (e *PauseError) Error() string {
 }
 func (e *PauseError) Unwrap() error { return ErrSlow }
 
-// pause is that of an image. It is in memory only: a restart may have been the cure.
+// pause is the pause of an image. It is only in memory: a restart may have removed the
+// cause.
 type pause struct {
 	times int // in a row
 	until time.Time
 }
 
-// paused is the pause of an image now, as an error.
+// paused is the current pause of an image, as an error.
 func (v *Variants) paused(image record.Image) error {
 	v.blaming.Lock()
 	defer v.blaming.Unlock()
@@ -65,8 +66,8 @@ func (v *Variants) paused(image record.Image) error {
 	return nil
 }
 
-// pause notes that decoding an image has taken too long. Several sizes may have been
-// in the making; that counts once.
+// pause notes that decoding an image has taken too long. Several sizes may fail together;
+// that counts once.
 func (v *Variants) pause(image record.Image) {
 	v.blaming.Lock()
 	defer v.blaming.Unlock()
@@ -93,8 +94,8 @@ func (v *Variants) Resume(image record.Image) {
 	delete(v.pauses, image.Digest)
 }
 
-// decodable tells whether something may be made of an image now. crashes is how
-// many decoders it has ended since it was last decoded.
+// decodable tells whether something may be made of an image now. crashes is how many
+// decoders it has crashed since it was last decoded.
 func (v *Variants) decodable(image record.Image) (crashes int, err error) {
 	if err := v.paused(image); err != nil {
 		return 0, err
@@ -113,8 +114,8 @@ func (v *Variants) decodable(image record.Image) (crashes int, err error) {
 	return d.Crashes, nil
 }
 
-// recordCrash notes that an image has ended a decoder, and returns what to tell of it.
-// Several sizes may have been in the making; that counts once.
+// recordCrash notes that an image has crashed a decoder, and returns the error to report.
+// Several sizes may fail together; that counts once.
 func (v *Variants) recordCrash(image record.Image, cause error) error {
 	v.blaming.Lock()
 	defer v.blaming.Unlock()
@@ -137,7 +138,7 @@ func (v *Variants) recordCrash(image record.Image, cause error) error {
 	return fmt.Errorf("%w: %w", ErrUndecodable, cause)
 }
 
-// clear forgets what an image has done: it was decoded since.
+// clear clears the recorded crashes of an image, because it was decoded.
 func (v *Variants) clear(image record.Image) {
 	d := index.Poison{Digest: image.Digest}
 	if err := v.s.Commit(index.Change{Bucket: image.Bucket, Poison: &d}, nil); err != nil {

@@ -14,28 +14,27 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// Key names something that is made from an image: see OpenVariant.
+// Key names a variant of an image: see OpenVariant.
 type Key struct {
 	Name   string
 	Format probe.Format
 }
 
-// Variant is a thing that was made. No data mean that another is it: what was made
-// under the same name in the format Like, or, where that is Unknown, the original.
+// Variant is a variant that was made. Without Data another file stands for it: the variant
+// of the same name in the format Like or, if that is Unknown, the original.
 type Variant struct {
 	Key
 	Data []byte
 	Like probe.Format
 }
 
-// MakeVariants keeps what maker makes from one reading of an image. maker chooses
-// which things those are, and may be called again, with an original that was
-// repaired. Errors are those of OpenVariant; after one, none of the things is promised.
+// MakeVariants keeps what maker makes from one reading of an image. maker decides which
+// variants those are, and may be called again, with an original that was repaired. Errors
+// are those of OpenVariant; after one, no variant is guaranteed.
 //
-// It returns when all is done, when ctx ends before maker has begun to decode, or when
-// the store closes. It is no flight: what is made
-// twice at the same time is stored twice, and the second takes the place of the
-// first.
+// It returns when all is done, when ctx ends before maker has begun to decode, or when the
+// store closes. It is not a flight: if a variant is made twice at the same time, it is
+// stored twice, and the second replaces the first.
 func (v *Variants) MakeVariants(ctx context.Context, image record.Image, maker func(ctx context.Context, original io.Reader, n int64) ([]Variant, error)) error {
 	ctx, done, err := v.s.Begin(ctx)
 	if err != nil {
@@ -46,13 +45,13 @@ func (v *Variants) MakeVariants(ctx context.Context, image record.Image, maker f
 	return err
 }
 
-// Prerender makes from an image what is missing of the things named, from one
-// reading of it, before somebody asks. maker gets those that are missing and
-// returns what it has made of them. It returns how many that are; errors are those
-// of OpenVariant. After an error none is promised.
+// Prerender makes the missing ones of the named variants of an image, from one reading,
+// before anybody asks. maker gets the missing ones and returns what it has made of them.
+// Prerender returns how many those are; errors are those of OpenVariant. After an error no
+// variant is guaranteed.
 //
-// It does not wait for flights of OpenVariant, nor they for it: at worst a thing is
-// made twice, and the second takes the place of the first.
+// It does not wait for flights of OpenVariant, nor they for it: at worst a variant is made
+// twice, and the second replaces the first.
 func (v *Variants) Prerender(ctx context.Context, image record.Image, things []Key,
 	maker func(ctx context.Context, original io.Reader, n int64, missing []Key) ([]Variant, error)) (made int, err error) {
 	missing, err := v.missing(image, things)
@@ -66,8 +65,8 @@ func (v *Variants) Prerender(ctx context.Context, image record.Image, things []K
 	})
 }
 
-// missing are those things that are not there. A link to an original that is
-// gone is not enough.
+// missing are the variants that do not exist. A link to an original that is gone does not
+// count.
 func (v *Variants) missing(image record.Image, things []Key) ([]Key, error) {
 	var missing []Key
 	for _, m := range things {
@@ -82,8 +81,8 @@ func (v *Variants) missing(image record.Image, things []Key) ([]Key, error) {
 	return missing, nil
 }
 
-// makeAll stores what maker makes, and tells how many things that were. A damaged
-// original is repaired first.
+// makeAll stores what maker makes, and returns the number of variants. A damaged original
+// is repaired first.
 func (v *Variants) makeAll(ctx context.Context, image record.Image, maker func(context.Context, io.Reader, int64) ([]Variant, error)) (int, error) {
 	if err := v.s.Room(); err != nil {
 		return 0, err
@@ -97,7 +96,7 @@ func (v *Variants) makeAll(ctx context.Context, image record.Image, maker func(c
 	return n, err
 }
 
-// makeOf is makeAll for an original as it is.
+// makeOf is makeAll for the original as it is.
 func (v *Variants) makeOf(ctx context.Context, image record.Image, maker func(context.Context, io.Reader, int64) ([]Variant, error)) (int, error) {
 	ctx, done := hold(ctx)
 	defer done()

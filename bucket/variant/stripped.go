@@ -18,14 +18,14 @@ import (
 	"imgkeep/bucket/strip"
 )
 
-// Stripped is the name of what is made of an image by taking out its metadata. It is
-// made without decoding, in a few hundred KB of memory, whatever the image has: viewers
-// who are many, or slow, cost a file on disk each image, and no memory.
+// Stripped is the name of the variant without metadata. It is made without decoding, in a
+// few hundred KB of memory for any image: many or slow viewers cost one file on disk for
+// each image, and no memory.
 const Stripped = "full"
 
-// OpenStripped opens an image without its metadata, as OpenVariant opens what else is made
-// of one. Errors are those of OpenVariant, and of package strip. That the image ends
-// decoders does not matter.
+// OpenStripped opens an image without its metadata, as OpenVariant opens other variants.
+// Errors are those of OpenVariant, and of package strip. It does not matter whether the
+// image crashes decoders.
 func (v *Variants) OpenStripped(ctx context.Context, image record.Image) (*os.File, error) {
 	path := v.s.Path(image.VariantFile(Stripped, image.Format))
 	file, err := local.OpenStamped(path)
@@ -38,7 +38,7 @@ func (v *Variants) OpenStripped(ctx context.Context, image record.Image) (*os.Fi
 	return local.OpenStamped(path)
 }
 
-// EnsureStripped is OpenStripped for whoever has the file sent by somebody else.
+// EnsureStripped creates the file without opening it, for hand-off to nginx.
 func (v *Variants) EnsureStripped(ctx context.Context, image record.Image) error {
 	path := v.s.Path(image.VariantFile(Stripped, image.Format))
 	info, err := os.Stat(path)
@@ -82,7 +82,7 @@ func (v *Variants) stripOnce(ctx context.Context, image record.Image, path strin
 		if err := v.s.StillKept(image); err != nil {
 			return err
 		}
-		if digest == image.Digest { // there was nothing to take out
+		if digest == image.Digest { // there was no metadata
 			return v.link(image.File(), path)
 		}
 		if err := local.Replace(v.s.Disk(), tmp, path); err != nil {
@@ -92,11 +92,11 @@ func (v *Variants) stripOnce(ctx context.Context, image record.Image, path strin
 	})
 }
 
-// StripTo writes an image to dst without its metadata, and sees that it is still the
-// same image. It returns the digest of what it has written.
+// StripTo writes an image to dst without its metadata, and checks that it is still the same
+// image. It returns the digest of what it has written.
 func (v *Variants) StripTo(dst *os.File, original io.Reader, info probe.Info) (record.Digest, error) {
 	if info.Format == probe.WebP {
-		info.Orientation = 1 // stores of before have one that EXIF said
+		info.Orientation = 1 // older stores have an orientation from EXIF
 	}
 	err := strip.Metadata(struct {
 		io.Writer
@@ -115,7 +115,7 @@ func (v *Variants) StripTo(dst *os.File, original io.Reader, info probe.Info) (r
 	return record.Digest(hash.Sum(nil)), nil
 }
 
-// StripEnded is stripTo for an image that lacks its end, which is few: it gets one in
+// StripEnded is stripTo for an image that lacks its end, which is rare: it gets one in
 // memory, one image at a time.
 func (v *Variants) StripEnded(dst *os.File, original io.ReaderAt, info probe.Info) (record.Digest, error) {
 	v.ending.Lock()

@@ -18,43 +18,43 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// Maker makes something from an original, which is n bytes long, and returns
-// its bytes; none mean that the original itself is what was to be made. It must
-// read all of original. An error that wraps ErrPoison or ErrSlow is remembered. The
-// end of ctx says that nobody wants the thing any more; see also Held.
+// Maker makes a variant of an original, which is n bytes long, and returns its bytes; none
+// mean that the original itself is the variant. It must read all of original. An error that
+// wraps ErrPoison or ErrSlow is remembered. The end of ctx says that nobody wants the
+// variant any more; see also Held.
 type Maker func(ctx context.Context, original io.Reader, n int64) ([]byte, error)
 
-// heldKey is of the context that Held returns.
+// heldKey is the context key of Held.
 type heldKey struct{}
 
-// Held returns a context that ends when what a maker has returned need not be in memory
-// any more: it has been stored, or thrown away. ctx is that of the maker; for any other
-// it is nil.
+// Held returns a context that ends when the result of a maker need not be in memory any
+// more: it has been stored, or discarded. ctx is that of the maker; for any other it
+// returns nil.
 func Held(ctx context.Context) context.Context {
 	until, _ := ctx.Value(heldKey{}).(context.Context)
 	return until
 }
 
-// hold returns a maker's context, and what ends the one that Held gets from it.
+// hold returns a maker's context, and a function that ends the one that Held returns for
+// it.
 func hold(ctx context.Context) (context.Context, context.CancelFunc) {
 	until, done := context.WithCancel(context.Background())
 	return context.WithValue(ctx, heldKey{}, until), done
 }
 
-// ErrNotMade: what was asked for has not been made from the image yet.
+// ErrNotMade: the variant has not been made yet.
 var ErrNotMade = errors.New("not made yet")
 
-// OpenVariant opens what was made from an image under a name, as a file of this
-// format. Where it is missing it is made, by one flight for all that ask
-// meanwhile, and kept: it can be made again, so a crash may lose it, but never
+// OpenVariant opens the variant of an image under a name, as a file of this format. If it
+// is missing, one flight makes it for all concurrent callers, and keeps it. A crash may
+// lose a variant, since it can be made again, but never leaves half of it.
 // leaves half of it.
+// The original is checked against its digest while it is read: a variant of wrong bytes is
+// discarded, and the original is repaired as by Open.
 //
-// The original is checked against its digest while it is read: what was made
-// from other bytes is thrown away, and the original repaired as by Open.
-//
-// The name must be safe as part of a file name. Errors are those of maker and of
-// Open, and ErrPoison, ErrSlow and ErrUndecodable where earlier makers have died of
-// the image or been late. Without a maker, what is missing stays so: ErrNotMade.
+// The name must be safe as part of a file name. Errors are those of maker and of Open, and
+// ErrPoison, ErrSlow and ErrUndecodable if the image has crashed earlier makers or been too
+// slow. Without a maker, a missing variant is ErrNotMade.
 func (v *Variants) OpenVariant(ctx context.Context, image record.Image, name string, f probe.Format, maker Maker) (*os.File, error) {
 	path := v.s.Path(image.VariantFile(name, f))
 	file, err := local.OpenStamped(path)
@@ -67,8 +67,8 @@ func (v *Variants) OpenVariant(ctx context.Context, image record.Image, name str
 	return local.OpenStamped(path)
 }
 
-// EnsureVariant is OpenVariant for whoever has the file sent by somebody else: it sees
-// to it that the file is there, and does not open it.
+// EnsureVariant is OpenVariant for hand-off to nginx: it creates the file without opening
+// it.
 func (v *Variants) EnsureVariant(ctx context.Context, image record.Image, name string, f probe.Format, maker Maker) error {
 	path := v.s.Path(image.VariantFile(name, f))
 	info, err := os.Stat(path)
@@ -81,14 +81,13 @@ func (v *Variants) EnsureVariant(ctx context.Context, image record.Image, name s
 	return err
 }
 
-// HasVariant tells whether what was asked for has been made from an image, and is a
-// file of its own: not where something else stands for it. Without either the error
-// is ErrNotMade.
+// HasVariant tells whether the variant of an image exists as a file of its own, and not as
+// a link to another. If neither exists, the error is ErrNotMade.
 func (v *Variants) HasVariant(image record.Image, name string, f probe.Format) (own bool, err error) {
 	path := v.s.Path(image.VariantFile(name, f))
 	info, err := os.Lstat(path)
 	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
-		_, err = os.Stat(path) // what it stands for may be gone
+		_, err = os.Stat(path) // its target may be gone
 	} else {
 		own = err == nil
 	}
@@ -98,8 +97,8 @@ func (v *Variants) HasVariant(image record.Image, name string, f probe.Format) (
 	return own, err
 }
 
-// VariantBytes is how many bytes has what was made from an image under a name, or what
-// stands for it. Where it is missing, the error is ErrNotMade.
+// VariantBytes is the length of the variant of an image under a name, or of what stands for
+// it. If it is missing, the error is ErrNotMade.
 func (v *Variants) VariantBytes(image record.Image, name string, f probe.Format) (int64, error) {
 	info, err := os.Stat(v.s.Path(image.VariantFile(name, f)))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -111,7 +110,7 @@ func (v *Variants) VariantBytes(image record.Image, name string, f probe.Format)
 	return info.Size(), nil
 }
 
-// makeBy makes what lies at path by a maker.
+// makeBy makes the variant at path with a maker.
 func (v *Variants) makeBy(ctx context.Context, image record.Image, thing Key, path string, maker Maker) error {
 	if maker == nil {
 		return ErrNotMade
@@ -119,12 +118,12 @@ func (v *Variants) makeBy(ctx context.Context, image record.Image, thing Key, pa
 	return v.makeOnce(ctx, image, path, func(ctx context.Context) error { return v.make(ctx, image, thing, maker) })
 }
 
-// makeOnce makes what lies at path, in one flight for all that ask meanwhile. The
-// flight ends when all of them have left before it has a decoder.
+// makeOnce makes the variant at path, in one flight for all concurrent callers. The flight
+// ends if all of them leave before it has a decoder.
 func (v *Variants) makeOnce(ctx context.Context, image record.Image, path string, make func(context.Context) error) error {
 	_, err := flight.DoWanted(ctx, v.flights, "make\x00"+path, func(ctx context.Context) (struct{}, error) {
-		// An earlier flight may have landed since. A link to an original that is
-		// gone is not enough.
+		// An earlier flight may have finished since. A link to an original that is gone
+		// does not count.
 		if _, err := os.Stat(path); err == nil {
 			return struct{}{}, nil
 		}
@@ -156,9 +155,9 @@ func (v *Variants) make(ctx context.Context, image record.Image, thing Key, make
 	return v.store(image, Variant{Key: thing, Data: data})
 }
 
-// readWhole has an original read, and checks its digest: the bytes come before
-// what reader says, which may have choked on wrong ones. Where reader decodes, it
-// remembers images that end decoders, and keeps them from more.
+// readWhole passes an original to reader, and checks its digest. A wrong digest takes
+// precedence over reader's error, which wrong bytes may have caused. If reader decodes,
+// readWhole records crashes, and keeps images that crash decoders from them.
 func (v *Variants) readWhole(ctx context.Context, image record.Image, decodes bool, reader func(io.Reader) error) error {
 	crashes := 0
 	if decodes {
@@ -174,7 +173,7 @@ func (v *Variants) readWhole(ctx context.Context, image record.Image, decodes bo
 	defer original.Close()
 	hash := sha256.New()
 	readErr := reader(io.TeeReader(original, hash))
-	// A decoder that fails may have left bytes unread.
+	// A failed decoder may have left bytes unread.
 	if _, err := io.Copy(hash, original); err != nil {
 		return fmt.Errorf("read the original: %w", err)
 	}
@@ -195,7 +194,7 @@ func (v *Variants) readWhole(ctx context.Context, image record.Image, decodes bo
 	return readErr
 }
 
-// store keeps what was made.
+// store keeps a result.
 func (v *Variants) store(image record.Image, m Variant) error {
 	path := v.s.Path(image.VariantFile(m.Name, m.Format))
 	v.s.Removing().RLock()
@@ -225,9 +224,8 @@ func (v *Variants) store(image record.Image, m Variant) error {
 	return nil
 }
 
-// link lets the original, or something else that was made from it, stand for
-// what would have been made. The link is symbolic, so that it cannot outlive what it
-// stands for.
+// link makes the original, or another variant, stand for the variant. The link is symbolic,
+// so that it cannot outlive its target.
 func (v *Variants) link(target, path string) error {
 	err := v.s.Disk().Symlink(filepath.Base(target), path)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
@@ -236,9 +234,9 @@ func (v *Variants) link(target, path string) error {
 	return nil
 }
 
-// VariantNames lists the names under which something was made from an image, with their
-// formats' extensions ("250x250.jpg"), in no particular order. It reads a folder
-// of the store: milliseconds where that is large.
+// VariantNames lists the names of the variants of an image, with their formats' extensions
+// ("250x250.jpg"), in no particular order. It reads a folder of the store: milliseconds if
+// that is large.
 func (v *Variants) VariantNames(image record.Image) ([]string, error) {
 	path := v.s.Path(image.File())
 	entries, err := os.ReadDir(filepath.Dir(path))

@@ -1,11 +1,11 @@
-// Package variant keeps what is made of images beside them: sizes, other formats, and
-// images without their metadata.
+// Package variant keeps variants of images beside them: sizes, other formats, and images
+// without their metadata.
 //
-// It promises that a variant is made once for all who ask meanwhile, of bytes that have
-// been compared with their digest; that it is whole or not there; that nothing is left of
-// one whose image was removed; and that an image that crashes decoders, or holds them up,
-// is kept from them for longer and longer. It does not decode: that is what a [Maker]
-// does. A variant can be made again, so that a crash may lose it.
+// It promises that a variant is made once for all concurrent callers, from bytes that were
+// compared with their digest; that it is complete or missing; that none is left of a
+// removed image; and that an image that crashes decoders, or holds them up, is kept from
+// them for longer and longer. It does not decode: a [Maker] does. A variant can be made
+// again, so a crash may lose it.
 package variant
 
 import (
@@ -22,7 +22,7 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// Store is what variants need of the store of the originals.
+// Store is the part of the store of originals that variants need.
 type Store interface {
 	// Begin announces work, until done. Its context also ends when the store closes.
 	Begin(ctx context.Context) (_ context.Context, done func(), err error)
@@ -37,20 +37,20 @@ type Store interface {
 	Commit(c index.Change, e *ledger.Event) error
 	// Removing is read-locked while a variant is stored.
 	Removing() *sync.RWMutex
-	// StillKept tells whether an image is still to be had.
+	// StillKept tells whether an image is still available.
 	StillKept(image record.Image) error
-	// Open opens an original, which is repaired if that is plainly needed.
+	// Open opens an original, and repairs it if it is plainly damaged.
 	Open(ctx context.Context, image record.Image) (*os.File, error)
-	// Repair fetches an original again whose bytes are wrong.
+	// Repair fetches an original with wrong bytes again.
 	Repair(ctx context.Context, image record.Image) error
 }
 
-// Variants are what is made of images. They may be used concurrently.
+// Variants are the variants of images. They may be used concurrently.
 type Variants struct {
 	s       Store
 	flights *flight.Group
 	ending  sync.Mutex              // of images that lack their end, see stripEnded
-	blaming sync.Mutex              // of images, for ending decoders
+	blaming sync.Mutex              // of crashes by images
 	pauses  map[record.Digest]pause // of images that decoders took too long for; blaming guards it
 }
 
