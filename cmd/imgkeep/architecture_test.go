@@ -220,7 +220,10 @@ var rules = map[string]rule{
 	// The same for several nodes, in an object store.
 	"bucket/ledger/shared": {
 		imports: []string{"bucket/blob", "bucket/blob/object", "bucket/imageurl", "bucket/ledger", "bucket/probe", "bucket/record"},
-		tests:   []string{"bucket/blob/object/objecttest", "bucket/blob/s3", "bucket/blob/s3/s3test", "bucket/ledger/ledgertest", "bucket/ledger/shared/sharedtest"},
+		tests: []string{
+			"bucket/blob/cache", "bucket/blob/local", "bucket/blob/local/localtest", "bucket/blob/object/objecttest", "bucket/blob/s3",
+			"bucket/blob/s3/s3test", "bucket/index", "bucket/ledger/ledgertest", "bucket/ledger/shared/sharedtest",
+		},
 	},
 	"bucket/ledger/shared/sharedtest": { // for tests
 		imports: []string{"bucket/ledger/shared", "bucket/probe", "bucket/record"},
