@@ -326,9 +326,34 @@ func keptImages(ctx context.Context, s Store, bucket string) iter.Seq2[record.Im
 // after redirects: a failure without either is selected only by a filter without hosts.
 func Failures(ctx context.Context, s Store, f Filter, classes []fetch.Class) iter.Seq2[FailureDetails, error] {
 	return func(yield func(FailureDetails, error) bool) {
+		for x, err := range failures(ctx, s, f, classes) {
+			var d FailureDetails
+			if err == nil {
+				d = x.details()
+			}
+			if !yield(d, err) {
+				return
+			}
+		}
+	}
+}
+
+// failed is a failure of a bucket.
+type failed struct {
+	bucket string
+	index.Failed
+}
+
+func (x failed) details() FailureDetails {
+	return failureDetails(x.bucket, x.URL, x.Key, x.Failure)
+}
+
+// failures goes through those that Failures tells of, without making text of them.
+func failures(ctx context.Context, s Store, f Filter, classes []fetch.Class) iter.Seq2[failed, error] {
+	return func(yield func(failed, error) bool) {
 		ctx, names, done, err := begin(ctx, s, f)
 		if err != nil {
-			yield(FailureDetails{}, err)
+			yield(failed{}, err)
 			return
 		}
 		defer done()
@@ -343,7 +368,7 @@ func Failures(ctx context.Context, s Store, f Filter, classes []fetch.Class) ite
 					entry.First.Before(f.Since) || !f.Until.IsZero() && !entry.First.Before(f.Until)) {
 					continue
 				}
-				if !yield(failureDetails(name, entry.URL, entry.Key, entry.Failure), err) || err != nil {
+				if !yield(failed{name, entry}, err) || err != nil {
 					return
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -386,43 +388,63 @@ type RecentFailures struct {
 	All   int              `json:"all"`            // how many the filter chooses
 }
 
-// LatestFailures returns the failures that began last. Of f it uses what Failures uses, and
-// Limit and Before. It goes through all failures, of which a bucket remembers a bounded
+// LatestFailures returns the failures that began last. Of f it uses what Failures uses,
+// Text, Limit and Before. It goes through all failures, of which a bucket remembers a bounded
 // number.
 func LatestFailures(ctx context.Context, s Store, f RecentFilter, classes []fetch.Class) (RecentFailures, error) {
 	page := RecentFailures{Items: []FailureDetails{}}
 	limit := min(cmp.Or(f.Limit, DefaultRecent), MaxRecent)
-	newer := func(a, b FailureDetails) int {
-		return cmp.Or(b.First.Compare(a.First), strings.Compare(a.Bucket+a.Key, b.Bucket+b.Key))
+	newer := func(a, b failed) int {
+		return cmp.Or(b.First.Compare(a.First), strings.Compare(a.bucket, b.bucket), bytes.Compare(a.Key[:], b.Key[:]))
 	}
-	var before *FailureDetails
+	var before *failed
 	if f.Before != "" {
-		at, key, _ := strings.Cut(f.Before, ".")
-		var seconds int64
-		if _, err := fmt.Sscan(at, &seconds); err != nil || len(key) > 64 {
-			return page, ErrCursor
+		var err error
+		if before, err = parseFailed(f.Before); err != nil {
+			return page, err
 		}
-		before = &FailureDetails{First: time.Unix(seconds, 0).UTC(), Key: key}
 	}
-	for d, err := range Failures(ctx, s, f.Filter, classes) {
+	var newest []failed // in their order
+	for x, err := range failures(ctx, s, f.Filter, classes) {
 		if err != nil {
 			return page, err
 		}
-		page.All++
-		if before != nil && newer(FailureDetails{First: before.First, Key: before.Key}, d) >= 0 {
+		if f.Text != "" && !strings.Contains(x.URL, f.Text) {
 			continue
 		}
-		// The few that are newest, in their order.
-		at, _ := slices.BinarySearchFunc(page.Items, d, newer)
-		if at <= limit {
-			page.Items = slices.Insert(page.Items, at, d)
-			page.Items = page.Items[:min(len(page.Items), limit+1)]
+		page.All++
+		if before != nil && newer(*before, x) >= 0 || len(newest) > limit && newer(newest[limit], x) <= 0 {
+			continue
 		}
+		at, _ := slices.BinarySearchFunc(newest, x, newer)
+		newest = slices.Insert(newest, at, x)
+		newest = newest[:min(len(newest), limit+1)]
 	}
-	if len(page.Items) > limit {
-		page.Items = page.Items[:limit]
-		last := page.Items[limit-1]
-		page.Next = fmt.Sprintf("%d.%s%s", last.First.Unix(), last.Bucket, last.Key)
+	if len(newest) > limit {
+		newest = newest[:limit]
+		last := newest[limit-1]
+		page.Next = fmt.Sprintf("%d.%s.%x", last.First.Unix(), last.bucket, last.Key[:])
+	}
+	for _, x := range newest {
+		page.Items = append(page.Items, x.details())
 	}
 	return page, nil
+}
+
+// parseFailed reads RecentFailures.Next.
+func parseFailed(s string) (*failed, error) {
+	parts := strings.Split(s, ".")
+	if len(parts) != 3 {
+		return nil, ErrCursor
+	}
+	seconds, err := strconv.ParseInt(parts[0], 10, 64)
+	if err != nil {
+		return nil, ErrCursor
+	}
+	x := &failed{bucket: parts[1]}
+	x.First = time.Unix(seconds, 0).UTC()
+	if n, err := hex.Decode(x.Key[:], []byte(parts[2][:min(len(parts[2]), 2*len(x.Key))])); err != nil || n != len(x.Key) {
+		return nil, ErrCursor
+	}
+	return x, nil
 }

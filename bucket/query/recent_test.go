@@ -248,7 +248,7 @@ func TestLatestFailures(t *testing.T) {
 	s := newKept(t, "f", "i")
 	var changes []index.Change
 	for n := range 20 {
-		f := record.Failure{Class: []string{"gone", "timeout"}[n%2], Attempts: 1, First: begun.Add(time.Duration(n/2) * time.Minute), Next: begun.Add(time.Hour), Detail: fmt.Sprint(n), Host: "a.example"}
+		f := record.Failure{Class: []string{"gone", "timeout"}[n%2], Attempts: 1, First: begun.Add(time.Duration(n/2) * time.Minute), Next: begun.Add(time.Hour), Detail: fmt.Sprint(n), Host: "a.example", URL: fmt.Sprint("https://a.example/", n)}
 		changes = append(changes, index.Change{Bucket: []string{"f", "i"}[n%2], URL: fmt.Sprint("https://a.example/", n), Fail: &f})
 	}
 	if err := s.index.Apply(changes); err != nil {
@@ -280,8 +280,13 @@ func TestLatestFailures(t *testing.T) {
 	if err != nil || page.All != 10 || page.Next != "" {
 		t.Errorf("%+v, %v", page, err)
 	}
-	if _, err := LatestFailures(t.Context(), s, RecentFilter{Before: "x"}, nil); !errors.Is(err, ErrCursor) {
-		t.Error(err)
+	for _, at := range []string{"x", "1.i", "1.i.zz", "x.i." + strings.Repeat("0", 32), "1.i." + strings.Repeat("0", 30), "1.i.00.00"} {
+		if _, err := LatestFailures(t.Context(), s, RecentFilter{Before: at}, nil); !errors.Is(err, ErrCursor) {
+			t.Errorf("%q: %v", at, err)
+		}
+	}
+	if page, err := LatestFailures(t.Context(), s, RecentFilter{Text: "example/1"}, nil); err != nil || page.All != 11 {
+		t.Errorf("%d hold it, %v", page.All, err)
 	}
 }
 

@@ -225,7 +225,7 @@ func TestRoles(t *testing.T) {
 		least        account.Role
 		status       int // for those who may
 	}{
-		{"GET", "/", account.View, 200}, {"GET", "/?state=failed", account.View, 200}, {"GET", "/?state=blocked", account.View, 200}, {"GET", "/?state=quarantined", account.View, 200},
+		{"GET", "/", account.View, 200}, {"GET", "/?state=failed", account.View, 200}, {"GET", "/?state=failed&before=x", account.View, 400}, {"GET", "/?state=blocked", account.View, 200}, {"GET", "/?state=quarantined", account.View, 200},
 		{"GET", "/?state=nonsense", account.View, 404}, {"GET", "/?before=%21", account.View, 400}, {"GET", "/?host=%2F", account.View, 400}, {"GET", "/?bucket=x", account.View, 404}, {"GET", "/?min_kb=-1", account.View, 400},
 		{"GET", "/search?q=cat", account.View, 200}, {"GET", "/image?bucket=i&url=" + url.QueryEscape(cat), account.View, 200}, {"GET", "/image?digest=" + i.Digest.String(), account.View, 200},
 		{"GET", "/image", account.View, 404}, {"GET", "/image?digest=x", account.View, 400}, {"GET", "/image?url=https://nothing.example/", account.View, 404},

@@ -211,7 +211,7 @@ var statuses = []struct {
 	{errNothing, http.StatusUnprocessableEntity}, {account.ErrLink, http.StatusNotFound}, {account.ErrBusy, http.StatusServiceUnavailable},
 	{bucket.ErrNotKept, http.StatusNotFound}, {bucket.ErrNotBlocked, http.StatusNotFound}, {bucket.ErrNoBucket, http.StatusNotFound},
 	{query.ErrCursor, http.StatusBadRequest}, {errAsked, http.StatusBadRequest}, {context.DeadlineExceeded, http.StatusServiceUnavailable},
-	{errJobs, http.StatusServiceUnavailable}, {errOwn, http.StatusForbidden},
+	{query.ErrBackward, http.StatusNotImplemented}, {errJobs, http.StatusServiceUnavailable}, {errOwn, http.StatusForbidden},
 }
 
 // asked is an error of what somebody has typed.
