@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"imgkeep/bucket/likeness"
@@ -315,5 +316,43 @@ func BenchmarkSearch(b *testing.B) {
 				book.Search(p, likeness.Within, 100, turned)
 			}
 		})
+	}
+}
+
+// Searches go on while images come and go; what is there all the time is always found.
+func TestBookConcurrently(t *testing.T) {
+	b := open(t, t.TempDir())
+	r := rand.New(rand.NewPCG(8, 8))
+	stays := random(r)
+	put(t, b, digest(1), stays)
+	var comes []likeness.Print
+	for range 50 {
+		comes = append(comes, random(r))
+	}
+	var wg sync.WaitGroup
+	for worker := range 3 {
+		wg.Go(func() {
+			for i, p := range comes {
+				d := digest(1000*(worker+1) + i)
+				if err := b.Put(d, p); err != nil || !b.Has(d) {
+					t.Errorf("put: %v", err)
+				}
+				if err := b.Remove(d); err != nil || b.Has(d) {
+					t.Errorf("remove: %v", err)
+				}
+			}
+		})
+		wg.Go(func() {
+			for range 50 {
+				if got := b.Search(stays, 0, 10, true); len(got) != 1 || got[0].Digest != digest(1) {
+					t.Errorf("found %v", got)
+				}
+				b.Digests(func(record.Digest) bool { return true })
+			}
+		})
+	}
+	wg.Wait()
+	if b.Len() != 1 || b.Matching() != 1 {
+		t.Errorf("%d are left, of which %d can match", b.Len(), b.Matching())
 	}
 }
