@@ -144,6 +144,37 @@ func (l *Ledger) finish(ctx context.Context, p record.Pending) error {
 	return l.State.Update(func(tx Tx) error { return tx.ClearPending(p.Number) })
 }
 
+// Sweep deletes the originals of a bucket whose names the log has killed and that are there all
+// the same: a node that has crashed, or a request that came late, has left them. It returns how
+// many. It goes through all originals, which nothing else does; a name that is dead is never
+// used again, so that it may run at any time.
+func (l *Ledger) Sweep(ctx context.Context, bucket string) (deleted int, err error) {
+	if err := l.CatchUp(ctx); err != nil {
+		return 0, err
+	}
+	for image, err := range l.Files.List(ctx, bucket) {
+		if err != nil {
+			return deleted, fmt.Errorf("list the originals of %s: %w", bucket, err)
+		}
+		var gen uint64
+		err := l.State.View(func(tx Tx) (err error) {
+			gen, err = generation(tx, bucket, image.Digest)
+			return err
+		})
+		if err != nil {
+			return deleted, err
+		}
+		if image.Generation >= gen {
+			continue
+		}
+		if err := l.Files.Remove(ctx, image); err != nil {
+			return deleted, fmt.Errorf("delete %s: %w", object.Key(image), err)
+		}
+		deleted++
+	}
+	return deleted, nil
+}
+
 // Remove appends an event to the log: that a URL was forgotten or bytes purged in a bucket, or
 // that something is blocked, or is no more, in all. When it returns without an error no node
 // that has read the log to its number, which it returns, shows what was removed, and the bytes

@@ -293,14 +293,19 @@ func (c *chance) run() {
 	}
 	c.check()
 	c.verify()
-	if entries := c.entries(); !c.dirty {
-		for _, text := range texts {
-			for gen := range generationOf(entries, digestOf(text)) {
-				i := image("", text)
-				i.Generation = uint64(gen)
-				if err := nodes[0].files.Stat(c.Context(), i); err == nil {
-					c.Errorf("left is %s", object.Key(i))
-				}
+	if c.dirty { // else nothing is to be left for a sweep
+		if _, err := nodes[0].Sweep(c.Context(), "i"); err != nil {
+			c.Error(err)
+		}
+		c.check()
+	}
+	entries := c.entries()
+	for _, text := range texts {
+		for gen := range generationOf(entries, digestOf(text)) {
+			i := image("", text)
+			i.Generation = uint64(gen)
+			if err := nodes[0].files.Stat(c.Context(), i); err == nil {
+				c.Errorf("left is %s", object.Key(i))
 			}
 		}
 	}

@@ -325,6 +325,39 @@ func TestKeeperCleans(t *testing.T) {
 	}
 }
 
+// What a crash has left under a dead name a sweep deletes, and nothing else.
+func TestSweep(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.node("a", nil), w.node("b", nil)
+	a.keep(urlA, "one")
+	a.keep(urlB, "two")
+	a.remove("i", purge("one"))
+	b.keep(urlA, "one")
+	dead, other := image(urlA, "one"), image(urlA, "one")
+	other.Bucket = "f"
+	for _, left := range []record.Image{dead, other} { // a PUT that came late; and in another bucket, where nothing was removed
+		if err := w.store.Put(t.Context(), object.Key(left), object.Text([]byte("one"), "")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := w.unstarted("c", &sharedtest.Memory{}) // which has not read the log
+	for _, want := range []int{1, 0} {
+		if n, err := c.Sweep(t.Context(), "i"); err != nil || n != want {
+			t.Errorf("deleted %d, %v, want %d", n, err, want)
+		}
+	}
+	if n, err := c.Sweep(t.Context(), "f"); err != nil || n != 0 {
+		t.Errorf("in the other bucket: deleted %d, %v", n, err)
+	}
+	for _, n := range []*node{a, b, c} {
+		n.shows(urlA, "one")
+		n.shows(urlB, "two")
+	}
+	if got := w.originals(); len(got) != 3 {
+		t.Errorf("originals: %v", got)
+	}
+}
+
 // Lost explains that bytes which were found are gone, if a removal did that.
 func TestLost(t *testing.T) {
 	w := newWorld(t)
