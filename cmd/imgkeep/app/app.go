@@ -1,12 +1,11 @@
-// Package app is imgkeep's command line: the commands, a file each, and what they
-// share. A command parses, calls control.Service or what package engine makes of the
-// configuration, and prints. Only sign, verify, check and preview do work of
-// their own, which needs no store.
+// Package app is imgkeep's command line: the commands, a file each, and what they share. A
+// command parses, calls control.Service or package engine, and prints. Only sign, verify,
+// check and preview do work of their own, which needs no store.
 //
-// Run is the whole program, in-process: it reads the arguments and streams that
-// it is given, returns the exit status and ends nothing. Of the process it uses
-// the environment and the file system. It installs no signal handlers; a command
-// that must end in order does so itself, so that the others end at once.
+// Run is the whole program, in-process: it reads the arguments and streams that it is
+// given, returns the exit status and ends nothing. It uses the environment and the file
+// system of the process. It installs no signal handlers; a command that must end in order
+// does so itself, so that the others end at once.
 package app
 
 import (
@@ -33,13 +32,13 @@ type Env struct {
 	Now func() time.Time
 }
 
-// app is one run of the program. Commands get it when they are made, and use
-// its methods when they run.
+// app is one run of the program. Commands get it when they are created, and use its methods
+// when they run.
 type app struct {
 	Env
 	configFile string
 	caller     control.Caller // who runs this
-	started    bool           // a command has begun its work: the command line was right
+	started    bool           // a command has begun: the command line was accepted
 }
 
 // Run runs the command that the arguments name and returns the exit status: see
@@ -58,8 +57,7 @@ func Run(ctx context.Context, env Env) int {
 	return a.exit(cmd, err)
 }
 
-// load reads the configuration for a command, its flags included, and prints
-// warnings.
+// load reads the configuration for a command, including its flags, and prints warnings.
 func (a *app) load(cmd *cobra.Command) (config.Config, config.Sources, error) {
 	c, sources, err := config.Load(a.configFile, cmd.Flags())
 	if err != nil {
@@ -71,7 +69,7 @@ func (a *app) load(cmd *cobra.Command) (config.Config, config.Sources, error) {
 	return c, sources, nil
 }
 
-// configured is a command that begins with the configuration, its flags included.
+// configured is a command that starts by reading the configuration, including its flags.
 func (a *app) configured(run func(*cobra.Command, []string, config.Config) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		c, _, err := a.load(cmd)
@@ -82,13 +80,12 @@ func (a *app) configured(run func(*cobra.Command, []string, config.Config) error
 	}
 }
 
-// process is what the engine gets of this run.
+// process is what the engine gets from this run.
 func (a *app) process() engine.Process {
 	return engine.Process{Version: a.version(), Now: a.Now, Stderr: a.Stderr, Warn: a.complain, Caller: a.caller}
 }
 
-// withService has work done by the server, where one runs, and by this process
-// otherwise.
+// withService runs work on the server, if one runs, and otherwise in this process.
 func (a *app) withService(ctx context.Context, c config.Config, need engine.Need, work func(control.Service) error) (err error) {
 	s, closeAll, err := engine.Open(ctx, c, a.process(), need)
 	if err != nil {

@@ -81,7 +81,7 @@ func (x *backupCommand) run(cmd *cobra.Command, args []string, c config.Config) 
 	if err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
-	if err := engine.NoteBackup(c.Root); err != nil { // the backup is good all the same
+	if err := engine.NoteBackup(c.Root); err != nil { // the backup is valid in any case
 		x.app.complain("warning: the time of the backup is not noted, so that the server's metrics will not know of it: " + err.Error())
 	}
 	return out.endBackup(r)

@@ -26,12 +26,12 @@ import (
 	"imgkeep/sign"
 )
 
-// checked is what check tells of a URL.
+// checked is the result of check for a URL.
 type checked struct {
 	URL       string `json:"url"`
 	Canonical string `json:"canonical,omitempty"`
-	Shows     string `json:"shows,omitempty"` // the URL of the image, where this is a link of the server itself
-	// Unverified: no secret is known here that could tell whose the link is.
+	Shows     string `json:"shows,omitempty"` // the URL of the image, if this is a link of the server itself
+	// Unverified: no secret is known here to verify the link with.
 	Unverified bool        `json:"unverified,omitempty"`
 	Addresses  []string    `json:"addresses,omitempty"`
 	Final      string      `json:"final,omitempty"`
@@ -95,7 +95,7 @@ func (x *checkCommand) run(cmd *cobra.Command, args []string, c config.Config) (
 	return k.all(cmd, args, x.json)
 }
 
-// checker is what checks by the rules of the configuration.
+// checker checks by the rules of the configuration.
 func (x *checkCommand) checker(c config.Config) (k checker, err error) {
 	i := slices.IndexFunc(c.Buckets, func(b config.Bucket) bool { return b.Name == x.bucket || x.bucket == "" })
 	if i < 0 {
@@ -122,7 +122,7 @@ type checker struct {
 	self    *engine.SelfLinks
 	unwraps bool // a secret is known; otherwise fetching refuses links of our own
 	fetcher *fetch.Fetcher
-	service control.Service // which knows what is blocked; nil: nobody does
+	service control.Service // knows what is blocked; nil: unknown
 }
 
 func (k checker) all(cmd *cobra.Command, args []string, asJSON bool) (err error) {
@@ -169,10 +169,10 @@ func (k checker) check(ctx context.Context, raw string) checked {
 	return x
 }
 
-// removed is the class of what is blocked.
+// removed is the class of blocked images.
 const removed fetch.Class = "removed"
 
-// try does what the store would, and notes what it sees.
+// try does what the store would, and notes the result.
 func (k checker) try(ctx context.Context, x *checked) (err error) {
 	image, err := k.image(x)
 	if err != nil {
@@ -210,7 +210,7 @@ func (k checker) try(ctx context.Context, x *checked) (err error) {
 	return k.blocked(ctx, control.ShowRequest{Digest: record.Digest(digest.Sum(nil)).String()})
 }
 
-// image is the URL of the image that is named: by its own URL, or by a link of the server
+// image is the URL of the named image: named by its own URL, or by a link of the server
 // itself, which may be a path.
 func (k checker) image(x *checked) (image string, err error) {
 	if l, ours := k.link(x.URL); ours {
@@ -232,8 +232,8 @@ func (k checker) image(x *checked) (image string, err error) {
 	return image, err
 }
 
-// link reads a link of this server: a path, or a URL with one of its names or with a
-// signature of its secrets.
+// link reads a link of this server: a path, or a URL with one of its names or a signature
+// of its secrets.
 func (k checker) link(raw string) (l sign.Link, ours bool) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" && !strings.HasPrefix(raw, "/") {
@@ -245,8 +245,7 @@ func (k checker) link(raw string) (l sign.Link, ours bool) {
 	return l, u.Host == "" || k.self.Is(u) || k.unwraps && k.self.Signed(l)
 }
 
-// blocked returns an error that tells the first block that stands against a URL or
-// a digest.
+// blocked returns an error that names the first block of a URL or a digest.
 func (k checker) blocked(ctx context.Context, q control.ShowRequest) error {
 	if k.service == nil {
 		return nil

@@ -19,18 +19,18 @@ import (
 	"imgkeep/cmd/imgkeep/app/engine"
 )
 
-// evidenceFile is the file of --evidence. It is made before anything else, while root may
-// still be root, and is never one that was there.
+// evidenceFile is the file of --evidence. It is created first, while the process may still
+// be root, and never replaces a file.
 type evidenceFile struct {
 	app    *app
 	path   string // absolute
 	file   *os.File
-	folder *os.File // in which it is
+	folder *os.File // that contains it
 	sum    hash.Hash
-	whole  bool // it is written, and lasts
+	whole  bool // completely written and flushed
 }
 
-// openEvidence makes the file; nil where none is asked for.
+// openEvidence creates the file; nil without --evidence.
 func (a *app) openEvidence(path string, dryRun bool) (*evidenceFile, error) {
 	if path == "" {
 		return nil, nil
@@ -57,15 +57,15 @@ func (a *app) openEvidence(path string, dryRun bool) (*evidenceFile, error) {
 	return &evidenceFile{app: a, path: path, file: file, folder: folder, sum: sha256.New()}, nil
 }
 
-// removal is a request, and the argument that it comes from.
+// removal is a request, with the argument that it comes from.
 type removal struct {
 	arg     string
 	request control.RemoveRequest
 }
 
-// take writes the bundle of what requests would remove, so that it lasts, and returns the
-// requests that remove exactly that: by the digests of what is in it. After an error
-// nothing may be removed.
+// take writes and flushes the bundle of what requests would remove, and returns requests
+// that remove exactly that: by the digests in the bundle. After an error nothing may be
+// removed.
 func (e *evidenceFile) take(ctx context.Context, s control.Service, c config.Config, requests []control.RemoveRequest, args []string) (all []removal, err error) {
 	defer func() {
 		if e.whole = err == nil; err != nil {
@@ -128,7 +128,7 @@ func planned(ctx context.Context, s control.Service, q control.RemoveRequest) (i
 	return images, nil
 }
 
-// discard removes the file again, unless it is whole: otherwise it is no evidence.
+// discard removes the file, unless it is complete: otherwise it is no evidence.
 func (e *evidenceFile) discard() error {
 	if e == nil || e.whole {
 		return nil

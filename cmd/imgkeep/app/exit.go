@@ -25,14 +25,13 @@ const exitHelp = `Exit status:
   2  the command line or the configuration is wrong; nothing was done
   3  partial: some items failed, or problems remain`
 
-// usageError is an error of the command line, or of the configuration, that a command
-// found after it had begun.
+// usageError is an error of the command line, or of the configuration, that a command finds
+// while it runs.
 func usageError(err error) error { return config.Error{Err: err} }
 
 func usagef(format string, args ...any) error { return config.Errorf(format, args...) }
 
-// partialError says that of many things some failed. Each has been complained
-// of already.
+// partialError says that some of many items failed. Each has been reported before.
 type partialError struct {
 	failed, all int
 	what        string // "URLs could not be signed"
@@ -42,8 +41,8 @@ func (e partialError) Error() string {
 	return fmt.Sprintf("%d of %d %s", e.failed, e.all, e.what)
 }
 
-// exit prints the error of a command, if any, and chooses the exit status. It is
-// the one place that does either.
+// exit prints the error of a command, if any, and chooses the exit status. Nothing else
+// does either.
 func (a *app) exit(cmd *cobra.Command, err error) int {
 	if err == nil {
 		return ExitOK
@@ -64,9 +63,8 @@ func (a *app) exit(cmd *cobra.Command, err error) int {
 	return ExitFailure
 }
 
-// complain prints a message for the operator, each line under the program's name.
-// What the lines quote may come from strangers: no control character gets through
-// to the terminal.
+// complain prints a message for the operator, each line after the program's name. The lines
+// may quote strangers: no control character reaches the terminal.
 func (a *app) complain(message string) {
 	for line := range strings.SplitSeq(message, "\n") {
 		fmt.Fprintln(a.Stderr, "imgkeep: "+control.Printable(line))

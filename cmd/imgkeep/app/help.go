@@ -6,13 +6,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// newHelpCommand is cobra's, but for one thing: help about a command that does
-// not exist is an error.
+// newHelpCommand is cobra's, except that help about a command that does not exist is an
+// error.
 func newHelpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "help [COMMAND]",
 		GroupID:           groupOther,
-		Short:             "Tell how a command is used",
+		Short:             "Show the help of a command",
 		ValidArgsFunction: completeHelp,
 		RunE:              help,
 	}

@@ -80,13 +80,13 @@ type importCommand struct {
 	buckets       []string
 	remove, link  bool
 	dryRun, quiet bool
-	relative      string // what URLs may be relative to
+	relative      string // the base of relative URLs
 
 	progress *progress
 	print    func(string) error
 
 	images, kept, bad, failures, unfinished, foreign int
-	bytes                                            int64 // kept now
+	bytes                                            int64 // kept by this run
 }
 
 func (i *importCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
@@ -147,7 +147,7 @@ func (i *importCommand) find(dir string, names []string) (found []string, err er
 	return found, i.unknown(dir, names)
 }
 
-// keepAll takes over the buckets, and has that noted in the audit log as one line.
+// keepAll imports the buckets, and notes that in the audit log as one line.
 func (i *importCommand) keepAll(ctx context.Context, c config.Config, dir string, buckets []string) error {
 	err := i.app.withService(ctx, c, engine.Need{Create: true, Root: i.link}, func(s control.Service) error {
 		err := i.all(ctx, s, dir, buckets)
@@ -165,7 +165,7 @@ func (i *importCommand) keepAll(ctx context.Context, c config.Config, dir string
 	return err
 }
 
-// all takes over the buckets that were found.
+// all imports the buckets that were found.
 func (i *importCommand) all(ctx context.Context, s control.Service, dir string, buckets []string) error {
 	for _, name := range buckets {
 		if err := i.bucket(ctx, s, dir, name); err != nil {
@@ -175,8 +175,8 @@ func (i *importCommand) all(ctx context.Context, s control.Service, dir string, 
 	return nil
 }
 
-// unknown warns of folders that look like buckets and are none of the
-// configuration's: forgotten, they would be missed when it is too late.
+// unknown warns of folders that look like buckets but are not configured: a forgotten one
+// would be missed too late.
 func (i *importCommand) unknown(dir string, names []string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -190,7 +190,7 @@ func (i *importCommand) unknown(dir string, names []string) error {
 	return nil
 }
 
-// parallel is how many images are copied at once: their flushes are shared.
+// parallel is how many images are copied concurrently: their flushes are shared.
 const parallel = 16
 
 type imported struct {
@@ -198,7 +198,7 @@ type imported struct {
 	outcome control.Outcome
 }
 
-// bucket takes over one bucket.
+// bucket imports one bucket.
 func (i *importCommand) bucket(ctx context.Context, s control.Service, dir, name string) error {
 	results := make(chan imported)
 	var walked error
@@ -213,7 +213,7 @@ func (i *importCommand) bucket(ctx context.Context, s control.Service, dir, name
 	return errors.Join(walked, err)
 }
 
-// walk takes over the files of a bucket, several at once.
+// walk imports the files of a bucket, several concurrently.
 func (i *importCommand) walk(ctx context.Context, s control.Service, name, dir string, results chan<- imported) error {
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(parallel)
@@ -239,17 +239,17 @@ func (i *importCommand) walk(ctx context.Context, s control.Service, name, dir s
 	return err
 }
 
-// Codes of files that are no images to be kept.
+// Codes of files that are not kept as images.
 const (
-	codeHeaders    = "headers" // none, or none that name the URL
+	codeHeaders    = "headers" // none, or without the URL
 	codeName       = "name"    // not the hash of the URL
-	codeSkip       = "skip"    // goes with an image
+	codeSkip       = "skip"    // belongs to an image
 	codeFailure    = "failure"
 	codeUnfinished = "unfinished"
 	codeForeign    = "foreign"
 )
 
-// file takes over one file.
+// file imports one file.
 func (i *importCommand) file(ctx context.Context, s control.Service, name, path string, e fs.DirEntry) (control.Outcome, error) {
 	if !e.Type().IsRegular() {
 		return control.Outcome{Code: codeForeign}, nil
@@ -271,8 +271,8 @@ func (i *importCommand) file(ctx context.Context, s control.Service, name, path 
 	if err != nil {
 		return control.Outcome{Code: codeHeaders, Detail: err.Error()}, nil
 	}
-	// The link is the truth: an image under another's name would be shown to
-	// whoever asks for that one.
+	// The link decides: an image under another's name would be shown to viewers of that
+	// one.
 	if oldName(ext) != filepath.Base(path) {
 		return control.Outcome{Code: codeName, Detail: "x-original-url is that of another image"}, nil
 	}
@@ -317,8 +317,8 @@ func (i *importCommand) keep(ctx context.Context, s control.Service, name, url, 
 	return s.Add(ctx, q, f)
 }
 
-// oldName is the name of an image's file: base64url of the SHA-224 of its
-// ext_url as it stood in the link, padding included.
+// oldName is the name of an image's file: base64url of the SHA-224 of its ext_url as in the
+// link, including padding.
 func oldName(extURL string) string {
 	sum := sha256.Sum224([]byte(extURL))
 	return base64.URLEncoding.EncodeToString(sum[:])
@@ -332,8 +332,8 @@ func isOldName(s string) bool {
 // maxHeaders bounds a file of headers, which has two lines.
 const maxHeaders = 64 << 10
 
-// originalURL reads x-original-url from a file of headers: lines of a name, a
-// space, and the value. It is the ext_url as it stood in the link.
+// originalURL reads x-original-url from a file of headers: lines of a name, a space, and
+// the value. It is the ext_url as in the link.
 func originalURL(path string) (string, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -357,7 +357,7 @@ func originalURL(path string) (string, error) {
 	return "", errors.New("its headers have no x-original-url")
 }
 
-// note counts what became of a file, and tells what is not kept.
+// note counts the result of a file, and reports files that are not kept.
 func (i *importCommand) note(name string, r imported) error {
 	o := r.outcome
 	switch o.Code {

@@ -22,7 +22,7 @@ import (
 
 func newLikenessCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "likeness", GroupID: groupRemove, Short: "Look at what is kept, and exchange lists of blocked hashes",
+		Use: "likeness", GroupID: groupRemove, Short: "Compute hashes of kept images, and exchange lists of blocked hashes",
 		Long: `Likeness is about the hashes (PDQ) by which images are compared: see
 contrib/docs/look-alikes.md. likeness must be on.`,
 	}
@@ -34,12 +34,12 @@ func newLikenessIndex(a *app) *cobra.Command {
 	var q control.IndexLooksRequest
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "index", Short: "Look at all images whose hashes are not known",
-		Long: `Index has decoders look at all images whose hashes are not known: those that were kept
-before likeness was on, and those of which no size was ever made. Viewers come first.
-The store may be in use. When it is broken off, the next run goes on where it was.
+		Use: "index", Short: "Compute the missing hashes of images",
+		Long: `Index computes the hashes of all images that lack one: those that were kept before
+likeness was on, and those of which no size was ever made. Viewers come first. The
+store may be in use. If it is interrupted, the next run continues where it stopped.
 
-Exit status: 0 if all are known now; 3 if some could not be looked at; 1 after an error.`,
+Exit status: 0 if all are known now; 3 if some could not be decoded; 1 after an error.`,
 		Example: "  imgkeep likeness index --rate 20",
 		Args:    cobra.NoArgs,
 		RunE: a.configured(func(cmd *cobra.Command, _ []string, c config.Config) error {
@@ -84,13 +84,13 @@ func newLikenessImport(a *app) *cobra.Command {
 	var within int
 	cmd := &cobra.Command{
 		Use: "import FILE", Short: "Block the hashes of a list",
-		Long: `Import blocks all PDQ hashes of a list: what looks like any of them is not kept from now
-on. A list has one hash a line, of 64 hexadecimal digits; or it is CSV, with a line of
-names of which one is hash, pdq or signal (rows that say another type of hash are passed
-over), or with the hash first. Lines that begin with # are passed over. "-" reads
-standard input. What is blocked already is not blocked twice.
+		Long: `Import blocks all PDQ hashes of a list: from now on, images that look like any of them
+are not kept. A list has one hash a line, of 64 hexadecimal digits; or it is CSV, with a
+header line that names a column hash, pdq or signal (rows with another type of hash are
+ignored), or with the hash in the first column. Lines that begin with # are ignored. "-"
+reads standard input. A hash that is blocked already is not blocked twice.
 
-Exit status: 0 if all are blocked; 3 if some lines were not understood; 1 after an error.`,
+Exit status: 0 if all are blocked; 3 if some lines were invalid; 1 after an error.`,
 		Example: "  imgkeep likeness import --why 'exchange, November' hashes.csv",
 		Args:    cobra.ExactArgs(1),
 		RunE: a.configured(func(cmd *cobra.Command, args []string, c config.Config) error {
@@ -160,8 +160,8 @@ func newLikenessExport(a *app) *cobra.Command {
 	var asCSV bool
 	cmd := &cobra.Command{
 		Use: "export", Short: "Print the blocked hashes as a list",
-		Long: `Export prints all hashes that are blocked, one a line, or with --csv as CSV with distance,
-time and reason, as import reads them. It tells nothing of what images they are of.`,
+		Long: `Export prints all blocked hashes, one a line, or with --csv as CSV with distance, time
+and reason, as import reads them. It does not reveal which images they come from.`,
 		Example: "  imgkeep likeness export --csv > hashes.csv",
 		Args:    cobra.NoArgs,
 		RunE: a.configured(func(cmd *cobra.Command, _ []string, c config.Config) error {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// lines are the lines of a list, without spaces around them, and cut off after a number of
-// bytes. Empty lines, those that begin with "#", and a byte-order mark are ignored. Memory
+// lines are the lines of a list, without surrounding spaces, and truncated to a number of
+// bytes. It ignores empty lines, lines that begin with "#", and a byte-order mark. Memory
 // does not depend on the list.
 func lines(r io.Reader, most int) iter.Seq2[line, error] {
 	return func(yield func(line, error) bool) {
@@ -42,5 +42,5 @@ func lines(r io.Reader, most int) iter.Seq2[line, error] {
 type line struct {
 	n    int // from 1
 	text string
-	long bool // it was cut off
+	long bool // it was truncated
 }

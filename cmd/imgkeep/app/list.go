@@ -92,7 +92,7 @@ func (x *listCommand) run(cmd *cobra.Command, _ []string, c config.Config) error
 	return errors.Join(err, w.Flush())
 }
 
-// prepare makes the request of the flags.
+// prepare makes the request from the flags.
 func (x *listCommand) prepare() (err error) {
 	switch x.q.What = "images"; {
 	case x.failed && x.blocked:
@@ -107,7 +107,7 @@ func (x *listCommand) prepare() (err error) {
 		x.q.What = "blocks"
 	}
 	if len(x.q.By) > 0 && x.q.What != "images" {
-		return errors.New("--by is of what is kept: neither --failed nor --blocked goes with it")
+		return errors.New("--by lists what is kept: leave out --failed and --blocked")
 	}
 	for _, host := range x.q.Hosts {
 		if _, err := imageurl.ParsePattern(host); err != nil {
@@ -135,7 +135,7 @@ func (x *listCommand) prepare() (err error) {
 	return nil
 }
 
-// joined are words with commas between them.
+// joined joins words with commas.
 func joined[T ~string](words []T) string {
 	var text []string
 	for _, w := range words {
@@ -144,7 +144,7 @@ func joined[T ~string](words []T) string {
 	return strings.Join(text, ", ")
 }
 
-// parseWhen reads a date, an instant, or how long ago it is; "" is the zero time.
+// parseWhen reads a date, an instant, or an age; "" is the zero time.
 func parseWhen(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// newManCommand is for whoever packages the program; it is in no help.
+// newManCommand is for packagers; help does not list it.
 func newManCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:    "man DIR",
@@ -80,8 +80,8 @@ func manPage(cmd *cobra.Command) string {
 	return b.String()
 }
 
-// manText writes the text of a help: paragraphs, and lines that are indented to
-// stay as they are.
+// manText writes the text of a help: paragraphs, and indented lines, which stay as they
+// are.
 func manText(b *strings.Builder, text string) {
 	for paragraph := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
 		b.WriteString(".PP\n")
@@ -134,8 +134,7 @@ func manFlags(b *strings.Builder, title string, flags *pflag.FlagSet) {
 	})
 }
 
-// roff writes text so that it is read as text: "-" is the one of a command line,
-// and nothing is a request.
+// roff escapes text: "-" stays the one of a command line, and nothing becomes a request.
 func roff(s string) string {
 	s = strings.NewReplacer(`\`, `\e`, "-", `\-`, "…", "...").Replace(s)
 	if strings.HasPrefix(s, ".") || strings.HasPrefix(s, "'") {

@@ -21,12 +21,12 @@ func newModeratorCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "moderator", GroupID: groupRemove,
 		Short: "Accounts of the moderators' page",
-		Long: `Moderator makes, lists and changes the accounts of the moderators' page (page.listen),
-and the tokens of its API. It works with and without a running server, which takes a
-change over at once. Each change is in audit.ndjson in the root.
+		Long: `Moderator creates, lists and changes the accounts of the moderators' page (page.listen),
+and the tokens of its API. It works with or without a running server; changes take
+effect at once. Each change is recorded in audit.ndjson in the root.
 
-Roles: view may look and search; remove may besides remove, block and undo; admin may
-besides see accounts and export the audit log.`,
+Roles: view may look and search; remove may also remove, block and undo; admin may
+also see accounts and export the audit log.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return usageError(errors.New("want one of add, list, remove, role, link, token"))
@@ -36,7 +36,7 @@ besides see accounts and export the audit log.`,
 	return cmd
 }
 
-// moderatorChange is a change of an account, as it stands in the audit log.
+// moderatorChange is a change of an account, as in the audit log.
 type moderatorChange struct {
 	Did   string       `json:"did"`
 	Name  string       `json:"name"`
@@ -77,7 +77,7 @@ func newModeratorAdd(a *app) *cobra.Command {
 	var role string
 	var valid time.Duration
 	cmd := &cobra.Command{
-		Use: "add NAME", Short: "Make an account, and print the link by which its password is chosen",
+		Use: "add NAME", Short: "Create an account, and print the link for choosing its password",
 		Example: "  imgkeep moderator add anna --role remove",
 		Args:    cobra.ExactArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.configured(func(cmd *cobra.Command, args []string, c config.Config) error {
@@ -106,7 +106,7 @@ func newModeratorAdd(a *app) *cobra.Command {
 	return cmd
 }
 
-// maxValid is how long a link may work at most.
+// maxValid is the longest time that a link may work.
 const maxValid = 30 * 24 * time.Hour
 
 func checkValid(d time.Duration) error {
@@ -119,7 +119,7 @@ func checkValid(d time.Duration) error {
 func newModeratorLink(a *app) *cobra.Command {
 	var valid time.Duration
 	cmd := &cobra.Command{
-		Use: "link NAME", Short: "Print a new link by which a password is chosen, for who has forgotten theirs",
+		Use: "link NAME", Short: "Print a new link for choosing a password, if it was forgotten",
 		Args: cobra.ExactArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.configured(func(cmd *cobra.Command, args []string, c config.Config) error {
 			if err := checkValid(valid); err != nil {
@@ -144,7 +144,7 @@ func newModeratorLink(a *app) *cobra.Command {
 
 func newModeratorRemove(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "remove NAME", Short: "Remove an account: it is signed out, and its tokens open nothing any more",
+		Use: "remove NAME", Short: "Remove an account: it is signed out, and its tokens become invalid",
 		Args: cobra.ExactArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.configured(func(_ *cobra.Command, args []string, c config.Config) error {
 			return a.changeAccounts(c, moderatorChange{Did: "remove", Name: args[0]}, func(b *account.Book) error { return b.Drop(args[0]) })
@@ -176,8 +176,8 @@ func newModeratorToken(a *app) *cobra.Command {
 	var remove bool
 	cmd := &cobra.Command{
 		Use: "token NAME LABEL", Short: "Print a new token of the API, or remove one",
-		Long: `Token prints a token of the API (/api/v1), which may do what its role and that of the
-account both may. It is shown once. LABEL tells it from others, in the audit log too.`,
+		Long: `Token prints a token of the API (/api/v1). It may do what both its role and that of the
+account allow. It is shown once. LABEL identifies it, also in the audit log.`,
 		Example: "  imgkeep moderator token anna forum --role remove\n  imgkeep moderator token anna forum --remove",
 		Args:    cobra.ExactArgs(2), ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.configured(func(cmd *cobra.Command, args []string, c config.Config) error {
@@ -211,7 +211,7 @@ account both may. It is shown once. LABEL tells it from others, in the audit log
 	return cmd
 }
 
-// listedModerator is an account as list prints it: nothing that opens anything.
+// listedModerator is an account as list prints it, without any secret.
 type listedModerator struct {
 	Name     string        `json:"name"`
 	Role     account.Role  `json:"role"`

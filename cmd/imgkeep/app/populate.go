@@ -79,12 +79,12 @@ type populateCommand struct {
 	failed   func(url string, o control.Outcome) error
 	success  func(url string) error
 
-	// Only the goroutine that collects uses these.
+	// Only the collecting goroutine uses these.
 	done, kept, bad, made int
 	bytes                 int64 // fetched
 }
 
-// maxURLLine bounds what is read of a line: more than any URL that can be kept.
+// maxURLLine is how much of a line is read: more than any URL that can be kept.
 const maxURLLine = 16 << 10
 
 func (p *populateCommand) run(cmd *cobra.Command, args []string, c config.Config) (err error) {
@@ -138,7 +138,7 @@ func (p *populateCommand) run(cmd *cobra.Command, args []string, c config.Config
 	return err
 }
 
-// stoppable does work of many parts until a signal, and then says how to go on. A second
+// stoppable runs work of many parts until a signal, and then says how to continue. A second
 // signal ends the process.
 func stoppable(ctx context.Context, work func(context.Context) error) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
@@ -154,8 +154,8 @@ func stoppable(ctx context.Context, work func(context.Context) error) error {
 // noteTime bounds the wait for a server that may have gone away.
 const noteTime = 10 * time.Second
 
-// noteRun has a run noted in the audit log that has ended by err, also one that was told
-// to stop. Nothing is said of a server that has gone away, which err says.
+// noteRun notes a finished run in the audit log, also an interrupted one. If the server has
+// gone away, err says so, and nothing else is reported.
 func noteRun(ctx context.Context, s control.Service, run control.Run, err error) error {
 	if run.URLs == 0 {
 		return nil
@@ -198,12 +198,11 @@ func bucketFlag(c config.Config, name string) (string, error) {
 	return name, nil
 }
 
-// workers is how many URLs are at work at once. Most wait for a place: those of
-// one slow site must not be all that there are.
+// workers is how many URLs are in work concurrently. Most wait for a place: those of one
+// slow site must not occupy all workers.
 func workers(c config.Config) int { return min(4*c.Fetch.Concurrency, 512) }
 
-// countLines counts the lines of a list, and goes back to its beginning where it
-// has one; 0: it has none.
+// countLines counts the lines of a list, and rewinds it if it can; 0: it cannot.
 func countLines(f *os.File) (n int64, err error) {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return 0, err
@@ -244,10 +243,10 @@ func (p *populateCommand) openReports(name string) (closeAll func() error, err e
 type populated struct {
 	url     string
 	outcome control.Outcome
-	err     error // that ends everything
+	err     error // ends the run
 }
 
-// all has the URLs of a list kept, n at a time.
+// all keeps the URLs of a list, n at a time.
 func (p *populateCommand) all(ctx context.Context, s control.Service, list io.Reader, n int) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -297,7 +296,7 @@ func (p *populateCommand) all(ctx context.Context, s control.Service, list io.Re
 	return readErr
 }
 
-// pause is the time after which is tried again what was too busy.
+// pause is the pause before a busy URL is tried again.
 const pause = time.Second
 
 func (p *populateCommand) one(ctx context.Context, s control.Service, l line) populated {
@@ -323,7 +322,7 @@ func (p *populateCommand) one(ctx context.Context, s control.Service, l line) po
 	}
 }
 
-// note writes down what became of a URL.
+// note records the result of a URL.
 func (p *populateCommand) note(r populated) error {
 	p.done++
 	p.made += r.outcome.Made
@@ -332,7 +331,7 @@ func (p *populateCommand) note(r populated) error {
 	}
 	var err error
 	switch {
-	case r.outcome.Code != "": // also where it is kept, and a size cannot be made
+	case r.outcome.Code != "": // also if it is kept, and a size cannot be made
 		p.bad++
 		err = p.failed(r.url, r.outcome)
 	case r.outcome.Kept:
@@ -348,8 +347,8 @@ func (p *populateCommand) note(r populated) error {
 	return err
 }
 
-// figures are what progress tells besides the count: on a terminal the bar has
-// rate and time left itself.
+// figures are what progress shows besides the count: on a terminal the bar itself shows
+// rate and time left.
 func (p *populateCommand) figures() string {
 	text := fmt.Sprintf(" %s, %s failed", humanize.IBytes(uint64(p.bytes)), humanize.Comma(int64(p.bad)))
 	if p.progress.terminal {

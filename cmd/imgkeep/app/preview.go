@@ -72,7 +72,7 @@ func (p *previewCommand) run(cmd *cobra.Command, args []string, c config.Config)
 	return p.write(cmd.OutOrStdout(), name, file, results[0])
 }
 
-// newTarget is what a link with this size asks for.
+// newTarget is the target that a link with this size asks for.
 func newTarget(c config.Config, name string) (resize.Target, error) {
 	if err := engine.Listed(c).Check(name); err != nil {
 		return resize.Target{}, fmt.Errorf("%w; %s", err, previewable(c))
@@ -88,7 +88,7 @@ func newTarget(c config.Config, name string) (resize.Target, error) {
 	return resize.Target{Size: size, Quality: c.Resize.Quality}, err
 }
 
-// previewable says what there is to be previewed.
+// previewable lists what can be previewed.
 func previewable(c config.Config) string {
 	presets := "presets: none"
 	if names := presetNames(c); len(names) > 0 {

@@ -12,11 +12,11 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// plainEvery is how often a line tells of progress where there is no terminal.
+// plainEvery is how often a line reports progress without a terminal.
 const plainEvery = 30 * time.Second
 
-// progress shows how far work is: as a bar with rate and time left on a
-// terminal, as a line now and then elsewhere.
+// progress shows the progress of work: as a bar with rate and time left on a terminal,
+// otherwise as a line now and then.
 type progress struct {
 	w        io.Writer
 	terminal bool
@@ -26,7 +26,7 @@ type progress struct {
 	last     time.Time
 
 	note string // besides figures, after the stage
-	its  bool   // things a second are told
+	its  bool   // also shows things a second
 }
 
 func newProgress(w io.Writer, now func() time.Time) *progress {
@@ -82,7 +82,7 @@ func (p *progress) rate() progressbar.Option {
 	return func(*progressbar.ProgressBar) {}
 }
 
-// clear takes the bar away, before other output and at the end.
+// clear removes the bar, before other output and at the end.
 func (p *progress) clear() {
 	if p.bar != nil {
 		p.bar.Clear()

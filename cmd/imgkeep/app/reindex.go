@@ -70,8 +70,7 @@ func (x *reindexCommand) run(cmd *cobra.Command, _ []string, c config.Config) er
 	}{out.findings, r}, sum(r.Found))
 }
 
-// stopFirst says what to do where a command that replaces the index finds the
-// store open.
+// stopFirst says what to do if a command that replaces the index finds the store open.
 func stopFirst(err error) error {
 	if errors.Is(err, bucket.ErrInUse) {
 		return fmt.Errorf("%w: stop the server, or wait for the other command's end", err)

@@ -38,8 +38,8 @@ command has read is invalid, and the server was not asked.`,
 }
 
 func (a *app) reload(cmd *cobra.Command, _ []string) error {
-	// Not the files of secrets, which the server reads: where they come by
-	// systemd's LoadCredential, nobody else can.
+	// It does not read the files of secrets; the server does: with systemd's
+	// LoadCredential, nobody else can.
 	c, sources, err := config.LoadPublic(a.configFile, cmd.Flags())
 	if err != nil {
 		return usageError(err)

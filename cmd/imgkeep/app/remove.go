@@ -60,14 +60,14 @@ server, whose files it reads.`+removeHelp)
 func newBlockCommand(a *app) *cobra.Command {
 	return newRemoveCommand(a, control.Block, "block URL|LINK|DIGEST|HOST|HASH|FILE…", "Remove an image for good, or put a host in quarantine",
 		`Block removes an image for good, in all buckets: from now on its links answer 451. If
-a URL is blocked, so are the bytes that are kept under it, under whatever URL they
-come again. The files are removed, as by purge; with --keep they stay on disk, where
-nobody sees them.
+a URL is blocked, so are the bytes that are kept under it, whatever URL they come from
+later. The files are removed, as by purge; with --keep they stay on disk, where nobody
+sees them.
 
-With --similar (likeness must be on), what looks like the image is kept out as well, from
-now on: a new image within --within bits of it answers 451, and is listed by 'imgkeep
-list --similar'. What is kept already stays: 'imgkeep similar' lists it before. Name a
-FILE (with a slash in its name, as in ./cat.jpg) or a PDQ HASH, and only that is done.
+With --similar (likeness must be on), look-alikes of the image are kept out too, from now
+on: a new image within --within bits of it answers 451, and 'imgkeep list --similar'
+lists it. Kept images stay: list them first with 'imgkeep similar'. For a FILE (with a
+slash in its name, as in ./cat.jpg) or a PDQ HASH, only look-alikes are blocked.
 
 A HOST, such as example.com or *.example.com, is put in quarantine: nothing of it is
 served or fetched, not even by a redirect, and its files stay on disk.
@@ -77,9 +77,10 @@ Unblock lifts a block.`+removeHelp)
 
 func newUnblockCommand(a *app) *cobra.Command {
 	return newRemoveCommand(a, control.Unblock, "unblock URL|LINK|DIGEST|HOST|HASH…", "Lift a block",
-		`Unblock lifts the block of a URL, together with those of the bytes that were kept
-under it then and of what looks like them, of a digest, of a host, or of a PDQ hash. What is still on disk is served again; the
-rest is fetched on request. 'imgkeep list --blocked' lists all blocks.`+removeHelp)
+		`Unblock lifts the block of a digest, a host or a PDQ hash; or that of a URL, together
+with the blocks of the bytes that were kept under it and of their look-alikes. Files that
+are still on disk are served again; the rest is fetched on request. 'imgkeep list
+--blocked' lists all blocks.`+removeHelp)
 }
 
 func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
@@ -105,10 +106,10 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 	}
 	if verb == control.Block {
 		flags.BoolVar(&x.q.Keep, "keep", false, "leave the files on disk")
-		flags.BoolVar(&x.q.Similar, "similar", false, "keep out what looks like the image as well")
+		flags.BoolVar(&x.q.Similar, "similar", false, "also keep out look-alikes of the image")
 		flags.IntVar(&x.q.Within, "within", likeness.Within, fmt.Sprintf("with --similar: take for it what is within so many `BITS`, 0 to %d", likeness.MaxWithin))
 	}
-	flags.StringVar(&x.file, "file", "", "besides, what `FILE` names, one a line, without empty lines and those that begin with #; -: standard input")
+	flags.StringVar(&x.file, "file", "", "also remove what `FILE` names, one a line; empty lines and lines that begin with # are ignored; -: standard input")
 	must(cmd.MarkFlagFilename("file"))
 	flags.StringVar(&x.q.Why, "why", "", "the `REASON`, for the journal and the audit log")
 	addUnverified(flags, &x.unverified)
@@ -119,7 +120,7 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 
 type removeCommand struct {
 	app              *app
-	q                control.RemoveRequest // but for what is named
+	q                control.RemoveRequest // without the named image
 	json, unverified bool
 	evidence         string // a file
 	file             string // of further arguments
@@ -173,7 +174,7 @@ func (x *removeCommand) run(cmd *cobra.Command, args []string, c config.Config) 
 	return err
 }
 
-// each pairs requests with the arguments that they come from.
+// each pairs requests with their arguments.
 func each(requests []control.RemoveRequest, args []string) (all []removal) {
 	for i, q := range requests {
 		all = append(all, removal{asTyped(args[i]), q})
@@ -181,10 +182,10 @@ func each(requests []control.RemoveRequest, args []string) (all []removal) {
 	return all
 }
 
-// maxNamed is how many things a file may name.
+// maxNamed is how many lines a file may have.
 const maxNamed = 100_000
 
-// arguments are the arguments and what the file names. A line that names nothing is an
+// arguments are the arguments and the lines of the file. A line that names nothing is an
 // error, before anything is done.
 func (x *removeCommand) arguments(targets targets, args []string) ([]string, error) {
 	if x.file == "" {
@@ -220,7 +221,7 @@ func (x *removeCommand) arguments(targets targets, args []string) ([]string, err
 	return args, nil
 }
 
-// requests are what the arguments ask for, each by itself.
+// requests are one request for each argument.
 func (x *removeCommand) requests(targets targets, args []string) (all []control.RemoveRequest, err error) {
 	hosts := x.q.Verb == control.Block || x.q.Verb == control.Unblock
 	for _, arg := range args {
@@ -245,8 +246,8 @@ func (x *removeCommand) requests(targets targets, args []string) (all []control.
 	return all, nil
 }
 
-// looks reads what is about how an image looks, and no image of the store: a hash, or a
-// file, whose hash is not known yet.
+// looks reads an argument about the look of an image that need not be in the store: a hash,
+// or a file, whose hash is not known yet.
 func (x *removeCommand) looks(arg string) (q control.RemoveRequest, ok bool) {
 	q = x.q
 	if _, err := likeness.ParseHash(arg); err == nil && (q.Verb == control.Block || q.Verb == control.Unblock) {
@@ -256,9 +257,9 @@ func (x *removeCommand) looks(arg string) (q control.RemoveRequest, ok bool) {
 	return q, q.Similar && isPath(arg)
 }
 
-// addUnverified adds the flag for links whose signature does not fit.
+// addUnverified adds the flag for links with a wrong signature.
 func addUnverified(flags *pflag.FlagSet, unverified *bool) {
-	flags.BoolVar(unverified, "unverified", false, "go by the URL in a link also where the signature does not fit it")
+	flags.BoolVar(unverified, "unverified", false, "use the URL in a link even if the signature does not fit it")
 }
 
 // removeOutput writes removals.
@@ -268,7 +269,7 @@ type removeOutput struct {
 	dry  bool
 }
 
-// write writes what has happened, which may be something also beside an error.
+// write writes what was done, which may be something even with an error.
 func (o removeOutput) write(arg string, r control.Removal, failed error) error {
 	if o.json {
 		text := ""

@@ -15,13 +15,13 @@ import (
 	"imgkeep/cmd/imgkeep/app/control"
 )
 
-// report shows how far work on a store is, and writes what it finds: as text at once, as
-// JSON at the end.
+// report shows the progress of work on a store, and writes its findings: as text at once,
+// as JSON at the end.
 type report struct {
 	w           io.Writer
 	json, quiet bool
 	progress    *progress
-	findings    []record.Finding // for JSON, where it has an empty list, not null
+	findings    []record.Finding // for JSON, as an empty list and not null
 	err         error
 }
 
@@ -46,7 +46,7 @@ func (r *report) found(f record.Finding) {
 	}
 }
 
-// findingLine is a finding in one line. What it quotes comes from strangers.
+// findingLine is a finding in one line. It may quote strangers.
 func findingLine(f record.Finding) string {
 	line := fmt.Sprintf("%-12s %s", f.Kind, f.Path)
 	for _, s := range []string{f.Detail, f.URL} {
@@ -106,7 +106,7 @@ func seconds(s float64) string {
 	return fmt.Sprintf("%.0f min %.0f s", float64(int(s)/60), float64(int(s)%60))
 }
 
-// remainError says what is not as it should be, whatever was done.
+// remainError says which problems remain.
 type remainError string
 
 func (e remainError) Error() string { return string(e) }
@@ -118,8 +118,8 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// encoder writes what programs read: a list that is empty is an empty list, not null, so
-// that they can go through it.
+// encoder writes JSON for programs: an empty list is an empty list, not null, so that they
+// can iterate over it.
 type encoder struct{ *json.Encoder }
 
 func newEncoder(w io.Writer) encoder {
@@ -128,12 +128,12 @@ func newEncoder(w io.Writer) encoder {
 	return enc
 }
 
-// Encode writes a value, of which it changes nothing.
+// Encode writes a value without changing it.
 func (e encoder) Encode(v any) error {
 	return e.Encoder.Encode(withLists(reflect.ValueOf(v)).Interface())
 }
 
-// withLists is a value with empty lists and maps in the place of those that are nil.
+// withLists is a value with empty lists and maps instead of nil ones.
 func withLists(v reflect.Value) reflect.Value {
 	switch v.Kind() {
 	case reflect.Slice:

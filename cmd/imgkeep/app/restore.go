@@ -17,7 +17,7 @@ func newRestoreCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "restore DIR",
 		GroupID: groupStore,
-		Short:   "Make a store of a backup",
+		Short:   "Restore a store from a backup",
 		Long: `Restore copies a backup that 'imgkeep backup' has made into the store's root, which
 must be empty, compares every file with its digest, and builds the index. If it is
 interrupted, run it again to continue; until it has finished, the server refuses to

@@ -24,7 +24,7 @@ digest: the 43 characters of its file's name. The command works with or without 
 running server.
 
 An image that has crashed two decoders (or hung them, used too much memory, or made
-them answer nonsense) is served in full, but its sizes are answered with 422 and the
+them break the protocol) is served in full, but its sizes are answered with 422 and the
 code undecodable, until you run this command, for example after an upgrade of
 libvips. An image that could not be fetched is tried again after a pause in any case;
 this command ends the pause.

@@ -101,10 +101,10 @@ func commands(a *app) []*cobra.Command {
 	}
 }
 
-// watch makes every command note when it begins, after cobra has accepted the
-// command line. What fails before is wrong usage, whoever finds it. A command that
-// only has others below it refuses to go without one: cobra's way, help and
-// success, would let a misspelt script pass.
+// watch makes every command note that it begins, after cobra has accepted the command line.
+// Everything that fails before is wrong usage. A command that only has subcommands fails
+// without one: cobra would print help and succeed, and a misspelt script would go
+// unnoticed.
 func (a *app) watch(cmd *cobra.Command) {
 	if cmd.HasSubCommands() && !cmd.Runnable() {
 		cmd.Args = noCommand
@@ -120,8 +120,7 @@ func (a *app) watch(cmd *cobra.Command) {
 	}
 }
 
-// noCommand says what is wrong with the arguments of a command that only has
-// others below it.
+// noCommand says what is wrong with the arguments of a command that only has subcommands.
 func noCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return errors.New("no command was given")
@@ -152,7 +151,7 @@ func choice(cmd *cobra.Command, flag string, words ...string) {
 	must(cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)))
 }
 
-// must panics where a command is put together wrongly: any run shows it.
+// must panics if a command is put together wrongly: any run shows it.
 func must(err error) {
 	if err != nil {
 		panic(err)

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// noSecret is the error of a command that lacks a secret, and says what to set. A service
-// gets its secret from a file that is named by its unit, not by its configuration: where
-// there is such a file, the error has the command that reads it.
+// noSecret is the error of a command that lacks a secret, and says what to set. A service's
+// unit, not its configuration, names the file of its secret: if there is such a file, the
+// error contains the command that reads it.
 func (a *app) noSecret(text, command string) error {
 	file := a.configFile
 	if file == "" {
@@ -18,7 +18,7 @@ func (a *app) noSecret(text, command string) error {
 	}
 	configs := []string{file}
 	if file == "" {
-		configs = []string{"/etc/imgkeep/imgkeep.yaml"} // that of the package
+		configs = []string{"/etc/imgkeep/imgkeep.yaml"} // the package's
 	}
 	for _, config := range configs {
 		for _, secret := range serviceSecrets(config) {
@@ -30,8 +30,8 @@ func (a *app) noSecret(text, command string) error {
 	return errors.New(text)
 }
 
-// serviceSecrets are the files that units of contrib/systemd give the service with a
-// configuration its secret from: that of an instance, and that of the one service.
+// serviceSecrets are the files from which units of contrib/systemd give their secret to the
+// service of a configuration: that of an instance, and that of the single service.
 func serviceSecrets(config string) []string {
 	return []string{
 		strings.TrimSuffix(config, filepath.Ext(config)) + ".secret",

@@ -58,7 +58,7 @@ func (x *showCommand) run(cmd *cobra.Command, args []string, c config.Config) (e
 		if facts, err = s.Show(cmd.Context(), q); err != nil || t.Source == t.URL {
 			return err
 		}
-		q.URL = t.Source // what failed has failed under that
+		q.URL = t.Source // failures are recorded under that URL
 		more, err := s.Show(cmd.Context(), q)
 		facts.Images, facts.Failures = append(facts.Images, more.Images...), append(facts.Failures, more.Failures...)
 		return err
@@ -84,14 +84,14 @@ type shown struct {
 	Weak []weakHost `json:"weak_tls,omitempty"`
 }
 
-// weakHost is a host of an image whose profile asks for less than TLS promises.
+// weakHost is a host of an image whose profile demands less than TLS promises.
 type weakHost struct {
 	Host     string `json:"host"`
 	Insecure bool   `json:"insecure,omitempty"`
 	TLSMin   string `json:"tls_min,omitempty"`
 }
 
-// weakHosts are those of a URL and of what is known of it.
+// weakHosts are the weak hosts of a URL and of its images.
 func weakHosts(c config.Config, url string, f query.Details) []weakHost {
 	urls := []string{url}
 	for _, i := range f.Images {

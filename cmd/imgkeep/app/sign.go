@@ -18,8 +18,8 @@ import (
 	"imgkeep/sign"
 )
 
-// maxLine is the longest line read from standard input, in bytes. It is far
-// longer than any URL that fits into a link.
+// maxLine is the longest line read from standard input, in bytes. It is far longer than any
+// URL that fits into a link.
 const maxLine = 64 << 10
 
 func newSignCommand(a *app) *cobra.Command {
@@ -73,9 +73,9 @@ type signCommand struct {
 	by                string // empty: links have no tag
 	proxy, bucketless bool
 
-	// What they and the configuration amount to.
+	// Computed from the flags and the configuration.
 	base     string // before links
-	relative string // what URLs in links are relative to
+	relative string // the base of relative URLs in links
 	time     time.Time
 	make     func(bucket, size, url string, proxy bool, at time.Time) sign.Link
 	tag      func(url, by string) (string, error)
@@ -94,7 +94,7 @@ func (s *signCommand) run(cmd *cobra.Command, urls []string, c config.Config) er
 			s.app.complain(where + ": " + err.Error())
 			return cmd.Context().Err()
 		}
-		// A line at a time, so that a program can ask and read in turn.
+		// One line at a time, so that a program can write and read in turn.
 		if _, err := fmt.Fprintln(cmd.OutOrStdout(), link); err != nil {
 			return err
 		}
@@ -162,10 +162,10 @@ func (s *signCommand) prepare(c config.Config) error {
 	return nil
 }
 
-// sign returns the link of a URL as it is to be printed.
+// sign returns the link of a URL, ready to print.
 func (s *signCommand) sign(url string) (string, error) {
-	// The URL is signed as it was written, but a link that no server would
-	// serve helps nobody.
+	// The URL is signed as it was written, but a link that no server would serve is
+	// useless.
 	if _, err := imageurl.CanonicalAt(s.relative, url); err != nil {
 		return "", err
 	}
@@ -182,7 +182,7 @@ func (s *signCommand) sign(url string) (string, error) {
 	return s.base + link, nil
 }
 
-// shorten cuts a text from outside for a message.
+// shorten truncates foreign text for a message.
 func shorten(s string) string {
 	const most = 100
 	if len(s) <= most {

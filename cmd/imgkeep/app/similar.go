@@ -23,13 +23,13 @@ func newSimilarCommand(a *app) *cobra.Command {
 by a URL, by any of its links or by its digest; like the image in a FILE (with a slash
 in its name, as in ./cat.jpg); or like that of a PDQ HASH, 64 hexadecimal digits. They
 may be recompressed, resized, a little brighter, turned or mirrored. Each line has the
-distance in bits, of 256, and the digest, the nearest first; 'imgkeep show DIGEST' tells
-more. likeness must be on. Images that were kept before are known after 'imgkeep
-likeness index'.
+distance in bits, of 256, and the digest, the nearest first; 'imgkeep show DIGEST' shows
+more. likeness must be on. Run 'imgkeep likeness index' for images that were kept
+before.
 
 A likeness is a guess: see contrib/docs/look-alikes.md for how often it is wrong.
 
-Exit status: 0, also where nothing looks like it; 1 if it could not be told.`,
+Exit status: 0, even if nothing looks like it; 1 if the search failed.`,
 		Example: "  imgkeep similar https://img.example.net/i/full/…\n  imgkeep similar --within 20 ./cat.jpg",
 		Args:    cobra.ExactArgs(1),
 		RunE:    a.configured(x.run),
@@ -87,8 +87,8 @@ func (x *similarCommand) run(cmd *cobra.Command, args []string, c config.Config)
 	return err
 }
 
-// picture reads what names a picture: an image of the store, a hash, or a file, which is
-// the caller's to close.
+// picture reads the name of a picture: an image of the store, a hash, or a file, which the
+// caller closes.
 func (a *app) picture(c config.Config, arg string, unverified bool) (q control.SimilarRequest, file *os.File, err error) {
 	if isPath(arg) {
 		file, err = os.Open(arg)
@@ -106,8 +106,8 @@ func (a *app) picture(c config.Config, arg string, unverified bool) (q control.S
 	return q, nil, nil
 }
 
-// isPath tells whether an argument names a file: with a slash, and not as URLs and links
-// do, which begin otherwise or are none.
+// isPath tells whether an argument names a file: it has a slash, and is neither a URL nor a
+// link.
 func isPath(arg string) bool {
 	if arg == "" || arg[0] != '/' && arg[0] != '.' {
 		return false
@@ -121,9 +121,9 @@ func newAllowCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "allow URL|LINK|DIGEST…", GroupID: groupRemove, Short: "Let an image through that looks like a blocked one",
 		Long: `Allow lets an image through for good that was refused because it looks like a blocked
-one (451 similar): it is fetched when it is next asked for. 'imgkeep list --similar'
-lists what was refused. It is named by its digest, or by a URL or link under which it
-was refused lately. Blocks of the image itself, or of its host, hold all the same.
+one (451 similar): it is fetched on the next request. 'imgkeep list --similar' lists
+refused images. Name one by its digest, or by a URL or link under which it was refused
+lately. Blocks of the image itself, or of its host, still apply.
 
 Exit status: 0 if everything was done; 3 if some items failed; 1 if all did.`,
 		Example: "  imgkeep list --similar\n  imgkeep allow --why 'another building' https://img.example.net/i/full/…",
@@ -133,7 +133,7 @@ Exit status: 0 if everything was done; 3 if some items failed; 1 if all did.`,
 	addStoreFlags(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&x.q.Why, "why", "", "the `REASON`, for the journal and the audit log")
-	flags.BoolVar(&x.q.Undo, "undo", false, "let it through no more")
+	flags.BoolVar(&x.q.Undo, "undo", false, "refuse it again")
 	addUnverified(flags, &x.unverified)
 	return cmd
 }
@@ -181,7 +181,7 @@ func (x *allowCommand) run(cmd *cobra.Command, args []string, c config.Config) e
 	return err
 }
 
-// hashOfFile is the hash of the image in a file, good enough to be blocked.
+// hashOfFile is the hash of the image in a file, if it is good enough to be blocked.
 func hashOfFile(ctx context.Context, s control.Service, path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 // named is what an operator names: an image, or a host.
 type named struct{ target.Target }
 
-// failed is what failures may stand against: where several URLs name an image, a failure
-// to fetch it stands against the one that it was fetched from.
+// failed is the URL under which failures are recorded: if several URLs name an image, the
+// one that it was fetched from.
 func (t named) failed() []string {
 	if t.URL != "" && t.Source != t.URL {
 		return []string{t.URL, t.Source}
@@ -24,7 +24,7 @@ func (t named) failed() []string {
 	return []string{cmp.Or(t.Digest, t.URL)}
 }
 
-// link is what a request says of a link by which an image was named.
+// link is what a request says about a link that named an image.
 func (t named) link(unverified bool) control.Named {
 	if t.Link == "" {
 		return control.Named{}
@@ -32,7 +32,7 @@ func (t named) link(unverified bool) control.Named {
 	return control.Named{Link: t.Link, Unverified: unverified}
 }
 
-// targets reads what operators name.
+// targets reads the names that operators write.
 type targets struct{ target.Reader }
 
 func (a *app) targets(c config.Config) targets {
@@ -45,8 +45,8 @@ func (o targets) parse(arg string, hosts bool) (named, error) {
 	return named{t}, err
 }
 
-// plainArguments are arguments of which none is a digest that begins with "-", as one
-// in 64 does: that would be read as a flag. Those get a prefix.
+// plainArguments are arguments with a prefix for digests that begin with "-", as one in 64
+// does: cobra would read them as flags.
 func plainArguments(args []string) []string {
 	args = slices.Clone(args)
 	for i, arg := range args {
@@ -60,5 +60,5 @@ func plainArguments(args []string) []string {
 	return args
 }
 
-// asTyped is an argument as it was given.
+// asTyped is an argument as the operator wrote it.
 func asTyped(arg string) string { return strings.TrimPrefix(arg, target.Prefix) }

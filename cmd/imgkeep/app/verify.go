@@ -17,7 +17,7 @@ import (
 	"imgkeep/sign"
 )
 
-// verified is what verify tells of a link.
+// verified is the result of verify for a link.
 type verified struct {
 	Link    string    `json:"link"`
 	Good    bool      `json:"good"`
@@ -25,8 +25,8 @@ type verified struct {
 	Bucket  string    `json:"bucket,omitempty"`
 	Size    string    `json:"size,omitempty"`
 	By      string    `json:"by,omitempty"`  // the member for whom it was signed
-	URL     string    `json:"url,omitempty"` // canonical; that of the image, where the link is around another
-	Why     string    `json:"why,omitempty"` // it is not good
+	URL     string    `json:"url,omitempty"` // canonical; of the image, if the link wraps another
+	Why     string    `json:"why,omitempty"` // it is not valid
 }
 
 func newVerifyCommand(a *app) *cobra.Command {
@@ -96,7 +96,7 @@ func (x *verifyCommand) run(cmd *cobra.Command, args []string, c config.Config) 
 	return nil
 }
 
-// verify decides in the order in which the server does.
+// verify checks in the same order as the server.
 func verify(c config.Config, signer *sign.Signer, arg string, now time.Time) verified {
 	v := verified{Link: arg}
 	path := arg
@@ -109,7 +109,7 @@ func verify(c config.Config, signer *sign.Signer, arg string, now time.Time) ver
 		return fail(err)
 	}
 	v.Bucket, v.Size = l.Bucket, l.Size
-	// Told also of a link that is not good: that is what one wants to know of it.
+	// Also reported for an invalid link: the operator wants to know it.
 	raw, urlErr := l.URL()
 	if urlErr == nil {
 		v.By = signer.TagOf(raw)
