@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"imgkeep/bucket/approve"
@@ -138,7 +137,7 @@ func (s *Store) download(ctx context.Context, bucket, url, source string, kept i
 	hosts := c.buckets[bucket].Hosts
 	d, err := s.fetch(ctx, bucket, url, source, hosts, kept, at, through)
 	var lost *fetch.Error
-	if !errors.As(err, &lost) || strings.HasPrefix(url, localURL) {
+	if !errors.As(err, &lost) || isPrivate(source) {
 		return d, s.fetchFailed(ctx, bucket, source, err)
 	}
 	if ask, err := s.asksFallbacks(c, bucket, source, lost); err != nil {
@@ -188,8 +187,12 @@ func hostsOf(f imageurl.Fallback, bucket []string) []string {
 	return append([]string{f.Host()}, bucket...)
 }
 
-// localURL begins the URLs of local files, which are nowhere else.
-const localURL = "local:"
+// isPrivate tells whether a canonical URL names what is the operator's own, and nowhere
+// else: a fallback would only learn its name.
+func isPrivate(url string) bool {
+	u := imageurl.URL(url)
+	return u.IsLocal() || u.IsObject()
+}
 
 // fetch fetches the image of a URL from where it is looked for.
 func (s *Store) fetch(ctx context.Context, bucket, url, from string, hosts []string, kept int64, at *fetch.Place, through func(io.Writer) io.Writer) (_ download, err error) {

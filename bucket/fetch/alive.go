@@ -34,6 +34,12 @@ func (f *Fetcher) Alive(ctx context.Context, r Request) error {
 	}
 	defer place.Release()
 	r.Place = place
+	if isObject(r.URL) {
+		if err = f.aliveObject(ctx, r); err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	}
 	err = f.follow(ctx, r, func(ctx context.Context, to target) (string, error) {
 		location, open, err := f.glance(ctx, to, http.MethodHead, r.Limits.Formats)
 		if open {
@@ -79,16 +85,21 @@ func (f *Fetcher) glance(ctx context.Context, to target, method string, formats 
 		// Many servers send a page instead of an image that is gone.
 		return "", !strings.HasPrefix(strings.ToLower(resp.Header.Get("Content-Type")), "image/"), nil
 	}
+	return "", false, recognise(ctx, to.host, resp)
+}
+
+// recognise returns an error unless an answer begins as an image does.
+func recognise(ctx context.Context, host string, resp *http.Response) error {
 	head, err := io.ReadAll(io.LimitReader(resp.Body, glanceBytes))
 	if err != nil {
-		return "", false, sendError(ctx, to.host, err)
+		return sendError(ctx, host, err)
 	}
-	e := errorf(NotImage, to.host, "what is there is no image")
+	e := errorf(NotImage, host, "what is there is no image")
 	e.Status, e.Head = resp.StatusCode, head[:min(len(head), MaxHead)]
 	if _, err := probe.NewScanner(probe.Limits{}).Write(head); errors.Is(err, probe.ErrType) || len(head) == 0 {
-		return "", false, e
+		return e
 	}
-	return "", false, nil
+	return nil
 }
 
 // refusesHead tells whether a status may be about the method. Servers without HEAD answer

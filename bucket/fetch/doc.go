@@ -11,6 +11,10 @@
 //     6to4, NAT64, Teredo, ISATAP) are judged by that one too.
 //   - Scheme, userinfo, host and port are judged again at every redirect, by the
 //     same lists as the first URL.
+//   - It asks for an object of a store (s3://bucket/key) only where Options.S3 lists the
+//     bucket and Request.Hosts names it: by a signed GET of the operator's own endpoint,
+//     whatever its address is. No redirect leads there, none of a store's is followed,
+//     and no error has a key, or more of what a store says than its code.
 //   - It sends the same few header fields for every viewer, and nothing of theirs:
 //     no address, no cookie but what the origins of this one fetch have set, and no
 //     Referer or other field but the operator's own for a host, which no other host
@@ -36,8 +40,8 @@
 // answers at port 80, and by HTTP/1.1 if an origin rejects its HTTP/2. After a failure the
 // written bytes are worthless: the caller must discard them.
 //
-// Package guard decides which addresses are permitted, package place shares out places, and
-// package outbound uses the operator's proxy.
+// Package guard decides which addresses are permitted, package place shares out places,
+// package outbound uses the operator's proxy, and package s3origin signs requests for objects.
 //
 // # Connections
 //

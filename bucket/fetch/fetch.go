@@ -74,6 +74,10 @@ type Options struct {
 	// LocalRoot is the folder that local:///path URLs are read from. Empty: such
 	// URLs are refused.
 	LocalRoot string
+	// S3 are the stores of objects that s3://bucket/key URLs are read from, each bucket in
+	// one of them. Their endpoints are the operator's own: the guard, Ports and Proxy are not
+	// asked. Empty: such URLs are refused.
+	S3 []S3
 	// Concurrency is the number of simultaneous fetches in all. 0: 64.
 	Concurrency int
 	// PerHost is the number of simultaneous fetches from one site: the hosts of a
@@ -98,10 +102,10 @@ type Options struct {
 
 // Request is one image to fetch.
 type Request struct {
-	// URL is an absolute http, https or local URL. A fragment is ignored.
+	// URL is an absolute http, https, local or s3 URL. A fragment is ignored.
 	URL string
 	// Hosts are patterns, see imageurl.Hosts; every host on the way must match one.
-	// Empty: any host. A local URL has no host and matches none.
+	// Empty: any host but those of objects. A local URL has no host and matches none.
 	Hosts []string
 	// Denied tells whether a host, in its one spelling, must not be asked, as
 	// Options.DenyHosts does. nil: none.
@@ -143,6 +147,7 @@ type Fetcher struct {
 	usual    profile // of the hosts that no other profile names
 	profiles []profile
 	root     *os.Root // nil: no local URLs
+	objects  objects
 }
 
 // New returns a Fetcher. Its errors name the field that is wrong.
@@ -171,6 +176,9 @@ func New(o Options) (*Fetcher, error) {
 		if err := f.addProfile(p); err != nil {
 			return nil, fmt.Errorf("fetch: profiles[%d]: %w", i, err)
 		}
+	}
+	if err := f.addObjects(o.S3); err != nil {
+		return nil, fmt.Errorf("fetch: %w", err)
 	}
 	if o.LocalRoot != "" {
 		if f.root, err = os.OpenRoot(o.LocalRoot); err != nil {
@@ -252,10 +260,10 @@ func validFieldValue(s string) bool {
 // idleConnTimeout is how long a connection is kept that nobody uses.
 const idleConnTimeout = 30 * time.Second
 
-func (f *Fetcher) transport(d *dialer, config *tls.Config) *http.Transport {
+func (f *Fetcher) transport(dial func(context.Context, string, string) (net.Conn, error), config *tls.Config) *http.Transport {
 	return &http.Transport{
 		Proxy:                  nil, // never the environment's
-		DialContext:            d.DialContext,
+		DialContext:            dial,
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    f.o.HeaderTimeout,
 		DisableCompression:     true, // or the transport would inflate, and count after us
@@ -281,6 +289,9 @@ func (f *Fetcher) Close() error {
 	for _, r := range f.routes {
 		r.closeIdle()
 	}
+	for _, o := range f.objects.all {
+		o.transport.CloseIdleConnections()
+	}
 	if f.root != nil {
 		return f.root.Close()
 	}
@@ -301,9 +312,12 @@ func (f *Fetcher) Fetch(ctx context.Context, r Request, dst io.Writer) (Result, 
 	}
 	var res Result
 	var err error
-	if isLocal(r.URL) {
+	switch {
+	case isLocal(r.URL):
 		res, err = f.fetchLocal(ctx, r, dst)
-	} else {
+	case isObject(r.URL):
+		res, err = f.fetchObject(ctx, r, dst)
+	default:
 		res, err = f.fetchRemote(ctx, r, dst)
 	}
 	if err == nil {
@@ -332,7 +346,15 @@ type Place = place.Place
 // For a URL that Fetch will refuse the place is nil.
 func (f *Fetcher) Reserve(ctx context.Context, url string) (*Place, error) {
 	c := f.claimOnLocal()
-	if !isLocal(url) {
+	switch {
+	case isLocal(url):
+	case isObject(url):
+		u, _, err := f.object(url)
+		if err != nil {
+			return nil, nil
+		}
+		c = f.claimOnObject(u)
+	default:
 		to, err := f.target("", url, nil)
 		if err != nil {
 			return nil, nil

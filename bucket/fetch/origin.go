@@ -44,20 +44,26 @@ func (f *Fetcher) visit(ctx context.Context, to target, r Request, dst io.Writer
 	if location != "" {
 		return Result{}, location, nil
 	}
-	a := answer{host: to.host, status: resp.StatusCode, length: resp.ContentLength, body: resp.Body, challenge: challenged(resp)}
+	info, n, err := f.take(ctx, cancel, to.host, resp, r, dst)
+	if err != nil {
+		return Result{}, "", err
+	}
+	f.networks.note(to.host, to.place.Network())
+	return Result{Info: info, Bytes: n, FinalURL: to.image.String()}, "", nil
+}
+
+// take receives the body of an answer whose header has been judged.
+func (f *Fetcher) take(ctx context.Context, cancel context.CancelCauseFunc, host string, resp *http.Response, r Request, dst io.Writer) (probe.Info, int64, error) {
+	a := answer{host: host, status: resp.StatusCode, length: resp.ContentLength, body: resp.Body, challenge: challenged(resp)}
 	a.unframed = resp.ProtoMajor < 2 && resp.ContentLength < 0 && len(resp.TransferEncoding) == 0
 	body := place.NewBody(a.body, f.o.interval, func() { cancel(place.ErrTooSlow) })
 	defer body.Stop()
 	a.body = body
 	info, n, err := a.receive(ctx, r, dst)
-	if err != nil {
-		return Result{}, "", err
+	if err == nil && f.removed.isDigest(r.Digest) {
+		err = a.errorf(Gone, "its bytes are those of a picture that says that it was removed")
 	}
-	f.networks.note(to.host, to.place.Network())
-	if f.removed.isDigest(r.Digest) {
-		return Result{}, "", a.errorf(Gone, "its bytes are those of a picture that says that it was removed")
-	}
-	return Result{Info: info, Bytes: n, FinalURL: to.image.String()}, "", nil
+	return info, n, err
 }
 
 // send sends the request, for a range of bytes if one is given. Its header does not differ

@@ -197,8 +197,8 @@ func (f *Fetcher) route(w way) (*route, error) {
 			return nil, err
 		}
 	}
-	r.direct = f.transport(r.dialer, config)
-	r.http1 = f.transport(r.dialer, config.Clone())
+	r.direct = f.transport(r.dialer.DialContext, config)
+	r.http1 = f.transport(r.dialer.DialContext, config.Clone())
 	r.http1.ForceAttemptHTTP2, r.http1.Protocols = false, new(http.Protocols)
 	r.http1.Protocols.SetHTTP1(true)
 	if proxy != nil {

@@ -88,7 +88,7 @@ func (r *removals) add(m Removed) error {
 
 func removedURL(raw string) (string, error) {
 	u, err := imageurl.Parse(raw)
-	if err == nil && !u.IsLocal() {
+	if err == nil && !u.IsLocal() && !u.IsObject() {
 		// A host alone would match every image that it redirects to /.
 		if _, path, _ := strings.Cut(strings.TrimPrefix(schemeless(u), "://"), "/"); strings.Trim(path, "/") != "" {
 			return schemeless(u), nil

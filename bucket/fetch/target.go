@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"imgkeep/bucket/fetch/place"
@@ -33,8 +34,8 @@ func (f *Fetcher) target(base imageurl.URL, raw string, hosts *imageurl.Hosts) (
 	if err != nil {
 		return t, errorf(Refused, "", "%w", err)
 	}
-	if to.IsLocal() {
-		return t, errorf(Refused, "", "scheme local: only http and https are fetched")
+	if to.IsLocal() || to.IsObject() { // where a redirect leads
+		return t, errorf(Refused, "", "scheme %s: only http and https are fetched", strings.SplitN(to.String(), ":", 2)[0])
 	}
 	t.image, t.host = to, to.Host()
 	t.addr, _ = netip.ParseAddr(t.host)
@@ -43,6 +44,10 @@ func (f *Fetcher) target(base imageurl.URL, raw string, hosts *imageurl.Hosts) (
 	}
 	if port := portOf(t.url); !slices.Contains(f.o.Ports, port) {
 		return t, errorf(Refused, t.host, "port %d is not on the list of ports", port)
+	}
+	if len(f.objects.all) > 0 && strings.HasSuffix(t.host, "."+imageurl.ObjectDomain) {
+		// Or a list of hosts that names a bucket would name this one too.
+		return t, errorf(Refused, t.host, "host is the name of an S3 bucket: want s3://bucket/key")
 	}
 	if f.denied.Has(t.host) {
 		return t, errorf(Denied, t.host, "host is denied by the operator")

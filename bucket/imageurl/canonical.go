@@ -22,7 +22,7 @@ func CanonicalAt(base, raw string) (string, error) {
 func CheckBase(s string) error {
 	if u, err := Parse(s); err != nil {
 		return err
-	} else if u.IsLocal() || u.String() != s {
+	} else if u.IsLocal() || u.IsObject() || u.String() != s {
 		return fmt.Errorf("want an http or https URL in its one spelling, as in https://static.example.com/images/; this one is spelled %s", u)
 	}
 	return nil

@@ -19,6 +19,9 @@
 //   - some bytes more are percent-encoded: ^ ` { | } in a query, \ in a query, | in a
 //     path, and a percent sign that begins no escape. Origins decode them alike.
 //
+// An object in an S3-compatible store, s3://bucket/key, has the host BUCKET.s3, so that
+// all lists of hosts can name it.
+//
 // What it does not do: it asks no name server, and does not decide whether an address may
 // be connected to: [imgkeep/bucket/fetch/guard] does. All functions may be called
 // concurrently.

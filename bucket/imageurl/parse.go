@@ -13,7 +13,6 @@ func parse(raw string, base URL, limit int) (URL, error) {
 	if err != nil {
 		return "", err
 	}
-	clean, _, _ = strings.Cut(clean, "#")
 	u, err := parseClean(clean, base)
 	if err != nil {
 		return "", err
@@ -41,6 +40,11 @@ func trim(raw string) (string, error) {
 
 func parseClean(s string, base URL) (URL, error) {
 	scheme, rest, ok := cutScheme(s)
+	if ok && scheme == objectScheme {
+		return object(rest) // whose keys may hold what is a fragment elsewhere
+	}
+	s, _, _ = strings.Cut(s, "#")
+	scheme, rest, ok = cutScheme(s)
 	switch {
 	case !ok && base == "":
 		return "", urlError("want scheme://host/path")
@@ -49,7 +53,7 @@ func parseClean(s string, base URL) (URL, error) {
 	case scheme == localScheme:
 		return local(rest)
 	case scheme != "http" && scheme != "https":
-		return "", urlError("the scheme is %q: want http, https or local", scheme[:min(len(scheme), 20)])
+		return "", urlError("the scheme is %q: want http, https, s3 or local", scheme[:min(len(scheme), 20)])
 	}
 	after := strings.TrimLeft(rest, `/\`)
 	if base != "" && after == rest && strings.HasPrefix(string(base), scheme+":") {
@@ -92,8 +96,8 @@ func absolute(scheme, s string) (URL, error) {
 // relative reads a reference that is not a complete URL.
 func relative(s string, base URL) (URL, error) {
 	origin, path, query := base.split()
-	if base.IsLocal() {
-		return "", urlError("nothing is relative to a local file")
+	if base.IsLocal() || base.IsObject() {
+		return "", urlError("nothing is relative to a local file or an object")
 	}
 	ref, refQuery := cutQuery(s)
 	ref = slashes(ref)

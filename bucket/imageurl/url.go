@@ -37,7 +37,11 @@ type URL string
 //     forums sign what stands in their HTML.
 //
 // It leaves alone what an origin may tell apart: the case and the percent-encoding of
-// path and query. Only http, https and local (with no host) pass.
+// path and query. Only http, https, local (with no host) and s3 pass.
+//
+// In an s3 URL, s3://bucket/key, all that is percent-encoded is decoded, and then all but
+// letters, digits and - . _ ~ / encoded: it has no query and no fragment. A key that is not
+// UTF-8, has a control character, an empty part, . or .. is refused.
 func Parse(raw string) (URL, error) {
 	return ParseAt("", raw)
 }
@@ -70,8 +74,13 @@ func (u URL) String() string { return string(u) }
 // IsLocal tells whether the URL is that of an operator's file.
 func (u URL) IsLocal() bool { return strings.HasPrefix(string(u), localScheme+":") }
 
-// Host is the host without its port and without brackets; "" for local files.
+// Host is the host without its port and without brackets; "" for local files. That of an
+// object is its bucket's, see ObjectDomain.
 func (u URL) Host() string {
+	if u.IsObject() {
+		bucket, _ := u.Object()
+		return ObjectHost(bucket)
+	}
 	_, rest, _ := strings.Cut(string(u), "://")
 	if i := strings.IndexAny(rest, "/?"); i >= 0 {
 		rest = rest[:i]
@@ -103,5 +112,5 @@ func urlError(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrURL}, args...)...)
 }
 
-// HostOf is the host of a canonical URL, without port; "" for local files.
+// HostOf is URL.Host of a canonical URL.
 func HostOf(canonical string) string { return URL(canonical).Host() }

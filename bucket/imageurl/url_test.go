@@ -179,6 +179,81 @@ func TestHostOf(t *testing.T) {
 	}
 }
 
+// Object URLs have one spelling each, which is what stands in a signed request.
+func TestParseObject(t *testing.T) {
+	longest := strings.Repeat("k", maxKey)
+	for raw, want := range map[string]string{
+		"s3://attachments/2026/11/a.png":   "s3://attachments/2026/11/a.png",
+		"S3://attachments/a.png":           "s3://attachments/a.png",
+		" s3://att\nachments/a.png\t":      "s3://attachments/a.png",
+		"s3://my.files-2/a":                "s3://my.files-2/a",
+		"s3://attachments/a b+c.png":       "s3://attachments/a%20b%2Bc.png",
+		"s3://attachments/a%20b%2bc.png":   "s3://attachments/a%20b%2Bc.png",
+		"s3://attachments/%61%2F%7Eb":      "s3://attachments/a/~b",
+		"s3://attachments/ü.png":           "s3://attachments/%C3%BC.png",
+		"s3://attachments/%c3%bc.png":      "s3://attachments/%C3%BC.png",
+		"s3://attachments/u\u0308":         "s3://attachments/u%CC%88", // another key than ü
+		"s3://attachments/a&amp;b":         "s3://attachments/a%26b",
+		"s3://attachments/a%26amp;b":       "s3://attachments/a%26amp%3Bb",
+		"s3://attachments/%3Fx%23y%25z%5C": "s3://attachments/%3Fx%23y%25z%5C",
+		"s3://attachments/%2520":           "s3://attachments/%2520",
+		"s3://attachments/A/..a/.b/c..":    "s3://attachments/A/..a/.b/c..",
+		"s3://attachments/https://x":       "", // an empty part
+		"s3://attachments/" + longest:      "s3://attachments/" + longest,
+
+		"s3://attachments/" + longest + "k":                 "",
+		"s3://attachments/" + strings.Repeat("ü", maxKey/2): "", // 3 times as long once encoded
+		"s3://attachments/":                                 "", "s3://attachments": "", "s3:///a": "", "s3://": "", "s3:": "", "s3:attachments/a": "", "s3:/attachments/a": "", `s3:\\attachments\a`: "",
+		"s3://attachments//a": "", "s3://attachments/a//b": "", "s3://attachments/a/": "", "s3://attachments/%2Fa": "",
+		"s3://attachments/../a": "", "s3://attachments/a/..": "", "s3://attachments/./a": "", "s3://attachments/%2e%2E/other/a": "", "s3://attachments/a/%2e": "",
+		"s3://attachments/a?versionId=1": "", "s3://attachments/a#b": "", `s3://attachments/a\b`: "",
+		"s3://attachments/100%": "", "s3://attachments/%zz": "", "s3://attachments/%u00fc": "",
+		"s3://attachments/%00": "", "s3://attachments/a%0Ab": "", "s3://attachments/%7F": "", "s3://attachments/%C2%85": "", "s3://attachments/a\x00b": "",
+		"s3://attachments/%FF": "", "s3://attachments/\xff": "", "s3://attachments/%C3": "", "s3://attachments/%ED%A0%80": "", "s3://attachments/%C0%AE%C0%AE/a": "",
+		"s3://Attachments/a": "", "s3://at_tachments/a": "", "s3://ab/a": "", "s3://-abc/a": "", "s3://abc-/a": "", "s3://a..b/a": "", "s3://.abc/a": "", "s3://192.0.2.1/a": "",
+		"s3://u:p@attachments/a": "", "s3://attachments:80/a": "", "s3://attachm%65nts/a": "", "s3://ätt/a": "", "s3://" + strings.Repeat("b", 64) + "/a": "",
+	} {
+		got, err := Parse(raw)
+		if got.String() != want || (want == "") != errors.Is(err, ErrURL) {
+			t.Errorf("%q: got %q, %v; want %q", raw, got, err, want)
+		}
+		if again, err := Resolve("", want); want != "" && (err != nil || again != got) {
+			t.Errorf("%q: once more %q, %v", want, again, err)
+		}
+	}
+	for _, location := range []string{"b.png", "/b", "//h.example/b", "?x", "#x"} {
+		if got, err := Resolve("s3://attachments/a", location); err == nil && location != "//h.example/b" {
+			t.Errorf("relative to an object, %q is %q", location, got)
+		}
+	}
+	if err := CheckBase("s3://attachments/a"); err == nil {
+		t.Error("an object is what others can be relative to")
+	}
+}
+
+// An object has the host of its bucket, which all lists of hosts can name.
+func TestObjectHost(t *testing.T) {
+	for url, want := range map[string][3]string{
+		"s3://attachments/a%20b": {"attachments.s3", "attachments", "/a%20b"},
+		"s3://my.files/a/b":      {"my.files.s3", "my.files", "/a/b"},
+		"https://attachments/a":  {"attachments", "", ""},
+	} {
+		bucket, path := URL(url).Object()
+		if got := [3]string{URL(url).Host(), bucket, path}; got != want {
+			t.Errorf("%s: %q, want %q", url, got, want)
+		}
+		if host, _, err := ParseHost(want[0]); err != nil || host != want[0] {
+			t.Errorf("%s: the host's one spelling is %q, %v", url, host, err)
+		}
+	}
+	if !NewHosts([]string{"*.s3"}).Has("attachments.s3") || NewHosts([]string{"attachments"}).Has("attachments.s3") {
+		t.Error("patterns of hosts do not name buckets by their hosts")
+	}
+	if Site("attachments.s3") == Site("avatars.s3") {
+		t.Error("two buckets are one site")
+	}
+}
+
 // slow is Parse without its short cut.
 func slow(raw string) (URL, error) { return parse(unescapeAmpersands(raw), "", MaxLength) }
 
@@ -210,7 +285,7 @@ func TestPlain(t *testing.T) {
 
 // FuzzResolve: where a redirect leads is absolute, and its own only spelling.
 func FuzzResolve(f *testing.F) {
-	for _, s := range []string{"../a?b#c", "//x/..", `\\x\y`, "https:a", "?", "%2e%2e", "http:/x", "a:b", "//[::1]:80/"} {
+	for _, s := range []string{"../a?b#c", "//x/..", `\\x\y`, "https:a", "?", "%2e%2e", "http:/x", "a:b", "//[::1]:80/", "s3://abc/%2e/x"} {
 		f.Add("https://h.example/a/b?c", s)
 	}
 	f.Fuzz(func(t *testing.T, base, location string) {
@@ -227,6 +302,12 @@ func FuzzResolve(f *testing.F) {
 			t.Fatalf("from %q, %q leads to %q, and that is %q, %v", from, location, to, again, err)
 		}
 		u, err := url.Parse(to.String())
+		if to.IsObject() {
+			if bucket, path := to.Object(); err != nil || u.Host != bucket || u.EscapedPath() != path || to.Host() != ObjectHost(bucket) {
+				t.Fatalf("net/url reads %q as %v, %v", to, u, err)
+			}
+			return
+		}
 		if err != nil || u.Hostname() != to.Host() || u.String() != to.String() && !to.IsLocal() {
 			t.Fatalf("net/url reads %q as %v, %v", to, u, err)
 		}
@@ -239,6 +320,7 @@ func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		"https://Example.com:443/a b?c=ä&amp;amp;d#e", "http://[::FFFF:1.2.3.4]:80/", "local:///../x", "https://bücher.example./%zz",
 		"https://a/%2e%2e/b", "http://０.example/", "https://example.com//..//x", "https://a?/#", "http://a-b.example:8080/c?d=/../e",
+		"s3://attachments/a%20b+ü&amp;c", "S3://my.files/%2e%2E/x", "s3://abc/a#b?c", "s3://abc/%C2%85//", "s3://abc/%25%41",
 	} {
 		f.Add(s)
 	}
@@ -253,6 +335,12 @@ func FuzzParse(f *testing.F) {
 		}
 		if slow, err := slow(raw); err != nil || slow != once {
 			t.Fatalf("%q: %q, and the long way %q, %v", raw, once, slow, err)
+		}
+		if bucket, path := once.Object(); once.IsObject() {
+			key, err := url.PathUnescape(path[1:])
+			if err != nil || CheckObjectBucket(bucket) != nil || checkKey(key) != nil || "/"+encodeKey(key) != path {
+				t.Fatalf("%q: %q is not the spelling of a key", raw, once)
+			}
 		}
 		for i := range len(once) {
 			if once[i] <= ' ' || once[i] >= 0x7f {

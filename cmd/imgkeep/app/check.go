@@ -181,7 +181,7 @@ func (k checker) try(ctx context.Context, x *checked) (err error) {
 	if err := k.blocked(ctx, control.ShowRequest{URL: k.self.Key(image)}); err != nil {
 		return err
 	}
-	if u, err := url.Parse(image); err == nil && u.Host != "" && k.config.Fetch.Proxy == "" {
+	if u, err := url.Parse(image); err == nil && u.Host != "" && u.Scheme != "s3" && k.config.Fetch.Proxy == "" {
 		if a, err := netip.ParseAddr(u.Hostname()); err == nil {
 			x.Addresses = []string{a.String()}
 		} else if found, err := net.DefaultResolver.LookupHost(ctx, u.Hostname()); err == nil {

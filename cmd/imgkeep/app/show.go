@@ -99,7 +99,7 @@ func weakHosts(c config.Config, url string, f query.Details) []weakHost {
 	}
 	hosts := map[string]bool{}
 	for _, u := range urls {
-		if parsed, err := neturl.Parse(u); err == nil {
+		if parsed, err := neturl.Parse(u); err == nil && !imageurl.URL(u).IsObject() { // which profiles say nothing of
 			hosts[parsed.Hostname()] = true
 		}
 	}

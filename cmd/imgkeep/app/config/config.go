@@ -294,6 +294,21 @@ type Fetch struct {
 	// The folder that URLs such as local:///dir/image.png are read from. Empty: such
 	// URLs are refused.
 	LocalRoot string `yaml:"local_root"`
+	// Object stores that speak S3 and hold a site's own attachments, so that links may name
+	// s3://bucket/key: each has
+	//   endpoint         http or https and a host, as in https://s3.example.com; it may have a
+	//                    private address, and is asked without the proxy above
+	//   region           that requests are signed for. Empty: us-east-1
+	//   path_style       true: the bucket stands in the path, and not before the host
+	//   buckets          that may be read, at least one; no other ever is
+	//   access_key_file, secret_key_file   files of one line each, as those of sign
+	//   access_key, secret_key   in their place; keep this file unreadable for others then
+	// Without keys those of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are used. The host of
+	// s3://attachments/ is attachments.s3: only buckets of this server whose hosts name it, as
+	// in hosts: [attachments.s3], serve its objects. Empty: s3 URLs are refused. As in
+	//   - {endpoint: "https://s3.example.com", path_style: true, buckets: [attachments],
+	//      access_key_file: /etc/imgkeep/s3.access, secret_key_file: /etc/imgkeep/s3.secret}
+	S3 []S3Origin `yaml:"s3"`
 	// How many downloads run at once. 1 to 10000.
 	Concurrency int `yaml:"concurrency"`
 	// How many of them from one site, which is a domain with all hosts below it. At least
@@ -324,6 +339,25 @@ type Profile struct {
 	Insecure bool `yaml:"insecure"`
 	// TLSMin is the oldest version of TLS. Empty: 1.2.
 	TLSMin string `yaml:"tls_min"`
+}
+
+// S3Origin is an object store that holds a site's own images.
+type S3Origin struct {
+	// Endpoint is scheme and host.
+	Endpoint string `yaml:"endpoint"`
+	// Region is what requests are signed for. Empty: us-east-1.
+	Region string `yaml:"region"`
+	// PathStyle has the bucket's name in the path.
+	PathStyle bool `yaml:"path_style"`
+	// Buckets may be read. At least one.
+	Buckets []string `yaml:"buckets"`
+	// AccessKey and SecretKey sign requests; after Load also where they come from files or
+	// the environment.
+	AccessKey Secret `yaml:"access_key"`
+	SecretKey Secret `yaml:"secret_key"`
+	// AccessKeyFile and SecretKeyFile hold them.
+	AccessKeyFile string `yaml:"access_key_file"`
+	SecretKeyFile string `yaml:"secret_key_file"`
 }
 
 // SameImage is which parameters of the query of some hosts name no image.

@@ -182,6 +182,7 @@ fetch:
   same_scheme: true
   base_url: https://static.example/
   local_root: /srv/local
+  s3: [{endpoint: "https://s3.example", region: eu-1, path_style: true, buckets: [attachments, my.files], access_key_file: `+tokenFile+`, secret_key_file: `+secretFile+`}]
   concurrency: 8
   per_host: 2
   queue: 3
@@ -210,6 +211,9 @@ log: {level: debug, format: json}
 	}
 	if want := []Secret{goodToken, otherToken}; !slices.Equal(c.Access.Tokens, want) || strings.Contains(got, goodToken) || strings.Contains(got, otherToken) {
 		t.Error("the tokens are others, or show")
+	}
+	if o := c.Fetch.S3[0]; o.AccessKey != otherToken || o.SecretKey != otherSecret || !o.PathStyle || o.Region != "eu-1" || o.Endpoint != "https://s3.example" || !slices.Equal(o.Buckets, []string{"attachments", "my.files"}) {
+		t.Error("the keys or the rest of fetch.s3 are others")
 	}
 	if want := []Secret{"a secret of hooks 1", otherToken}; !slices.Equal(c.Hooks.Secrets, want) || strings.Contains(got, "a secret of hooks") {
 		t.Error("the secrets of hooks are others, or show")

@@ -79,6 +79,7 @@ var examples = map[string]string{
 	"presets":          `[{"name":"avatar","width":96,"height":96,"fit":"cover"}]`,
 	"fetch.same_image": `[{"hosts":["cdn.example.com"],"params":["ex","sig"]}]`,
 	"fetch.profiles":   `[{"hosts":["*.example.com"],"per_host":1}]`,
+	"fetch.s3":         `[{"endpoint":"https://s3.example.com","buckets":["attachments"],"access_key":"AKIA","secret_key":"abcd"}]`,
 	"fetch.removed":    `[{"url":"https://i.imgur.com/removed.png"}]`,
 }
 

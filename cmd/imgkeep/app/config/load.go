@@ -72,6 +72,7 @@ func loadAll(path string, flags *pflag.FlagSet, secrets bool) (Config, Sources, 
 	warnings := l.readableSecrets(c)
 	if secrets {
 		warnings = append(warnings, c.readSecretFiles(&l.problems)...)
+		warnings = append(warnings, c.readS3Keys(&l.problems)...)
 	}
 	c.clean(&l.problems)
 	c.validate(&l.problems)
@@ -83,6 +84,7 @@ func loadAll(path string, flags *pflag.FlagSet, secrets bool) (Config, Sources, 
 		}
 		return Config{}, Sources{}, invalid(l.problems)
 	}
+	warnings = append(warnings, c.uselessS3()...)
 	sources := Sources{keys: map[string]string{}, Warnings: warnings}
 	for _, f := range fields(&c) {
 		if source := l.source(f.key); source != "" {
@@ -213,7 +215,11 @@ func (l *loader) fileOf(key string) *document {
 // readableSecrets warns of files that hold a secret and that every user of the machine can
 // read.
 func (l *loader) readableSecrets(c Config) (warnings []string) {
-	for key, number := range map[string]int{secretsKey: len(c.Sign.Secrets), tokensKey: len(c.Access.Tokens), hooksKey: len(c.Hooks.Secrets)} {
+	inS3 := 0
+	for _, o := range c.Fetch.S3 {
+		inS3 += len(o.SecretKey)
+	}
+	for key, number := range map[string]int{secretsKey: len(c.Sign.Secrets), tokensKey: len(c.Access.Tokens), hooksKey: len(c.Hooks.Secrets), s3Key: inS3} {
 		if d := l.fileOf(key); number > 0 && l.over[key] == "" && d != nil && d.public && !slices.Contains(warnings, readable(d.name)) {
 			warnings = append(warnings, readable(d.name))
 		}

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 
+	"imgkeep/bucket/imageurl"
 	"imgkeep/sign"
 )
 
@@ -99,4 +101,61 @@ func (c *Config) checkSecrets(p *problems) {
 // header that contains it.
 func controlFree(s string) bool {
 	return !strings.ContainsFunc(s, unicode.IsControl)
+}
+
+const s3Key = "fetch.s3"
+
+// Variables of the environment, which the programs of AWS have too.
+const (
+	accessVariable    = "AWS_ACCESS_KEY_ID"
+	secretKeyVariable = "AWS_SECRET_ACCESS_KEY"
+	tokenVariable     = "AWS_SESSION_TOKEN"
+)
+
+// readS3Keys reads the keys of Fetch.S3 from files or the environment, where they do not
+// stand in the configuration. It returns warnings.
+func (c *Config) readS3Keys(p *problems) (warnings []string) {
+	for i := range c.Fetch.S3 {
+		o, at := &c.Fetch.S3[i], item(s3Key, i)
+		switch {
+		case o.AccessKey != "" || o.SecretKey != "" || (o.AccessKeyFile == "") != (o.SecretKeyFile == ""):
+			// validate tells of what is missing
+		case o.AccessKeyFile != "":
+			for _, f := range []struct {
+				key, path string
+				to        *Secret
+			}{{".access_key_file", o.AccessKeyFile, &o.AccessKey}, {".secret_key_file", o.SecretKeyFile, &o.SecretKey}} {
+				key, info, err := readSecret(f.path)
+				if err != nil {
+					p.add(at+f.key, err)
+					*f.to = "missing" // so that nothing is complained of twice
+					continue
+				}
+				if isPublic(info) {
+					warnings = append(warnings, readable(f.path))
+				}
+				*f.to = key
+			}
+		case os.Getenv(accessVariable) == "" || os.Getenv(secretKeyVariable) == "":
+			p.addf(at, "it has no keys: set access_key_file and secret_key_file, or %s and %s in the environment", accessVariable, secretKeyVariable)
+		case os.Getenv(tokenVariable) != "":
+			p.addf(at, "the keys of the environment are temporary (%s), which would soon end: want keys that last", tokenVariable)
+		default:
+			o.AccessKey, o.SecretKey = Secret(os.Getenv(accessVariable)), Secret(os.Getenv(secretKeyVariable))
+		}
+	}
+	return warnings
+}
+
+// uselessS3 warns of buckets of object stores that no link can name.
+func (c *Config) uselessS3() (warnings []string) {
+	for i, o := range c.Fetch.S3 {
+		for j, b := range o.Buckets {
+			host := imageurl.ObjectHost(b)
+			if !slices.ContainsFunc(c.Buckets, func(own Bucket) bool { return imageurl.NewHosts(own.Hosts).Has(host) }) {
+				warnings = append(warnings, fmt.Sprintf("%s: no link can name %q until %s is in the hosts of a bucket, as in buckets: [{name: a, hosts: [%s]}]", item(item(s3Key, i)+".buckets", j), b, host, host))
+			}
+		}
+	}
+	return warnings
 }

@@ -15,6 +15,7 @@ import (
 
 	"imgkeep/bucket/approve"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/fetch/s3origin"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
 	"imgkeep/cmd/imgkeep/app/hook"
@@ -53,6 +54,10 @@ func (c *Config) clean(p *problems) {
 	}
 	for i := range c.Hooks.SecretFiles {
 		abs(item(hookFilesKey, i), &c.Hooks.SecretFiles[i])
+	}
+	for i := range c.Fetch.S3 {
+		abs(item(s3Key, i)+".access_key_file", &c.Fetch.S3[i].AccessKeyFile)
+		abs(item(s3Key, i)+".secret_key_file", &c.Fetch.S3[i].SecretKeyFile)
 	}
 	for i := range c.Sign.SecretFiles {
 		abs(fmt.Sprintf("%s[%d]", secretFilesKey, i), &c.Sign.SecretFiles[i])
@@ -110,6 +115,7 @@ func (c *Config) validate(p *problems) {
 	}
 
 	c.Fetch.validate(p)
+	c.validateS3(p)
 	c.Approve.validate(p)
 	c.Hooks.validate(p)
 	c.validateResize(p)
@@ -443,6 +449,58 @@ func (f *Fetch) validateProfiles(p *problems) {
 		}
 		if profile.TLSMin != "" {
 			oneOf(p, at+".tls_min", profile.TLSMin, "1.0", "1.1", "1.2", "1.3")
+		}
+	}
+}
+
+// validateS3 names what is wrong with Fetch.S3, without a key.
+func (c *Config) validateS3(p *problems) {
+	seen := map[string]bool{}
+	for i, o := range c.Fetch.S3 {
+		at := item(s3Key, i)
+		if err := s3origin.CheckEndpoint(o.Endpoint); err != nil {
+			p.add(at+".endpoint", err)
+		}
+		if err := s3origin.CheckRegion(o.Region); err != nil {
+			p.addf(at+".region", "%q: %w", o.Region, err)
+		}
+		if len(o.Buckets) == 0 {
+			p.addf(at+".buckets", "it is empty, so that nothing could be read")
+		}
+		for j, b := range o.Buckets {
+			at := item(at+".buckets", j)
+			if err := imageurl.CheckObjectBucket(b); err != nil {
+				p.addf(at, "%q is not a bucket of an object store: %w", b, err)
+				continue
+			}
+			if err := s3origin.CheckStyle(o.Endpoint, b); err != nil && !o.PathStyle {
+				p.addf(at, "%q: %w", b, err)
+			}
+			if seen[b] {
+				p.addf(at, "%q stands there twice", b)
+			}
+			seen[b] = true
+		}
+		o.validateKeys(p, at)
+	}
+}
+
+func (o S3Origin) validateKeys(p *problems, at string) {
+	if (o.AccessKeyFile == "") != (o.SecretKeyFile == "") {
+		p.addf(at, "of access_key_file and secret_key_file only one is set: set both, or none")
+	}
+	if (o.AccessKey == "") != (o.SecretKey == "") {
+		p.addf(at, "of access_key and secret_key only one is set: set both, or none")
+	}
+	for _, k := range []struct {
+		name string
+		key  Secret
+	}{{"access_key", o.AccessKey}, {"secret_key", o.SecretKey}} {
+		if k.key == "" {
+			continue
+		}
+		if err := s3origin.CheckKey(string(k.key)); err != nil {
+			p.add(fmt.Sprintf("%s.%s", at, k.name), err)
 		}
 	}
 }

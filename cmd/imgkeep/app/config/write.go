@@ -15,7 +15,7 @@ import (
 const redacted = "xxxxx"
 
 // Write prints a configuration as YAML that Load reads again. A comment at each setting
-// says where it was set, unless that is the default. It omits secrets, and replaces
+// says where it was set, unless that is the default. It omits secrets and keys, and replaces
 // passwords of proxies, values of profiles' headers and queries of approve.url and of
 // hooks: the output may be shown to others.
 func Write(w io.Writer, c Config, s Sources) error {
@@ -34,6 +34,8 @@ func Write(w io.Writer, c Config, s Sources) error {
 		}
 		c.Fetch.Profiles[i].Headers = headers
 	}
+	var keys bool
+	c.Fetch.S3, keys = withoutKeys(c.Fetch.S3)
 	hidden := map[string]bool{} // keys whose query is
 	for key, address := range map[string]*string{
 		"approve.url": &c.Approve.URL, "hooks.removed.url": &c.Hooks.Removed.URL, "hooks.kept.url": &c.Hooks.Kept.URL, "hooks.failed.url": &c.Hooks.Failed.URL,
@@ -52,6 +54,8 @@ func Write(w io.Writer, c Config, s Sources) error {
 			text = fmt.Sprintf("%d hidden", secrets)
 		case key == "fetch.profiles" && inHeaders:
 			text = "passwords and headers hidden"
+		case key == s3Key && keys:
+			text = "keys hidden"
 		case key == tokensKey && tokens > 0:
 			text = fmt.Sprintf("%d hidden", tokens)
 		case key == hooksKey && hooks > 0:
@@ -79,6 +83,16 @@ func Write(w io.Writer, c Config, s Sources) error {
 		return err
 	}
 	return enc.Close()
+}
+
+// withoutKeys leaves the keys of object stores out, and tells whether there were any.
+func withoutKeys(list []S3Origin) (without []S3Origin, had bool) {
+	without = slices.Clone(list)
+	for i := range without {
+		had = had || without[i].SecretKey != ""
+		without[i].AccessKey, without[i].SecretKey = "", ""
+	}
+	return without, had
 }
 
 // withoutPassword replaces the password of a URL, and tells whether there was one.

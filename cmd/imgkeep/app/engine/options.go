@@ -78,6 +78,12 @@ func NewFetcher(all config.Config, self *SelfLinks, pauses *fetch.Pauses, log *s
 	for _, p := range c.Profiles {
 		o.Profiles = append(o.Profiles, fetch.Profile(p))
 	}
+	for _, s := range c.S3 {
+		o.S3 = append(o.S3, fetch.S3{
+			Endpoint: s.Endpoint, Region: s.Region, PathStyle: s.PathStyle, Buckets: s.Buckets,
+			AccessKey: string(s.AccessKey), SecretKey: string(s.SecretKey),
+		})
+	}
 	for _, r := range c.Removed {
 		o.Removed = append(o.Removed, fetch.Removed(r))
 	}
