@@ -221,7 +221,7 @@ func TestCheck(t *testing.T) {
 		origin.URL + "/gone":  {"gone", "404"},
 		origin.URL + "/moved": {"not-image", ""},
 		"http://127.0.0.1/":   {"refused", "is not on the list of ports"},
-		"ftp://example.com/":  {"refused", `want http, https or local`},
+		"ftp://example.com/":  {"refused", `want http, https, s3 or local`},
 	} {
 		status, out, errs := run(t, t.Context(), Env{Args: []string{"check", "--config", file, "--json", path}})
 		var x checked
