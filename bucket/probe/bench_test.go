@@ -16,7 +16,7 @@ import (
 
 // BenchmarkScanner feeds large images in the pieces that a download brings. A
 // download is hashed, too; the last figure is what that costs. The WebP figure
-// says only that a chunk is passed over at once.
+// says only that a chunk is skipped at once.
 func BenchmarkScanner(b *testing.B) {
 	noise := image.NewRGBA(image.Rect(0, 0, 1500, 1000))
 	r := rand.New(rand.NewPCG(1, 2))

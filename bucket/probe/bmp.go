@@ -5,15 +5,14 @@ import (
 	"fmt"
 )
 
-// BMP (Microsoft, Bitmap Storage) is a file header, an information header with
-// the dimensions, masks and a palette, and rows of pixels, each of whole 4 bytes. The
-// length in the file header is not asked: many writers get it wrong. Nor is what the
-// standard calls reserved.
+// BMP (Microsoft, Bitmap Storage) is a file header, an information header with the
+// dimensions, masks and a palette, and rows of pixels, each padded to 4 bytes. The length
+// in the file header is ignored, because many writers get it wrong; so are reserved fields.
 //
-// Accepted is what browsers show: information headers of Windows 3 to 5 and of OS/2,
-// pixels of 1 to 8, 16, 24 and 32 bits, by any masks, wherever behind the header they
-// are, and run lengths of 4 and 8 bits. OS/2's other compressions, and a JPEG or PNG
-// inside, which are for printers, are refused as a type.
+// Accepted is what browsers show: information headers of Windows 3 to 5 and of OS/2, pixels
+// of 1 to 8, 16, 24 and 32 bits, with any masks, at any offset after the header, and run
+// lengths of 4 and 8 bits. OS/2's other compressions, and an embedded JPEG or PNG, which
+// are for printers, are refused as a type.
 
 type bmpState struct {
 	header  int64 // bytes of the information header
@@ -41,12 +40,12 @@ const (
 	bmpAlphaMasks = 6
 )
 
-// bmpStart is called behind the first two bytes.
+// bmpStart is called after the first two bytes.
 func bmpStart(s *Scanner, _ []byte) error {
 	return s.take(16, bmpOffset)
 }
 
-// bmpOffset is given a length, what is reserved, the offset of the pixels, and the
+// bmpOffset receives a length, what is reserved, the offset of the pixels, and the
 // length of the information header.
 func bmpOffset(s *Scanner, b []byte) error {
 	s.bmp.pixels = int64(binary.LittleEndian.Uint32(b[8:]))
@@ -60,7 +59,7 @@ func bmpOffset(s *Scanner, b []byte) error {
 	return s.unsupported("an information header of %d bytes", s.bmp.header)
 }
 
-// bmpOS2 is given the information header of OS/2 1 from the width on.
+// bmpOS2 receives the information header of OS/2 1 from the width on.
 func bmpOS2(s *Scanner, b []byte) error {
 	le := binary.LittleEndian
 	s.bmp.bits = int64(le.Uint16(b[6:]))
@@ -79,7 +78,7 @@ func bmpOS2(s *Scanner, b []byte) error {
 	return s.bmpSize(int64(le.Uint16(b)), int64(le.Uint16(b[2:])), bmpPlain)
 }
 
-// bmpInfo is given the information header from the width on. A negative height
+// bmpInfo receives the information header from the width on. A negative height
 // says that the first row is the top one.
 func bmpInfo(s *Scanner, b []byte) error {
 	le := binary.LittleEndian
@@ -151,9 +150,9 @@ func bmpBeforeMasks(s *Scanner, _ []byte) error {
 	return s.take(12, bmpMask)
 }
 
-// bmpMask is given the bits of red, green and blue, and perhaps of alpha: in one piece
-// each, and each bit for one of them. Writers leave a mask of 32 bits for alpha where
-// pixels have 16: browsers take it for none.
+// bmpMask receives the bits of red, green and blue, and perhaps of alpha: each contiguous,
+// without overlap. Some writers leave an alpha mask of 32 bits with pixels of 16 bits:
+// browsers ignore it.
 func bmpMask(s *Scanner, b []byte) error {
 	var all uint32
 	for i := 0; i < len(b); i += 4 {
@@ -177,7 +176,7 @@ func bmpEnd(s *Scanner, _ []byte) error { return s.done() }
 // bmpRuns is called where a run begins.
 func bmpRuns(s *Scanner, _ []byte) error { return s.take(2, bmpRun) }
 
-// bmpRun is given a run: how many pixels, and of what; or 0, and what is to be done.
+// bmpRun receives a run: the number of pixels, and their value; or 0, and a command.
 func bmpRun(s *Scanner, b []byte) error {
 	const row, end, move = 0, 1, 2
 	switch n := int64(b[1]); {

@@ -21,7 +21,7 @@ func nextBox(s *Scanner, _ []byte) error {
 	return s.take(8, boxHeader)
 }
 
-// boxHeader is given size and kind of a box.
+// boxHeader receives size and kind of a box.
 func boxHeader(s *Scanner, b []byte) error {
 	s.box.kind = [4]byte(b[4:])
 	switch size := int64(binary.BigEndian.Uint32(b)); size {

@@ -1,26 +1,28 @@
 package probe
 
-// A Colour is what an image says of its colours, beside or in the place of a profile: what
-// a decoder has to know, and libraries do not tell. Its zero value says nothing.
+// A Colour is what an image says about its colours, besides or instead of a profile: what a
+// decoder has to know, and libraries do not report. Its zero value says nothing.
 type Colour struct {
-	// Lossless: the pixels were coded as they were, or at least with all of their colours,
-	// as far as the coding says so: a WebP of VP8L alone, an AVIF of RGB or with colours in
-	// full resolution, a JPEG XL that is not of XYB (which may be a JPEG in another packing).
-	// Other formats say nothing here.
+	// Lossless: the coding shows that the pixels were coded exactly, or at least with all
+	// of their colours: a WebP with only VP8L, an AVIF in RGB or with colours at full
+	// resolution, a JPEG XL without XYB (which may be a repacked JPEG). It is not set for
+	// other formats.
 	Lossless bool
 	// Gray: a JPEG XL is.
 	Gray bool
 	// Profile: an AVIF or HEIC has an ICC profile.
 	Profile bool
-	// Primaries and Transfer (ITU-T H.273) of an AVIF or HEIC, of its container, or else of
-	// its coded image if that is AV1; and of a JPEG XL. 0: not said, or not by numbers.
+	// Primaries and Transfer (ITU-T H.273) of an AVIF or HEIC, from its container, or else
+	// from its coded image if that is AV1; and of a JPEG XL. 0: unknown, or not given as
+	// numbers.
 	Primaries, Transfer int
-	// Peak is how bright the brightest pixel of an AVIF or HEIC is (clli), in cd/m². 0: not
-	// said. The screen that it was made on (mdcv) does not count, as in Chromium.
+	// Peak is the brightness of the brightest pixel of an AVIF or HEIC (clli), in cd/m². 0:
+	// unknown. The mastering display (mdcv) does not count, as in Chromium.
 	Peak float64
 }
 
-// ColourOf looks into a whole image. What is broken says what was found before.
+// ColourOf examines a complete image. For a broken one it returns what it found before the
+// fault.
 func ColourOf(file []byte) Colour {
 	s := NewScanner(Limits{})
 	_, _ = s.Write(file)

@@ -2,13 +2,12 @@ package probe
 
 import "encoding/binary"
 
-// Of EXIF only the orientation matters: tag 0x0112 of the first directory of a
-// TIFF structure (TIFF 6.0; EXIF 2.32, 4.6.5). It is read in passing: forward
-// only, one directory, each offset at most once, never past the segment that
-// holds it. So a directory that points back at itself, a count of 65535 or an
-// offset of 4 GB cost nothing. EXIF never makes an image broken, since viewers
-// ignore what they cannot read of it: whatever is not exactly as the standards
-// say counts as orientation 1.
+// Of EXIF only the orientation matters: tag 0x0112 of the first directory of a TIFF
+// structure (TIFF 6.0; EXIF 2.32, 4.6.5). It is read in one pass: forward only, one
+// directory, each offset at most once, never beyond the segment that contains it. So a
+// directory that points back at itself, a count of 65535 or an offset of 4 GB cost nothing.
+// EXIF never makes an image broken, since viewers ignore what they cannot read: anything
+// that does not follow the standards exactly counts as orientation 1.
 
 type tiffState struct {
 	end         int64 // offset behind the segment
@@ -27,9 +26,9 @@ const (
 	tiffHeaderBytes = 8
 )
 
-// exif reads the TIFF structure that begins here and ends before the offset
-// end, and goes on with then at end. The first of an image counts, found good
-// or not; libvips does the same.
+// exif reads the TIFF structure that begins here and ends before the offset end, and
+// continues with then at end. Only the first of an image counts, valid or not; libvips does
+// the same.
 func (s *Scanner) exif(end int64, then step) error {
 	if s.tiff.seen {
 		return s.skip(end-s.off, then)
@@ -97,7 +96,7 @@ func (s *Scanner) tiffNext() error {
 	return s.tiffTake(12, tiffEntry)
 }
 
-// tiffEntry is given tag, type, count and value of a field. A SHORT stands in
+// tiffEntry receives tag, type, count and value of a field. A SHORT stands in
 // the first two bytes of the value.
 func tiffEntry(s *Scanner, b []byte) error {
 	o := s.tiff.order

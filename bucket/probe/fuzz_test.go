@@ -251,7 +251,7 @@ func likeStandardLibrary(t *testing.T, data []byte) {
 		if !known || got.Format != probe.PNG || got.Width != c.Width || got.Height != c.Height {
 			t.Errorf("%+v, %v; image/png: %d x %d", got, err, c.Width, c.Height)
 		}
-		// image/png passes over unknown critical chunks and odd types, so that
+		// image/png skips unknown critical chunks and odd types, so that
 		// it accepts more.
 	}
 	if c, e := gif.DecodeConfig(bytes.NewReader(data)); e == nil && c.Width > 0 && c.Height > 0 {

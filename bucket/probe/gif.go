@@ -24,7 +24,7 @@ func gifStart(s *Scanner, _ []byte) error {
 	return s.take(7, gifScreen)
 }
 
-// gifScreen is given the logical screen descriptor.
+// gifScreen receives the logical screen descriptor.
 func gifScreen(s *Scanner, b []byte) error {
 	g := &s.gif
 	g.screenW = int64(binary.LittleEndian.Uint16(b))
@@ -39,7 +39,7 @@ func gifNext(s *Scanner, _ []byte) error {
 	return s.take(1, gifBlock)
 }
 
-// gifBlock is given the first byte of a block.
+// gifBlock receives the first byte of a block.
 func gifBlock(s *Scanner, b []byte) error {
 	switch b[0] {
 	case marks.Padding: // some writers leave zeros between blocks; Chromium shows what comes before them
@@ -57,7 +57,7 @@ func gifBlock(s *Scanner, b []byte) error {
 	return s.broken("no block begins with 0x%02X", b[0])
 }
 
-// gifFrame is given left, top, width, height and flags of an image.
+// gifFrame receives left, top, width, height and flags of an image.
 func gifFrame(s *Scanner, b []byte) error {
 	g := &s.gif
 	le := binary.LittleEndian
@@ -82,7 +82,7 @@ func gifPixels(s *Scanner, _ []byte) error {
 	return s.take(1, gifCodeSize)
 }
 
-// gifCodeSize is given the bits of the first LZW codes. The standard says 2 to
+// gifCodeSize receives the bits of the first LZW codes. The standard says 2 to
 // 8; decoders accept what leaves room in codes of at most 12 bits.
 func gifCodeSize(s *Scanner, b []byte) error {
 	if b[0] < 1 || b[0] > 11 {
@@ -95,7 +95,7 @@ func gifSubBlocks(s *Scanner, _ []byte) error {
 	return s.take(1, gifSubBlock)
 }
 
-// gifSubBlock is given the length of a sub-block.
+// gifSubBlock receives the length of a sub-block.
 func gifSubBlock(s *Scanner, b []byte) error {
 	if b[0] == 0 {
 		return gifNext(s, nil)

@@ -17,12 +17,11 @@ import (
 // The image is complete when the bytes of all items are there, those of
 // thumbnails, alpha and EXIF too. What else the boxes hold does not matter.
 //
-// Sizes are those that the table states. The coded image has its own, which only a
-// decoder reads: where they differ, it fails, after it has taken the memory.
+// Sizes are those in the table. The coded image has its own, which only a decoder reads: if
+// they differ, it fails, after it has allocated the memory.
 //
-// Only still images are accepted. A sequence is a video, whose frames are not
-// counted here: its brand alone has it refused, also where the file has a still
-// picture besides.
+// Only still images are accepted. A sequence is a video, whose frames are not counted here:
+// its brand alone makes it refused, even if the file also has a still picture.
 
 type heifState struct {
 	end   int64 // offset behind the last byte of all items; 0: not known yet
@@ -33,7 +32,7 @@ type heifState struct {
 // colour profiles.
 const heifMaxMeta = 64 << 10
 
-// heifStart is called behind size and kind of the ftyp box.
+// heifStart is called after size and kind of the ftyp box.
 func heifStart(s *Scanner, _ []byte) error {
 	n := int(s.magic[3]) - 8
 	if n < 8 || n%4 != 0 {
@@ -43,7 +42,7 @@ func heifStart(s *Scanner, _ []byte) error {
 	return s.gather(n, heifBrands)
 }
 
-// heifBrands is given the major brand, a version and the compatible brands.
+// heifBrands receives the major brand, a version and the compatible brands.
 func heifBrands(s *Scanner, b []byte) error {
 	format, sequence := Unknown, ""
 	for i := 0; i < len(b); i += 4 {
@@ -88,7 +87,7 @@ func heifBody(s *Scanner, n int64) error {
 	return s.skip(n, nextBox)
 }
 
-// heifMetaBox is given the body of the meta box.
+// heifMetaBox receives the body of the meta box.
 func heifMetaBox(s *Scanner, b []byte) error {
 	coded := heif.AV1
 	if s.info.Format == HEIC {
@@ -116,7 +115,7 @@ func heifArrangement(s *Scanner, _ []byte) error {
 	return s.take(s.heif.image.Grid.Length, heifTiles)
 }
 
-// heifTiles is given the arrangement of an image in tiles.
+// heifTiles receives the arrangement of an image in tiles.
 func heifTiles(s *Scanner, b []byte) error {
 	if err := s.heif.image.Grid.Check(b); err != nil {
 		return s.heifFault(err)

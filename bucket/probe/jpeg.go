@@ -11,10 +11,10 @@ import (
 // bytes 0xFF, a code. Most begin a segment with a length; behind SOS there is
 // entropy-coded data, in which 0xFF is followed by 0x00 or a restart marker.
 //
-// The search for the next marker is libjpeg's: bytes between segments that are
-// no marker are passed over, since cameras leave padding there and every viewer
-// accepts it. That makes entropy-coded data, which needs no length, the same
-// thing as padding, and several scans the same thing as several segments.
+// The search for the next marker is libjpeg's: bytes between segments that are no marker
+// are skipped, since cameras leave padding there and every viewer accepts it. So
+// entropy-coded data, which has no length, is treated like padding, and several scans like
+// several segments.
 
 type jpegState struct {
 	marker     byte  // of the current segment
@@ -46,7 +46,7 @@ var jpegKinds = map[byte]string{
 	marks.DHP: "hierarchical", marks.EXP: "hierarchical", marks.LS: "JPEG-LS",
 }
 
-// jpegStart is called behind a 0xFF; the first time, behind that of the magic.
+// jpegStart is called after a 0xFF; the first time, behind that of the magic.
 func jpegStart(s *Scanner, _ []byte) error {
 	return s.take(1, jpegMarker)
 }
@@ -55,7 +55,7 @@ func jpegNext(s *Scanner, _ []byte) error {
 	return s.find(jpegStart)
 }
 
-// jpegMarker is given the byte behind a 0xFF.
+// jpegMarker receives the byte behind a 0xFF.
 func jpegMarker(s *Scanner, b []byte) error {
 	j := &s.jpeg
 	m := b[0]
@@ -80,12 +80,12 @@ func jpegMarker(s *Scanner, b []byte) error {
 	return s.take(2, jpegSegment)
 }
 
-// jpegSegment is given the length of a segment, which counts itself.
+// jpegSegment receives the length of a segment, which counts itself.
 func jpegSegment(s *Scanner, b []byte) error {
 	j := &s.jpeg
 	n := int(binary.BigEndian.Uint16(b)) - 2
 	if n < 0 && (j.marker >= marks.APP0 && j.marker < marks.JPG0 || j.marker == marks.COM || j.marker == marks.DNL) {
-		// What only says something besides is passed over, as libjpeg does, whose writers
+		// What only says something besides is skipped, as libjpeg does, whose writers
 		// have left files of such lengths.
 		n = 0
 	}
@@ -119,12 +119,12 @@ func jpegSegment(s *Scanner, b []byte) error {
 	return s.jpegLeave()
 }
 
-// jpegLeave passes over the rest of the segment.
+// jpegLeave skips the rest of the segment.
 func (s *Scanner) jpegLeave() error {
 	return s.skip(s.jpeg.end-s.off, jpegNext)
 }
 
-// jpegFrame is given precision, height, width and the number of components.
+// jpegFrame receives precision, height, width and the number of components.
 func jpegFrame(s *Scanner, b []byte) error {
 	height := int64(binary.BigEndian.Uint16(b[1:]))
 	width := int64(binary.BigEndian.Uint16(b[3:]))
@@ -154,7 +154,7 @@ func jpegFrame(s *Scanner, b []byte) error {
 	return s.take(3*n, jpegComponents)
 }
 
-// jpegComponents is given identifier, sampling factors and quantisation table
+// jpegComponents receives identifier, sampling factors and quantisation table
 // of each component.
 func jpegComponents(s *Scanner, b []byte) error {
 	for ; len(b) > 0; b = b[3:] {
@@ -168,7 +168,7 @@ func jpegComponents(s *Scanner, b []byte) error {
 	return jpegNext(s, nil)
 }
 
-// jpegScan is given the number of components in a scan.
+// jpegScan receives the number of components in a scan.
 func jpegScan(s *Scanner, b []byte) error {
 	n := int(b[0])
 	if n < 1 || n > s.jpeg.components {

@@ -12,14 +12,14 @@ import (
 // jxlp boxes with a part each. All other boxes are metadata, and passed over; they
 // are never unpacked (brob).
 //
-// The header of the codestream says what there is to know: see [jxlHeader]. It is
-// read bit by bit, from the same few bytes again for each byte more, since it ends
-// nobody knows where; it has a bound.
+// The header of the codestream has all that is needed: see [jxlHeader]. It is read bit by
+// bit, again from the start for each further byte, since its length is unknown; it has a
+// bound.
 //
-// In boxes the image is complete when jxlc or the last jxlp is. A codestream has
-// neither a length nor an end marker: one without boxes, or in a box that reaches
-// to the end of the file, passes from its header on, and only a decoder can tell
-// whether it is cut off. (Ours fails then.) See [Scanner.Endless].
+// In boxes the image is complete when jxlc or the last jxlp is. A codestream has neither a
+// length nor an end marker: without boxes, or in a box that extends to the end of the file,
+// it is accepted after its header, and only a decoder can tell whether it is truncated.
+// (Ours fails then.) See [Scanner.Endless].
 //
 // Only still images are accepted, of gray or RGB.
 
@@ -41,20 +41,20 @@ const (
 	jxlMaxFtyp = 64
 )
 
-// jxlBare is called behind the first bytes of a codestream.
+// jxlBare is called after the first bytes of a codestream.
 func jxlBare(s *Scanner, _ []byte) error {
 	s.jxl = &jxlState{left: boxEndless, last: true}
 	s.jxl.held = copy(s.jxl.head[:], marks.JXLCodestream)
 	return s.take(1, jxlHead)
 }
 
-// jxlBoxes is called behind the signature box.
+// jxlBoxes is called after the signature box.
 func jxlBoxes(s *Scanner, _ []byte) error {
 	s.jxl, s.box.body = &jxlState{}, jxlBody
 	return s.take(16, jxlBrand)
 }
 
-// jxlBrand is given what an ftyp box begins with: size, kind, brand and version.
+// jxlBrand receives what an ftyp box begins with: size, kind, brand and version.
 func jxlBrand(s *Scanner, b []byte) error {
 	n := binary.BigEndian.Uint32(b)
 	if string(b[4:12]) != "ftypjxl " || n < 16 || n > jxlMaxFtyp {
@@ -92,7 +92,7 @@ func jxlBody(s *Scanner, n int64) error {
 	return s.skip(n, nextBox)
 }
 
-// jxlLevel is given what a decoder must be able to do.
+// jxlLevel receives what a decoder must be able to do.
 func jxlLevel(s *Scanner, b []byte) error {
 	if b[0] != 5 && b[0] != 10 {
 		return s.unsupported("level %d", b[0])
@@ -100,7 +100,7 @@ func jxlLevel(s *Scanner, b []byte) error {
 	return nextBox(s, nil)
 }
 
-// jxlIndex is given the number of a jxlp box, whose first bit says that it is the
+// jxlIndex receives the number of a jxlp box, whose first bit says that it is the
 // last.
 func jxlIndex(s *Scanner, b []byte) error {
 	const last = 1 << 31
@@ -142,7 +142,7 @@ func jxlPartEnd(s *Scanner, _ []byte) error {
 	return nextBox(s, nil)
 }
 
-// jxlHead is given the next byte of the header of the codestream.
+// jxlHead receives the next byte of the header of the codestream.
 func jxlHead(s *Scanner, b []byte) error {
 	x := s.jxl
 	if x.held == len(x.head) {

@@ -27,7 +27,7 @@ func pngStart(s *Scanner, _ []byte) error {
 	return s.take(8, pngChunk)
 }
 
-// pngChunk is given length and type of a chunk.
+// pngChunk receives length and type of a chunk.
 func pngChunk(s *Scanner, b []byte) error {
 	p := &s.png
 	n := int64(binary.BigEndian.Uint32(b))
@@ -79,10 +79,10 @@ func pngChunk(s *Scanner, b []byte) error {
 	return s.skip(n, pngChunkEnd)
 }
 
-// critical reports whether no decoder may pass over the current chunk.
+// critical reports whether no decoder may skip the current chunk.
 func (p *pngState) critical() bool { return p.kind[0]&0x20 == 0 }
 
-// pngHeader is given the data of IHDR.
+// pngHeader receives the data of IHDR.
 func pngHeader(s *Scanner, b []byte) error {
 	p := &s.png
 	width, height := int64(binary.BigEndian.Uint32(b)), int64(binary.BigEndian.Uint32(b[4:]))
@@ -121,7 +121,7 @@ func pngChunkEnd(s *Scanner, _ []byte) error {
 	return s.take(4, pngCRC)
 }
 
-// pngCRC is given the CRC of the current chunk, and heeds the chunk if it fits.
+// pngCRC receives the CRC of the current chunk, and heeds the chunk if it fits.
 func pngCRC(s *Scanner, b []byte) error {
 	p := &s.png
 	if stated := binary.BigEndian.Uint32(b); stated != s.crc {

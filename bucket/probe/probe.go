@@ -2,25 +2,23 @@
 // BMP, HEIC, TIFF and JPEG XL. It reads their dimensions as early as the bytes
 // allow, and tells a complete image from a cut-off one.
 //
-// It exists for downloads from hosts that nobody trusts: a [Scanner] sits
-// beside the download like a hash, sees every byte once, and refuses what is no
-// image, what is too large, what is broken, and in the end what is not all
-// there. Neither a name nor a declared content type is asked.
+// It is for downloads from untrusted hosts: a [Scanner] runs beside the download like a
+// hash, sees every byte once, and refuses what is no image, too large, broken or, at the
+// end, incomplete. It ignores names and declared content types.
 //
-// It promises that any split of the same bytes gives the same answer, that its
-// memory is the same few hundred bytes for every input, that time grows with
-// the bytes and with nothing they claim, and that no input makes it panic. Of an
-// AVIF or HEIC it also holds the table of contents, which is refused beyond 64 KiB.
+// It promises that any split of the same bytes gives the same answer, that it needs the
+// same few hundred bytes of memory for every input, that time grows only with the bytes and
+// not with their claims, and that no input makes it panic. For an AVIF or HEIC it also
+// holds the table of contents, which may have at most 64 KiB.
 //
-// It does not decode: pixel data is walked over, not looked at. An image that
-// passes has a sound structure from its first byte to its end marker; its
-// compressed data may still be damaged, which only a decoder can tell. Of a JPEG XL
-// that is a bare codestream it cannot tell the end: see [Scanner.Endless].
+// It does not decode: it walks over pixel data. An accepted image has a sound structure
+// from its first byte to its end marker; its compressed data may still be damaged, which
+// only a decoder can tell. It cannot tell the end of a JPEG XL that is a bare codestream:
+// see [Scanner.Endless].
 //
-// What follows the end marker of an image is passed over and is no part of the
-// verdict: phones append videos ("motion photos") and further JPEGs (MPF) to
-// their pictures, servers append newlines, and every browser shows them all.
-// [Scanner.End] says where it begins.
+// It skips what follows the end marker of an image, which does not affect the result:
+// phones append videos ("motion photos") and further JPEGs (MPF) to their pictures, servers
+// append newlines, and every browser shows them all. [Scanner.End] says where it begins.
 package probe
 
 import (
@@ -163,8 +161,8 @@ type Limits struct {
 	MaxAnimationPixels int64
 }
 
-// Read reads r to its end, or to the byte that decides against it, and returns
-// the verdict. An error of r itself is returned as it is.
+// Read reads r to its end, or to the first byte that decides against it, and returns the
+// verdict. It returns an error of r itself unchanged.
 func Read(r io.Reader, l Limits) (Info, error) {
 	s := NewScanner(l)
 	if _, err := io.Copy(s, r); err != nil && s.err == nil {

@@ -10,15 +10,14 @@ import (
 	"imgkeep/bucket/probe/marks"
 )
 
-// A Scanner judges an image while its bytes arrive. Bytes go in by Write, the
-// verdict comes out of Close; what is wrong before the end comes out of Write,
-// at the earliest byte that shows it. A Scanner is for one image and one
-// goroutine; make it with NewScanner.
+// A Scanner judges an image while its bytes arrive. Write takes the bytes, and reports a
+// fault at the earliest byte that shows it; Close returns the verdict. A Scanner is for one
+// image and one goroutine; create it with NewScanner.
 //
-// Inside it is a small machine that gathers exactly as many bytes as the
-// current step of a format wants, or passes over as many as the step wants
-// skipped, and then calls the step, which names the next one. Steps never see
-// how the input was split, so the verdict cannot depend on it.
+// Inside, a small machine collects exactly as many bytes as the current step of a format
+// wants, or skips as many as the step wants skipped, and then calls the step, which names
+// the next one. Steps never see how the input was split, so the verdict cannot depend on
+// it.
 type Scanner struct {
 	limits Limits
 	info   Info
@@ -57,7 +56,7 @@ type Scanner struct {
 }
 
 // A step looks at the bytes it asked for and asks for the next step. The bytes
-// are valid until it returns. It is given none after a skip or find.
+// are valid until it returns. It receives none after a skip or find.
 type step func(s *Scanner, b []byte) error
 
 // An op says how the machine gets to the next step.
@@ -67,9 +66,9 @@ const (
 	opTake   op = iota // take want bytes, at most 32, in one piece
 	opGather           // the same for more, which are then kept in memory
 	opRest             // keep all that comes in memory, up to want bytes, until the end
-	opSkip             // pass over want bytes
-	opFind             // pass over all bytes up to and including the next 0xFF
-	opDone             // the image is complete: pass over the rest
+	opSkip             // skip want bytes
+	opFind             // skip all bytes up to and including the next 0xFF
+	opDone             // the image is complete: skip the rest
 )
 
 // take makes next be called with the following n bytes, at most len(s.buf).
@@ -125,10 +124,9 @@ func NewScanner(l Limits) *Scanner {
 	return s
 }
 
-// Write takes the next bytes of the image. It returns an error as soon as the
-// verdict is known not to be favourable, with the number of bytes up to the one
-// that decided it; every later call returns the same error. It never fails
-// behind the end of a complete image.
+// Write takes the next bytes of the image. It returns an error as soon as the verdict is
+// known to be negative, with the number of bytes up to the one that decided it; every later
+// call returns the same error. It never fails after the end of a complete image.
 func (s *Scanner) Write(p []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
@@ -231,9 +229,9 @@ func (s *Scanner) Close() (Info, error) {
 	return s.info, s.err
 }
 
-// Endless reports whether nothing in the bytes says where the image ends, as in a
-// JPEG XL without boxes: its verdict holds only if what brings the bytes knows that
-// they are all. It is final with Close.
+// Endless reports whether nothing in the bytes says where the image ends, as in a JPEG XL
+// without boxes: its verdict is valid only if the transport guarantees that all bytes
+// arrived. It is final after Close.
 func (s *Scanner) Endless() bool { return s.jxl != nil && s.jxl.left == boxEndless }
 
 // cutOff is the verdict on an image that ended after n bytes.
@@ -289,7 +287,7 @@ var magics = [...]struct {
 	{Unknown, "\x00\x00\x00?ftyp", heifStart}, // which one, it says next
 }
 
-// sniff is given the first bytes one by one, so that what is no image is
+// sniff receives the first bytes one by one, so that what is no image is
 // refused at the first byte that says so, often the first of all.
 func sniff(s *Scanner, b []byte) error {
 	s.magic[s.start] = b[0]
@@ -339,8 +337,8 @@ func (s *Scanner) size(width, height int64) error {
 	return s.within(width, height)
 }
 
-// within holds dimensions under 2^31 against the limits. A negative limit
-// refuses everything, so that a mistaken configuration does not let all in.
+// within checks dimensions under 2^31 against the limits. A negative limit refuses
+// everything, so that a mistaken configuration does not accept all.
 func (s *Scanner) within(width, height int64) error {
 	if m := s.limits.MaxPixels; m != 0 && width*height > m {
 		return fmt.Errorf("%w: %s of %d x %d has %d pixels, %d are allowed", ErrPixels, s.info.Format, width, height, width*height, m)

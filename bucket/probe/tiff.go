@@ -5,21 +5,21 @@ import (
 	"fmt"
 )
 
-// TIFF (Adobe, TIFF 6.0) is a header, and behind it in any order: directories of
-// fields, values of fields that are longer than four bytes, and the pixels, in strips
-// or tiles. Fields name places by their offsets. It is read forward only: the first
-// directory wherever it is, and behind it the places and lengths of the strips. Of
-// further directories (pages, smaller copies, EXIF) nothing is asked.
+// TIFF (Adobe, TIFF 6.0) is a header, followed in any order by directories of fields,
+// values of fields that are longer than four bytes, and the pixels, in strips or tiles.
+// Fields refer to places by offsets. It is read only forward: the first directory wherever
+// it is, and after it the offsets and lengths of the strips. Further directories (pages,
+// smaller copies, EXIF) are ignored.
 //
-// The image is complete where the file reaches the furthest end of what the first
-// directory names. Places or lengths that stand before it have gone by when it is
-// read; libtiff puts them behind it. Of such a file it is known only that
-// the tables are in it, and a cut strip is left to the decoder, which refuses it.
+// The image is complete if the file reaches the furthest end of what the first directory
+// refers to. Tables of offsets or lengths before the directory have passed when it is read;
+// libtiff writes them after it. For such a file only the presence of the tables is known,
+// and a truncated strip is left to the decoder, which refuses it.
 //
-// Accepted is what decoders read safely: gray, palette, RGB and CMYK, of whole
-// numbers of 1 to 16 bits, plain or in LZW, Deflate or PackBits. JPEG and the codes of
-// fax machines are refused as a type: their decoders go over what is damaged and
-// missing, and half a picture would be stored for good. So is BigTIFF.
+// Accepted is what decoders read safely: gray, palette, RGB and CMYK, in whole numbers of 1
+// to 16 bits, uncompressed or in LZW, Deflate or PackBits. JPEG and fax codes are refused
+// as a type: their decoders tolerate damaged and missing data, and half a picture would be
+// stored for good. So is BigTIFF.
 
 type tifState struct {
 	order       binary.ByteOrder
@@ -89,13 +89,13 @@ var tifSizes = [...]uint8{0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4}
 // reach says that something ends at offset end.
 func (t *tifState) reach(end int64) { t.end = max(t.end, end) }
 
-// tifStart is called behind the byte order and 42.
+// tifStart is called after the byte order and 42.
 func tifStart(s *Scanner, _ []byte) error {
 	s.tif = tifState{order: byteOrder(s.magic[:2]), end: tiffHeaderBytes, rows: 1<<32 - 1, bits: 1, samples: 1, planes: 1}
 	return s.take(4, tifHeader)
 }
 
-// tifHeader is given the offset of the first directory.
+// tifHeader receives the offset of the first directory.
 func tifHeader(s *Scanner, b []byte) error {
 	directory := int64(s.tif.order.Uint32(b))
 	if directory < tiffHeaderBytes {
@@ -124,7 +124,7 @@ func (s *Scanner) tifNext() error {
 	return s.take(12, tifField)
 }
 
-// tifField is given tag, type, count, and value or offset of a field. No tag stands
+// tifField receives tag, type, count, and value or offset of a field. No tag stands
 // there twice: which one counts, readers do not agree on.
 func tifField(s *Scanner, b []byte) error {
 	t := &s.tif
@@ -173,7 +173,7 @@ func tifField(s *Scanner, b []byte) error {
 	return s.tifNext()
 }
 
-// tifNumber is given the value of a field that has one.
+// tifNumber receives the value of a field that has one.
 func (s *Scanner) tifNumber(tag uint16, v uint32) error {
 	t := &s.tif
 	switch tag {
@@ -239,7 +239,7 @@ func (s *Scanner) tifTable(which int, rightKind bool, kind uint16, count uint32,
 	return s.tifNext()
 }
 
-// tifValue is given value i of a table.
+// tifValue receives value i of a table.
 func (s *Scanner) tifValue(which int, i uint32, b []byte) error {
 	t := &s.tif
 	v := uint32(t.order.Uint16(b))
@@ -281,7 +281,7 @@ func (s *Scanner) tifValue(which int, i uint32, b []byte) error {
 	return nil
 }
 
-// tifChecked is called behind the first directory.
+// tifChecked is called after the first directory.
 func tifChecked(s *Scanner, _ []byte) error {
 	t := &s.tif
 	if s.info.Width == 0 || !t.coloured {

@@ -10,8 +10,8 @@ import "encoding/binary"
 // An image whose own header differs from what the canvas or the frame says is
 // broken, as in libwebp: else a small canvas would hide a bomb.
 //
-// EXIF is not asked: Chromium does not turn a WebP by it, and sizes are to look as the
-// original does.
+// EXIF is ignored: Chromium does not turn a WebP by it, and sizes must look like the
+// original.
 
 type webpState struct {
 	end      int64 // offset behind the file, as the RIFF header says
@@ -33,7 +33,7 @@ const (
 	webpFlagAnim = 0x02
 )
 
-// webpStart is called behind the RIFF header.
+// webpStart is called after the RIFF header.
 func webpStart(s *Scanner, _ []byte) error {
 	w := &s.webp
 	size := binary.LittleEndian.Uint32(s.magic[4:])
@@ -44,7 +44,7 @@ func webpStart(s *Scanner, _ []byte) error {
 	return s.take(8, webpChunk)
 }
 
-// webpNext is called behind a chunk, except for its padding.
+// webpNext is called after a chunk, except for its padding.
 func webpNext(s *Scanner, _ []byte) error {
 	w := &s.webp
 	if s.off == w.frameEnd {
@@ -73,7 +73,7 @@ func webpNext(s *Scanner, _ []byte) error {
 	return s.take(8, webpChunk)
 }
 
-// webpChunk is given type and length of a chunk.
+// webpChunk receives type and length of a chunk.
 func webpChunk(s *Scanner, b []byte) error {
 	w := &s.webp
 	n := int64(binary.LittleEndian.Uint32(b[4:]))
@@ -109,12 +109,12 @@ func (s *Scanner) webpTake(n int, next step) error {
 	return s.take(n, next)
 }
 
-// webpLeave passes over the rest of the chunk.
+// webpLeave skips the rest of the chunk.
 func (s *Scanner) webpLeave() error {
 	return s.skip(s.webp.chunkEnd-s.off, webpNext)
 }
 
-// webpCanvas is given flags, width and height of the canvas.
+// webpCanvas receives flags, width and height of the canvas.
 func webpCanvas(s *Scanner, b []byte) error {
 	w := &s.webp
 	w.extended, w.anim = true, b[0]&webpFlagAnim != 0
@@ -128,7 +128,7 @@ func webpCanvas(s *Scanner, b []byte) error {
 	return s.webpLeave()
 }
 
-// webpFrame is given left, top, width, height, duration and flags of a frame.
+// webpFrame receives left, top, width, height, duration and flags of a frame.
 // The chunks that follow are its own until frameEnd.
 func webpFrame(s *Scanner, b []byte) error {
 	w := &s.webp
@@ -144,7 +144,7 @@ func webpFrame(s *Scanner, b []byte) error {
 	return webpNext(s, nil)
 }
 
-// webpVP8 is given the header of a lossy image: RFC 6386, 9.1.
+// webpVP8 receives the header of a lossy image: RFC 6386, 9.1.
 func webpVP8(s *Scanner, b []byte) error {
 	s.webp.lossy = true
 	tag := uint24(b)
@@ -157,7 +157,7 @@ func webpVP8(s *Scanner, b []byte) error {
 	return s.webpImage(int64(binary.LittleEndian.Uint16(b[6:])&0x3FFF), int64(binary.LittleEndian.Uint16(b[8:])&0x3FFF))
 }
 
-// webpVP8L is given the header of a lossless image: RFC 9649, 3.4.
+// webpVP8L receives the header of a lossless image: RFC 9649, 3.4.
 func webpVP8L(s *Scanner, b []byte) error {
 	bits := binary.LittleEndian.Uint32(b[1:])
 	if b[0] != 0x2F || bits>>29 != 0 {

@@ -1,18 +1,17 @@
 // Package heif reads the table of contents of an HEIF file (ISO/IEC 23008-12), which is
 // what AVIF and HEIC are: its meta box, as one piece of memory.
 //
-// Of it (ISO/IEC 14496-12, 8.11; ISO/IEC 23008-12, 6 to 9) is read what
-// a decoder goes by: which item is the image (pitm), what kind of item it is
-// (iinf), its properties (iprp), of which tiles it is made (iref), and where the
-// bytes of all items are (iloc). Each box may be there once, so that no two
-// readers can take different ones. Boxes of other kinds are passed over.
+// It reads what a decoder depends on (ISO/IEC 14496-12, 8.11; ISO/IEC 23008-12, 6 to 9):
+// which item is the image (pitm), the kind of each item (iinf), its properties (iprp), its
+// tiles (iref), and where the bytes of all items are (iloc). Each box may occur once, so
+// that no two readers can use different ones. It skips boxes of other kinds.
 //
-// It promises that time and memory are bounded by the length of the table, since each
-// loop uses up some of it in every round, and that no table makes it panic. Whoever
-// calls it bounds that length, and holds sizes against limits of their own.
+// It promises that time and memory are bounded by the length of the table, since each loop
+// consumes some of it in every round, and that no table makes it panic. The caller bounds
+// that length, and checks sizes against its own limits.
 //
-// It does not look for the box in the file, and decodes nothing. That the items are
-// where the table says is for the caller to see.
+// It does not search for the box in the file, and decodes nothing. The caller checks that
+// the items are where the table says.
 package heif
 
 import (

@@ -3,7 +3,7 @@ package heif
 // Of an HEIF image the parts that lie outside of its clean aperture (clap) are cut
 // off, it is turned in quarters (irot) and mirrored (imir), in the order in which
 // the item has these properties (ISO/IEC 23008-12, 6.5; MIAF wants them in this
-// order). Decoders do so by themselves, and pass over the orientation in EXIF.
+// order). Decoders do so by themselves, and skip the orientation in EXIF.
 
 // turns are what the EXIF orientations 1 to 8 do to a point: x and y, counted from
 // the middle to the right and down, become ax+by and cx+dy.

@@ -1,9 +1,8 @@
-// Package marks has the numbers by which the parts of image files are told, for all who
-// go over such files: those that judge them, those that cut something out, and those
-// that decode.
+// Package marks has the numbers that identify the parts of image files, for all code that
+// walks such files: code that judges them, removes parts, or decodes.
 //
-// It promises that they are those of the standards. It reads no file, and says nothing
-// of what may follow what.
+// It promises that they are those of the standards. It reads no file, and does not say
+// which order parts may have.
 package marks
 
 // First bytes.
@@ -37,8 +36,8 @@ const (
 	COM  = 0xFE
 )
 
-// Alone reports whether a marker is one among the data of a JPEG, without a segment: or
-// none, but a byte 0xFF of the data.
+// Alone reports whether a marker stands among the data of a JPEG without a segment, or is
+// no marker but a byte 0xFF of the data.
 func Alone(marker byte) bool {
 	return marker == 0 || marker == TEM || marker >= RST0 && marker <= RST7
 }

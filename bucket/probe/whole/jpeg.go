@@ -80,7 +80,7 @@ type jpegComponent struct {
 	dc, ac   byte     // tables of the running scan
 }
 
-// next passes over what is no marker, and returns the code of the next one.
+// next skips what is no marker, and returns the code of the next one.
 func (j *jpegWalk) next() (byte, error) {
 	for {
 		b, err := j.in.ReadByte()

@@ -1,16 +1,15 @@
-// Package whole tells whether an image without its last bytes is all there but for its
-// end, and gives it one: the EOI marker of a JPEG, the IEND chunk of a PNG, the trailer
-// of a GIF, the length of a WebP.
+// Package whole tells whether an image without its last bytes is complete except for its
+// end, and adds that end: the EOI marker of a JPEG, the IEND chunk of a PNG, the trailer of
+// a GIF, the length of a WebP.
 //
-// A file that was cut off on its way must not pass, however it was cut. So the picture
-// data itself decides: the entropy-coded data of a JPEG has to give every block its
-// last bit, the data of a PNG and of the last frame of a GIF every pixel, and a WebP
-// the whole of its last chunk. A file that was cut and then filled up with zero bytes
-// does not have them either. Nonetheless the caller has to know that size is the
-// length that the origin has announced.
+// A file that was truncated in transit must not pass, however it was cut. So the picture
+// data itself decides: the entropy-coded data of a JPEG must give every block its last bit,
+// the data of a PNG and of the last frame of a GIF every pixel, and a WebP its whole last
+// chunk. A file that was cut and then padded with zero bytes fails too. The caller must
+// still make sure that size is the length that the origin announced.
 //
-// It makes no pictures, and expects a file that package probe has found sound as far as
-// it goes: of any other, what it says means nothing.
+// It makes no pictures, and expects a file that package probe has found sound as far as it
+// goes: for any other, its result is meaningless.
 package whole
 
 import (
@@ -25,12 +24,12 @@ import (
 	"imgkeep/bucket/probe/marks"
 )
 
-// Check tells whether an image that [probe.Scanner] calls truncated lacks nothing but what
-// stands behind its picture: the EOI marker of a JPEG, the IEND chunk of a PNG, the
-// trailer of a GIF, bytes that only the RIFF header of a WebP announces. Every
-// browser shows such a file as if it were complete, and some writers make them. file
-// is all of it, size bytes; info is what Close has returned with the error. The error
-// is nil, one of file, or wraps [probe.ErrTruncated].
+// Check tells whether an image that [probe.Scanner] calls truncated lacks only what follows
+// its picture: the EOI marker of a JPEG, the IEND chunk of a PNG, the trailer of a GIF,
+// bytes that only the RIFF header of a WebP announces. Every browser shows such a file as
+// if it were complete, and some writers produce them. file is all of it, size bytes; info
+// is what Close returned with the error. The error is nil, one of file, or wraps
+// [probe.ErrTruncated].
 //
 // It reads the file a second time, and takes up to 1 byte of memory for each 2 pixels
 // of a progressive JPEG, 64 KiB for others. One image is looked at at a time: further
@@ -57,9 +56,9 @@ func Check(file io.ReaderAt, size int64, info probe.Info) error {
 	return err
 }
 
-// Ended returns a file with its end: one that lacks no more than [Check] says gets it,
-// and any other is returned as it is. Decoders that demand an end then find one. What
-// it returns may be file itself.
+// Ended returns a file with its end: a file that lacks only what [Check] allows gets it,
+// and any other is returned unchanged. Decoders that demand an end then find one. The
+// result may be file itself.
 func Ended(file []byte) []byte {
 	s := probe.NewScanner(probe.Limits{})
 	_, _ = s.Write(file)
@@ -111,9 +110,9 @@ func readAt(file io.ReaderAt, b []byte, at int64) error {
 	return cut(err)
 }
 
-// checkWebP walks over the chunks (RFC 9649). A still image is whole where the chunk of
-// its pixels is. Of an animation less than a chunk may be missing, since nothing tells
-// how many frames it has.
+// checkWebP walks over the chunks (RFC 9649). A still image is complete if the chunk of its
+// pixels is. An animation may lack less than a chunk, since nothing tells how many frames
+// it has.
 func checkWebP(file io.ReaderAt, size int64) error {
 	_, err := webpEnd(file, size)
 	return err

@@ -109,7 +109,7 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 		flags.BoolVar(&x.q.Similar, "similar", false, "also keep out look-alikes of the image")
 		flags.IntVar(&x.q.Within, "within", likeness.Within, fmt.Sprintf("with --similar: take for it what is within so many `BITS`, 0 to %d", likeness.MaxWithin))
 	}
-	flags.StringVar(&x.file, "file", "", "also remove what `FILE` names, one a line; empty lines and lines that begin with # are ignored; -: standard input")
+	flags.StringVar(&x.file, "file", "", "also take names from `FILE`, one a line; empty lines and lines that begin with # are ignored; -: standard input")
 	must(cmd.MarkFlagFilename("file"))
 	flags.StringVar(&x.q.Why, "why", "", "the `REASON`, for the journal and the audit log")
 	addUnverified(flags, &x.unverified)

@@ -17,7 +17,7 @@ import (
 )
 
 // Populator keeps images, and makes sizes of them, before viewers ask. Viewers come first:
-// see bucket.Store.KeepBackground; it uses at most half of the decoders. It may be used
+// see bucket.Store.KeepBackgroundFrom; it uses at most half of the decoders. It may be used
 // concurrently.
 type Populator struct {
 	s        *Server
