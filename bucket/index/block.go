@@ -15,7 +15,7 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// blockKey is a block's key: whatever the length of a URL.
+// blockKey is a block's key, of the same length for any URL.
 func blockKey(b record.Block) []byte {
 	if b.Kind == record.BlockURL {
 		k := KeyOf(b.Subject)
@@ -61,8 +61,8 @@ func decodeBlock(v []byte) (record.Block, error) {
 	return b, nil
 }
 
-// Block returns the block that stands against exactly this, or ErrNotFound. It
-// costs nothing while there is no block at all.
+// Block returns the block of exactly this subject, or ErrNotFound. It costs nothing if
+// there are no blocks.
 func (db *DB) Block(kind, subject string) (record.Block, error) {
 	if !db.blocks.Load() {
 		return record.Block{}, ErrNotFound
@@ -82,19 +82,19 @@ func (db *DB) Block(kind, subject string) (record.Block, error) {
 	return b, err
 }
 
-// HasBlocks tells whether there may be a block at all.
+// HasBlocks tells whether there may be any blocks.
 func (db *DB) HasBlocks() bool { return db.blocks.Load() }
 
 // Blocks goes through all blocks; see Images.
 func (db *DB) Blocks() iter.Seq2[record.Block, error] { return db.blocksBut("") }
 
-// BlocksOfImages goes through all blocks but those of kind BlockSimilar, of which lists may
-// have brought a million.
+// BlocksOfImages goes through all blocks except those of kind BlockSimilar, of which lists
+// may contain a million.
 func (db *DB) BlocksOfImages() iter.Seq2[record.Block, error] {
 	return db.blocksBut(record.BlockSimilar + " ")
 }
 
-// blocksBut goes through all blocks but those whose keys begin so; empty: all.
+// blocksBut goes through all blocks except those whose keys begin like this; empty: all.
 func (db *DB) blocksBut(prefix string) iter.Seq2[record.Block, error] {
 	return func(yield func(record.Block, error) bool) {
 		for pair, err := range db.walkBut(blocksTable, prefix) {
@@ -115,14 +115,14 @@ func (db *DB) anyBlock(tx *bbolt.Tx) {
 	db.blocks.Store(k != nil)
 }
 
-// Removing is an image that is removed, and whose files may still be there.
+// Removing is an image that is being removed, and whose files may still exist.
 type Removing struct {
 	Digest [32]byte
 	Format probe.Format
 }
 
-// Removing lists what of a bucket is being removed. An entry that cannot be read
-// is an error beside the others.
+// Removing lists the images of a bucket that are being removed. An unreadable entry is an
+// error in addition to the others.
 func (db *DB) Removing(bucket string) ([]Removing, error) {
 	t, err := db.tables(bucket)
 	if err != nil {
@@ -152,7 +152,7 @@ func (r Removing) put(removing table) error {
 	return removing.put(r.Digest[:], binary.AppendUvarint(nil, uint64(r.Format)))
 }
 
-// forget takes a URL away, and with the last one its image.
+// forget removes a URL, and with the last one its image.
 func forget(w *writing, t tables, key []byte, spare bool) error {
 	if err := w.table(t.failures).delete(key); err != nil {
 		return err
@@ -183,8 +183,8 @@ func forget(w *writing, t tables, key []byte, spare bool) error {
 	return Removing{r.Digest, r.Format}.put(w.table(t.removing))
 }
 
-// purge takes an image away, and all URLs that refer to it. It goes through all
-// URLs of the bucket: a second for some millions.
+// purge removes an image, and all URLs that refer to it. It goes through all URLs of the
+// bucket: a second for some millions.
 func purge(w *writing, t tables, gone Removing, spare bool) error {
 	ref := refOf(gone.Digest)
 	urls, images := w.table(t.urls), w.table(t.images)
@@ -233,7 +233,7 @@ func (db *DB) clearClass(w *writing, class string) error {
 		var keys [][]byte
 		failures.all(func(k, v []byte, err error) bool {
 			if err != nil {
-				return true // which nobody can tell the class of
+				return true // whose class is unknown
 			}
 			if f, err := decodeFailure(v); err == nil && f.Class == class {
 				keys = append(keys, bytes.Clone(k))

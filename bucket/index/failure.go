@@ -8,21 +8,21 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// An entry of a failure takes up to about two kilobytes, and anybody who can post a
-// URL can cause one. So there are at most Options.MaxFailures of them in a bucket,
-// and those that are stale are dropped: each new entry looks at a few others, at a
-// random place of the table, whose keys are hashes. That costs the same however
-// many there are, needs no timer, and in a table that grows leaves few stale ones.
+// An entry of a failure takes up to about two kilobytes, and anybody who can post a URL can
+// cause one. So a bucket has at most Options.MaxFailures of them, and stale ones are
+// dropped: each new entry examines a few others, at a random place of the table, whose keys
+// are hashes. The cost does not depend on their number, it needs no timer, and a growing
+// table keeps few stale ones.
 
-// DefaultMaxFailures is the number of failures that a bucket remembers, if
-// Options.MaxFailures does not say otherwise: 400 MB of index at the worst.
+// DefaultMaxFailures is the number of failures that a bucket records, unless
+// Options.MaxFailures says otherwise: at worst 400 MB of index.
 const DefaultMaxFailures = 200_000
 
-// failureSample is how many entries a new one looks at.
+// failureSample is how many entries a new one examines.
 const failureSample = 16
 
-// putFailure notes what went wrong with a URL. A new entry drops stale ones and,
-// where there are too many, the one of its sample that is tried again first.
+// putFailure records the failure of a URL. A new entry drops stale ones and, if there are
+// too many, the one of its sample that would be tried again first.
 func (db *DB) putFailure(failures table, key []byte, f record.Failure) error {
 	old, err := failures.get(key)
 	if err == nil && old == nil {
@@ -53,7 +53,7 @@ func (db *DB) makeRoomForFailure(failures table) error {
 		}
 		f, err := failures.failure(k, v)
 		switch {
-		case err != nil: // verifying tells of it
+		case err != nil: // verifying reports it
 		case db.options.Stale(f):
 			drop = append(drop, bytes.Clone(k))
 		case soonest == nil || f.Next.Before(next):
@@ -81,7 +81,7 @@ func (t table) failure(key, stored []byte) (record.Failure, error) {
 	return decodeFailure(v)
 }
 
-// forgettable are the failures that are stale, and as many others as are too many.
+// forgettable are the stale failures, and as many others as exceed the limit.
 func (db *DB) forgettable(failures table) (keys [][]byte) {
 	kept := 0
 	failures.all(func(k, v []byte, err error) bool {

@@ -16,15 +16,15 @@
 // themselves stand in the journal of the bucket. Half a SHA-256 tells apart what
 // was not made to collide; two images that were are not both kept (ErrCollision).
 //
-// What it promises: a change that Apply has answered is on disk, whole, or not
-// at all. Damage is an error (ErrDamaged) and never an answer: each record has a
-// checksum, and Open compares each table with its totals. After a flush that has
-// failed nothing is answered from the file (ErrFailed) until Renew has put a new
-// one in its place. What it does not promise: to be the only copy. An index can be
-// lost and made again from the journal and the files, which are the truth.
+// What it promises: a change that Apply has acknowledged is on disk, completely, or not at
+// all. Damage is an error (ErrDamaged) and never an answer: each record has a checksum, and
+// Open compares each table with its totals. After a failed flush nothing is answered from
+// the file (ErrFailed) until Renew has replaced it. What it does not promise: to be the
+// only copy. A lost index can be rebuilt from the journal and the files, which are the
+// truth.
 //
-// It is the only package that imports bbolt. bbolt lets one process open a file;
-// a second one waits for Timeout and gives up.
+// It is the only package that imports bbolt. bbolt lets one process open a file; a second
+// one waits for Timeout and gives up.
 package index
 
 import (
@@ -45,32 +45,31 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// What Open and the look-ups say.
+// Errors of Open and the look-ups.
 var (
 	ErrNotFound = errors.New("not in the index")
 	ErrLocked   = errors.New("the index is in use by another process")
 	ErrSchema   = errors.New("the index was written by a newer imgkeep")
-	// ErrOldSchema: the index was written by an older imgkeep, and is to be made
-	// anew.
+	// ErrOldSchema: an older imgkeep wrote the index; it must be rebuilt.
 	ErrOldSchema = errors.New("the index was written by an older imgkeep")
-	// ErrDamaged: the file, or a record of it, is not what was written.
+	// ErrDamaged: the file, or one of its records, is not what was written.
 	ErrDamaged = errors.New("the index is damaged: 'imgkeep reindex' makes a new one")
-	// ErrFailed: what was written last may be on disk or not, although it can be
-	// read. Renew repairs it.
+	// ErrFailed: the last change may be on disk or not, although it can be read. Renew
+	// repairs it.
 	ErrFailed = errors.New("the disk has failed to write the index: nothing is answered from it until it is written anew")
-	// ErrCollision: somebody has made two images whose digests begin alike.
+	// ErrCollision: somebody has made two images whose digests have the same beginning.
 	ErrCollision = errors.New("its digest collides with that of another image")
 )
 
 // Options say how Open opens.
 type Options struct {
-	// Timeout is how long Open waits for another process to let go of the
-	// file. 0 means a second. (bbolt's own zero waits for ever.)
+	// Timeout is how long Open waits for another process to release the file. 0 means a
+	// second. (bbolt's own zero waits for ever.)
 	Timeout time.Duration
 	// MaxFailures is how many failures a bucket remembers. 0: DefaultMaxFailures.
 	MaxFailures int
-	// Stale tells whether a failure matters no more, so that it is dropped: all of
-	// them by Open, and a few whenever another one comes. nil: none is stale.
+	// Stale tells whether a failure is obsolete, and may be dropped: Open drops all of
+	// them, and each new failure a few. nil: none is stale.
 	Stale func(record.Failure) bool
 }
 
@@ -87,15 +86,15 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// DB is an open index. It may be used concurrently: look-ups do not wait for
-// each other nor for Apply.
+// DB is an open index. It may be used concurrently: look-ups wait neither for each other
+// nor for Apply.
 type DB struct {
 	path    string
 	buckets map[string]tables
 	options Options
 
-	// change is held by what changes the index, and swap by what uses the file,
-	// which Compact replaces: both in this order.
+	// change is held while the index changes, and swap while the file, which Compact
+	// replaces, is in use: both in this order.
 	change sync.Mutex
 	swap   sync.RWMutex
 	bolt   *bbolt.DB
@@ -107,15 +106,15 @@ type DB struct {
 	failed atomic.Bool // ErrFailed
 }
 
-// tables are the names of a bucket's tables, made once.
+// tables are the names of a bucket's tables, computed once.
 type tables struct {
 	urls, images, failures, deadly, removing []byte
 }
 
-// Open opens the index at path, which it makes where there is none, and makes
-// the tables of the buckets named. It returns an error that wraps ErrLocked,
-// ErrSchema, ErrOldSchema or ErrDamaged: it looks at every page and every record
-// before it uses one, which takes a few tenths of a second for a million images.
+// Open opens the index at path, which it creates if there is none, and creates the tables
+// of the named buckets. It returns an error that wraps ErrLocked, ErrSchema, ErrOldSchema
+// or ErrDamaged: it checks every page and every record before it uses one, which takes a
+// few tenths of a second for a million images.
 func Open(path string, buckets []string, o Options) (*DB, error) {
 	o = o.withDefaults()
 	if err := makeMissing(path, buckets); err != nil {
@@ -141,8 +140,8 @@ func newDB(path string, bolt *bbolt.DB, file *os.File, buckets []string, o Optio
 	return db
 }
 
-// begin makes the tables that are missing, drops failures that are not to be
-// remembered, and notes what a process must know of a file that it has opened.
+// begin creates missing tables, drops stale failures, and notes what a process must know of
+// the file that it has opened.
 func (db *DB) begin() error {
 	ready := false
 	drop := map[string][][]byte{}
@@ -182,8 +181,8 @@ func (db *DB) begin() error {
 	})
 }
 
-// makeMissing makes an index where there is none. It appears at once: a file that
-// is there and holds nothing is a damaged one.
+// makeMissing creates an index if there is none. The file appears complete: an existing
+// empty file is a damaged one.
 func makeMissing(path string, buckets []string) error {
 	missing := func() bool {
 		info, err := os.Stat(path)
@@ -194,7 +193,7 @@ func makeMissing(path string, buckets []string) error {
 	}
 	r, err := Rebuild(path)
 	if errors.Is(err, ErrLocked) {
-		return nil // Open waits for whoever makes it
+		return nil // Open waits for the process that creates it
 	}
 	if err != nil {
 		return err
@@ -219,9 +218,9 @@ func tablesOf(bucket string) tables {
 	}
 }
 
-// openBolt opens the file, and makes sure that it is the one that lies at path
-// when it is ours: whoever compacts or rebuilds an index puts a new file in its
-// place while we wait, and what we then locked would be a file without a name.
+// openBolt opens the file, and makes sure that it is still the one at path once it is
+// locked: a process that compacts or rebuilds an index replaces the file meanwhile, and the
+// locked file would then have no name.
 func openBolt(path string, o Options) (*bbolt.DB, *os.File, error) {
 	deadline := time.Now().Add(o.Timeout)
 	for {
@@ -229,8 +228,8 @@ func openBolt(path string, o Options) (*bbolt.DB, *os.File, error) {
 		var file *os.File
 		bolt, err := bbolt.Open(path, fileMode, &bbolt.Options{
 			Timeout: left,
-			// The list of free pages is written at each commit otherwise, which
-			// grows with the file; it is found again at start by a scan.
+			// Otherwise each commit writes the list of free pages, which grows with the
+			// file; a scan at start finds them again.
 			NoFreelistSync: true,
 			FreelistType:   bbolt.FreelistMapType,
 			OpenFile: func(path string, flag int, mode os.FileMode) (_ *os.File, err error) {
@@ -254,8 +253,8 @@ func openBolt(path string, o Options) (*bbolt.DB, *os.File, error) {
 	}
 }
 
-// openVerified opens and locks a file, and returns it if bbolt can be trusted
-// with it. bbolt locks it too, which is the same lock.
+// openVerified opens and locks a file, and returns it if bbolt can be trusted with it.
+// bbolt takes the same lock.
 func openVerified(path string, flag int, mode os.FileMode, timeout time.Duration) (*os.File, error) {
 	f, err := os.OpenFile(path, flag, mode)
 	if err != nil {
@@ -299,14 +298,14 @@ func isAt(f *os.File, path string) bool {
 	return err == nil && os.SameFile(a, b)
 }
 
-// Close closes the index. It waits for look-ups under way.
+// Close closes the index. It waits for running look-ups.
 func (db *DB) Close() error {
 	db.swap.RLock()
 	defer db.swap.RUnlock()
 	return db.bolt.Close()
 }
 
-// view reads. What was read while a commit failed may be what that has written.
+// view reads. What it read during a failed commit may come from that commit.
 func (db *DB) view(read func(*bbolt.Tx) error) error {
 	db.swap.RLock()
 	defer db.swap.RUnlock()
@@ -320,8 +319,8 @@ func (db *DB) view(read func(*bbolt.Tx) error) error {
 	return err
 }
 
-// update writes. An error of write changes nothing; one of the disk may have
-// changed what can be read without its being on disk.
+// update writes. An error of write changes nothing; an error of the disk may have changed
+// what can be read but is not on disk.
 func (db *DB) update(write func(*writing) error) error {
 	db.change.Lock()
 	defer db.change.Unlock()
@@ -401,36 +400,34 @@ func (db *DB) Failure(bucket, url string) (record.Failure, error) {
 // Change is one change of the index: exactly one of its fields below URL is set.
 type Change struct {
 	Bucket, URL string
-	// Keep says that this image is what is kept under URL, instead of what was,
-	// and that nothing is wrong with it.
+	// Keep says that URL now has this image, instead of another one, and has no failure.
 	Keep *Image
-	// Fail says what went wrong with URL. With no Attempts: nothing any more.
+	// Fail records the failure of URL. Without Attempts it clears it.
 	Fail *record.Failure
-	// Poison says that an image has ended a decoder; it is no matter under which
-	// URL.
+	// Poison says that an image has crashed a decoder; URL does not matter.
 	Poison *Poison
-	// Forget says that nothing is kept under URL, and nothing is wrong with it.
-	// An image that no URL refers to then is being removed.
+	// Forget says that nothing is kept under URL, and that it has no failure. An image
+	// without any URL is then being removed.
 	Forget bool
-	// Purge says that an image is being removed, whatever refers to it.
+	// Purge says that an image is being removed, with all URLs that refer to it.
 	Purge *Removing
 	// Removed says that the files of an image that was being removed are gone.
 	Removed *[32]byte
-	// Spare, with Forget and Purge, leaves the files of an image that no URL
-	// refers to then: its entry stays.
+	// Spare, with Forget and Purge, keeps the files and the entry of an image without any
+	// URL.
 	Spare bool
-	// Position says how far into the journal of Bucket, or of all buckets, the
-	// index goes with this change.
+	// Position says how far into the journal of Bucket, or into that of all buckets, the
+	// index goes after this change.
 	Position *record.Position
-	// Block and Unblock are of all buckets. Unblock counts by kind and subject. Both
-	// also drop all failures of the class ClearClass, if there is one.
+	// Block and Unblock apply to all buckets. Unblock matches kind and subject. Both also
+	// drop all failures of the class ClearClass, if set.
 	Block, Unblock *record.Block
 	ClearClass     string
 }
 
-// Apply makes all changes, in their order, in one transaction: after an error
-// none has been made. After an error that wraps ErrFailed it is not known whether
-// they have, and all calls return it until Renew.
+// Apply makes all changes, in their order, in one transaction: after an error none has been
+// made. After an error that wraps ErrFailed it is unknown whether they have been made, and
+// all calls return it until Renew.
 func (db *DB) Apply(changes []Change) error {
 	return db.update(func(w *writing) error {
 		for _, c := range changes {
@@ -517,15 +514,15 @@ func keep(w *writing, t tables, key []byte, image Image) error {
 	if err := images.put(image.Digest[:], r.encode()); err != nil {
 		return err
 	}
-	// What is kept again must not be removed when the next process looks.
+	// An image that is kept again must not be removed at the next start.
 	if err := w.table(t.removing).delete(image.Digest[:]); err != nil {
 		return err
 	}
 	return urls.put(key, ref[:])
 }
 
-// release notes that one URL fewer refers to an image. The entry stays at zero:
-// its file is there still, and scrubbing finds both.
+// release notes that one URL fewer refers to an image. The entry stays at zero: its file
+// still exists, and scrubbing finds both.
 func release(images table, ref []byte) error {
 	r, err := findRecord(images, ref)
 	if errors.Is(err, ErrNotFound) {
@@ -540,7 +537,7 @@ func release(images table, ref []byte) error {
 	return images.put(r.Digest[:], r.encode())
 }
 
-// Stats are figures of one bucket.
+// Stats are figures about one bucket.
 type Stats struct {
 	URLs, Images, Failures int
 }
@@ -582,11 +579,10 @@ func (db *DB) tables(bucket string) (tables, error) {
 	return t, nil
 }
 
-// Key is what stands for a URL in the index.
+// Key stands for a URL in the index.
 type Key [16]byte
 
-// Ref is what stands for an image where a URL refers to it: the first half of its
-// digest.
+// Ref stands for an image to which a URL refers: the first half of its digest.
 type Ref [16]byte
 
 func refOf(digest [32]byte) Ref { return Ref(digest[:16]) }

@@ -10,11 +10,11 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// fillRebuilt leaves room in the pages of a new file, so that the first images
-// that come do not split every one of them.
+// fillRebuilt leaves free space in the pages of a new file, so that the first new images do
+// not split every one of them.
 const fillRebuilt = 0.9
 
-// Content is all that is kept in one bucket.
+// Content is everything that is kept in one bucket.
 type Content struct {
 	Bucket   string
 	Images   iter.Seq[Entry] // in the order of their digests; nil: none
@@ -22,16 +22,16 @@ type Content struct {
 	Position record.Position // how far into its journal this goes
 }
 
-// Rebuilding is the right to replace the index at a path. While it is held no
-// process can open that index.
+// Rebuilding is the right to replace the index at a path. While it is held, no process can
+// open that index.
 type Rebuilding struct {
 	path string
 	lock *os.File
 	made bool
 }
 
-// Rebuild begins the replacing of the index at path, which may be damaged or
-// missing. It does not wait for another process that has it open: ErrLocked.
+// Rebuild starts replacing the index at path, which may be damaged or missing. It does not
+// wait for another process that has it open: ErrLocked.
 func Rebuild(path string) (*Rebuilding, error) {
 	f, made, err := lock(path)
 	if err != nil {

@@ -11,17 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bbolt writes a transaction's pages, flushes them, and then writes and flushes
-// its meta page. When the last flush fails the page is in the system's memory and
-// can be read, and the system takes it for written from then on, whether it is or
-// not. bbolt would go on: it answers from that transaction, and the next one takes
-// pages into use that the last transaction on disk still needs. So after such a
-// failure nothing is answered any more until the last transaction that is known to
-// be on disk has been copied to a new file.
+// bbolt writes a transaction's pages, flushes them, and then writes and flushes its meta
+// page. If the last flush fails, the page is in the system's memory and can be read, and
+// the system considers it written from then on, whether it is or not. bbolt would continue:
+// it would answer from that transaction, and the next one would reuse pages that the last
+// transaction on disk still needs. So after such a failure nothing is answered until the
+// last transaction that is known to be on disk has been copied to a new file.
 
-// unchanged tells whether a commit that has failed has left the file as it was for
-// whoever reads: a full disk, which is no reason to trust it less, refuses a page
-// before the meta page is written.
+// unchanged tells whether a failed commit has left the file unchanged for readers: a full
+// disk, which is no reason to distrust the file, refuses a page before the meta page is
+// written.
 func (db *DB) unchanged(err error) bool {
 	var write *fs.PathError
 	full := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
@@ -32,14 +31,14 @@ func (db *DB) unchanged(err error) bool {
 	return ok && m.tx == uint64(db.committed)
 }
 
-// Failed tells whether the index answers nothing, for ErrFailed.
+// Failed tells whether the index answers nothing because of ErrFailed.
 func (db *DB) Failed() bool { return db.failed.Load() }
 
-// Renew repairs an index that has failed: it writes what is known to be on disk, all
-// that Apply has answered, into a file aside on the same file system, which then
-// takes the place of the old one. It takes about as long as copying the file.
-// After an error the index still answers nothing, and Renew may be called again.
-// It does nothing where the index has not failed.
+// Renew repairs a failed index: it writes what is known to be on disk, which is everything
+// that Apply has acknowledged, to a new file on the same file system, and then replaces the
+// old one. It takes about as long as copying the file. After an error the index still
+// answers nothing, and Renew may be called again. It does nothing if the index has not
+// failed.
 func (db *DB) Renew(aside string) error {
 	db.change.Lock()
 	defer db.change.Unlock()
@@ -62,8 +61,8 @@ func (db *DB) Renew(aside string) error {
 	return nil
 }
 
-// copyCommitted copies a file as it was after a transaction, and flushes it. No
-// later one has touched the pages of that one, since at most one has begun.
+// copyCommitted copies a file in its state after a transaction, and flushes the copy. No
+// later transaction has touched the pages of that one, since at most one has begun.
 func copyCommitted(aside string, f *os.File, tx uint64) (err error) {
 	var last *meta
 	for _, m := range metas(f) {
@@ -101,10 +100,10 @@ func copyCommitted(aside string, f *os.File, tx uint64) (err error) {
 	return out.Sync()
 }
 
-// flushMeta makes sure that the transaction which a file shows is on disk before
-// another is built on it: a process that was killed, or whose flush has failed, may
-// have left its meta page in the system's memory only. The page is written anew,
-// since the system may take it for written.
+// flushMeta makes sure that the transaction which a file shows is on disk before another
+// builds on it: a process that was killed, or whose flush has failed, may have left its
+// meta page only in the system's memory. It writes the page again, since the system may
+// consider it written.
 func flushMeta(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil || info.Size() == 0 {

@@ -10,10 +10,9 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// schema is the version of the layout that this package reads and writes. A table
-// more, which a program that does not know it may pass over, is no new version.
-// An index of an earlier version is not converted but made anew: it does not say
-// how far into the journals it goes.
+// schema is the version of the layout that this package reads and writes. An additional
+// table that unaware programs may ignore is no new version. An index of an earlier version
+// is not converted but rebuilt: it does not say how far into the journals it goes.
 const schema = 5
 
 var (
@@ -23,8 +22,7 @@ var (
 	sitesTable  = []byte("sites")
 )
 
-// checkSchema tells whether a file's version of the layout is the one that this
-// package reads.
+// checkSchema tells whether a file's layout has the version that this package reads.
 func checkSchema(v []byte) error {
 	version, err := parseVersion(v)
 	switch {
@@ -38,8 +36,8 @@ func checkSchema(v []byte) error {
 	return nil
 }
 
-// prepare makes the tables that are missing. A bucket that is new to the index has
-// nothing of its journal in it.
+// prepare creates missing tables. A bucket that is new to the index has nothing of its
+// journal in it.
 func (db *DB) prepare(w *writing) error {
 	if w.tx.Bucket(metaTable) == nil {
 		meta, err := w.tx.CreateBucket(metaTable)

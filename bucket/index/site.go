@@ -11,10 +11,10 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Site stands for whom an image is counted for. Its zero value is nobody.
+// Site identifies the site that an image counts for. Its zero value is nobody.
 //
-// It is half as long as other keys: to be counted for another's site, somebody would
-// have to find a domain of their own whose hash begins with the same 64 bits.
+// It is half as long as other keys: to count for another's site, an attacker would have to
+// find a domain of their own whose hash begins with the same 64 bits.
 type Site [8]byte
 
 // SiteOf returns the beginning of the SHA-256 of a site's name; nobody for "".
@@ -26,11 +26,11 @@ func SiteOf(name string) Site {
 	return Site(sum[:8])
 }
 
-// The table sites has, for each site, the sum of Image.Bytes of all entries of images, in
-// all buckets, that are counted for it. An entry whose image no URL refers to any more,
-// but is there still, counts. A site without an entry has no record.
+// The table sites has, for each site, the sum of Image.Bytes of all image entries, in all
+// buckets, that count for it. An entry whose image has no URL any more, but still exists,
+// counts. A site without an entry has no record.
 
-// SiteBytes returns how many bytes are kept that count for a site: 0 for nobody.
+// SiteBytes returns how many kept bytes count for a site: 0 for nobody.
 func (db *DB) SiteBytes(s Site) (n int64, err error) {
 	err = db.view(func(tx *bbolt.Tx) error {
 		n, err = siteBytes(tableOf(tx, sitesTable), s)
@@ -53,7 +53,7 @@ func siteBytes(sites table, s Site) (int64, error) {
 
 func encodeBytes(n int64) []byte { return binary.AppendUvarint(nil, uint64(n)) }
 
-// count adds to the bytes of a site, or takes away from them.
+// count adds to the bytes of a site, or subtracts from them.
 func count(w *writing, s Site, n int64) error {
 	if s == (Site{}) {
 		return nil
@@ -69,7 +69,7 @@ func count(w *writing, s Site, n int64) error {
 	return sites.put(s[:], encodeBytes(old+n))
 }
 
-// drop takes an image's entry away.
+// drop removes an image's entry.
 func drop(w *writing, images table, r imageEntry) error {
 	if err := images.delete(r.Digest[:]); err != nil {
 		return err
@@ -96,8 +96,8 @@ func (sums siteSums) records(yield func(k, v []byte) bool) {
 	}
 }
 
-// checkSites compares the sums with the entries of images, of all buckets: also of those
-// that are not open.
+// checkSites compares the sums with the image entries of all buckets, including those that
+// are not open.
 func checkSites(tx *bbolt.Tx) error {
 	want, got := siteSums{}, siteSums{}
 	var broken error

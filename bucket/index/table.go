@@ -9,11 +9,11 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Each record ends with a checksum of its table's name, its key and its value, so
-// that a flipped bit is an error and no answer. A record that has vanished, or is
-// an older one, cannot say so of itself: for that the table meta holds, for each
-// table, how many records it has and the sum of their checksums. Open compares
-// them with what it finds.
+// Each record ends with a checksum of its table's name, its key and its value, so that a
+// flipped bit is an error and never an answer. A record that has vanished, or has an older
+// value, cannot be detected by itself: for that the table meta has, for each table, the
+// number of records and the sum of their checksums. Open compares them with the records
+// that it finds.
 
 const checksumSize = 4
 
@@ -44,8 +44,7 @@ func unseal(table, key, stored []byte) ([]byte, uint32, error) {
 	return nil, 0, fmt.Errorf("%w (record %x of %s)", ErrDamaged, key, table)
 }
 
-// totals say what a table holds: the number of its records, and the sum of their
-// checksums, modulo 2^64.
+// totals are the number of a table's records, and the sum of their checksums, modulo 2^64.
 type totals struct{ records, sum uint64 }
 
 func (t *totals) add(sum uint32)    { t.records++; t.sum += uint64(sum) }
@@ -76,7 +75,7 @@ type table struct {
 
 func tableOf(tx *bbolt.Tx, name []byte) table { return table{name: name, bolt: tx.Bucket(name)} }
 
-// get returns the value of a record; nil where there is none.
+// get returns the value of a record; nil if there is none.
 func (t table) get(key []byte) ([]byte, error) {
 	k, v, err := t.seek(key)
 	if err != nil || !bytes.Equal(k, key) {
@@ -85,9 +84,9 @@ func (t table) get(key []byte) ([]byte, error) {
 	return v, nil
 }
 
-// seek returns the first record at or after a key. Where that is not the record
-// that the key begins, the neighbours must be whole: one of them may be that
-// record, its key damaged since the file was opened.
+// seek returns the first record at or after a key. If that is not the record that begins
+// with the key, its neighbours must be intact: one of them may be that record, with a key
+// that was damaged after the file was opened.
 func (t table) seek(key []byte) (k, v []byte, err error) {
 	c := t.bolt.Cursor()
 	k, v = c.Seek(key)
@@ -116,8 +115,8 @@ func (t table) seek(key []byte) (k, v []byte, err error) {
 	return k, v, nil
 }
 
-// put and delete keep the totals. A record that is damaged is not replaced: what
-// it said would be missing from the sum for good.
+// put and delete update the totals. A damaged record is not replaced: its old checksum
+// would stay in the sum for good.
 func (t table) put(key, value []byte) error {
 	if err := t.forget(key); err != nil {
 		return err
@@ -134,7 +133,7 @@ func (t table) delete(key []byte) error {
 	return t.bolt.Delete(key)
 }
 
-// forget takes a record out of the totals.
+// forget subtracts a record from the totals.
 func (t table) forget(key []byte) error {
 	old := t.bolt.Get(key)
 	if old == nil {
@@ -207,7 +206,7 @@ func (w *writing) flush() error {
 	return w.err
 }
 
-// create makes a table, if it is missing.
+// create creates a table if it is missing.
 func (w *writing) create(name []byte) (made bool, err error) {
 	if w.tx.Bucket(name) != nil {
 		return false, nil

@@ -9,14 +9,14 @@ import (
 	"os"
 )
 
-// bbolt trusts what a page says of itself. A flipped bit or a file
-// that is cut off makes it panic, some of the time in a goroutine of its own
-// where nobody can recover, or read outside of the file. So every page in use is
-// looked at before bbolt is let near, and every record in them.
+// bbolt trusts what a page says about itself. A flipped bit or a truncated file makes it
+// panic, sometimes in a goroutine of its own where nobody can recover, or read outside of
+// the file. So every page in use, and every record in it, is checked before bbolt gets the
+// file.
 
-// The file format of bbolt, version 2, in the byte order of the machine: two
-// pages of meta, then pages of branches and leaves, each with its number, kind,
-// count of elements and how many pages more it takes.
+// The file format of bbolt, version 2, in the byte order of the machine: two meta pages,
+// then branch and leaf pages, each with its number, kind, count of elements and number of
+// further pages.
 const (
 	metaMagic, metaVersion = 0xED0CDAED, 2
 	metaSum                = 56 // offset of the checksum in a meta
@@ -40,8 +40,8 @@ type verifier struct {
 	broken error  // the first of records
 }
 
-// verify makes sure that the file of an index has the form that bbolt expects and
-// holds what was written. An empty file is one that bbolt is to make.
+// verify makes sure that the file of an index has the form that bbolt expects and contains
+// what was written. It accepts an empty file, which bbolt initialises.
 func verify(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil || info.Size() == 0 {
@@ -53,7 +53,7 @@ func verify(f *os.File) error {
 	}
 	v := &verifier{
 		file: f, pageSize: m.pageSize, found: map[string]totals{}, wanted: map[string]totals{},
-		// What is behind the end is no page.
+		// Beyond the end there are no pages.
 		seen: make([]bool, min(m.pages, uint64(info.Size())/uint64(m.pageSize))),
 	}
 	if err := v.page(m.root, 0, nil, nil); err != nil {
@@ -81,8 +81,8 @@ func verify(f *os.File) error {
 	return nil
 }
 
-// meta is what one of the first two pages says. The page of a transaction is that
-// of its number modulo 2.
+// meta is the content of one of the first two pages. A transaction uses the page of its
+// number modulo 2.
 type meta struct {
 	pageSize    int
 	root, pages uint64
@@ -90,7 +90,7 @@ type meta struct {
 	bytes       [metaSum + 8]byte
 }
 
-// readMeta reads a meta at an offset; it is not ok where it is not whole.
+// readMeta reads a meta at an offset; it is not ok if it is not intact.
 func readMeta(f io.ReaderAt, offset int64) (m meta, ok bool) {
 	if _, err := f.ReadAt(m.bytes[:], offset+headerSize); err != nil {
 		return m, false
@@ -110,7 +110,7 @@ func (m *meta) sum() uint64 {
 	return sum.Sum64()
 }
 
-// metas reads the two metas; those that are not whole are missing.
+// metas reads the two metas; damaged ones are missing.
 func metas(f io.ReaderAt) (all []meta) {
 	pageSize := os.Getpagesize()
 	if m, ok := readMeta(f, 0); ok {
@@ -122,7 +122,7 @@ func metas(f io.ReaderAt) (all []meta) {
 	return all
 }
 
-// newestMeta is what bbolt goes by.
+// newestMeta is the meta that bbolt uses.
 func newestMeta(f io.ReaderAt) (newest meta, ok bool) {
 	for _, m := range metas(f) {
 		if !ok || m.tx > newest.tx {
@@ -132,8 +132,8 @@ func newestMeta(f io.ReaderAt) (newest meta, ok bool) {
 	return newest, ok
 }
 
-// page looks at a page and those below it, whose keys must be at least low and
-// less than high, where these are not nil.
+// page checks a page and those below it, whose keys must be at least low and less than
+// high, unless these are nil.
 func (v *verifier) page(id uint64, depth int, low, high []byte) error {
 	if len(v.buffers) == depth {
 		v.buffers = append(v.buffers, make([]byte, v.pageSize))
@@ -182,7 +182,7 @@ func (v *verifier) read(id uint64, buffer []byte) (int, error) {
 	return int(pages) * v.pageSize, nil
 }
 
-// elements looks at the elements of a page.
+// elements checks the elements of a page.
 func (v *verifier) elements(page []byte, depth int, low, high []byte) error {
 	native := binary.NativeEndian
 	if len(page) < headerSize {
@@ -233,7 +233,7 @@ func (v *verifier) elements(page []byte, depth int, low, high []byte) error {
 			}
 		case flags == 0 && v.table != nil:
 			if err := v.record(key, value); err != nil && v.broken == nil {
-				v.broken = err // which is said once the schema is known
+				v.broken = err // which is reported once the schema is known
 			}
 		default:
 			return fmt.Errorf("element %d is neither a table nor a record of one", n)
@@ -269,7 +269,7 @@ func begin(page []byte, at int, kind uint16) uint64 {
 	return uint64(at) + uint64(offset)
 }
 
-// record looks at a record. Those of an older layout have no checksums.
+// record checks a record. Those of an older layout have no checksums.
 func (v *verifier) record(key, value []byte) error {
 	isMeta := bytes.Equal(v.table, metaTable)
 	if isMeta && bytes.Equal(key, schemaKey) {
@@ -292,8 +292,8 @@ func (v *verifier) record(key, value []byte) error {
 	return err
 }
 
-// whole looks at the pages of a table: at its root, or, where it is small, at the
-// page that lies in its element.
+// whole checks the pages of a table: from its root or, if it is small, the page inside its
+// element.
 func (v *verifier) whole(name, value []byte, depth int) error {
 	if len(value) < 16 {
 		return io.ErrUnexpectedEOF
