@@ -104,6 +104,8 @@ type DB struct {
 
 	blocks atomic.Bool // there is a block
 	failed atomic.Bool // ErrFailed
+
+	shared sharedWrites
 }
 
 // tables are the names of a bucket's tables, computed once.

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 
 	"go.etcd.io/bbolt"
 
@@ -29,15 +31,73 @@ func (db *DB) ViewShared(read func(*SharedTx) error) error {
 	return db.view(func(tx *bbolt.Tx) error { return read(&SharedTx{db: db, tx: tx}) })
 }
 
+// sharedWrites are those that wait for the disk together.
+type sharedWrites struct {
+	mu      sync.Mutex
+	waiting []sharedWrite
+	running bool
+}
+
+type sharedWrite struct {
+	write func(*SharedTx) error
+	done  chan error
+}
+
 // UpdateShared changes all or, where write returns an error, nothing. It is durable when it
-// returns.
+// returns. Calls that come together share a flush: one after the other in their order, and
+// write may be called again if another of them has failed.
 func (db *DB) UpdateShared(write func(*SharedTx) error) error {
-	return db.update(func(w *writing) error {
+	s, mine := &db.shared, sharedWrite{write, make(chan error, 1)}
+	s.mu.Lock()
+	s.waiting = append(s.waiting, mine)
+	if !s.running {
+		s.running = true
+		go db.writeShared()
+	}
+	s.mu.Unlock()
+	return <-mine.done
+}
+
+// writeShared carries out what waits, until nothing does.
+func (db *DB) writeShared() {
+	for s := &db.shared; ; {
+		s.mu.Lock()
+		together := s.waiting
+		s.waiting, s.running = nil, len(together) > 0
+		s.mu.Unlock()
+		if len(together) == 0 {
+			return
+		}
+		for len(together) > 0 {
+			together = db.writeTogether(together)
+		}
+	}
+}
+
+// writeTogether carries out writes in one transaction. If one of them fails it is told so,
+// and the others, of which nothing was done, are returned.
+func (db *DB) writeTogether(all []sharedWrite) (again []sharedWrite) {
+	failed := -1
+	err := db.update(func(w *writing) error {
 		if _, err := w.create(sharedTable); err != nil {
 			return err
 		}
-		return write(&SharedTx{db: db, tx: w.tx, w: w})
+		for i, one := range all {
+			if err := one.write(&SharedTx{db: db, tx: w.tx, w: w}); err != nil {
+				failed = i
+				return err
+			}
+		}
+		return nil
 	})
+	if failed >= 0 {
+		all[failed].done <- err
+		return slices.Delete(all, failed, failed+1)
+	}
+	for _, one := range all {
+		one.done <- err
+	}
+	return nil
 }
 
 // errReadOnly: a transaction that only reads was to change something.

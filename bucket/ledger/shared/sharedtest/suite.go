@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ func Run(t *testing.T, newPlace func(t *testing.T) (open func() shared.State)) {
 	for name, test := range map[string]func(*suite){
 		"empty": (*suite).empty, "what was set": (*suite).set, "all or nothing": (*suite).allOrNothing,
 		"subjects are apart": (*suite).subjects, "records": (*suite).records, "snapshots": (*suite).snapshots,
+		"many at once": (*suite).atOnce,
 	} {
 		t.Run(name, func(t *testing.T) {
 			open := newPlace(t)
@@ -194,6 +196,52 @@ func (s *suite) records() {
 	other.Bytes, other.Stored = some(1).Bytes, some(1).Stored
 	s.update(func(tx shared.Tx) error { return tx.Enter(other, 5) })
 	s.has(map[string]any{"record 0": fmt.Sprintf("%+v at 5", other), "record 1": fmt.Sprintf("%+v at 0", some(1))})
+}
+
+// Of many at once each is done as a whole or not at all, and is told which.
+func (s *suite) atOnce() {
+	const many = 60
+	no := errors.New("no")
+	name := func(n int) record.Subject {
+		return record.Subject{Bucket: "i", Kind: record.BlockDigest, Name: fmt.Sprint(n)}
+	}
+	var all sync.WaitGroup
+	for n := range many {
+		all.Go(func() {
+			err := s.state.Update(func(tx shared.Tx) error {
+				mark, err := tx.Applied()
+				if err != nil {
+					return err
+				}
+				mark.Number++
+				if err := errors.Join(tx.SetApplied(mark), tx.SetHit(name(n), uint64(n+1))); err != nil || n%3 > 0 {
+					return err
+				}
+				return no
+			})
+			if errors.Is(err, no) != (n%3 == 0) || err != nil && n%3 > 0 {
+				s.Errorf("update %d: %v", n, err)
+			}
+		})
+	}
+	all.Wait()
+	s.state = s.open()
+	s.view(func(tx shared.Tx) error {
+		for n := range many {
+			want := uint64(n + 1)
+			if n%3 == 0 {
+				want = 0
+			}
+			if got, err := tx.Hit(name(n)); err != nil || got != want {
+				s.Errorf("of update %d there is %d, %v, want %d", n, got, err, want)
+			}
+		}
+		mark, err := tx.Applied()
+		if mark.Number != many*2/3 {
+			s.Errorf("%d were done, want %d", mark.Number, many*2/3)
+		}
+		return err
+	})
 }
 
 // A view sees one moment, whatever is changed meanwhile. The change may have to wait for it.
