@@ -9,7 +9,7 @@ import "encoding/binary"
 // EXIF never makes an image broken, since viewers ignore what they cannot read: anything
 // that does not follow the standards exactly counts as orientation 1.
 
-type tiffState struct {
+type exifState struct {
 	end         int64 // offset behind the segment
 	base        int64 // offset that TIFF counts from: that of the byte order
 	then        step  // what follows the segment
@@ -30,31 +30,31 @@ const (
 // continues with then at end. Only the first of an image counts, valid or not; libvips does
 // the same.
 func (s *Scanner) exif(end int64, then step) error {
-	if s.tiff.seen {
+	if s.exifData.seen {
 		return s.skip(end-s.off, then)
 	}
-	s.tiff = tiffState{end: end, then: then, orientation: 1, seen: true}
-	return s.tiffTake(2, tiffOrder)
+	s.exifData = exifState{end: end, then: then, orientation: 1, seen: true}
+	return s.exifTake(2, exifOrder)
 }
 
-// tiffTake is take, unless the segment ends before.
-func (s *Scanner) tiffTake(n int, next step) error {
-	if s.off+int64(n) > s.tiff.end {
-		return s.tiffLeave()
+// exifTake is take, unless the segment ends before.
+func (s *Scanner) exifTake(n int, next step) error {
+	if s.off+int64(n) > s.exifData.end {
+		return s.exifLeave()
 	}
 	return s.take(n, next)
 }
 
-func (s *Scanner) tiffLeave() error {
-	return s.skip(s.tiff.end-s.off, s.tiff.then)
+func (s *Scanner) exifLeave() error {
+	return s.skip(s.exifData.end-s.off, s.exifData.then)
 }
 
-func tiffOrder(s *Scanner, b []byte) error {
-	s.tiff.base = s.start
-	if s.tiff.order = byteOrder(b); s.tiff.order == nil {
-		return s.tiffLeave()
+func exifOrder(s *Scanner, b []byte) error {
+	s.exifData.base = s.start
+	if s.exifData.order = byteOrder(b); s.exifData.order == nil {
+		return s.exifLeave()
 	}
-	return s.tiffTake(tiffHeaderBytes-2, tiffHeader)
+	return s.exifTake(tiffHeaderBytes-2, exifHeader)
 }
 
 // byteOrder is that of a TIFF which begins with b. nil: it is none.
@@ -68,43 +68,43 @@ func byteOrder(b []byte) binary.ByteOrder {
 	return nil
 }
 
-func tiffHeader(s *Scanner, b []byte) error {
-	if s.tiff.order.Uint16(b) != tiffMagic {
-		return s.tiffLeave()
+func exifHeader(s *Scanner, b []byte) error {
+	if s.exifData.order.Uint16(b) != tiffMagic {
+		return s.exifLeave()
 	}
-	directory := s.tiff.base + int64(s.tiff.order.Uint32(b[2:]))
-	if directory < s.off || directory > s.tiff.end {
-		return s.tiffLeave()
+	directory := s.exifData.base + int64(s.exifData.order.Uint32(b[2:]))
+	if directory < s.off || directory > s.exifData.end {
+		return s.exifLeave()
 	}
-	return s.skip(directory-s.off, tiffDirectory)
+	return s.skip(directory-s.off, exifDirectory)
 }
 
-func tiffDirectory(s *Scanner, _ []byte) error {
-	return s.tiffTake(2, tiffCount)
+func exifDirectory(s *Scanner, _ []byte) error {
+	return s.exifTake(2, exifCount)
 }
 
-func tiffCount(s *Scanner, b []byte) error {
-	s.tiff.entries = int(s.tiff.order.Uint16(b))
-	return s.tiffNext()
+func exifCount(s *Scanner, b []byte) error {
+	s.exifData.entries = int(s.exifData.order.Uint16(b))
+	return s.exifNext()
 }
 
-func (s *Scanner) tiffNext() error {
-	if s.tiff.entries == 0 {
-		return s.tiffLeave()
+func (s *Scanner) exifNext() error {
+	if s.exifData.entries == 0 {
+		return s.exifLeave()
 	}
-	s.tiff.entries--
-	return s.tiffTake(12, tiffEntry)
+	s.exifData.entries--
+	return s.exifTake(12, exifEntry)
 }
 
-// tiffEntry receives tag, type, count and value of a field. A SHORT stands in
+// exifEntry receives tag, type, count and value of a field. A SHORT stands in
 // the first two bytes of the value.
-func tiffEntry(s *Scanner, b []byte) error {
-	o := s.tiff.order
+func exifEntry(s *Scanner, b []byte) error {
+	o := s.exifData.order
 	if o.Uint16(b) != tagOrientation {
-		return s.tiffNext()
+		return s.exifNext()
 	}
 	if v := o.Uint16(b[8:]); o.Uint16(b[2:]) == tiffShort && o.Uint32(b[4:]) == 1 && v >= 1 && v <= 8 {
-		s.tiff.orientation = int(v)
+		s.exifData.orientation = int(v)
 	}
-	return s.tiffLeave()
+	return s.exifLeave()
 }

@@ -196,6 +196,6 @@ func jpegAPP(s *Scanner, b []byte) error {
 }
 
 func jpegOriented(s *Scanner, _ []byte) error {
-	s.info.Orientation = s.tiff.orientation
+	s.info.Orientation = s.exifData.orientation
 	return jpegNext(s, nil)
 }

@@ -129,7 +129,7 @@ func pngCRC(s *Scanner, b []byte) error {
 			return s.broken("the CRC of the %s chunk is %08x, its data has %08x", p.kind[:], stated, s.crc)
 		}
 		if string(p.kind[:]) == "eXIf" && !p.data {
-			s.tiff = tiffState{} // as if it had never been there
+			s.exifData = exifState{} // as if it had never been there
 		}
 		return s.take(8, pngChunk)
 	}
@@ -149,7 +149,7 @@ func pngCRC(s *Scanner, b []byte) error {
 		}
 	case "eXIf":
 		if !p.data {
-			s.info.Orientation = s.tiff.orientation
+			s.info.Orientation = s.exifData.orientation
 		}
 	}
 	return s.take(8, pngChunk)

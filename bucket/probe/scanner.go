@@ -43,16 +43,16 @@ type Scanner struct {
 
 	magic [12]byte // the first bytes, until the format is recognised
 
-	tiff tiffState
-	jpeg jpegState
-	png  pngState
-	gif  gifState
-	webp webpState
-	bmp  bmpState
-	tif  tifState
-	box  boxState
-	heif *heifState // nil for other formats
-	jxl  *jxlState  // the same
+	exifData exifState
+	jpeg     jpegState
+	png      pngState
+	gif      gifState
+	webp     webpState
+	bmp      bmpState
+	tiff     tiffState
+	box      boxState
+	heif     *heifState // nil for other formats
+	jxl      *jxlState  // the same
 }
 
 // A step looks at the bytes it asked for and asks for the next step. The bytes
@@ -252,7 +252,7 @@ func (s *Scanner) cutOff(n int64) error {
 	case BMP:
 		return s.bmpCutOff(n)
 	case TIFF:
-		return s.tifCutOff(n)
+		return s.tiffCutOff(n)
 	}
 	if n == 0 {
 		return fmt.Errorf("%w: it is empty", ErrType)
@@ -280,8 +280,8 @@ var magics = [...]struct {
 	{GIF, "GIF89a", gifStart},
 	{WebP, "RIFF????WEBP", webpStart},
 	{BMP, "BM", bmpStart},
-	{TIFF, "II*\x00", tifStart},
-	{TIFF, "MM\x00*", tifStart},
+	{TIFF, "II*\x00", tiffStart},
+	{TIFF, "MM\x00*", tiffStart},
 	{JXL, marks.JXLCodestream, jxlBare},
 	{JXL, marks.JXLBoxes, jxlBoxes},
 	{Unknown, "\x00\x00\x00?ftyp", heifStart}, // which one, it says next

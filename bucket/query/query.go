@@ -178,14 +178,14 @@ func Show(ctx context.Context, s Store, url string, digest record.Digest) (Detai
 			if err != nil {
 				return f, err
 			}
-			facts, err := detailsOf(s, index.RecordOf(name, url, e.Image))
+			details, err := detailsOf(s, index.RecordOf(name, url, e.Image))
 			if err != nil {
 				return f, err
 			}
-			if facts.URLs, err = urlsOf(ctx, s, name, url, e); err != nil {
+			if details.URLs, err = urlsOf(ctx, s, name, url, e); err != nil {
 				return f, err
 			}
-			f.Images = append(f.Images, facts)
+			f.Images = append(f.Images, details)
 		}
 	}
 	return f, nil

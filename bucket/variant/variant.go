@@ -111,11 +111,11 @@ func (v *Variants) VariantBytes(image record.Image, name string, f probe.Format)
 }
 
 // makeBy makes the variant at path with a maker.
-func (v *Variants) makeBy(ctx context.Context, image record.Image, thing Key, path string, maker Maker) error {
+func (v *Variants) makeBy(ctx context.Context, image record.Image, key Key, path string, maker Maker) error {
 	if maker == nil {
 		return ErrNotMade
 	}
-	return v.makeOnce(ctx, image, path, func(ctx context.Context) error { return v.make(ctx, image, thing, maker) })
+	return v.makeOnce(ctx, image, path, func(ctx context.Context) error { return v.make(ctx, image, key, maker) })
 }
 
 // makeOnce makes the variant at path, in one flight for all concurrent callers. The flight
@@ -141,7 +141,7 @@ func (v *Variants) makeOnce(ctx context.Context, image record.Image, path string
 	return err
 }
 
-func (v *Variants) make(ctx context.Context, image record.Image, thing Key, maker Maker) error {
+func (v *Variants) make(ctx context.Context, image record.Image, key Key, maker Maker) error {
 	ctx, done := hold(ctx)
 	defer done()
 	var data []byte
@@ -152,7 +152,7 @@ func (v *Variants) make(ctx context.Context, image record.Image, thing Key, make
 	if err != nil {
 		return err
 	}
-	return v.store(image, Variant{Key: thing, Data: data})
+	return v.store(image, Variant{Key: key, Data: data})
 }
 
 // readWhole passes an original to reader, and checks its digest. A wrong digest takes

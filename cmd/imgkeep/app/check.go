@@ -250,11 +250,11 @@ func (k checker) blocked(ctx context.Context, q control.ShowRequest) error {
 	if k.service == nil {
 		return nil
 	}
-	facts, err := k.service.Show(ctx, q)
-	if err != nil || len(facts.Blocks) == 0 {
+	details, err := k.service.Show(ctx, q)
+	if err != nil || len(details.Blocks) == 0 {
 		return err
 	}
-	return &fetch.Error{Class: removed, Host: imageurl.URL(q.URL).Host(), Err: errors.New("blocked: " + blockText(facts.Blocks[0]))}
+	return &fetch.Error{Class: removed, Host: imageurl.URL(q.URL).Host(), Err: errors.New("blocked: " + blockText(details.Blocks[0]))}
 }
 
 func (x checked) text() string {
