@@ -409,7 +409,7 @@ func (p *Pool) discard(s *slot, c *child, cause error, hung bool) error {
 		failure, err = "took too long", ErrTimeout
 	case errors.Is(cause, errProtocol):
 		p.stats.ProtocolErrors++
-		failure = "answered nonsense"
+		failure = "broke the protocol"
 	default:
 		p.stats.Crashed++
 		failure = "crashed"

@@ -140,7 +140,7 @@ func (c *run) halfRemoved(b *scrubbed, key index.Key, line ledger.Entry) error {
 			change = index.Change{Bucket: b.name, Purge: &index.Removing{Digest: line.Image.Digest, Format: line.Image.Format}}
 		}
 		err := c.s.CommitWithReserve(change, nil)
-		c.s.Ledger().CountRemoval() // for whoever looks at it
+		c.s.Ledger().CountRemoval() // for readers that look at it
 		if err == nil {
 			err = c.s.FinishRemovals(b.name)
 		}

@@ -285,7 +285,7 @@ func (c *run) original(ctx context.Context, b *scrubbed, e index.Entry, image re
 		}
 		if detail == "" {
 			if n != image.Bytes {
-				c.found(record.Finding{Kind: record.Disagreement, Path: image.File(), Detail: fmt.Sprintf("it is what its name says and has %d bytes, and the index says %d: 'imgkeep reindex' mends that", n, image.Bytes)})
+				c.found(record.Finding{Kind: record.Disagreement, Path: image.File(), Detail: fmt.Sprintf("it is what its name says and has %d bytes, and the index says %d: run 'imgkeep reindex'", n, image.Bytes)})
 			}
 			return nil
 		}
