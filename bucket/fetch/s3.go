@@ -77,6 +77,8 @@ func (f *Fetcher) object(raw string) (imageurl.URL, *objectOrigin, error) {
 		return "", nil, errorf(Refused, host, "objects are not fetched: fetch.s3 is empty")
 	case origin == nil:
 		return "", nil, errorf(Refused, host, "the bucket is not on the list of an S3 origin: see fetch.s3")
+	case origin.Keyless():
+		return "", nil, errorf(Refused, host, "there are no keys for its store here: see fetch.s3")
 	case f.denied.Has(host):
 		return "", nil, errorf(Denied, host, "host is denied by the operator")
 	}

@@ -197,6 +197,8 @@ func TestObject(t *testing.T) {
 // Nothing is asked for but what the operator has listed, twice.
 func TestObjectRefused(t *testing.T) {
 	s := newStore(t)
+	keyless := s.options()
+	keyless.AccessKey, keyless.SecretKey = "", ""
 	for _, tt := range []struct {
 		url    string
 		o      Options
@@ -206,6 +208,7 @@ func TestObjectRefused(t *testing.T) {
 		text   string
 	}{
 		{"s3://attachments/a", Options{S3: []S3{}}, attachments, false, Refused, "fetch.s3 is empty"},
+		{"s3://attachments/a", Options{S3: []S3{keyless}}, attachments, false, Refused, "no keys for its store here"},
 		{"s3://other/a", Options{}, []string{"other.s3"}, false, Refused, "not on the list of an S3 origin"},
 		{"s3://attachments/a", Options{}, nil, false, Refused, "list of hosts, which has to name it"},
 		{"s3://attachments/a", Options{}, []string{"attachments", "*.example.com"}, false, Refused, "list of hosts"},

@@ -98,8 +98,15 @@ func TestObjectOrigin(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	s.stop()
+	w.set("linkrot.interval", "168h")
+	s = w.start()
 	s.get(link("a", "full", catURL)).isBytes("image/jpeg", cat)
 	s.get(link("a", "full", dogURL)).isBytes("image/jpeg", dog)
+	s.logged("asking origins ended")
+	if out, _, _ := w.imgkeep("stats"); !strings.Contains(out, "asked: 0 alive, 2 gone, 0 unreachable, 0 unsure") {
+		t.Errorf("stats: %s", out)
+	}
 	if _, errs, status := w.imgkeep("block", s3test.Bucket+".s3"); status != 0 {
 		t.Errorf("block: %s", errs)
 	}
@@ -137,6 +144,14 @@ func TestObjectOriginWrongKeys(t *testing.T) {
 	conf, _, status := w.imgkeep("config")
 	if status != 0 || !strings.Contains(conf, "keys hidden") {
 		t.Errorf("config: %s", conf)
+	}
+	w.setStore(g, "")
+	w.conf["fetch.s3"].([]map[string]any)[0]["access_key"] = ""
+	if _, errs, status := w.imgkeep("reload"); status == 0 || !strings.Contains(errs, "fetch.s3[0]: it has no keys") {
+		t.Errorf("reload without keys: status %d, %s", status, errs)
+	}
+	if _, errs, status := w.imgkeep("list"); status != 0 {
+		t.Errorf("list needs the keys: status %d, %s", status, errs)
 	}
 	w.setStore(g, s3test.SecretKey)
 	if out, errs, status := w.imgkeep("reload"); status != 0 {

@@ -34,7 +34,8 @@ type Options struct {
 	PathStyle bool
 	// Buckets are those that may be read; at least one.
 	Buckets []string
-	// AccessKey and SecretKey sign the requests.
+	// AccessKey and SecretKey sign the requests. Both empty: this process has none, and
+	// must not ask.
 	AccessKey, SecretKey string
 }
 
@@ -121,7 +122,11 @@ func New(o Options) (*Origin, error) {
 	if len(o.Buckets) == 0 {
 		return nil, errors.New("buckets: at least one is needed")
 	}
-	for name, key := range map[string]string{"access key": o.AccessKey, "secret key": o.SecretKey} {
+	keys := map[string]string{"access key": o.AccessKey, "secret key": o.SecretKey}
+	if o.AccessKey == "" && o.SecretKey == "" {
+		keys = nil
+	}
+	for name, key := range keys {
 		if err := CheckKey(key); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -138,6 +143,9 @@ func New(o Options) (*Origin, error) {
 	}
 	return origin, nil
 }
+
+// Keyless tells whether there are no keys, so that no Request can be made.
+func (o *Origin) Keyless() bool { return o.o.SecretKey == "" }
 
 // Buckets are those that may be read.
 func (o *Origin) Buckets() []string { return o.o.Buckets }

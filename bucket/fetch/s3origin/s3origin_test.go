@@ -1,7 +1,9 @@
 package s3origin
 
 import (
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -75,6 +77,30 @@ func TestRequest(t *testing.T) {
 		auth := r.Header.Get("Authorization")
 		if !strings.Contains(auth, "Credential=AKIA/") || !strings.Contains(auth, "/us-east-1/s3/aws4_request") || !strings.Contains(auth, "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,") || r.Header.Get("User-Agent") != "agent" {
 			t.Errorf("header %q", r.Header)
+		}
+	}
+}
+
+// The addresses of an endpoint are those that its requests need.
+func TestAddresses(t *testing.T) {
+	for _, tt := range []struct {
+		endpoint string
+		path     bool
+		want     []string
+	}{
+		{"https://s3.example.com", true, []string{"s3.example.com:443"}},
+		{"https://s3.example.com", false, []string{"attachments.s3.example.com:443", "avatars.s3.example.com:443"}},
+		{"http://S3.example.com:8080", true, []string{"s3.example.com:8080"}},
+		{"http://[::1]", true, []string{"[::1]:80"}},
+	} {
+		o := options()
+		o.Endpoint, o.PathStyle = tt.endpoint, tt.path
+		origin, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := slices.Sorted(maps.Keys(origin.dial)); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.endpoint, got, tt.want)
 		}
 	}
 }

@@ -301,7 +301,8 @@ type Fetch struct {
 	//   region           that requests are signed for. Empty: us-east-1
 	//   path_style       true: the bucket stands in the path, and not before the host
 	//   buckets          that may be read, at least one; no other ever is
-	//   access_key_file, secret_key_file   files of one line each, as those of sign
+	//   access_key_file, secret_key_file   files of one line each; a name without a slash is
+	//                    that of a systemd credential of the service
 	//   access_key, secret_key   in their place; keep this file unreadable for others then
 	// Without keys those of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are used. The host of
 	// s3://attachments/ is attachments.s3: only buckets of this server whose hosts name it, as
@@ -352,10 +353,11 @@ type S3Origin struct {
 	// Buckets may be read. At least one.
 	Buckets []string `yaml:"buckets"`
 	// AccessKey and SecretKey sign requests; after Load also where they come from files or
-	// the environment.
+	// the environment. Empty: there are none for this process, see CheckS3Keys.
 	AccessKey Secret `yaml:"access_key"`
 	SecretKey Secret `yaml:"secret_key"`
-	// AccessKeyFile and SecretKeyFile hold them.
+	// AccessKeyFile and SecretKeyFile hold them. Without a slash they are credentials of
+	// systemd, in $CREDENTIALS_DIRECTORY.
 	AccessKeyFile string `yaml:"access_key_file"`
 	SecretKeyFile string `yaml:"secret_key_file"`
 }

@@ -1,6 +1,9 @@
 package config
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -33,7 +36,6 @@ func TestS3Refused(t *testing.T) {
 		{"endpoint: 'https://s3.example', buckets: [attachments], access_key: AKIA, secret_key: hünter2", "fetch.s3[0].secret_key: a key must have 1 to 512 printable characters of ASCII"},
 		{"endpoint: 'https://s3.example', buckets: [attachments], access_key: 5, secret_key: hunter2", "fetch.s3[0].access_key: it is not text; write it in quotes"},
 		{"endpoint: 'https://s3.example', buckets: [attachments], access_key_file: /missing/a, secret_key_file: /missing/b", "fetch.s3[0].access_key_file: open /missing/a: no such file or directory|fetch.s3[0].secret_key_file: open /missing/b: no such file or directory"},
-		{"endpoint: 'https://s3.example', buckets: [attachments]", "fetch.s3[0]: it has no keys: set access_key_file and secret_key_file, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"},
 	} {
 		_, _, err := load(t, s3Buckets+"fetch: {s3: [{"+tt.item+"}]}")
 		var got []string
@@ -54,17 +56,26 @@ func TestS3Refused(t *testing.T) {
 
 // Keys come from the configuration, files or the environment, and show nowhere.
 func TestS3Keys(t *testing.T) {
-	access, secret := write(t, "access", "AKIA-hunter1\n", 0o600), write(t, "secret", "hunter2/+x", 0o644)
+	dir := t.TempDir()
+	access, secret := filepath.Join(dir, "access"), filepath.Join(dir, "secret")
+	if err := errors.Join(os.WriteFile(access, []byte("AKIA-hunter1\n"), 0o600), os.WriteFile(secret, []byte("hunter2/+x"), 0o600), os.Chmod(secret, 0o644)); err != nil {
+		t.Fatal(err)
+	}
 	const store = s3Buckets + "fetch: {s3: [{endpoint: 'https://s3.example', buckets: [attachments]"
 	for _, tt := range []struct {
 		text, warning string
 		env           map[string]string
 		refused       string
+		none          bool // no keys
 	}{
 		{text: store + ", " + s3Keys + "}]}"},
 		{text: store + ", access_key_file: " + access + ", secret_key_file: " + secret + "}]}", warning: secret + " holds a secret"},
 		{text: store + "}]}", env: map[string]string{"AWS_ACCESS_KEY_ID": "AKIA-hunter1", "AWS_SECRET_ACCESS_KEY": "hunter2/+x"}},
-		{text: store + "}]}", env: map[string]string{"AWS_ACCESS_KEY_ID": "AKIA-hunter1"}, refused: "it has no keys"},
+		{text: store + ", access_key_file: access, secret_key_file: secret}]}", env: map[string]string{"CREDENTIALS_DIRECTORY": filepath.Dir(access)}, warning: filepath.Dir(access) + "/secret holds a secret"},
+		// Whoever does not fetch does without keys that only the server has.
+		{text: store + ", access_key_file: access, secret_key_file: secret}]}", none: true},
+		{text: store + "}]}", env: map[string]string{"AWS_ACCESS_KEY_ID": "AKIA-hunter1"}, none: true},
+		{text: store + ", access_key_file: missing, secret_key_file: missing}]}", env: map[string]string{"CREDENTIALS_DIRECTORY": filepath.Dir(access)}, refused: "no such file"},
 		{
 			text: store + "}]}", env: map[string]string{"AWS_ACCESS_KEY_ID": "AKIA-hunter1", "AWS_SECRET_ACCESS_KEY": "hunter2/+x", "AWS_SESSION_TOKEN": "t"},
 			refused: "the keys of the environment are temporary (AWS_SESSION_TOKEN)",
@@ -72,7 +83,7 @@ func TestS3Keys(t *testing.T) {
 		{text: strings.Replace(store, "attachments.s3", "b.example", 1) + ", " + s3Keys + "}]}", warning: `fetch.s3[0].buckets[0]: no link can name "attachments" until attachments.s3 is in the hosts of a bucket`},
 	} {
 		t.Run("", func(t *testing.T) {
-			for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} {
+			for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "CREDENTIALS_DIRECTORY"} {
 				t.Setenv(name, tt.env[name])
 			}
 			c, s, err := load(t, tt.text)
@@ -84,6 +95,12 @@ func TestS3Keys(t *testing.T) {
 			}
 			if err != nil {
 				t.Fatal(err)
+			}
+			if err := c.CheckS3Keys(); (err != nil) != tt.none || tt.none && (c.Fetch.S3[0].AccessKey != "" || !strings.Contains(err.Error(), "fetch.s3[0]: it has no keys: set access_key_file and secret_key_file, or AWS_ACCESS_KEY_ID")) {
+				t.Errorf("check: %v", err)
+			}
+			if tt.none {
+				return
 			}
 			if o := c.Fetch.S3[0]; o.AccessKey != "AKIA-hunter1" || o.SecretKey != "hunter2/+x" {
 				t.Error("the keys are others")

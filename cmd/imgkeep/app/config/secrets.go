@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode"
@@ -113,7 +114,8 @@ const (
 )
 
 // readS3Keys reads the keys of Fetch.S3 from files or the environment, where they do not
-// stand in the configuration. It returns warnings.
+// stand in the configuration. It returns warnings. Those of systemd and of the environment
+// may be the server's alone: without them the keys stay empty.
 func (c *Config) readS3Keys(p *problems) (warnings []string) {
 	for i := range c.Fetch.S3 {
 		o, at := &c.Fetch.S3[i], item(s3Key, i)
@@ -121,23 +123,14 @@ func (c *Config) readS3Keys(p *problems) (warnings []string) {
 		case o.AccessKey != "" || o.SecretKey != "" || (o.AccessKeyFile == "") != (o.SecretKeyFile == ""):
 			// validate tells of what is missing
 		case o.AccessKeyFile != "":
-			for _, f := range []struct {
-				key, path string
-				to        *Secret
-			}{{".access_key_file", o.AccessKeyFile, &o.AccessKey}, {".secret_key_file", o.SecretKeyFile, &o.SecretKey}} {
-				key, info, err := readSecret(f.path)
-				if err != nil {
-					p.add(at+f.key, err)
-					*f.to = "missing" // so that nothing is complained of twice
-					continue
-				}
-				if isPublic(info) {
-					warnings = append(warnings, readable(f.path))
-				}
-				*f.to = key
+			access, ok := credential(o.AccessKeyFile)
+			secret, ok2 := credential(o.SecretKeyFile)
+			if ok && ok2 {
+				warnings = append(warnings, o.readKey(p, at+".access_key_file", access, &o.AccessKey)...)
+				warnings = append(warnings, o.readKey(p, at+".secret_key_file", secret, &o.SecretKey)...)
 			}
 		case os.Getenv(accessVariable) == "" || os.Getenv(secretKeyVariable) == "":
-			p.addf(at, "it has no keys: set access_key_file and secret_key_file, or %s and %s in the environment", accessVariable, secretKeyVariable)
+			// CheckS3Keys tells, to whoever needs them
 		case os.Getenv(tokenVariable) != "":
 			p.addf(at, "the keys of the environment are temporary (%s), which would soon end: want keys that last", tokenVariable)
 		default:
@@ -145,6 +138,41 @@ func (c *Config) readS3Keys(p *problems) (warnings []string) {
 		}
 	}
 	return warnings
+}
+
+// readKey reads one key.
+func (o *S3Origin) readKey(p *problems, at, path string, to *Secret) (warnings []string) {
+	key, info, err := readSecret(path)
+	if err != nil {
+		p.add(at, err)
+		*to = "missing" // so that nothing is complained of twice
+		return nil
+	}
+	if *to = key; isPublic(info) {
+		warnings = append(warnings, readable(path))
+	}
+	return warnings
+}
+
+// credential is the path of a file that may be named as a credential of systemd, without a
+// slash. ok: it is a file, or there are credentials for this process.
+func credential(name string) (path string, ok bool) {
+	if strings.Contains(name, "/") {
+		return name, true
+	}
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	return filepath.Join(dir, name), dir != ""
+}
+
+// CheckS3Keys returns an error if an object store of Fetch.S3 has no keys, which only
+// who fetches from it needs.
+func (c Config) CheckS3Keys() error {
+	for i, o := range c.Fetch.S3 {
+		if o.SecretKey == "" {
+			return Errorf("%s: it has no keys: set access_key_file and secret_key_file, or %s and %s in the environment", item(s3Key, i), accessVariable, secretKeyVariable)
+		}
+	}
+	return nil
 }
 
 // uselessS3 warns of buckets of object stores that no link can name.

@@ -130,6 +130,7 @@ func TestWarnings(t *testing.T) {
 		{"a secret in a file for all", "sign: {secrets: [" + goodSecret + "]}", "", 0o644, 1},
 		{"in a file of one's own", "sign: {secrets: [" + goodSecret + "]}", "", 0o640, 0},
 		{"no secret", "sign: {secrets: []}", "", 0o644, 0},
+		{"keys of an object store", s3Buckets + "fetch: {s3: [{endpoint: 'https://s3.example', buckets: [attachments], " + s3Keys + "}]}", "", 0o644, 1},
 		{"the secret from elsewhere", "listen: ':80'", goodSecret, 0o644, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

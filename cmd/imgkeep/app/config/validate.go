@@ -56,8 +56,11 @@ func (c *Config) clean(p *problems) {
 		abs(item(hookFilesKey, i), &c.Hooks.SecretFiles[i])
 	}
 	for i := range c.Fetch.S3 {
-		abs(item(s3Key, i)+".access_key_file", &c.Fetch.S3[i].AccessKeyFile)
-		abs(item(s3Key, i)+".secret_key_file", &c.Fetch.S3[i].SecretKeyFile)
+		for key, path := range map[string]*string{".access_key_file": &c.Fetch.S3[i].AccessKeyFile, ".secret_key_file": &c.Fetch.S3[i].SecretKeyFile} {
+			if strings.Contains(*path, "/") { // otherwise a credential of systemd
+				abs(item(s3Key, i)+key, path)
+			}
+		}
 	}
 	for i := range c.Sign.SecretFiles {
 		abs(fmt.Sprintf("%s[%d]", secretFilesKey, i), &c.Sign.SecretFiles[i])

@@ -188,6 +188,9 @@ func (e *engine) prepare(c config.Config) (*current, bucket.Options, error) {
 	if options.Placeholder, options.Placeholders, err = newPlaceholders(c); err != nil {
 		return nil, store, err
 	}
+	if err := c.CheckS3Keys(); err != nil {
+		return nil, store, err
+	}
 	fetcher, err := NewFetcher(c, self, e.pauses, e.log, e.now)
 	if err != nil {
 		return nil, store, err
