@@ -140,7 +140,18 @@ type planned struct {
 	Bytes   int64
 	Problem string
 	Hidden  bool // no picture of it is shown
+	// Digest of what was looked up look-alikes of; empty: of nothing. Alike is how many there
+	// are, at most maxAlike.
+	Digest string
+	Alike  int
 }
+
+// Look-alikes are counted, up to maxAlike, of an order of at most maxCompared: looking
+// through ten million hashes takes 70 ms.
+const (
+	maxCompared = 3
+	maxAlike    = 100
+)
 
 // previewView is what would happen.
 type previewView struct {
@@ -170,6 +181,10 @@ func (s *Server) preview(w http.ResponseWriter, r *http.Request) {
 	for _, q := range o.requests()[:min(len(o.Picks), maxPreview)] {
 		q.DryRun = true
 		p := s.plan(r.Context(), s.service(r), q, o.Picks[len(v.Planned)])
+		if s.opts.Likeness && o.Verb != control.Unblock && len(o.Picks) <= maxCompared && len(p.Images) > 0 {
+			p.Digest = p.Images[0].Digest
+			p.Alike = s.alike(r.Context(), s.service(r), p.Digest)
+		}
 		v.Planned = append(v.Planned, p)
 		v.URLs, v.Sizes, v.Images, v.Bytes = v.URLs+p.URLs, v.Sizes+p.Sizes, v.Images+len(p.Images), v.Bytes+p.Bytes
 	}
@@ -192,6 +207,20 @@ func (s *Server) plan(ctx context.Context, service control.Service, q control.Re
 		plan.Problem = sentence(err.Error())
 	}
 	return plan
+}
+
+// alike is how many others look like an image: 0 also where its hash is not known.
+func (s *Server) alike(ctx context.Context, service control.Service, digest string) (n int) {
+	found, err := service.Similar(ctx, control.SimilarRequest{Digest: digest, Within: likeness.Within, Limit: maxAlike + 1}, nil)
+	if err != nil {
+		return 0
+	}
+	for _, x := range found.Images {
+		if x.Digest != digest {
+			n++
+		}
+	}
+	return min(n, maxAlike)
 }
 
 // remove does it, or has another moderator asked first.
