@@ -6,8 +6,8 @@
 // entry of the log hits the records that were written when it was not yet applied; a record
 // that was hit is dead for good, and no live record ever uses the name of an original that was
 // deleted. The store's conditional writes are all that holds it together: see
-// [imgkeep/bucket/blob/object.Probe]. Each step of it was model-checked; a change of a step is
-// a change of the model first.
+// [imgkeep/bucket/blob/object.Probe]. The folder model has each step of it for spin; a change
+// of a step is a change of the model first.
 //
 // It does not fetch, and serves nobody: it says what may be served.
 package shared
