@@ -66,14 +66,14 @@ func TestLookAlikes(t *testing.T) {
 	if err := os.WriteFile(file, toPNG(t, waves(330, 210, cat, true)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var found struct {
-		Hash   string
-		Images []struct {
-			Distance int
-			Turned   bool
-		}
-	}
 	for what, turned := range map[string]bool{link("i", "full", catURL): false, file: true} {
+		var found struct {
+			Hash   string
+			Images []struct {
+				Distance int
+				Turned   bool
+			}
+		}
 		if err := json.Unmarshal([]byte(command("similar", "--json", what)), &found); err != nil || len(found.Images) != 1 || found.Images[0].Distance > 16 || found.Images[0].Turned != turned {
 			t.Errorf("similar to %s: %+v, %v", what, found, err)
 		}
