@@ -158,7 +158,7 @@ func TestAddWhileFetching(t *testing.T) {
 		o.hold, o.arrived = make(chan struct{}), make(chan string, 10)
 		o.set(addedURL, "the bytes of the origin")
 		if c.fails {
-			o.fail(addedURL, &fetch.Error{Class: fetch.Gone, Err: errors.New("gone")})
+			o.fail(addedURL, &fetch.Error{Kind: fetch.Gone, Err: errors.New("gone")})
 		}
 		s := openStore(t, Options{Root: t.TempDir(), Origin: o})
 		var wg sync.WaitGroup

@@ -99,7 +99,7 @@ func TestNotApproved(t *testing.T) {
 			}
 			var f *Failure
 			err := ask()
-			if !errors.As(err, &f) || string(f.Class) != tt.class || f.Attempts != n+1 || f.Next.Sub(c.Now()) != pause {
+			if !errors.As(err, &f) || string(f.Kind) != tt.class || f.Attempts != n+1 || f.Next.Sub(c.Now()) != pause {
 				t.Fatalf("%s, time %d: %v, want a pause of %v", tt.class, n+1, err, pause)
 			}
 			if err := s.Close(t.Context()); err != nil {
@@ -134,7 +134,7 @@ func TestApproveOpen(t *testing.T) {
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Approver: a, ApproveOpen: true})
 	keep(t, s, urlA)
 	var f *Failure
-	if _, err := s.Keep(t.Context(), "i", urlB); !errors.As(err, &f) || f.Class != Rejected {
+	if _, err := s.Keep(t.Context(), "i", urlB); !errors.As(err, &f) || f.Kind != Rejected {
 		t.Errorf("rejected: %v", err)
 	}
 }

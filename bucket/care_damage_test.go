@@ -109,13 +109,13 @@ func TestScrubBlocks(t *testing.T) {
 		x.must(err)
 		line := "unindexed " + files[0] + ":1"
 		for range 2 {
-			_, f := x.scrub(scrub.Options{Alone: alone})
+			_, f := x.scrub(scrub.Options{Exclusive: alone})
 			f.want(t, line, "unjournaled index.db")
 		}
 		if _, err := x.Find("i", urlA); err != nil {
 			t.Errorf("looking has changed it: %v", err)
 		}
-		r, f := x.scrub(scrub.Options{Alone: alone, Repair: true})
+		r, f := x.scrub(scrub.Options{Exclusive: alone, Repair: true})
 		if f.want(t, line, "unjournaled index.db"); r.Remain != 0 {
 			t.Errorf("repaired: %+v", f.all)
 		}
@@ -124,7 +124,7 @@ func TestScrubBlocks(t *testing.T) {
 		}
 		x.wantClean()
 		appendTo(t, x.Path(files[0]), "garbage\n")
-		_, f = x.scrub(scrub.Options{Alone: alone})
+		_, f = x.scrub(scrub.Options{Exclusive: alone})
 		f.want(t, "broken-line "+files[0]+":3")
 	}
 }

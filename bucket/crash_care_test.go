@@ -50,7 +50,7 @@ func (c *crasher) care(o Options) error {
 			c.say("progress compacted")
 		}
 	case "repair":
-		_, err = scrub.Run(ctx, s.Maintenance(), scrub.Options{Repair: true, Alone: true, Progress: told})
+		_, err = scrub.Run(ctx, s.Maintenance(), scrub.Options{Repair: true, Exclusive: true, Progress: told})
 	}
 	return errors.Join(err, s.Close(ctx))
 }
@@ -110,7 +110,7 @@ func TestCrashWhileCaring(t *testing.T) {
 		switch care {
 		case "repair":
 			s := c.open(t, "i")
-			r, err := scrub.Run(t.Context(), s.Maintenance(), scrub.Options{Repair: true, Alone: true})
+			r, err := scrub.Run(t.Context(), s.Maintenance(), scrub.Options{Repair: true, Exclusive: true})
 			if err != nil || r.Remain > 0 {
 				t.Errorf("repairing at last: %+v, %v", r, err)
 			}

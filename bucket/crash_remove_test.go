@@ -69,10 +69,10 @@ func (c *crashSite) checkRemoved(t *testing.T, s *Store, url string) {
 func (c *crashSite) checkScrubbed(t *testing.T) {
 	t.Helper()
 	s := c.open(t, "i")
-	if _, err := scrub.Run(t.Context(), s.Maintenance(), scrub.Options{Repair: true, Alone: true}); err != nil {
+	if _, err := scrub.Run(t.Context(), s.Maintenance(), scrub.Options{Repair: true, Exclusive: true}); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := scrub.Run(t.Context(), s.Maintenance(), scrub.Options{Alone: true}); err != nil || len(r.Found) > 0 {
+	if r, err := scrub.Run(t.Context(), s.Maintenance(), scrub.Options{Exclusive: true}); err != nil || len(r.Found) > 0 {
 		t.Errorf("scrubbed again: %+v, %v", r, err)
 	}
 	s.Close(t.Context())

@@ -65,7 +65,7 @@ type crashOrigin struct{}
 
 func (crashOrigin) Fetch(_ context.Context, r fetch.Request, dst io.Writer) (fetch.Result, error) {
 	if strings.Contains(r.URL, "/gone") {
-		return fetch.Result{}, &fetch.Error{Class: fetch.Gone, Status: 404, Err: errors.New("the origin says 404")}
+		return fetch.Result{}, &fetch.Error{Kind: fetch.Gone, Status: 404, Err: errors.New("the origin says 404")}
 	}
 	body := crashBody(r.URL)
 	info := probe.Info{Format: probe.PNG, Width: 3, Height: 2, Orientation: 1, Frames: 1}

@@ -234,7 +234,7 @@ func TestOlderIndex(t *testing.T) {
 		if silent := log.Len() == 0; silent != bytes.Equal(older, x.indexes[1]) {
 			t.Errorf("the log has %q", &log)
 		}
-		if r, err := scrub.Run(t.Context(), s.Maintenance(), scrub.Options{Alone: true}); err != nil || len(r.Found) > 0 {
+		if r, err := scrub.Run(t.Context(), s.Maintenance(), scrub.Options{Exclusive: true}); err != nil || len(r.Found) > 0 {
 			t.Errorf("scrub: %+v, %v", r, err)
 		}
 		x.must(s.Close(t.Context()))

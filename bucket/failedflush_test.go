@@ -154,7 +154,7 @@ func testFailedFlush(t *testing.T, kind string, times int, op string) {
 	if i, err := s.Find("i", kept.URL); err != nil || i.Digest != kept.Digest {
 		t.Errorf("kept afterwards: %v", err)
 	}
-	if r, err := scrub.Run(t.Context(), s.Maintenance(), scrub.Options{Alone: true}); err != nil || len(r.Found) > 0 {
+	if r, err := scrub.Run(t.Context(), s.Maintenance(), scrub.Options{Exclusive: true}); err != nil || len(r.Found) > 0 {
 		t.Errorf("scrub: %+v, %v", r, err)
 	}
 }

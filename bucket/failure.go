@@ -14,10 +14,10 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// Class is why a fetch failed: one of those of package fetch, or of the store's
+// ErrorKind is why a fetch failed: one of those of package fetch, or of the store's
 // own: "lost", where an original cannot be fetched again, and "removed", where what
 // was fetched is blocked.
-type Class = fetch.Class
+type ErrorKind = fetch.ErrorKind
 
 // What the store says besides *Failure and *fetch.Error.
 var (
@@ -45,25 +45,25 @@ var (
 
 // classLost is the class of a failure to fetch an original again: the origin has
 // other bytes now.
-const classLost fetch.Class = "lost"
+const classLost fetch.ErrorKind = "lost"
 
 // classRemoved is the class of a failure to keep what was fetched: the operator
 // has blocked its bytes, or where a redirect led to.
-const classRemoved fetch.Class = "removed"
+const classRemoved fetch.ErrorKind = "removed"
 
 // Classes of failures that are not the origin's.
 const (
 	// Rejected: the operator's check says that the image must not be kept.
-	Rejected fetch.Class = "rejected"
+	Rejected fetch.ErrorKind = "rejected"
 	// Unchecked: the operator's check gives no answer.
-	Unchecked fetch.Class = "unchecked"
+	Unchecked fetch.ErrorKind = "unchecked"
 	// Similar: the image looks like one that is blocked so.
-	Similar fetch.Class = lookalike.SimilarClass
+	Similar fetch.ErrorKind = lookalike.SimilarClass
 )
 
-// Classes are all classes that a failure can have that is remembered.
-func Classes() []Class {
-	return append(fetch.Classes(), classLost, classRemoved, Rejected, Unchecked, Similar)
+// ErrorKinds are all classes that a failure can have that is remembered.
+func ErrorKinds() []ErrorKind {
+	return append(fetch.ErrorKinds(), classLost, classRemoved, Rejected, Unchecked, Similar)
 }
 
 const (
@@ -73,7 +73,7 @@ const (
 
 // backoffs are those of the classes. A pause that is too short hammers origins,
 // and one that has no end gives up on an image that has come back.
-var backoffs = map[fetch.Class]pace.Backoff{
+var backoffs = map[fetch.ErrorKind]pace.Backoff{
 	// Gone. Seldom comes back; but a page may be shown before an upload is there.
 	fetch.Gone: {First: 10 * time.Minute, Longest: week},
 	// Blocked. Who asks too often is blocked for longer.
@@ -109,7 +109,7 @@ var backoffs = map[fetch.Class]pace.Backoff{
 // outlives a restart. Once twice the longest pause of its class has passed since
 // Next, it is forgotten.
 type Failure struct {
-	Class    fetch.Class
+	Kind     fetch.ErrorKind
 	Status   int       // the origin's answer; 0: none
 	Detail   string    // for the operator, not for viewers
 	Attempts int       // failures in a row
@@ -120,14 +120,14 @@ type Failure struct {
 }
 
 func (f *Failure) Error() string {
-	return fmt.Sprintf("%s (%s, failure %d in a row)", f.Detail, f.Class, f.Attempts)
+	return fmt.Sprintf("%s (%s, failure %d in a row)", f.Detail, f.Kind, f.Attempts)
 }
 
 // momentary tells whether a failure says something about the moment or about the
 // configuration, not about the image, and is not remembered. One that has cost an
 // origin a request always is: or each view would cost another one.
 func momentary(e *fetch.Error) bool {
-	switch e.Class {
+	switch e.Kind {
 	case fetch.Busy, fetch.Refused, fetch.Denied, fetch.Paused:
 		return !e.Asked
 	}
@@ -160,12 +160,12 @@ func (s *Store) remember(bucket, url string, cause *fetch.Error) (*Failure, erro
 		f.First = now
 	}
 	// What is only busy or paused, after a redirect, says nothing of the image.
-	if f.Attempts == 0 || cause.Class != fetch.Busy && cause.Class != fetch.Paused {
+	if f.Attempts == 0 || cause.Kind != fetch.Busy && cause.Kind != fetch.Paused {
 		f.Attempts++
 	}
-	f.Class, f.Status, f.Detail = string(cause.Class), cause.Status, cause.Error()
+	f.Kind, f.Status, f.Detail = string(cause.Kind), cause.Status, cause.Error()
 	f.Host, f.Head, f.URL = cause.Host, string(cause.Head), url
-	f.Next = now.Add(max(backoffOf(cause.Class).Pause(f.Attempts), min(cause.RetryAfter, fetch.MaxRetryAfter)))
+	f.Next = now.Add(max(backoffOf(cause.Kind).Pause(f.Attempts), min(cause.RetryAfter, fetch.MaxRetryAfter)))
 	if err := s.commit(index.Change{Bucket: bucket, URL: url, Fail: &f}, nil); err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func (s *Store) remember(bucket, url string, cause *fetch.Error) (*Failure, erro
 
 func failureFrom(f record.Failure) *Failure {
 	failure := &Failure{
-		Class: fetch.Class(f.Class), Status: f.Status, Detail: f.Detail, Attempts: f.Attempts,
+		Kind: fetch.ErrorKind(f.Kind), Status: f.Status, Detail: f.Detail, Attempts: f.Attempts,
 		First: f.First, Next: f.Next, Host: f.Host,
 	}
 	if f.Head != "" {
@@ -187,22 +187,22 @@ func failureFrom(f record.Failure) *Failure {
 // pause would last for longer than any of its class. It is not believed, since a
 // clock that was years ahead for a minute would else block its URLs for years.
 func fromTheFuture(f record.Failure, now time.Time) bool {
-	return f.Next.Sub(now) > longestPause(fetch.Class(f.Class))
+	return f.Next.Sub(now) > longestPause(fetch.ErrorKind(f.Kind))
 }
 
 // stale tells whether a failure matters no more.
 func stale(f record.Failure, now time.Time) bool {
-	return now.Sub(f.Next) > 2*longestPause(fetch.Class(f.Class)) || fromTheFuture(f, now)
+	return now.Sub(f.Next) > 2*longestPause(fetch.ErrorKind(f.Kind)) || fromTheFuture(f, now)
 }
 
 // longestPause is that of a class, whether it is ours or the origin has asked for it.
-func longestPause(c fetch.Class) time.Duration {
+func longestPause(c fetch.ErrorKind) time.Duration {
 	return max(backoffOf(c).Longest, fetch.MaxRetryAfter)
 }
 
 // backoffOf is that of a class: where it has none of its own, a minute at first and
 // a day at most.
-func backoffOf(c fetch.Class) pace.Backoff {
+func backoffOf(c fetch.ErrorKind) pace.Backoff {
 	if b, ok := backoffs[c]; ok {
 		return b
 	}

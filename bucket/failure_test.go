@@ -17,7 +17,7 @@ import (
 // doubles up to a longest one; also by the next process.
 func TestBackoffs(t *testing.T) {
 	for _, tt := range []struct {
-		class   fetch.Class
+		class   fetch.ErrorKind
 		pauses  []time.Duration // the first ones
 		longest time.Duration
 	}{
@@ -32,14 +32,14 @@ func TestBackoffs(t *testing.T) {
 	} {
 		t.Run(string(tt.class), func(t *testing.T) {
 			o, c, root := newOrigin(), newClock(), t.TempDir()
-			o.fail(urlA, &fetch.Error{Class: tt.class, Status: 418, Err: errors.New("no")})
+			o.fail(urlA, &fetch.Error{Kind: tt.class, Status: 418, Err: errors.New("no")})
 			options := Options{Root: root, Origin: o, Now: c.Now}
 			s := openStore(t, options)
 			pause := tt.pauses[0]
 			for n := 1; n <= 16; n++ {
 				var f *Failure
 				_, err := s.Keep(t.Context(), "i", urlA)
-				if !errors.As(err, &f) || f.Class != tt.class || f.Attempts != n || f.Status != 418 {
+				if !errors.As(err, &f) || f.Kind != tt.class || f.Attempts != n || f.Status != 418 {
 					t.Fatalf("failure %d: %v", n, err)
 				}
 				if n <= len(tt.pauses) {
@@ -78,7 +78,7 @@ func TestBackoffs(t *testing.T) {
 
 // A class that somebody adds has a backoff, if it is ever remembered.
 func TestEveryClassHasABackoff(t *testing.T) {
-	for _, class := range fetch.Classes() {
+	for _, class := range fetch.ErrorKinds() {
 		b, has := backoffs[class]
 		if class == fetch.Denied { // remembered as removed
 			continue
@@ -95,12 +95,12 @@ func TestBackoffOfMixedClasses(t *testing.T) {
 	o, c := newOrigin(), newClock()
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now})
 	for n, tt := range []struct {
-		class fetch.Class
+		class fetch.ErrorKind
 		want  time.Duration
 	}{
 		{fetch.Failed, time.Minute}, {fetch.Timeout, 2 * time.Minute}, {fetch.Blocked, 20 * time.Minute}, {fetch.Failed, 8 * time.Minute},
 	} {
-		o.fail(urlA, &fetch.Error{Class: tt.class, Err: errors.New("no")})
+		o.fail(urlA, &fetch.Error{Kind: tt.class, Err: errors.New("no")})
 		var f *Failure
 		if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &f) || f.Next.Sub(c.Now()) != tt.want {
 			t.Fatalf("failure %d: %v, want a pause of %v", n+1, err, tt.want)
@@ -124,7 +124,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 		time.Duration(-(1 << 62)): 5 * time.Minute,
 	} {
 		o := newOrigin()
-		o.fail(urlA, &fetch.Error{Class: fetch.Blocked, Status: 429, RetryAfter: asked, Err: errors.New("too many requests")})
+		o.fail(urlA, &fetch.Error{Kind: fetch.Blocked, Status: 429, RetryAfter: asked, Err: errors.New("too many requests")})
 		s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now})
 		var f *Failure
 		if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &f) || f.Next.Sub(c.Now()) != want {
@@ -135,10 +135,10 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 
 // What says nothing about the image is not held against it.
 func TestNotRemembered(t *testing.T) {
-	for _, class := range []fetch.Class{fetch.Busy, fetch.Refused, fetch.Denied, fetch.Paused} {
+	for _, class := range []fetch.ErrorKind{fetch.Busy, fetch.Refused, fetch.Denied, fetch.Paused} {
 		o := newOrigin()
 		s := openStore(t, Options{Root: t.TempDir(), Origin: o})
-		o.fail(urlA, &fetch.Error{Class: class, Err: errors.New("no")})
+		o.fail(urlA, &fetch.Error{Kind: class, Err: errors.New("no")})
 		if _, err := s.Keep(t.Context(), "i", urlA); err == nil {
 			t.Errorf("%s: kept", class)
 		}
@@ -154,7 +154,7 @@ func TestEvidence(t *testing.T) {
 	var log bytes.Buffer
 	head := "<html>\x1b[2J\r\nlevel=ERROR forged" + strings.Repeat("x", 1000)
 	head = head[:fetch.MaxHead]
-	o.fail(urlA, &fetch.Error{Class: fetch.NotImage, Status: 200, Host: "final.example", Head: []byte(head), Err: errors.New("no image")})
+	o.fail(urlA, &fetch.Error{Kind: fetch.NotImage, Status: 200, Host: "final.example", Head: []byte(head), Err: errors.New("no image")})
 	options := Options{Root: root, Origin: o, Now: c.Now, Log: slog.New(slog.NewTextHandler(&log, nil))}
 	s := openStore(t, options)
 	for range 2 {
@@ -176,12 +176,12 @@ func TestEvidence(t *testing.T) {
 // The same has a pause once it has cost an origin a request: whoever redirects to a
 // private address is not asked again by each view.
 func TestEveryRequestHasAPause(t *testing.T) {
-	for class, want := range map[fetch.Class]time.Duration{
+	for class, want := range map[fetch.ErrorKind]time.Duration{
 		fetch.Busy: 10 * time.Second, fetch.Refused: 10 * time.Minute, fetch.Denied: time.Minute, fetch.Paused: time.Minute,
 	} {
 		o, c := newOrigin(), newClock()
 		s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now})
-		o.fail(urlA, &fetch.Error{Class: class, Asked: true, Err: errors.New("no")})
+		o.fail(urlA, &fetch.Error{Kind: class, Asked: true, Err: errors.New("no")})
 		for range 30 {
 			if _, err := s.Keep(t.Context(), "i", urlA); err == nil || class == fetch.Denied && !errors.Is(err, ErrDenied) && !errors.Is(err, ErrRemoved) {
 				t.Fatalf("%s: %v", class, err)
@@ -205,9 +205,9 @@ func TestEveryRequestHasAPause(t *testing.T) {
 
 // An origin that is gone while a fallback is busy was asked, too.
 func TestBusyFallbackHasAPause(t *testing.T) {
-	for _, class := range []fetch.Class{fetch.Busy, fetch.Paused} {
+	for _, class := range []fetch.ErrorKind{fetch.Busy, fetch.Paused} {
 		o, c := newOrigin(), newClock()
-		o.fail("https://archive.example/web/0im_/"+urlA, &fetch.Error{Class: class, Err: errors.New("no")})
+		o.fail("https://archive.example/web/0im_/"+urlA, &fetch.Error{Kind: class, Err: errors.New("no")})
 		s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now, Fallbacks: []string{archive}})
 		for range 5 {
 			if _, err := s.Keep(t.Context(), "i", urlA); err == nil {
@@ -230,7 +230,7 @@ func TestForgedClock(t *testing.T) {
 		{23 * time.Hour, false}, {24 * time.Hour, true}, {3 * 365 * 24 * time.Hour, true},
 	} {
 		o, c := newOrigin(), newClock()
-		o.fail(urlA, &fetch.Error{Class: fetch.Failed, Err: errors.New("no")})
+		o.fail(urlA, &fetch.Error{Kind: fetch.Failed, Err: errors.New("no")})
 		s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now})
 		c.add(tt.ahead)
 		if _, err := s.Keep(t.Context(), "i", urlA); err == nil {
@@ -250,7 +250,7 @@ func TestForgedClock(t *testing.T) {
 func TestFailuresExpire(t *testing.T) {
 	for _, after := range []string{"start", "others"} {
 		o, c, root := newOrigin(), newClock(), t.TempDir()
-		o.fail(urlA, &fetch.Error{Class: fetch.Failed, Err: errors.New("no")})
+		o.fail(urlA, &fetch.Error{Kind: fetch.Failed, Err: errors.New("no")})
 		options := Options{Root: root, Origin: o, Now: c.Now}
 		s := openStore(t, options)
 		_, err := s.Keep(t.Context(), "i", urlA)
@@ -264,7 +264,7 @@ func TestFailuresExpire(t *testing.T) {
 					t.Fatal(err)
 				}
 				s = openStore(t, options)
-			} else if _, err := s.remember("i", urlB, &fetch.Error{Class: fetch.Gone, Err: errors.New("no")}); err != nil {
+			} else if _, err := s.remember("i", urlB, &fetch.Error{Kind: fetch.Gone, Err: errors.New("no")}); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.index.Apply([]index.Change{{Bucket: "i", URL: urlB, Fail: &record.Failure{}}}); err != nil {

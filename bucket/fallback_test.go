@@ -61,12 +61,12 @@ func TestFallback(t *testing.T) {
 
 // Without FallbackAfter only what is gone is looked for elsewhere.
 func TestFallbackOnlyForGone(t *testing.T) {
-	for _, class := range []fetch.Class{
+	for _, class := range []fetch.ErrorKind{
 		fetch.Refused, fetch.Denied, fetch.Blocked, fetch.Failed, fetch.Timeout, fetch.TooLarge, fetch.TooManyPixels, fetch.NotImage, fetch.Broken, fetch.Busy,
 	} {
 		o := newOrigin()
 		o.set("https://archive.example/web/0im_/"+urlA, "a")
-		o.fail(urlA, &fetch.Error{Class: class, Err: errors.New("no")})
+		o.fail(urlA, &fetch.Error{Kind: class, Err: errors.New("no")})
 		s := openStore(t, Options{Root: t.TempDir(), Origin: o, Fallbacks: []string{archive}})
 		if _, err := s.Keep(t.Context(), "i", urlA); err == nil {
 			t.Errorf("%s: kept", class)
@@ -88,14 +88,14 @@ func TestFallbackOnlyForGone(t *testing.T) {
 // restarts and whatever the failures before it were, and with each one after it.
 func TestFallbackAfter(t *testing.T) {
 	for reason, e := range map[fetch.Reason]fetch.Error{
-		fetch.ReasonGone:        {Class: fetch.Gone, Status: 404},
-		fetch.ReasonNoHost:      {Class: fetch.Failed, Err: noSuchHost(t)},
-		fetch.ReasonUnreachable: {Class: fetch.Failed, Err: syscall.ECONNREFUSED},
-		fetch.ReasonTLS:         {Class: fetch.Failed, Err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}},
-		fetch.ReasonTimeout:     {Class: fetch.Timeout},
-		fetch.ReasonServerError: {Class: fetch.Failed, Status: 502},
-		fetch.ReasonPage:        {Class: fetch.NotImage, Status: 200, Head: []byte("<html>")},
-		fetch.ReasonBlocked:     {Class: fetch.Blocked, Status: 403},
+		fetch.ReasonGone:        {Kind: fetch.Gone, Status: 404},
+		fetch.ReasonNoHost:      {Kind: fetch.Failed, Err: noSuchHost(t)},
+		fetch.ReasonUnreachable: {Kind: fetch.Failed, Err: syscall.ECONNREFUSED},
+		fetch.ReasonTLS:         {Kind: fetch.Failed, Err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}},
+		fetch.ReasonTimeout:     {Kind: fetch.Timeout},
+		fetch.ReasonServerError: {Kind: fetch.Failed, Status: 502},
+		fetch.ReasonPage:        {Kind: fetch.NotImage, Status: 200, Head: []byte("<html>")},
+		fetch.ReasonBlocked:     {Kind: fetch.Blocked, Status: 403},
 	} {
 		if e.Err == nil {
 			e.Err = errors.New("no")
@@ -103,13 +103,13 @@ func TestFallbackAfter(t *testing.T) {
 		for _, after := range []int{0, 1, 3} {
 			o, c := newOrigin(), newClock()
 			at := "https://archive.example/web/0im_/" + urlA
-			o.fail(at, &fetch.Error{Class: fetch.Gone, Err: errors.New("not yet")})
+			o.fail(at, &fetch.Error{Kind: fetch.Gone, Err: errors.New("not yet")})
 			o.fail(urlA, &e)
 			options := Options{Root: t.TempDir(), Origin: o, Now: c.Now, Fallbacks: []string{archive}, FallbackAfter: map[fetch.Reason]int{reason: after}}
 			s := openStore(t, options)
 			for n := 1; n <= 4; n++ {
 				if n == 2 { // another one, which counts, and asks nobody
-					o.fail(urlA, &fetch.Error{Class: fetch.Broken, Err: errors.New("no")})
+					o.fail(urlA, &fetch.Error{Kind: fetch.Broken, Err: errors.New("no")})
 				} else {
 					o.fail(urlA, &e)
 				}
@@ -156,12 +156,12 @@ func (noNames) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, err
 // that is ours, and passes, has a short pause.
 func TestFallbackFails(t *testing.T) {
 	at := "https://archive.example/web/0im_/" + urlA
-	for _, class := range []fetch.Class{fetch.Gone, fetch.Blocked, fetch.Failed, fetch.Timeout, fetch.NotImage, fetch.Broken, fetch.Refused, fetch.Denied} {
+	for _, class := range []fetch.ErrorKind{fetch.Gone, fetch.Blocked, fetch.Failed, fetch.Timeout, fetch.NotImage, fetch.Broken, fetch.Refused, fetch.Denied} {
 		o, c := newOrigin(), newClock()
-		o.fail(at, &fetch.Error{Class: class, Status: 418, Host: "archive.example", Err: errors.New("no")})
+		o.fail(at, &fetch.Error{Kind: class, Status: 418, Host: "archive.example", Err: errors.New("no")})
 		s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now, Fallbacks: []string{archive}})
 		var f *Failure
-		if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &f) || f.Class != fetch.Gone || f.Status != 404 || f.Next.Sub(c.Now()) != 10*time.Minute {
+		if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &f) || f.Kind != fetch.Gone || f.Status != 404 || f.Next.Sub(c.Now()) != 10*time.Minute {
 			t.Errorf("%s: %v", class, err)
 		}
 		if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &f) || o.count(at) != 1 || o.count(urlA) != 1 {
@@ -169,10 +169,10 @@ func TestFallbackFails(t *testing.T) {
 		}
 	}
 	o, c := newOrigin(), newClock()
-	o.fail(at, &fetch.Error{Class: fetch.Busy, Err: errors.New("no")})
+	o.fail(at, &fetch.Error{Kind: fetch.Busy, Err: errors.New("no")})
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now, Fallbacks: []string{archive}})
 	var f *Failure
-	if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &f) || f.Class != fetch.Busy {
+	if _, err := s.Keep(t.Context(), "i", urlA); !errors.As(err, &f) || f.Kind != fetch.Busy {
 		t.Errorf("busy: %v", err)
 	}
 	o.set(at, "a")
@@ -191,7 +191,7 @@ func TestFallbackHeals(t *testing.T) {
 		if err := os.Remove(s.Path(image.File())); err != nil {
 			t.Fatal(err)
 		}
-		o.fail(urlA, &fetch.Error{Class: fetch.Gone, Err: errors.New("no")})
+		o.fail(urlA, &fetch.Error{Kind: fetch.Gone, Err: errors.New("no")})
 		o.set("https://archive.example/web/0im_/"+urlA, body)
 		f, err := s.Open(t.Context(), image)
 		if !errors.Is(err, want) {

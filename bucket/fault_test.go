@@ -137,7 +137,7 @@ var scenarios = []struct {
 			_, err := b.store.Keep(b.Context(), "i", url)
 			var f *Failure
 			if errors.As(err, &f) {
-				if f.Class != fetch.Gone || f.Attempts != 1 {
+				if f.Kind != fetch.Gone || f.Attempts != 1 {
 					b.Errorf("got %+v", f)
 				}
 				return nil

@@ -93,7 +93,7 @@ type heavy struct{}
 
 func (heavy) Fetch(_ context.Context, r fetch.Request, dst io.Writer) (fetch.Result, error) {
 	if strings.Contains(r.URL, "gone") {
-		return fetch.Result{}, &fetch.Error{Class: fetch.Gone, Status: 404, Err: errors.New(strings.Repeat("gone ", 100))}
+		return fetch.Result{}, &fetch.Error{Kind: fetch.Gone, Status: 404, Err: errors.New(strings.Repeat("gone ", 100))}
 	}
 	body := []byte(heavyBody(r.URL))
 	_, err := dst.Write(body)

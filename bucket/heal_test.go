@@ -264,7 +264,7 @@ func TestHealByAnotherURL(t *testing.T) {
 	o.set(urlB, "same")
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o})
 	a := keep(t, s, urlA)
-	o.fail(urlA, &fetch.Error{Class: fetch.Gone, Status: 404, Err: errors.New("gone")})
+	o.fail(urlA, &fetch.Error{Kind: fetch.Gone, Status: 404, Err: errors.New("gone")})
 	damageBytes(t, s, a)
 	keep(t, s, urlB)
 	if got := content(t, s, a); got != "same" {
@@ -277,7 +277,7 @@ func TestHealByAnotherURL(t *testing.T) {
 // as it is where it says nothing about the image.
 func TestHealFails(t *testing.T) {
 	for _, tt := range []struct {
-		class fetch.Class
+		class fetch.ErrorKind
 		lost  bool
 		tries int // of three
 	}{
@@ -294,7 +294,7 @@ func TestHealFails(t *testing.T) {
 			s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now})
 			image := keep(t, s, urlA)
 			damageBytes(t, s, image)
-			o.fail(urlA, &fetch.Error{Class: tt.class, Err: errors.New("no")})
+			o.fail(urlA, &fetch.Error{Kind: tt.class, Err: errors.New("no")})
 			for range 3 {
 				_, err := s.OpenVariant(t.Context(), image, "250x250", probe.PNG, asItIs)
 				if err == nil || errors.Is(err, ErrLost) != tt.lost {

@@ -155,11 +155,11 @@ func (s *Store) download(ctx context.Context, bucket, url, source string, kept i
 		if !errors.As(err, &e) {
 			return download{}, s.fetchFailed(ctx, bucket, source, err) // ours
 		}
-		if e.Class == fetch.Busy || e.Class == fetch.Paused {
+		if e.Kind == fetch.Busy || e.Kind == fetch.Paused {
 			e.Asked = true                                             // the origin was
 			return download{}, s.fetchFailed(ctx, bucket, source, err) // soon over
 		}
-		s.log.Info("a fallback has not got it either", "bucket", bucket, "host", imageurl.HostOf(url), "at", f.Host(), "class", e.Class, "status", e.Status, "error", e)
+		s.log.Info("a fallback has not got it either", "bucket", bucket, "host", imageurl.HostOf(url), "at", f.Host(), "class", e.Kind, "status", e.Status, "error", e)
 	}
 	return download{}, s.fetchFailed(ctx, bucket, source, lost)
 }
@@ -249,7 +249,7 @@ func (s *Store) approve(ctx context.Context, d download, source string) error {
 		s.log.Warn("kept without the operator's check", "bucket", i.Bucket, "host", imageurl.HostOf(i.URL), "digest", i.Digest, "error", err)
 		return nil
 	}
-	return s.fetchFailed(ctx, i.Bucket, source, &fetch.Error{Class: class, Host: imageurl.HostOf(i.URL), Err: err})
+	return s.fetchFailed(ctx, i.Bucket, source, &fetch.Error{Kind: class, Host: imageurl.HostOf(i.URL), Err: err})
 }
 
 // fetchFailed decides what a failed fetch is to the caller.
@@ -262,10 +262,10 @@ func (s *Store) fetchFailed(ctx context.Context, bucket, url string, err error) 
 		return ErrClosed // ours, not the origin's
 	case !errors.As(err, &e):
 		return fmt.Errorf("store the image: %w", local.AsFull(err)) // ours too
-	case e.Class == fetch.Denied:
+	case e.Kind == fetch.Denied:
 		if e.Asked { // a redirect led there; unblocking forgets it
 			removed := *e
-			removed.Class = classRemoved
+			removed.Kind = classRemoved
 			if _, err := s.remember(bucket, url, &removed); err != nil {
 				return err
 			}
@@ -278,7 +278,7 @@ func (s *Store) fetchFailed(ctx context.Context, bucket, url string, err error) 
 	if err != nil {
 		return err
 	}
-	s.log.Info("fetch failed", "bucket", bucket, "host", imageurl.HostOf(url), "class", f.Class, "status", f.Status,
+	s.log.Info("fetch failed", "bucket", bucket, "host", imageurl.HostOf(url), "class", f.Kind, "status", f.Status,
 		"final", f.Host, "attempts", f.Attempts, "next", f.Next, "error", e)
 	return f
 }

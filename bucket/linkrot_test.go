@@ -70,8 +70,8 @@ func checkOrigins(t *testing.T, s *Store, o *origins) linkrot.Pass {
 	return pass
 }
 
-func failed(c fetch.Class, status int) error {
-	return &fetch.Error{Class: c, Status: status, Err: errors.New("it is so")}
+func failed(c fetch.ErrorKind, status int) error {
+	return &fetch.Error{Kind: c, Status: status, Err: errors.New("it is so")}
 }
 
 // Each answer of an origin has its state, and what is not served is not asked.

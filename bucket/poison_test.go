@@ -241,7 +241,7 @@ func TestRetry(t *testing.T) {
 	// A failure to fetch is forgotten too.
 	o := d.store.settings.Load().origin.(*origin)
 	const gone = "https://example.com/gone.png"
-	o.fail(gone, &fetch.Error{Class: fetch.Gone, Err: errors.New("404")})
+	o.fail(gone, &fetch.Error{Kind: fetch.Gone, Err: errors.New("404")})
 	if _, err := d.store.Keep(t.Context(), "i", gone); err == nil {
 		t.Fatal("it is not gone")
 	}

@@ -16,7 +16,7 @@ import (
 // harmless to a terminal.
 func TestShowFailure(t *testing.T) {
 	o, c := newOrigin(), newClock()
-	o.fail(urlA, &fetch.Error{Class: fetch.NotImage, Status: 200, Host: "cdn.example", Head: []byte("<html>\x1b[2J\n"), Err: errors.New("no image")})
+	o.fail(urlA, &fetch.Error{Kind: fetch.NotImage, Status: 200, Host: "cdn.example", Head: []byte("<html>\x1b[2J\n"), Err: errors.New("no image")})
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now})
 	if _, err := s.Keep(t.Context(), "i", urlA); err == nil {
 		t.Fatal("kept")
@@ -26,7 +26,7 @@ func TestShowFailure(t *testing.T) {
 		t.Fatalf("%+v, %v", facts, err)
 	}
 	f := facts.Failures[0]
-	if f.Class != fetch.NotImage || f.Status != 200 || f.Host != "cdn.example" || f.Head != `<html>\x1b[2J\n` ||
+	if f.Kind != fetch.NotImage || f.Status != 200 || f.Host != "cdn.example" || f.Head != `<html>\x1b[2J\n` ||
 		f.Attempts != 1 || !f.First.Equal(c.Now()) || !f.Next.Equal(c.Now().Add(time.Hour)) {
 		t.Errorf("%+v", f)
 	}
@@ -37,10 +37,10 @@ func TestListFailures(t *testing.T) {
 	o := newOrigin()
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: newClock().Now})
 	failures := map[string]*fetch.Error{
-		"https://a.example/":      {Class: fetch.Gone, Host: "a.example"},
-		"https://img.b.example/":  {Class: fetch.Timeout, Host: "img.b.example"},
-		"https://leads.example/":  {Class: fetch.Gone, Host: "a.example"},
-		"https://noname.example/": {Class: fetch.Gone},
+		"https://a.example/":      {Kind: fetch.Gone, Host: "a.example"},
+		"https://img.b.example/":  {Kind: fetch.Timeout, Host: "img.b.example"},
+		"https://leads.example/":  {Kind: fetch.Gone, Host: "a.example"},
+		"https://noname.example/": {Kind: fetch.Gone},
 	}
 	for url, e := range failures {
 		e.Err = errors.New("failed")
@@ -51,13 +51,13 @@ func TestListFailures(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		hosts   []string
-		classes []Class
+		classes []ErrorKind
 		want    []string // hosts
 	}{
 		{nil, nil, []string{"", "a.example", "a.example", "img.b.example"}},
-		{nil, []Class{fetch.Gone}, []string{"", "a.example", "a.example"}},
+		{nil, []ErrorKind{fetch.Gone}, []string{"", "a.example", "a.example"}},
 		{[]string{"a.example"}, nil, []string{"a.example", "a.example"}},
-		{[]string{"a.example"}, []Class{fetch.Timeout}, nil},
+		{[]string{"a.example"}, []ErrorKind{fetch.Timeout}, nil},
 		{[]string{"*.b.example", "A.example"}, nil, []string{"a.example", "a.example", "img.b.example"}},
 		{[]string{"leads.example"}, nil, []string{"a.example"}}, // where it redirects to
 		{[]string{"noname.example"}, nil, []string{""}},
@@ -69,8 +69,8 @@ func TestListFailures(t *testing.T) {
 				t.Fatal(err)
 			}
 			got = append(got, f.Host)
-			if e := failures[f.URL]; e == nil || e.Class != f.Class {
-				t.Errorf("%q is told to have failed as %s: %v", f.URL, f.Class, e)
+			if e := failures[f.URL]; e == nil || e.Kind != f.Kind {
+				t.Errorf("%q is told to have failed as %s: %v", f.URL, f.Kind, e)
 			}
 		}
 		if slices.Sort(got); !slices.Equal(got, tt.want) {

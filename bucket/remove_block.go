@@ -228,7 +228,7 @@ func (s *Store) admit(bucket, url string, d record.Digest, final string) error {
 	if !errors.Is(err, ErrRemoved) {
 		return err
 	}
-	if _, err := s.remember(bucket, url, &fetch.Error{Class: classRemoved, Host: imageurl.HostOf(url), Err: errors.New("its bytes, or where it redirects to, are blocked")}); err != nil {
+	if _, err := s.remember(bucket, url, &fetch.Error{Kind: classRemoved, Host: imageurl.HostOf(url), Err: errors.New("its bytes, or where it redirects to, are blocked")}); err != nil {
 		return err
 	}
 	return ErrRemoved
@@ -317,10 +317,10 @@ func (s *Store) blockingLooks(ctx context.Context, r record.Removal, t Target, d
 // lookFailed is the error of an image that is not kept since no decoder has looked at it. Of
 // one that ends decoders it is remembered, so that it does not end one for each viewer.
 func (s *Store) lookFailed(ctx context.Context, bucket, url string, err error) error {
-	if !errors.Is(err, lookalike.ErrDeadly) {
+	if !errors.Is(err, lookalike.ErrPoison) {
 		return err
 	}
-	return s.fetchFailed(ctx, bucket, url, &fetch.Error{Class: Unchecked, Host: imageurl.HostOf(url), Err: fmt.Errorf("it cannot be compared with what is blocked: %w", err)})
+	return s.fetchFailed(ctx, bucket, url, &fetch.Error{Kind: Unchecked, Host: imageurl.HostOf(url), Err: fmt.Errorf("it cannot be compared with what is blocked: %w", err)})
 }
 
 // admitLook tells whether an image may be kept that looks so, and remembers where it may
@@ -330,7 +330,7 @@ func (s *Store) admitLook(image record.Image, p *likeness.Print) error {
 	if cause == nil || err != nil {
 		return err
 	}
-	f, err := s.remember(image.Bucket, image.URL, &fetch.Error{Class: Similar, Host: imageurl.HostOf(image.URL), Err: cause})
+	f, err := s.remember(image.Bucket, image.URL, &fetch.Error{Kind: Similar, Host: imageurl.HostOf(image.URL), Err: cause})
 	if err != nil {
 		return err
 	}

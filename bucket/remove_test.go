@@ -119,7 +119,7 @@ func (x *removable) rebuilt() {
 		x.Errorf("reindex: %+v, %v", r, err)
 	}
 	x.open()
-	if r, err := scrub.Run(x.Context(), x.Maintenance(), scrub.Options{Alone: true}); err != nil || len(r.Found) > 0 {
+	if r, err := scrub.Run(x.Context(), x.Maintenance(), scrub.Options{Exclusive: true}); err != nil || len(r.Found) > 0 {
 		x.Errorf("scrub: %+v, %v", r, err)
 	}
 }
@@ -343,7 +343,7 @@ type leads struct {
 
 func (l leads) Fetch(ctx context.Context, r fetch.Request, dst io.Writer) (fetch.Result, error) {
 	if r.Denied != nil && r.Denied("via.example") {
-		return fetch.Result{}, &fetch.Error{Class: fetch.Denied, Host: "via.example", Err: errors.New("denied")}
+		return fetch.Result{}, &fetch.Error{Kind: fetch.Denied, Host: "via.example", Err: errors.New("denied")}
 	}
 	result, err := l.origin.Fetch(ctx, r, dst)
 	result.FinalURL = l.to

@@ -104,7 +104,7 @@ func (x *scrubbable) scrub(o scrub.Options) (scrub.Report, *found) {
 
 func (x *scrubbable) wantClean() {
 	x.t.Helper()
-	r, f := x.scrub(scrub.Options{Alone: true})
+	r, f := x.scrub(scrub.Options{Exclusive: true})
 	f.want(x.t)
 	if r.Remain != 0 {
 		x.t.Errorf("report: %+v", r)
@@ -146,7 +146,7 @@ func TestScrubClean(t *testing.T) {
 	if len(stages) == 0 {
 		t.Error("no progress")
 	}
-	x.scrub(scrub.Options{Repair: true, Alone: true})
+	x.scrub(scrub.Options{Repair: true, Exclusive: true})
 	if len(x.quarantined()) != 0 {
 		t.Errorf("repairing a clean store moved %v", x.quarantined())
 	}
@@ -369,7 +369,7 @@ func TestScrubFinds(t *testing.T) {
 			x := newScrubbableIn(t, o)
 			tt.damage(x)
 			want := string(tt.kind) + " " + tt.path(x)
-			r, f := x.scrub(scrub.Options{Alone: true})
+			r, f := x.scrub(scrub.Options{Exclusive: true})
 			f.want(t, want)
 			if r.Remain != 1 || r.Found[tt.kind] != 1 {
 				t.Errorf("report: %+v", r)
@@ -378,7 +378,7 @@ func TestScrubFinds(t *testing.T) {
 				t.Errorf("looking moved %v", x.quarantined())
 			}
 			// Looking has changed nothing: it is found again.
-			r, f = x.scrub(scrub.Options{Repair: true, Alone: true})
+			r, f = x.scrub(scrub.Options{Repair: true, Exclusive: true})
 			f.want(t, want)
 			if len(f.all) == 1 && f.all[0].Repaired == tt.remains || (r.Remain == 1) != tt.remains {
 				t.Errorf("repairing: %+v, remain %d", f.all, r.Remain)
@@ -440,10 +440,10 @@ func TestScrubReferences(t *testing.T) {
 		x := newScrubbable(t)
 		x.withIndex(entryOf(x.a, 1), entryOf(x.b, wrong), entryOf(x.d, 1))
 		for range 2 {
-			_, f := x.scrub(scrub.Options{Alone: true})
+			_, f := x.scrub(scrub.Options{Exclusive: true})
 			f.want(t, "references i/"+x.b.Digest.String())
 		}
-		_, f := x.scrub(scrub.Options{Repair: true, Alone: true})
+		_, f := x.scrub(scrub.Options{Repair: true, Exclusive: true})
 		f.want(t, "references i/"+x.b.Digest.String())
 		x.wantClean()
 		if e, err := x.index.Entry("i", x.b.Digest); err != nil || e.Refs != 2 {
@@ -463,7 +463,7 @@ func TestScrubWrongLength(t *testing.T) {
 	wrong := x.a
 	wrong.Bytes++
 	x.withIndex(entryOf(wrong, 1), entryOf(x.b, 2), entryOf(x.d, 1))
-	_, f := x.scrub(scrub.Options{Repair: true, Alone: true})
+	_, f := x.scrub(scrub.Options{Repair: true, Exclusive: true})
 	f.want(t, "disagreement "+x.a.File())
 	if _, err := x.Open(t.Context(), wrong); err == nil || len(x.quarantined()) != 0 || !x.exists(x.a.File()) {
 		t.Errorf("opened: %v, moved: %v", err, x.quarantined())
@@ -486,7 +486,7 @@ func TestScrubLinkedFolders(t *testing.T) {
 		x.must(os.Rename(x.Path(file), filepath.Join(aside, name)))
 		x.must(os.Symlink(filepath.Join(aside, name), x.Path(file)))
 	}
-	_, f := x.scrub(scrub.Options{Repair: true, Alone: true})
+	_, f := x.scrub(scrub.Options{Repair: true, Exclusive: true})
 	f.want(t)
 	root := x.Root()
 	x.must(x.Close(t.Context()))

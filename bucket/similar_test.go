@@ -67,7 +67,7 @@ func (e *eyes) read(_ context.Context, image record.Image, src io.ReaderAt, _ bo
 	case "broken":
 		return p, fmt.Errorf("%w: it is broken", lookalike.ErrNoPrint)
 	case "deadly":
-		return p, fmt.Errorf("%w: it crashed", lookalike.ErrDeadly)
+		return p, fmt.Errorf("%w: it crashed", lookalike.ErrPoison)
 	}
 	p = printOf(what, bits)
 	if what == "blank" {
@@ -129,7 +129,7 @@ func (g *gallery) refuses(all ...string) {
 	for _, what := range all {
 		_, err := g.ask(what)
 		var f *Failure
-		if !errors.As(err, &f) || f.Class != Similar {
+		if !errors.As(err, &f) || f.Kind != Similar {
 			g.Errorf("%q: %v", what, err)
 		}
 		if _, err := g.Find("i", urlOf(what)); !errors.As(err, &f) {
@@ -279,7 +279,7 @@ func TestBlockSimilarRaces(t *testing.T) {
 			land()
 			close(g.origin.hold)
 			var f *Failure
-			if err := <-done; !errors.As(err, &f) || f.Class != Similar {
+			if err := <-done; !errors.As(err, &f) || f.Kind != Similar {
 				t.Errorf("%v", err)
 			}
 		})
@@ -299,7 +299,7 @@ func TestNoDecoderForSimilar(t *testing.T) {
 	looked := g.looked
 	for range 2 { // which is, for a while
 		var f *Failure
-		if _, err := g.ask("deadly 2"); !errors.As(err, &f) || f.Class != Unchecked {
+		if _, err := g.ask("deadly 2"); !errors.As(err, &f) || f.Kind != Unchecked {
 			t.Errorf("deadly: %v", err)
 		}
 	}

@@ -418,7 +418,7 @@ func (s *Store) Find(bucket, url string) (record.Image, error) {
 	if err != nil {
 		return record.Image{}, s.unlessClosed(err)
 	}
-	if f != nil && f.Class == classRemoved {
+	if f != nil && f.Kind == classRemoved {
 		return record.Image{}, ErrRemoved
 	}
 	if f != nil {

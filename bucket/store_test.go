@@ -67,11 +67,11 @@ func (o *origin) Fetch(ctx context.Context, r fetch.Request, dst io.Writer) (fet
 		select {
 		case <-o.hold:
 		case <-ctx.Done():
-			return fetch.Result{}, &fetch.Error{Class: fetch.Timeout, Err: ctx.Err()}
+			return fetch.Result{}, &fetch.Error{Kind: fetch.Timeout, Err: ctx.Err()}
 		}
 	}
 	if !ok {
-		return fetch.Result{}, &fetch.Error{Class: fetch.Gone, Status: 404, Err: errors.New("the origin says 404")}
+		return fetch.Result{}, &fetch.Error{Kind: fetch.Gone, Status: 404, Err: errors.New("the origin says 404")}
 	}
 	// What comes before an error is worthless, and must not be kept.
 	if _, err := io.WriteString(dst, a.body); err != nil {

@@ -68,7 +68,7 @@ func passingKey(bucket, url string) string { return "pass\x00" + bucket + "\x00"
 func strippedKey(i *uncached.Image) string { return "strip\x00" + i.Image.File() }
 
 func noRoom(url string) *fetch.Error {
-	return &fetch.Error{Class: fetch.Busy, Host: imageurl.HostOf(url), Err: uncached.ErrNoRoom}
+	return &fetch.Error{Kind: fetch.Busy, Host: imageurl.HostOf(url), Err: uncached.ErrNoRoom}
 }
 
 // Uncached returns what is known of an image that Fetch has fetched within some
@@ -119,7 +119,7 @@ func (s *Store) fetchUncached(ctx context.Context, key, bucket, url string) (*un
 	if err != nil {
 		room.Release()
 		if errors.Is(err, uncached.ErrNoRoom) {
-			err = s.fetchFailed(ctx, bucket, url, &fetch.Error{Class: fetch.Busy, Host: imageurl.HostOf(url), Err: uncached.ErrNoRoom, Asked: true})
+			err = s.fetchFailed(ctx, bucket, url, &fetch.Error{Kind: fetch.Busy, Host: imageurl.HostOf(url), Err: uncached.ErrNoRoom, Asked: true})
 		}
 		return nil, err
 	}

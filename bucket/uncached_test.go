@@ -109,7 +109,7 @@ func TestPassingHasABudget(t *testing.T) {
 		}
 		// For a time all that is there is theirs.
 		var e *Failure
-		if _, err := s.Fetch(t.Context(), "i", url(10)); !errors.As(err, &e) || e.Class != fetch.Busy {
+		if _, err := s.Fetch(t.Context(), "i", url(10)); !errors.As(err, &e) || e.Kind != fetch.Busy {
 			t.Errorf("more than the budget: %v", err)
 		}
 		if n := passingFiles(t, s); n != 10 || s.uncached.Taken() > 10*1001+5 {

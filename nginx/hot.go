@@ -30,12 +30,12 @@ type HotOptions struct {
 	// kernel memory and one inode of the tmpfs; systemd gives /run 800,000 inodes. If
 	// inodes run out, links are evicted as if this limit were reached.
 	MaxLinks int
-	// Epoch is the fingerprint of the settings that issued the links, one string each: for
+	// Fingerprint is the fingerprint of the settings that issued the links, one string each: for
 	// every secret that verifies, a digest of it and of everything else that decides
 	// whether and how long its links live. If a string of an earlier start is missing, all
 	// links are dropped. Order does not matter. The file holds truncated digests of the
 	// strings only.
-	Epoch []string
+	Fingerprint []string
 	// Now and After are the clock; nil is the system's.
 	Now   func() time.Time
 	After func(time.Duration) <-chan time.Time
@@ -79,7 +79,7 @@ const (
 )
 
 // OpenHot opens the tree, or creates it. When it returns, no link is left that an earlier
-// process made with a secret that is no longer in Epoch. Links that have expired meanwhile
+// process made with a secret that is no longer in Fingerprint. Links that have expired meanwhile
 // are still there, and Len and MaxLinks do not count existing links yet: call Run, which
 // begins with a look at all of them.
 func OpenHot(o HotOptions) (*Hot, error) {
@@ -92,7 +92,7 @@ func OpenHot(o HotOptions) (*Hot, error) {
 	h := &Hot{
 		dir:         o.Dir,
 		max:         o.MaxLinks,
-		fingerprint: newFingerprint(o.Epoch),
+		fingerprint: newFingerprint(o.Fingerprint),
 		now:         o.Now,
 		after:       o.After,
 		log:         o.Logger,

@@ -63,7 +63,7 @@ func (h *Hot) readFingerprint() (e fingerprint, known bool, err error) {
 	return e, known, nil
 }
 
-// Renew replaces HotOptions.Epoch. If a string is gone, it drops all links: none has an
+// Renew replaces HotOptions.Fingerprint. If a string is gone, it drops all links: none has an
 // effect any more when it returns.
 func (h *Hot) Renew(components []string) error {
 	h.mu.Lock()

@@ -12,7 +12,7 @@ import (
 // less drops them; and the next process finds it so.
 func TestRenew(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "hot")
-	h := openHot(t, nginx.HotOptions{Dir: dir, Epoch: []string{"one"}})
+	h := openHot(t, nginx.HotOptions{Dir: dir, Fingerprint: []string{"one"}})
 	fill := func() {
 		t.Helper()
 		add(t, h, "i", "full", sigA, ".jpg", "/a.jpg", time.Now().Add(time.Hour))
@@ -27,7 +27,7 @@ func TestRenew(t *testing.T) {
 			t.Errorf("%v: %d links, Len %d, %v; want %d", step.epoch, len(links(t, dir)), h.Len(), err, step.left)
 		}
 		fill()
-		openHot(t, nginx.HotOptions{Dir: dir, Epoch: step.epoch})
+		openHot(t, nginx.HotOptions{Dir: dir, Fingerprint: step.epoch})
 		if len(links(t, dir)) != 1 {
 			t.Errorf("%v: the next process drops the links", step.epoch)
 		}

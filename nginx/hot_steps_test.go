@@ -102,11 +102,11 @@ func TestAddDuringSweep(t *testing.T) {
 func TestAddAcrossEpochs(t *testing.T) {
 	for _, step := range []string{"linked", "dated", "foldered", "named"} {
 		dir := filepath.Join(t.TempDir(), "hot")
-		h := mustOpen(t, HotOptions{Dir: dir, Epoch: []string{"old"}})
+		h := mustOpen(t, HotOptions{Dir: dir, Fingerprint: []string{"old"}})
 		h.step = func(s string) {
 			if s == step {
 				h.step = nil
-				mustOpen(t, HotOptions{Dir: dir, Epoch: []string{"new"}})
+				mustOpen(t, HotOptions{Dir: dir, Fingerprint: []string{"new"}})
 			}
 		}
 		for range 2 {
@@ -123,7 +123,7 @@ func TestAddAcrossEpochs(t *testing.T) {
 func TestAddDuringOpen(t *testing.T) {
 	for _, step := range []string{"fingerprint removed", "dropped"} {
 		dir := filepath.Join(t.TempDir(), "hot")
-		earlier := mustOpen(t, HotOptions{Dir: dir, Epoch: []string{"old"}})
+		earlier := mustOpen(t, HotOptions{Dir: dir, Fingerprint: []string{"old"}})
 		earlier.addTest(t, time.Now().Add(time.Hour))
 		added := make(chan error)
 		newer := &Hot{dir: dir, fingerprint: newFingerprint([]string{"new"}), now: time.Now, log: earlier.log, id: "newer"}
@@ -158,11 +158,11 @@ func TestAddDuringOpen(t *testing.T) {
 }
 
 // A process that only knows fewer secrets than a newer one goes on.
-func TestAddWithAnOlderEpoch(t *testing.T) {
+func TestAddWithAnOlderFingerprint(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "hot")
-	h := mustOpen(t, HotOptions{Dir: dir, Epoch: []string{"one"}})
+	h := mustOpen(t, HotOptions{Dir: dir, Fingerprint: []string{"one"}})
 	h.addTest(t, time.Now().Add(time.Hour))
-	mustOpen(t, HotOptions{Dir: dir, Epoch: []string{"two", "one"}})
+	mustOpen(t, HotOptions{Dir: dir, Fingerprint: []string{"two", "one"}})
 	if !exists(filepath.Join(dir, testPath)) {
 		t.Error("a secret more has dropped the links")
 	}
@@ -195,13 +195,13 @@ func TestEpochs(t *testing.T) {
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "hot")
-			mustOpen(t, HotOptions{Dir: dir, Epoch: c.before}).addTest(t, time.Now().Add(time.Hour))
+			mustOpen(t, HotOptions{Dir: dir, Fingerprint: c.before}).addTest(t, time.Now().Add(time.Hour))
 			if c.between != nil {
 				if err := c.between(dir); err != nil {
 					t.Fatal(err)
 				}
 			}
-			h := mustOpen(t, HotOptions{Dir: dir, Epoch: c.after})
+			h := mustOpen(t, HotOptions{Dir: dir, Fingerprint: c.after})
 			if got := !exists(filepath.Join(dir, testPath)); got != c.linksGoOff {
 				t.Errorf("links dropped: %v, want %v", got, c.linksGoOff)
 			}
@@ -221,7 +221,7 @@ func TestEpochs(t *testing.T) {
 
 func TestEpochFile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "hot")
-	mustOpen(t, HotOptions{Dir: dir, Epoch: []string{"the very secret"}})
+	mustOpen(t, HotOptions{Dir: dir, Fingerprint: []string{"the very secret"}})
 	info, err := os.Stat(filepath.Join(dir, fingerprintFile))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v; want 0600", info.Mode(), err)
@@ -237,7 +237,7 @@ func TestEpochFile(t *testing.T) {
 func TestTreeRemoved(t *testing.T) {
 	for _, what := range []string{"", tmpDir, fingerprintFile, "i"} {
 		dir := filepath.Join(t.TempDir(), "hot")
-		h := mustOpen(t, HotOptions{Dir: dir, Epoch: []string{"a"}})
+		h := mustOpen(t, HotOptions{Dir: dir, Fingerprint: []string{"a"}})
 		h.addTest(t, time.Now().Add(time.Hour))
 		if err := os.RemoveAll(filepath.Join(dir, what)); err != nil {
 			t.Fatal(err)
@@ -318,7 +318,7 @@ func TestKilled(t *testing.T) {
 	} {
 		t.Run(c.step, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "hot")
-			old := mustOpen(t, HotOptions{Dir: dir, Epoch: []string{"old"}})
+			old := mustOpen(t, HotOptions{Dir: dir, Fingerprint: []string{"old"}})
 			if err := old.Add("i", "150x", testSignature, ".jpg", "/a.jpg", time.Now().Add(time.Hour)); err != nil {
 				t.Fatal(err)
 			}
@@ -337,7 +337,7 @@ func TestKilled(t *testing.T) {
 			}
 
 			now := time.Now()
-			h := mustOpen(t, HotOptions{Dir: dir, Epoch: []string{"new"}, Now: func() time.Time { return now }})
+			h := mustOpen(t, HotOptions{Dir: dir, Fingerprint: []string{"new"}, Now: func() time.Time { return now }})
 			if exists(filepath.Join(dir, strings.Replace(testPath, "full", "150x", 1))) {
 				t.Error("a link of the lost secret is there after the next start")
 			}
@@ -362,7 +362,7 @@ func TestKilled(t *testing.T) {
 // childWork makes and sweeps links of a range as fast as it can, and says so.
 func childWork(arg string) {
 	part := strings.Fields(arg)
-	h, err := OpenHot(HotOptions{Dir: part[0], Epoch: []string{"a"}, MaxLinks: 1000})
+	h, err := OpenHot(HotOptions{Dir: part[0], Fingerprint: []string{"a"}, MaxLinks: 1000})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -390,7 +390,7 @@ func childWork(arg string) {
 // call fails, nothing expired is left, and both count alike.
 func TestTwoProcesses(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "hot")
-	mustOpen(t, HotOptions{Dir: dir, Epoch: []string{"a"}})
+	mustOpen(t, HotOptions{Dir: dir, Fingerprint: []string{"a"}})
 	one, two := again(t, "work", dir+" 1000"), again(t, "work", dir+" 1000")
 	if err := one.Start(); err != nil {
 		t.Fatal(err)
@@ -401,7 +401,7 @@ func TestTwoProcesses(t *testing.T) {
 	if err := one.Wait(); err != nil {
 		t.Error(err)
 	}
-	h := mustOpen(t, HotOptions{Dir: dir, Epoch: []string{"a"}})
+	h := mustOpen(t, HotOptions{Dir: dir, Fingerprint: []string{"a"}})
 	if _, err := h.Sweep(); err != nil {
 		t.Fatal(err)
 	}
@@ -443,7 +443,7 @@ func TestKilledAnywhere(t *testing.T) {
 		cmd.Wait()
 	}
 	undated := time.Now().Add(-time.Minute)
-	h := mustOpen(t, HotOptions{Dir: dir, Epoch: []string{"a"}})
+	h := mustOpen(t, HotOptions{Dir: dir, Fingerprint: []string{"a"}})
 	filepath.WalkDir(filepath.Join(dir, "i"), func(path string, d fs.DirEntry, err error) error {
 		if d.Type()&fs.ModeSymlink != 0 {
 			// Undated, it would be as old as the symbolic link itself; the shortest

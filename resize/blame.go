@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// ErrDeadly is added to [ErrCrashed] and [ErrTimeout] if, as far as one can tell, the image
+// ErrPoison is added to [ErrCrashed] and [ErrTimeout] if, as far as one can tell, the image
 // caused the failure of the decoder. A decoder works on one image at a time, so no other
 // image can have caused it. The image did not cause it if somebody killed or stopped the
 // decoder (the kernel, short of memory; an operator; the service manager), if the decoder
 // was late because it had to wait for a processor, the disk or the source, or if the
 // decoder reports a fault that any image would meet: it got no memory, or its library no
 // longer does what it did at start.
-var ErrDeadly = errors.New("the image is to blame")
+var ErrPoison = errors.New("the image is to blame")
 
-// deadly adds ErrDeadly to an error.
-func deadly(err error) error { return fmt.Errorf("%w: %w", err, ErrDeadly) }
+// poison adds ErrPoison to an error.
+func poison(err error) error { return fmt.Errorf("%w: %w", err, ErrPoison) }
 
 // diedOfImage says whether a child that sent no answer died of its image. The child is
 // gone.

@@ -46,7 +46,7 @@ func TestBlame(t *testing.T) {
 		}
 		t.Run(c.behaviour, func(t *testing.T) {
 			_, err := ask(newPool(t, o), c.behaviour)
-			if !errors.Is(err, c.want) || errors.Is(err, ErrDeadly) != c.deadly {
+			if !errors.Is(err, c.want) || errors.Is(err, ErrPoison) != c.deadly {
 				t.Errorf("%v; deadly should be %v", err, c.deadly)
 			}
 		})
@@ -59,18 +59,18 @@ func TestBlame(t *testing.T) {
 			<-late
 			return copy(b, "ng"), nil
 		})), 4, someJob)
-		if !errors.Is(err, ErrTimeout) || errors.Is(err, ErrDeadly) {
+		if !errors.Is(err, ErrTimeout) || errors.Is(err, ErrPoison) {
 			t.Errorf("got %v", err)
 		}
 	})
 	p := newPool(t, Options{})
 	for _, fine := range []string{"good", "broken", "large"} {
-		if _, err := ask(p, fine); errors.Is(err, ErrDeadly) {
+		if _, err := ask(p, fine); errors.Is(err, ErrPoison) {
 			t.Errorf("%s: %v", fine, err)
 		}
 	}
 	_, err := p.Resize(context.Background(), strings.NewReader("goo"), 4, someJob)
-	if err == nil || errors.Is(err, ErrDeadly) {
+	if err == nil || errors.Is(err, ErrPoison) {
 		t.Errorf("a source that is too short: %v", err)
 	}
 }
@@ -161,7 +161,7 @@ func TestCheckOfJob(t *testing.T) {
 		return wrong
 	}
 	_, err := p.Resize(context.Background(), strings.NewReader("good"), 4, j)
-	if !errors.Is(err, ErrCrashed) || !errors.Is(err, ErrDeadly) || !errors.Is(err, wrong) {
+	if !errors.Is(err, ErrCrashed) || !errors.Is(err, ErrPoison) || !errors.Is(err, wrong) {
 		t.Errorf("got %v", err)
 	}
 	if tell(t, p, "pid") == pid {
@@ -175,7 +175,7 @@ func TestCheckOfJob(t *testing.T) {
 		t.Error(err)
 	}
 	j.Check = func([]Result) error { t.Error("asked about nothing"); return nil }
-	if _, err := p.Resize(context.Background(), strings.NewReader("broken"), 6, j); err == nil || errors.Is(err, ErrDeadly) {
+	if _, err := p.Resize(context.Background(), strings.NewReader("broken"), 6, j); err == nil || errors.Is(err, ErrPoison) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -198,7 +198,7 @@ func TestSpare(t *testing.T) {
 		before := tell(t, p, "pid")
 		switch round {
 		case 0: // over an image
-			if _, err := ask(p, "segv"); !errors.Is(err, ErrDeadly) {
+			if _, err := ask(p, "segv"); !errors.Is(err, ErrPoison) {
 				t.Errorf("got %v", err)
 			}
 		case 1: // between images
@@ -208,7 +208,7 @@ func TestSpare(t *testing.T) {
 			}
 			spare(0)
 		case 2:
-			if _, err := ask(p, "nonsense"); !errors.Is(err, ErrDeadly) {
+			if _, err := ask(p, "nonsense"); !errors.Is(err, ErrPoison) {
 				t.Errorf("got %v", err)
 			}
 		}
@@ -230,7 +230,7 @@ func TestSpare(t *testing.T) {
 		}
 	}
 	spare(1)
-	if _, err := ask(p, "exit"); !errors.Is(err, ErrDeadly) {
+	if _, err := ask(p, "exit"); !errors.Is(err, ErrPoison) {
 		t.Errorf("got %v", err)
 	}
 	mustWork(t, p)

@@ -116,7 +116,7 @@ var (
 	// ErrTimeout: the decoder did not finish in time, and was killed.
 	ErrTimeout = errors.New("resize: the decoder took too long")
 	// ErrCrashed: the decoder died over the image, broke the protocol, or says that it was
-	// unable to work on it. See [ErrDeadly] for whether the image is the cause.
+	// unable to work on it. See [ErrPoison] for whether the image is the cause.
 	ErrCrashed = errors.New("resize: the decoder failed")
 	// ErrClosed: the pool is closed.
 	ErrClosed = errors.New("resize: the pool is closed")
@@ -263,7 +263,7 @@ func (p *Pool) Stats() Stats {
 // context's error. Once a decoder works, Resize waits for it, for at most Options.Timeout:
 // the result can be kept for the next viewer, and ending the decoder would cost a restart.
 // Resize does not use src after it returns. An *[ImageError] says that the image is at
-// fault; see also [ErrBusy], [ErrTimeout], [ErrCrashed], [ErrDeadly] and [ErrClosed].
+// fault; see also [ErrBusy], [ErrTimeout], [ErrCrashed], [ErrPoison] and [ErrClosed].
 func (p *Pool) Resize(ctx context.Context, src io.Reader, n int64, j Job) ([]Result, error) {
 	req := &Request{j.Format, j.Targets, p.opts.MaxPixels, p.opts.AnimationPixels}
 	if j.LateTargets == nil {
@@ -423,7 +423,7 @@ func (p *Pool) discard(s *slot, c *child, cause error, hung bool) error {
 	switch {
 	case abandoned:
 	case p.blames(c, cause, hung):
-		err = deadly(err)
+		err = poison(err)
 	case c.unable():
 		// Its last message may have come before the end of the pipe, or may be lost with it.
 		err = fmt.Errorf("%w: %w", err, ErrMemory)

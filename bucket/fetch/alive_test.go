@@ -65,7 +65,7 @@ func TestAlive(t *testing.T) {
 	f := newFetcher(t, Options{MaxRedirects: 2, Removed: []Removed{{ETag: "the removed one"}}}, origin.URL)
 	for name, tt := range map[string]struct {
 		page  http.HandlerFunc
-		class Class // empty: alive
+		class ErrorKind // empty: alive
 		asked []string
 	}{
 		"alive":                   {image, "", []string{"HEAD"}},
@@ -107,7 +107,7 @@ func TestAlive(t *testing.T) {
 
 	// The rules of Fetch hold before anything is asked.
 	asked = nil
-	for class, r := range map[Class]Request{
+	for class, r := range map[ErrorKind]Request{
 		Refused: {URL: origin.URL + "/image", Hosts: []string{"other.example"}},
 		Denied:  {URL: origin.URL + "/image", Denied: func(string) bool { return true }},
 	} {

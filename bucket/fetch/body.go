@@ -88,7 +88,7 @@ type answer struct {
 	challenge bool
 }
 
-func (a *answer) errorf(c Class, format string, args ...any) *Error {
+func (a *answer) errorf(c ErrorKind, format string, args ...any) *Error {
 	e := errorf(c, a.host, format, args...)
 	e.Status = a.status
 	return e
@@ -184,7 +184,7 @@ func (a *answer) verdict(err error, head, buffer []byte, m int) error {
 	e := a.errorf(NotImage, "%w", err)
 	e.Head = head
 	if a.challenge || markup(head) && challengePage(a.page(buffer, m)) {
-		e.Class, e.Err = Blocked, errors.New("a challenge instead of an image")
+		e.Kind, e.Err = Blocked, errors.New("a challenge instead of an image")
 	}
 	return e
 }

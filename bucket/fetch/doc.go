@@ -32,7 +32,7 @@
 //     address, and those that wait. When places run out, the site with the most waiting fetches
 //     is refused first. A body must arrive at a minimum rate all the time.
 //   - A host that asks for a pause gets it, see [Pauses].
-//   - Errors tell whose fault it is, see [Class]. Their text is for the operator's
+//   - Errors tell whose fault it is, see [ErrorKind]. Their text is for the operator's
 //     log: it names the origin's host, no path, and nothing of a viewer.
 //
 // It does not promise that the same URL gives the same bytes twice, does not cache,

@@ -10,52 +10,52 @@ import (
 	"unicode/utf8"
 )
 
-// Class says why a fetch failed, and so how to react: whether to ask again, when, and what
+// ErrorKind says why a fetch failed, and so how to react: whether to ask again, when, and what
 // to tell the viewer.
-type Class string
+type ErrorKind string
 
-// The classes.
+// The kinds.
 const (
 	// Refused: our own policy forbids it: scheme, userinfo, host, port or network.
-	Refused Class = "refused"
+	Refused ErrorKind = "refused"
 	// Denied: the host is on Options.DenyHosts.
-	Denied Class = "denied"
+	Denied ErrorKind = "denied"
 	// Gone: the origin says that the image is not there (404, 410).
-	Gone Class = "gone"
+	Gone ErrorKind = "gone"
 	// Blocked: the origin refuses us, or does so for now (401, 403, 429, 451, a challenge
 	// page with any status). RetryAfter is set if the origin said when to return.
-	Blocked Class = "blocked"
+	Blocked ErrorKind = "blocked"
 	// Failed: the origin answered with another error or against the protocol,
 	// or could not be found or reached.
-	Failed Class = "failed"
+	Failed ErrorKind = "failed"
 	// Timeout: the origin took too long.
-	Timeout Class = "timeout"
+	Timeout ErrorKind = "timeout"
 	// TooLarge: more bytes than Request.MaxBytes.
-	TooLarge Class = "too-large"
+	TooLarge ErrorKind = "too-large"
 	// TooManyPixels: more pixels, or a longer side, than Request.Limits allow.
-	TooManyPixels Class = "too-many-pixels"
+	TooManyPixels ErrorKind = "too-many-pixels"
 	// TooManyFrames: an animation of more frames, or of more pixels in all of
 	// them together, than Request.Limits allow.
-	TooManyFrames Class = "too-many-frames"
+	TooManyFrames ErrorKind = "too-many-frames"
 	// NotImage: the bytes are not an image of an accepted format.
-	NotImage Class = "not-image"
+	NotImage ErrorKind = "not-image"
 	// Broken: an image, but damaged, or cut off on the way.
-	Broken Class = "broken"
+	Broken ErrorKind = "broken"
 	// Busy: this server has too much to do. It says nothing about the origin.
-	Busy Class = "busy"
+	Busy ErrorKind = "busy"
 	// Paused: the host asked for a pause when another URL was fetched, and was not asked
 	// again. RetryAfter is the rest of the pause.
-	Paused Class = "paused"
+	Paused ErrorKind = "paused"
 )
 
-// Classes are all classes that an Error can have.
-func Classes() []Class {
-	return []Class{Refused, Denied, Gone, Blocked, Failed, Timeout, TooLarge, TooManyPixels, TooManyFrames, NotImage, Broken, Busy, Paused}
+// ErrorKinds are all kinds that an Error can have.
+func ErrorKinds() []ErrorKind {
+	return []ErrorKind{Refused, Denied, Gone, Blocked, Failed, Timeout, TooLarge, TooManyPixels, TooManyFrames, NotImage, Broken, Busy, Paused}
 }
 
 // Error tells that a fetch failed, and whose fault it was.
 type Error struct {
-	Class      Class
+	Kind       ErrorKind
 	Status     int           // the origin's HTTP status; 0: there was none
 	RetryAfter time.Duration // how long the origin asks to be left alone, at most 24 h; 0: it did not say
 	Host       string        // the host that failed, the last one of the redirects; empty: none was named
@@ -89,7 +89,7 @@ func (e *Error) Error() string {
 	if e.Host != "" {
 		b.WriteString(" " + e.Host)
 	}
-	fmt.Fprintf(&b, ": %s: %v", e.Class, e.Err)
+	fmt.Fprintf(&b, ": %s: %v", e.Kind, e.Err)
 	return printable(b.String(), maxErrorText)
 }
 
@@ -97,8 +97,8 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // errorf makes an Error of class c. The format's %w works as in fmt.Errorf.
-func errorf(c Class, host, format string, args ...any) *Error {
-	return &Error{Class: c, Host: host, Err: fmt.Errorf(format, args...)}
+func errorf(c ErrorKind, host, format string, args ...any) *Error {
+	return &Error{Kind: c, Host: host, Err: fmt.Errorf(format, args...)}
 }
 
 // printable cuts s to at most limit bytes and escapes what a terminal or a log

@@ -200,7 +200,7 @@ func TestStatuses(t *testing.T) {
 	for _, tt := range []struct {
 		status     int
 		header     string // one field
-		class      Class
+		class      ErrorKind
 		retryAfter time.Duration
 	}{
 		{404, "", Gone, 0},
@@ -445,7 +445,7 @@ func FuzzReceive(f *testing.F) {
 	f.Add([]byte{}, int64(1))
 	f.Fuzz(func(t *testing.T, body []byte, limit int64) {
 		limit = min(max(limit, 1), 1<<20)
-		var classes []Class
+		var classes []ErrorKind
 		for _, split := range []func(io.Reader) io.Reader{func(r io.Reader) io.Reader { return r }, iotest.OneByteReader, iotest.HalfReader, iotest.DataErrReader} {
 			a := answer{host: "h.example", status: 200, length: -1, body: split(bytes.NewReader(body))}
 			var dst bytes.Buffer
@@ -459,7 +459,7 @@ func FuzzReceive(f *testing.F) {
 			case err == nil:
 				classes = append(classes, "")
 			case errors.As(err, &e):
-				classes = append(classes, e.Class)
+				classes = append(classes, e.Kind)
 			default:
 				t.Fatal(err)
 			}
@@ -483,7 +483,7 @@ func TestPixelLimits(t *testing.T) {
 	f := newFetcher(t, Options{}, origin.URL, moving.URL)
 	for _, tt := range []struct {
 		limits probe.Limits
-		want   Class
+		want   ErrorKind
 	}{
 		{probe.Limits{MaxPixels: 600}, ""}, {probe.Limits{MaxPixels: 599}, TooManyPixels},
 		{probe.Limits{MaxSide: 30}, ""}, {probe.Limits{MaxSide: 29}, TooManyPixels},

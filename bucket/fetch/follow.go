@@ -163,7 +163,7 @@ func (c *cookies) take(resp *http.Response, u *url.URL) { c.jar.SetCookies(u, re
 // servers have closed port 80.
 func (f *Fetcher) secure(to target, err error, hosts *imageurl.Hosts) (target, bool) {
 	var e *Error
-	if !errors.As(err, &e) || !e.unconnected || e.Class != Failed && e.Class != Timeout || to.url.Scheme != "http" || portOf(to.url) != 80 {
+	if !errors.As(err, &e) || !e.unconnected || e.Kind != Failed && e.Kind != Timeout || to.url.Scheme != "http" || portOf(to.url) != 80 {
 		return target{}, false
 	}
 	https, err := f.target("", "https"+strings.TrimPrefix(to.image.String(), "http"), hosts)
@@ -173,5 +173,5 @@ func (f *Fetcher) secure(to target, err error, hosts *imageurl.Hosts) (target, b
 // unanswered tells whether an error came before any answer.
 func unanswered(err error) bool {
 	var e *Error
-	return errors.As(err, &e) && e.Status == 0 && (e.Class == Failed || e.Class == Timeout || e.Class == Refused)
+	return errors.As(err, &e) && e.Status == 0 && (e.Kind == Failed || e.Kind == Timeout || e.Kind == Refused)
 }

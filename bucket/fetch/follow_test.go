@@ -42,7 +42,7 @@ func TestClosedPort80(t *testing.T) {
 		name, url   string
 		http, https string // an address, or an error; empty: dropped
 		ports       []int
-		class       Class // empty: the picture comes
+		class       ErrorKind // empty: the picture comes
 		text        string
 	}{
 		{"refused", "http://example.com/a.png", "refused", secure.Listener.Addr().String(), nil, "", ""},
@@ -222,7 +222,7 @@ func TestHTTP2TakenBack(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name, address string
-		class         Class
+		class         ErrorKind
 	}{
 		{"HTTP_1_1_REQUIRED", required, ""}, {"for the whole connection", away, ""},
 		{"reset at the end", resets(len(picture), len(picture)), ""},

@@ -50,7 +50,7 @@ func TestAnswers(t *testing.T) {
 		name string
 		sent string
 		hang bool
-		want Class // empty: the picture is taken
+		want ErrorKind // empty: the picture is taken
 		text string
 	}{
 		{"plain", ok + fmt.Sprintf("Content-Length: %d\r\n\r\n", n) + picture, true, "", ""},
@@ -230,7 +230,7 @@ func TestEndless(t *testing.T) {
 	picture := string(pngOf(t, 20, 20))
 	for _, tt := range []struct {
 		name, first, again string
-		want               Class
+		want               ErrorKind
 	}{
 		{"1xx storm", "", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", Failed},
 		{"100 storm", "", "HTTP/1.1 100 Continue\r\n\r\n", Failed},
@@ -500,7 +500,7 @@ func TestHTTP2(t *testing.T) {
 	roots.AddCert(origin.Certificate())
 	for _, tt := range []struct {
 		path string
-		want Class
+		want ErrorKind
 	}{
 		{"/plain", ""}, {"/cut", Broken}, {"/short", Broken}, {"/bomb", TooManyPixels}, {"/endless", ""}, {"/silent", Timeout}, {"/silent-body", Timeout},
 		{"/header", Failed}, {"/storm", Failed},

@@ -44,7 +44,7 @@ func TestLocal(t *testing.T) {
 	n := int64(len(picture))
 	for _, tt := range []struct {
 		url  string
-		want Class
+		want ErrorKind
 	}{
 		{"local:///a.png", ""},
 		{"LOCAL:///a.png#fragment", ""},
@@ -104,7 +104,7 @@ func TestLocal(t *testing.T) {
 	// The same limits and checks as for any other image.
 	for _, tt := range []struct {
 		r    Request
-		want Class
+		want ErrorKind
 	}{
 		{Request{MaxBytes: n}, ""}, {Request{MaxBytes: n - 1}, TooLarge},
 		{Request{Limits: probe.Limits{MaxPixels: 600}}, ""}, {Request{Limits: probe.Limits{MaxPixels: 599}}, TooManyPixels},

@@ -254,14 +254,14 @@ func pullRequest(t testing.TB, f *Fetcher, r Request) ([]byte, Result, error) {
 
 // wantClass fails the test unless err is an *Error of class c whose text contains
 // each of texts.
-func wantClass(t testing.TB, err error, c Class, texts ...string) *Error {
+func wantClass(t testing.TB, err error, c ErrorKind, texts ...string) *Error {
 	t.Helper()
 	var e *Error
 	if !errors.As(err, &e) {
 		t.Fatalf("error is %v (%T), want class %q", err, err, c)
 	}
-	if e.Class != c {
-		t.Fatalf("class is %q, want %q: %v", e.Class, c, err)
+	if e.Kind != c {
+		t.Fatalf("class is %q, want %q: %v", e.Kind, c, err)
 	}
 	for _, text := range texts {
 		if !strings.Contains(err.Error(), text) {

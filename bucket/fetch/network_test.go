@@ -191,7 +191,7 @@ func (f resolverFunc) LookupNetIP(context.Context, string, string) ([]netip.Addr
 func TestNameServerErrors(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
-		want Class
+		want ErrorKind
 		text string
 	}{
 		{&net.DNSError{Err: "no such host", IsNotFound: true}, Failed, "no such host"},

@@ -181,7 +181,7 @@ var compressed = map[string]bool{
 // leads elsewhere (location).
 func (f *Fetcher) judgeHeader(host string, resp *http.Response) (location string, err error) {
 	status := resp.StatusCode
-	fail := func(c Class, format string, args ...any) error {
+	fail := func(c ErrorKind, format string, args ...any) error {
 		e := errorf(c, host, format, args...)
 		e.Status = status
 		e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), f.o.Now())
@@ -253,8 +253,8 @@ func explain(err error, resp *http.Response) error {
 	if n > 0 {
 		e.Head = page[:min(n, MaxHead):min(n, MaxHead)]
 	}
-	if e.Class == Failed && markup(page) && challengePage(page) {
-		e.Class, e.Err = Blocked, fmt.Errorf("status %d with a challenge", e.Status)
+	if e.Kind == Failed && markup(page) && challengePage(page) {
+		e.Kind, e.Err = Blocked, fmt.Errorf("status %d with a challenge", e.Status)
 	}
 	return e
 }

@@ -15,7 +15,7 @@ func TestErrorPages(t *testing.T) {
 	for _, tt := range []struct {
 		name, page string
 		status     int
-		want       Class
+		want       ErrorKind
 		text       string
 	}{
 		{"none", "", 404, Gone, "status 404"},

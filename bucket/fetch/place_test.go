@@ -88,7 +88,7 @@ func TestPlacesAreSharedByDomainAndNetwork(t *testing.T) {
 				all.Go(func() {
 					_, err := f.Fetch(t.Context(), Request{URL: "http://" + tt.host(n) + "/", MaxBytes: 1 << 20}, io.Discard)
 					var e *Error
-					if errors.As(err, &e) && e.Class == Busy {
+					if errors.As(err, &e) && e.Kind == Busy {
 						busy <- struct{}{}
 					}
 				})

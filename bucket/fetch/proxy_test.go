@@ -276,7 +276,7 @@ func TestProxyIsNoWayAroundTheGuard(t *testing.T) {
 func TestProxyFails(t *testing.T) {
 	for _, tt := range []struct {
 		name, answer string
-		want         Class
+		want         ErrorKind
 		text         string
 	}{
 		{"refused", "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", Failed, "403"},

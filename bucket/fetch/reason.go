@@ -9,7 +9,7 @@ import (
 	"imgkeep/bucket/fetch/outbound"
 )
 
-// Reason says more exactly than Class what was wrong with an origin, as far as that
+// Reason says more exactly than ErrorKind what was wrong with an origin, as far as that
 // indicates whether its images are lost for good.
 type Reason string
 
@@ -44,15 +44,15 @@ func Reasons() []Reason {
 // the origin is lost.
 func (e *Error) Reason() Reason {
 	switch {
-	case e.Class == Gone:
+	case e.Kind == Gone:
 		return ReasonGone
-	case e.Class == Timeout:
+	case e.Kind == Timeout:
 		return ReasonTimeout
-	case e.Class == Blocked:
+	case e.Kind == Blocked:
 		return ReasonBlocked
-	case e.Class == NotImage && markup(e.Head):
+	case e.Kind == NotImage && markup(e.Head):
 		return ReasonPage
-	case e.Class != Failed:
+	case e.Kind != Failed:
 		return ""
 	case e.Status/100 == 5:
 		return ReasonServerError

@@ -83,7 +83,7 @@ func TestRedirectKeepsTheRules(t *testing.T) {
 	f := newFetcher(t, Options{MaxRedirects: 3, Resolver: resolver, DenyHosts: []string{"denied.start.example"}, LocalRoot: t.TempDir()}, origin.URL)
 	for _, tt := range []struct {
 		location string
-		want     Class
+		want     ErrorKind
 	}{
 		{"/ok", ""},
 		{"//i.start.example:PORT/ok", ""},

@@ -37,7 +37,7 @@ func TestRemoved(t *testing.T) {
 	for _, tt := range []struct {
 		mark Removed
 		path string
-		want Class
+		want ErrorKind
 		hits int // of the path
 	}{
 		{Removed{URL: origin.URL + "/removed.png"}, "/gone.png", Gone, 1},

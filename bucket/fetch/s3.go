@@ -207,9 +207,9 @@ func (f *Fetcher) objectError(host string, resp *http.Response) error {
 	e := errorf(Failed, host, "%s", said)
 	switch s3origin.Judge(resp.StatusCode, code) {
 	case s3origin.Absent:
-		e.Class = Gone
+		e.Kind = Gone
 	case s3origin.Forbidden:
-		e.Class, e.Err = Blocked, fmt.Errorf("%s: the keys may not read the object, or it is not there and they may not list the bucket", said)
+		e.Kind, e.Err = Blocked, fmt.Errorf("%s: the keys may not read the object, or it is not there and they may not list the bucket", said)
 	case s3origin.Misconfigured:
 		e.Err = fmt.Errorf("%s: the store refuses how it is asked: check the keys, region, endpoint and buckets of fetch.s3, and the clock", said)
 		f.tell(host, resp.StatusCode, e)

@@ -204,7 +204,7 @@ func TestObjectRefused(t *testing.T) {
 		o      Options
 		hosts  []string
 		denied bool
-		want   Class
+		want   ErrorKind
 		text   string
 	}{
 		{"s3://attachments/a", Options{S3: []S3{}}, attachments, false, Refused, "fetch.s3 is empty"},
@@ -279,7 +279,7 @@ func TestObjectErrors(t *testing.T) {
 		name   string
 		answer http.HandlerFunc
 		change func(*S3)
-		want   Class
+		want   ErrorKind
 		status int
 		text   string
 		reason Reason
@@ -464,7 +464,7 @@ func TestObjectAlive(t *testing.T) {
 	}
 	s.answers["/attachments/denied"] = says(403, "AccessDenied")
 	f := objectFetcher(t, s, Options{})
-	for key, want := range map[string]Class{"missing": Gone, "page": NotImage, "empty": NotImage, "denied": Blocked} {
+	for key, want := range map[string]ErrorKind{"missing": Gone, "page": NotImage, "empty": NotImage, "denied": Blocked} {
 		err := f.Alive(t.Context(), Request{URL: "s3://attachments/" + key, Hosts: attachments})
 		wantClass(t, err, want)
 		showsNothing(t, err)

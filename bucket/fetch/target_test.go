@@ -66,7 +66,7 @@ func TestTarget(t *testing.T) {
 				t.Errorf("%q with hosts %q is taken for %v", tt.raw, tt.hosts, got.url)
 				continue
 			}
-			wantClass(t, err, Class(tt.want))
+			wantClass(t, err, ErrorKind(tt.want))
 			if strings.Contains(err.Error(), "\n") {
 				t.Errorf("%q: error of several lines: %q", tt.raw, err)
 			}

@@ -235,7 +235,7 @@ func (db *DB) clearClass(w *writing, class string) error {
 			if err != nil {
 				return true // whose class is unknown
 			}
-			if f, err := decodeFailure(v); err == nil && f.Class == class {
+			if f, err := decodeFailure(v); err == nil && f.Kind == class {
 				keys = append(keys, bytes.Clone(k))
 			}
 			return true

@@ -55,7 +55,7 @@ func TestBlock(t *testing.T) {
 	}
 	// Failures of the class that is pardoned go with it, and no others.
 	for _, class := range []string{"removed", "gone"} {
-		apply(t, db, Change{Bucket: "i", URL: class, Fail: &record.Failure{Attempts: 1, Class: class, First: since, Next: since}})
+		apply(t, db, Change{Bucket: "i", URL: class, Fail: &record.Failure{Attempts: 1, Kind: class, First: since, Next: since}})
 	}
 	apply(t, db, Change{Unblock: &blocks[1], ClearClass: "removed"})
 	if _, err := db.Block(record.BlockHost, "a.example"); !errors.Is(err, ErrNotFound) {

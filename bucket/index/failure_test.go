@@ -51,7 +51,7 @@ func TestFailuresAreBounded(t *testing.T) {
 	var changes []Change
 	for n := range 20 * most {
 		changes = append(changes, Change{Bucket: "i", URL: fmt.Sprint("http://x.example/", n), Fail: &record.Failure{
-			Class: "failed", Detail: long, Attempts: 1, First: now, Next: now.Add(time.Duration(n) * time.Minute),
+			Kind: "failed", Detail: long, Attempts: 1, First: now, Next: now.Add(time.Duration(n) * time.Minute),
 		}})
 		if len(changes) < most {
 			continue
@@ -120,7 +120,7 @@ func TestTooManyFailuresAreDroppedAtTheStart(t *testing.T) {
 	}
 	var changes []Change
 	for n := range 1000 {
-		changes = append(changes, Change{Bucket: "i", URL: fmt.Sprint("http://x.example/", n), Fail: &record.Failure{Class: "failed", Attempts: 1}})
+		changes = append(changes, Change{Bucket: "i", URL: fmt.Sprint("http://x.example/", n), Fail: &record.Failure{Kind: "failed", Attempts: 1}})
 	}
 	if err := errors.Join(db.Apply(changes), db.Close()); err != nil {
 		t.Fatal(err)

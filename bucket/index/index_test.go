@@ -128,7 +128,7 @@ func TestStoredOnce(t *testing.T) {
 func TestFailures(t *testing.T) {
 	db := open(t, filepath.Join(t.TempDir(), "index.db"))
 	want := record.Failure{
-		Class: "gone", Status: 404, Detail: "the origin says 404", Attempts: 3,
+		Kind: "gone", Status: 404, Detail: "the origin says 404", Attempts: 3,
 		First: time.Unix(1000, 0).UTC(), Next: time.Unix(2000, 0).UTC(),
 	}
 	apply(t, db, Change{Bucket: "i", URL: "1", Fail: &want})

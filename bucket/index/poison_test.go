@@ -93,7 +93,7 @@ func TestTableMissing(t *testing.T) {
 
 func TestFailureForgotten(t *testing.T) {
 	db := open(t, filepath.Join(t.TempDir(), "index.db"))
-	apply(t, db, Change{Bucket: "i", URL: "1", Fail: &record.Failure{Class: "gone", Attempts: 1}}, Change{Bucket: "i", URL: "2", Fail: &record.Failure{Class: "gone", Attempts: 1}})
+	apply(t, db, Change{Bucket: "i", URL: "1", Fail: &record.Failure{Kind: "gone", Attempts: 1}}, Change{Bucket: "i", URL: "2", Fail: &record.Failure{Kind: "gone", Attempts: 1}})
 	apply(t, db, Change{Bucket: "i", URL: "1", Fail: &record.Failure{}})
 	if f, err := db.Failure("i", "1"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("%+v, %v", f, err)

@@ -126,7 +126,7 @@ func encodeFailure(f record.Failure) []byte {
 		b = binary.AppendUvarint(b, v)
 	}
 	for _, s := range []string{
-		f.Class[:min(len(f.Class), maxClass)], f.Detail[:min(len(f.Detail), maxDetail)],
+		f.Kind[:min(len(f.Kind), maxClass)], f.Detail[:min(len(f.Detail), maxDetail)],
 		f.Host[:min(len(f.Host), maxHost)], f.Head[:min(len(f.Head), maxHead)], f.URL,
 	} {
 		b = binary.AppendUvarint(b, uint64(len(s)))
@@ -156,7 +156,7 @@ func decodeFailure(v []byte) (record.Failure, error) {
 	return record.Failure{
 		Status: int(n[0]), Attempts: int(n[1]),
 		First: time.Unix(int64(n[2]), 0).UTC(), Next: time.Unix(int64(n[3]), 0).UTC(),
-		Class: s[0], Detail: s[1], Host: s[2], Head: s[3], URL: s[4],
+		Kind: s[0], Detail: s[1], Host: s[2], Head: s[3], URL: s[4],
 	}, nil
 }
 

@@ -29,7 +29,7 @@ func TestOldFailureIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := record.Failure{
-		Class: "gone", Status: 404, Detail: "the origin says 404, as ever", Attempts: 3,
+		Kind: "gone", Status: 404, Detail: "the origin says 404, as ever", Attempts: 3,
 		First: time.Date(2026, 11, 18, 12, 0, 0, 0, time.UTC), Next: time.Date(2026, 11, 18, 22, 40, 0, 0, time.UTC),
 	}
 	if got, err := db.Failure("i", url); err != nil || got != want {
@@ -47,17 +47,17 @@ func TestOldFailureIsRead(t *testing.T) {
 func TestFailureEntry(t *testing.T) {
 	at := time.Date(2026, 11, 18, 12, 0, 0, 0, time.UTC)
 	long := strings.Repeat("x", 1000)
-	f := record.Failure{Class: long, Detail: long, Host: long, Head: long, URL: strings.Repeat("x", maxFailedURL), Attempts: 1, First: at, Next: at}
+	f := record.Failure{Kind: long, Detail: long, Host: long, Head: long, URL: strings.Repeat("x", maxFailedURL), Attempts: 1, First: at, Next: at}
 	got, err := decodeFailure(encodeFailure(f))
-	if err != nil || len(got.Class) != maxClass || len(got.Detail) != maxDetail || len(got.Host) != maxHost || len(got.Head) != maxHead || got.URL != f.URL {
-		t.Errorf("%d, %d, %d, %d and %d bytes, %v", len(got.Class), len(got.Detail), len(got.Host), len(got.Head), len(got.URL), err)
+	if err != nil || len(got.Kind) != maxClass || len(got.Detail) != maxDetail || len(got.Host) != maxHost || len(got.Head) != maxHead || got.URL != f.URL {
+		t.Errorf("%d, %d, %d, %d and %d bytes, %v", len(got.Kind), len(got.Detail), len(got.Host), len(got.Head), len(got.URL), err)
 	}
 	// Half a URL would be another.
 	f.URL += "x"
 	if got, err := decodeFailure(encodeFailure(f)); err != nil || got.URL != "" {
 		t.Errorf("a URL of %d bytes is remembered as one of %d, %v", len(f.URL), len(got.URL), err)
 	}
-	f = record.Failure{Class: "gone", Detail: "no", Host: "h.example", Head: "<html>", URL: "https://h.example/a", Attempts: 1, First: at, Next: at}
+	f = record.Failure{Kind: "gone", Detail: "no", Host: "h.example", Head: "<html>", URL: "https://h.example/a", Attempts: 1, First: at, Next: at}
 	whole := encodeFailure(f)
 	between := map[int]bool{len(whole): true, len(whole) - 20: true, len(whole) - 27: true, len(whole) - 37: true}
 	for n := range len(whole) + 1 {
@@ -73,17 +73,17 @@ func TestFailureEntry(t *testing.T) {
 func FuzzFailure(f *testing.F) {
 	old, _ := hex.DecodeString(oldFailure)
 	f.Add(old)
-	f.Add(encodeFailure(record.Failure{Class: "gone", Detail: "no", Host: "h.example", Head: "<html>", URL: "https://h.example/a", Attempts: 1}))
+	f.Add(encodeFailure(record.Failure{Kind: "gone", Detail: "no", Host: "h.example", Head: "<html>", URL: "https://h.example/a", Attempts: 1}))
 	f.Fuzz(func(t *testing.T, entry []byte) {
 		got, err := decodeFailure(entry)
 		if err != nil {
 			return
 		}
-		if n := len(got.Class) + len(got.Detail) + len(got.Host) + len(got.Head) + len(got.URL); n > len(entry) {
+		if n := len(got.Kind) + len(got.Detail) + len(got.Host) + len(got.Head) + len(got.URL); n > len(entry) {
 			t.Fatalf("%d bytes of text in an entry of %d", n, len(entry))
 		}
 		again, err := decodeFailure(encodeFailure(got))
-		got.Class, got.Detail = got.Class[:min(len(got.Class), maxClass)], got.Detail[:min(len(got.Detail), maxDetail)]
+		got.Kind, got.Detail = got.Kind[:min(len(got.Kind), maxClass)], got.Detail[:min(len(got.Detail), maxDetail)]
 		got.Host, got.Head = got.Host[:min(len(got.Host), maxHost)], got.Head[:min(len(got.Head), maxHead)]
 		if len(got.URL) > maxFailedURL {
 			got.URL = ""

@@ -25,7 +25,7 @@ func small(t testing.TB) []byte {
 		image := imageOf(fmt.Sprint(n))
 		changes = append(changes, Change{Bucket: "i", URL: fmt.Sprint(n), Keep: &image})
 	}
-	apply(t, db, append(changes, Change{Bucket: "f", URL: "x", Fail: &record.Failure{Class: "gone"}})...)
+	apply(t, db, append(changes, Change{Bucket: "f", URL: "x", Fail: &record.Failure{Kind: "gone"}})...)
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}

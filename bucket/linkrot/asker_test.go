@@ -38,8 +38,8 @@ func (o *origins) Alive(_ context.Context, r fetch.Request) error {
 	return o.answer[r.URL]
 }
 
-func failed(c fetch.Class, status int) error {
-	return &fetch.Error{Class: c, Status: status, Err: errors.New("it is so")}
+func failed(c fetch.ErrorKind, status int) error {
+	return &fetch.Error{Kind: c, Status: status, Err: errors.New("it is so")}
 }
 
 // A host that does not answer is not asked for each of its URLs, one that comes
@@ -54,7 +54,7 @@ func TestCheckOriginsRests(t *testing.T) {
 	living := &origins{answer: map[string]error{}}
 	for n := range dead {
 		living.answer[dead[n]] = failed(fetch.Timeout, 0)
-		living.answer[busy[n]] = &fetch.Error{Class: fetch.Blocked, Status: 429, RetryAfter: time.Hour, Err: errors.New("429")}
+		living.answer[busy[n]] = &fetch.Error{Kind: fetch.Blocked, Status: 429, RetryAfter: time.Hour, Err: errors.New("429")}
 	}
 	a := asker{s: s, o: &Options{Alive: living.Alive}, hosts: map[string]*restingHost{}}
 	ask := func(url string, want State) {

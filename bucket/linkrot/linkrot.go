@@ -342,9 +342,9 @@ func originState(err error) State {
 	switch {
 	case e == nil:
 		return Unsure
-	case e.Class == fetch.Gone, e.Class == fetch.NotImage:
+	case e.Kind == fetch.Gone, e.Kind == fetch.NotImage:
 		return Gone
-	case e.Class == fetch.Timeout, e.Class == fetch.Failed && e.Status == 0:
+	case e.Kind == fetch.Timeout, e.Kind == fetch.Failed && e.Status == 0:
 		return Unreachable
 	}
 	return Unsure

@@ -90,7 +90,7 @@ func (l *Looks) indexOne(ctx context.Context, image record.Image, r *IndexReport
 		p, err = l.Print(ctx, image, f, true)
 		f.Close()
 	}
-	if errors.Is(err, ErrDeadly) {
+	if errors.Is(err, ErrPoison) {
 		l.s.Log().Warn("an image has no hash", "bucket", image.Bucket, "digest", image.Digest, "error", err)
 		p, err = likeness.Print{}, nil
 	}

@@ -36,7 +36,7 @@ type Store interface {
 }
 
 // Reader has a decoder look at an image, of whose bytes src has as many as image says. The
-// error wraps ErrNoPrint or ErrDeadly where it is the image's. In the background it waits
+// error wraps ErrNoPrint or ErrPoison where it is the image's. In the background it waits
 // behind all that somebody waits for. It may be called concurrently.
 type Reader func(ctx context.Context, image record.Image, src io.ReaderAt, background bool) (likeness.Print, error)
 
@@ -49,8 +49,8 @@ var (
 	ErrFaint = fmt.Errorf("there is too little to see in the image to tell what looks like it: its quality is below %d", likeness.MinQuality)
 	// ErrNoPrint: no decoder can read the image, so no size can be made of it either.
 	ErrNoPrint = errors.New("no decoder can read the image")
-	// ErrDeadly: the image ends decoders, or takes them longer than they have.
-	ErrDeadly = errors.New("the image ends decoders")
+	// ErrPoison: the image ends decoders, or takes them longer than they have.
+	ErrPoison = errors.New("the image ends decoders")
 	// ErrNotAllowed: nothing has been let through that could be taken back.
 	ErrNotAllowed = errors.New("not let through")
 )

@@ -24,11 +24,11 @@ const MaxHosts = 1000
 // HostReport is what is known about a host.
 type HostReport struct {
 	HostTotals
-	Month    HostTotals          `json:"month"` // the part of the last 30 days
-	Newest   time.Time           `json:"newest,omitzero"`
-	Failures map[fetch.Class]int `json:"failures,omitempty"` // URLs that could not be kept, by class
-	Failed   int                 `json:"failed"`             // all of them
-	Block    *record.Block       `json:"block,omitempty"`    // its quarantine
+	Month    HostTotals              `json:"month"` // the part of the last 30 days
+	Newest   time.Time               `json:"newest,omitzero"`
+	Failures map[fetch.ErrorKind]int `json:"failures,omitempty"` // URLs that could not be kept, by class
+	Failed   int                     `json:"failed"`             // all of them
+	Block    *record.Block           `json:"block,omitempty"`    // its quarantine
 }
 
 // CountHosts counts by host. It goes through journals and index, as CountAll.
@@ -70,9 +70,9 @@ func CountHosts(ctx context.Context, s Store, now time.Time) (Hosts, error) {
 			}
 			h := of(f.Host)
 			if h.Failures == nil {
-				h.Failures = map[fetch.Class]int{}
+				h.Failures = map[fetch.ErrorKind]int{}
 			}
-			h.Failures[fetch.Class(f.Class)]++
+			h.Failures[fetch.ErrorKind(f.Kind)]++
 			h.Failed++
 		}
 	}

@@ -88,22 +88,22 @@ type PoisonDetails struct {
 
 // FailureDetails are facts about a URL that could not be kept.
 type FailureDetails struct {
-	Bucket   string      `json:"bucket"`
-	Key      string      `json:"key"`           // that stands for the URL in the index, hexadecimal
-	URL      string      `json:"url,omitempty"` // empty: it is longer than an entry may be, or failed under a release that did not note it
-	Class    fetch.Class `json:"class"`
-	Status   int         `json:"status,omitempty"`
-	Detail   string      `json:"detail"`
-	Attempts int         `json:"attempts"`
-	First    time.Time   `json:"first"`
-	Next     time.Time   `json:"next"`
-	Host     string      `json:"host,omitempty"` // that failed, after redirects; empty: none, or not known
-	Head     string      `json:"head,omitempty"` // the first bytes of what came instead of an image, as fetch.Excerpt shows them
+	Bucket   string          `json:"bucket"`
+	Key      string          `json:"key"`           // that stands for the URL in the index, hexadecimal
+	URL      string          `json:"url,omitempty"` // empty: it is longer than an entry may be, or failed under a release that did not note it
+	Kind     fetch.ErrorKind `json:"class"`
+	Status   int             `json:"status,omitempty"`
+	Detail   string          `json:"detail"`
+	Attempts int             `json:"attempts"`
+	First    time.Time       `json:"first"`
+	Next     time.Time       `json:"next"`
+	Host     string          `json:"host,omitempty"` // that failed, after redirects; empty: none, or not known
+	Head     string          `json:"head,omitempty"` // the first bytes of what came instead of an image, as fetch.Excerpt shows them
 }
 
 func failureDetails(bucket, url string, k index.Key, f record.Failure) FailureDetails {
 	return FailureDetails{
-		Bucket: bucket, Key: fmt.Sprintf("%x", k[:]), URL: url, Class: fetch.Class(f.Class), Status: f.Status,
+		Bucket: bucket, Key: fmt.Sprintf("%x", k[:]), URL: url, Kind: fetch.ErrorKind(f.Kind), Status: f.Status,
 		Detail: f.Detail, Attempts: f.Attempts, First: f.First, Next: f.Next,
 		Host: f.Host, Head: fetch.Excerpt([]byte(f.Head)),
 	}
@@ -324,7 +324,7 @@ func keptImages(ctx context.Context, s Store, bucket string) iter.Seq2[record.Im
 // Failures goes through the URLs that could not be kept, of these classes, or of all. Of f
 // it uses buckets, times, and hosts, which may be that of the URL or the one that failed
 // after redirects: a failure without either is selected only by a filter without hosts.
-func Failures(ctx context.Context, s Store, f Filter, classes []fetch.Class) iter.Seq2[FailureDetails, error] {
+func Failures(ctx context.Context, s Store, f Filter, classes []fetch.ErrorKind) iter.Seq2[FailureDetails, error] {
 	return func(yield func(FailureDetails, error) bool) {
 		for x, err := range failures(ctx, s, f, classes) {
 			var d FailureDetails
@@ -349,7 +349,7 @@ func (x failed) details() FailureDetails {
 }
 
 // failures goes through those that Failures tells of, without making text of them.
-func failures(ctx context.Context, s Store, f Filter, classes []fetch.Class) iter.Seq2[failed, error] {
+func failures(ctx context.Context, s Store, f Filter, classes []fetch.ErrorKind) iter.Seq2[failed, error] {
 	return func(yield func(failed, error) bool) {
 		ctx, names, done, err := begin(ctx, s, f)
 		if err != nil {
@@ -363,7 +363,7 @@ func failures(ctx context.Context, s Store, f Filter, classes []fetch.Class) ite
 				if err == nil && ctx.Err() != nil {
 					err = context.Cause(ctx)
 				}
-				if err == nil && (len(classes) > 0 && !slices.Contains(classes, fetch.Class(entry.Class)) ||
+				if err == nil && (len(classes) > 0 && !slices.Contains(classes, fetch.ErrorKind(entry.Kind)) ||
 					len(f.Hosts) > 0 && !ofHost(entry.Host) && !ofHost(imageurl.HostOf(entry.URL)) ||
 					entry.First.Before(f.Since) || !f.Until.IsZero() && !entry.First.Before(f.Until)) {
 					continue
@@ -387,15 +387,15 @@ type Stats struct {
 
 // Totals are figures of some images.
 type Totals struct {
-	Images   int                 `json:"images"`
-	URLs     int                 `json:"urls"`
-	Bytes    int64               `json:"bytes"`    // of originals
-	Saved    int64               `json:"saved"`    // additional bytes, if each URL had a file of its own
-	Types    map[string]Count    `json:"types"`    // by format
-	Failures map[fetch.Class]int `json:"failures"` // URLs that could not be kept, by class
-	Oldest   time.Time           `json:"oldest,omitzero"`
-	Newest   time.Time           `json:"newest,omitzero"`
-	Weeks    map[string]Count    `json:"weeks"` // by the ISO week in which they were stored, as "2026-W47"
+	Images   int                     `json:"images"`
+	URLs     int                     `json:"urls"`
+	Bytes    int64                   `json:"bytes"`    // of originals
+	Saved    int64                   `json:"saved"`    // additional bytes, if each URL had a file of its own
+	Types    map[string]Count        `json:"types"`    // by format
+	Failures map[fetch.ErrorKind]int `json:"failures"` // URLs that could not be kept, by class
+	Oldest   time.Time               `json:"oldest,omitzero"`
+	Newest   time.Time               `json:"newest,omitzero"`
+	Weeks    map[string]Count        `json:"weeks"` // by the ISO week in which they were stored, as "2026-W47"
 }
 
 // Count are images, and their bytes.
@@ -413,7 +413,7 @@ type HostTotals struct {
 }
 
 func newTotals() Totals {
-	return Totals{Types: map[string]Count{}, Failures: map[fetch.Class]int{}, Weeks: map[string]Count{}}
+	return Totals{Types: map[string]Count{}, Failures: map[fetch.ErrorKind]int{}, Weeks: map[string]Count{}}
 }
 
 func (t *Totals) add(e index.Entry) {
@@ -471,8 +471,8 @@ func CountAll(ctx context.Context, s Store) (Stats, error) {
 			if err != nil {
 				return r, err
 			}
-			t.Failures[fetch.Class(f.Class)]++
-			r.All.Failures[fetch.Class(f.Class)]++
+			t.Failures[fetch.ErrorKind(f.Kind)]++
+			r.All.Failures[fetch.ErrorKind(f.Kind)]++
 		}
 		for image, err := range keptImages(ctx, s, name) {
 			if err != nil {

@@ -391,7 +391,7 @@ type RecentFailures struct {
 // LatestFailures returns the failures that began last. Of f it uses what Failures uses,
 // Text, Limit and Before. It goes through all failures, of which a bucket remembers a bounded
 // number.
-func LatestFailures(ctx context.Context, s Store, f RecentFilter, classes []fetch.Class) (RecentFailures, error) {
+func LatestFailures(ctx context.Context, s Store, f RecentFilter, classes []fetch.ErrorKind) (RecentFailures, error) {
 	page := RecentFailures{Items: []FailureDetails{}}
 	limit := min(cmp.Or(f.Limit, DefaultRecent), MaxRecent)
 	newer := func(a, b failed) int {

@@ -248,7 +248,7 @@ func TestLatestFailures(t *testing.T) {
 	s := newKept(t, "f", "i")
 	var changes []index.Change
 	for n := range 20 {
-		f := record.Failure{Class: []string{"gone", "timeout"}[n%2], Attempts: 1, First: begun.Add(time.Duration(n/2) * time.Minute), Next: begun.Add(time.Hour), Detail: fmt.Sprint(n), Host: "a.example", URL: fmt.Sprint("https://a.example/", n)}
+		f := record.Failure{Kind: []string{"gone", "timeout"}[n%2], Attempts: 1, First: begun.Add(time.Duration(n/2) * time.Minute), Next: begun.Add(time.Hour), Detail: fmt.Sprint(n), Host: "a.example", URL: fmt.Sprint("https://a.example/", n)}
 		changes = append(changes, index.Change{Bucket: []string{"f", "i"}[n%2], URL: fmt.Sprint("https://a.example/", n), Fail: &f})
 	}
 	if err := s.index.Apply(changes); err != nil {
@@ -276,7 +276,7 @@ func TestLatestFailures(t *testing.T) {
 			t.Errorf("pages of %d: %d failures", limit, len(seen))
 		}
 	}
-	page, err := LatestFailures(t.Context(), s, RecentFilter{Filter: Filter{Buckets: []string{"i"}}}, []fetch.Class{"timeout"})
+	page, err := LatestFailures(t.Context(), s, RecentFilter{Filter: Filter{Buckets: []string{"i"}}}, []fetch.ErrorKind{"timeout"})
 	if err != nil || page.All != 10 || page.Next != "" {
 		t.Errorf("%+v, %v", page, err)
 	}
@@ -296,7 +296,7 @@ func TestCountHosts(t *testing.T) {
 	young := imageAt("i", 7, "b.example")
 	young.Stored = now.Add(-time.Hour)
 	s.keep(t, imageAt("i", 1, "a.example"), imageAt("i", 2, "a.example"), young)
-	fail := record.Failure{Class: "gone", Attempts: 1, First: now, Next: now, Host: "c.example"}
+	fail := record.Failure{Kind: "gone", Attempts: 1, First: now, Next: now, Host: "c.example"}
 	block := record.Block{Kind: record.BlockHost, Subject: "a.example", Since: begun}
 	if err := s.index.Apply([]index.Change{{Bucket: "i", URL: "https://c.example/x", Fail: &fail}, {Block: &block}}); err != nil {
 		t.Fatal(err)
@@ -357,7 +357,7 @@ func BenchmarkLatestFailures(b *testing.B) {
 	for n := 0; n < index.DefaultMaxFailures; n += 4096 {
 		var changes []index.Change
 		for i := n; i < min(n+4096, index.DefaultMaxFailures); i++ {
-			f := record.Failure{Class: "gone", Status: 404, Attempts: 1, First: begun.Add(time.Duration(i) * time.Second), Next: begun.Add(time.Hour * 1000), Detail: "404 Not Found", Host: "a.example", Head: "<html>"}
+			f := record.Failure{Kind: "gone", Status: 404, Attempts: 1, First: begun.Add(time.Duration(i) * time.Second), Next: begun.Add(time.Hour * 1000), Detail: "404 Not Found", Host: "a.example", Head: "<html>"}
 			changes = append(changes, index.Change{Bucket: "i", URL: fmt.Sprint("https://a.example/", i), Fail: &f})
 		}
 		if err := s.index.Apply(changes); err != nil {

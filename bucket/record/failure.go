@@ -4,7 +4,7 @@ import "time"
 
 // Failure is what is remembered of a URL that could not be kept.
 type Failure struct {
-	Class    string    // of the last failure, a word
+	Kind     string    // of the last failure, a word
 	Status   int       // the origin's last answer; 0: none
 	Detail   string    // the last error, for the operator
 	Attempts int       // failures in a row

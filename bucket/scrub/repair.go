@@ -210,7 +210,7 @@ func (c *run) differs(ctx context.Context, b *scrubbed, key index.Key, line ledg
 		f.Kind, f.Detail = record.Disagreement, fmt.Sprintf("the index has an image whose digest begins with %x", ref[:6])
 	}
 	// In a store in use, the entry may be a moment later than its line.
-	if !c.Alone && c.s.Now().Sub(line.Image.Stored) < fresh {
+	if !c.Exclusive && c.s.Now().Sub(line.Image.Stored) < fresh {
 		b.unindexed[line.Image.Digest] = true
 		return nil
 	}
@@ -375,7 +375,7 @@ func (c *run) repairOne(ctx context.Context, b *scrubbed, d damaged, urls []stri
 func (c *run) isolate(f *record.Finding) {
 	switch {
 	case !c.Repair:
-	case !c.Alone:
+	case !c.Exclusive:
 		f.Repair = "not moved while the server runs: it does no harm where it is"
 	default:
 		c.move(f)

@@ -55,11 +55,11 @@ type Store interface {
 type Options struct {
 	Rate   int64 // bytes of originals read in a second; 0: as fast as it goes
 	Repair bool
-	// Alone says that nobody else uses the store, because a command has opened it for this:
+	// Exclusive says that nobody else uses the store, because a command has opened it for this:
 	// files that another user could be about to refer to may then be moved too.
-	Alone    bool
-	Found    func(record.Finding)  // called for each finding; nil: not
-	Progress func(record.Progress) // called now and then; nil: not
+	Exclusive bool
+	Found     func(record.Finding)  // called for each finding; nil: not
+	Progress  func(record.Progress) // called now and then; nil: not
 
 	pace pace.Pace // of reading, by Rate
 }
@@ -266,7 +266,7 @@ func (c *run) original(ctx context.Context, b *scrubbed, e index.Entry, image re
 	// If the count in the index is wrong, or the journal is about to add to it, its zero is
 	// not reliable.
 	if e.Refs == 0 && b.counts[index.RefTo(image.Digest)] == 0 && !b.unindexed[image.Digest] {
-		if file != nil && c.Alone { // in use, somebody may be about to refer to it
+		if file != nil && c.Exclusive { // in use, somebody may be about to refer to it
 			u := record.Finding{Kind: record.Unreferenced, Path: image.File(), Detail: "no URL refers to it"}
 			c.isolate(&u)
 			c.found(u)
@@ -341,7 +341,7 @@ func (c *run) orphan(b *scrubbed, file string, p record.File, f fs.DirEntry) err
 		return err // it has come meanwhile, or with another format
 	}
 	info, err := f.Info()
-	if err != nil || !c.Alone && c.s.Now().Sub(local.Changed(file, info)) < fresh {
+	if err != nil || !c.Exclusive && c.s.Now().Sub(local.Changed(file, info)) < fresh {
 		return nil // removed meanwhile, or about to be named
 	}
 	found := record.Finding{Kind: record.Orphan, Path: file, Detail: "neither index nor journal has it: its URL is not known"}

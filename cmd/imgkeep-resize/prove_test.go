@@ -75,7 +75,7 @@ func TestNotTheImage(t *testing.T) {
 
 func notTheImage(t *testing.T, name string, err error, want string) {
 	t.Helper()
-	if _, image := errors.AsType[*resize.ImageError](err); image || err == nil || errors.Is(err, resize.ErrDeadly) || !errors.Is(err, resize.ErrCrashed) {
+	if _, image := errors.AsType[*resize.ImageError](err); image || err == nil || errors.Is(err, resize.ErrPoison) || !errors.Is(err, resize.ErrCrashed) {
 		t.Errorf("%s: held against the image: %v", name, err)
 	} else if !strings.Contains(err.Error(), want) {
 		t.Errorf("%s: got %q, want %q", name, err, want)
@@ -116,7 +116,7 @@ func TestNoMemory(t *testing.T) {
 	} {
 		src := "attack " + c.attack
 		_, err := q.Resize(t.Context(), strings.NewReader(src), int64(len(src)), resize.Job{Format: "jpeg", Targets: []resize.Target{{Size: size(t, "9x9")}}})
-		if !errors.Is(err, resize.ErrCrashed) || errors.Is(err, resize.ErrDeadly) != c.deadly {
+		if !errors.Is(err, resize.ErrCrashed) || errors.Is(err, resize.ErrPoison) != c.deadly {
 			t.Errorf("%s: %v; deadly should be %v", c.attack, err, c.deadly)
 		}
 	}

@@ -32,19 +32,19 @@ type checked struct {
 	Canonical string `json:"canonical,omitempty"`
 	Shows     string `json:"shows,omitempty"` // the URL of the image, if this is a link of the server itself
 	// Unverified: no secret is known here to verify the link with.
-	Unverified bool        `json:"unverified,omitempty"`
-	Addresses  []string    `json:"addresses,omitempty"`
-	Final      string      `json:"final,omitempty"`
-	OK         bool        `json:"ok"`
-	Class      fetch.Class `json:"class,omitempty"`
-	Status     int         `json:"status,omitempty"`
-	Why        string      `json:"why,omitempty"`
-	Type       string      `json:"type,omitempty"`
-	Width      int         `json:"width,omitempty"` // as shown
-	Height     int         `json:"height,omitempty"`
-	Frames     int         `json:"frames,omitempty"`
-	Bytes      int64       `json:"bytes,omitempty"`
-	Seconds    float64     `json:"seconds"`
+	Unverified bool            `json:"unverified,omitempty"`
+	Addresses  []string        `json:"addresses,omitempty"`
+	Final      string          `json:"final,omitempty"`
+	OK         bool            `json:"ok"`
+	Class      fetch.ErrorKind `json:"class,omitempty"`
+	Status     int             `json:"status,omitempty"`
+	Why        string          `json:"why,omitempty"`
+	Type       string          `json:"type,omitempty"`
+	Width      int             `json:"width,omitempty"` // as shown
+	Height     int             `json:"height,omitempty"`
+	Frames     int             `json:"frames,omitempty"`
+	Bytes      int64           `json:"bytes,omitempty"`
+	Seconds    float64         `json:"seconds"`
 }
 
 func newCheckCommand(a *app) *cobra.Command {
@@ -160,7 +160,7 @@ func (k checker) check(ctx context.Context, raw string) checked {
 	case err == nil:
 		x.OK = true
 	case errors.As(err, &e):
-		x.Class, x.Status, x.Why = e.Class, e.Status, e.Error()
+		x.Class, x.Status, x.Why = e.Kind, e.Status, e.Error()
 	case errors.Is(err, imageurl.ErrURL):
 		x.Class, x.Why = fetch.Refused, err.Error()
 	default:
@@ -170,7 +170,7 @@ func (k checker) check(ctx context.Context, raw string) checked {
 }
 
 // removed is the class of blocked images.
-const removed fetch.Class = "removed"
+const removed fetch.ErrorKind = "removed"
 
 // try does what the store would, and notes the result.
 func (k checker) try(ctx context.Context, x *checked) (err error) {
@@ -218,7 +218,7 @@ func (k checker) image(x *checked) (image string, err error) {
 			return "", err
 		}
 		if x.Unverified = !k.unwraps; k.unwraps && !k.self.Signed(l) {
-			return "", &fetch.Error{Class: fetch.Refused, Err: errors.New("it looks like a link of this server, which has not signed it")}
+			return "", &fetch.Error{Kind: fetch.Refused, Err: errors.New("it looks like a link of this server, which has not signed it")}
 		}
 		x.Canonical, x.Shows = image, image
 		return image, nil
@@ -254,7 +254,7 @@ func (k checker) blocked(ctx context.Context, q control.ShowRequest) error {
 	if err != nil || len(details.Blocks) == 0 {
 		return err
 	}
-	return &fetch.Error{Class: removed, Host: imageurl.URL(q.URL).Host(), Err: errors.New("blocked: " + blockText(details.Blocks[0]))}
+	return &fetch.Error{Kind: removed, Host: imageurl.URL(q.URL).Host(), Err: errors.New("blocked: " + blockText(details.Blocks[0]))}
 }
 
 func (x checked) text() string {

@@ -122,8 +122,8 @@ func (x *listCommand) prepare() (err error) {
 		x.q.Types[i] = f.String()
 	}
 	for _, class := range x.q.Classes {
-		if !slices.Contains(bucket.Classes(), bucket.Class(class)) {
-			return fmt.Errorf("--class: %q is not a class of failures: want one of %s", class, joined(bucket.Classes()))
+		if !slices.Contains(bucket.ErrorKinds(), bucket.ErrorKind(class)) {
+			return fmt.Errorf("--class: %q is not a class of failures: want one of %s", class, joined(bucket.ErrorKinds()))
 		}
 	}
 	if x.q.Since, err = parseWhen(x.since, x.app.Now()); err != nil {

@@ -27,7 +27,7 @@ type pages struct{ same }
 
 func (p pages) Fetch(ctx context.Context, r fetch.Request, dst io.Writer) (fetch.Result, error) {
 	if imageurl.URL(r.URL).Host() == "page.example.net" {
-		return fetch.Result{}, &fetch.Error{Class: fetch.NotImage, Status: 200, Host: "cdn.example.net", Head: []byte("<p>\x1b"), Err: errors.New("a page")}
+		return fetch.Result{}, &fetch.Error{Kind: fetch.NotImage, Status: 200, Host: "cdn.example.net", Head: []byte("<p>\x1b"), Err: errors.New("a page")}
 	}
 	return p.same.Fetch(ctx, r, dst)
 }

@@ -173,7 +173,7 @@ func factsText(url string, f query.Details) string {
 		}
 	}
 	for _, x := range f.Failures {
-		line("failure", "in %s: %s: %s", x.Bucket, x.Class, x.Detail)
+		line("failure", "in %s: %s: %s", x.Bucket, x.Kind, x.Detail)
 		if x.Host != "" {
 			line("  host", "%s", x.Host)
 		}

@@ -86,7 +86,7 @@ func TestScrub(t *testing.T) {
 	want := scrub.Report{Images: 7, Bytes: 9, Files: 8, Found: map[record.Kind]int{record.Corrupt: 1}, Remain: 1, Seconds: 1.5}
 	finding := record.Finding{Kind: record.Corrupt, Path: "i/a/b/c.png", URL: "https://example.com/<&>", Detail: "x\ny", Repair: "r", Repaired: true}
 	c, _ := serve(t, store{scrub: func(_ context.Context, o scrub.Options) (scrub.Report, error) {
-		if o.Rate != 5 || !o.Repair || o.Alone {
+		if o.Rate != 5 || !o.Repair || o.Exclusive {
 			t.Errorf("options: %+v", o)
 		}
 		o.Progress(record.Progress{Stage: "originals", Done: 1, Total: 2, Bytes: true})

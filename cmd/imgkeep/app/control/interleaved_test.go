@@ -95,7 +95,7 @@ func newRemovalSite(t *testing.T) *removalSite {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.store.Close(context.Background()) })
-	if s.hot, err = nginx.OpenHot(nginx.HotOptions{Dir: s.hotDir, Epoch: []string{"x"}}); err != nil {
+	if s.hot, err = nginx.OpenHot(nginx.HotOptions{Dir: s.hotDir, Fingerprint: []string{"x"}}); err != nil {
 		t.Fatal(err)
 	}
 	if s.handler, err = server.New(server.Options{
@@ -110,7 +110,7 @@ func newRemovalSite(t *testing.T) *removalSite {
 func (s *removalSite) Fetch(_ context.Context, r fetch.Request, dst io.Writer) (fetch.Result, error) {
 	body := s.bodies[r.URL]
 	if body == nil {
-		return fetch.Result{}, &fetch.Error{Class: fetch.Gone, Status: 404, Err: errors.New("gone")}
+		return fetch.Result{}, &fetch.Error{Kind: fetch.Gone, Status: 404, Err: errors.New("gone")}
 	}
 	s.stops.step("fetch begins")
 	info, err := probe.Read(bytes.NewReader(body), probe.Limits{})

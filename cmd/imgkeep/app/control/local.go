@@ -33,10 +33,10 @@ type Looker interface {
 	Show(context.Context, bucket.Target) (query.Details, error)
 	Stats(context.Context) (Stats, error)
 	List(context.Context, query.Filter) iter.Seq2[query.Entry, error]
-	ListFailures(context.Context, query.Filter, []bucket.Class) iter.Seq2[query.FailureDetails, error]
+	ListFailures(context.Context, query.Filter, []bucket.ErrorKind) iter.Seq2[query.FailureDetails, error]
 	Blocks() iter.Seq2[record.Block, error]
 	Latest(context.Context, query.RecentFilter) (query.Recent, error)
-	LatestFailed(context.Context, query.RecentFilter, []bucket.Class) (query.RecentFailures, error)
+	LatestFailed(context.Context, query.RecentFilter, []bucket.ErrorKind) (query.RecentFailures, error)
 	Hosts(context.Context) (query.Hosts, error)
 }
 
@@ -60,11 +60,11 @@ type Outbox interface {
 
 // Options say what New works on.
 type Options struct {
-	Store  Store
-	Alone  bool          // nobody else uses the store: see scrub.Options
-	Keeper func() Keeper // returns who keeps images now; nil: nobody does
-	Hot    HotLinks      // nil: there are none
-	Links  Links         // nil: none are known
+	Store     Store
+	Exclusive bool          // nobody else uses the store: see scrub.Options
+	Keeper    func() Keeper // returns who keeps images now; nil: nobody does
+	Hot       HotLinks      // nil: there are none
+	Links     Links         // nil: none are known
 	// Reload reads the configuration anew; nil: it cannot.
 	Reload func() (Reloaded, error)
 	// Scrubbed is told of each scrub that has ended well; nil: nobody.
@@ -165,9 +165,9 @@ func (l *Local) List(ctx context.Context, q ListRequest, each Each) (int, error)
 	return 0, fmt.Errorf("%q cannot be listed: want images, failures, blocks or similar", q.What)
 }
 
-func classesOf(names []string) (classes []bucket.Class) {
+func classesOf(names []string) (classes []bucket.ErrorKind) {
 	for _, c := range names {
-		classes = append(classes, bucket.Class(c))
+		classes = append(classes, bucket.ErrorKind(c))
 	}
 	return classes
 }

@@ -33,7 +33,7 @@ func (l *Local) Scrub(ctx context.Context, q ScrubRequest, each Each) (scrub.Rep
 	l.opts.Log.Info("scrub begins", "rate", q.Rate, "repair", q.Repair)
 	removed := false
 	report, err := l.scrubStore(ctx, scrub.Options{
-		Rate: q.Rate, Repair: q.Repair, Alone: l.opts.Alone,
+		Rate: q.Rate, Repair: q.Repair, Exclusive: l.opts.Exclusive,
 		Found: func(f record.Finding) {
 			removed = removed || f.Kind == record.HalfRemoved && f.Repaired
 			tell(Event{Finding: &f})

@@ -37,7 +37,7 @@ type origin struct{}
 
 func (origin) Fetch(_ context.Context, r fetch.Request, dst io.Writer) (fetch.Result, error) {
 	if r.URL == gone {
-		return fetch.Result{}, &fetch.Error{Class: fetch.Gone, Status: 404, Host: "origin.example", Err: errors.New("404")}
+		return fetch.Result{}, &fetch.Error{Kind: fetch.Gone, Status: 404, Host: "origin.example", Err: errors.New("404")}
 	}
 	n, err := io.WriteString(dst, "the bytes of "+r.URL)
 	info := probe.Info{Format: probe.PNG, Width: 3, Height: 2, Orientation: 1, Frames: 1}

@@ -36,7 +36,7 @@ func (s OpenStore) List(ctx context.Context, f query.Filter) iter.Seq2[query.Ent
 }
 
 // ListFailures is query.Failures.
-func (s OpenStore) ListFailures(ctx context.Context, f query.Filter, classes []bucket.Class) iter.Seq2[query.FailureDetails, error] {
+func (s OpenStore) ListFailures(ctx context.Context, f query.Filter, classes []bucket.ErrorKind) iter.Seq2[query.FailureDetails, error] {
 	return query.Failures(ctx, s.Maintenance(), f, classes)
 }
 
@@ -46,7 +46,7 @@ func (s OpenStore) Latest(ctx context.Context, f query.RecentFilter) (query.Rece
 }
 
 // LatestFailed is query.LatestFailures.
-func (s OpenStore) LatestFailed(ctx context.Context, f query.RecentFilter, classes []bucket.Class) (query.RecentFailures, error) {
+func (s OpenStore) LatestFailed(ctx context.Context, f query.RecentFilter, classes []bucket.ErrorKind) (query.RecentFailures, error) {
 	return query.LatestFailures(ctx, s.Maintenance(), f, classes)
 }
 

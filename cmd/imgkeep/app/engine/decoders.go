@@ -76,8 +76,8 @@ func newLook(c config.Config, pool func() (*resize.Pool, error)) lookalike.Reade
 		if refused, ok := errors.AsType[*resize.ImageError](err); ok {
 			return p, fmt.Errorf("%w: %w", lookalike.ErrNoPrint, refused)
 		}
-		if errors.Is(err, resize.ErrDeadly) {
-			return p, fmt.Errorf("%w: %w", lookalike.ErrDeadly, err)
+		if errors.Is(err, resize.ErrPoison) {
+			return p, fmt.Errorf("%w: %w", lookalike.ErrPoison, err)
 		}
 		if err != nil {
 			return p, err

@@ -58,7 +58,7 @@ func (h *hooks) watch(o *bucket.Options) {
 	if q := h.queues[hook.Failed]; q != nil {
 		o.Failed = func(bucket, url string, f bucket.Failure) {
 			q.Add(hook.FailedItem{
-				Bucket: bucket, URL: url, Class: string(f.Class), Status: f.Status, Detail: f.Detail, Host: f.Host,
+				Bucket: bucket, URL: url, Class: string(f.Kind), Status: f.Status, Detail: f.Detail, Host: f.Host,
 				Attempts: f.Attempts, First: f.First, Next: f.Next,
 			})
 		}

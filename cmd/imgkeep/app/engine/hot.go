@@ -21,7 +21,7 @@ func newHot(c config.Config, presets map[string]*resize.Preset, log *slog.Logger
 		return nil, fmt.Errorf("nginx.hot: %w", err)
 	}
 	return nginx.OpenHot(nginx.HotOptions{
-		Dir: c.Nginx.Hot, MaxLinks: c.Nginx.MaxLinks, Epoch: fingerprint(c, presets), Now: now, Logger: log,
+		Dir: c.Nginx.Hot, MaxLinks: c.Nginx.MaxLinks, Fingerprint: fingerprint(c, presets), Now: now, Logger: log,
 	})
 }
 

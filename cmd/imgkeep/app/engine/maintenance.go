@@ -240,7 +240,7 @@ func (e *engine) linkRotTimer(c config.Config) *linkRotTimer {
 // alive asks an origin, unless the URL lacks what its origin would want to see.
 func (c *current) alive(ctx context.Context, r fetch.Request) error {
 	if newSameImage(c.config).ignores(r.URL) {
-		return &fetch.Error{Class: fetch.Refused, Err: errors.New("its URL is kept without the parameters that fetch.same_image names")}
+		return &fetch.Error{Kind: fetch.Refused, Err: errors.New("its URL is kept without the parameters that fetch.same_image names")}
 	}
 	return c.fetcher.Alive(ctx, r)
 }

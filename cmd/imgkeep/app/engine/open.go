@@ -81,7 +81,7 @@ func openLocal(c config.Config, p Process, need Need) (_ control.Service, _ func
 	closers = append(closers, func() error { return store.Close(context.Background()) })
 	book := tags.Open(c.Root, p.Now, log)
 	o := control.Options{
-		Store: control.OpenStore{Store: store}, Alone: true, Hot: hotOf(c, log, p.Now), Audit: p.audit(c),
+		Store: control.OpenStore{Store: store}, Exclusive: true, Hot: hotOf(c, log, p.Now), Audit: p.audit(c),
 		Links: linkBook{func() config.Config { return c }, store, book, p.Now, p.Warn},
 		Tags:  book,
 	}

@@ -72,7 +72,7 @@ type expiring struct {
 func (e *expiring) Fetch(_ context.Context, r fetch.Request, dst io.Writer) (fetch.Result, error) {
 	e.fetched = append(e.fetched, r.URL)
 	if !strings.Contains(r.URL, "ex="+e.token) {
-		return fetch.Result{}, &fetch.Error{Class: fetch.Gone, Status: 404, Err: errors.New("expired")}
+		return fetch.Result{}, &fetch.Error{Kind: fetch.Gone, Status: 404, Err: errors.New("expired")}
 	}
 	n, err := io.WriteString(dst, "the bytes")
 	info := probe.Info{Format: probe.PNG, Width: 3, Height: 2, Orientation: 1, Frames: 1}
@@ -158,7 +158,7 @@ func TestSameImage(t *testing.T) {
 	}
 	// Nobody knows whether the origin would still send it.
 	var e *fetch.Error
-	if err := (&current{config: c}).alive(t.Context(), fetch.Request{URL: at}); !errors.As(err, &e) || e.Class != fetch.Refused {
+	if err := (&current{config: c}).alive(t.Context(), fetch.Request{URL: at}); !errors.As(err, &e) || e.Kind != fetch.Refused {
 		t.Errorf("asked whether it is alive: %v", err)
 	}
 }

@@ -109,7 +109,7 @@ func (o *SelfLinks) shownBy(l sign.Link) (string, error) {
 }
 
 func refuseOwn(host, why string) error {
-	return &fetch.Error{Class: fetch.Refused, Host: host, Err: errors.New(why)}
+	return &fetch.Error{Kind: fetch.Refused, Host: host, Err: errors.New(why)}
 }
 
 // lookBack is how old a link may be that is unwrapped, in weeks: ten years.

@@ -83,7 +83,7 @@ func TestUnwrap(t *testing.T) {
 	} {
 		got, err := o.Unwrap(tt.url)
 		var e *fetch.Error
-		refused := errors.As(err, &e) && e.Class == fetch.Refused || errors.Is(err, imageurl.ErrURL)
+		refused := errors.As(err, &e) && e.Kind == fetch.Refused || errors.Is(err, imageurl.ErrURL)
 		if got != tt.want || (tt.want == "") != refused {
 			t.Errorf("%s: %q, %v; want %q", name, got, err, tt.want)
 		}

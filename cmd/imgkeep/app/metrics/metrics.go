@@ -139,7 +139,7 @@ func (m *Metrics) watchRequests() {
 // watchFetches makes what Origin counts.
 func (m *Metrics) watchFetches() {
 	fetches := m.counters("fetches_total", "Fetches from origins, by the class of the failure (ok: none).", "class")
-	for _, class := range append(fetch.Classes(), ok, other) {
+	for _, class := range append(fetch.ErrorKinds(), ok, other) {
 		m.fetches[string(class)] = fetches.WithLabelValues(string(class))
 	}
 	fetchSeconds := prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -273,8 +273,8 @@ func (c counted) Fetch(ctx context.Context, r fetch.Request, dst io.Writer) (fet
 	switch {
 	case err == nil:
 		c.fetchedBytes.Add(float64(result.Bytes))
-	case errors.As(err, &e) && c.fetches[string(e.Class)] != nil:
-		class = string(e.Class)
+	case errors.As(err, &e) && c.fetches[string(e.Kind)] != nil:
+		class = string(e.Kind)
 	default:
 		class = other // a fault of the disk, or the end of the process
 	}

@@ -143,7 +143,7 @@ func (o origin) Fetch(context.Context, fetch.Request, io.Writer) (fetch.Result, 
 
 func TestFetches(t *testing.T) {
 	m := New("1.2.3")
-	for _, err := range []error{nil, nil, &fetch.Error{Class: fetch.Timeout}, &fetch.Error{Class: "new"}, errors.New("disk")} {
+	for _, err := range []error{nil, nil, &fetch.Error{Kind: fetch.Timeout}, &fetch.Error{Kind: "new"}, errors.New("disk")} {
 		r, got := m.Origin(origin{err}).Fetch(t.Context(), fetch.Request{}, io.Discard)
 		if got != err || r.Bytes != 7 {
 			t.Errorf("%v became %v, %+v", err, got, r)

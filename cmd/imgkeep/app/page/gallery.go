@@ -127,7 +127,7 @@ type galleryView struct {
 	States   []state
 	Buckets  []string
 	Types    []string
-	Classes  []bucket.Class
+	Classes  []bucket.ErrorKind
 	Kept     query.Recent
 	Failed   query.RecentFailures
 	Blocks   []record.Block
@@ -147,7 +147,7 @@ func (s *Server) gallery(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) showGallery(w http.ResponseWriter, r *http.Request, f filter, searched string) {
-	v := galleryView{Filter: f, States: states, Buckets: s.opts.Buckets, Classes: fetch.Classes(), Searched: searched}
+	v := galleryView{Filter: f, States: states, Buckets: s.opts.Buckets, Classes: fetch.ErrorKinds(), Searched: searched}
 	if s.opts.Likeness {
 		v.States = append(slices.Clone(states), similarState)
 	}

@@ -40,7 +40,7 @@ const hostile = `<script>alert(1)</script>"><img src=x onerror=alert(2)>`
 type origin struct{}
 
 func (origin) Fetch(_ context.Context, r fetch.Request, _ io.Writer) (fetch.Result, error) {
-	return fetch.Result{}, &fetch.Error{Class: fetch.NotImage, Host: "evil.example", Err: errors.New(hostile), Head: []byte(hostile)}
+	return fetch.Result{}, &fetch.Error{Kind: fetch.NotImage, Host: "evil.example", Err: errors.New(hostile), Head: []byte(hostile)}
 }
 
 // self knows the links of img.example.

@@ -264,7 +264,7 @@ func TestGatherFailures(t *testing.T) {
 		url := c.keep("long", append(toPNG(t, 60, 40), "long"...))
 		c.decoder.answer = func(b []byte, j resize.Job) ([]resize.Result, error) {
 			if len(j.Targets) > 1 {
-				return nil, fmt.Errorf("%w: %w", resize.ErrTimeout, resize.ErrDeadly)
+				return nil, fmt.Errorf("%w: %w", resize.ErrTimeout, resize.ErrPoison)
 			}
 			return draw(b, j)
 		}
@@ -277,7 +277,7 @@ func TestGatherFailures(t *testing.T) {
 		// The image ends decoders: the first that is tried alone is the last.
 		url = c.keep("deadly", append(toPNG(t, 60, 40), "deadly"...))
 		c.decoder.answer = func([]byte, resize.Job) ([]resize.Result, error) {
-			return nil, fmt.Errorf("%w: %w", resize.ErrCrashed, resize.ErrDeadly)
+			return nil, fmt.Errorf("%w: %w", resize.ErrCrashed, resize.ErrPoison)
 		}
 		c.ask(t.Context(), url, "10x", "x10", "20x")
 		ready <- nil

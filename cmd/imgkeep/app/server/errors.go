@@ -71,7 +71,7 @@ var responses = []struct {
 }
 
 // failures are the responses to failed fetches, by class.
-var failures = map[fetch.Class]response{
+var failures = map[fetch.ErrorKind]response{
 	fetch.Refused:       {status: 403, code: "refused", line: "images from there are not fetched"},
 	fetch.Denied:        {status: 451, code: "removed", line: "removed by the operator"},
 	fetch.Gone:          {status: 404, code: "gone", line: "the image is gone from its origin"},
@@ -101,7 +101,7 @@ func responseOf(err error, now time.Time) response {
 	}
 	var failure *bucket.Failure
 	if errors.As(err, &failure) {
-		v, ok := failures[failure.Class]
+		v, ok := failures[failure.Kind]
 		if ok && v.retry > 0 {
 			v.retry = max(failure.Next.Sub(now), time.Second)
 		}
@@ -111,7 +111,7 @@ func responseOf(err error, now time.Time) response {
 	}
 	var fetched *fetch.Error
 	if errors.As(err, &fetched) {
-		if v, ok := failures[fetched.Class]; ok {
+		if v, ok := failures[fetched.Kind]; ok {
 			if v.retry > 0 && fetched.RetryAfter > 0 {
 				v.retry = fetched.RetryAfter
 			}

@@ -27,7 +27,7 @@ type verdict struct {
 }
 
 // classes are the verdicts on what a fetch can say.
-var classes = map[fetch.Class]verdict{
+var classes = map[fetch.ErrorKind]verdict{
 	fetch.Refused:       {403, "refused", ""},
 	fetch.Denied:        {451, "removed", ""},
 	fetch.Gone:          {404, "gone", ""},
@@ -46,7 +46,7 @@ var classes = map[fetch.Class]verdict{
 func TestVerdictsOnFetches(t *testing.T) {
 	s := newSite(t, nil)
 	for class, want := range classes {
-		err := &fetch.Error{Class: class, Status: 418, Host: private, Head: []byte(private), Err: errors.New(private)}
+		err := &fetch.Error{Kind: class, Status: 418, Host: private, Head: []byte(private), Err: errors.New(private)}
 		url := s.origin.put(string(class), err)
 		for about, path := range map[string]string{
 			"full":      s.link("full", url),
@@ -67,7 +67,7 @@ func TestVerdictsOnFetches(t *testing.T) {
 
 // A class that somebody adds has to have a verdict.
 func TestEveryClassHasAVerdict(t *testing.T) {
-	for _, class := range fetch.Classes() {
+	for _, class := range fetch.ErrorKinds() {
 		if _, ok := classes[class]; !ok {
 			t.Errorf("class %q is not in the table of this test", class)
 		}
@@ -77,8 +77,8 @@ func TestEveryClassHasAVerdict(t *testing.T) {
 // Retry-After is the time until the next attempt, by the clock.
 func TestRetryAfter(t *testing.T) {
 	s := newSite(t, nil)
-	url := s.origin.put("cat", &fetch.Error{Class: fetch.Failed, Err: errors.New(private)})
-	slow := s.origin.put("slow", &fetch.Error{Class: fetch.Blocked, RetryAfter: time.Hour, Err: errors.New(private)})
+	url := s.origin.put("cat", &fetch.Error{Kind: fetch.Failed, Err: errors.New(private)})
+	slow := s.origin.put("slow", &fetch.Error{Kind: fetch.Blocked, RetryAfter: time.Hour, Err: errors.New(private)})
 	for _, test := range []struct {
 		after time.Duration
 		url   string
@@ -132,7 +132,7 @@ func TestUnwrap(t *testing.T) {
 	s := newSite(t, func(_ *bucket.Options, o *server.Options) {
 		o.Unwrap = func(url string) (string, error) {
 			if strings.Contains(url, "forged") {
-				return "", &fetch.Error{Class: fetch.Refused, Err: errors.New(private)}
+				return "", &fetch.Error{Kind: fetch.Refused, Err: errors.New(private)}
 			}
 			return strings.Replace(url, "outer.example/", "origin.example/", 1), nil
 		}

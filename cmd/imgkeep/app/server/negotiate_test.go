@@ -144,7 +144,7 @@ func TestOriginalIsSmaller(t *testing.T) {
 func TestCannotBeConverted(t *testing.T) {
 	for name, fault := range map[string]error{
 		"refused": &resize.ImageError{TooLarge: true, Detail: "20000 by 2 pixels are too many for webp"},
-		"deadly":  fmt.Errorf("%w: %w", resize.ErrCrashed, resize.ErrDeadly),
+		"deadly":  fmt.Errorf("%w: %w", resize.ErrCrashed, resize.ErrPoison),
 	} {
 		s, made := negotiating(t, nil)
 		made["jpeg"] = toJPEG(t, 17, 11)

@@ -48,7 +48,7 @@ func TestObserver(t *testing.T) {
 	o := &observed{}
 	s := newSite(t, func(_ *bucket.Options, options *server.Options) { options.Observer = o })
 	cat := s.origin.put("cat", toPNG(t, 30, 30))
-	gone := s.origin.put("gone", &fetch.Error{Class: fetch.Gone, Err: errors.New(private)})
+	gone := s.origin.put("gone", &fetch.Error{Kind: fetch.Gone, Err: errors.New(private)})
 	passed := s.origin.put("passed", toPNG(t, 31, 31))
 	s.decoder.answer = results(result(t, toPNG(t, 10, 10)))
 	for _, tt := range []struct{ about, method, path, want string }{

@@ -81,7 +81,7 @@ func bucketImage(t *testing.T, s *site, url string) record.Image {
 func TestPopulateDeadly(t *testing.T) {
 	s := newSite(t, func(_ *bucket.Options, o *server.Options) { o.Sizes = []int{10, 20, 50} })
 	p := populator(t, s)
-	died := fmt.Errorf("%w: %w", resize.ErrCrashed, resize.ErrDeadly)
+	died := fmt.Errorf("%w: %w", resize.ErrCrashed, resize.ErrPoison)
 	s.decoder.answer = func(_ []byte, j resize.Job) ([]resize.Result, error) {
 		if len(j.Targets) > 1 {
 			return nil, died
@@ -109,7 +109,7 @@ func TestPopulateRefuses(t *testing.T) {
 	s := newSite(t, nil)
 	p := populator(t, s)
 	cat := s.origin.put("cat", toPNG(t, 40, 30))
-	gone := s.origin.put("gone", &fetch.Error{Class: fetch.Gone, Err: fmt.Errorf("gone")})
+	gone := s.origin.put("gone", &fetch.Error{Kind: fetch.Gone, Err: fmt.Errorf("gone")})
 	// Of two answers one is nonsense.
 	s.decoder.answer = func([]byte, resize.Job) ([]resize.Result, error) {
 		return []resize.Result{result(t, toPNG(t, 13, 10)), result(t, toPNG(t, 13, 10))}, nil

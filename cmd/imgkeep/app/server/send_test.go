@@ -226,7 +226,7 @@ func TestNoHotLink(t *testing.T) {
 	s := newSite(t, func(_ *bucket.Options, o *server.Options) { o.Handoff = true })
 	s.decoder.answer = func([]byte, resize.Job) ([]resize.Result, error) { return nil, resize.ErrBusy }
 	url := s.origin.put("cat", toJPEG(t, 30, 30))
-	gone := s.origin.put("gone", &fetch.Error{Class: fetch.Gone, Err: errors.New("gone")})
+	gone := s.origin.put("gone", &fetch.Error{Kind: fetch.Gone, Err: errors.New("gone")})
 	s.get(s.link("full", url)) // not from nginx
 	expired := s.signer.Sign("i", "full", url, false, s.clock.Now().AddDate(0, 0, -21)).String()
 	for name, path := range map[string]string{
@@ -306,7 +306,7 @@ func TestPassing(t *testing.T) {
 		t.Errorf("%d fetches, want one for the views and one to keep it", n)
 	}
 	// A failure is remembered, as for what is stored.
-	gone := s.proxyLink("full", s.origin.put("gone", &fetch.Error{Class: fetch.Gone, Err: errors.New("gone")}))
+	gone := s.proxyLink("full", s.origin.put("gone", &fetch.Error{Kind: fetch.Gone, Err: errors.New("gone")}))
 	for range 2 {
 		checkError(t, "gone", s.get(gone), 404, "gone")
 	}
@@ -369,7 +369,7 @@ func TestPlaceholder(t *testing.T) {
 		code   string
 	}{
 		{"/", nil, 400, "malformed"},
-		{s.link("full", s.origin.put("busy", &fetch.Error{Class: fetch.Busy, Err: errors.New("busy")})), nil, 503, "busy"},
+		{s.link("full", s.origin.put("busy", &fetch.Error{Kind: fetch.Busy, Err: errors.New("busy")})), nil, 503, "busy"},
 		{good, http.Header{"Range": {"bytes=100000-"}}, 416, "range"},
 		{good, http.Header{"If-Match": {`"other"`}}, 412, "precondition"},
 	} {

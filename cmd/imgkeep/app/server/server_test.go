@@ -212,7 +212,7 @@ func (d *decoder) Resize(ctx context.Context, src io.Reader, n int64, j resize.J
 	results, err := d.answer(source, j)
 	if err == nil {
 		if wrong := j.Check(results); wrong != nil {
-			return nil, fmt.Errorf("%w: %w: %w", resize.ErrCrashed, resize.ErrDeadly, wrong)
+			return nil, fmt.Errorf("%w: %w: %w", resize.ErrCrashed, resize.ErrPoison, wrong)
 		}
 	}
 	return results, err

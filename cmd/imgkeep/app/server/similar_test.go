@@ -27,7 +27,7 @@ func TestSimilarVerdicts(t *testing.T) {
 		"alike":         {nil, verdict{451, "similar", ""}},
 		"busy decoders": {resize.ErrBusy, verdict{503, "busy", "5"}},
 		"a slow one":    {resize.ErrTimeout, verdict{503, "resize-timeout", "60"}},
-		"it ends them":  {fmt.Errorf("%w: %s", lookalike.ErrDeadly, private), verdict{503, "unchecked", "30"}},
+		"it ends them":  {fmt.Errorf("%w: %s", lookalike.ErrPoison, private), verdict{503, "unchecked", "30"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, func(o *bucket.Options, _ *server.Options) {

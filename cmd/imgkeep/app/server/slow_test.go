@@ -162,7 +162,7 @@ func TestPatientFetchIsAnswered(t *testing.T) {
 				s, c := newPipeSite(t)
 				path := s.link("full", s.origin.put("cat", func() any {
 					<-time.After(wait)
-					return &fetch.Error{Class: fetch.Timeout, Err: errors.New("not complete in time")}
+					return &fetch.Error{Kind: fetch.Timeout, Err: errors.New("not complete in time")}
 				}))
 				resp, err := http.ReadResponse(request(t, c, path), nil)
 				if err != nil {

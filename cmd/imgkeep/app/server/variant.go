@@ -133,7 +133,7 @@ func (s *Server) make(ctx context.Context, image record.Image, original io.Reade
 	case alone && variants[0].plain != probe.Unknown && atFault(err):
 		s.opts.Log.Debug("an image was not converted", "bucket", image.Bucket, "digest", image.Digest, "format", variants[0].Format, "error", err)
 		return []variant.Variant{{Key: variants[0].Key, Like: variants[0].plain}}, nil
-	case alone && errors.Is(err, resize.ErrDeadly):
+	case alone && errors.Is(err, resize.ErrPoison):
 		return nil, fmt.Errorf("%w: %w", variant.ErrPoison, err)
 	case alone && errors.Is(err, resize.ErrTimeout):
 		return nil, fmt.Errorf("%w: %w", variant.ErrSlow, err)
@@ -169,7 +169,7 @@ func losesFrames(image record.Image, variants []rendition, results []resize.Resu
 // say, a full queue.
 func atFault(err error) bool {
 	_, refused := errors.AsType[*resize.ImageError](err)
-	return refused || errors.Is(err, resize.ErrDeadly)
+	return refused || errors.Is(err, resize.ErrPoison)
 }
 
 // apart tells whether variants that could not be made together may be made one by one. What
@@ -178,7 +178,7 @@ func apart(err error, variants []rendition) bool {
 	if _, refused := errors.AsType[*resize.ImageError](err); refused {
 		return slices.ContainsFunc(variants, func(t rendition) bool { return t.plain != probe.Unknown })
 	}
-	return errors.Is(err, errTogether) || errors.Is(err, resize.ErrDeadly) && !errors.Is(err, variant.ErrPoison)
+	return errors.Is(err, errTogether) || errors.Is(err, resize.ErrPoison) && !errors.Is(err, variant.ErrPoison)
 }
 
 // keep decides which results are kept.

@@ -169,7 +169,7 @@ func TestDeadlyImage(t *testing.T) {
 		code   string
 	}{
 		{resize.ErrCrashed, 503, "resize-crashed"}, // whoever killed it
-		{fmt.Errorf("%w: %w", resize.ErrTimeout, resize.ErrDeadly), 503, "resize-timeout"},
+		{fmt.Errorf("%w: %w", resize.ErrTimeout, resize.ErrPoison), 503, "resize-timeout"},
 		{nil, 503, "resize-crashed"}, // not tried
 	} {
 		s.decoder.answer = func([]byte, resize.Job) ([]resize.Result, error) { return nil, c.err }
@@ -184,7 +184,7 @@ func TestDeadlyImage(t *testing.T) {
 	}
 	s.clock.add(time.Minute)
 	s.decoder.answer = func([]byte, resize.Job) ([]resize.Result, error) {
-		return nil, fmt.Errorf("%w: %w", resize.ErrCrashed, resize.ErrDeadly)
+		return nil, fmt.Errorf("%w: %w", resize.ErrCrashed, resize.ErrPoison)
 	}
 	checkError(t, "second", s.get(path), 422, "undecodable")
 	s.decoder.answer = nil

@@ -34,7 +34,7 @@ import (
 type origin struct{}
 
 func (origin) Fetch(context.Context, fetch.Request, io.Writer) (fetch.Result, error) {
-	return fetch.Result{}, &fetch.Error{Class: fetch.Gone, Status: 404, Host: "gone.example", Err: errors.New("404")}
+	return fetch.Result{}, &fetch.Error{Kind: fetch.Gone, Status: 404, Host: "gone.example", Err: errors.New("404")}
 }
 
 // self knows the links of img.example.

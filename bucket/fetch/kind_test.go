@@ -16,13 +16,13 @@ func TestClasses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var want []Class
+	var want []ErrorKind
 	ast.Inspect(file, func(n ast.Node) bool {
 		spec, ok := n.(*ast.ValueSpec)
 		if !ok {
 			return true
 		}
-		if kind, ok := spec.Type.(*ast.Ident); !ok || kind.Name != "Class" {
+		if kind, ok := spec.Type.(*ast.Ident); !ok || kind.Name != "ErrorKind" {
 			return true
 		}
 		for _, v := range spec.Values {
@@ -30,11 +30,11 @@ func TestClasses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want = append(want, Class(name))
+			want = append(want, ErrorKind(name))
 		}
 		return true
 	})
-	if got := Classes(); len(want) == 0 || !slices.Equal(got, want) {
-		t.Errorf("Classes() is %q, and error.go has %q", got, want)
+	if got := ErrorKinds(); len(want) == 0 || !slices.Equal(got, want) {
+		t.Errorf("ErrorKinds() is %q, and error.go has %q", got, want)
 	}
 }
