@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/likeness"
+	"imgkeep/bucket/record"
 )
 
 func TestBlocklist(t *testing.T) {
@@ -146,6 +147,9 @@ func TestRefusals(t *testing.T) {
 // The latest are remembered, and the file does not grow for ever.
 func TestRefusalsAreBounded(t *testing.T) {
 	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, record.TmpDir), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	r, err := OpenRefusals(root)
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/record"
 )
 
@@ -132,11 +133,7 @@ func (r *Refusals) write(one Refusal) error {
 				return err
 			}
 		}
-		fresh := r.path + ".new"
-		err := os.WriteFile(fresh, text.Bytes(), 0o600)
-		if err == nil {
-			err = os.Rename(fresh, r.path)
-		}
+		err := local.WriteFile(local.OS{}, filepath.Join(filepath.Dir(r.path), record.TmpDir), r.path, text.Bytes())
 		if err == nil {
 			r.lines = len(r.all)
 		}

@@ -23,7 +23,7 @@ func (p *Pace) Took(ctx context.Context, n int) error {
 		return ctx.Err()
 	}
 	if p.Now == nil {
-		p.Now, p.Sleep = time.Now, sleep
+		p.Now, p.Sleep = time.Now, Sleep
 	}
 	now := p.Now()
 	if p.due.Before(now) {
@@ -37,7 +37,8 @@ func (p *Pace) Took(ctx context.Context, n int) error {
 	return ctx.Err()
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
+// Sleep waits for so long, or until ctx ends, whose cause is then the error.
+func Sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -52,7 +52,7 @@ var rules = map[string]rule{
 		imports: []string{
 			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/hook", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/page", "cmd/imgkeep/app/page/account",
 			"cmd/imgkeep/app/page/trend", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
-			"bucket", "bucket/approve", "bucket/backup", "bucket/fetch", "bucket/imageurl", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/probe", "bucket/query",
+			"bucket", "bucket/approve", "bucket/backup", "bucket/fetch", "bucket/imageurl", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/pace", "bucket/probe", "bucket/query",
 			"bucket/record", "bucket/scrub", "bucket/tags", "nginx", "resize", "sign",
 			"github.com/coreos/go-systemd/v22/daemon",
 			"golang.org/x/sys/unix",                                    // the clock that systemd reads
@@ -92,7 +92,7 @@ var rules = map[string]rule{
 		imports: []string{"bucket/imageurl", "bucket/record", "sign"},
 	},
 	"cmd/imgkeep/app/hook": {
-		imports: []string{"bucket/blob/local"},
+		imports: []string{"bucket/blob/local", "bucket/pace"},
 	},
 	"cmd/imgkeep/app/listen": {
 		imports: []string{"cmd/imgkeep/app/server", "github.com/coreos/go-systemd/v22/activation"},
@@ -241,7 +241,7 @@ var rules = map[string]rule{
 	"bucket/likeness": {},
 	// It takes an interface of an open store, as maintenance does.
 	"bucket/lookalike": {
-		imports: []string{"bucket/index", "bucket/ledger", "bucket/likeness", "bucket/pace", "bucket/record"},
+		imports: []string{"bucket/blob/local", "bucket/index", "bucket/ledger", "bucket/likeness", "bucket/pace", "bucket/record"},
 	},
 	// Only here is bbolt.
 	"bucket/index": {

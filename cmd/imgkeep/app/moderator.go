@@ -88,22 +88,29 @@ func newModeratorAdd(a *app) *cobra.Command {
 			if err != nil {
 				return usageError(err)
 			}
-			secret := ""
-			err = a.changeAccounts(c, moderatorChange{Did: "add", Name: args[0], Role: r}, func(b *account.Book) (err error) {
-				secret, err = b.Add(args[0], r, valid)
-				return err
+			return a.printLink(cmd, c, moderatorChange{Did: "add", Name: args[0], Role: r}, valid, func(b *account.Book) (string, error) {
+				return b.Add(args[0], r, valid)
 			})
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprint(cmd.OutOrStdout(), linkText(c, args[0], secret, valid))
-			return err
 		}),
 	}
 	addStoreFlags(cmd)
 	cmd.Flags().StringVar(&role, "role", string(account.View), "`ROLE`: view, remove or admin")
 	cmd.Flags().DurationVar(&valid, "valid", 48*time.Hour, validHelp)
 	return cmd
+}
+
+// printLink prints the link whose secret a change of the accounts has made.
+func (a *app) printLink(cmd *cobra.Command, c config.Config, did moderatorChange, valid time.Duration, change func(*account.Book) (string, error)) error {
+	secret := ""
+	err := a.changeAccounts(c, did, func(b *account.Book) (err error) {
+		secret, err = change(b)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(cmd.OutOrStdout(), linkText(c, did.Name, secret, valid))
+	return err
 }
 
 // maxValid is the longest time that a link may work.
@@ -125,16 +132,9 @@ func newModeratorLink(a *app) *cobra.Command {
 			if err := checkValid(valid); err != nil {
 				return usageError(err)
 			}
-			secret := ""
-			err := a.changeAccounts(c, moderatorChange{Did: "link", Name: args[0]}, func(b *account.Book) (err error) {
-				secret, err = b.Renew(args[0], valid)
-				return err
+			return a.printLink(cmd, c, moderatorChange{Did: "link", Name: args[0]}, valid, func(b *account.Book) (string, error) {
+				return b.Renew(args[0], valid)
 			})
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprint(cmd.OutOrStdout(), linkText(c, args[0], secret, valid))
-			return err
 		}),
 	}
 	addStoreFlags(cmd)

@@ -14,6 +14,7 @@ import (
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/linkrot"
 	"imgkeep/bucket/lookalike"
+	"imgkeep/bucket/pace"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
 	"imgkeep/cmd/imgkeep/app/config"
@@ -55,7 +56,7 @@ func (e *engine) runMaintenance(ctx context.Context, c config.Config, service *c
 		}
 	})
 	if looks := e.store.Looks(); looks != nil {
-		wg.Go(func() { (&lookTimer{index: looks.Index, wait: wait, log: e.log}).run(ctx) })
+		wg.Go(func() { (&lookTimer{index: looks.Index, wait: pace.Sleep, log: e.log}).run(ctx) })
 	}
 	if c.LinkRot.Interval > 0 {
 		wg.Go(func() { e.linkRotTimer(c).run(ctx) })
@@ -82,7 +83,7 @@ const retryFailed = time.Hour
 
 func (e *engine) scrubTimer(c config.Config, service *control.Local) *scrubTimer {
 	return &scrubTimer{
-		interval: c.Store.ScrubInterval, last: filepath.Join(c.Root, "scrub.last"), log: e.log, now: time.Now, wait: wait,
+		interval: c.Store.ScrubInterval, last: filepath.Join(c.Root, "scrub.last"), log: e.log, now: time.Now, wait: pace.Sleep,
 		scrub: func(ctx context.Context, found func(record.Finding)) (scrub.Report, error) {
 			return service.ScrubOwn(ctx, scrub.Options{Rate: int64(c.Store.ScrubRate), Found: found})
 		},
@@ -181,17 +182,6 @@ func backedUp(root string) time.Time {
 	return info.ModTime()
 }
 
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 const (
 	// lookFirst is how long after the start the server looks at images whose hashes are not
 	// known, and lookInterval how long after that it does again: images that were kept
@@ -225,7 +215,7 @@ func (t *lookTimer) run(ctx context.Context) {
 func (e *engine) linkRotTimer(c config.Config) *linkRotTimer {
 	return &linkRotTimer{
 		last:     func() (*linkrot.Report, error) { return linkrot.Read(e.store.Root(), e.log) },
-		interval: c.LinkRot.Interval, now: e.now, wait: wait, log: e.log,
+		interval: c.LinkRot.Interval, now: e.now, wait: pace.Sleep, log: e.log,
 		pass: func(ctx context.Context) (linkrot.Pass, error) {
 			return linkrot.Check(ctx, e.store.Maintenance(), linkrot.Options{
 				Rate: int64(c.LinkRot.Rate), Asked: e.metrics.OriginAsked,

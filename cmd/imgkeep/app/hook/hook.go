@@ -39,6 +39,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"imgkeep/bucket/pace"
 )
 
 // Types of messages.
@@ -127,7 +129,7 @@ func New(o Options) (*Client, error) {
 		o.Sent = func(error) {}
 	}
 	if o.Wait == nil {
-		o.Wait = wait
+		o.Wait = pace.Sleep
 	}
 	c.o = o
 	return c, nil
@@ -210,7 +212,7 @@ func (c *Client) post(ctx context.Context, id string, body []byte) error {
 	return nil
 }
 
-// deliver sends a message until it is taken, or ctx ends, whose error it returns. The log
+// deliver sends a message until it is taken, or ctx ends, which is then the error. The log
 // has a line when a receiver fails, and one when it takes messages again.
 func (c *Client) deliver(ctx context.Context, kind, id string, body []byte) error {
 	pause, failures := firstPause, 0
@@ -233,16 +235,5 @@ func (c *Client) deliver(ctx context.Context, kind, id string, body []byte) erro
 			return err
 		}
 		pause = min(2*pause, longestPause)
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
