@@ -6,7 +6,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <spawn.h>
-#include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -81,14 +81,16 @@ attack_spawn(const char *path)
 	return no ? no : reap(pid);
 }
 
+/* New address space, which is what the limit counts: malloc would begin with what is free
+ * in its heap. */
 int
 attack_allocate(size_t n)
 {
-	void *volatile p = malloc(n);
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (!p)
+	if (p == MAP_FAILED)
 		return errno;
-	free(p);
+	munmap(p, n);
 	return 0;
 }
 
