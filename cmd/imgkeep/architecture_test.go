@@ -106,7 +106,7 @@ var rules = map[string]rule{
 	},
 	// Only here is Prometheus.
 	"cmd/imgkeep/app/metrics": {
-		imports: []string{"bucket", "bucket/fetch", "bucket/lookalike", "bucket/linkrot", "bucket/record", "bucket/scrub", "cmd/imgkeep/app/server", "resize", "github.com/prometheus/client_golang"},
+		imports: []string{"bucket", "bucket/blob/cache", "bucket/blob/s3", "bucket/fetch", "bucket/lookalike", "bucket/linkrot", "bucket/record", "bucket/scrub", "cmd/imgkeep/app/server", "resize", "github.com/prometheus/client_golang"},
 		tests:   []string{"bucket/probe", "go.yaml.in/yaml/v3"},
 	},
 	// Only here is chi.

@@ -23,6 +23,13 @@ func (c *Client) observed(kind string, writes bool, do func() error) error {
 	return err
 }
 
+// Kinds are the kinds of requests of which Options.Observe is told.
+func Kinds() []string { return []string{"create", "replace", "put", "get", "head", "delete", "list"} }
+
+// Outcomes are what becomes of them: it was done; a condition was not met; there is no such
+// object; nobody knows whether a write was done; or it was not.
+func Outcomes() []string { return []string{"ok", "condition", "absent", "unclear", "error"} }
+
 func outcome(err error) string {
 	switch {
 	case err == nil:

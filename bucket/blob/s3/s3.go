@@ -58,8 +58,8 @@ type Options struct {
 	CAs        *x509.CertPool // that may vouch for Endpoint; nil: the system's
 	Timeout    time.Duration  // 0: DefaultTimeout
 	Credentials
-	// Observe, if it is set, is told of each request: its kind, what became of it ("ok",
-	// "condition", "absent", "unclear", "error"), and how long it took.
+	// Observe, if it is set, is told of each request: its kind, one of Kinds, what became of it,
+	// one of Outcomes, and how long it took.
 	Observe func(kind, outcome string, took time.Duration)
 }
 

@@ -16,7 +16,7 @@ import (
 
 var (
 	metricName = regexp.MustCompile(`\bimgkeep_[a-z_]+`)
-	labelValue = regexp.MustCompile(`\b(code|class|temperature|reason|kind|state|verb|result)(=~|!~|=|!=)"([^"]*)"`)
+	labelValue = regexp.MustCompile(`\b(code|class|temperature|reason|kind|state|verb|result|outcome)(=~|!~|=|!=)"([^"]*)"`)
 )
 
 // series maps the names that can be asked for to the values of their labels.
@@ -24,6 +24,7 @@ func series(t *testing.T) map[string]map[string][]string {
 	t.Helper()
 	m := New("1.2.3")
 	m.Watch(sources())
+	m.ObjectRequests()
 	for _, code := range server.Codes() {
 		m.Answered(code, server.Cold, 1)
 	}

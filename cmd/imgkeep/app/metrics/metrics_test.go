@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/blob/cache"
+	"imgkeep/bucket/blob/s3"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/linkrot"
 	"imgkeep/bucket/lookalike"
@@ -34,6 +36,9 @@ func sources() Sources {
 		Looks:    func() lookalike.Figures { return lookalike.Figures{Known: 9, Matching: 7, Blocked: 5, Refused: 3} },
 		Hooks:    func() map[string]int { return map[string]int{"removed": 3} },
 		BackedUp: func() time.Time { return time.Unix(1_795_000_000, 0) },
+		Shared: func() (Shared, error) {
+			return Shared{Applied: 17, Lag: 1500 * time.Millisecond, Cache: cache.Figures{Bytes: 8192, Files: 2, Hits: 5, Misses: 4, Evictions: 3}}, nil
+		},
 	}
 }
 
@@ -68,6 +73,7 @@ func has(t *testing.T, text string, lines ...string) {
 func TestNames(t *testing.T) {
 	m := New("1.2.3")
 	m.Watch(sources())
+	m.ObjectRequests()
 	problems, err := testutil.GatherAndLint(m.registry)
 	if err != nil {
 		t.Fatal(err)
@@ -93,6 +99,8 @@ func TestState(t *testing.T) {
 		"imgkeep_store_free_bytes 1.099511627776e+12", "imgkeep_store_free_inodes 1000",
 		"imgkeep_index_size_bytes 40960", "imgkeep_index_free_bytes 8192", "imgkeep_hot_links 11",
 		`imgkeep_likeness_hashes{matches="yes"} 7`, `imgkeep_likeness_hashes{matches="no"} 2`, "imgkeep_likeness_blocked_hashes 5", "imgkeep_likeness_refused_total 3",
+		"imgkeep_shared_log_applied 17", "imgkeep_shared_lag_seconds 1.5", "imgkeep_shared_cache_bytes 8192", "imgkeep_shared_cache_files 2",
+		"imgkeep_shared_cache_hits_total 5", "imgkeep_shared_cache_misses_total 4", "imgkeep_shared_cache_evictions_total 3",
 	)
 }
 
@@ -102,9 +110,13 @@ func TestSourceFails(t *testing.T) {
 	s := sources()
 	s.Free = func() (int64, int64, error) { return 0, 0, errors.New("the disk is gone") }
 	s.Index = func() (bucket.Figures, error) { return bucket.Figures{}, nil }
+	s.Shared = func() (Shared, error) { return Shared{}, errors.New("the index is closed") }
 	m.Watch(s)
 	text := read(t, m)
 	has(t, text, "imgkeep_hot_links 11", "imgkeep_index_size_bytes 0")
+	if strings.Contains(text, "shared_") {
+		t.Error("the state of a node is told of")
+	}
 	if strings.Contains(text, "store_free") {
 		t.Error("free space is told of")
 	}
@@ -196,4 +208,24 @@ func TestAnsweredIsCheap(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { m.Answered(server.CodeOK, server.Warm, time.Millisecond) }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// Each kind of request and each outcome is there from the start where there is an object store,
+// and none where there is not.
+func TestObjectRequests(t *testing.T) {
+	m := New("1.2.3")
+	if text := read(t, m); strings.Contains(text, "imgkeep_shared") {
+		t.Error("a single machine has metrics of several nodes")
+	}
+	count := m.ObjectRequests()
+	for _, kind := range s3.Kinds() {
+		for n, outcome := range s3.Outcomes() {
+			for range n {
+				count(kind, outcome, 3*time.Millisecond)
+			}
+		}
+	}
+	text := read(t, m)
+	has(t, text, `imgkeep_shared_requests_total{kind="list",outcome="ok"} 0`, `imgkeep_shared_requests_total{kind="get",outcome="absent"} 2`,
+		`imgkeep_shared_request_duration_seconds_bucket{kind="head",le="0.0025"} 0`, `imgkeep_shared_request_duration_seconds_bucket{kind="head",le="0.005"} 10`)
 }

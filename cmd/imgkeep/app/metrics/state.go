@@ -22,6 +22,7 @@ type Sources struct {
 	Hooks    func() map[string]int // messages that wait, by the type of hook
 	Looks    func() lookalike.Figures
 	BackedUp func() time.Time // when the last backup ended; the zero time: none is known
+	Shared   func() (Shared, error)
 }
 
 // Watch adds the state of sources. Call it once.
@@ -84,6 +85,9 @@ func (s state) Describe(out chan<- *prometheus.Desc) {
 	}
 	if s.BackedUp != nil {
 		all = append(all, backupEnded)
+	}
+	if s.Shared != nil {
+		all = append(all, sharedDescriptions...)
 	}
 	for _, d := range all {
 		out <- d
@@ -157,6 +161,9 @@ func (s state) Collect(out chan<- prometheus.Metric) {
 			seconds = at.Unix()
 		}
 		gauge(backupEnded, float64(seconds))
+	}
+	if s.Shared != nil {
+		s.collectShared(out, gauge, counter)
 	}
 }
 
