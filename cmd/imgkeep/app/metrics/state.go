@@ -156,15 +156,19 @@ func (s state) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	if s.BackedUp != nil {
-		seconds := int64(0)
-		if at := s.BackedUp(); !at.IsZero() {
-			seconds = at.Unix()
-		}
-		gauge(backupEnded, float64(seconds))
+		gauge(backupEnded, unix(s.BackedUp()))
 	}
 	if s.Shared != nil {
 		s.collectShared(out, gauge, counter)
 	}
+}
+
+// unix is a time in seconds; 0 where there is none.
+func unix(at time.Time) float64 {
+	if at.IsZero() {
+		return 0
+	}
+	return float64(at.Unix())
 }
 
 // collectLooks tells of what is known of how images look.
