@@ -9,18 +9,13 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// KeepBackground is Keep for an image that nobody is looking at yet. Where it has to be
-// fetched, that waits until there is a place that no viewer wants (see
-// Options.Reserve); a viewer who asks for the image meanwhile ends the
-// wait, so that nobody is ever behind what is idle.
+// KeepBackground is KeepFrom for an image that nobody is looking at yet. If it has to be
+// fetched, the fetch waits until there is a place that no viewer wants (see
+// Options.Reserve). A viewer who asks for the image meanwhile ends that wait, so that no
+// viewer is ever behind background work.
 //
 // The end of ctx ends the waiting, not a fetch that has begun.
-func (s *Store) KeepBackground(ctx context.Context, bucket, url string) (record.Image, error) {
-	return s.KeepBackgroundFrom(ctx, bucket, url, url)
-}
-
-// KeepBackgroundFrom is KeepBackground for an image that has several URLs, see KeepFrom.
-func (s *Store) KeepBackgroundFrom(ctx context.Context, bucket, url, source string) (record.Image, error) {
+func (s *Store) KeepBackground(ctx context.Context, bucket, url, source string) (record.Image, error) {
 	image, err := s.FindFrom(bucket, url, source)
 	if !errors.Is(err, ErrNotKept) {
 		return image, err
@@ -47,7 +42,7 @@ func (s *Store) KeepBackgroundFrom(ctx context.Context, bucket, url, source stri
 	})
 	if errors.Is(err, flight.ErrGivenUp) && ctx.Err() == nil {
 		// It was another's flight, who has left.
-		return s.KeepBackgroundFrom(ctx, bucket, url, source)
+		return s.KeepBackground(ctx, bucket, url, source)
 	}
 	return image, err
 }

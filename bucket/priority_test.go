@@ -47,7 +47,7 @@ type kept struct {
 func keepIdle(ctx context.Context, s *Store, url string) chan kept {
 	c := make(chan kept, 1)
 	go func() {
-		image, err := s.KeepBackground(ctx, "i", url)
+		image, err := s.KeepBackground(ctx, "i", url, url)
 		c <- kept{image, err}
 	}()
 	return c
@@ -80,7 +80,7 @@ func TestKeepIdle(t *testing.T) {
 			t.Errorf("a failure: %+v", k)
 		}
 	}
-	if _, err := s.KeepBackground(t.Context(), "x", idleURL); !errors.Is(err, ErrNoBucket) {
+	if _, err := s.KeepBackground(t.Context(), "x", idleURL, idleURL); !errors.Is(err, ErrNoBucket) {
 		t.Errorf("no bucket: %v", err)
 	}
 }
@@ -101,9 +101,6 @@ func TestViewerHurriesIdle(t *testing.T) {
 	}
 	if n := q.count(idleURL); n != 1 {
 		t.Errorf("%d fetches, want 1", n)
-	}
-	if n := s.priorities.Len(); n != 0 {
-		t.Errorf("%d are left", n)
 	}
 }
 
@@ -140,7 +137,7 @@ func TestHurryRaces(t *testing.T) {
 		url := fmt.Sprintf("https://example.com/%d.png", i)
 		q.set(url, fmt.Sprint("the bytes of ", i))
 		ctx, leave := context.WithCancel(t.Context())
-		wg.Go(func() { s.KeepBackground(ctx, "i", url) })
+		wg.Go(func() { s.KeepBackground(ctx, "i", url, url) })
 		wg.Go(leave)
 		wg.Go(func() {
 			if _, err := s.Keep(t.Context(), "i", url); err != nil {
@@ -293,8 +290,8 @@ func TestHasMade(t *testing.T) {
 
 // Those who are in a flight whose own asker leaves go on by themselves.
 func TestIdleLeavesOthersInItsFlight(t *testing.T) {
-	for name, keep := range map[string]func(*Store, context.Context, string, string) (record.Image, error){
-		"a viewer": (*Store).Keep, "an idle one": (*Store).KeepBackground,
+	for name, keep := range map[string]func(s *Store, ctx context.Context, bucket, url, source string) (record.Image, error){
+		"a viewer": (*Store).KeepFrom, "an idle one": (*Store).KeepBackground,
 	} {
 		root := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
@@ -311,7 +308,7 @@ func TestIdleLeavesOthersInItsFlight(t *testing.T) {
 			})
 			synctest.Wait()
 			go func() {
-				if image, err := keep(s, t.Context(), "i", idleURL); err != nil || image.Bytes != 14 {
+				if image, err := keep(s, t.Context(), "i", idleURL, idleURL); err != nil || image.Bytes != 14 {
 					t.Errorf("%s: %+v, %v", name, image, err)
 				}
 			}()

@@ -56,7 +56,7 @@ func TestQuota(t *testing.T) {
 		if want == nil {
 			continue
 		}
-		if _, err := s.KeepBackground(t.Context(), "i", second); !errors.Is(err, ErrQuota) || len(q.asked) > 0 {
+		if _, err := s.KeepBackground(t.Context(), "i", second, second); !errors.Is(err, ErrQuota) || len(q.asked) > 0 {
 			t.Errorf("with patience: %v, %d places reserved", err, len(q.asked))
 		}
 		if _, _, err := s.Add("i", "https://a.example/dot.png", bytes.NewReader(dot)); !errors.Is(err, ErrQuota) {

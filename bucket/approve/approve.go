@@ -108,9 +108,6 @@ func CheckURL(s string) error {
 	return nil
 }
 
-// Close closes idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
-
 // maxAnswer is how much of an answer's body is read, so that its connection can be reused.
 const maxAnswer = 4 << 10
 

@@ -23,7 +23,7 @@ func newClient(t *testing.T, o Options) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.Close)
+	t.Cleanup(c.http.CloseIdleConnections)
 	return c
 }
 
@@ -173,7 +173,7 @@ func TestNew(t *testing.T) {
 	for _, s := range []string{"http://127.0.0.1:8100/check", "https://scan.example/?a=b", "http://[::1]:80/"} {
 		if c, err := New(Options{URL: s}); err != nil {
 			t.Errorf("%s: %v", s, err)
-		} else if c.Close(); c.o.Timeout != 10*time.Second || c.o.Concurrency != 8 {
+		} else if c.o.Timeout != 10*time.Second || c.o.Concurrency != 8 {
 			t.Errorf("defaults are %+v", c.o)
 		}
 	}

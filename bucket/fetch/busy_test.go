@@ -85,8 +85,8 @@ func TestBusy(t *testing.T) {
 	<-g.arrived
 	<-g.arrived
 	wg.Wait()
-	if n, shares := f.Stats().Running, f.limit.Shares(); n != 0 || len(shares) != 0 {
-		t.Errorf("%d places and sites %v left", n, shares)
+	if s := f.Stats(); s.Running != 0 || s.Waiting != 0 {
+		t.Errorf("left: %+v", s)
 	}
 }
 

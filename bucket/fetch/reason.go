@@ -35,11 +35,6 @@ const (
 	ReasonBlocked Reason = "blocked"
 )
 
-// Reasons are all of them.
-func Reasons() []Reason {
-	return []Reason{ReasonGone, ReasonNoHost, ReasonUnreachable, ReasonTLS, ReasonTimeout, ReasonServerError, ReasonPage, ReasonBlocked}
-}
-
 // Reason is why the image could not be fetched; empty: the reason does not indicate whether
 // the origin is lost.
 func (e *Error) Reason() Reason {

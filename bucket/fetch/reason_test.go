@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -74,9 +73,6 @@ func TestReasons(t *testing.T) {
 		e, ok := err.(*Error)
 		if !ok || e.Reason() != tt.want {
 			t.Errorf("%s: %v: reason %q, want %q", tt.name, err, e.Reason(), tt.want)
-		}
-		if tt.want != "" && !slices.Contains(Reasons(), tt.want) {
-			t.Errorf("%s is not one of Reasons", tt.want)
 		}
 	}
 }

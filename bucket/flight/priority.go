@@ -37,13 +37,6 @@ func (p *Priorities) Urgent(key string) (left func()) {
 	}
 }
 
-// Len is how many flights viewers wait for, or wait themselves.
-func (p *Priorities) Len() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.viewers) + len(p.waiting)
-}
-
 // Await waits until there is a place, a viewer waits for the flight (no place, and no
 // error), asked ends (ErrGivenUp), or life ends (its error).
 func Await[T any](asked, life context.Context, p *Priorities, key string, reserve func(context.Context) (T, error)) (place T, err error) {

@@ -16,7 +16,7 @@ func TestUrgentBeforeAwait(t *testing.T) {
 	if place, err := Await(t.Context(), t.Context(), &p, "a", reserve); place != 0 || err != nil {
 		t.Errorf("%v, %v", place, err)
 	}
-	if n := p.Len(); n != 1 {
+	if n := len(p.viewers) + len(p.waiting); n != 1 {
 		t.Errorf("%d wait", n)
 	}
 	left()
@@ -24,7 +24,25 @@ func TestUrgentBeforeAwait(t *testing.T) {
 	if place != 2 || err != nil {
 		t.Errorf("nobody waits any more, and it does not wait for a quiet moment: %v, %v", place, err)
 	}
-	if n := p.Len(); n != 0 {
+	if n := len(p.viewers) + len(p.waiting); n != 0 {
+		t.Errorf("%d are left", n)
+	}
+}
+
+// A viewer ends a wait for a quiet moment, and nothing is remembered of either.
+func TestUrgentEndsAwait(t *testing.T) {
+	var p Priorities
+	var left func()
+	place, err := Await(t.Context(), t.Context(), &p, "a", func(ctx context.Context) (int, error) {
+		left = p.Urgent("a")
+		<-ctx.Done()
+		return 0, ctx.Err()
+	})
+	if place != 0 || err != nil {
+		t.Errorf("%v, %v", place, err)
+	}
+	left()
+	if n := len(p.viewers) + len(p.waiting); n != 0 {
 		t.Errorf("%d are left", n)
 	}
 }

@@ -2,7 +2,6 @@ package lookalike
 
 import (
 	"fmt"
-	"iter"
 	"sync"
 
 	"imgkeep/bucket/likeness"
@@ -114,17 +113,4 @@ func (b *Blocklist) Match(p likeness.Print) (r Resemblance, ok bool) {
 		}
 	})
 	return r, ok
-}
-
-// All goes through the blocked hashes. None is set or removed meanwhile.
-func (b *Blocklist) All() iter.Seq2[likeness.Hash, int] {
-	return func(yield func(likeness.Hash, int) bool) {
-		b.mu.RLock()
-		defer b.mu.RUnlock()
-		for i, h := range b.hashes {
-			if !yield(h, b.within[i]) {
-				return
-			}
-		}
-	}
 }

@@ -94,21 +94,6 @@ func (l *Limiter) Stats() Stats {
 	return Stats{Running: l.running, Waiting: l.waiting, Waited: time.Duration(l.waited.Load())}
 }
 
-// Shares are how many places each known site, domain and network has, by the keys of a
-// Claim.
-func (l *Limiter) Shares() map[string]int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	shares := map[string]int{}
-	for key, s := range l.sites {
-		shares[key] = s.running
-	}
-	for key, g := range l.groups {
-		shares[key] = g.running
-	}
-	return shares
-}
-
 // hold waits for a place for a fetch from key, of which then at most limit run (0:
 // perSite), and ends with ctx. It returns ErrBusy if the queue is full. Return the place
 // with release, once.

@@ -276,8 +276,8 @@ func TestLimiterKeepsItsLimits(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if l.running != 0 || l.waiting != 0 || len(l.sites) != 0 || l.turns.Len() != 0 {
-		t.Errorf("left behind: %d running, %d waiting, %d sites, %d turns", l.running, l.waiting, len(l.sites), l.turns.Len())
+	if l.running != 0 || l.waiting != 0 || len(l.sites) != 0 || len(l.groups) != 0 || l.turns.Len() != 0 {
+		t.Errorf("left behind: %d running, %d waiting, %d sites, %d groups, %d turns", l.running, l.waiting, len(l.sites), len(l.groups), l.turns.Len())
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // Populator keeps images, and makes sizes of them, before viewers ask. Viewers come first:
-// see bucket.Store.KeepBackgroundFrom; it uses at most half of the decoders. It may be used
+// see bucket.Store.KeepBackground; it uses at most half of the decoders. It may be used
 // concurrently.
 type Populator struct {
 	s        *Server
@@ -57,7 +57,7 @@ func (p *Populator) Populate(ctx context.Context, name, raw string, sizes []stri
 	image, err := p.s.opts.Store.FindFrom(name, url, source)
 	if errors.Is(err, bucket.ErrNotKept) {
 		done.Fetched = true
-		image, err = p.s.opts.Store.KeepBackgroundFrom(ctx, name, url, source)
+		image, err = p.s.opts.Store.KeepBackground(ctx, name, url, source)
 	}
 	if err != nil {
 		return Populated{}, err
