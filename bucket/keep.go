@@ -292,7 +292,7 @@ func (s *Store) Open(ctx context.Context, image record.Image) (*os.File, error) 
 	if err == nil || !errors.Is(err, blob.ErrDamaged) {
 		return f, err
 	}
-	if err := s.repair(ctx, image); err != nil {
+	if err := s.repair(ctx, image, false); err != nil {
 		return nil, err
 	}
 	return s.files.Open(ctx, image)
@@ -303,7 +303,7 @@ func (s *Store) Open(ctx context.Context, image record.Image) (*os.File, error) 
 func (s *Store) Ensure(ctx context.Context, image record.Image) error {
 	err := s.files.Stat(ctx, image)
 	if errors.Is(err, blob.ErrDamaged) {
-		return s.repair(ctx, image)
+		return s.repair(ctx, image, false)
 	}
 	return err
 }

@@ -106,7 +106,7 @@ func (m maintenance) FinishRemovals(bucket string) error { return m.s.finishBuck
 
 // Repair fetches a damaged original again, whatever has failed before.
 func (m maintenance) Repair(ctx context.Context, image record.Image) error {
-	return m.s.repairNow(ctx, image)
+	return m.s.repair(ctx, image, true)
 }
 
 // originals are a store's, as variants see it.
@@ -121,7 +121,7 @@ func (o originals) Open(ctx context.Context, image record.Image) (*os.File, erro
 }
 
 func (o originals) Repair(ctx context.Context, image record.Image) error {
-	return o.s.repair(ctx, image)
+	return o.s.repair(ctx, image, false)
 }
 
 // OpenFile opens the original of an image as it is, and repairs nothing.

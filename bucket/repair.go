@@ -14,18 +14,11 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// repair fetches a damaged original again, unless a failure stands against that.
-func (s *Store) repair(ctx context.Context, image record.Image) error {
-	_, err := flight.Do(ctx, s.flights, "repair\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.fetchAndRepair(ctx, image, false)
-	})
-	return err
-}
-
-// repairNow is repair for an operator who has asked for it: whatever has failed before.
-func (s *Store) repairNow(ctx context.Context, image record.Image) error {
-	_, err := flight.Do(ctx, s.flights, "repair now\x00"+image.File(), func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.fetchAndRepair(ctx, image, true)
+// repair fetches a damaged original again, unless a failure stands against that. now, for
+// an operator who has asked for it: whatever has failed before.
+func (s *Store) repair(ctx context.Context, image record.Image, now bool) error {
+	_, err := flight.Do(ctx, s.flights, fmt.Sprint("repair\x00", now, image.File()), func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.fetchAndRepair(ctx, image, now)
 	})
 	return err
 }

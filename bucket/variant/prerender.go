@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 
-	"imgkeep/bucket/blob"
 	"imgkeep/bucket/flight"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
@@ -52,9 +51,9 @@ func (v *Variants) MakeVariants(ctx context.Context, image record.Image, maker f
 //
 // It does not wait for flights of OpenVariant, nor they for it: at worst a variant is made
 // twice, and the second replaces the first.
-func (v *Variants) Prerender(ctx context.Context, image record.Image, things []Key,
+func (v *Variants) Prerender(ctx context.Context, image record.Image, keys []Key,
 	maker func(ctx context.Context, original io.Reader, n int64, missing []Key) ([]Variant, error)) (made int, err error) {
-	missing, err := v.missing(image, things)
+	missing, err := v.missing(image, keys)
 	if err != nil || len(missing) == 0 {
 		return 0, err
 	}
@@ -67,9 +66,9 @@ func (v *Variants) Prerender(ctx context.Context, image record.Image, things []K
 
 // missing are the variants that do not exist. A link to an original that is gone does not
 // count.
-func (v *Variants) missing(image record.Image, things []Key) ([]Key, error) {
+func (v *Variants) missing(image record.Image, keys []Key) ([]Key, error) {
 	var missing []Key
-	for _, m := range things {
+	for _, m := range keys {
 		_, err := os.Stat(v.s.Path(image.VariantFile(m.Name, m.Format)))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -81,37 +80,11 @@ func (v *Variants) missing(image record.Image, things []Key) ([]Key, error) {
 	return missing, nil
 }
 
-// makeAll stores what maker makes, and returns the number of variants. A damaged original
-// is repaired first.
-func (v *Variants) makeAll(ctx context.Context, image record.Image, maker func(context.Context, io.Reader, int64) ([]Variant, error)) (int, error) {
-	if err := v.s.Room(); err != nil {
-		return 0, err
-	}
-	n, err := v.makeOf(ctx, image, maker)
-	if errors.Is(err, blob.ErrDamaged) {
-		if err = v.s.Repair(ctx, image); err == nil {
-			n, err = v.makeOf(ctx, image, maker)
-		}
-	}
-	return n, err
-}
-
-// makeOf is makeAll for the original as it is.
-func (v *Variants) makeOf(ctx context.Context, image record.Image, maker func(context.Context, io.Reader, int64) ([]Variant, error)) (int, error) {
-	ctx, done := hold(ctx)
-	defer done()
-	var all []Variant
-	err := v.readWhole(ctx, image, true, func(original io.Reader) (err error) {
-		all, err = maker(ctx, original, image.Bytes)
+// makeAll is make, after repairing the original if it is damaged.
+func (v *Variants) makeAll(ctx context.Context, image record.Image, maker func(context.Context, io.Reader, int64) ([]Variant, error)) (n int, err error) {
+	err = v.withRepair(ctx, image, func(ctx context.Context) (err error) {
+		n, err = v.make(ctx, image, maker)
 		return err
 	})
-	if err != nil {
-		return 0, err
-	}
-	for i, m := range all {
-		if err := v.store(image, m); err != nil {
-			return i, err
-		}
-	}
-	return len(all), nil
+	return n, err
 }

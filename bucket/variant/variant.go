@@ -48,7 +48,6 @@ var ErrNotMade = errors.New("not made yet")
 // OpenVariant opens the variant of an image under a name, as a file of this format. If it
 // is missing, one flight makes it for all concurrent callers, and keeps it. A crash may
 // lose a variant, since it can be made again, but never leaves half of it.
-// leaves half of it.
 // The original is checked against its digest while it is read: a variant of wrong bytes is
 // discarded, and the original is repaired as by Open.
 //
@@ -115,7 +114,13 @@ func (v *Variants) makeBy(ctx context.Context, image record.Image, key Key, path
 	if maker == nil {
 		return ErrNotMade
 	}
-	return v.makeOnce(ctx, image, path, func(ctx context.Context) error { return v.make(ctx, image, key, maker) })
+	return v.makeOnce(ctx, image, path, func(ctx context.Context) error {
+		_, err := v.make(ctx, image, func(ctx context.Context, original io.Reader, n int64) ([]Variant, error) {
+			data, err := maker(ctx, original, n)
+			return []Variant{{Key: key, Data: data}}, err
+		})
+		return err
+	})
 }
 
 // makeOnce makes the variant at path, in one flight for all concurrent callers. The flight
@@ -127,32 +132,43 @@ func (v *Variants) makeOnce(ctx context.Context, image record.Image, path string
 		if _, err := os.Stat(path); err == nil {
 			return struct{}{}, nil
 		}
-		if err := v.s.Room(); err != nil {
-			return struct{}{}, err
-		}
-		err := make(ctx)
-		if errors.Is(err, blob.ErrDamaged) {
-			if err = v.s.Repair(ctx, image); err == nil {
-				err = make(ctx)
-			}
-		}
-		return struct{}{}, err
+		return struct{}{}, v.withRepair(ctx, image, make)
 	})
 	return err
 }
 
-func (v *Variants) make(ctx context.Context, image record.Image, key Key, maker Maker) error {
+// withRepair calls make and, if the original is damaged, once more after repairing it.
+func (v *Variants) withRepair(ctx context.Context, image record.Image, make func(context.Context) error) error {
+	if err := v.s.Room(); err != nil {
+		return err
+	}
+	err := make(ctx)
+	if errors.Is(err, blob.ErrDamaged) {
+		if err = v.s.Repair(ctx, image); err == nil {
+			err = make(ctx)
+		}
+	}
+	return err
+}
+
+// make stores what maker makes of an original, and returns the number of variants stored.
+func (v *Variants) make(ctx context.Context, image record.Image, maker func(context.Context, io.Reader, int64) ([]Variant, error)) (int, error) {
 	ctx, done := hold(ctx)
 	defer done()
-	var data []byte
+	var all []Variant
 	err := v.readWhole(ctx, image, true, func(original io.Reader) (err error) {
-		data, err = maker(ctx, original, image.Bytes)
+		all, err = maker(ctx, original, image.Bytes)
 		return err
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return v.store(image, Variant{Key: key, Data: data})
+	for i, m := range all {
+		if err := v.store(image, m); err != nil {
+			return i, err
+		}
+	}
+	return len(all), nil
 }
 
 // readWhole passes an original to reader, and checks its digest. A wrong digest takes
