@@ -54,13 +54,7 @@ func (x *showCommand) run(cmd *cobra.Command, args []string, c config.Config) (e
 	}
 	var facts query.Details
 	err = x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) (err error) {
-		q := control.ShowRequest{URL: t.URL, Digest: t.Digest, Named: t.link(x.unverified)}
-		if facts, err = s.Show(cmd.Context(), q); err != nil || t.Source == t.URL {
-			return err
-		}
-		q.URL = t.Source // failures are recorded under that URL
-		more, err := s.Show(cmd.Context(), q)
-		facts.Images, facts.Failures = append(facts.Images, more.Images...), append(facts.Failures, more.Failures...)
+		facts, err = s.Show(cmd.Context(), control.ShowRequest{URL: t.URL, Source: t.Source, Digest: t.Digest, Named: t.link(x.unverified)})
 		return err
 	})
 	if err != nil {

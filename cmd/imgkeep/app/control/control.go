@@ -118,6 +118,7 @@ type Each func(Event) error
 // ShowRequest asks what is known of a URL or a digest.
 type ShowRequest struct {
 	URL    string `json:"url,omitempty"`
+	Source string `json:"source,omitempty"` // that URL was made of: failures, and older images, are under it; empty: URL
 	Digest string `json:"digest,omitempty"`
 	Named
 }

@@ -133,6 +133,11 @@ func (l *Local) Show(ctx context.Context, q ShowRequest) (query.Details, error) 
 		}
 	}
 	details, err := l.opts.Store.Show(ctx, t)
+	if err == nil && q.Source != "" && q.Source != q.URL {
+		var more query.Details
+		more, err = l.opts.Store.Show(ctx, bucket.Target{URL: q.Source})
+		details.Images, details.Failures = append(details.Images, more.Images...), append(details.Failures, more.Failures...)
+	}
 	if q.Link != "" && l.opts.Links != nil {
 		details.Link = l.opts.Links.Life(q.Link)
 	}

@@ -190,6 +190,9 @@ func TestService(t *testing.T) {
 		}, ``, nil},
 		{"ran nothing", func(ctx context.Context, s service) (any, error) { return nil, s.Ran(ctx, control.Run{Op: "burn"}) }, `"burn" is none`, nil},
 		{"show", func(ctx context.Context, s service) (any, error) { return s.Show(ctx, control.ShowRequest{URL: kept}) }, `"here":true`, nil},
+		{"show what failed under the URL that it was made of", func(ctx context.Context, s service) (any, error) {
+			return s.Show(ctx, control.ShowRequest{URL: kept, Source: gone})
+		}, `"class":"gone"`, nil},
 		{"show a failure", func(ctx context.Context, s service) (any, error) { return s.Show(ctx, control.ShowRequest{URL: gone}) }, `"class":"gone"`, nil},
 		{"show a digest", func(ctx context.Context, s service) (any, error) {
 			return s.Show(ctx, control.ShowRequest{Digest: digest})

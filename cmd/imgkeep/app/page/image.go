@@ -86,7 +86,7 @@ func (s *Server) showImage(w http.ResponseWriter, r *http.Request, t target.Targ
 	if t.URL == "" {
 		v.Name = t.Digest
 	}
-	q := control.ShowRequest{URL: t.URL, Digest: t.Digest, Named: control.Named{Link: t.Link}}
+	q := control.ShowRequest{URL: t.URL, Source: t.Source, Digest: t.Digest, Named: control.Named{Link: t.Link}}
 	var err error
 	if v.Details, err = service.Show(r.Context(), q); err != nil && t.Link != "" {
 		// The signature may be of another image: what the link says is shown all the
@@ -94,11 +94,6 @@ func (s *Server) showImage(w http.ResponseWriter, r *http.Request, t target.Targ
 		v.Unsigned = sentence(err.Error())
 		q.Unverified = true
 		v.Details, err = service.Show(r.Context(), q)
-	}
-	if err == nil && t.Source != t.URL { // what failed has failed under that
-		var more query.Details
-		more, err = service.Show(r.Context(), control.ShowRequest{URL: t.Source})
-		v.Details.Failures = append(v.Details.Failures, more.Failures...)
 	}
 	if err != nil {
 		s.fail(w, r, err)

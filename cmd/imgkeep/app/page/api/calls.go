@@ -67,14 +67,9 @@ func (a *api) show(who asker, r *http.Request) (any, error) {
 }
 
 func (a *api) details(who asker, r *http.Request, t target.Target, unverified bool) (query.Details, error) {
-	d, err := who.Show(r.Context(), control.ShowRequest{URL: t.URL, Digest: t.Digest, Named: control.Named{Link: t.Link, Unverified: unverified}})
+	d, err := who.Show(r.Context(), control.ShowRequest{URL: t.URL, Source: t.Source, Digest: t.Digest, Named: control.Named{Link: t.Link, Unverified: unverified}})
 	if err != nil && t.Link != "" && !unverified {
 		return d, refusal{http.StatusUnprocessableEntity, "signature", err.Error()}
-	}
-	if err == nil && t.Source != t.URL {
-		var more query.Details
-		more, err = who.Show(r.Context(), control.ShowRequest{URL: t.Source})
-		d.Failures = append(d.Failures, more.Failures...)
 	}
 	return d, err
 }
