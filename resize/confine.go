@@ -103,25 +103,23 @@ const (
 // ReadSources reads the formats of [Options] Sources that the pool put into a decoder's
 // environment. An unknown one is an error.
 func ReadSources(getenv func(string) string) ([]string, error) {
-	list := getenv(envSources)
-	if list == "" {
-		return nil, nil
-	}
-	all := strings.Split(list, ",")
-	return all, checkSources(all)
+	return readFormats(getenv(envSources), checkSources)
 }
-
-func checkSources(list []string) error { return eachOnce("source", list, others) }
 
 // ReadOutputs is the same for Outputs.
 func ReadOutputs(getenv func(string) string) ([]string, error) {
-	list := getenv(envOutputs)
+	return readFormats(getenv(envOutputs), checkOutputs)
+}
+
+func readFormats(list string, check func([]string) error) ([]string, error) {
 	if list == "" {
 		return nil, nil
 	}
 	all := strings.Split(list, ",")
-	return all, checkOutputs(all)
+	return all, check(all)
 }
+
+func checkSources(list []string) error { return eachOnce("source", list, others) }
 
 func checkOutputs(list []string) error { return eachOnce("output", list, outputs) }
 

@@ -3,7 +3,6 @@ package app
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
 	"imgkeep/cmd/imgkeep/app/server"
+	"imgkeep/cmd/imgkeep/app/target"
 	"imgkeep/sign"
 )
 
@@ -99,12 +99,8 @@ func (x *verifyCommand) run(cmd *cobra.Command, args []string, c config.Config) 
 // verify checks in the same order as the server.
 func verify(c config.Config, signer *sign.Signer, arg string, now time.Time) verified {
 	v := verified{Link: arg}
-	path := arg
-	if u, err := url.Parse(arg); err == nil && u.Host != "" {
-		path = u.EscapedPath()
-	}
 	fail := func(err error) verified { v.Why = err.Error(); return v }
-	l, err := sign.Parse(path)
+	l, err := target.ParseLink(arg)
 	if err != nil {
 		return fail(err)
 	}

@@ -64,15 +64,16 @@ func (e *engine) runMaintenance(ctx context.Context, c config.Config, service *c
 	return func() { cancel(); wg.Wait() }, nil
 }
 
-// every does something again and again: first after a pause, and then an interval after
-// it has ended, or sooner where it failed. It ends with ctx.
-func every(ctx context.Context, first, interval time.Duration, wait func(context.Context, time.Duration) error, once func(context.Context) error) {
+// every does something again and again: first after a pause, and then an interval after it
+// has ended, or sooner if it failed, which is logged as failed. It ends with ctx.
+func every(ctx context.Context, first, interval time.Duration, wait func(context.Context, time.Duration) error, log *slog.Logger, failed string, once func(context.Context) error) {
 	for pause := first; wait(ctx, pause) == nil; {
 		pause = interval
 		if err := once(ctx); err != nil {
 			if ctx.Err() != nil {
 				return
 			}
+			log.Error(failed, "error", err)
 			pause = min(interval, retryFailed)
 		}
 	}
@@ -102,13 +103,7 @@ type scrubTimer struct {
 }
 
 func (s *scrubTimer) run(ctx context.Context) {
-	every(ctx, s.first(), s.interval, s.wait, func(ctx context.Context) error {
-		err := s.once(ctx)
-		if err != nil && ctx.Err() == nil {
-			s.log.Error("scrub failed", "error", err)
-		}
-		return err
-	})
+	every(ctx, s.first(), s.interval, s.wait, s.log, "scrub failed", s.once)
 }
 
 // first is the time until the first scrub. A new store has nothing to look at.
@@ -199,13 +194,9 @@ type lookTimer struct {
 }
 
 func (t *lookTimer) run(ctx context.Context) {
-	every(ctx, lookFirst, lookInterval, t.wait, func(ctx context.Context) error {
+	every(ctx, lookFirst, lookInterval, t.wait, t.log, "images cannot be looked at", func(ctx context.Context) error {
 		r, err := t.index(ctx, lookalike.IndexOptions{Rate: lookRate})
-		switch {
-		case ctx.Err() != nil:
-		case err != nil:
-			t.log.Error("images cannot be looked at", "error", err)
-		case r.Added+r.Failed+r.Dropped > 0:
+		if err == nil && r.Added+r.Failed+r.Dropped > 0 {
 			t.log.Info("images looked at", "images", r.Images, "added", r.Added, "failed", r.Failed, "dropped", r.Dropped, "seconds", r.Seconds)
 		}
 		return err
@@ -248,13 +239,7 @@ type linkRotTimer struct {
 }
 
 func (t *linkRotTimer) run(ctx context.Context) {
-	every(ctx, t.first(), t.interval, t.wait, func(ctx context.Context) error {
-		err := t.once(ctx)
-		if err != nil && ctx.Err() == nil {
-			t.log.Error("asking origins failed", "error", err)
-		}
-		return err
-	})
+	every(ctx, t.first(), t.interval, t.wait, t.log, "asking origins failed", t.once)
 }
 
 func (t *linkRotTimer) once(ctx context.Context) error {

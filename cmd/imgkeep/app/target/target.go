@@ -85,7 +85,7 @@ const maxLabel = 32
 func (o Reader) findLink(text string) (*sign.Link, error) {
 	var found *sign.Link
 	for _, word := range words(text) {
-		l, err := o.parseLink(word)
+		l, err := ParseLink(word)
 		switch {
 		case err != nil && strings.Contains(word, "://"):
 			return nil, nil
@@ -99,8 +99,8 @@ func (o Reader) findLink(text string) (*sign.Link, error) {
 	return found, nil
 }
 
-// parseLink reads a link, whole or as a path.
-func (o Reader) parseLink(s string) (sign.Link, error) {
+// ParseLink reads a link, whole or as a path.
+func ParseLink(s string) (sign.Link, error) {
 	path := s
 	if u, err := url.Parse(s); err == nil && u.Host != "" {
 		path = u.EscapedPath()
