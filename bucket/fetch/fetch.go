@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"os"
 	"slices"
 	"time"
@@ -67,7 +66,7 @@ type Options struct {
 	// Own tells whether a URL leads back to this server, which is Refused, also as the
 	// target of a redirect: otherwise the server could be made to fetch from itself. The
 	// URL has passed all other rules. nil: no URL does.
-	Own func(*url.URL) bool
+	Own func(imageurl.URL) bool
 	// Loop returns the CDN-Loop to send (RFC 8586), by which this server recognises its own
 	// fetches; empty: none. nil: never any.
 	Loop func() string

@@ -7,9 +7,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
+
+	"imgkeep/bucket/imageurl"
 )
 
 // TestRemoved imitates imgur, which leads to a picture that says that the image is
@@ -136,7 +137,7 @@ func TestOwn(t *testing.T) {
 			w.Write(picture)
 		}
 	})
-	f := newFetcher(t, Options{MaxRedirects: 3, Own: func(u *url.URL) bool { return strings.HasPrefix(u.Path, "/own/") }}, origin.URL)
+	f := newFetcher(t, Options{MaxRedirects: 3, Own: func(u imageurl.URL) bool { return strings.HasPrefix(u.Path(), "/own/") }}, origin.URL)
 	_, _, err := pull(t, f, origin.URL+"/own/"+secret)
 	wantClass(t, err, Refused, "back to this server")
 	_, _, err = pull(t, f, origin.URL+"/loop")

@@ -55,7 +55,7 @@ func (f *Fetcher) target(base imageurl.URL, raw string, hosts *imageurl.Hosts) (
 	if hosts != nil && !hosts.Has(t.host) {
 		return t, errorf(Refused, t.host, "host is not on the bucket's list of hosts")
 	}
-	if f.o.Own != nil && f.o.Own(t.url) {
+	if f.o.Own != nil && f.o.Own(to) {
 		return t, errorf(Refused, t.host, "URL leads back to this server: its host is one of this server's own names")
 	}
 	if f.removed.isURL(to) {

@@ -93,6 +93,13 @@ func (u URL) Host() string {
 	return host
 }
 
+// Path is the path, percent-encoded, without the query. That of an object is a slash and
+// its key.
+func (u URL) Path() string {
+	_, path, _ := u.split()
+	return path
+}
+
 // split splits a URL before its path and its query, which begin with / and ?. All but the
 // path may be missing.
 func (u URL) split() (origin, path, query string) {

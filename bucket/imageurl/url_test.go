@@ -165,15 +165,16 @@ func TestParseLength(t *testing.T) {
 	}
 }
 
-func TestHostOf(t *testing.T) {
-	for url, want := range map[string]string{
-		"https://example.com/a":       "example.com",
-		"https://example.com:8443/a":  "example.com",
-		"http://[2001:db8::1]:8080/a": "2001:db8::1",
-		"http://192.0.2.1/":           "192.0.2.1",
-		"local:///a":                  "",
+func TestHostAndPath(t *testing.T) {
+	for url, want := range map[string][2]string{
+		"https://example.com/a":           {"example.com", "/a"},
+		"https://example.com:8443/a?b=/c": {"example.com", "/a"},
+		"http://[2001:db8::1]:8080/a%2Fb": {"2001:db8::1", "/a%2Fb"},
+		"http://192.0.2.1/":               {"192.0.2.1", "/"},
+		"local:///a":                      {"", "/a"},
+		"s3://attachments/a%20b":          {"attachments.s3", "/a%20b"},
 	} {
-		if got := URL(url).Host(); got != want {
+		if got := [2]string{URL(url).Host(), URL(url).Path()}; got != want {
 			t.Errorf("%s: %q, want %q", url, got, want)
 		}
 	}
@@ -308,7 +309,7 @@ func FuzzResolve(f *testing.F) {
 			}
 			return
 		}
-		if err != nil || u.Hostname() != to.Host() || u.String() != to.String() && !to.IsLocal() {
+		if err != nil || u.Hostname() != to.Host() || u.EscapedPath() != to.Path() || u.String() != to.String() && !to.IsLocal() {
 			t.Fatalf("net/url reads %q as %v, %v", to, u, err)
 		}
 	})

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +22,7 @@ import (
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
+	"imgkeep/cmd/imgkeep/app/target"
 	"imgkeep/sign"
 )
 
@@ -181,10 +181,10 @@ func (k checker) try(ctx context.Context, x *checked) (err error) {
 	if err := k.blocked(ctx, control.ShowRequest{URL: k.self.Key(image)}); err != nil {
 		return err
 	}
-	if u, err := url.Parse(image); err == nil && u.Host != "" && u.Scheme != "s3" && k.config.Fetch.Proxy == "" {
-		if a, err := netip.ParseAddr(u.Hostname()); err == nil {
+	if u := imageurl.URL(image); !u.IsLocal() && !u.IsObject() && k.config.Fetch.Proxy == "" {
+		if a, err := netip.ParseAddr(u.Host()); err == nil {
 			x.Addresses = []string{a.String()}
-		} else if found, err := net.DefaultResolver.LookupHost(ctx, u.Hostname()); err == nil {
+		} else if found, err := net.DefaultResolver.LookupHost(ctx, u.Host()); err == nil {
 			x.Addresses = found
 		}
 	}
@@ -235,14 +235,13 @@ func (k checker) image(x *checked) (image string, err error) {
 // link reads a link of this server: a path, or a URL with one of its names or a signature
 // of its secrets.
 func (k checker) link(raw string) (l sign.Link, ours bool) {
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" && !strings.HasPrefix(raw, "/") {
+	l, err := target.ParseLink(raw)
+	if err != nil {
 		return l, false
 	}
-	if l, err = sign.Parse(u.EscapedPath()); err != nil {
-		return l, false
-	}
-	return l, u.Host == "" || k.self.Is(u) || k.unwraps && k.self.Signed(l)
+	u, err := imageurl.Parse(raw)
+	path := strings.HasPrefix(raw, "/") && !strings.HasPrefix(raw, "//")
+	return l, path || err == nil && k.self.Is(u) || k.unwraps && k.self.Signed(l)
 }
 
 // blocked returns an error that names the first block of a URL or a digest.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	neturl "net/url"
 	"slices"
 	"strings"
 	"time"
@@ -93,8 +92,8 @@ func weakHosts(c config.Config, url string, f query.Details) []weakHost {
 	}
 	hosts := map[string]bool{}
 	for _, u := range urls {
-		if parsed, err := neturl.Parse(u); err == nil && !imageurl.URL(u).IsObject() { // which profiles say nothing of
-			hosts[parsed.Hostname()] = true
+		if u := imageurl.URL(u); !u.IsObject() { // of which profiles say nothing
+			hosts[u.Host()] = true
 		}
 	}
 	var weak []weakHost

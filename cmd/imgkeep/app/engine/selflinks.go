@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -34,8 +33,8 @@ type SelfLinks struct {
 func NewSelfLinks(c config.Config, signer *sign.Signer, now func() time.Time) *SelfLinks {
 	o := &SelfLinks{signer: signer, now: now, relative: c.Fetch.BaseURL, same: newSameImage(c)}
 	hosts := slices.Clone(c.Fetch.OwnHosts)
-	if u, err := url.Parse(c.BaseURL); err == nil && u.Host != "" {
-		hosts = append(hosts, u.Hostname())
+	if u, err := imageurl.Parse(c.BaseURL); err == nil {
+		hosts = append(hosts, u.Host())
 	}
 	if len(hosts) > 0 {
 		o.hosts = imageurl.NewHosts(hosts).Match
@@ -43,16 +42,8 @@ func NewSelfLinks(c config.Config, signer *sign.Signer, now func() time.Time) *S
 	return o
 }
 
-// mayBe is a short cut for the many URLs of other hosts: it looks at the host alone,
-// which a canonical URL has in one spelling.
-func (o *SelfLinks) mayBe(canonical string) bool {
-	return o.hosts != nil && o.hosts(imageurl.URL(canonical).Host())
-}
-
-// Is tells whether a URL leads back to this server.
-func (o *SelfLinks) Is(u *url.URL) bool {
-	return o.hosts != nil && o.hosts(u.Hostname())
-}
+// Is tells whether a URL leads back to this server: by its host alone.
+func (o *SelfLinks) Is(u imageurl.URL) bool { return o.hosts != nil && o.hosts(u.Host()) }
 
 // Key is the URL under which the image of a canonical URL is kept.
 func (o *SelfLinks) Key(canonical string) string { return o.same.key(canonical) }
@@ -69,24 +60,21 @@ const maxNested = 3
 // Without that a stranger could name any URL under the name of this server, which a
 // site may trust. All else that leads here is refused.
 func (o *SelfLinks) Unwrap(canonical string) (string, error) {
-	return o.follow(canonical, func(u *url.URL) (sign.Link, error) {
-		l, err := sign.Parse(u.EscapedPath())
+	return o.follow(canonical, func(u imageurl.URL) (sign.Link, error) {
+		l, err := sign.Parse(u.Path())
 		if err != nil || !o.signed(l) {
-			return l, refuseOwn(u.Hostname(), "a URL of this server that is no link it has signed")
+			return l, refuseOwn(u.Host(), "a URL of this server that is no link it has signed")
 		}
 		return l, nil
 	})
 }
 
 // follow goes from link to link as long as they are of this server, as link reads them.
-func (o *SelfLinks) follow(canonical string, link func(*url.URL) (sign.Link, error)) (string, error) {
+func (o *SelfLinks) follow(canonical string, link func(imageurl.URL) (sign.Link, error)) (string, error) {
 	for range maxNested + 1 {
-		if !o.mayBe(canonical) {
+		u := imageurl.URL(canonical)
+		if !o.Is(u) {
 			return canonical, nil
-		}
-		u, err := url.Parse(canonical)
-		if err != nil {
-			return canonical, nil // fetching says what is wrong
 		}
 		l, err := link(u)
 		if err != nil {
@@ -122,8 +110,8 @@ func (o *SelfLinks) ImageOf(l sign.Link) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return o.follow(canonical, func(u *url.URL) (sign.Link, error) {
-		l, err := sign.Parse(u.EscapedPath())
+	return o.follow(canonical, func(u imageurl.URL) (sign.Link, error) {
+		l, err := sign.Parse(u.Path())
 		if err != nil {
 			err = fmt.Errorf("it is around a URL of this server that is no link: %w", err)
 		}

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -99,7 +98,7 @@ func TestOwn(t *testing.T) {
 		"https://img.example/i/full/x": true, "http://img.example:80/": true, "https://IMG.example./x": true,
 		"https://forum.example/avatars/1.png": false, "https://a.img.example/": false,
 	} {
-		u, err := url.Parse(raw)
+		u, err := imageurl.Parse(raw)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +107,7 @@ func TestOwn(t *testing.T) {
 		}
 	}
 	o = NewSelfLinks(config.Default(), nil, time.Now)
-	if u, _ := url.Parse("http://127.0.0.1:8091/i/full/x"); o.Is(u) {
+	if o.Is("http://127.0.0.1:8091/i/full/x") {
 		t.Error("a server without a name has one")
 	}
 }

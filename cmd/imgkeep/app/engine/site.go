@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"fmt"
-	"net/url"
 	"os/exec"
 	"slices"
 	"strings"
@@ -74,14 +73,15 @@ func serverNames(c config.Config) []string {
 	if len(c.Nginx.ServerName) > 0 {
 		return c.Nginx.ServerName
 	}
-	if canonical, err := imageurl.Canonical(c.BaseURL + "/"); err == nil { // in punycode, as browsers send it
-		if u, err := url.Parse(canonical); err == nil && strings.Contains(u.Hostname(), ":") {
-			return []string{"[" + u.Hostname() + "]"}
-		} else if err == nil {
-			return []string{u.Hostname()}
-		}
+	u, err := imageurl.Parse(c.BaseURL + "/") // in punycode, as browsers send it
+	switch host := u.Host(); {
+	case err != nil:
+		return []string{"_"}
+	case strings.Contains(host, ":"):
+		return []string{"[" + host + "]"}
+	default:
+		return []string{host}
 	}
-	return []string{"_"}
 }
 
 // http2Of says how a site asks for HTTP/2: see nginx.Site. Where no nginx can be

@@ -23,6 +23,7 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/page/account"
@@ -48,7 +49,7 @@ type self struct{}
 
 func (self) ImageOf(l sign.Link) (string, error) { return l.URL() }
 func (self) Key(canonical string) string         { return canonical }
-func (self) Is(u *url.URL) bool                  { return u.Hostname() == "img.example" }
+func (self) Is(u imageurl.URL) bool              { return u.Host() == "img.example" }
 
 // world is a page on a store of its own.
 type world struct {

@@ -32,7 +32,7 @@ type Self interface {
 	ImageOf(sign.Link) (string, error)
 	Key(canonical string) string
 	// Is tells whether a URL leads back to this server.
-	Is(*url.URL) bool
+	Is(imageurl.URL) bool
 }
 
 // Reader reads what is named. It may be used concurrently, if its Self may.
@@ -70,7 +70,7 @@ func (o Reader) Read(arg string, hosts bool) (Target, error) {
 	if err != nil {
 		return Target{}, fmt.Errorf("%q names no image: want a URL, a link or a digest: %w", arg, err)
 	}
-	if u, err := url.Parse(canonical); err == nil && o.Self.Is(u) {
+	if o.Self.Is(imageurl.URL(canonical)) {
 		return Target{}, fmt.Errorf("%q is a URL of this server, and no whole link: want the link as it stands in the page, or the URL of the image", arg)
 	}
 	return Target{URL: o.Self.Key(canonical), Source: canonical}, nil

@@ -2,10 +2,10 @@ package target
 
 import (
 	"errors"
-	"net/url"
 	"strings"
 	"testing"
 
+	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/record"
 	"imgkeep/sign"
 )
@@ -24,7 +24,7 @@ func (self) Key(canonical string) string {
 	before, _, _ := strings.Cut(canonical, "?token=")
 	return before
 }
-func (self) Is(u *url.URL) bool { return u.Hostname() == "img.example" }
+func (self) Is(u imageurl.URL) bool { return u.Host() == "img.example" }
 
 const cat = "https://cats.example/cat.png"
 

@@ -25,6 +25,7 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/imageurl"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/page/account"
 	"imgkeep/cmd/imgkeep/app/target"
@@ -42,7 +43,7 @@ type self struct{}
 
 func (self) ImageOf(l sign.Link) (string, error) { return l.URL() }
 func (self) Key(canonical string) string         { return canonical }
-func (self) Is(u *url.URL) bool                  { return u.Hostname() == "img.example" }
+func (self) Is(u imageurl.URL) bool              { return u.Host() == "img.example" }
 
 // world is an API on a store of its own, and tokens of each role.
 type world struct {
