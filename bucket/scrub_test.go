@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -422,7 +423,7 @@ func (x *scrubbable) withIndex(entries ...index.Entry) {
 	x.must(err)
 	at, err := journal.PositionAt(root, files[0], info.Size())
 	x.must(err)
-	x.must(r.Replace(filepath.Join(root, "aside"), []index.Content{{Bucket: "i", Images: slices.Values(entries), URLs: slices.Values(links), Position: at}}, nil, record.Position{}))
+	x.must(r.Replace(filepath.Join(root, "aside"), []index.Content{{Bucket: "i", Images: eachOf(entries), URLs: eachOf(links), Position: at}}, nil, record.Position{}))
 	x.must(r.Close())
 	x.Store, err = Open(sparse(Options{Root: root, Origin: x.o, Now: x.c.Now, Buckets: []Bucket{{Name: "i"}}}))
 	x.must(err)
@@ -575,4 +576,15 @@ func TestScrubLeavesWhatHasItsName(t *testing.T) {
 	x.must(os.Link(x.Path(x.a.File()), x.Path(filepath.Join(record.TmpDir, "image-1"))))
 	_, f := x.scrub(scrub.Options{})
 	f.want(t)
+}
+
+// eachOf goes through all of a list, which no error ends.
+func eachOf[T any](list []T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, x := range list {
+			if !yield(x, nil) {
+				return
+			}
+		}
+	}
 }

@@ -8,7 +8,6 @@
 package backup
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/ledger/journal"
 	"imgkeep/bucket/probe"
@@ -61,6 +61,7 @@ type Options struct {
 	Found    func(record.Finding)  // called for each finding; nil: not
 	Progress func(record.Progress) // called now and then; nil: not
 	Now      func() time.Time
+	Memory   int // that each sorting of the journals may take, in bytes; 0: extsort.DefaultMemory
 }
 
 // Report says what Run or Restore has done.
@@ -87,9 +88,8 @@ type Report struct {
 // deleted from the backup too, and nothing else ever is.
 //
 // It does not copy the index and the variants, which can be made again, the quarantine, and
-// the record of recent failures. It takes about 100 bytes of memory for each image, and as
-// much as reindex.Run if something was removed.
-// removed.
+// the record of recent failures. Memory does not grow with the store. It needs about 150 bytes
+// for each URL in the folder meanwhile, besides the copies.
 func Run(ctx context.Context, o Options) (_ Report, err error) {
 	from, to, err := apart(o.Root, o.Dir)
 	if err != nil {
@@ -141,7 +141,7 @@ func Restore(ctx context.Context, o Options) (_ Report, _ reindex.Report, err er
 	if err := t.run(ctx); err != nil {
 		return t.report, indexed, err
 	}
-	indexed, err = reindex.Run(ctx, reindex.Options{Root: to, Progress: o.Progress})
+	indexed, err = reindex.Run(ctx, reindex.Options{Root: to, Progress: o.Progress, Memory: o.Memory})
 	return t.report, indexed, err
 }
 
@@ -262,14 +262,34 @@ func (t *transfer) writeManifest() error {
 type plan struct {
 	bucket   string
 	journals map[string]int64 // lengths
-	files    []planned        // in the order of their digests
-	removed  []planned        // that were removed, and may still be in the backup
+	replay   *reindex.Replay  // what the journals leave
+	images   int              // of which files are to be copied
+	bytes    int64            // of them
+	removed  int              // that were removed, and may still be in the backup
 
 	end  record.Position        // up to which later removals were looked for
 	late map[record.Digest]bool // that was; nil: not looked yet
 }
 
-// planned is an original in a plan, which may have tens of millions of them.
+// files goes through the originals to copy, in the order of their digests.
+func (p *plan) files(yield func(planned, error) bool) { p.originals(false, yield) }
+
+// originals goes through the originals that were removed, or through all others.
+func (p *plan) originals(removed bool, yield func(planned, error) bool) {
+	err := p.replay.Images(func(i reindex.Replayed) (bool, error) {
+		if i.Gone == removed && !yield(planned{i.Digest, i.Format, i.Bytes}, nil) {
+			return false, errEnough
+		}
+		return false, nil
+	}, nil, func(record.Digest) {})
+	if err != nil && !errors.Is(err, errEnough) {
+		yield(planned{}, err)
+	}
+}
+
+var errEnough = errors.New("no more is wanted")
+
+// planned is an original in a plan.
 type planned struct {
 	digest record.Digest
 	format probe.Format
@@ -281,7 +301,7 @@ func (p planned) image(bucket string) record.Image {
 }
 
 // copyLogs copies the journals, and the members for whom links were signed.
-func (t *transfer) copyLogs(plans []plan) error {
+func (t *transfer) copyLogs(plans []*plan) error {
 	for _, p := range plans {
 		for _, file := range slices.Sorted(keys(p.journals)) {
 			if err := t.copyJournal(file, p.journals[file]); err != nil {
@@ -303,9 +323,22 @@ func (t *transfer) run(ctx context.Context) error {
 	if err := t.lost(); err != nil {
 		return err
 	}
-	var plans []plan
+	tmp := filepath.Join(t.to, record.TmpDir)
+	if err := os.RemoveAll(tmp); err != nil {
+		return err
+	}
+	if err := os.Mkdir(tmp, local.PrivateDir); err != nil {
+		return err
+	}
+	var plans []*plan
+	defer func() {
+		for _, p := range plans {
+			p.replay.Close()
+		}
+	}()
 	for _, name := range append(names, "") { // the store's own journal too
 		p, err := t.plan(ctx, name)
+		plans = append(plans, p)
 		if err != nil {
 			return err
 		}
@@ -314,22 +347,14 @@ func (t *transfer) run(ctx context.Context) error {
 				return err
 			}
 		}
-		plans = append(plans, p)
 		t.count(p, 1)
 	}
-	tmp := filepath.Join(t.to, record.TmpDir)
-	if err := os.RemoveAll(tmp); err != nil {
-		return err
-	}
-	if err := os.Mkdir(tmp, local.PrivateDir); err != nil {
-		return err
-	}
-	for i := range plans {
-		if plans[i].bucket == "" {
+	for _, p := range plans {
+		if p.bucket == "" {
 			continue
 		}
-		if err := t.copyBucket(ctx, &plans[i]); err != nil {
-			return fmt.Errorf("bucket %s: %w", plans[i].bucket, local.AsFull(err))
+		if err := t.copyBucket(ctx, p); err != nil {
+			return fmt.Errorf("bucket %s: %w", p.bucket, local.AsFull(err))
 		}
 	}
 	// The names too, before a journal says that they are there.
@@ -344,25 +369,38 @@ func (t *transfer) run(ctx context.Context) error {
 		return err
 	}
 	for _, p := range plans {
-		for _, gone := range p.removed {
-			switch err := os.Remove(filepath.Join(t.to, gone.image(p.bucket).File())); {
-			case err == nil:
-				t.report.Removed++
-			case !errors.Is(err, fs.ErrNotExist):
-				return err
-			}
+		if err := t.remove(p); err != nil {
+			return err
 		}
 	}
 	t.report.Seconds = time.Since(t.begun).Seconds()
 	return local.SyncAll(t.to)
 }
 
-// count adds a plan to the figures, or subtracts it.
-func (t *transfer) count(p plan, sign int) {
-	t.report.Images += sign * len(p.files)
-	for _, i := range p.files {
-		t.bytes += int64(sign) * i.bytes
+// remove removes from the backup what was removed from the store.
+func (t *transfer) remove(p *plan) error {
+	if p.removed == 0 {
+		return nil
 	}
+	removed := func(yield func(planned, error) bool) { p.originals(true, yield) }
+	for gone, err := range removed {
+		if err != nil {
+			return err
+		}
+		switch err := os.Remove(filepath.Join(t.to, gone.image(p.bucket).File())); {
+		case err == nil:
+			t.report.Removed++
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+	}
+	return nil
+}
+
+// count adds a plan to the figures, or subtracts it.
+func (t *transfer) count(p *plan, sign int) {
+	t.report.Images += sign * p.images
+	t.bytes += int64(sign) * p.bytes
 }
 
 // replans is how often a plan is made again for a store from which images are removed all
@@ -379,13 +417,14 @@ func (t *transfer) copyBucket(ctx context.Context, p *plan) error {
 			return err
 		}
 		t.again = true
-		t.count(*p, -1)
-		t.done -= int64(len(p.files))
-		var err error
-		if *p, err = t.plan(ctx, p.bucket); err != nil {
+		t.count(p, -1)
+		t.done -= int64(p.images)
+		again, err := t.plan(ctx, p.bucket)
+		p.replay.Close()
+		if *p = *again; err != nil {
 			return err
 		}
-		t.count(*p, 1)
+		t.count(p, 1)
 	}
 }
 
@@ -431,9 +470,13 @@ func keys(m map[string]int64) func(func(string) bool) {
 	}
 }
 
-func (t *transfer) plan(ctx context.Context, name string) (plan, error) {
-	p := plan{bucket: name, journals: map[string]int64{}}
-	n, removals := 0, 0
+// plan reads the journal of a bucket. The plan is to be closed, after an error too.
+func (t *transfer) plan(ctx context.Context, name string) (*plan, error) {
+	p := &plan{
+		bucket: name, journals: map[string]int64{},
+		replay: reindex.NewReplay(filepath.Join(t.to, record.TmpDir), t.Memory),
+	}
+	n := 0
 	for line, err := range journal.Read(t.from, name) {
 		if err != nil {
 			return p, err
@@ -457,42 +500,26 @@ func (t *transfer) plan(ctx context.Context, name string) (plan, error) {
 			continue
 		}
 		switch line.Op {
-		case ledger.OpKeep:
-			p.files = append(p.files, planned{line.Image.Digest, line.Image.Format, line.Image.Bytes})
-		case ledger.OpForget, ledger.OpPurge:
-			removals++
+		case ledger.OpKeep, ledger.OpForget, ledger.OpPurge:
+			if err := p.replay.Add(line.Op, line.Image); err != nil {
+				return p, err
+			}
 		}
 	}
-	slices.SortFunc(p.files, func(a, b planned) int { return bytes.Compare(a.digest[:], b.digest[:]) })
-	p.files = slices.CompactFunc(p.files, func(a, b planned) bool { return a.digest == b.digest })
-	if removals == 0 {
-		return p, nil
+	if err := p.replay.Sort(false); err != nil {
+		return p, err
 	}
-	return p, t.leaveOut(ctx, &p)
-}
-
-// leaveOut drops removed originals from a plan, as the journal lines that it copies say.
-func (t *transfer) leaveOut(ctx context.Context, p *plan) error {
-	j, n := reindex.NewReplay(), 0
-	for line, err := range journal.Read(t.from, p.bucket) {
-		if n++; err == nil && n%8192 == 0 {
-			err = ctx.Err()
+	return p, p.replay.Images(func(i reindex.Replayed) (bool, error) {
+		if i.Gone {
+			p.removed++
+		} else {
+			p.images++
+			p.bytes += i.Bytes
 		}
-		if err != nil {
-			return err
-		}
-		if line.Broken != nil || line.End > p.journals[line.File] {
-			continue
-		}
-		if err := j.Add(line.Op, line.Image); err != nil {
-			t.found(record.Finding{Kind: record.BrokenLine, Path: line.Place(), Detail: err.Error()})
-		}
-	}
-	for digest, format := range j.Gone {
-		p.removed = append(p.removed, planned{digest: digest, format: format})
-	}
-	p.files = slices.DeleteFunc(p.files, func(f planned) bool { return j.IsGone(f.digest) })
-	return nil
+		return false, nil
+	}, nil, func(d record.Digest) {
+		t.found(record.Finding{Kind: record.BrokenLine, Path: name + "/" + d.String(), Detail: index.ErrCollision.Error()})
+	})
 }
 
 // lost makes sure that the source has every journal that the target has. A store that has

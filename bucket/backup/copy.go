@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -42,28 +43,21 @@ func (t *transfer) copyFiles(ctx context.Context, p *plan) error {
 		return err
 	}
 	var b batch
-	files := p.files
+	next, stop := iter.Pull2(p.files)
+	defer stop()
+	file, err, more := next()
 	for x, y := range record.Shards {
-		if err := ctx.Err(); err != nil {
+		if err = errors.Join(err, ctx.Err()); err != nil {
 			return err
 		}
 		folder := filepath.Join(t.to, p.bucket, x, y)
-		has := map[string]int64{}
-		entries, err := os.ReadDir(folder)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = os.MkdirAll(folder, local.DirMode)
-		}
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
-				has[e.Name()] = info.Size()
-			}
+		has, sizesErr := sizes(folder)
+		if sizesErr != nil {
+			return sizesErr
 		}
 		last := record.ShardOf(record.ShardDigest(x, y))
-		for ; len(files) > 0 && record.ShardOf(files[0].digest) <= last; files = files[1:] {
-			image := files[0].image(p.bucket)
+		for ; more && err == nil && record.ShardOf(file.digest) <= last; file, err, more = next() {
+			image := file.image(p.bucket)
 			t.done++
 			size, there := has[filepath.Base(image.File())]
 			good := there && size == image.Bytes
@@ -94,7 +88,25 @@ func (t *transfer) copyFiles(ctx context.Context, p *plan) error {
 			t.Progress(record.Progress{Stage: "images", Done: t.done, Total: int64(t.report.Images)})
 		}
 	}
+	if err != nil {
+		return err
+	}
 	return t.flush(ctx, &b)
+}
+
+// sizes are the lengths of the files of a folder, which it makes if it is missing.
+func sizes(folder string) (map[string]int64, error) {
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.MkdirAll(folder, local.DirMode)
+	}
+	has := map[string]int64{}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			has[e.Name()] = info.Size()
+		}
+	}
+	return has, err
 }
 
 // good tells whether the target's file is complete.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -292,7 +293,7 @@ func contents(n int) []Content {
 	}
 	slices.SortFunc(entries, func(a, b Entry) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
 	slices.SortFunc(links, func(a, b Link) int { return bytes.Compare(a.Key[:], b.Key[:]) })
-	return []Content{{Bucket: "i", Images: slices.Values(entries), URLs: slices.Values(links)}}
+	return []Content{{Bucket: "i", Images: eachOf(entries), URLs: eachOf(links)}}
 }
 
 // Whatever lies at the path, what is rebuilt is what was given.
@@ -362,4 +363,15 @@ func TestRebuildGivenUp(t *testing.T) {
 	db.Close()
 	give()
 	wantAll(t, open(t, path), 10)
+}
+
+// eachOf goes through all of a list, which no error ends.
+func eachOf[T any](list []T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, x := range list {
+			if !yield(x, nil) {
+				return
+			}
+		}
+	}
 }

@@ -15,7 +15,7 @@ const (
 	fileMode = 0o600
 	// txBytes is how much goes into one transaction of a new file: it is in
 	// memory until then.
-	txBytes = 16 << 20
+	txBytes = 1 << 20
 )
 
 // Figures say how the index lies on disk.

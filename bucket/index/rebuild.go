@@ -17,9 +17,11 @@ const fillRebuilt = 0.9
 // Content is everything that is kept in one bucket.
 type Content struct {
 	Bucket   string
-	Images   iter.Seq[Entry] // in the order of their digests; nil: none
-	URLs     iter.Seq[Link]  // in the order of their keys; nil: none
 	Position record.Position // how far into its journal this goes
+	// Images are in the order of their digests, and URLs, which are asked for afterwards, in
+	// that of their keys. An error ends both. nil: none.
+	Images iter.Seq2[Entry, error]
+	URLs   iter.Seq2[Link, error]
 }
 
 // Rebuilding is the right to replace the index at a path. While it is held, no process can
@@ -77,28 +79,32 @@ func (r *Rebuilding) Replace(aside string, contents []Content, blocks []record.B
 	sums := siteSums{}
 	for _, c := range contents {
 		t := db.buckets[c.Bucket]
-		images := func(yield func(k, v []byte) bool) {
+		images := func(yield func(pair, error) bool) {
 			if c.Images == nil {
 				return
 			}
-			for e := range c.Images {
+			for e, err := range c.Images {
 				sums.add(e.Image)
-				if !yield(e.Digest[:], imageEntry{Image: e.Image, refs: e.Refs}.encode()) {
+				if !yield(pair{e.Digest[:], imageEntry{Image: e.Image, refs: e.Refs}.encode()}, err) {
 					return
 				}
 			}
 		}
-		urls := func(yield func(k, v []byte) bool) {
+		urls := func(yield func(pair, error) bool) {
 			if c.URLs == nil {
 				return
 			}
-			for l := range c.URLs {
-				if !yield(l.Key[:], l.Ref[:]) {
+			for l, err := range c.URLs {
+				if !yield(pair{l.Key[:], l.Ref[:]}, err) {
 					return
 				}
 			}
 		}
-		if err := errors.Join(db.fill(t.images, images), db.fill(t.urls, urls)); err != nil {
+		err := db.fill(t.images, images)
+		if err == nil {
+			err = db.fill(t.urls, urls)
+		}
+		if err != nil {
 			return fmt.Errorf("write %s: %w", aside, err)
 		}
 	}
@@ -123,7 +129,7 @@ func (r *Rebuilding) Close() error {
 }
 
 // fill puts ascending keys into a table, in transactions of txBytes.
-func (db *DB) fill(name []byte, pairs iter.Seq2[[]byte, []byte]) error {
+func (db *DB) fill(name []byte, pairs iter.Seq2[pair, error]) error {
 	next, stop := iter.Pull2(pairs)
 	defer stop()
 	for more := true; more; {
@@ -131,14 +137,18 @@ func (db *DB) fill(name []byte, pairs iter.Seq2[[]byte, []byte]) error {
 			t := w.table(name)
 			t.bolt.FillPercent = fillRebuilt
 			for size := 0; size < txBytes; {
-				var k, v []byte
-				if k, v, more = next(); !more {
+				var p pair
+				var err error
+				if p, err, more = next(); !more {
 					return nil
 				}
-				if err := t.put(k, v); err != nil {
+				if err == nil {
+					err = t.put(p.key, p.value)
+				}
+				if err != nil {
 					return err
 				}
-				size += len(k) + len(v)
+				size += len(p.key) + len(p.value)
 			}
 			return nil
 		})

@@ -87,10 +87,10 @@ func (sums siteSums) add(i Image) {
 }
 
 // records are those of the table, in the order of their keys.
-func (sums siteSums) records(yield func(k, v []byte) bool) {
+func (sums siteSums) records(yield func(pair, error) bool) {
 	keys := slices.SortedFunc(maps.Keys(sums), func(a, b Site) int { return bytes.Compare(a[:], b[:]) })
 	for _, s := range keys {
-		if !yield(s[:], encodeBytes(sums[s])) {
+		if !yield(pair{s[:], encodeBytes(sums[s])}, nil) {
 			return
 		}
 	}

@@ -90,7 +90,7 @@ func TestSitesOfNewIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	contents := []Content{{Bucket: "i", Images: slices.Values(entries)}, {Bucket: "f", Images: slices.Values(entries)}}
+	contents := []Content{{Bucket: "i", Images: eachOf(entries)}, {Bucket: "f", Images: eachOf(entries)}}
 	if err := r.Replace(path+".new", contents, nil, record.Position{}); err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -20,10 +21,10 @@ import (
 
 	"imgkeep/bucket/blob"
 	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/extsort"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/ledger/journal"
-	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
 
@@ -36,6 +37,8 @@ type Options struct {
 	Path string // of the new index; empty: it takes the place of the old one
 	// Files is where originals lie. nil: below Root, as the rest of the store.
 	Files blob.Store
+	// Memory is what each sorting of the journals may take, in bytes. 0: extsort.DefaultMemory.
+	Memory int
 }
 
 // Report says what Run has done.
@@ -64,13 +67,14 @@ type Report struct {
 // Run fails at a line with an operation that this version does not know, and at a broken
 // line in the journal of blocks: skipping it might show a blocked image.
 //
-// It takes about 250 bytes of memory for each URL.
+// Memory does not grow with the store, only with the number of blocks and of sites. It needs
+// about 250 bytes for each URL in {root}/tmp meanwhile, besides the room of the new index.
 func Run(ctx context.Context, o Options) (_ Report, err error) {
 	start := time.Now()
 	if o.Files == nil {
 		o.Files = local.New(local.OS{}, o.Root, time.Now)
 	}
-	r := run{Options: o, report: Report{Found: map[record.Kind]int{}}}
+	r := run{Options: o, tmp: filepath.Join(o.Root, record.TmpDir), report: Report{Found: map[record.Kind]int{}}}
 	if r.report.Buckets, err = journal.Buckets(o.Root); err != nil {
 		return r.report, err
 	}
@@ -83,13 +87,13 @@ func Run(ctx context.Context, o Options) (_ Report, err error) {
 		return r.report, err
 	}
 	defer func() { err = errors.Join(err, rebuilding.Close()) }()
-	tmp := filepath.Join(o.Root, record.TmpDir)
-	if err := os.Mkdir(tmp, local.PrivateDir); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(r.tmp, local.PrivateDir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return r.report, err
 	}
 	var contents []index.Content
 	for _, name := range r.report.Buckets {
-		c, err := r.bucket(ctx, name)
+		c, done, err := r.bucket(ctx, name)
+		defer done()
 		if err != nil {
 			return r.report, err
 		}
@@ -100,7 +104,7 @@ func Run(ctx context.Context, o Options) (_ Report, err error) {
 		return r.report, err
 	}
 	r.progress("index", 0, 0, false)
-	if err := rebuilding.Replace(filepath.Join(tmp, record.IndexFile), contents, blocks, at); err != nil {
+	if err := rebuilding.Replace(filepath.Join(r.tmp, record.IndexFile), contents, blocks, at); err != nil {
 		return r.report, fmt.Errorf("write the new index: %w", local.AsFull(err))
 	}
 	info, err := os.Stat(path)
@@ -113,6 +117,7 @@ func Run(ctx context.Context, o Options) (_ Report, err error) {
 
 type run struct {
 	Options
+	tmp    string
 	report Report
 }
 
@@ -129,183 +134,130 @@ func (r *run) progress(stage string, done, total int64, bytes bool) {
 	}
 }
 
-// Replay is the state that the journal of a bucket describes, in little memory.
-type Replay struct {
-	images []journaledImage
-	number map[index.Ref]uint32 // of an image in images
-	urls   map[index.Key]journaledURL
-	lines  uint32
-	at     record.Position // where it ends
-}
-
-type journaledImage struct {
-	digest        record.Digest
-	stored, bytes int64
-	site          index.Site
-	width, height int32
-	frames        int32
-	refs          uint32
-	purged        uint32 // the number of the last line that says that nothing refers to it
-	format        probe.Format
-	orientation   uint8
-	known         bool // a line says that it was kept, and no later line ends its entry
-	present       bool
-	removed       bool // the last line about it says that it was removed
-}
-
-type journaledURL struct {
-	image  uint32
-	number uint32 // of its line
-}
-
-// NewReplay is the state of an empty journal.
-func NewReplay() *Replay {
-	return &Replay{number: map[index.Ref]uint32{}, urls: map[index.Key]journaledURL{}}
-}
-
-// under returns the image that a URL has now; nil: none.
-func (j *Replay) under(key index.Key) *journaledImage {
-	u, ok := j.urls[key]
-	if !ok || u.number < j.images[u.image].purged {
-		return nil
+func (r *run) bucket(ctx context.Context, name string) (_ index.Content, done func() error, err error) {
+	j := NewReplay(r.tmp, r.Memory)
+	links := extsort.New(r.tmp, linkSize, r.Memory)
+	done = func() error { return errors.Join(j.Close(), links.Close()) }
+	at, err := r.read(ctx, name, j)
+	if err == nil {
+		err = j.Sort(true)
 	}
-	return &j.images[u.image]
-}
-
-func (i *journaledImage) info() probe.Info {
-	return probe.Info{Format: i.format, Width: int(i.width), Height: int(i.height), Orientation: int(i.orientation), Frames: int(i.frames)}
-}
-
-// Add applies a line. The first line of some bytes gives their time, and the site that they
-// count for, as in the index: the first since no URL had them.
-func (j *Replay) Add(op string, image record.Image) error {
-	j.lines++
-	n, ok := j.number[index.RefTo(image.Digest)]
-	if ok && j.images[n].digest != image.Digest {
-		return index.ErrCollision
-	}
-	if !ok {
-		n = uint32(len(j.images))
-		j.number[index.RefTo(image.Digest)] = n
-		j.images = append(j.images, journaledImage{digest: image.Digest, format: image.Format})
-	}
-	i := &j.images[n]
-	if op == ledger.OpPurge {
-		i.purged, i.refs, i.removed, i.known = j.lines, 0, true, false
-		return nil
-	}
-	key := index.KeyOf(image.URL)
-	was := j.under(key)
-	if op == ledger.OpForget {
-		i.removed = true
-		if was != nil {
-			delete(j.urls, key)
-			was.refs--
-			was.known, was.removed = was.refs > 0, true
-		}
-		return nil
-	}
-	i.removed = false
-	if !i.known {
-		i.stored, i.bytes, i.known = image.Stored.Unix(), image.Bytes, true
-		i.width, i.height, i.frames = int32(image.Width), int32(image.Height), int32(image.Frames)
-		i.format, i.orientation, i.site = image.Format, uint8(image.Orientation), index.SiteOfImage(image)
-	}
-	if was != i {
-		if was != nil {
-			was.refs--
-		}
-		i.refs++
-		j.urls[key] = journaledURL{n, j.lines}
-	}
-	return nil
-}
-
-// Gone goes through the images that were removed and that no URL has again.
-func (j *Replay) Gone(yield func(record.Digest, probe.Format) bool) {
-	for _, i := range j.images {
-		if i.refs == 0 && i.removed && !yield(i.digest, i.format) {
-			return
-		}
-	}
-}
-
-// IsGone tells whether an image is one of those.
-func (j *Replay) IsGone(d record.Digest) bool {
-	n, ok := j.number[index.RefTo(d)]
-	return ok && j.images[n].refs == 0 && j.images[n].removed
-}
-
-// links are the URLs of images that are present, in the order of their keys.
-func (j *Replay) links() []index.Link {
-	all := make([]index.Link, 0, len(j.urls))
-	for key := range j.urls {
-		if i := j.under(key); i != nil && i.present {
-			all = append(all, index.Link{Key: key, Ref: index.RefTo(i.digest)})
-		}
-	}
-	slices.SortFunc(all, func(a, b index.Link) int { return bytes.Compare(a.Key[:], b.Key[:]) })
-	return all
-}
-
-func (r *run) bucket(ctx context.Context, name string) (index.Content, error) {
-	j, err := r.read(ctx, name)
 	if err != nil {
-		return index.Content{}, err
+		return index.Content{}, done, err
 	}
-	if err := r.look(ctx, name, j); err != nil {
-		return index.Content{}, err
-	}
-	links := j.links()
-	order := make([]uint32, 0, len(j.images))
-	for n := range j.images {
-		i := &j.images[n]
-		switch {
-		case i.present && i.refs == 0 && i.removed:
-			image := record.Image{Bucket: name, Digest: i.digest, Info: i.info()}
-			r.found(record.Finding{Kind: record.HalfRemoved, Path: image.File(), Detail: "the journal says that it was removed, and it is there: nobody sees it; 'imgkeep purge' with its digest removes it"})
-		case i.present:
-			order = append(order, uint32(n))
-		}
-	}
-	slices.SortFunc(order, func(a, b uint32) int {
-		return bytes.Compare(j.images[a].digest[:], j.images[b].digest[:])
-	})
-	r.report.URLs += len(links)
-	r.report.Images += len(order)
 	return index.Content{
-		Bucket: name, Position: j.at,
-		Images: func(yield func(index.Entry) bool) {
-			for _, n := range order {
-				i := &j.images[n]
-				image := index.Image{Digest: i.digest, Info: i.info(), Bytes: i.bytes, Stored: time.Unix(i.stored, 0), Site: i.site}
-				if !yield(index.Entry{Image: image, Refs: uint64(i.refs)}) {
+		Bucket: name, Position: at,
+		Images: func(yield func(index.Entry, error) bool) {
+			if err := r.images(ctx, name, j, links, yield); err != nil && !errors.Is(err, errStopped) {
+				yield(index.Entry{}, err)
+			}
+		},
+		URLs: func(yield func(index.Link, error) bool) {
+			all := links.Sorted()
+			for all.Next() {
+				r.report.URLs++
+				b := all.Record()
+				if !yield(index.Link{Key: index.Key(b), Ref: index.Ref(b[halfSize:])}, nil) {
 					return
 				}
 			}
+			if all.Err() != nil {
+				yield(index.Link{}, all.Err())
+			}
 		},
-		URLs: slices.Values(links),
-	}, nil
+	}, done, nil
 }
 
-// read reads the journal of a bucket.
-func (r *run) read(ctx context.Context, name string) (*Replay, error) {
+// linkSize is the length of a record of a URL: its key, and the image it refers to.
+const linkSize = 2 * halfSize
+
+var errStopped = errors.New("no more is wanted")
+
+// images compares what the journal leaves with the originals that exist. It yields those
+// that both have, and adds their URLs to links.
+func (r *run) images(ctx context.Context, name string, j *Replay, links *extsort.Sorter, yield func(index.Entry, error) bool) error {
+	originals, stop := iter.Pull2(r.Files.List(ctx, name))
+	defer stop()
+	shard := 0
+	original, err, more := originals()
+	orphan := func() {
+		r.found(record.Finding{Kind: record.Orphan, Path: original.File(), Detail: "no line of the journal names it: its URL is not known"})
+		original, err, more = originals()
+	}
+	image := func(i Replayed) (urls bool, _ error) {
+		for more && err == nil && bytes.Compare(original.Digest[:], i.Digest[:]) < 0 {
+			orphan()
+		}
+		present := false
+		for more && err == nil && original.Digest == i.Digest {
+			if original.Format != i.Format {
+				orphan()
+				continue
+			}
+			present = true
+			original, err, more = originals()
+		}
+		if err != nil {
+			return false, err
+		}
+		if n := record.ShardOf(i.Digest); n/64 != shard/64 {
+			shard = n
+			r.progress("folders", int64(n), int64(len(record.ShardNames)*len(record.ShardNames)), false)
+			if ctx.Err() != nil {
+				return false, ctx.Err()
+			}
+		}
+		file := record.Image{Bucket: name, Digest: i.Digest, Info: i.Info}.File()
+		switch {
+		case present && i.Gone:
+			r.found(record.Finding{Kind: record.HalfRemoved, Path: file, Detail: "the journal says that it was removed, and it is there: nobody sees it; 'imgkeep purge' with its digest removes it"})
+			return false, nil
+		case !present && i.Refs > 0:
+			r.found(record.Finding{Kind: record.Missing, Path: file, Detail: "the journal names it; its URLs are not indexed"})
+			return false, nil
+		case !present:
+			return false, nil
+		case !yield(i.Entry, nil):
+			return false, errStopped
+		}
+		r.report.Images++
+		return true, nil
+	}
+	b := make([]byte, linkSize)
+	link := func(l index.Link) error {
+		copy(b, l.Key[:])
+		copy(b[halfSize:], l.Ref[:])
+		return links.Add(b)
+	}
+	collides := func(d record.Digest) {
+		r.found(record.Finding{Kind: record.BrokenLine, Path: name + "/" + d.String(), Detail: index.ErrCollision.Error()})
+	}
+	if err := j.Images(image, link, collides); err != nil {
+		return err
+	}
+	for more && err == nil {
+		orphan()
+	}
+	return err
+}
+
+// read reads the journal of a bucket, and returns where it ends.
+func (r *run) read(ctx context.Context, name string, j *Replay) (at record.Position, err error) {
 	var total, before int64
 	files, err := journal.Files(r.Root, name)
 	if err != nil {
-		return nil, err
+		return at, err
 	}
 	for _, f := range files {
 		if info, err := os.Stat(filepath.Join(r.Root, f)); err == nil {
 			total += info.Size()
 		}
 	}
-	j := NewReplay()
 	file, end := "", int64(0)
 	var last ledger.Entry
 	for line, err := range journal.Read(r.Root, name) {
 		if err != nil {
-			return nil, err
+			return at, err
 		}
 		if line.File != file {
 			file, before = line.File, before+end
@@ -314,18 +266,20 @@ func (r *run) read(ctx context.Context, name string) (*Replay, error) {
 		r.report.Lines++
 		if r.report.Lines%8192 == 0 {
 			if err := ctx.Err(); err != nil {
-				return nil, err
+				return at, err
 			}
 			r.progress("journals", before+end, total, true)
 		}
 		if line.Broken == nil {
-			line.Broken = j.Add(line.Op, line.Image)
+			if err := j.Add(line.Op, line.Image); err != nil {
+				return at, err
+			}
 		}
 		switch err := line.Broken; {
 		case line.Torn:
 			continue
 		case errors.Is(err, ledger.ErrOperation):
-			return nil, fmt.Errorf("%s: %w: use the version that wrote it", line.Place(), err)
+			return at, fmt.Errorf("%s: %w: use the version that wrote it", line.Place(), err)
 		case err != nil:
 			r.found(line.Finding())
 		}
@@ -334,10 +288,9 @@ func (r *run) read(ctx context.Context, name string) (*Replay, error) {
 		}
 	}
 	if last.File == "" {
-		return j, nil
+		return at, nil
 	}
-	j.at, err = journal.PositionAt(r.Root, last.File, last.End)
-	return j, err
+	return journal.PositionAt(r.Root, last.File, last.End)
 }
 
 // blocks reads the store's own journal.
@@ -371,32 +324,4 @@ func (r *run) blocks(ctx context.Context) (_ []record.Block, at record.Position,
 		at, err = journal.PositionAt(r.Root, last.File, last.End)
 	}
 	return slices.Collect(maps.Values(blocks)), at, err
-}
-
-// look finds out which originals exist.
-func (r *run) look(ctx context.Context, name string, j *Replay) error {
-	shard := 0
-	for image, err := range r.Files.List(ctx, name) {
-		if err != nil {
-			return err
-		}
-		if n := record.ShardOf(image.Digest); n/64 != shard/64 {
-			shard = n
-			r.progress("folders", int64(n), int64(len(record.ShardNames)*len(record.ShardNames)), false)
-		}
-		k, known := j.number[index.RefTo(image.Digest)]
-		if !known || j.images[k].digest != image.Digest || j.images[k].format != image.Format {
-			r.found(record.Finding{Kind: record.Orphan, Path: image.File(), Detail: "no line of the journal names it: its URL is not known"})
-			continue
-		}
-		j.images[k].present = true
-	}
-	for k := range j.images {
-		i := &j.images[k]
-		if !i.present && i.refs > 0 {
-			image := record.Image{Bucket: name, Digest: i.digest, Info: i.info()}
-			r.found(record.Finding{Kind: record.Missing, Path: image.File(), Detail: "the journal names it; its URLs are not indexed"})
-		}
-	}
-	return nil
 }

@@ -131,7 +131,7 @@ var rules = map[string]rule{
 	},
 	// Maintenance. None of it imports the store: each takes an interface of what it needs.
 	"bucket/backup": {
-		imports: []string{"bucket/blob/local", "bucket/ledger", "bucket/ledger/journal", "bucket/probe", "bucket/record", "bucket/reindex", "bucket/tags", "golang.org/x/sys/unix"},
+		imports: []string{"bucket/blob/local", "bucket/index", "bucket/ledger", "bucket/ledger/journal", "bucket/probe", "bucket/record", "bucket/reindex", "bucket/tags", "golang.org/x/sys/unix"},
 	},
 	"bucket/evidence": {
 		imports: []string{"bucket/query", "bucket/record"},
@@ -140,12 +140,13 @@ var rules = map[string]rule{
 		imports: []string{"bucket/blob/local", "bucket/fetch", "bucket/imageurl", "bucket/ledger", "bucket/pace", "bucket/record"},
 	},
 	"bucket/reindex": {
-		imports: []string{"bucket/blob", "bucket/blob/local", "bucket/index", "bucket/ledger", "bucket/ledger/journal", "bucket/probe", "bucket/record"},
+		imports: []string{"bucket/blob", "bucket/blob/local", "bucket/extsort", "bucket/index", "bucket/ledger", "bucket/ledger/journal", "bucket/probe", "bucket/record"},
 	},
 	"bucket/scrub": {
-		imports: []string{"bucket/blob/local", "bucket/index", "bucket/ledger", "bucket/pace", "bucket/probe", "bucket/record"},
+		imports: []string{"bucket/blob/local", "bucket/extsort", "bucket/index", "bucket/ledger", "bucket/pace", "bucket/probe", "bucket/record"},
 	},
-	"bucket/pace": {},
+	"bucket/extsort": {},
+	"bucket/pace":    {},
 	"bucket/tags": {
 		imports: []string{"bucket/record"},
 	},
