@@ -1,13 +1,11 @@
 package scrub
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"imgkeep/bucket/blob/local"
@@ -15,108 +13,6 @@ import (
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/record"
 )
-
-// compare compares the index of a bucket with its journal. It reads the index first: every
-// entry then has its line, since lines are written before entries.
-func (c *run) compare(ctx context.Context, b *scrubbed) error {
-	links, err := c.links(b)
-	if err != nil {
-		return err
-	}
-	// The last line of a URL applies. Few have an image other than the one in the index:
-	// earlier lines, and wrong ones.
-	seen := make([]uint32, len(links)) // number of the last line of the URL; 0: none
-	differ := map[index.Key]numberedLine{}
-	purged := map[index.Ref]numberedLine{} // the last line of each
-	n := 0
-	for line, err := range c.s.Ledger().Since(b.name, record.Position{}) {
-		if err != nil {
-			return err
-		}
-		if n++; n%4096 == 0 && ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if n%8192 == 0 && c.Progress != nil {
-			c.Progress(record.Progress{Stage: "journals", Done: int64(n)})
-		}
-		if line.Torn {
-			continue
-		}
-		if !errors.Is(line.Broken, ledger.ErrMonthMissing) {
-			b.end = record.Position{File: filepath.Base(line.File), Length: line.End}
-		}
-		if line.Broken != nil {
-			c.found(line.Finding())
-			continue
-		}
-		if line.Op == ledger.OpPurge {
-			purged[index.RefTo(line.Image.Digest)] = numberedLine{line, uint32(n)}
-			continue
-		}
-		key := index.KeyOf(line.Image.URL)
-		i, ok := slices.BinarySearchFunc(links, key, func(l index.Link, k index.Key) int { return bytes.Compare(l.Key[:], k[:]) })
-		if ok {
-			seen[i] = uint32(n)
-		}
-		if ok && line.Op == ledger.OpKeep && links[i].Ref == index.RefTo(line.Image.Digest) || !ok && line.Op == ledger.OpForget {
-			delete(differ, key)
-		} else {
-			differ[key] = numberedLine{line, uint32(n)}
-		}
-	}
-	for i, l := range links {
-		if line, ok := purged[l.Ref]; ok && seen[i] > 0 && seen[i] < line.number {
-			if err := c.halfRemoved(b, l.Key, line.Entry); err != nil {
-				return err
-			}
-		}
-		if seen[i] == 0 {
-			c.found(record.Finding{Kind: record.Unjournaled, Path: fmt.Sprintf("%s:%x", record.IndexFile, l.Key), Detail: "no line of the journal has this URL: 'imgkeep reindex' would forget it"})
-		}
-	}
-	return c.compareAgain(ctx, b, differ, purged)
-}
-
-// links reads the URLs in the index.
-func (c *run) links(b *scrubbed) (links []index.Link, err error) {
-	b.counts = map[index.Ref]uint64{}
-	for l, err := range c.s.Index().URLs(b.name) {
-		if err != nil && l.Key == (index.Key{}) {
-			return nil, fmt.Errorf("read the index: %w", err)
-		}
-		if err != nil {
-			c.found(record.Finding{Kind: record.Disagreement, Path: fmt.Sprintf("%s:%x", record.IndexFile, l.Key), Detail: err.Error()})
-			continue
-		}
-		links = append(links, l)
-		b.counts[l.Ref]++
-	}
-	return links, nil
-}
-
-// compareAgain checks lines again that may contradict the index.
-func (c *run) compareAgain(ctx context.Context, b *scrubbed, differ map[index.Key]numberedLine, purged map[index.Ref]numberedLine) error {
-	for key, line := range differ {
-		var err error
-		switch purge, ok := purged[index.RefTo(line.Image.Digest)]; {
-		case ok && purge.number > line.number: // the index does not have it, as it should be, or it was just looked at
-		case line.Op == ledger.OpForget:
-			err = c.halfRemoved(b, key, line.Entry)
-		default:
-			err = c.differs(ctx, b, key, line.Entry)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// numberedLine is a line of a journal, and its number in all of it, from 1.
-type numberedLine struct {
-	ledger.Entry
-	number uint32
-}
 
 // halfRemoved checks a URL again that the journal says was removed and that is still in the
 // index: because of a crash or a failed disk. The removal was not acknowledged.

@@ -8,6 +8,7 @@
 package scrub
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -23,6 +24,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/blob/local"
+	"imgkeep/bucket/extsort"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/pace"
@@ -60,6 +62,8 @@ type Options struct {
 	Exclusive bool
 	Found     func(record.Finding)  // called for each finding; nil: not
 	Progress  func(record.Progress) // called now and then; nil: not
+	// Memory is what each sorting of URLs may take, in bytes. 0: extsort.DefaultMemory.
+	Memory int
 
 	pace pace.Pace // of reading, by Rate
 }
@@ -85,7 +89,8 @@ const (
 // Run checks the whole store: it reads every original and compares it with its digest, and
 // compares files, index and journals with each other, also for what is removed and blocked.
 // The store may be in use meanwhile; changes during the run are not reported. An unreadable
-// entry of the index is a finding. It takes about 100 bytes of memory for each URL.
+// entry of the index is a finding. Memory grows with what is found and with what was purged,
+// and not with the store. It needs about 100 bytes for each URL in {root}/tmp meanwhile.
 //
 // With Repair it fetches a missing or corrupt original again, whatever failures are
 // recorded, if the origin still gives the same bytes; it indexes what the journal has and
@@ -101,7 +106,7 @@ func Run(ctx context.Context, s Store, o Options) (_ Report, err error) {
 	defer done()
 
 	start := time.Now()
-	c := run{Options: o, s: s, begun: s.Now(), report: Report{Found: map[record.Kind]int{}}}
+	c := run{Options: o, s: s, begun: s.Now(), buffer: make([]byte, 128<<10), report: Report{Found: map[record.Kind]int{}}}
 	c.pace.Rate = o.Rate
 	c.quarantine = record.QuarantineFolder(c.begun)
 	names := s.Buckets()
@@ -137,6 +142,7 @@ type run struct {
 	quarantine string // below the root
 	images     int    // in all buckets, when it began
 	bytes      int64
+	buffer     []byte // for reading originals
 	report     Report
 }
 
@@ -146,8 +152,24 @@ type scrubbed struct {
 	unindexed map[record.Digest]bool // in the journal, and not in the index
 	damaged   []damaged              // originals to be fetched again
 	miscount  []record.Digest
-	counts    map[index.Ref]uint64
+	compared  *comparison
+	counts    *extsort.Reader // of compared
 	end       record.Position // up to which the journal was read
+}
+
+// refs returns how many URLs refer to an image. It is called in the order of the digests.
+func (b *scrubbed) refs(d record.Digest) (n uint64, err error) {
+	for r := b.counts.Record(); r != nil; r = b.counts.Record() {
+		order := bytes.Compare(r, d[:refSize])
+		if order > 0 {
+			break
+		}
+		if order == 0 {
+			n++
+		}
+		b.counts.Next()
+	}
+	return n, b.counts.Err()
 }
 
 // damaged is an original that is missing or corrupt.
@@ -167,13 +189,16 @@ func (c *run) found(f record.Finding) {
 }
 
 func (c *run) bucket(ctx context.Context, name string) error {
-	b := &scrubbed{name: name, unindexed: map[record.Digest]bool{}}
+	b := &scrubbed{name: name, unindexed: map[record.Digest]bool{}, compared: c.newComparison()}
+	defer b.compared.close()
 	if err := c.removing(b); err != nil {
 		return err
 	}
 	if err := c.compare(ctx, b); err != nil {
 		return err
 	}
+	b.counts = b.compared.counts.Sorted()
+	b.counts.Next()
 	next, stop := iter.Pull2(c.s.Index().Images(name))
 	defer stop()
 	e, err, more := next()
@@ -236,10 +261,14 @@ func (c *run) folder(ctx context.Context, b *scrubbed, x, y string, entries []in
 		image := index.RecordOf(b.name, "", e.Image)
 		name := filepath.Base(image.File())
 		known[name] = true
-		if err := c.original(ctx, b, e, image, originals[name]); err != nil {
+		n, err := b.refs(image.Digest)
+		if err == nil {
+			err = c.original(ctx, b, e, n, image, originals[name])
+		}
+		if err != nil {
 			return err
 		}
-		if n := b.counts[index.RefTo(image.Digest)]; n != e.Refs {
+		if n != e.Refs {
 			b.miscount = append(b.miscount, image.Digest)
 		}
 	}
@@ -260,12 +289,13 @@ func (c *run) folder(ctx context.Context, b *scrubbed, x, y string, entries []in
 	return nil
 }
 
-// original checks the original of an entry; file is nil if there is none.
-func (c *run) original(ctx context.Context, b *scrubbed, e index.Entry, image record.Image, file fs.DirEntry) error {
+// original checks the original of an entry, to which n URLs refer; file is nil if there is
+// none.
+func (c *run) original(ctx context.Context, b *scrubbed, e index.Entry, n uint64, image record.Image, file fs.DirEntry) error {
 	f := record.Finding{Kind: record.Missing, Path: image.File()}
 	// If the count in the index is wrong, or the journal is about to add to it, its zero is
 	// not reliable.
-	if e.Refs == 0 && b.counts[index.RefTo(image.Digest)] == 0 && !b.unindexed[image.Digest] {
+	if e.Refs == 0 && n == 0 && !b.unindexed[image.Digest] {
 		if file != nil && c.Exclusive { // in use, somebody may be about to refer to it
 			u := record.Finding{Kind: record.Unreferenced, Path: image.File(), Detail: "no URL refers to it"}
 			c.isolate(&u)
@@ -307,7 +337,7 @@ func (c *run) check(ctx context.Context, image record.Image) (n int64, detail st
 	}
 	defer f.Close()
 	hash := sha256.New()
-	n, err = io.CopyBuffer(struct{ io.Writer }{hash}, struct{ io.Reader }{c.pace.Reader(ctx, f)}, make([]byte, 128<<10))
+	n, err = io.CopyBuffer(struct{ io.Writer }{hash}, struct{ io.Reader }{c.pace.Reader(ctx, f)}, c.buffer)
 	c.report.Bytes += n
 	if c.Progress != nil {
 		c.Progress(record.Progress{Stage: "originals", Done: c.report.Bytes, Total: max(c.bytes, c.report.Bytes), Bytes: true})
