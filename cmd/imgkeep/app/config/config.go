@@ -101,6 +101,11 @@ type Config struct {
 	Likeness string `yaml:"likeness"`
 	// The disk.
 	Store Store `yaml:"store"`
+	// Several nodes that share one S3-compatible object store, which then has all that is
+	// kept; the root of each is a cache before it. Without an endpoint this is the only node,
+	// and its disk has everything. All nodes need the same buckets; see
+	// contrib/docs/operating.md.
+	Shared Shared `yaml:"shared"`
 	// Asks the origins of kept images whether they still have them, to know how much has
 	// outlived its origin: see `imgkeep stats`. It never removes anything. It asks by HEAD,
 	// by all rules of fetch, and only while no viewer wants the place.
@@ -527,6 +532,51 @@ type Store struct {
 	ScrubRate ByteSize `yaml:"scrub_rate"`
 }
 
+// Shared is about the object store that several nodes share.
+type Shared struct {
+	// Scheme and host of the object store, as in https://s3.example.com. It may have a
+	// private address. `imgkeep store check` tells whether a store will do. Empty: this is the
+	// only node.
+	Endpoint string `yaml:"endpoint"`
+	// The bucket of the object store, which must be there. No other server may write to it
+	// below prefix.
+	Bucket string `yaml:"bucket"`
+	// What is before the names of all objects, with a slash at its end, as in imgkeep/. Empty:
+	// nothing.
+	Prefix string `yaml:"prefix"`
+	// The region that requests are signed for. Empty: us-east-1.
+	Region string `yaml:"region"`
+	// Name the bucket in the path instead of the host, as most stores of one's own want it.
+	PathStyle bool `yaml:"path_style"`
+	// A file with the access key, in one line; a name without a slash is that of a systemd
+	// credential of the service. It is read again each minute. Empty: access_key, or else
+	// AWS_ACCESS_KEY_ID in the environment.
+	AccessKeyFile string `yaml:"access_key_file"`
+	// The same of the secret key. Empty: secret_key, or else AWS_SECRET_ACCESS_KEY.
+	SecretKeyFile string `yaml:"secret_key_file"`
+	// The access key itself, in the place of its file.
+	AccessKey Secret `yaml:"access_key"`
+	// The secret key itself; make this file unreadable for others then.
+	SecretKey Secret `yaml:"secret_key"`
+	// A file with the certificates (PEM) that vouch for the store, instead of the system's.
+	// Empty: the system's.
+	CAFile string `yaml:"ca_file"`
+	// The storage class of originals, as in STANDARD_IA. Empty: the bucket's own.
+	StorageClass string `yaml:"storage_class"`
+	// What the store encrypts with: AES256 or aws:kms. Empty: as the bucket says.
+	Encryption string `yaml:"encryption"`
+	// The key of aws:kms. Empty: the bucket's own.
+	KMSKey string `yaml:"kms_key"`
+	// How much local files may take: originals, and what was made of them. What was least
+	// lately sent goes first, and comes back when it is asked for. At least four times the
+	// largest image that may be kept, up to 1024TiB.
+	CacheBytes ByteSize `yaml:"cache_bytes"`
+	// For how long a node that does not reach the store goes on to show what it has. After
+	// that it drops its hot links and answers 503, since it cannot know what was removed. 10s
+	// to 24h.
+	MaxLag time.Duration `yaml:"max_lag"`
+}
+
 // LinkRot is about asking origins whether they still have what is kept.
 type LinkRot struct {
 	// How long after one pass through all URLs the next begins; 168h is a week. 24h to
@@ -691,6 +741,7 @@ func Default() Config {
 			AnimationExcess: "first",
 		},
 		Store:   Store{MinFree: gibibyte, MinFreeInodes: 10_000, ScrubInterval: 30 * 24 * time.Hour, ScrubRate: 8 * mebibyte},
+		Shared:  Shared{CacheBytes: 10 * gibibyte, MaxLag: 10 * time.Minute},
 		LinkRot: LinkRot{Rate: 1}, Likeness: "off",
 		Nginx: Nginx{
 			Hot:       "/run/imgkeep/hot",
@@ -727,7 +778,12 @@ func (Secret) String() string { return hidden }
 // GoString returns "(hidden)".
 func (Secret) GoString() string { return hidden }
 
-// MarshalText returns "(hidden)".
-func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+// MarshalText returns "(hidden)", or nothing of one that is empty.
+func (s Secret) MarshalText() ([]byte, error) {
+	if s == "" {
+		return nil, nil
+	}
+	return []byte(hidden), nil
+}
 
 const hidden = "(hidden)"

@@ -192,6 +192,7 @@ resize: {command: /opt/resize, workers: 3, queue: 4, timeout: 1s, quality: 70, m
 store: {min_free: 0, min_free_inodes: 0, scrub_interval: 24h, scrub_rate: 1MiB, max_per_site: 5GiB}
 linkrot: {interval: 168h, rate: 2}
 likeness: on
+shared: {endpoint: "https://s3.example", bucket: images, prefix: a/, region: eu-1, path_style: true, access_key_file: /a, secret_key_file: /b, access_key: `+otherToken+`, secret_key: `+otherSecret+`, ca_file: /ca, storage_class: COLD, encryption: "aws:kms", kms_key: k, cache_bytes: 1GiB, max_lag: 1m}
 nginx: {hot: /dev/shm/hot, max_links: 10, listen: ["8080"], name: b, listen_tls: ["8443"], certificate: /c, certificate_key: /k, http2: off, rate_limit: 5, rate_burst: 6, include: /own.conf, referers: [a.example], tokens: /t, server_name: [a.example, b.example], valid: 1s, open_files: 5, access_log: ""}
 page: {listen: "0.0.0.0:8092", url: "https://moderate.example.com", allow_remote: true, address_header: X-Real-IP, user_header: X-User, reasons: [spam], two_persons: true}
 metrics: {listen: '127.0.0.1:9100'}

@@ -219,7 +219,7 @@ func (l *loader) readableSecrets(c Config) (warnings []string) {
 	for _, o := range c.Fetch.S3 {
 		inS3 += len(o.SecretKey)
 	}
-	for key, number := range map[string]int{secretsKey: len(c.Sign.Secrets), tokensKey: len(c.Access.Tokens), hooksKey: len(c.Hooks.Secrets), s3Key: inS3} {
+	for key, number := range map[string]int{secretsKey: len(c.Sign.Secrets), tokensKey: len(c.Access.Tokens), hooksKey: len(c.Hooks.Secrets), s3Key: inS3, sharedKey + ".secret_key": len(c.Shared.SecretKey)} {
 		if d := l.fileOf(key); number > 0 && l.over[key] == "" && d != nil && d.public && !slices.Contains(warnings, readable(d.name)) {
 			warnings = append(warnings, readable(d.name))
 		}

@@ -26,7 +26,7 @@ func TestFileRefused(t *testing.T) {
 		{"buckets: [{name: i, host: [a.com]}]", "imgkeep.yaml:1: buckets[0].host: there is no such key; did you mean buckets[0].hosts?"},
 		{"log: {1: x}", "imgkeep.yaml:1: log.1: there is no such key; want one of format, level"},
 		{"log: {[a]: x}", "imgkeep.yaml:1: log: a key must be a word, and not a list or a section"},
-		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of access, admin, approve, base_url, buckets, cors, fetch, formats, handoff, headers, hooks, likeness, linkrot, listen, log, max_connections, metrics, nginx, page, placeholder, placeholders, presets, resize, root, shutdown_timeout, sign, sizes, store|" +
+		{"a: &a {level: info}\nlog: {<<: *a}", "imgkeep.yaml:1: a: there is no such key; want one of access, admin, approve, base_url, buckets, cors, fetch, formats, handoff, headers, hooks, likeness, linkrot, listen, log, max_connections, metrics, nginx, page, placeholder, placeholders, presets, resize, root, shared, shutdown_timeout, sign, sizes, store|" +
 			"imgkeep.yaml:2: log.<<: there is no such key; want one of format, level"},
 
 		// Shapes.

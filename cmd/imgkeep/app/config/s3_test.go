@@ -30,7 +30,7 @@ func TestS3Refused(t *testing.T) {
 		{"endpoint: 'https://s3.example', buckets: [my.files], " + s3Keys, `fetch.s3[0].buckets[0]: "my.files": no certificate is valid for a bucket whose name has a dot: set path_style: true`},
 		{"endpoint: 'http://192.0.2.1:9000', buckets: [attachments], " + s3Keys, `fetch.s3[0].buckets[0]: "attachments": an IP address has no names below it: set path_style: true`},
 		{"endpoint: 'https://s3.example', buckets: [attachments], path_style: maybe, " + s3Keys, `fetch.s3[0].path_style: "maybe" is neither true nor false`},
-		{"endpoint: 'https://s3.example', buckets: [attachments], prefix: x, " + s3Keys, "fetch.s3[0].prefix: there is no such key; want one of access_key, access_key_file, buckets, endpoint, path_style, region, secret_key, secret_key_file"},
+		{"endpoint: 'https://s3.example', buckets: [attachments], versions: x, " + s3Keys, "fetch.s3[0].versions: there is no such key; want one of access_key, access_key_file, buckets, endpoint, path_style, region, secret_key, secret_key_file"},
 		{"endpoint: 'https://s3.example', buckets: [attachments], access_key: AKIA", "fetch.s3[0]: of access_key and secret_key only one is set: set both, or none"},
 		{"endpoint: 'https://s3.example', buckets: [attachments], access_key_file: /a", "fetch.s3[0]: of access_key_file and secret_key_file only one is set: set both, or none"},
 		{"endpoint: 'https://s3.example', buckets: [attachments], access_key: AKIA, secret_key: hünter2", "fetch.s3[0].secret_key: a key must have 1 to 512 printable characters of ASCII"},

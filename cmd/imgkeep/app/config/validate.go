@@ -62,6 +62,7 @@ func (c *Config) clean(p *problems) {
 			}
 		}
 	}
+	c.cleanShared(abs)
 	for i := range c.Sign.SecretFiles {
 		abs(fmt.Sprintf("%s[%d]", secretFilesKey, i), &c.Sign.SecretFiles[i])
 	}
@@ -123,6 +124,7 @@ func (c *Config) validate(p *problems) {
 	c.Hooks.validate(p)
 	c.validateResize(p)
 	c.validateStore(p)
+	c.validateShared(p)
 	c.Nginx.validate(p)
 	oneOf(p, "log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf(p, "log.format", c.Log.Format, "text", "json")

@@ -34,8 +34,9 @@ func Write(w io.Writer, c Config, s Sources) error {
 		}
 		c.Fetch.Profiles[i].Headers = headers
 	}
-	var keys bool
+	var keys, sharedKeys bool
 	c.Fetch.S3, keys = withoutKeys(c.Fetch.S3)
+	c.Shared, sharedKeys = withoutSharedKeys(c.Shared)
 	hidden := map[string]bool{} // keys whose query is
 	for key, address := range map[string]*string{
 		"approve.url": &c.Approve.URL, "hooks.removed.url": &c.Hooks.Removed.URL, "hooks.kept.url": &c.Hooks.Kept.URL, "hooks.failed.url": &c.Hooks.Failed.URL,
@@ -54,7 +55,7 @@ func Write(w io.Writer, c Config, s Sources) error {
 			text = fmt.Sprintf("%d hidden", secrets)
 		case key == "fetch.profiles" && inHeaders:
 			text = "passwords and headers hidden"
-		case key == s3Key && keys:
+		case key == s3Key && keys, key == sharedKey+".secret_key" && sharedKeys:
 			text = "keys hidden"
 		case key == tokensKey && tokens > 0:
 			text = fmt.Sprintf("%d hidden", tokens)

@@ -28,6 +28,9 @@ type Need struct {
 // Open returns what does the work of a command: the server, where one runs, and this
 // process otherwise, which then has the store open until close is called.
 func Open(ctx context.Context, c config.Config, p Process, need Need) (_ control.Service, closeAll func() error, err error) {
+	if err := refuseShared(c); err != nil {
+		return nil, nil, err
+	}
 	client, err := control.Dial(ctx, c.AdminSocket())
 	if err == nil {
 		return client, func() error { return nil }, nil
