@@ -29,6 +29,7 @@ type Entry struct {
 	ID     string       // of an entry of a log that several nodes share
 	At     uint64       // of a record that they share: see Event
 	After  string       // of the first line of a file: the name of the file before; empty: it does not say
+	Event  Event        // as it was written; what it says was not checked
 	// Broken says why it cannot be read; Torn that it is the last one and has
 	// no end, as a crash leaves it: it was never acknowledged.
 	Broken error
@@ -68,7 +69,7 @@ func (l *Entry) ParseShared(text []byte) {
 
 // parse takes over what an event says. err is that of reading it.
 func (l *Entry) parse(bucket string, text []byte, e Event, err error) {
-	l.Op, l.After, l.Image, l.Block = "", "", record.Image{}, record.Block{}
+	l.Op, l.After, l.Image, l.Block, l.Event = "", "", record.Image{}, record.Block{}, Event{}
 	if has, ok := checkSum(bytes.TrimSuffix(text, []byte("\n"))); err == nil && has && !ok {
 		err = errors.New("its checksum is another: it is not what was written")
 	}
@@ -76,7 +77,7 @@ func (l *Entry) parse(bucket string, text []byte, e Event, err error) {
 		l.Broken = err
 		return
 	}
-	l.After = e.After
+	l.After, l.Event = e.After, e
 	switch l.Op = e.Op; {
 	case bucket != "" && e.Op == OpKeep:
 		l.Image, l.Broken = e.asKept(bucket)

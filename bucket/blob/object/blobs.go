@@ -33,13 +33,13 @@ type Blobs struct {
 // name in dir.
 func NewBlobs(objects Store, dir string) *Blobs { return &Blobs{objects, dir} }
 
-// originals is the folder of a bucket's originals.
-func originals(bucket string) string { return bucket + "/o/" }
+// Originals is the folder of a bucket's originals, for Shards.
+func Originals(bucket string) string { return bucket + "/o/" }
 
 // Key is the name of an original. One that was removed and kept again has another.
 func Key(image record.Image) string {
 	name := image.Digest.String()
-	key := originals(image.Bucket) + name[:1] + "/" + name[1:2] + "/" + name
+	key := Originals(image.Bucket) + name[:1] + "/" + name[1:2] + "/" + name
 	if image.Generation > 0 {
 		key += "." + strconv.FormatUint(image.Generation, 10)
 	}
@@ -182,22 +182,15 @@ func (b *Blobs) Remove(ctx context.Context, image record.Image) error {
 // List does what blob.Store says. The generations of a digest come one after the other.
 func (b *Blobs) List(ctx context.Context, bucket string) iter.Seq2[record.Image, error] {
 	return func(yield func(record.Image, error) bool) {
-		for folder, err := range b.shards(ctx, bucket) {
+		for folder, err := range Shards(ctx, b.objects, Originals(bucket)) {
+			var images []record.Image
+			if err == nil {
+				images, err = b.ListShard(ctx, bucket, folder)
+			}
 			if err != nil {
 				yield(record.Image{}, err)
 				return
 			}
-			var images []record.Image
-			for name, err := range b.objects.List(ctx, folder) {
-				if err != nil {
-					yield(record.Image{}, err)
-					return
-				}
-				if i, ok := parseName(bucket, strings.TrimPrefix(name, folder)); ok && Key(i) == name {
-					images = append(images, i)
-				}
-			}
-			slices.SortFunc(images, func(x, y record.Image) int { return bytes.Compare(x.Digest[:], y.Digest[:]) })
 			for _, image := range images {
 				if !yield(image, nil) {
 					return
@@ -207,41 +200,16 @@ func (b *Blobs) List(ctx context.Context, bucket string) iter.Seq2[record.Image,
 	}
 }
 
-// shards goes through the folders of a bucket that hold originals, in the order of their
-// digests, which is not that of their names.
-func (b *Blobs) shards(ctx context.Context, bucket string) iter.Seq2[string, error] {
-	order := func(x, y string) int { // of folders in the same one
-		return strings.Index(record.ShardNames, x[len(x)-2:len(x)-1]) - strings.Index(record.ShardNames, y[len(y)-2:len(y)-1])
-	}
-	inside := func(folder string) (folders []string, err error) {
-		for name, err := range b.objects.List(ctx, folder) {
-			if err != nil {
-				return nil, err
-			}
-			if last := strings.TrimPrefix(name, folder); len(last) == 2 && last[1] == '/' && strings.Contains(record.ShardNames, last[:1]) {
-				folders = append(folders, name)
-			}
-		}
-		slices.SortFunc(folders, order)
-		return folders, nil
-	}
-	return func(yield func(string, error) bool) {
-		outer, err := inside(originals(bucket))
+// ListShard is List for a folder that Shards has named.
+func (b *Blobs) ListShard(ctx context.Context, bucket, folder string) (images []record.Image, err error) {
+	for name, err := range b.objects.List(ctx, folder) {
 		if err != nil {
-			yield("", err)
-			return
+			return nil, err
 		}
-		for _, a := range outer {
-			inner, err := inside(a)
-			if err != nil {
-				yield("", err)
-				return
-			}
-			for _, folder := range inner {
-				if !yield(folder, nil) {
-					return
-				}
-			}
+		if i, ok := parseName(bucket, strings.TrimPrefix(name, folder)); ok && Key(i) == name {
+			images = append(images, i)
 		}
 	}
+	slices.SortFunc(images, func(x, y record.Image) int { return bytes.Compare(x.Digest[:], y.Digest[:]) })
+	return images, nil
 }

@@ -192,7 +192,8 @@ func readFile(root, bucket, name string, from int64) iter.Seq2[ledger.Entry, err
 				return
 			}
 			if tooLong {
-				line.Op, line.After, line.Image, line.Block, line.Broken = "", "", record.Image{}, record.Block{}, fmt.Errorf("it is longer than %d bytes", MaxLine)
+				line.Op, line.After, line.Image, line.Block, line.Event = "", "", record.Image{}, record.Block{}, ledger.Event{}
+				line.Broken = fmt.Errorf("it is longer than %d bytes", MaxLine)
 			} else {
 				if err == io.EOF && ledger.EndDamaged(text) {
 					text, line.End = text[:len(text)-1], line.End-1

@@ -28,6 +28,8 @@ type keeper struct {
 	from  io.ReaderAt
 	event ledger.Event
 	k     uint64 // that was applied when the attempt began
+
+	imported bool // it was kept before, and a block does not prevent it
 }
 
 // standing is a record that was found or written.
@@ -44,9 +46,14 @@ type standing struct {
 // Where nobody interferes that is two objects created, and one read of the log that finds no
 // more.
 func (l *Ledger) Keep(ctx context.Context, image record.Image, from io.ReaderAt, event ledger.Event) (record.Image, error) {
+	return l.keep(ctx, keeper{image: image, from: from, event: event})
+}
+
+func (l *Ledger) keep(ctx context.Context, k keeper) (record.Image, error) {
+	k.Ledger, k.ctx = l, ctx
 	for range maxAgain {
-		k := &keeper{Ledger: l, ctx: ctx, image: image, from: from, event: event}
-		kept, err := k.attempt()
+		attempt := k
+		kept, err := attempt.attempt()
 		if errors.Is(err, errAgain) {
 			continue
 		}
@@ -91,7 +98,7 @@ func (k *keeper) begin() error {
 		if err != nil {
 			return err
 		}
-		if is {
+		if is && !k.imported {
 			return ErrBlocked
 		}
 		mark, err := tx.Applied()
@@ -193,7 +200,7 @@ func (k *keeper) enter(s standing) (kept record.Image, err error) {
 		if err != nil {
 			return err
 		}
-		if is {
+		if is && !k.imported {
 			return ErrBlocked
 		}
 		last, err := hit(tx, s.image)

@@ -151,11 +151,14 @@ func (l *Ledger) applied() (mark record.Mark, err error) {
 	return mark, err
 }
 
+// recordFolder is where the records of a bucket are.
+func recordFolder(bucket string) string { return bucket + "/u/" }
+
 // recordKey is the name of the record of a URL.
 func recordKey(bucket, url string) string {
 	sum := sha256.Sum256([]byte(url))
 	name := base64.RawURLEncoding.EncodeToString(sum[:])
-	return bucket + "/u/" + name[:1] + "/" + name[1:2] + "/" + name
+	return recordFolder(bucket) + name[:1] + "/" + name[1:2] + "/" + name
 }
 
 // logKey is the name of an entry of the log.
