@@ -142,9 +142,14 @@ func (p *Peer) run(tb testing.TB) {
 // Pid is the number of its process.
 func (p *Peer) Pid() int { return p.cmd.Process.Pid }
 
+// Link is where an image is to be had so high, in the same ratio.
+func (p *Peer) Link(source, format string, height int) string {
+	return p.base + p.path(source, format, height)
+}
+
 // Resize has an image made so high, in the same ratio.
 func (p *Peer) Resize(ctx context.Context, source, format string, height int) ([]byte, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+p.path(source, format, height), nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Link(source, format, height), nil)
 	if err != nil {
 		return nil, err
 	}
