@@ -19,6 +19,8 @@
 
 #include <stdlib.h>
 
+#include "jpeg.h"
+
 /* The largest picture, in pixels of all its frames, for which an encoder gets much time. A
  * lossless WebP takes up to 4 times as long as a lossy one. */
 #define MUCH (2 << 20)
@@ -129,14 +131,13 @@ halving_shows(const picture *p, int frame)
 
 /* full: at the full resolution of colours, if the format has it. */
 static int
-encode_once(VipsImage *in, gboolean palette, gboolean full, int quality, thumb_target *to)
+encode_once(const picture *p, VipsImage *in, gboolean palette, gboolean full, int quality, thumb_target *to)
 {
 	VipsForeignSubsample colours = full ? VIPS_FOREIGN_SUBSAMPLE_OFF : VIPS_FOREIGN_SUBSAMPLE_AUTO;
 
 	switch (to->format) {
 	case THUMB_JPEG:
-		return vips_jpegsave_buffer(in, &to->data, &to->size, "Q", quality, "subsample_mode", colours,
-			"optimize_coding", TRUE, "interlace", to->progressive, "strip", TRUE, NULL);
+		return jpeg_encode(p, quality, full, to->progressive, &to->data, &to->size);
 	case THUMB_PNG:
 		if (palette)
 			return vips_pngsave_buffer(in, &to->data, &to->size, "palette", TRUE,
@@ -160,7 +161,7 @@ encode_once(VipsImage *in, gboolean palette, gboolean full, int quality, thumb_t
 /* Encodes with the best quality whose file is small enough, down to 1. (The size includes
  * the metadata that libvips puts into a WebP and that is removed later.) */
 static int
-encode_lossy(VipsImage *in, gboolean palette, gboolean full, thumb_target *to)
+encode_lossy(const picture *p, VipsImage *in, gboolean palette, gboolean full, thumb_target *to)
 {
 	int fits = 0, high = to->quality;
 	void *best = NULL;
@@ -168,7 +169,7 @@ encode_lossy(VipsImage *in, gboolean palette, gboolean full, thumb_target *to)
 
 	to->data = NULL;
 	for (int q = high; fits < high; q = (fits + high + 1) / 2) {
-		if (encode_once(in, palette, full, q, to)) {
+		if (encode_once(p, in, palette, full, q, to)) {
 			g_free(best);
 			return THUMB_SELF;
 		}
@@ -226,7 +227,7 @@ encode(const picture *p, VipsImage *im, gboolean palette, thumb_target *to)
 	gboolean much = (gint64) p->width * p->height > MUCH;
 	gboolean full = to->lossless && !much && to->format != THUMB_PNG && to->format != THUMB_GIF &&
 		halving_shows(p, to->height);
-	int result = encode_lossy(im, palette, full, to);
+	int result = encode_lossy(p, im, palette, full, to);
 	size_t most = to->size * (full ? FULL_COLOUR : 1);
 
 	if (to->format != THUMB_WEBP || !to->lossless || much)

@@ -37,6 +37,17 @@ typedef gint32 quad32 __attribute__((vector_size(16)));
 typedef guint8 quad8 __attribute__((vector_size(4)));
 typedef guint16 quad16 __attribute__((vector_size(8)));
 
+/* Two quads. */
+typedef float oct __attribute__((vector_size(32), may_alias));
+
+/* Compiled once more for processors with vectors of twice the length. They compute the same:
+ * this does not allow fused operations, which round once where others round twice. */
+#ifdef __x86_64__
+#define WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define WIDE
+#endif
+
 /* This many values beyond the end of a row may be read and written. */
 #define BEYOND 4
 
@@ -49,46 +60,51 @@ get(const float *p)
 	return v;
 }
 
-/* Which pixels of a row or column make up each pixel of the result: from[i]
- * and the most following ones, by their weights. */
+/* Which pixels of a row or column make up each pixel of the result: from[i] and the
+ * following ones, by their weights, which stand most behind those of the pixel before, and
+ * each repeated as often as repeat says. The weights behind the count are 0. */
 typedef struct {
-	int most;
+	int most, repeat;
 	int *from, *count;
 	float *weights;
 } axis;
 
+/* Lanczos: sinc(x) sinc(x / 3). One sine is enough, since sin(3t) = 3 sin(t) - 4 sin(t)^3. */
 static double
-sinc(double x)
+lanczos(double x)
 {
-	return x == 0 ? 1 : sin(G_PI * x) / (G_PI * x);
+	double t = G_PI * x / LOBES, s = sin(t);
+
+	return x == 0 ? 1 : (3 - 4 * s * s) * s * s / (LOBES * t * t);
 }
 
 /* size pixels become to; scale may differ a little from size / to if the last box holds
  * less than the others. */
 static void
-axis_init(axis *a, int size, int to, double scale)
+axis_init(axis *a, int size, int to, double scale, int repeat)
 {
 	double reach = LOBES * MAX(scale, 1.0);
 
-	a->most = (int) (2 * reach) + 2;
+	a->most = (int) (2 * reach) + 3; /* and one, to be odd */
+	a->repeat = repeat;
 	a->from = g_new(int, to);
 	a->count = g_new(int, to);
-	a->weights = g_new(float, (size_t) to * a->most);
+	a->weights = g_new0(float, (size_t) to * a->most * repeat);
 	for (int i = 0; i < to; i++) {
 		double centre = (i + 0.5) * scale - 0.5, sum = 0;
 		int from = MAX(0, (int) ceil(centre - reach));
 		int last = MIN(size - 1, (int) floor(centre + reach));
-		float *w = a->weights + (size_t) i * a->most;
+		float *w = a->weights + (size_t) i * a->most * repeat;
 
 		from = MIN(from, size - 1);
 		last = MAX(from, last);
-		for (int j = from; j <= last; j++) {
-			double d = (j - centre) * LOBES / reach;
-
-			sum += w[j - from] = sinc(d) * sinc(d / LOBES);
-		}
 		for (int j = from; j <= last; j++)
-			w[j - from] /= sum;
+			sum += w[(j - from) * repeat] = lanczos((j - centre) * LOBES / reach);
+		for (int j = from; j <= last; j++, w += repeat) {
+			*w /= sum;
+			for (int k = 1; k < repeat; k++)
+				w[k] = *w;
+		}
 		a->from[i] = from;
 		a->count[i] = last - from + 1;
 	}
@@ -104,7 +120,7 @@ axis_free(axis *a)
 
 /* Adds a row of pixels to the sums of the columns of boxes. Weights colours by alpha if
  * there is alpha. */
-static void
+WIDE static void
 sum_row(float *restrict sum, const void *row, int pixels, int bands, gboolean deep, gboolean alpha)
 {
 	const guint8 *restrict p = row;
@@ -161,7 +177,7 @@ box_row(float *restrict out, const float *restrict sum, int pixels, int bands, i
 }
 
 /* The same for the commonest case, without boxes. */
-static void
+WIDE static void
 plain_row(float *restrict out, const guint8 *restrict p, int n)
 {
 	for (int i = 0; i < n; i++)
@@ -169,22 +185,22 @@ plain_row(float *restrict out, const guint8 *restrict p, int n)
 }
 
 /* Shrinks columns: n sums of as many values as there are rows, by the weights of the rows.
- * Sums up this many quads at a time in registers. */
-#define BLOCK 8
+ * Sums up this many values at a time in registers. */
+#define BLOCK 32
 
-static void
+WIDE static void
 sum_columns(float *restrict out, const float *const *rows, const float *weights, int count, int n)
 {
-	for (int x = 0; x < n; x += 4 * BLOCK) {
-		const quad *p = (const quad *) (rows[0] + x);
-		quad sum[BLOCK];
+	for (int x = 0; x < n; x += BLOCK) {
+		const oct *p = (const oct *) (rows[0] + x);
+		oct sum[BLOCK / 8];
 
-		for (int i = 0; i < BLOCK; i++)
+		for (int i = 0; i < BLOCK / 8; i++)
 			sum[i] = weights[0] * p[i];
 		for (int r = 1; r < count; r++) {
-			p = (const quad *) (rows[r] + x);
+			p = (const oct *) (rows[r] + x);
 
-			for (int i = 0; i < BLOCK; i++)
+			for (int i = 0; i < BLOCK / 8; i++)
 				sum[i] += weights[r] * p[i];
 		}
 		memcpy(out + x, sum, sizeof(sum));
@@ -218,29 +234,26 @@ store(VipsPel *out, quad v, int bands, gboolean alpha)
 		out[b] = bytes[b];
 }
 
-/* Shrinks a row sideways and stores it. There are two sums, since each addition has to wait
- * for the last one of its sum. */
+/* Shrinks a row sideways and stores it, two pixels at a time. Each weight is there once for
+ * each value of a quad, and one of 0 follows the last. */
 static inline void
 finish(VipsPel *out, const float *row, const axis *a, int width, int bands, gboolean alpha)
 {
 	for (int x = 0; x < width; x++, out += bands) {
-		const float *w = a->weights + (size_t) x * a->most;
+		const float *w = a->weights + (size_t) x * a->most * 4;
 		const float *p = row + (size_t) a->from[x] * bands;
-		quad sum = {0}, other = {0};
-		int i = 0;
+		oct sum = {0}, weights;
 
-		for (; i + 1 < a->count[x]; i += 2, p += 2 * bands) {
-			sum += w[i] * get(p);
-			other += w[i + 1] * get(p + bands);
+		for (int i = 0; i < a->count[x]; i += 2, p += 2 * bands, w += 8) {
+			memcpy(&weights, w, sizeof(weights));
+			sum += weights * __builtin_shufflevector(get(p), get(p + bands), 0, 1, 2, 3, 4, 5, 6, 7);
 		}
-		if (i < a->count[x])
-			sum += w[i] * get(p);
-		store(out, sum + other, bands, alpha);
+		store(out, __builtin_shufflevector(sum, sum, 0, 1, 2, 3) + __builtin_shufflevector(sum, sum, 4, 5, 6, 7), bands, alpha);
 	}
 }
 
 /* The same, compiled separately for each number of bands. */
-static void
+WIDE static void
 finish_row(VipsPel *out, const float *row, const axis *a, int width, int bands, gboolean alpha)
 {
 	switch (bands) {
@@ -253,51 +266,34 @@ finish_row(VipsPel *out, const float *row, const axis *a, int width, int bands, 
 
 /* The state of a pass over a picture. */
 typedef struct {
-	VipsRegion *region;
-	int top, rows, step; /* of the picture, and what is read at once */
-	gboolean deep, alpha;
+	const row_source *in;
 	int box_w, box_h;    /* of one box */
 	int boxed_w;         /* boxes in a row */
 	float *sum;
 	float *row;          /* of boxes, to be made */
 } pass;
 
-/* Points at row y of the picture. */
-static const VipsPel *
-fetch(pass *p, int y)
-{
-	VipsRect *have = &p->region->valid;
-
-	if (y + p->top < have->top || y + p->top >= VIPS_RECT_BOTTOM(have)) {
-		VipsRect want = {0, p->top + y, p->region->im->Xsize, MIN(p->step, p->rows - y)};
-
-		if (vips_region_prepare(p->region, &want))
-			return NULL;
-	}
-	return VIPS_REGION_ADDR(p->region, 0, p->top + y);
-}
-
 /* Makes p->row from the boxes of row y. */
 static int
 make_row(pass *p, int y)
 {
-	VipsImage *im = p->region->im;
-	int from = y * p->box_h, rows = MIN(p->box_h, p->rows - from);
+	const row_source *in = p->in;
+	int from = y * p->box_h, rows = MIN(p->box_h, in->rows - from);
 	const VipsPel *pixels;
 
-	if (p->box_w == 1 && p->box_h == 1 && !p->deep && !p->alpha) {
-		if (!(pixels = fetch(p, y)))
+	if (p->box_w == 1 && p->box_h == 1 && !in->deep && !in->alpha) {
+		if (!(pixels = in->row(in->state, y)))
 			return -1;
-		plain_row(p->row, pixels, im->Xsize * im->Bands);
+		plain_row(p->row, pixels, in->width * in->bands);
 		return 0;
 	}
-	memset(p->sum, 0, sizeof(*p->sum) * ((size_t) im->Xsize * im->Bands + BEYOND));
+	memset(p->sum, 0, sizeof(*p->sum) * ((size_t) in->width * in->bands + BEYOND));
 	for (int i = 0; i < rows; i++) {
-		if (!(pixels = fetch(p, from + i)))
+		if (!(pixels = in->row(in->state, from + i)))
 			return -1;
-		sum_row(p->sum, pixels, im->Xsize, im->Bands, p->deep, p->alpha);
+		sum_row(p->sum, pixels, in->width, in->bands, in->deep, in->alpha);
 	}
-	box_row(p->row, p->sum, im->Xsize, im->Bands, p->box_w, rows, p->deep);
+	box_row(p->row, p->sum, in->width, in->bands, p->box_w, rows, in->deep);
 	return 0;
 }
 
@@ -305,9 +301,9 @@ make_row(pass *p, int y)
 static int
 run(pass *p, const axis *h, const axis *v, int width, int height, VipsPel *out)
 {
-	int bands = p->region->im->Bands, n = p->boxed_w * bands, made = 0;
-	/* Blocks and quads reach over the end. */
-	size_t stride = ((size_t) n + BEYOND) / (4 * BLOCK) * (4 * BLOCK) + 4 * BLOCK;
+	int bands = p->in->bands, n = p->boxed_w * bands, made = 0;
+	/* Blocks reach over the end, and so does the second quad of an odd number of pixels. */
+	size_t stride = ((size_t) n + 2 * BEYOND) / BLOCK * BLOCK + BLOCK;
 	float *places = g_new0(float, stride * v->most);
 	float *sums = g_new0(float, stride);
 	const float **rows = g_new(const float *, v->most);
@@ -325,7 +321,7 @@ run(pass *p, const axis *h, const axis *v, int width, int height, VipsPel *out)
 		for (int i = 0; i < v->count[y]; i++)
 			rows[i] = places + stride * ((v->from[y] + i) % v->most);
 		sum_columns(sums, rows, v->weights + (size_t) y * v->most, v->count[y], n);
-		finish_row(out, sums, h, width, bands, p->alpha);
+		finish_row(out, sums, h, width, bands, p->in->alpha);
 	}
 	g_free(rows);
 	g_free(sums);
@@ -335,16 +331,16 @@ run(pass *p, const axis *h, const axis *v, int width, int height, VipsPel *out)
 
 /* Copies a picture that has its size already. */
 static int
-copy(pass *p, int width, int height, VipsPel *out)
+copy(const row_source *in, VipsPel *out)
 {
-	int n = width * p->region->im->Bands;
+	int n = in->width * in->bands;
 
-	for (int y = 0; y < height; y++, out += n) {
-		const VipsPel *pixels = fetch(p, y);
+	for (int y = 0; y < in->rows; y++, out += n) {
+		const VipsPel *pixels = in->row(in->state, y);
 
 		if (!pixels)
 			return -1;
-		if (p->deep)
+		if (in->deep)
 			for (int i = 0; i < n; i++)
 				out[i] = (((const guint16 *) pixels)[i] + 128) / 257;
 		else
@@ -354,35 +350,63 @@ copy(pass *p, int width, int height, VipsPel *out)
 }
 
 int
-resample(VipsImage *in, int top, int rows, int width, int height, VipsPel *out)
+resample(const row_source *in, int width, int height, VipsPel *out)
 {
-	int bands = in->Bands, result;
-	pass p = {.region = vips_region_new(in), .top = top, .rows = rows, .step = 16,
-		.deep = in->BandFmt == VIPS_FORMAT_USHORT, .alpha = vips_image_hasalpha(in),
-		.box_w = VIPS_CLIP(1, in->Xsize / width / 2, BOX_MAX),
-		.box_h = VIPS_CLIP(1, rows / height / 2, BOX_MAX)};
+	pass p = {.in = in, .box_w = VIPS_CLIP(1, in->width / width / 2, BOX_MAX),
+		.box_h = VIPS_CLIP(1, in->rows / height / 2, BOX_MAX)};
 	axis h, v;
+	int result;
 
-	if (bands < 1 || bands > 4 || (!p.deep && in->BandFmt != VIPS_FORMAT_UCHAR)) {
-		vips_error("resample", "%d bands of format %d", bands, in->BandFmt);
-		g_object_unref(p.region);
-		return -1;
-	}
-	if (in->Xsize == width && rows == height) {
-		result = copy(&p, width, height, out);
-		g_object_unref(p.region);
-		return result;
-	}
-	p.boxed_w = (in->Xsize + p.box_w - 1) / p.box_w;
-	axis_init(&h, p.boxed_w, width, (double) in->Xsize / p.box_w / width);
-	axis_init(&v, (rows + p.box_h - 1) / p.box_h, height, (double) rows / p.box_h / height);
-	p.sum = g_new(float, (size_t) in->Xsize * bands + BEYOND);
+	if (in->width == width && in->rows == height)
+		return copy(in, out);
+	p.boxed_w = (in->width + p.box_w - 1) / p.box_w;
+	axis_init(&h, p.boxed_w, width, (double) in->width / p.box_w / width, 4);
+	axis_init(&v, (in->rows + p.box_h - 1) / p.box_h, height, (double) in->rows / p.box_h / height, 1);
+	p.sum = g_new(float, (size_t) in->width * in->bands + BEYOND);
 
 	result = run(&p, &h, &v, width, height, out);
 
 	g_free(p.sum);
 	axis_free(&h);
 	axis_free(&v);
-	g_object_unref(p.region);
+	return result;
+}
+
+/* Rows of an image, of which libvips is asked for STEP at once. */
+#define STEP 16
+
+typedef struct {
+	VipsRegion *region;
+	int top, rows;
+} strip;
+
+static const VipsPel *
+strip_row(void *state, int y)
+{
+	strip *s = state;
+	VipsRect *have = &s->region->valid;
+
+	if (y + s->top < have->top || y + s->top >= VIPS_RECT_BOTTOM(have)) {
+		VipsRect want = {0, s->top + y, s->region->im->Xsize, MIN(STEP, s->rows - y)};
+
+		if (vips_region_prepare(s->region, &want))
+			return NULL;
+	}
+	return VIPS_REGION_ADDR(s->region, 0, s->top + y);
+}
+
+int
+resample_image(VipsImage *in, int top, int rows, int width, int height, VipsPel *out)
+{
+	strip s = {vips_region_new(in), top, rows};
+	row_source source = {.width = in->Xsize, .rows = rows, .bands = in->Bands,
+		.deep = in->BandFmt == VIPS_FORMAT_USHORT, .alpha = vips_image_hasalpha(in), .row = strip_row, .state = &s};
+	int result = -1;
+
+	if (in->Bands < 1 || in->Bands > 4 || (!source.deep && in->BandFmt != VIPS_FORMAT_UCHAR))
+		vips_error("resample", "%d bands of format %d", in->Bands, in->BandFmt);
+	else
+		result = resample(&source, width, height, out);
+	g_object_unref(s.region);
 	return result;
 }

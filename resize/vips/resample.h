@@ -5,9 +5,22 @@
 
 #include <vips/vips.h>
 
-/* Shrinks rows top to top + rows of in to width by height pixels of 8 bits and
- * as many bands, which it writes to out. Rows are read once, from top to
- * bottom. Not 0: failed, the reason is in libvips' error buffer. */
-int resample(VipsImage *in, int top, int rows, int width, int height, VipsPel *out);
+/* Where the rows of a picture come from. */
+typedef struct {
+	int width, rows, bands;
+	gboolean deep;  /* 16 bits a band, not 8 */
+	gboolean alpha;
+	/* Row y, valid until the next call. Rows are asked for once each, from top to bottom.
+	 * NULL: failed, the reason is in libvips' error buffer. */
+	const VipsPel *(*row)(void *state, int y);
+	void *state;
+} row_source;
+
+/* Shrinks a picture to width by height pixels of 8 bits and as many bands, which it writes
+ * to out. Not 0: failed, the reason is in libvips' error buffer. */
+int resample(const row_source *in, int width, int height, VipsPel *out);
+
+/* The same of rows top to top + rows of an image. */
+int resample_image(VipsImage *in, int top, int rows, int width, int height, VipsPel *out);
 
 #endif

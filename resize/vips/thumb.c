@@ -11,6 +11,7 @@
 
 #include "edit.h"
 #include "encode.h"
+#include "jpeg.h"
 #include "load.h"
 #include "picture.h"
 #include "resample.h"
@@ -83,16 +84,25 @@ thumb_trim(const void *src, size_t len, int format, int tolerance, thumb_area *a
 	return failed ? THUMB_IMAGE : 0;
 }
 
-/* Shrinks rows of an image to exactly width by height. */
+/* Shrinks rows of an image to exactly width by height. All of its rows are read from
+ * decoder, unless that is NULL. */
 static int
-picture_shrink(picture *p, VipsImage *in, int top, int rows, int width, int height)
+picture_shrink(picture *p, VipsImage *in, jpeg *decoder, int top, int rows, int width, int height)
 {
+	row_source from;
+	int failed;
+
 	VipsInterpretation type = in->Type == VIPS_INTERPRETATION_CMYK ? VIPS_INTERPRETATION_CMYK
 		: in->Bands < 3 ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB;
 
 	if (picture_new(p, width, height, in->Bands, type))
 		return THUMB_SELF;
-	if (resample(in, top, rows, width, height, p->pixels) || load_complete(in)) {
+	if (decoder) {
+		from = jpeg_rows(decoder);
+		failed = resample(&from, width, height, p->pixels);
+	} else
+		failed = resample_image(in, top, rows, width, height, p->pixels) || load_complete(in);
+	if (failed) {
 		picture_free(p);
 		return THUMB_IMAGE;
 	}
@@ -190,11 +200,11 @@ turned(int orientation)
 /* Makes a frame of exactly width by height pixels: as shown, upright, in sRGB. This is
  * where decoding happens. */
 static int
-make_base(picture *p, VipsImage *im, int top, int rows, int width, int height)
+make_base(picture *p, VipsImage *im, jpeg *decoder, int top, int rows, int width, int height)
 {
 	int orientation = vips_image_get_orientation(im);
 	gboolean turn = turned(orientation);
-	int result = picture_shrink(p, im, top, rows, turn ? height : width, turn ? width : height);
+	int result = picture_shrink(p, im, decoder, top, rows, turn ? height : width, turn ? width : height);
 
 	if (!result && (to_srgb(p, im) || (orientation > 1 && turn_upright(p, orientation)))) {
 		picture_free(p);
@@ -266,6 +276,7 @@ append(picture *strip, const picture *p, int frame, int frames)
 /* The state of thumb_make. */
 typedef struct {
 	VipsImage *im;
+	jpeg *decoder;        /* NULL: im is read itself */
 	const thumb_raw *raw; /* NULL: im has all frames, below each other */
 	int frames;
 	gboolean palette;
@@ -282,7 +293,7 @@ make_target(job *j, VipsImage *base, int frame, int i)
 	picture p;
 	int result;
 
-	if (picture_shrink(&p, base, 0, base->Ysize, t->scale_w, t->scale_h))
+	if (picture_shrink(&p, base, NULL, 0, base->Ysize, t->scale_w, t->scale_h))
 		return THUMB_SELF;
 	if (t->edited && edit(&p, &t->edit, t->format))
 		result = THUMB_SELF;
@@ -312,7 +323,7 @@ make_frame(job *j, int frame)
 		if (!(j->im = load_raw(j->raw)))
 			return THUMB_SELF;
 	}
-	if ((result = make_base(&base, j->im, j->raw ? 0 : frame * rows, rows, j->width, j->height)))
+	if ((result = make_base(&base, j->im, j->decoder, j->raw ? 0 : frame * rows, rows, j->width, j->height)))
 		return result;
 	if (!(im = picture_image(&base)))
 		result = THUMB_SELF;
@@ -375,6 +386,8 @@ thumb_make(const void *src, size_t len, int format, const thumb_info *info,
 	}
 	if (!(j.im = load(src, len, format, frames, shrink, scale)))
 		return THUMB_IMAGE;
+	if (format == THUMB_JPEG && !area)
+		j.decoder = jpeg_open(src, len, shrink, j.im);
 	if (info->profile)
 		vips_image_set_blob_copy(j.im, VIPS_META_ICC_NAME, info->profile, info->profile_size);
 	j.palette = vips_image_get_typeof(j.im, "palette-bit-depth") != 0;
@@ -400,6 +413,8 @@ thumb_make(const void *src, size_t len, int format, const thumb_info *info,
 			targets[i].data = NULL;
 		}
 	g_free(j.strips);
+	if (j.decoder)
+		jpeg_close(j.decoder);
 	VIPS_UNREF(j.im);
 	return result;
 }
@@ -413,7 +428,7 @@ thumb_mark(const void *src, size_t len, int format, int width, int height, void 
 
 	if (!im)
 		return THUMB_IMAGE;
-	if (!(result = make_base(&p, im, 0, im->Ysize, width, height))) {
+	if (!(result = make_base(&p, im, NULL, 0, im->Ysize, width, height))) {
 		result = picture_colour(&p, TRUE) ? THUMB_SELF : 0;
 		*pixels = p.pixels;
 	}

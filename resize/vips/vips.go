@@ -4,7 +4,8 @@
 // It starts libvips through bimg, which also answers for its formats and its cache. The C
 // files beside this one do the rest, because bimg cannot: they make all sizes from one
 // decoding, keep animations, fail on a truncated image, open an image only with the loader
-// of its declared format, and make exactly the size that they are told.
+// of its declared format, and make exactly the size that they are told. The pixels of a JPEG
+// they read and write by libjpeg, which libvips has beneath itself.
 //
 // The package knows no limits except those in the request, and does not confine the
 // process. An image may crash it: that is why it runs in a separate process.
@@ -13,7 +14,7 @@ package vips
 /*
 #cgo pkg-config: vips gmodule-no-export-2.0
 #cgo CFLAGS: -O3
-#cgo LDFLAGS: -lm
+#cgo LDFLAGS: -ljpeg -lm
 #include <string.h>
 #include <vips/vips.h>
 #include "fault.h"
@@ -79,12 +80,14 @@ func Start(sources, wanted []string) (*Decoder, error) {
 	var codecs []codec
 	for _, name := range []string{"jpeg", "png", "gif", "webp"} {
 		f := formats[name].thumb
-		own := name == formatGIF // it is read here
-		if (own || C.codec_find(f, 0) == 0) && C.codec_find(f, 1) == 0 {
+		reads, writes := name != formatGIF, name != "jpeg" // the other is done here
+		if (!reads || C.codec_find(f, 0) == 0) && (!writes || C.codec_find(f, 1) == 0) {
 			d.formats, d.reads[name] = append(d.formats, name), f
-			codecs = append(codecs, codec{name, f, 1})
-			if !own {
+			if reads {
 				codecs = append(codecs, codec{name, f, 0})
+			}
+			if writes {
+				codecs = append(codecs, codec{name, f, 1})
 			}
 		}
 	}

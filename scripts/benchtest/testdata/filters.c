@@ -115,7 +115,7 @@ measure(const char *what, int bands, double factor, double sigma)
 			int w = 3000 / factor, h = 2000 / factor;
 			VipsPel *out = malloc((size_t) w * h * bands);
 
-			must(resample(in, 0, 2000, w, h, out));
+			must(resample_image(in, 0, 2000, w, h, out));
 			free(out);
 		}
 		a[i] = seconds() - began;

@@ -1,0 +1,234 @@
+/* Reads and writes JPEGs by libjpeg itself.
+ *
+ * libvips can do this too, by the same libjpeg. It gives libjpeg 4 KB at a time, and
+ * libjpeg-turbo decodes by its fast way only where it sees 3 KB ahead: a quarter of a photo.
+ * All of the file is in memory here. And libvips starts threads and passes rows from buffer
+ * to buffer, which costs more than resizing does.
+ *
+ * What it makes is the same, byte by byte, and so is what it refuses: a file that ends early.
+ * Headers, and pictures in inks, are left to libvips. */
+
+#include "jpeg.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <jerror.h>
+#include <jpeglib.h>
+
+/* Errors leave libjpeg by jumping. */
+typedef struct {
+	struct jpeg_error_mgr pub;
+	jmp_buf leave;
+} errors;
+
+static void
+leave(j_common_ptr info)
+{
+	char text[JMSG_LENGTH_MAX];
+
+	info->err->format_message(info, text);
+	vips_error("jpeg", "%s", text);
+	longjmp(((errors *) info->err)->leave, 1);
+}
+
+/* Warnings: libjpeg continues as well as it can, as in browsers. */
+static void
+silent(j_common_ptr info)
+{
+}
+
+static struct jpeg_error_mgr *
+errors_init(errors *e)
+{
+	jpeg_std_error(&e->pub);
+	e->pub.error_exit = leave;
+	e->pub.output_message = silent;
+	return &e->pub;
+}
+
+struct jpeg {
+	struct jpeg_decompress_struct info;
+	errors errors;
+	struct jpeg_source_mgr source;
+	gboolean started;
+	VipsPel *row;
+};
+
+static void
+begin_source(j_decompress_ptr info)
+{
+}
+
+/* libjpeg asks for more than there is. */
+static boolean
+end_of_source(j_decompress_ptr info)
+{
+	ERREXIT(info, JERR_INPUT_EOF);
+	return FALSE;
+}
+
+static void
+skip(j_decompress_ptr info, long n)
+{
+	if (n <= 0)
+		return;
+	if ((unsigned long) n > info->src->bytes_in_buffer)
+		ERREXIT(info, JERR_INPUT_EOF);
+	info->src->next_input_byte += n;
+	info->src->bytes_in_buffer -= n;
+}
+
+jpeg *
+jpeg_open(const void *src, size_t len, int shrink, const VipsImage *like)
+{
+	jpeg *j = g_new0(jpeg, 1);
+	struct jpeg_decompress_struct *info = &j->info;
+
+	info->err = errors_init(&j->errors);
+	if (setjmp(j->errors.leave)) {
+		jpeg_close(j);
+		vips_error_clear();
+		return NULL;
+	}
+	jpeg_create_decompress(info);
+	j->source = (struct jpeg_source_mgr){.next_input_byte = src, .bytes_in_buffer = len,
+		.init_source = begin_source, .fill_input_buffer = end_of_source, .skip_input_data = skip,
+		.resync_to_restart = jpeg_resync_to_restart, .term_source = begin_source};
+	info->src = &j->source;
+	jpeg_read_header(info, TRUE);
+	info->scale_num = 1;
+	info->scale_denom = shrink;
+	jpeg_calc_output_dimensions(info);
+	if ((info->out_color_space != JCS_RGB && info->out_color_space != JCS_GRAYSCALE) ||
+		info->output_components != like->Bands || like->BandFmt != VIPS_FORMAT_UCHAR ||
+		(int) info->output_width != like->Xsize || (int) info->output_height != like->Ysize) {
+		jpeg_close(j);
+		return NULL;
+	}
+	return j;
+}
+
+void
+jpeg_close(jpeg *j)
+{
+	jpeg_destroy_decompress(&j->info);
+	g_free(j->row);
+	g_free(j);
+}
+
+/* The next row. */
+static const VipsPel *
+next_row(void *state, int y)
+{
+	jpeg *j = state;
+
+	if (setjmp(j->errors.leave))
+		return NULL;
+	if (!j->started) {
+		jpeg_start_decompress(&j->info);
+		j->row = g_malloc((size_t) j->info.output_width * j->info.output_components);
+		j->started = TRUE;
+	}
+	if (y != (int) j->info.output_scanline)
+		ERREXIT(&j->info, JERR_BAD_STATE);
+	jpeg_read_scanlines(&j->info, &j->row, 1);
+	return j->row;
+}
+
+row_source
+jpeg_rows(jpeg *j)
+{
+	return (row_source){.width = j->info.output_width, .rows = j->info.output_height,
+		.bands = j->info.output_components, .row = next_row, .state = j};
+}
+
+/* Where libjpeg writes to. */
+typedef struct {
+	struct jpeg_destination_mgr pub;
+	VipsPel *data;
+	size_t room, used;
+} target;
+
+static void
+more_room(target *t)
+{
+	t->used = t->room;
+	t->room = MAX(t->room * 2, 16 << 10);
+	t->data = g_realloc(t->data, t->room);
+	t->pub.next_output_byte = t->data + t->used;
+	t->pub.free_in_buffer = t->room - t->used;
+}
+
+static void
+begin_target(j_compress_ptr info)
+{
+	more_room((target *) info->dest);
+}
+
+static boolean
+target_full(j_compress_ptr info)
+{
+	more_room((target *) info->dest);
+	return TRUE;
+}
+
+static void
+end_target(j_compress_ptr info)
+{
+	target *t = (target *) info->dest;
+
+	t->used = t->room - t->pub.free_in_buffer;
+}
+
+int
+jpeg_encode(const picture *p, int quality, gboolean full, gboolean progressive, void **data, size_t *size)
+{
+	struct jpeg_compress_struct info = {0};
+	errors e;
+	target *to;
+
+	if (p->bands != 1 && p->bands != 3) {
+		vips_error("jpeg", "a picture of %d bands", p->bands);
+		return -1;
+	}
+	to = g_new0(target, 1);
+	to->pub.init_destination = begin_target;
+	to->pub.empty_output_buffer = target_full;
+	to->pub.term_destination = end_target;
+	info.err = errors_init(&e);
+	if (setjmp(e.leave)) {
+		jpeg_destroy_compress(&info);
+		g_free(to->data);
+		g_free(to);
+		return -1;
+	}
+	jpeg_create_compress(&info);
+	info.dest = &to->pub;
+	info.image_width = p->width;
+	info.image_height = p->height;
+	info.input_components = p->bands;
+	info.in_color_space = p->bands == 1 ? JCS_GRAYSCALE : JCS_RGB;
+	jpeg_set_defaults(&info);
+	info.optimize_coding = TRUE;
+	jpeg_set_quality(&info, quality, TRUE);
+	info.write_JFIF_header = FALSE; /* 18 bytes that say nothing */
+	if (progressive)
+		jpeg_simple_progression(&info);
+	if (full || quality >= 90)
+		for (int i = 0; i < info.num_components; i++)
+			info.comp_info[i].h_samp_factor = info.comp_info[i].v_samp_factor = 1;
+	jpeg_start_compress(&info, TRUE);
+	while (info.next_scanline < info.image_height) {
+		JSAMPROW row = p->pixels + (size_t) info.next_scanline * p->width * p->bands;
+
+		jpeg_write_scanlines(&info, &row, 1);
+	}
+	jpeg_finish_compress(&info);
+	jpeg_destroy_compress(&info);
+	*data = to->data;
+	*size = to->used;
+	g_free(to);
+	return 0;
+}
