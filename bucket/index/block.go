@@ -69,14 +69,10 @@ func (db *DB) Block(kind, subject string) (record.Block, error) {
 	}
 	var b record.Block
 	err := db.view(func(tx *bbolt.Tx) (err error) {
-		v, err := tableOf(tx, blocksTable).get(blockKey(record.Block{Kind: kind, Subject: subject}))
-		if err != nil {
-			return err
+		v, err := tableOf(tx, blocksTable).find(blockKey(record.Block{Kind: kind, Subject: subject}))
+		if err == nil {
+			b, err = decodeBlock(v)
 		}
-		if v == nil {
-			return ErrNotFound
-		}
-		b, err = decodeBlock(v)
 		return err
 	})
 	return b, err

@@ -13,20 +13,19 @@ import (
 
 const (
 	fileMode = 0o600
-	// txBytes is how much goes into one transaction of a new file: it is in
-	// memory until then.
+	// txBytes is the size of a transaction of a new file, which is in memory until it ends.
 	txBytes = 1 << 20
 )
 
-// Figures say how the index lies on disk.
+// Figures are those of the index' file.
 type Figures struct {
 	Bytes     int64  `json:"bytes"`      // size of the file
 	PageSize  int    `json:"page_size"`  // in bytes
-	FreePages int    `json:"free_pages"` // in the file and not in use: what Compact would give back, and a little more
+	FreePages int    `json:"free_pages"` // in the file and not in use: about what Compact frees
 	Schema    uint64 `json:"schema"`     // version of the layout
 }
 
-// Figures returns them without walking the file: microseconds.
+// Figures returns the file's figures in microseconds: it does not read the file.
 func (db *DB) Figures() (Figures, error) {
 	db.swap.RLock()
 	defer db.swap.RUnlock()
@@ -48,11 +47,10 @@ func (db *DB) Figures() (Figures, error) {
 	return f, nil
 }
 
-// Compact writes the index anew, as small as it can be, into a file aside on the
-// same file system, which then takes the place of the old one. Look-ups go on
-// meanwhile, Apply waits: about a second for a million images. After an error,
-// or a crash at any instant, the old file is in its place, unchanged; what then
-// lies aside is worthless.
+// Compact writes the index anew, as small as it can be, to a file aside on the same file
+// system, and then replaces the old file by it. Meanwhile look-ups continue and Apply waits,
+// about a second for a million images. After an error, or a crash at any moment, the old file
+// is in its place, unchanged, and the file aside is worthless.
 func (db *DB) Compact(aside string) (before, after Figures, err error) {
 	db.change.Lock()
 	defer db.change.Unlock()
@@ -73,9 +71,8 @@ func (db *DB) Compact(aside string) (before, after Figures, err error) {
 	return before, after, err
 }
 
-// replace puts a file that was written aside, and flushed, in the place of the one
-// in use. It takes the file over: after an error it is gone. Nobody changes the
-// index meanwhile.
+// replace puts a file that was written aside, and flushed, in the place of the one in use. It
+// owns that file: after an error the file is gone. The caller holds db.change.
 func (db *DB) replace(aside string, fresh *bbolt.DB, file *os.File) error {
 	next := newDB(db.path, fresh, file, nil, db.options)
 	next.buckets = db.buckets
@@ -83,8 +80,8 @@ func (db *DB) replace(aside string, fresh *bbolt.DB, file *os.File) error {
 	if err == nil {
 		db.swap.Lock()
 		defer db.swap.Unlock()
-		// The new file is locked since it was made: no other process can come
-		// between.
+		// The new file has been locked since it was created: no other process can open it
+		// first.
 		err = os.Rename(aside, db.path)
 	}
 	if err != nil {
@@ -96,8 +93,8 @@ func (db *DB) replace(aside string, fresh *bbolt.DB, file *os.File) error {
 	db.bolt, db.file, db.committed = fresh, file, next.committed
 	db.blocks.Store(next.blocks.Load())
 	db.failed.Store(false)
-	// Should its name not reach the disk the old file comes back with a power
-	// cut, and the journals tell what it lacks.
+	// If a power cut keeps the new name from the disk, the old file is back, and the
+	// journals say what it lacks.
 	return errors.Join(old.Close(), syncDir(filepath.Dir(db.path)))
 }
 
@@ -121,8 +118,8 @@ func (db *DB) compacted(path string) (*bbolt.DB, *os.File, error) {
 	return fresh, file, nil
 }
 
-// create makes an empty file for an index that is written without flushes and
-// flushed once at its end.
+// create creates an empty file for an index that is written without flushes, and flushed
+// once at the end.
 func create(path string) (*bbolt.DB, *os.File, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, err
@@ -152,8 +149,8 @@ func syncDir(path string) error {
 	return d.Sync()
 }
 
-// lock takes the lock that bbolt takes, without looking at what the file holds:
-// it may be damaged, or missing, and is then made, empty.
+// lock takes the lock that bbolt takes, without reading the file, which may be damaged. If it
+// is missing, lock creates it, empty.
 func lock(path string) (_ *os.File, made bool, err error) {
 	for range 10 {
 		_, err := os.Stat(path)

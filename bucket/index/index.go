@@ -5,16 +5,17 @@
 //	{bucket}/urls      first 16 bytes of SHA-256 of the canonical URL -> first 16 bytes of digest
 //	{bucket}/images    digest -> facts about the image, number of URLs that refer to it
 //	{bucket}/failures  as urls -> what went wrong, how often, when to try again
-//	{bucket}/deadly    first 16 bytes of digest -> how many decoders the image has ended, when
-//	{bucket}/removing  digest -> type of an image that is removed, until its files are
+//	{bucket}/deadly    first 16 bytes of digest -> how many decoders the image has crashed, when
+//	{bucket}/removing  digest -> format of an image that is being removed, until its files are gone
 //
-// and three of all: blocks, which holds what is not to be kept or served, sites, with
-// the number of bytes that are kept for each of them, and meta,
-// with the version of this layout, how far into each journal the index goes, and
-// the totals of each table. Keys are hashes so that
-// an entry takes the same room whatever the length of its URL; the URLs
-// themselves stand in the journal of the bucket. Half a SHA-256 tells apart what
-// was not made to collide; two images that were are not both kept (ErrCollision).
+// and four of all buckets: blocks has what must be neither kept nor served; sites the number
+// of bytes that are kept for each of them; meta the version of this layout, how far into each
+// journal the index goes, and the totals of each table; shared, which exists only if several
+// nodes share a store, what this one has applied of their log.
+//
+// Keys are hashes, so that an entry takes the same room whatever the length of its URL; the
+// URLs are in the journal of the bucket. Half a SHA-256 distinguishes all images that were not
+// made to collide; of two that were, only the first is kept (ErrCollision).
 //
 // What it promises: a change that Apply has acknowledged is on disk, completely, or not at
 // all. Damage is an error (ErrDamaged) and never an answer: each record has a checksum, and
@@ -54,8 +55,8 @@ var (
 	ErrOldSchema = errors.New("the index was written by an older imgkeep")
 	// ErrDamaged: the file, or one of its records, is not what was written.
 	ErrDamaged = errors.New("the index is damaged: 'imgkeep reindex' makes a new one")
-	// ErrFailed: the last change may be on disk or not, although it can be read. Renew
-	// repairs it.
+	// ErrFailed: after a failed flush nobody knows whether the last change is on disk. Renew
+	// repairs the index.
 	ErrFailed = errors.New("the disk has failed to write the index: nothing is answered from it until it is written anew")
 	// ErrCollision: somebody has made two images whose digests have the same beginning.
 	ErrCollision = errors.New("its digest collides with that of another image")
@@ -360,12 +361,9 @@ func (db *DB) Image(bucket, url string) (Image, error) {
 	var image Image
 	err = db.view(func(tx *bbolt.Tx) error {
 		k := KeyOf(url)
-		ref, err := tableOf(tx, t.urls).get(k[:])
+		ref, err := tableOf(tx, t.urls).find(k[:])
 		if err != nil {
 			return err
-		}
-		if ref == nil {
-			return ErrNotFound
 		}
 		r, err := findRecord(tableOf(tx, t.images), ref)
 		if errors.Is(err, ErrNotFound) {
@@ -386,14 +384,10 @@ func (db *DB) Failure(bucket, url string) (record.Failure, error) {
 	var f record.Failure
 	err = db.view(func(tx *bbolt.Tx) error {
 		k := KeyOf(url)
-		v, err := tableOf(tx, t.failures).get(k[:])
-		if err != nil {
-			return err
+		v, err := tableOf(tx, t.failures).find(k[:])
+		if err == nil {
+			f, err = decodeFailure(v)
 		}
-		if v == nil {
-			return ErrNotFound
-		}
-		f, err = decodeFailure(v)
 		return err
 	})
 	return f, err
@@ -539,29 +533,8 @@ func release(images table, ref []byte) error {
 	return images.put(r.Digest[:], r.encode())
 }
 
-// Stats are figures about one bucket.
-type Stats struct {
-	URLs, Images, Failures int
-}
-
-// Stats counts the entries of a bucket. It walks its pages: seconds for tens of
-// millions of entries.
-func (db *DB) Stats(bucket string) (Stats, error) {
-	t, err := db.tables(bucket)
-	if err != nil {
-		return Stats{}, err
-	}
-	var s Stats
-	err = db.view(func(tx *bbolt.Tx) error {
-		s.URLs = tx.Bucket(t.urls).Stats().KeyN
-		s.Images = tx.Bucket(t.images).Stats().KeyN
-		s.Failures = tx.Bucket(t.failures).Stats().KeyN
-		return nil
-	})
-	return s, err
-}
-
-// Check verifies the file's inner consistency (slow: it reads all pages).
+// Check verifies that the pages of the file and the figures of sites fit together. It is for
+// tests: it takes as long as reading the file.
 func (db *DB) Check() error {
 	return db.view(func(tx *bbolt.Tx) error {
 		var errs []error

@@ -235,3 +235,24 @@ func BenchmarkImage(b *testing.B) {
 		})
 	}
 }
+
+// Stats are figures about one bucket.
+type Stats struct {
+	URLs, Images, Failures int
+}
+
+// Stats counts the entries of a bucket.
+func (db *DB) Stats(bucket string) (Stats, error) {
+	t, err := db.tables(bucket)
+	if err != nil {
+		return Stats{}, err
+	}
+	var s Stats
+	err = db.view(func(tx *bbolt.Tx) error {
+		s.URLs = tx.Bucket(t.urls).Stats().KeyN
+		s.Images = tx.Bucket(t.images).Stats().KeyN
+		s.Failures = tx.Bucket(t.failures).Stats().KeyN
+		return nil
+	})
+	return s, err
+}

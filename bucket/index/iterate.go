@@ -39,12 +39,9 @@ func (db *DB) RefOf(bucket string, key Key) (Ref, error) {
 	}
 	var ref Ref
 	err = db.view(func(tx *bbolt.Tx) error {
-		v, err := tableOf(tx, t.urls).get(key[:])
+		v, err := tableOf(tx, t.urls).find(key[:])
 		if err != nil {
 			return err
-		}
-		if v == nil {
-			return ErrNotFound
 		}
 		if len(v) != len(ref) {
 			return errRecord
@@ -55,13 +52,13 @@ func (db *DB) RefOf(bucket string, key Key) (Ref, error) {
 	return ref, err
 }
 
-// Images goes through the images of a bucket in the order of their digests. An
-// entry that cannot be read comes with its digest and an error, and does not end
-// it.
+// Images goes through the images of a bucket in the order of their digests. An unreadable
+// entry comes with its digest and an error, and does not end the iteration; an error without
+// a digest does.
 //
-// Images and URLs hold no transaction between two entries, since one that is
-// open for hours would keep the file from using its free pages again: they read
-// some entries ahead, and what changes meanwhile may show or not.
+// No transaction is open between two entries: one that stayed open for hours would keep the
+// file from reusing its free pages. Instead some entries are read ahead, so that a concurrent
+// change may show or not.
 func (db *DB) Images(bucket string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		t, err := db.tables(bucket)
@@ -84,7 +81,7 @@ func (db *DB) Images(bucket string) iter.Seq2[Entry, error] {
 	}
 }
 
-// Link is what a URL refers to.
+// Link says to which image a URL refers.
 type Link struct {
 	Key Key
 	Ref Ref
@@ -117,11 +114,11 @@ const ahead = 512
 
 type pair struct{ key, value []byte }
 
-// walk goes through a table. A record that is damaged comes with its key and an
-// error; an error without a key ends it.
+// walk goes through a table. A damaged record comes with its key and an error; an error
+// without a key is the last.
 func (db *DB) walk(name []byte) iter.Seq2[pair, error] { return db.walkBut(name, "") }
 
-// walkBut is walk, but for the records whose keys begin with a text; empty: with none.
+// walkBut is walk without the records whose keys begin with prefix; empty: with all.
 func (db *DB) walkBut(name []byte, prefix string) iter.Seq2[pair, error] {
 	without := []byte(prefix)
 	return func(yield func(pair, error) bool) {
@@ -138,7 +135,7 @@ func (db *DB) walkBut(name []byte, prefix string) iter.Seq2[pair, error] {
 				}
 				for k != nil && len(pairs) < ahead {
 					if prefix != "" && bytes.HasPrefix(k, without) {
-						k, v = c.Seek(append(bytes.Clone(without), 0xff)) // no key of that kind goes so far
+						k, v = c.Seek(append(bytes.Clone(without), 0xff)) // behind all of them: keys are text
 						continue
 					}
 					pairs = append(pairs, pair{bytes.Clone(k), bytes.Clone(v)})
@@ -164,9 +161,8 @@ func (db *DB) walkBut(name []byte, prefix string) iter.Seq2[pair, error] {
 	}
 }
 
-// Recount counts the URLs that refer to these images, and corrects what the
-// entries say. It goes through all URLs of the bucket in one transaction: a
-// second for a million.
+// Recount counts the URLs that refer to these images, and corrects their entries. It goes
+// through all URLs of the bucket in one transaction: about a second for a million.
 func (db *DB) Recount(bucket string, digests [][32]byte) error {
 	t, err := db.tables(bucket)
 	if err != nil {
@@ -177,7 +173,7 @@ func (db *DB) Recount(bucket string, digests [][32]byte) error {
 		counts[refOf(d)] = 0
 	}
 	return db.update(func(w *writing) error {
-		var broken error // of which nobody knows what it refers to
+		var broken error // a damaged entry may refer to one of the images
 		w.table(t.urls).all(func(_, v []byte, err error) bool {
 			if err == nil && len(v) == len(Ref{}) {
 				if n, ok := counts[Ref(v)]; ok {
@@ -208,14 +204,13 @@ func (db *DB) Recount(bucket string, digests [][32]byte) error {
 	})
 }
 
-// Failed is the failure of a URL, of which the index has only the key.
+// Failed is the failure of a URL. The index has only the URL's key.
 type Failed struct {
 	Key Key
 	record.Failure
 }
 
-// Failures goes through the failures of a bucket in the order of their keys; see
-// Images.
+// Failures goes through the failures of a bucket in the order of their keys; see Images.
 func (db *DB) Failures(bucket string) iter.Seq2[Failed, error] {
 	return func(yield func(Failed, error) bool) {
 		t, err := db.tables(bucket)
@@ -236,4 +231,5 @@ func (db *DB) Failures(bucket string) iter.Seq2[Failed, error] {
 	}
 }
 
+// RefTo returns what the URLs of an image refer to.
 func RefTo(d record.Digest) Ref { return Ref(d[:16]) }

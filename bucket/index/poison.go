@@ -8,12 +8,12 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Poison is what the index knows of an image that has ended a decoder.
+// Poison is what the index knows of an image that has crashed a decoder.
 type Poison struct {
 	Digest  [32]byte  // of the image
-	Crashes int       // decoders ended; 0: nothing is known against it any more
-	Last    time.Time // when it ended the last one, to the second
-	Detail  string    // what that one died of, for the operator
+	Crashes int       // of decoders; 0: it is no longer held against the image
+	Last    time.Time // of the last crash, to the second
+	Detail  string    // of the last crash, for the operator
 }
 
 // Poison returns what is known of an image, or ErrNotFound.
@@ -25,17 +25,13 @@ func (db *DB) Poison(bucket string, digest [32]byte) (Poison, error) {
 	var d Poison
 	err = db.view(func(tx *bbolt.Tx) error {
 		ref := refOf(digest)
-		v, err := tableOf(tx, t.deadly).get(ref[:])
-		if err != nil {
-			return err
+		v, err := tableOf(tx, t.deadly).find(ref[:])
+		if err == nil {
+			d, err = decodePoison(v)
 		}
-		if v == nil {
-			return ErrNotFound
-		}
-		d, err = decodePoison(v)
-		d.Digest = digest
 		return err
 	})
+	d.Digest = digest
 	return d, err
 }
 
@@ -58,7 +54,7 @@ func decodePoison(v []byte) (Poison, error) {
 	var n [2]uint64
 	rest, ok := uvarints(v, n[:])
 	if !ok {
-		return Poison{}, fmt.Errorf("%w: deadly image", errRecord)
+		return Poison{}, fmt.Errorf("%w: poison image", errRecord)
 	}
 	return Poison{Crashes: int(n[0]), Last: time.Unix(int64(n[1]), 0).UTC(), Detail: string(rest)}, nil
 }

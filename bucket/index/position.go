@@ -25,15 +25,12 @@ func decodePosition(v []byte) (record.Position, error) {
 	return record.Position{File: string(v[n+8:]), Length: int64(length), Line: binary.BigEndian.Uint64(v[n:])}, nil
 }
 
-// Position returns how far into the journal of a bucket the index goes; "" is the
-// journal of all buckets. ErrNotFound where the index does not know.
+// Position returns how far into the journal of a bucket the index goes; "" is the journal of
+// all buckets. If the index does not know, the error is ErrNotFound.
 func (db *DB) Position(bucket string) (record.Position, error) {
 	var p record.Position
 	err := db.view(func(tx *bbolt.Tx) error {
-		v, err := tableOf(tx, metaTable).get(positionKey(bucket))
-		if err == nil && v == nil {
-			err = ErrNotFound
-		}
+		v, err := tableOf(tx, metaTable).find(positionKey(bucket))
 		if err == nil {
 			p, err = decodePosition(v)
 		}

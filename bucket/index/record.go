@@ -16,10 +16,10 @@ type Image struct {
 	probe.Info
 	Bytes  int64     // size of the file
 	Stored time.Time // when it was first kept, to the second
-	Site   Site      // whom its bytes are counted for: of the URL that brought them first
+	Site   Site      // for which its bytes count: that of the URL under which it was kept first
 }
 
-// imageEntry is an image's entry.
+// imageEntry is a record of the table of images.
 type imageEntry struct {
 	Image
 	refs uint64 // URLs that refer to it
@@ -30,14 +30,14 @@ const (
 	maxDetail = 300
 	maxHost   = 255
 	maxHead   = 256
-	// A URL that is longer is not remembered: a part of one would be another.
+	// A longer URL is not recorded: a part of it would be another URL.
 	maxFailedURL = 1024
 )
 
 var errRecord = fmt.Errorf("%w (broken entry)", ErrDamaged)
 
-// encode writes the record without its digest, which is its key: unsigned
-// varints, and the site where there is one, so that an entry takes about 25 bytes.
+// encode writes the record without its digest, which is its key: unsigned varints and, if it
+// has one, the site. An entry takes about 25 bytes.
 func (r imageEntry) encode() []byte {
 	b := make([]byte, 0, 32)
 	for _, v := range []uint64{
@@ -52,8 +52,8 @@ func (r imageEntry) encode() []byte {
 	return b
 }
 
-// uvarints fills n from the beginning of b, and returns what follows; it is not ok
-// where b ends before, or a number has more than 64 bits.
+// uvarints fills n from the beginning of b, and returns what follows. It is not ok if b ends
+// before, or if a number has more than 64 bits.
 func uvarints(b []byte, n []uint64) (rest []byte, ok bool) {
 	for i := range n {
 		v, size := binary.Uvarint(b)
@@ -66,12 +66,9 @@ func uvarints(b []byte, n []uint64) (rest []byte, ok bool) {
 }
 
 func getRecord(images table, digest []byte) (imageEntry, error) {
-	v, err := images.get(digest)
+	v, err := images.find(digest)
 	if err != nil {
 		return imageEntry{}, err
-	}
-	if v == nil {
-		return imageEntry{}, ErrNotFound
 	}
 	return decodeRecord(digest, v)
 }

@@ -84,6 +84,15 @@ func (t table) get(key []byte) ([]byte, error) {
 	return v, nil
 }
 
+// find is get, except that a missing record is ErrNotFound.
+func (t table) find(key []byte) ([]byte, error) {
+	v, err := t.get(key)
+	if err == nil && v == nil {
+		err = ErrNotFound
+	}
+	return v, err
+}
+
 // seek returns the first record at or after a key. If that is not the record that begins
 // with the key, its neighbours must be intact: one of them may be that record, with a key
 // that was damaged after the file was opened.
