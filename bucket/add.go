@@ -61,7 +61,7 @@ func (s *Store) bring(r io.Reader) bringer {
 // copied: the store gets another name of it, a hard link, and whoever has path may
 // remove that one or keep it. What the store keeps is never written to, so neither
 // must be what is behind path; it is made read-only (mode 0444) and gets the
-// time that the store gives its files (see stamp), and nothing else of it is changed.
+// time that the store gives its files (see record.ModTimeOf), and nothing else of it is changed.
 // That it may be linked, and changed so, is up to the system: errors wrap
 // fs.ErrPermission, or syscall.EXDEV where it lies on another file system.
 func (s *Store) AddFile(bucket, url, path string) (_ record.Image, added bool, err error) {

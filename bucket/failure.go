@@ -212,7 +212,7 @@ func backoffOf(c fetch.ErrorKind) pace.Backoff {
 // Retried says what Retry has forgotten.
 type Retried struct {
 	Failures    int `json:"failures"`    // of fetching
-	Undecodable int `json:"undecodable"` // images that have ended decoders
+	Undecodable int `json:"undecodable"` // images that have crashed decoders
 }
 
 // Retry forgets, in all buckets, what stands against an image that is named by

@@ -22,7 +22,7 @@ import (
 type Target struct {
 	URL    string // canonical
 	Digest record.Digest
-	Host   string         // a pattern, as CanonicalHost returns it; for blocks only
+	Host   string         // a pattern, as imageurl.ParsePattern returns it; for blocks only
 	Hash   *likeness.Hash // of what looks alike; for blocks only
 }
 

@@ -6,7 +6,7 @@ import (
 	"imgkeep/bucket/index"
 )
 
-// stepDisk is a countedDisk of which the index is a part.
+// stepDisk is a localtest.Disk in which a commit of the index is a step as well.
 type stepDisk struct{ localtest.Disk }
 
 func newStepDisk(hook func(localtest.Step, func() error) error) stepDisk {

@@ -110,10 +110,9 @@ func decodeRecord(digest, v []byte) (imageEntry, error) {
 	}, nil
 }
 
-// encode writes the numbers as unsigned varints and the texts with their lengths
-// before them. Host, Head and URL came later and stand last: an entry may end before
-// any of them, and a program that does not know them reads what it knows. So this
-// takes no new version of the layout.
+// encodeFailure writes numbers as unsigned varints, and each text after its length. Host,
+// Head and URL were added later and are last: an entry may end before any of them, and a
+// program that does not know them reads the rest. So they need no new version of the layout.
 func encodeFailure(f record.Failure) []byte {
 	if len(f.URL) > maxFailedURL {
 		f.URL = ""

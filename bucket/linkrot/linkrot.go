@@ -109,6 +109,7 @@ type Options struct {
 }
 
 const (
+	// File is the name of the report, in the store's root.
 	File = "linkrot.json"
 	// SaveEvery is how often progress is saved: a crash repeats this much.
 	SaveEvery = time.Minute

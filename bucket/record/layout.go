@@ -109,4 +109,5 @@ func ModTimeOf(path string) time.Time {
 	return time.Unix(1<<28+int64(binary.BigEndian.Uint32(sum[:]))>>2, 0)
 }
 
+// JournalExt is the extension of a journal's files: a line of JSON for each event.
 const JournalExt = ".ndjson"

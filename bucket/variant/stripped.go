@@ -115,7 +115,7 @@ func (v *Variants) StripTo(dst *os.File, original io.Reader, info probe.Info) (r
 	return record.Digest(hash.Sum(nil)), nil
 }
 
-// StripEnded is stripTo for an image that lacks its end, which is rare: it gets one in
+// StripEnded is StripTo for an image that lacks its end, which is rare: it gets one in
 // memory, one image at a time.
 func (v *Variants) StripEnded(dst *os.File, original io.ReaderAt, info probe.Info) (record.Digest, error) {
 	v.ending.Lock()

@@ -49,7 +49,7 @@ type Store interface {
 type Variants struct {
 	s       Store
 	flights *flight.Group
-	ending  sync.Mutex              // of images that lack their end, see stripEnded
+	ending  sync.Mutex              // of images that lack their end, see StripEnded
 	blaming sync.Mutex              // of crashes by images
 	pauses  map[record.Digest]pause // of images that decoders took too long for; blaming guards it
 }

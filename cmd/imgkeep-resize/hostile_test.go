@@ -53,8 +53,8 @@ func sources(t testing.TB, p *resize.Pool) map[string][]byte {
 	}
 }
 
-// An image that was cut off is never resized: half a picture, gray below, would
-// be stored for good (FINDINGS: bimg does not notice).
+// A truncated image is never resized: half a picture, grey below, would be stored for good.
+// bimg alone does not notice.
 func TestTruncation(t *testing.T) {
 	p := newPool(t, resize.Options{})
 	for name, src := range sources(t, p) {

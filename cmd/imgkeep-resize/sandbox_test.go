@@ -101,7 +101,7 @@ func TestAttacks(t *testing.T) {
 		{"list /etc", yes, "EPERM", "EACCES", "EMFILE"},
 		{"list /proc/self/task", yes, "EPERM", "", "EMFILE"}, // see sandbox.restrictPaths
 		{"write " + inTree("new"), yes, "EPERM", "EACCES", "EMFILE"},
-		{"write-open", yes, "", "", "EFBIG"}, // and see TestDescriptors
+		{"write-open", yes, "", "", "EFBIG"},
 
 		{"tcp " + tcp.Addr().String(), yes, "EPERM", "EACCES", "EMFILE"},
 		{"udp 127.0.0.1:53", yes, "EPERM", "", "EMFILE"},

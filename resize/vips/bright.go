@@ -24,7 +24,7 @@ const (
 	usualPeak  = 1000.0 // of screens that pictures are mastered on; always that of HLG
 )
 
-// scene is the light in front of the camera of one HLG value, relative to 1.
+// sceneHLG is the light in front of the camera of one HLG value, relative to 1.
 func sceneHLG(v float64) float64 {
 	const a, b, c = 0.17883277, 0.28466892, 0.55991073
 	if v <= 0.5 {

@@ -11,7 +11,8 @@ const (
 	// MinRate is the least that an origin must send, in bytes a second, in each
 	// RateInterval. A limit on the whole alone would let an origin that sends a byte a
 	// second keep its place for as long as the slowest legitimate one.
-	MinRate      = 4 << 10
+	MinRate = 4 << 10
+	// RateInterval is how long an origin may be slower than MinRate.
 	RateInterval = 5 * time.Second
 )
 

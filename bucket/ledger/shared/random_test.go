@@ -59,7 +59,7 @@ func (c *chance) entries() (all []ledger.Entry) {
 	}
 }
 
-// hits tells whether an entry hits a record, as DESIGN has it.
+// hits tells whether an entry hits a record, as the package's documentation has it.
 func hits(e ledger.Entry, url, digest string) bool {
 	switch e.Op {
 	case ledger.OpForget:

@@ -14,7 +14,7 @@ import (
 // A tiffFile is a TIFF (TIFF 6.0) of which a case can get any part wrong.
 type tiffFile struct {
 	width, height int
-	set           map[int][]int // fields otherwise than tiffFields has them; nil: without
+	set           map[int][]int // values of fields that differ from the usual ones; nil: without the field
 	kinds         map[int]int   // their types, where they are not the usual ones
 	strips        [][]byte
 	parts         string // in which order: directory, values beyond four bytes, pixels
@@ -22,7 +22,7 @@ type tiffFile struct {
 	next          int // the link to the next directory
 }
 
-// file puts it together. Where the parts are is known of the first of two tries.
+// file puts the file together, twice: offsets are known after the first time.
 func (f tiffFile) file() []byte {
 	var order binary.AppendByteOrder = binary.LittleEndian
 	head := "II*\x00"
@@ -127,7 +127,7 @@ func goodTIFF() tiffFile {
 	return f
 }
 
-// with is a file of one strip with some fields otherwise.
+// tiffWith is a file of one strip in which some fields differ from the usual ones.
 func tiffWith(strip []byte, set map[int][]int) tiffFile {
 	return tiffFile{width: side, height: tiffHigh, set: set, strips: [][]byte{strip}}
 }

@@ -170,9 +170,9 @@ func (f *Fault) Hook(s Step, do func() error) error {
 	return &fs.PathError{Op: s.Op, Path: s.Path, Err: f.err}
 }
 
-// Sparse is a disk that makes a folder of a bucket when something is put into
-// it. To make all 4,096 of them, to look through them and to remove them took more
-// time than what the tests are about. Tests of the layout have an osDisk.
+// Sparse is a disk that makes a folder of a bucket when something is put into it: making,
+// walking and removing all 4,096 of them would take more time than most tests. Tests of the
+// layout use local.OS.
 type Sparse struct{ local.Disk }
 
 func (d Sparse) Mkdir(path string, mode fs.FileMode) error {

@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// s3With is a configuration of one object store, with keys of a file, and what else it is
-// given.
+// s3Buckets and s3Keys are parts of a configuration with one object store.
 const (
 	s3Buckets = "buckets: [{name: i}, {name: a, hosts: [attachments.s3, my.files.s3]}]\n"
 	s3Keys    = "access_key: AKIA-hunter1, secret_key: hunter2/+x"

@@ -97,7 +97,8 @@ func (h *hooks) run(ctx context.Context, wg *sync.WaitGroup) {
 	}
 }
 
-// outbox is a hook.Outbox for removals; nil: there is none.
+// outboxOf is a hook.Outbox as control knows it; nil stays nil, which an interface with a nil
+// in it would not.
 func outboxOf(o *hook.Outbox) control.Outbox {
 	if o == nil {
 		return nil

@@ -27,8 +27,9 @@ import (
 const File = "trend.json"
 
 const (
-	// Every is the time between two samples, and Most how many are remembered.
-	Every   = 5 * time.Minute
+	// Every is the time between two samples.
+	Every = 5 * time.Minute
+	// Most is how many samples are remembered: a week of them.
 	Most    = 7 * 24 * 12
 	perFile = 12      // samples until the file is written
 	maxFile = 4 << 20 // bytes
