@@ -64,8 +64,8 @@ type Options struct {
 	// URLs among the marks are not even asked.
 	Removed []Removed
 	// Own tells whether a URL leads back to this server, which is Refused, also as the
-	// target of a redirect: otherwise the server could be made to fetch from itself. The
-	// URL has passed all other rules. nil: no URL does.
+	// target of a redirect: otherwise the server could be made to fetch from itself. nil: no
+	// URL does.
 	Own func(imageurl.URL) bool
 	// Loop returns the CDN-Loop to send (RFC 8586), by which this server recognises its own
 	// fetches; empty: none. nil: never any.

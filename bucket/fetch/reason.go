@@ -15,7 +15,7 @@ type Reason string
 
 // The reasons.
 const (
-	// ReasonGone: class Gone.
+	// ReasonGone: kind Gone.
 	ReasonGone Reason = "gone"
 	// ReasonNoHost: the name of the host does not exist, or has no address.
 	ReasonNoHost Reason = "no_host"
@@ -24,13 +24,13 @@ const (
 	ReasonUnreachable Reason = "unreachable"
 	// ReasonTLS: no valid certificate, or no TLS version in common.
 	ReasonTLS Reason = "tls"
-	// ReasonTimeout: class Timeout.
+	// ReasonTimeout: kind Timeout.
 	ReasonTimeout Reason = "timeout"
 	// ReasonServerError: status 500 to 599.
 	ReasonServerError Reason = "server_error"
 	// ReasonPage: a page instead of an image, with status 200, as parked domains send it.
 	ReasonPage Reason = "page"
-	// ReasonBlocked: class Blocked. Some storage services answer 403 for objects that do
+	// ReasonBlocked: kind Blocked. Some storage services answer 403 for objects that do
 	// not exist.
 	ReasonBlocked Reason = "blocked"
 )

@@ -35,9 +35,10 @@
 // What it promises: both implementations do the same, and note the same in the audit
 // log. Over the socket only root and the user that the server runs as are answered, by
 // the credentials that the kernel tells of the peer; the socket's mode, 0600, says the
-// same. Whoever leaves ends the work that they have asked for, but for removals. One
-// scrub runs at a time, and one compact; another is refused. But a scrub of the
-// server's own, which may take days, gives way to one that is asked for.
+// same. Work ends when its caller leaves, except removals, blocks and what is done at once.
+// One scrub, one compact and one look at images without hashes run at a time; another is
+// refused. But a scrub of the server's own, which may take days, gives way to one that is
+// asked for.
 //
 // What it does not do: backup, restore and reindex, which work on the folder of a
 // store and not on an open one. The protocol has no version to speak of; both ends are

@@ -3,8 +3,8 @@
 // It connects the packages below: sign reads and verifies a link, bucket looks up, fetches
 // and keeps its image, resize makes sizes, and this package sends the file or hands it to
 // nginx. It decides every request in this order, the cheapest and safest checks first:
-// method, form of the link, signature, bucket, size, and only then anything that costs
-// work.
+// method, token if access needs one, form of the link, signature, bucket, size, and only
+// then anything that costs work.
 //
 // The way of a request is a line through the files; Server.link shows it:
 //
