@@ -73,8 +73,8 @@ func TestAdd(t *testing.T) {
 	}
 }
 
-// What is brought is all there is: a whole picture may lack its end, by whatever way it
-// comes, and half of one does not become whole.
+// A picture that is complete but for its end marker is accepted, however it is added; half a
+// picture is not.
 func TestWithoutItsEnd(t *testing.T) {
 	root, files := t.TempDir(), t.TempDir()
 	fetcher, err := fetch.New(fetch.Options{LocalRoot: files})
@@ -148,7 +148,7 @@ func TestAddRefuses(t *testing.T) {
 	}
 }
 
-// A fetch that is under way decides: what a viewer is shown stays.
+// If a fetch of the URL is under way, the fetched image stays.
 func TestAddWhileFetching(t *testing.T) {
 	for name, c := range map[string]struct {
 		fails bool
@@ -174,7 +174,7 @@ func TestAddWhileFetching(t *testing.T) {
 	}
 }
 
-// Two who add under one URL: one does.
+// Of two who add different bytes under one URL at the same time, one succeeds.
 func TestAddTwice(t *testing.T) {
 	s := openStore(t, Options{Root: t.TempDir(), Origin: newOrigin()})
 	other := append(bytes.Clone(dot), '\n')
@@ -202,8 +202,8 @@ func TestAddTwice(t *testing.T) {
 	}
 }
 
-// A file that is taken over by a link is the store's and the source's: the same
-// bytes, once, read-only. What is not kept is left as it was.
+// A file that is added by a hard link is shared with its source: the same bytes once,
+// read-only. A file that is refused stays as it was.
 func TestAddFile(t *testing.T) {
 	root, dir := t.TempDir(), t.TempDir()
 	var refuse error // of the next links to a file in dir

@@ -47,8 +47,7 @@ func visible(t *testing.T, root string) []string {
 	return files
 }
 
-// The check sees the image before anything of it is visible, and all that it may
-// want to know.
+// The check gets the image, and what is known of it, before anything of it is visible.
 func TestApproved(t *testing.T) {
 	o, root := newOrigin(), t.TempDir()
 	o.set(urlA, "the bytes of a")
@@ -71,12 +70,12 @@ func TestApproved(t *testing.T) {
 	}
 	a.look = func(approve.Question, string) error { return errNothing }
 	if got := content(t, s, image); got != "the bytes of a" || len(a.asked) != 1 {
-		t.Errorf("healed to %q, asked %d times", got, len(a.asked))
+		t.Errorf("repaired to %q, asked %d times", got, len(a.asked))
 	}
 }
 
-// A no is remembered for a month, over restarts, and nothing is kept or passed on.
-// No answer is asked again soon. Both are told apart from what origins do.
+// A rejection is remembered for a month, also after restarts, and nothing is kept or passed
+// on. Without an answer, the check is soon asked again. Both differ from failures of origins.
 func TestNotApproved(t *testing.T) {
 	for _, tt := range []struct {
 		err    error
@@ -120,7 +119,7 @@ func TestNotApproved(t *testing.T) {
 	}
 }
 
-// Fail-open keeps what nobody answered for, and still not what was rejected.
+// Fail-open keeps an image without an answer, but no rejected one.
 func TestApproveOpen(t *testing.T) {
 	o := newOrigin()
 	o.set(urlA, "a")
@@ -139,8 +138,8 @@ func TestApproveOpen(t *testing.T) {
 	}
 }
 
-// What is passed on without being kept is asked about first, too.
-func TestPassingIsApproved(t *testing.T) {
+// An image that is passed on without being kept is checked first, too.
+func TestUncachedIsApproved(t *testing.T) {
 	o := newOrigin()
 	o.set(urlA, "a")
 	a := &approver{look: func(approve.Question, string) error { return nil }}

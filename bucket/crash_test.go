@@ -29,7 +29,7 @@ import (
 )
 
 // The crash tests run this test binary again as a process of its own, which
-// keeps, makes and heals, is killed with SIGKILL, and says through a pipe what
+// keeps, makes and repairs, is killed with SIGKILL, and says through a pipe what
 // it has acknowledged.
 const crashChild = "IMGKEEP_CRASH_CHILD"
 
@@ -180,7 +180,7 @@ func (c *crasher) each() {
 	c.removes()
 }
 
-// one keeps an image and makes of it, and every third time damages and heals it.
+// one keeps an image and makes of it, and every third time damages and repairs it.
 func (c *crasher) one(k int) {
 	url := crashURL(c.plan.Round, "a", k)
 	image, ok := c.keep(url)
@@ -202,7 +202,7 @@ func (c *crasher) one(k int) {
 		os.Remove(c.store.Path(image.File()))
 		f, err := c.store.Open(context.Background(), image)
 		if err == nil {
-			c.say("healed", url)
+			c.say("repaired", url)
 			f.Close()
 		}
 	case 2: // other bytes
@@ -211,7 +211,7 @@ func (c *crasher) one(k int) {
 		os.Remove(path)
 		os.WriteFile(path, make([]byte, image.Bytes), local.ImageMode)
 		if c.make(image, "100x100", crashMade(url, "100x100")) {
-			c.say("healed", url)
+			c.say("repaired", url)
 		}
 	}
 }
@@ -242,7 +242,7 @@ func (c *crasher) make(i record.Image, name string, data []byte) bool {
 type crashSite struct {
 	root    string
 	kept    map[string]bool // by URL
-	damaged map[string]bool // by URL, by the test, and not known to be healed
+	damaged map[string]bool // by URL, by the test, and not known to be repaired
 	removed map[string]bool // by URL, and not kept since
 	again   map[string]bool // by URL: removed, and perhaps kept again
 	tried   map[string]bool // URLs that a child may have kept
@@ -313,7 +313,7 @@ func (c *crashSite) run(t *testing.T, plan crashPlan, killAfter int) (steps []st
 			c.removed[arg] = true
 		case "damaging":
 			c.damaged[arg] = true
-		case "healed":
+		case "repaired":
 			delete(c.damaged, arg)
 		case "step":
 			steps = append(steps, arg)
@@ -388,7 +388,7 @@ func (c *crashSite) check(t *testing.T, buckets ...string) {
 			t.Errorf("an entry without a line in the journal: %s", url)
 		}
 	}
-	// What the last child had damaged and not healed is healed now.
+	// What the last child had damaged and not repaired is repaired now.
 	for url := range c.damaged {
 		image, err := s.Find("i", url)
 		if err != nil {
@@ -400,7 +400,7 @@ func (c *crashSite) check(t *testing.T, buckets ...string) {
 			return nil, err
 		})
 		if err != nil {
-			t.Errorf("heal %s: %v", url, err)
+			t.Errorf("repair %s: %v", url, err)
 			continue
 		}
 		f.Close()
@@ -471,7 +471,7 @@ func brokenLines(t *testing.T, root, bucket string) (broken []string) {
 	return broken
 }
 
-// The process dies at each step of keeping, making and healing in turn.
+// The process dies at each step of keeping, making and repairing in turn.
 func TestCrashAtEachStep(t *testing.T) {
 	t.Parallel()
 	c := newCrashSite(t)
@@ -515,8 +515,8 @@ func TestCrashUnderLoad(t *testing.T) {
 	c.checkAll(t)
 }
 
-// The process dies while it makes a bucket: it is there with all its folders, or
-// not at all.
+// The process dies while it creates a bucket: the bucket has all its folders, or does not
+// exist.
 func TestCrashWhileOpening(t *testing.T) {
 	t.Parallel()
 	rounds, err := strconv.Atoi(os.Getenv(crashRounds))

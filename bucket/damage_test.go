@@ -221,7 +221,7 @@ func each(t *testing.T, size, oneIn int) func(func(at int, flip byte) bool) {
 	}
 }
 
-// An older index is brought to the end of the journals, whole or not.
+// An older index catches up with the journals, also with damaged ones.
 func TestOlderIndex(t *testing.T) {
 	x := newDamageable(t)
 	for _, older := range [][]byte{x.indexes[0], x.indexes[1], nil} {
@@ -241,7 +241,7 @@ func TestOlderIndex(t *testing.T) {
 	}
 }
 
-// Each byte of the index is damaged in turn: it is refused, or its answers are right.
+// Each byte of the index is damaged in turn: the index is refused, or answers correctly.
 func TestEachByteOfIndex(t *testing.T) {
 	x := newDamageable(t)
 	last := x.indexes[1]
@@ -261,7 +261,7 @@ func TestEachByteOfIndex(t *testing.T) {
 	}
 }
 
-// Each byte of each journal is damaged in turn, with the index, an older one, and
+// Each byte of each journal is damaged in turn, with the current index, an older one, and
 // none.
 func TestEachByteOfJournal(t *testing.T) {
 	x := newDamageable(t)
@@ -278,8 +278,8 @@ func TestEachByteOfJournal(t *testing.T) {
 	}
 }
 
-// Lines that are gone from a journal, and months, damage nothing either. The last
-// file can only be missed by an index that goes beyond.
+// Missing lines and months of a journal damage nothing either. Only an index that goes further
+// can notice that the last file is missing.
 func TestMonthMissing(t *testing.T) {
 	x := newDamageable(t)
 	for file := range x.journals {
@@ -299,8 +299,8 @@ func TestMonthMissing(t *testing.T) {
 	}
 }
 
-// A plain start that makes the index anew deletes nothing: neither where a line is
-// broken, nor where a month is missing, nor where what was kept has no line.
+// A start that rebuilds the index deletes nothing: neither if a line is broken, nor if a month
+// is missing, nor if a kept image has no line.
 func TestReindexDeletesNothing(t *testing.T) {
 	for name, damage := range map[string]func(text string) string{
 		"a bit":                  func(text string) string { return strings.Replace(text, "b.png", "b.pnf", 1) },
@@ -354,7 +354,7 @@ func TestReindexDeletesNothing(t *testing.T) {
 	}
 }
 
-// An index of an earlier layout is made anew when the store is opened.
+// Opening a store rebuilds an index of an earlier layout.
 func TestOldIndexIsMadeAnew(t *testing.T) {
 	x := newDamageable(t)
 	for _, version := range []int{1, 2, 4} {
@@ -370,8 +370,8 @@ func TestOldIndexIsMadeAnew(t *testing.T) {
 	}
 }
 
-// A group of lines that did not all reach the disk counts for nothing, also where
-// the index is brought to the end of the journal before the next one comes.
+// A group of lines that did not completely reach the disk does not count, even if the index
+// catches up with the journal before the next group is written.
 func TestFailedLinesAreNotTakenIn(t *testing.T) {
 	f := &localtest.Fault{}
 	o, root := newOrigin(), t.TempDir()

@@ -14,8 +14,8 @@ import (
 	"imgkeep/bucket/reindex"
 )
 
-// Originals may lie elsewhere than the rest of the store: they are kept, opened, listed and
-// removed there, and no file of them is below the root.
+// Originals can be in another place than the rest of the store: they are kept, opened, listed
+// and removed there, and none is below the root.
 func TestOriginalsElsewhere(t *testing.T) {
 	o := newOrigin()
 	o.set(urlA, "a")

@@ -159,8 +159,8 @@ func testFailedFlush(t *testing.T, kind string, times int, op string) {
 	}
 }
 
-// While the index cannot be written anew nothing is answered from it, and not that
-// something is not kept; and then all is as it was.
+// Until a failed index has been rewritten, it answers nothing, not even "not kept". After that
+// everything is as before.
 func TestFailedFlushStays(t *testing.T) {
 	o, root := newOrigin(), t.TempDir()
 	s := openStore(t, Options{Root: root, Origin: o})
@@ -218,7 +218,7 @@ func TestFailedFlushStays(t *testing.T) {
 	}
 }
 
-// A full disk is no reason to distrust what is there.
+// A full disk does not make the existing index untrustworthy.
 func TestFullDiskIsNoFailedFlush(t *testing.T) {
 	o, root := newOrigin(), t.TempDir()
 	s := openStore(t, Options{Root: root, Origin: o})

@@ -13,8 +13,8 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// Every class that is remembered is tried again after a pause of its own, which
-// doubles up to a longest one; also by the next process.
+// Each kind of recorded failure has its own pause, which doubles up to a longest one, also
+// after a restart.
 func TestBackoffs(t *testing.T) {
 	for _, tt := range []struct {
 		class   fetch.ErrorKind
@@ -76,7 +76,7 @@ func TestBackoffs(t *testing.T) {
 	}
 }
 
-// A class that somebody adds has a backoff, if it is ever remembered.
+// A new kind of failure must have a backoff, if it is recorded.
 func TestEveryClassHasABackoff(t *testing.T) {
 	for _, class := range fetch.ErrorKinds() {
 		b, has := backoffs[class]
@@ -89,8 +89,8 @@ func TestEveryClassHasABackoff(t *testing.T) {
 	}
 }
 
-// A row of failures goes on when their class changes: an origin that errs in turns
-// is not asked more often than one that errs always alike.
+// Failures in a row count together whatever their kinds: an origin that fails in changing ways
+// is not asked more often than one that always fails alike.
 func TestBackoffOfMixedClasses(t *testing.T) {
 	o, c := newOrigin(), newClock()
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now})
@@ -133,7 +133,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	}
 }
 
-// What says nothing about the image is not held against it.
+// Failures that say nothing about the image are not recorded.
 func TestNotRemembered(t *testing.T) {
 	for _, class := range []fetch.ErrorKind{fetch.Busy, fetch.Refused, fetch.Denied, fetch.Paused} {
 		o := newOrigin()
@@ -147,8 +147,8 @@ func TestNotRemembered(t *testing.T) {
 	}
 }
 
-// What came instead of an image, and from where, is there for the operator, also
-// after a restart. The log has the host, and no byte that an origin chose.
+// The operator can see what came instead of an image, and from which host, also after a
+// restart. The log has the host, and no byte that an origin chose.
 func TestEvidence(t *testing.T) {
 	o, c, root := newOrigin(), newClock(), t.TempDir()
 	var log bytes.Buffer
@@ -173,8 +173,8 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-// The same has a pause once it has cost an origin a request: whoever redirects to a
-// private address is not asked again by each view.
+// But they have a pause once they have cost an origin a request: an origin that redirects to a
+// private address is not asked again at each view.
 func TestEveryRequestHasAPause(t *testing.T) {
 	for class, want := range map[fetch.ErrorKind]time.Duration{
 		fetch.Busy: 10 * time.Second, fetch.Refused: 10 * time.Minute, fetch.Denied: time.Minute, fetch.Paused: time.Minute,
@@ -203,7 +203,7 @@ func TestEveryRequestHasAPause(t *testing.T) {
 	}
 }
 
-// An origin that is gone while a fallback is busy was asked, too.
+// A busy fallback has a pause as well, since the origin was asked.
 func TestBusyFallbackHasAPause(t *testing.T) {
 	for _, class := range []fetch.ErrorKind{fetch.Busy, fetch.Paused} {
 		o, c := newOrigin(), newClock()
@@ -220,8 +220,8 @@ func TestBusyFallbackHasAPause(t *testing.T) {
 	}
 }
 
-// A clock that was wrong while something failed is believed for the longest pause
-// of the class, and no longer.
+// A failure that was recorded with a wrong clock blocks a URL for at most the longest pause of
+// its kind.
 func TestForgedClock(t *testing.T) {
 	for _, tt := range []struct {
 		ahead time.Duration
@@ -245,8 +245,7 @@ func TestForgedClock(t *testing.T) {
 	}
 }
 
-// Failures are forgotten once twice the longest pause has passed: at the start, and
-// while others come.
+// Failures expire after twice the longest pause: at start, and while others are recorded.
 func TestFailuresExpire(t *testing.T) {
 	for _, after := range []string{"start", "others"} {
 		o, c, root := newOrigin(), newClock(), t.TempDir()

@@ -25,8 +25,8 @@ const (
 	mirror  = "http://mirror.example/?v=1&u={url}&x"
 )
 
-// What is gone from its origin is taken from the first fallback that has it, and
-// the journal says so. It is found again by reindex.
+// An image that its origin has lost is taken from the first fallback that has it, and the
+// journal says so. It survives reindex.
 func TestFallback(t *testing.T) {
 	o, root := newOrigin(), t.TempDir()
 	const asked = "https://example.com/a.png?b=1&c=2"
@@ -59,7 +59,7 @@ func TestFallback(t *testing.T) {
 	}
 }
 
-// Without FallbackAfter only what is gone is looked for elsewhere.
+// Without FallbackAfter, fallbacks are asked only for images that are gone.
 func TestFallbackOnlyForGone(t *testing.T) {
 	for _, class := range []fetch.ErrorKind{
 		fetch.Refused, fetch.Denied, fetch.Blocked, fetch.Failed, fetch.Timeout, fetch.TooLarge, fetch.TooManyPixels, fetch.NotImage, fetch.Broken, fetch.Busy,
@@ -84,8 +84,8 @@ func TestFallbackOnlyForGone(t *testing.T) {
 	}
 }
 
-// Fallbacks are asked with the failure that is the last of so many, counted over
-// restarts and whatever the failures before it were, and with each one after it.
+// Fallbacks are asked at the configured number of failures, and at each one after it. Failures
+// count across restarts, and whatever their kinds.
 func TestFallbackAfter(t *testing.T) {
 	for reason, e := range map[fetch.Reason]fetch.Error{
 		fetch.ReasonGone:        {Kind: fetch.Gone, Status: 404},
@@ -152,8 +152,8 @@ func (noNames) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, err
 	return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 }
 
-// Where no fallback has it, the failure is the origin's, whatever those say; one
-// that is ours, and passes, has a short pause.
+// If no fallback has the image, the recorded failure is the origin's, whatever the fallbacks
+// say. A temporary failure of our own has a short pause.
 func TestFallbackFails(t *testing.T) {
 	at := "https://archive.example/web/0im_/" + urlA
 	for _, class := range []fetch.ErrorKind{fetch.Gone, fetch.Blocked, fetch.Failed, fetch.Timeout, fetch.NotImage, fetch.Broken, fetch.Refused, fetch.Denied} {
@@ -180,9 +180,9 @@ func TestFallbackFails(t *testing.T) {
 	keep(t, s, urlA)
 }
 
-// A damaged original whose origin is gone is healed from a fallback that has the
+// A damaged original whose origin is gone is repaired from a fallback that has the
 // same bytes, and not from one that has others.
-func TestFallbackHeals(t *testing.T) {
+func TestFallbackRepairs(t *testing.T) {
 	for body, want := range map[string]error{"a": nil, "other": ErrLost} {
 		o := newOrigin()
 		o.set(urlA, "a")

@@ -171,7 +171,7 @@ var scenarios = []struct {
 		i := keep(b, b.store, b.url(body))
 		return b.makes(i, "", body)
 	}},
-	{"heal a vanished original", func(b *bench) func() error {
+	{"repair a vanished original", func(b *bench) func() error {
 		body := b.body()
 		i := keep(b, b.store, b.url(body))
 		if err := os.Remove(b.store.Path(i.File())); err != nil {
@@ -179,7 +179,7 @@ var scenarios = []struct {
 		}
 		return b.opens(i, body)
 	}},
-	{"heal a damaged original, and make", func(b *bench) func() error {
+	{"repair a damaged original, and make", func(b *bench) func() error {
 		i := keep(b, b.store, b.url(b.body()))
 		b.overwrite(i)
 		return b.makes(i, "small", "small")
@@ -259,8 +259,8 @@ func (b *bench) removes(i record.Image, remove func() (record.Removal, error)) f
 	}
 }
 
-// Each step of each scenario fails, in each way: the caller is told, nothing is
-// left half done, and the same call succeeds when the disk is well again.
+// Each step of each scenario fails, in each way: the caller gets an error, nothing is left
+// half done, and the same call succeeds once the disk works again.
 func TestFaults(t *testing.T) {
 	for _, sc := range scenarios {
 		t.Run(sc.name, func(t *testing.T) {
@@ -341,8 +341,8 @@ func (b *bench) nothingHalfDone(what string) {
 	}
 }
 
-// A disk that is gone from some step on, and comes back: as above, but for tmp,
-// which cannot be emptied while it is gone.
+// The disk disappears at some step, and comes back. As above, except that tmp cannot be emptied
+// meanwhile.
 func TestDiskGone(t *testing.T) {
 	b := newBench(t)
 	for _, sc := range scenarios {
@@ -367,8 +367,8 @@ func TestDiskGone(t *testing.T) {
 	}
 }
 
-// Opening a store fails at each step that is not one of the thousands that make
-// a bucket's folders, and at some of those: the next Open makes all of it.
+// Opening a store fails at each step, except that of the thousands that create a bucket's
+// folders only some do. The next Open completes it.
 func TestOpenFaults(t *testing.T) {
 	f := &localtest.Fault{}
 	attempt := func(n int) (*Options, *localtest.Step, error) {

@@ -13,9 +13,9 @@ import (
 	"imgkeep/bucket/variant"
 )
 
-// What a maker has returned counts as held in memory until it is on disk, however slow
-// that is and whether or not somebody waits for it, and not for longer: also where it
-// could not be stored, or the original was damaged.
+// A maker's result counts as held in memory until it is on disk, and no longer: however slow
+// the disk is, whether or not somebody waits for it, and also if it could not be stored or
+// the original was damaged.
 func TestVariantsAreHeldUntilStored(t *testing.T) {
 	o := newOrigin()
 	o.set(urlA, "the bytes of a")

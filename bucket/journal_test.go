@@ -48,8 +48,8 @@ func TestJournalLine(t *testing.T) {
 	}
 }
 
-// A crash tore the last line. The next start cuts it off; the next image stands
-// on a line of its own. A whole line that lacks only its end is kept.
+// A crash has cut the last line off. The next start removes it, and the next image gets a line
+// of its own. A complete line without its line end is kept.
 func TestJournalTornLine(t *testing.T) {
 	whole := `{"time":"2026-11-18T12:00:00Z","op":"keep","url":"https://example.com/c.png","digest":"ypeBEsobvcr6wjGzmiPcTaeG7_gUfE5yuYB3ha_uSLs","type":"png","bytes":1,"width":3,"height":2}`
 	long := `{"time":"2026-11-18T12:00:00Z","op":"keep","url":"https://example.com/` + strings.Repeat("x", 20<<10)

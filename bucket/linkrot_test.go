@@ -74,7 +74,7 @@ func failed(c fetch.ErrorKind, status int) error {
 	return &fetch.Error{Kind: c, Status: status, Err: errors.New("it is so")}
 }
 
-// Each answer of an origin has its state, and what is not served is not asked.
+// Each answer of an origin has its state, and images that are not served are not asked for.
 func TestCheckOrigins(t *testing.T) {
 	o, c, root := newOrigin(), newClock(), t.TempDir()
 	s := openStore(t, Options{Root: root, Origin: o, Now: c.Now, Buckets: []Bucket{{Name: "i"}, {Name: "f", Hosts: []string{"f.example"}}}, DenyHosts: []string{"denied.example"}})
@@ -195,9 +195,8 @@ func TestCheckOrigins(t *testing.T) {
 	}
 }
 
-// A pass that is broken off, in order or by a crash, is taken up where it was:
-// no URL is counted twice, and none left out. The journals of two buckets are read
-// in their order.
+// An interrupted pass resumes where it was, after a stop or a crash: no URL is counted twice,
+// and none is left out. The journals of two buckets are read in their order.
 func TestCheckOriginsGoesOn(t *testing.T) {
 	const each = 60
 	buckets := []Bucket{{Name: "f"}, {Name: "i"}}
@@ -272,7 +271,7 @@ func TestCheckOriginsGoesOn(t *testing.T) {
 	}
 }
 
-// A pass under way is written down about once a minute, whatever it finds.
+// The progress of a pass is saved about once a minute, whatever it finds.
 func TestCheckOriginsIsSaved(t *testing.T) {
 	o, root, c := newOrigin(), t.TempDir(), newClock()
 	s := openStore(t, Options{Root: root, Origin: o, Now: c.Now})

@@ -20,8 +20,8 @@ import (
 	"imgkeep/bucket/variant"
 )
 
-// deadly is a store with an image, and a maker that dies of it.
-type deadly struct {
+// poisoned is a store with an image that crashes its maker.
+type poisoned struct {
 	*testing.T
 	root  string
 	clock *clock
@@ -34,14 +34,14 @@ type deadly struct {
 
 var errDied = fmt.Errorf("%w: signal: segmentation fault", variant.ErrPoison)
 
-func newDeadly(t *testing.T) *deadly {
-	d := &deadly{T: t, root: t.TempDir(), clock: newClock(), log: new(bytes.Buffer), err: errDied}
+func newPoison(t *testing.T) *poisoned {
+	d := &poisoned{T: t, root: t.TempDir(), clock: newClock(), log: new(bytes.Buffer), err: errDied}
 	d.open()
 	d.image = keep(t, d.store, urlA)
 	return d
 }
 
-func (d *deadly) open() {
+func (d *poisoned) open() {
 	o := newOrigin()
 	o.set(urlA, "the bytes of a")
 	o.set(urlB, "the bytes of a")
@@ -51,7 +51,7 @@ func (d *deadly) open() {
 	})
 }
 
-func (d *deadly) make(name string) error {
+func (d *poisoned) make(name string) error {
 	f, err := d.store.OpenVariant(d.Context(), d.image, name, probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
 		d.calls++
 		return []byte("made"), d.err
@@ -63,7 +63,7 @@ func (d *deadly) make(name string) error {
 }
 
 // want has something made, and wants an error, and a number of makers in all.
-func (d *deadly) want(about string, err error, calls int) {
+func (d *poisoned) want(about string, err error, calls int) {
 	d.Helper()
 	if got := d.make("150x150"); !errors.Is(got, err) || (err != nil) != (got != nil) || d.calls != calls {
 		d.Errorf("%s: %v after %d calls; want %v after %d", about, got, d.calls, err, calls)
@@ -72,8 +72,8 @@ func (d *deadly) want(about string, err error, calls int) {
 
 // An image may end one decoder; a minute later a second. Then it is given up,
 // across restarts, and served in full, until it is to be tried again.
-func TestDeadlyImage(t *testing.T) {
-	d := newDeadly(t)
+func TestPoisonImage(t *testing.T) {
+	d := newPoison(t)
 	d.want("the first time", variant.ErrPoison, 1)
 	if d.clock.add(59 * time.Second); errors.Is(d.make("150x150"), variant.ErrUndecodable) {
 		t.Error("given up after one")
@@ -116,8 +116,8 @@ func TestDeadlyImage(t *testing.T) {
 }
 
 // What is made keeps being served: only what would be decoded is not.
-func TestDeadlyImageMadeBefore(t *testing.T) {
-	d := newDeadly(t)
+func TestPoisonImageMadeBefore(t *testing.T) {
+	d := newPoison(t)
 	d.err = nil
 	d.want("made", nil, 1)
 	d.err = errDied
@@ -132,8 +132,8 @@ func TestDeadlyImageMadeBefore(t *testing.T) {
 }
 
 // What is made without decoding is tried of such an image too (this one is no PNG).
-func TestDeadlyImageStripped(t *testing.T) {
-	d := newDeadly(t)
+func TestPoisonImageStripped(t *testing.T) {
+	d := newPoison(t)
 	d.want("the first time", variant.ErrPoison, 1)
 	d.clock.add(time.Minute)
 	d.want("the second time", variant.ErrUndecodable, 2)
@@ -143,9 +143,9 @@ func TestDeadlyImageStripped(t *testing.T) {
 	d.want("sizes", variant.ErrUndecodable, 2)
 }
 
-// Only what dies counts, and only twice in a row.
-func TestNotDeadly(t *testing.T) {
-	d := newDeadly(t)
+// Only crashes count, and only two in a row.
+func TestNoPoison(t *testing.T) {
+	d := newPoison(t)
 	broken := errors.New("broken")
 	d.err = broken
 	for n := range 3 {
@@ -165,10 +165,10 @@ func TestNotDeadly(t *testing.T) {
 	}
 }
 
-// Two sizes in the making are ended by the same trouble of the machine: that is
-// once.
-func TestDeadlyAtOnce(t *testing.T) {
-	d := newDeadly(t)
+// Two sizes of an image that crash at the same time count as one crash, since the machine may
+// be the cause.
+func TestPoisonAtOnce(t *testing.T) {
+	d := newPoison(t)
 	var both, wg sync.WaitGroup
 	both.Add(2)
 	for _, name := range []string{"1x", "2x"} {
@@ -189,18 +189,18 @@ func TestDeadlyAtOnce(t *testing.T) {
 	d.want("after a minute", variant.ErrUndecodable, 1)
 }
 
-// The image is not to blame where it was not its bytes that were decoded.
-func TestDeadlyDamage(t *testing.T) {
-	d := newDeadly(t)
+// A crash is not held against the image if the decoded bytes were not its own.
+func TestPoisonDamage(t *testing.T) {
+	d := newPoison(t)
 	damageBytes(t, d.store, d.image)
-	d.want("healed, and then to blame", variant.ErrPoison, 2)
+	d.want("repaired, and then to blame", variant.ErrPoison, 2)
 	if got, err := d.store.index.Poison("i", d.image.Digest); err != nil || got.Crashes != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
 
 func TestRetry(t *testing.T) {
-	d := newDeadly(t)
+	d := newPoison(t)
 	for what, want := range map[string]error{"": imageurl.ErrURL, "cat.jpg": imageurl.ErrURL, d.image.Digest.String()[:42]: imageurl.ErrURL} {
 		if _, err := d.store.Retry(what); !errors.Is(err, want) {
 			t.Errorf("%q: %v, want %v", what, err, want)

@@ -92,7 +92,7 @@ func (u *outage) run() error {
 	if err = u.make(s, b, "500x", ""); err != nil {
 		return err
 	}
-	u.disk.phase = "heal"
+	u.disk.phase = "repair"
 	if err = u.damage(s, b, false); err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (u *outage) run() error {
 	if err != nil {
 		return err
 	}
-	u.disk.phase = "heal"
+	u.disk.phase = "repair"
 	if err = u.damage(s, c, true); err != nil {
 		return err
 	}
@@ -379,7 +379,7 @@ func TestPowerCut(t *testing.T) {
 	t.Logf("%d power cuts", u.cuts)
 }
 
-// Each flush is needed: without it some power cut breaks the promise.
+// Each flush is needed: without it some power cut loses something.
 func TestEachFlushIsNeeded(t *testing.T) {
 	in := func(pattern string) func(string) bool {
 		return func(rel string) bool {
@@ -396,8 +396,8 @@ func TestEachFlushIsNeeded(t *testing.T) {
 		{"the lines of the journal", "", "Sync", in("i/journal/*")},
 		{"the journal's folder", "", "SyncDir", in("i/journal")},
 		{"the bytes of what was made", "", "Sync", in("tmp/made-*")},
-		{"the bytes of a healed original", "heal", "Sync", in("tmp/image-*")},
-		{"the folder of a healed original", "heal", "SyncDir", in("i/?/?")},
+		{"the bytes of a repaired original", "repair", "Sync", in("tmp/image-*")},
+		{"the folder of a repaired original", "repair", "SyncDir", in("i/?/?")},
 		{"the store's own journal", "", "Sync", in("journal/*")},
 		{"the folder of the store's own journal", "", "SyncDir", in("journal")},
 		{"the line of a removal", "remove", "Sync", in("i/journal/*")},
@@ -442,8 +442,8 @@ func TestEachFlushIsNeeded(t *testing.T) {
 	}
 }
 
-// The disk says that it has flushed the index, and has not: what the journals have
-// is taken in at the next start, removals and blocks too.
+// The disk claims to have flushed the index, and has not: the next start takes in what the
+// journals have, including removals and blocks.
 func TestPowerCutLosesIndex(t *testing.T) {
 	t.Parallel()
 	u := newOutage(t)
@@ -465,8 +465,8 @@ func TestPowerCutLosesIndex(t *testing.T) {
 	}
 }
 
-// A process dies at each step; the next one acknowledges an image; then the power
-// is cut. What the first had made and not flushed, the second must flush.
+// A process dies at each step; the next one acknowledges an image; then the power is cut. The
+// second process must have flushed what the first had written.
 func TestPowerCutAfterCrash(t *testing.T) {
 	t.Parallel()
 	var kinds []string

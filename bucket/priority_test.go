@@ -44,7 +44,7 @@ type kept struct {
 	err   error
 }
 
-func keepIdle(ctx context.Context, s *Store, url string) chan kept {
+func keepBackground(ctx context.Context, s *Store, url string) chan kept {
 	c := make(chan kept, 1)
 	go func() {
 		image, err := s.KeepBackground(ctx, "i", url, url)
@@ -53,15 +53,15 @@ func keepIdle(ctx context.Context, s *Store, url string) chan kept {
 	return c
 }
 
-const idleURL = "https://example.com/a.png"
+const backgroundURL = "https://example.com/a.png"
 
-func TestKeepIdle(t *testing.T) {
+func TestKeepBackground(t *testing.T) {
 	q := newQuiet()
-	q.set(idleURL, "the bytes of a")
+	q.set(backgroundURL, "the bytes of a")
 	s := openStore(t, Options{Root: t.TempDir(), Origin: q, Reserve: q.Reserve})
-	got := keepIdle(t.Context(), s, idleURL)
+	got := keepBackground(t.Context(), s, backgroundURL)
 	<-q.asked
-	if n := q.count(idleURL); n != 0 {
+	if n := q.count(backgroundURL); n != 0 {
 		t.Errorf("%d fetches before it is quiet", n)
 	}
 	q.quiet <- struct{}{}
@@ -69,56 +69,55 @@ func TestKeepIdle(t *testing.T) {
 		t.Errorf("%+v", k)
 	}
 	// What is kept, and what has failed, waits for nothing.
-	if k := <-keepIdle(t.Context(), s, idleURL); k.err != nil || q.count(idleURL) != 1 {
-		t.Errorf("again: %+v after %d fetches", k, q.count(idleURL))
+	if k := <-keepBackground(t.Context(), s, backgroundURL); k.err != nil || q.count(backgroundURL) != 1 {
+		t.Errorf("again: %+v after %d fetches", k, q.count(backgroundURL))
 	}
 	gone := "https://example.com/gone.png"
 	q.quiet <- struct{}{}
 	for range 2 {
 		var f *Failure
-		if k := <-keepIdle(t.Context(), s, gone); !errors.As(k.err, &f) || f.Attempts != 1 {
+		if k := <-keepBackground(t.Context(), s, gone); !errors.As(k.err, &f) || f.Attempts != 1 {
 			t.Errorf("a failure: %+v", k)
 		}
 	}
-	if _, err := s.KeepBackground(t.Context(), "x", idleURL, idleURL); !errors.Is(err, ErrNoBucket) {
+	if _, err := s.KeepBackground(t.Context(), "x", backgroundURL, backgroundURL); !errors.Is(err, ErrNoBucket) {
 		t.Errorf("no bucket: %v", err)
 	}
 }
 
-// A viewer does not wait for a quiet moment, whoever came first, and the image is
-// fetched once.
-func TestViewerHurriesIdle(t *testing.T) {
+// A viewer never waits for an idle moment, whoever came first, and the image is fetched once.
+func TestViewerEndsBackgroundWait(t *testing.T) {
 	q := newQuiet()
-	q.set(idleURL, "the bytes of a")
+	q.set(backgroundURL, "the bytes of a")
 	s := openStore(t, Options{Root: t.TempDir(), Origin: q, Reserve: q.Reserve})
-	idle := keepIdle(t.Context(), s, idleURL)
+	idle := keepBackground(t.Context(), s, backgroundURL)
 	<-q.asked
-	if image, err := s.Keep(t.Context(), "i", idleURL); err != nil || image.Bytes != 14 {
+	if image, err := s.Keep(t.Context(), "i", backgroundURL); err != nil || image.Bytes != 14 {
 		t.Errorf("the viewer: %+v, %v", image, err)
 	}
 	if k := <-idle; k.err != nil {
-		t.Errorf("the idle one: %v", k.err)
+		t.Errorf("the background request: %v", k.err)
 	}
-	if n := q.count(idleURL); n != 1 {
+	if n := q.count(backgroundURL); n != 1 {
 		t.Errorf("%d fetches, want 1", n)
 	}
 }
 
-// Whoever leaves before their turn takes their own request away, and nobody else's.
-func TestIdleLeaves(t *testing.T) {
+// Leaving before the fetch begins withdraws one's own request, and nobody else's.
+func TestBackgroundLeaves(t *testing.T) {
 	q := newQuiet()
-	q.set(idleURL, "the bytes of a")
+	q.set(backgroundURL, "the bytes of a")
 	s := openStore(t, Options{Root: t.TempDir(), Origin: q, Reserve: q.Reserve})
 	ctx, leave := context.WithCancel(t.Context())
-	first := keepIdle(ctx, s, idleURL)
+	first := keepBackground(ctx, s, backgroundURL)
 	<-q.asked
-	second := keepIdle(t.Context(), s, idleURL) // may be in the first one's flight
+	second := keepBackground(t.Context(), s, backgroundURL) // may be in the first one's flight
 	leave()
 	if k := <-first; !errors.Is(k.err, context.Canceled) && !errors.Is(k.err, flight.ErrGivenUp) {
 		t.Errorf("the one who left: %+v", k)
 	}
 	<-q.asked
-	if n := q.count(idleURL); n != 0 {
+	if n := q.count(backgroundURL); n != 0 {
 		t.Errorf("%d fetches for nobody", n)
 	}
 	q.quiet <- struct{}{}
@@ -127,9 +126,9 @@ func TestIdleLeaves(t *testing.T) {
 	}
 }
 
-// Viewers and idle ones, coming and leaving: each viewer gets their image, and each
-// image is fetched once.
-func TestHurryRaces(t *testing.T) {
+// Viewers and background requests come and leave: each viewer gets their image, and each image
+// is fetched once.
+func TestViewersAndBackground(t *testing.T) {
 	q := newQuiet()
 	s := openStore(t, Options{Root: t.TempDir(), Origin: q, Reserve: q.Reserve})
 	var wg sync.WaitGroup
@@ -153,11 +152,11 @@ func TestHurryRaces(t *testing.T) {
 	}
 }
 
-// A store that closes does not wait for idle fetches whose caller has left.
-func TestCloseWhileIdleWaits(t *testing.T) {
+// Close does not wait for background fetches whose caller has left.
+func TestCloseWhileBackgroundWaits(t *testing.T) {
 	q := newQuiet()
 	s := openStore(t, Options{Root: t.TempDir(), Origin: q, Reserve: q.Reserve})
-	got := keepIdle(t.Context(), s, idleURL)
+	got := keepBackground(t.Context(), s, backgroundURL)
 	<-q.asked
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -165,15 +164,15 @@ func TestCloseWhileIdleWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	if k := <-got; !errors.Is(k.err, ErrClosed) {
-		t.Errorf("the idle one: %v", k.err)
+		t.Errorf("the background request: %v", k.err)
 	}
 }
 
-func TestMakeAhead(t *testing.T) {
+func TestPrerender(t *testing.T) {
 	o := newOrigin()
-	o.set(idleURL, "the bytes of a")
+	o.set(backgroundURL, "the bytes of a")
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o})
-	image, err := s.Keep(t.Context(), "i", idleURL)
+	image, err := s.Keep(t.Context(), "i", backgroundURL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +217,7 @@ func TestMakeAhead(t *testing.T) {
 	}); n != 0 || !errors.Is(err, broken) {
 		t.Errorf("a maker that fails: %d, %v", n, err)
 	}
-	// Nothing is made of wrong bytes: the original is healed first.
+	// Nothing is made of wrong bytes: the original is repaired first.
 	path := s.Path(image.File())
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
@@ -239,13 +238,13 @@ func TestMakeAhead(t *testing.T) {
 	}
 }
 
-// What stands for something else is told from a file of its own, and from what is
-// missing: also where what it stands for is gone.
-func TestHasMade(t *testing.T) {
+// HasVariant tells apart a file of its own, a link to another variant, and a missing variant;
+// a link whose target is gone counts as missing.
+func TestHasVariant(t *testing.T) {
 	o := newOrigin()
-	o.set(idleURL, "the bytes of a")
+	o.set(backgroundURL, "the bytes of a")
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o})
-	image, err := s.Keep(t.Context(), "i", idleURL)
+	image, err := s.Keep(t.Context(), "i", backgroundURL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,34 +287,34 @@ func TestHasMade(t *testing.T) {
 	want(probe.AVIF, true, 3, nil)
 }
 
-// Those who are in a flight whose own asker leaves go on by themselves.
-func TestIdleLeavesOthersInItsFlight(t *testing.T) {
+// When the caller who began a flight leaves, the others in it go on.
+func TestBackgroundLeavesOthersInItsFlight(t *testing.T) {
 	for name, keep := range map[string]func(s *Store, ctx context.Context, bucket, url, source string) (record.Image, error){
-		"a viewer": (*Store).KeepFrom, "an idle one": (*Store).KeepBackground,
+		"a viewer": (*Store).KeepFrom, "a background request": (*Store).KeepBackground,
 	} {
 		root := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
 			o := newOrigin()
-			o.set(idleURL, "the bytes of a")
+			o.set(backgroundURL, "the bytes of a")
 			s, err := Open(sparse(Options{Root: root, Buckets: []Bucket{{Name: "i"}}, Origin: o}))
 			if err != nil {
 				t.Fatal(err)
 			}
 			leave := make(chan struct{})
-			go flight.Do(t.Context(), s.flights, keepKey("i", idleURL), func(context.Context) (record.Image, error) {
+			go flight.Do(t.Context(), s.flights, keepKey("i", backgroundURL), func(context.Context) (record.Image, error) {
 				<-leave
 				return record.Image{}, flight.ErrGivenUp
 			})
 			synctest.Wait()
 			go func() {
-				if image, err := keep(s, t.Context(), "i", idleURL, idleURL); err != nil || image.Bytes != 14 {
+				if image, err := keep(s, t.Context(), "i", backgroundURL, backgroundURL); err != nil || image.Bytes != 14 {
 					t.Errorf("%s: %+v, %v", name, image, err)
 				}
 			}()
 			synctest.Wait()
 			close(leave)
 			synctest.Wait()
-			if n := o.count(idleURL); n != 1 {
+			if n := o.count(backgroundURL); n != 1 {
 				t.Errorf("%s: %d fetches", name, n)
 			}
 			if err := s.Close(t.Context()); err != nil {

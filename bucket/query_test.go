@@ -12,8 +12,8 @@ import (
 	"imgkeep/bucket/variant"
 )
 
-// What is known of a failure is told: also who failed, and what came instead,
-// harmless to a terminal.
+// Show tells what is recorded of a failure, including the host that failed and the bytes that
+// came instead, escaped for a terminal.
 func TestShowFailure(t *testing.T) {
 	o, c := newOrigin(), newClock()
 	o.fail(urlA, &fetch.Error{Kind: fetch.NotImage, Status: 200, Host: "cdn.example", Head: []byte("<html>\x1b[2J\n"), Err: errors.New("no image")})
@@ -32,7 +32,8 @@ func TestShowFailure(t *testing.T) {
 	}
 }
 
-// Failures are listed with their URLs, by the host of these and by the host that failed.
+// Failures are listed with their URLs. A filter by host matches the URL's host and the host
+// that failed.
 func TestListFailures(t *testing.T) {
 	o := newOrigin()
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: newClock().Now})
@@ -79,9 +80,9 @@ func TestListFailures(t *testing.T) {
 	}
 }
 
-// An image that ends decoders is shown as one, until it is acquitted.
-func TestShowDeadly(t *testing.T) {
-	d := newDeadly(t)
+// Show marks a poison image, until the crashes are cleared.
+func TestShowPoison(t *testing.T) {
+	d := newPoison(t)
 	shown := func() *query.PoisonDetails {
 		t.Helper()
 		facts, err := query.Show(t.Context(), d.store.Maintenance(), "", d.image.Digest)

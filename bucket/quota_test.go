@@ -29,8 +29,8 @@ func siteBytes(t *testing.T, s *Store, url string) int64 {
 	return n
 }
 
-// A site that has a byte less than the quota gets one image more, and one that has as
-// many gets none, under whatever host, and its origin is not asked. Others do.
+// A site that is a byte below the quota gets one more image. A site at the quota gets none,
+// under whatever host, and its origin is not asked. Other sites are not affected.
 func TestQuota(t *testing.T) {
 	const first, second = "https://img.a.example/1.png", "https://img.a.example/2.png"
 	for kept, want := range map[int]error{9: nil, 10: ErrQuota, 11: ErrQuota} {
@@ -90,7 +90,7 @@ func TestQuota(t *testing.T) {
 	}
 }
 
-// Hosts that anybody can have as many of count as one site.
+// Hosts below a domain where anybody can have any number of them count as one site.
 func TestQuotaOfManyHosts(t *testing.T) {
 	for _, hosts := range [][]string{
 		{"a.example.com", "example.com", "x.y.example.com"},
@@ -135,8 +135,8 @@ func (w waiting) Ask(context.Context, approve.Question, io.ReaderAt) error {
 	return nil
 }
 
-// Of many images that are under way at once, all of which the quota let begin, only one
-// passes it. Those that get their turn later are not downloaded.
+// Of many images that began within the quota at the same time, only one goes beyond it. Those
+// that get their place later are not downloaded.
 func TestQuotaUnderWay(t *testing.T) {
 	const size, limit, n = 6, 11, 8
 	url := func(k int) string { return fmt.Sprintf("https://h%d.a.example/a.png", k) }
@@ -203,9 +203,9 @@ func TestQuotaUnderWay(t *testing.T) {
 	}
 }
 
-// A kept image that no longer can be gives room back, by whatever removal; bytes of
-// several URLs count once, for the site that brought them first, until the last is gone.
-// The journal tells the same, whether an index is made anew or an older one catches up.
+// Every kind of removal frees the image's share of the quota. Bytes under several URLs count
+// once, for the site of the first, until the last URL is gone. A rebuilt index, and an older
+// one that catches up, come to the same sums.
 func TestQuotaSums(t *testing.T) {
 	const a1, a2, b1, b2, c1 = "https://a.example/1.png", "https://a.example/2.png", "https://b.example/1.png", "https://b.example/2.png", "https://c.example/1.png"
 	o, root := newOrigin(), t.TempDir()
@@ -292,7 +292,7 @@ func TestQuotaSums(t *testing.T) {
 	check(s, "compacted", last.a, last.b, last.c)
 }
 
-// Removing makes room for what was refused.
+// After a removal, refused images are kept.
 func TestQuotaRoomAgain(t *testing.T) {
 	for name, remove := range map[string]func(s *Store) error{
 		"forget": func(s *Store) error { _, err := s.Forget(t.Context(), urlA, RemoveOptions{}); return err },
@@ -314,7 +314,7 @@ func TestQuotaRoomAgain(t *testing.T) {
 	}
 }
 
-// The log has one line for each site and hour, not one for each request.
+// The log has one line per site and hour, not one per request.
 func TestQuotaIsLogged(t *testing.T) {
 	o, c := newOrigin(), newClock()
 	var log bytes.Buffer
@@ -351,7 +351,7 @@ func TestQuotaIsLogged(t *testing.T) {
 	}
 }
 
-// An index that cannot tell how much a site has is an error, and not room.
+// If the index cannot tell how much a site has, that is an error, not free space.
 func TestQuotaOfABrokenIndex(t *testing.T) {
 	o := newOrigin()
 	o.set(urlA, "a")

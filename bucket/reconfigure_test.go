@@ -7,7 +7,7 @@ import (
 	"imgkeep/bucket/imageurl"
 )
 
-// The options of an open store are replaced all at once; its buckets stay.
+// Reconfigure replaces the options of an open store all at once; its buckets stay.
 func TestReconfigure(t *testing.T) {
 	o, other := newOrigin(), newOrigin()
 	o.set(urlA, "a")

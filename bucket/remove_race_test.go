@@ -16,9 +16,9 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// A keep, a heal, or a size that is being made is stopped at each of its steps, a
-// removal begins, and waits for it or not; both go on. Afterwards nothing is there of
-// what the removal names, and it says what it has removed.
+// A keep, a repair or the making of a size is stopped at each of its steps; a removal begins,
+// and waits for it or not; both go on. Afterwards nothing that the removal names exists, and
+// it has reported what it removed.
 func TestRemovalDuringSteps(t *testing.T) {
 	digest := digestOfText(string(dot))
 	verbs := map[string]func(*Store) (record.Removal, error){
@@ -48,10 +48,10 @@ func TestRemovalDuringSteps(t *testing.T) {
 		}
 	}
 	under := map[string]func(*removalSteps) error{
-		"keep": func(x *removalSteps) error { _, err := x.s.Keep(t.Context(), "i", urlA); return err },
-		"add":  func(x *removalSteps) error { return x.add(urlA) },
-		"heal": func(x *removalSteps) error { return x.opens(x.image, string(dot))() },
-		"make": func(x *removalSteps) error { return x.makes(x.image, "made", "made")() },
+		"keep":   func(x *removalSteps) error { _, err := x.s.Keep(t.Context(), "i", urlA); return err },
+		"add":    func(x *removalSteps) error { return x.add(urlA) },
+		"repair": func(x *removalSteps) error { return x.opens(x.image, string(dot))() },
+		"make":   func(x *removalSteps) error { return x.makes(x.image, "made", "made")() },
 	}
 	x := newRemovalSteps(t)
 	for what, do := range under {
@@ -114,10 +114,10 @@ func (x *removalSteps) prepare(what string) {
 		x.Fatal(err)
 	}
 	x.stopped, x.goOn = make(chan struct{}), make(chan struct{})
-	if what == "heal" || what == "make" {
+	if what == "repair" || what == "make" {
 		x.image = keep(x.T, x.s, urlA)
 	}
-	if what == "heal" {
+	if what == "repair" {
 		if err := os.Remove(x.s.Path(x.image.File())); err != nil {
 			x.Fatal(err)
 		}

@@ -225,8 +225,7 @@ func TestPurge(t *testing.T) {
 	}
 }
 
-// Bytes that the index does not know, and those that scrubbing has put aside, go
-// too.
+// Files that the index does not know, and those in the quarantine, are removed too.
 func TestPurgeStrays(t *testing.T) {
 	x := newRemovable(t)
 	aside := filepath.Join(x.root, record.QuarantineDir, "20261101T000000Z", x.cImg.File())
@@ -310,8 +309,8 @@ func TestBlockDigest(t *testing.T) {
 	x.finds("f", urlA, nil)
 }
 
-// A host is put in quarantine: nothing of it is served or fetched, everything is
-// kept, and comes back.
+// While a host is blocked, nothing of it is served or fetched. Its files stay, and are served
+// again afterwards.
 func TestBlockHost(t *testing.T) {
 	x := newRemovable(t)
 	for _, pattern := range []string{"other.example", "*.example"} {
@@ -350,8 +349,7 @@ func (l leads) Fetch(ctx context.Context, r fetch.Request, dst io.Writer) (fetch
 	return result, err
 }
 
-// A redirect is no way around a block: not by where it leads to, nor by where it
-// passes.
+// A redirect is no way around a block, neither by its target nor by a host on its way.
 func TestBlockRedirect(t *testing.T) {
 	o := leads{newOrigin(), "https://Blocked.example:443/x.png"}
 	o.set(urlA, "a")
@@ -369,8 +367,8 @@ func TestBlockRedirect(t *testing.T) {
 	}
 }
 
-// What is in the air when it is removed or blocked is not kept when it lands.
-func TestRemovedInTheAir(t *testing.T) {
+// An image that is removed or blocked while it is fetched is not kept.
+func TestRemovedWhileFetched(t *testing.T) {
 	for name, tt := range map[string]struct {
 		start func(x *removable) error // arrives at the origin, and is held there
 		block func(x *removable) Target
@@ -386,14 +384,14 @@ func TestRemovedInTheAir(t *testing.T) {
 			}
 			return err
 		}, func(x *removable) Target { return Target{URL: urlD} }},
-		"heal, bytes blocked": {func(x *removable) error { _, err := x.Open(x.Context(), x.cImg); return err },
+		"repair, bytes blocked": {func(x *removable) error { _, err := x.Open(x.Context(), x.cImg); return err },
 			func(x *removable) Target { return Target{Digest: x.cImg.Digest} }},
-		"heal, purged": {func(x *removable) error { _, err := x.Open(x.Context(), x.cImg); return err }, nil},
+		"repair, purged": {func(x *removable) error { _, err := x.Open(x.Context(), x.cImg); return err }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := newRemovable(t)
 			x.o.set(urlD, "the bytes of d")
-			x.must(os.Remove(x.Path(x.cImg.File()))) // so that it heals
+			x.must(os.Remove(x.Path(x.cImg.File()))) // so that it repairs
 			x.o.arrived, x.o.hold = make(chan string, 1), make(chan struct{})
 			done := make(chan error)
 			go func() { done <- tt.start(x) }()
@@ -418,7 +416,7 @@ func TestRemovedInTheAir(t *testing.T) {
 	}
 }
 
-// A size that is being made of an image when it is purged is not kept.
+// A size that is being made while its image is purged is not stored.
 func TestPurgedWhileMade(t *testing.T) {
 	x := newRemovable(t)
 	_, err := x.OpenVariant(t.Context(), x.cImg, "250x250", probe.PNG, func(_ context.Context, r io.Reader, _ int64) ([]byte, error) {
@@ -432,8 +430,8 @@ func TestPurgedWhileMade(t *testing.T) {
 	x.files(x.cImg, 0)
 }
 
-// A removal whose files could not be removed is out of reach at once, and is
-// finished by the next Open, and by Scrub.
+// If the files of a removed image cannot be deleted, it is unreachable at once, and the next
+// Open or scrub deletes them.
 func TestRemovalFinished(t *testing.T) {
 	for _, by := range []string{"open", "scrub"} {
 		x := newRemovable(t)
@@ -472,9 +470,8 @@ func TestRemovalFinished(t *testing.T) {
 	}
 }
 
-// A crash between journal and index leaves the image; what the journal says is
-// completed by the next start and by scrubbing. Who makes the index anew does not
-// see it, and no file is removed by that.
+// A crash between journal and index leaves the image; the next start, or a scrub, completes
+// the removal. A rebuilt index does not have the image, and rebuilding deletes no file.
 func TestHalfRemoved(t *testing.T) {
 	for _, op := range []string{ledger.OpForget, ledger.OpPurge} {
 		for _, by := range []string{"scrub", "start", "reindex"} {
@@ -518,7 +515,7 @@ func TestHalfRemoved(t *testing.T) {
 	}
 }
 
-// A line never stands before what it undoes, whatever the clock does.
+// A line is never written before the line that it undoes, whatever the clock does.
 func TestJournalOrder(t *testing.T) {
 	x := newRemovable(t)
 	x.c.add(31 * 24 * time.Hour)
@@ -533,8 +530,8 @@ func TestJournalOrder(t *testing.T) {
 	}
 }
 
-// What is removed from the store goes from its backup with the next run, and a
-// restore knows of removals and blocks.
+// The next backup also deletes what was removed from the store, and a restored store has the
+// removals and blocks.
 func TestBackupRemoved(t *testing.T) {
 	x := newRemovable(t)
 	dir, restored := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "restored")

@@ -113,8 +113,8 @@ func noInodes(t *testing.T, root string) (dir string) {
 	}
 }
 
-// Where there is no room for it the store opens all the same, and keeps nothing new
-// until there is: what little is left is for removals.
+// If there is no room for the reserve, the store opens all the same, and keeps nothing new
+// until there is: the remaining space is for removals.
 func TestReserveMissing(t *testing.T) {
 	f := &localtest.Fault{}
 	o := newOrigin()

@@ -176,8 +176,8 @@ func TestBlockSimilar(t *testing.T) {
 	}
 }
 
-// What is blocked by likeness stays so: over a restart, with an older index, and with one
-// that is made anew. So does what was let through.
+// Blocks by likeness last, and so do exceptions: after a restart, with an older index, and with
+// a rebuilt one.
 func TestBlockSimilarLasts(t *testing.T) {
 	g := newGallery(t)
 	g.keeps("cat 0")
@@ -241,8 +241,8 @@ func TestBlockSimilarLasts(t *testing.T) {
 	}
 }
 
-// Whatever was under way when the block landed, nothing slips through: a fetch that had not
-// ended, and an image that a decoder was looking at for another block.
+// A block also stops images that are under way: a fetch that has not ended, and an image that a
+// decoder compares for another block.
 func TestBlockSimilarRaces(t *testing.T) {
 	for name, other := range map[string]bool{"a fetch": false, "a look": true} {
 		t.Run(name, func(t *testing.T) {
@@ -286,7 +286,7 @@ func TestBlockSimilarRaces(t *testing.T) {
 	}
 }
 
-// Without a decoder nothing is shown that might be blocked.
+// Without a decoder, no image is shown that might be blocked.
 func TestNoDecoderForSimilar(t *testing.T) {
 	g := newGallery(t)
 	g.keeps("cat 0", "busy 1", "deadly 1")
@@ -322,8 +322,8 @@ func TestNoDecoderForSimilar(t *testing.T) {
 	}
 }
 
-// What is shown without being kept is looked at as well, also what was there for others
-// when the block landed.
+// Images that are shown without being kept are compared as well, also those that were fetched
+// before the block.
 func TestBlockSimilarUncached(t *testing.T) {
 	g := newGallery(t)
 	g.keeps("cat 0")
@@ -374,7 +374,7 @@ func TestUnblockSimilar(t *testing.T) {
 	g.keeps("cat 4", "cat 3")
 }
 
-// What cannot be blocked so says why, and nothing else of it is done.
+// If an image cannot be blocked by likeness, the error says why, and nothing else is done.
 func TestBlockSimilarRefuses(t *testing.T) {
 	g := newGallery(t)
 	g.keeps("blank 0", "busy 1")
@@ -397,7 +397,7 @@ func TestBlockSimilarRefuses(t *testing.T) {
 	g.keeps("blank 0", "busy 1")
 }
 
-// Where likeness is turned off, blocks by it do not hold, and none can be made.
+// If likeness is off, blocks by likeness have no effect, and none can be added.
 func TestLikenessOff(t *testing.T) {
 	g := newGallery(t)
 	g.keeps("cat 0")
@@ -413,7 +413,7 @@ func TestLikenessOff(t *testing.T) {
 	g.refuses("cat 2")
 }
 
-// A hash goes with the last bucket that has the image, and not before.
+// A hash is dropped with the last bucket that has the image, and not before.
 func TestRemovalTakesTheHash(t *testing.T) {
 	g := newGallery(t)
 	g.keeps("cat 0", "dog 0")
@@ -448,7 +448,7 @@ func TestRemovalTakesTheHash(t *testing.T) {
 	count("finished", 0)
 }
 
-// Index looks at what is not known, and once only; it drops what is not kept.
+// Index hashes images without a hash, once only, and drops hashes of images that are gone.
 func TestIndexLooks(t *testing.T) {
 	g := newGallery(t)
 	g.keeps("cat 0", "cat 1", "dog 0", "blank 0", "broken", "deadly", "busy")

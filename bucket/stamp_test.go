@@ -15,8 +15,8 @@ import (
 	"imgkeep/bucket/variant"
 )
 
-// Originals, what is made of them and what a link stands for have their time from the
-// beginning, and get it back when they are opened, ensured or scrubbed.
+// Originals, variants and targets of links have their derived time from the beginning, and get
+// it back when they are opened, ensured or scrubbed.
 func TestStamps(t *testing.T) {
 	x := newScrubbable(t)
 	ctx := context.Background()
@@ -71,7 +71,8 @@ func TestStamps(t *testing.T) {
 	want("scrubbed", x.a.File())
 }
 
-// A file without an entry that has its time, which is long ago, was still made just now.
+// An orphan counts as young by when it was created, not by its derived time, which is long
+// ago.
 func TestStampedOrphanIsYoung(t *testing.T) {
 	x := newScrubbable(t)
 	young := record.Image{Bucket: "i", Digest: record.Digest{8}, Info: probe.Info{Format: probe.PNG}}

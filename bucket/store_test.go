@@ -233,7 +233,7 @@ func TestKeep(t *testing.T) {
 	}
 }
 
-// A bucket has all its folders from the start.
+// A new bucket has all its folders.
 func TestFolders(t *testing.T) {
 	root := t.TempDir()
 	openStore(t, withFolders(Options{Root: root, Origin: newOrigin(), Buckets: []Bucket{{Name: "i"}, {Name: "f"}}}))
@@ -268,7 +268,7 @@ func TestSameBytesAreOneFile(t *testing.T) {
 	}
 }
 
-// Buckets do not share: what is kept in one is not in the other.
+// Buckets share nothing.
 func TestBucketsAreApart(t *testing.T) {
 	o := newOrigin()
 	o.set(urlA, "a")
@@ -405,7 +405,7 @@ func TestDeniedHosts(t *testing.T) {
 	}
 }
 
-// An image that is not to be kept leaves nothing behind.
+// Fetch leaves nothing behind.
 func TestFetchKeepsNothing(t *testing.T) {
 	o, root := newOrigin(), t.TempDir()
 	o.set(urlA, "the bytes of a")
@@ -457,7 +457,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// What a killed process left in tmp is swept away, and nothing else is.
+// Open deletes what a killed process has left in tmp, and nothing else.
 func TestSweep(t *testing.T) {
 	o, root := newOrigin(), t.TempDir()
 	o.set(urlA, "a")
@@ -482,7 +482,7 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// Below a floor nothing new is kept, and everything kept is served.
+// Below a floor of free space nothing new is kept, and kept images are served.
 func TestFloors(t *testing.T) {
 	o, root := newOrigin(), t.TempDir()
 	o.set(urlA, "a")

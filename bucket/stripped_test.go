@@ -33,7 +33,7 @@ func withText(t *testing.T, n int) (plain, with []byte) {
 
 func bigEndian(n int) []byte { return []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)} }
 
-// An image that is passed on loses its metadata, also one that lacks its end.
+// An uncached image loses its metadata, also if it lacks its end.
 func TestStrip(t *testing.T) {
 	o := newOrigin()
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o})
@@ -54,9 +54,9 @@ func TestStrip(t *testing.T) {
 	}
 }
 
-// Of an image that passes there is one file without metadata, for all who ask for it: it
-// takes of the same budget, is known for as long, and gone as soon.
-func TestStrippedPassingIsShared(t *testing.T) {
+// An uncached image has one file without metadata for all who ask for it, which is within the
+// same budget and lasts as long.
+func TestStrippedUncachedIsShared(t *testing.T) {
 	root := t.TempDir()
 	plain, with := withText(t, 1000)
 	synctest.Test(t, func(t *testing.T) {
@@ -97,7 +97,7 @@ func TestStrippedPassingIsShared(t *testing.T) {
 				t.Errorf("viewer %d: %v", i, err)
 			}
 		}
-		if n, taken, want := passingFiles(t, s), s.uncached.Taken(), int64(1+len(with)+len(plain)); n != 2 || taken != want || o.count(urlA) != 1 {
+		if n, taken, want := uncachedFiles(t, s), s.uncached.Taken(), int64(1+len(with)+len(plain)); n != 2 || taken != want || o.count(urlA) != 1 {
 			t.Errorf("%d files, %d bytes of the budget, %d fetches; want 2, %d, 1", n, taken, o.count(urlA), want)
 		}
 		if _, n, err := s.Uncached("i", urlA, true); err != nil || n != int64(len(plain)) {
@@ -113,15 +113,15 @@ func TestStrippedPassingIsShared(t *testing.T) {
 		}
 		time.Sleep(uncached.KeepFor + time.Second)
 		synctest.Wait()
-		if n := passingFiles(t, s); n != 0 || s.uncached.Taken() != 0 {
+		if n := uncachedFiles(t, s); n != 0 || s.uncached.Taken() != 0 {
 			t.Errorf("%d files and %d bytes are left", n, s.uncached.Taken())
 		}
 	})
 }
 
-// Viewers of images without metadata who read slowly are within the budget: what they
-// hold makes room after a time, and before that there is none for others.
-func TestStrippedPassingHasABudget(t *testing.T) {
+// Slow readers of images without metadata count against the budget: after a while their files
+// make room, and until then others get none.
+func TestStrippedUncachedHasABudget(t *testing.T) {
 	root := t.TempDir()
 	plain, with := withText(t, 1000)
 	synctest.Test(t, func(t *testing.T) {
@@ -161,7 +161,7 @@ func TestStrippedPassingHasABudget(t *testing.T) {
 		}
 		time.Sleep(uncached.KeepFor + time.Second)
 		synctest.Wait()
-		if n := passingFiles(t, s); n != 0 || s.uncached.Taken() != 0 {
+		if n := uncachedFiles(t, s); n != 0 || s.uncached.Taken() != 0 {
 			t.Errorf("%d files and %d bytes are left", n, s.uncached.Taken())
 		}
 	})

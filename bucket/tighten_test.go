@@ -10,9 +10,9 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// Index and journals are nobody else's, and folders let a web server through that
-// knows a name, and list nothing: also those of a store that an earlier release, with
-// a generous umask, has left open to all.
+// Nobody else can read index and journals. Folders let a web server open a file that it knows
+// the name of, and cannot be listed. Opening a store also tightens what an earlier release
+// has left readable for all.
 func TestOthersAreKeptOut(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0))
 	o, root := newOrigin(), t.TempDir()

@@ -17,8 +17,8 @@ import (
 	"imgkeep/bucket/uncached"
 )
 
-// passingFiles are those in tmp.
-func passingFiles(t *testing.T, s *Store) int {
+// uncachedFiles are those in tmp.
+func uncachedFiles(t *testing.T, s *Store) int {
 	t.Helper()
 	all, err := filepath.Glob(filepath.Join(s.root, record.TmpDir, "*"))
 	if err != nil {
@@ -27,9 +27,9 @@ func passingFiles(t *testing.T, s *Store) int {
 	return len(all)
 }
 
-// An image that is not kept is fetched once for all that ask at the same time, and
-// within a minute; each reads all of it. Then it is gone.
-func TestPassingIsShared(t *testing.T) {
+// An uncached image is fetched once for all who ask at the same time, or within a minute; each
+// reads all of it. Then it is gone.
+func TestUncachedIsShared(t *testing.T) {
 	root := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		o := newOrigin()
@@ -63,7 +63,7 @@ func TestPassingIsShared(t *testing.T) {
 		if err := p.Close(); err != nil {
 			t.Error(err)
 		}
-		if n := passingFiles(t, s); n != 0 || s.uncached.Taken() != 0 {
+		if n := uncachedFiles(t, s); n != 0 || s.uncached.Taken() != 0 {
 			t.Errorf("%d files and %d bytes are left", n, s.uncached.Taken())
 		}
 		// What is known of it is so for longer, and as long as nobody blocks it.
@@ -87,9 +87,9 @@ func TestPassingIsShared(t *testing.T) {
 	})
 }
 
-// Those who read slowly do not keep others from reading: what passes has a budget, in
-// which the oldest makes room.
-func TestPassingHasABudget(t *testing.T) {
+// Slow readers do not keep others from reading: uncached images have a budget, within which the
+// oldest makes room.
+func TestUncachedHasABudget(t *testing.T) {
 	root := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		o := newOrigin()
@@ -112,7 +112,7 @@ func TestPassingHasABudget(t *testing.T) {
 		if _, err := s.Fetch(t.Context(), "i", url(10)); !errors.As(err, &e) || e.Kind != fetch.Busy {
 			t.Errorf("more than the budget: %v", err)
 		}
-		if n := passingFiles(t, s); n != 10 || s.uncached.Taken() > 10*1001+5 {
+		if n := uncachedFiles(t, s); n != 10 || s.uncached.Taken() > 10*1001+5 {
 			t.Errorf("%d files, %d bytes", n, s.uncached.Taken())
 		}
 		// What nobody reads makes room at once.
@@ -145,14 +145,14 @@ func TestPassingHasABudget(t *testing.T) {
 		}
 		time.Sleep(uncached.KeepFor)
 		synctest.Wait()
-		if n := passingFiles(t, s); n != 0 || s.uncached.Taken() != 0 {
+		if n := uncachedFiles(t, s); n != 0 || s.uncached.Taken() != 0 {
 			t.Errorf("%d files and %d bytes are left", n, s.uncached.Taken())
 		}
 	})
 }
 
-// A store that is closed leaves none of it.
-func TestPassingEndsWithTheStore(t *testing.T) {
+// Close deletes all uncached images.
+func TestUncachedEndsWithTheStore(t *testing.T) {
 	o, root := newOrigin(), t.TempDir()
 	o.set(urlA, "a")
 	s := openStore(t, Options{Root: root, Origin: o})

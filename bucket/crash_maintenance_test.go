@@ -55,10 +55,9 @@ func (c *crasher) care(o Options) error {
 	return errors.Join(err, s.Close(ctx))
 }
 
-// The process dies while it looks after the store, when it has told of any number
-// of its steps, and not only once. Nothing that was kept is lost by it, and the
-// same work can be done afterwards.
-func TestCrashWhileCaring(t *testing.T) {
+// The process dies during maintenance, after any number of its steps, and repeatedly. Nothing
+// that was kept is lost, and the same work can be done afterwards.
+func TestCrashDuringMaintenance(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -20,7 +20,7 @@ import (
 )
 
 // A vanished or cut original is fetched again, if its origin still has it.
-func TestHeal(t *testing.T) {
+func TestRepair(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		damage func(path string) error
@@ -39,7 +39,7 @@ func TestHeal(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := content(t, s, image); got != "the bytes of a" || o.count(urlA) != 2 {
-				t.Errorf("healed to %q by %d fetches", got, o.count(urlA))
+				t.Errorf("repaired to %q by %d fetches", got, o.count(urlA))
 			}
 			// Once more, and now the origin has something else.
 			if err := tt.damage(path); err != nil {
@@ -58,13 +58,13 @@ func TestHeal(t *testing.T) {
 			o.set(urlA, "the bytes of a")
 			c.add(time.Minute)
 			if got := content(t, s, image); got != "the bytes of a" {
-				t.Errorf("healed to %q", got)
+				t.Errorf("repaired to %q", got)
 			}
 		})
 	}
 }
 
-func TestMade(t *testing.T) {
+func TestVariant(t *testing.T) {
 	o, root := newOrigin(), t.TempDir()
 	o.set(urlA, "the bytes of a")
 	s := openStore(t, Options{Root: root, Origin: o})
@@ -120,7 +120,7 @@ func TestMade(t *testing.T) {
 
 // Damage that does not show in the length is found when the original is read:
 // nothing that was made from wrong bytes is kept.
-func TestMadeFromDamaged(t *testing.T) {
+func TestVariantOfDamaged(t *testing.T) {
 	o := newOrigin()
 	o.set(urlA, "the bytes of a")
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o})
@@ -203,9 +203,9 @@ func madeContent(t *testing.T, s *Store, i record.Image, name string, m variant.
 	return string(b)
 }
 
-// A size that is a link to the original heals with it, and is never made from
+// A size that is a link to the original repairs with it, and is never made from
 // wrong bytes.
-func TestHealBehindLink(t *testing.T) {
+func TestRepairBehindLink(t *testing.T) {
 	o := newOrigin()
 	o.set(urlA, "the bytes of a")
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o})
@@ -226,7 +226,7 @@ func TestHealBehindLink(t *testing.T) {
 }
 
 // A hundred viewers of a damaged original cause one fetch, and all get it.
-func TestHealOnce(t *testing.T) {
+func TestRepairOnce(t *testing.T) {
 	o := newOrigin()
 	o.set(urlA, "the bytes of a")
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o})
@@ -258,7 +258,7 @@ func TestHealOnce(t *testing.T) {
 }
 
 // A second URL with the same bytes brings back what was lost under the first.
-func TestHealByAnotherURL(t *testing.T) {
+func TestRepairByAnotherURL(t *testing.T) {
 	o := newOrigin()
 	o.set(urlA, "same")
 	o.set(urlB, "same")
@@ -272,10 +272,10 @@ func TestHealByAnotherURL(t *testing.T) {
 	}
 }
 
-// What the origin says when an original is to be healed: ErrLost where it says
+// What the origin says when an original is to be repaired: ErrLost where it says
 // that it has the image no more, or fails, and then not again before its time;
 // as it is where it says nothing about the image.
-func TestHealFails(t *testing.T) {
+func TestRepairFails(t *testing.T) {
 	for _, tt := range []struct {
 		class fetch.ErrorKind
 		lost  bool
@@ -310,7 +310,7 @@ func TestHealFails(t *testing.T) {
 			o.set(urlA, "the bytes of a")
 			c.add(time.Hour)
 			if got := madeContent(t, s, image, "250x250", asItIs); got != "the bytes of a" {
-				t.Errorf("healed to %q", got)
+				t.Errorf("repaired to %q", got)
 			}
 		})
 	}
@@ -329,7 +329,7 @@ func (k *keptSizes) Fetch(ctx context.Context, r fetch.Request, dst io.Writer) (
 
 // An image that is kept with a long tail is asked for with it: cut at its end it
 // would be other bytes, and lost.
-func TestHealAsItWasKept(t *testing.T) {
+func TestRepairWithTail(t *testing.T) {
 	o := &keptSizes{origin: newOrigin()}
 	o.set(urlA, "the bytes of a")
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o})

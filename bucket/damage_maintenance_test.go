@@ -53,8 +53,8 @@ func flipAll(t *testing.T, root string, of []byte, behind int) {
 	}
 }
 
-// A record that is damaged while the store is open is "damaged", and never "not
-// kept": whether its key is, its value, or that of the image it refers to.
+// A record that is damaged while the store is open is "damaged", never "not kept": whether
+// its key, its value, or the record of its image is damaged.
 func TestDamagedRecord(t *testing.T) {
 	key := index.KeyOf(urlA)
 	for name, tt := range map[string]struct {
@@ -129,8 +129,7 @@ func TestScrubBlocks(t *testing.T) {
 	}
 }
 
-// A removal that was caught between journal and index is found while others are
-// removed all the time.
+// A removal that stopped between journal and index is found while other removals go on.
 func TestScrubRemovalsInUse(t *testing.T) {
 	x := newScrubbable(t)
 	x.must(addTo(x.Store, "i", []*ledger.Event{ledger.RemoveEvent(ledger.OpForget, x.a, x.now(), "", "")}))
@@ -165,8 +164,8 @@ func TestScrubRemovalsInUse(t *testing.T) {
 	<-stopped
 }
 
-// A last line that is cut off is no news in the newest file of a journal, and damage
-// in one before.
+// A truncated last line is normal in the newest file of a journal, and damage in an earlier
+// one.
 func TestTornLineOfOlderMonth(t *testing.T) {
 	x := newDamageable(t)
 	older := "i/journal/2026-11.ndjson"
@@ -191,7 +190,7 @@ func TestTornLineOfOlderMonth(t *testing.T) {
 	}
 }
 
-// A month that is lost is missed.
+// A missing month of a journal is reported.
 func TestMonthIsMissed(t *testing.T) {
 	x := newDamageable(t)
 	x.restore(x.indexes[1])
@@ -213,7 +212,7 @@ func TestMonthIsMissed(t *testing.T) {
 	b.want(t, "missing "+older)
 }
 
-// What is removed while a backup is made is not missing.
+// Images that are removed during a backup are not reported as missing.
 func TestBackupWhileRemoving(t *testing.T) {
 	for _, op := range []string{ledger.OpForget, ledger.OpPurge} {
 		root, urls := varied(t)
@@ -268,7 +267,7 @@ func TestBackupWhileRemoving(t *testing.T) {
 	}
 }
 
-// An operator who repairs has the origin asked, whatever failed before.
+// A repair by an operator asks the origin, whatever failures are recorded.
 func TestScrubRepairAsksAgain(t *testing.T) {
 	x := newScrubbable(t)
 	x.must(os.Remove(x.Path(x.a.File())))
@@ -288,10 +287,10 @@ func TestScrubRepairAsksAgain(t *testing.T) {
 	x.wantClean()
 }
 
-// A folder in the place of an original is healed as a missing file is, and what is in
-// it is put aside, also when the same bytes come under another URL.
-func TestHealFolder(t *testing.T) {
-	for name, heal := range map[string]func(x *scrubbable) error{
+// A folder in the place of an original is repaired like a missing file, also when the same
+// bytes come under another URL; the folder's contents are put aside.
+func TestRepairFolder(t *testing.T) {
+	for name, repair := range map[string]func(x *scrubbable) error{
 		"open": func(x *scrubbable) error {
 			f, err := x.Open(x.t.Context(), x.a)
 			if err == nil {
@@ -324,7 +323,7 @@ func TestHealFolder(t *testing.T) {
 		x.must(os.Remove(x.Path(x.a.File())))
 		x.must(os.MkdirAll(filepath.Join(x.Path(x.a.File()), "of somebody"), 0o755))
 		x.must(os.WriteFile(filepath.Join(x.Path(x.a.File()), "of somebody", "note"), []byte("milk"), 0o644))
-		if err := heal(x); err != nil {
+		if err := repair(x); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if got := content(t, x.Store, x.a); got != "the bytes of a" {
