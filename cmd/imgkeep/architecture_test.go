@@ -40,7 +40,7 @@ var rules = map[string]rule{
 	"cmd/imgkeep/app": {
 		imports: []string{
 			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/engine", "cmd/imgkeep/app/page/account", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
-			"bucket", "bucket/backup", "bucket/blob/object", "bucket/blob/s3", "bucket/evidence", "bucket/fetch", "bucket/imageurl", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/probe", "bucket/query", "bucket/record",
+			"bucket", "bucket/backup", "bucket/blob/object", "bucket/blob/s3", "bucket/evidence", "bucket/fetch", "bucket/imageurl", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/migrate", "bucket/probe", "bucket/query", "bucket/record",
 			"bucket/reindex", "bucket/scrub", "nginx", "resize", "sign",
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "github.com/spf13/pflag",
 			"golang.org/x/sync/errgroup",
@@ -52,7 +52,7 @@ var rules = map[string]rule{
 		imports: []string{
 			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/hook", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/page", "cmd/imgkeep/app/page/account",
 			"cmd/imgkeep/app/page/trend", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
-			"bucket", "bucket/approve", "bucket/backup", "bucket/blob/object", "bucket/blob/s3", "bucket/fetch", "bucket/imageurl", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/pace", "bucket/probe", "bucket/query",
+			"bucket", "bucket/approve", "bucket/backup", "bucket/blob/object", "bucket/blob/s3", "bucket/fetch", "bucket/imageurl", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/migrate", "bucket/pace", "bucket/probe", "bucket/query",
 			"bucket/record", "bucket/scrub", "bucket/tags", "nginx", "resize", "sign",
 			"github.com/coreos/go-systemd/v22/daemon",
 			"golang.org/x/sys/unix",                                    // the clock that systemd reads

@@ -90,6 +90,8 @@ func commands(a *app) []*cobra.Command {
 		newReindexCommand(a),
 		newBackupCommand(a),
 		newRestoreCommand(a),
+		newPushCommand(a),
+		newPullCommand(a),
 		newCompactCommand(a),
 		newStoreCommand(a),
 		newRetryCommand(a),

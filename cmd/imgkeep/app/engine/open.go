@@ -11,6 +11,7 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/backup"
 	"imgkeep/bucket/lookalike"
+	"imgkeep/bucket/migrate"
 	"imgkeep/bucket/tags"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
@@ -130,9 +131,12 @@ func openForCommand(c config.Config, p Process, look lookalike.Reader) (*bucket.
 
 // openStore opens a store, unless a restore of it is unfinished.
 func openStore(o bucket.Options) (s *bucket.Store, err error) {
-	if backup.RestoreUnfinished(o.Root) {
+	switch {
+	case backup.RestoreUnfinished(o.Root):
 		err = fmt.Errorf("a restore to %s has begun and not ended: run 'imgkeep restore' again", o.Root)
-	} else {
+	case migrate.PullUnfinished(o.Root):
+		err = fmt.Errorf("a pull to %s has begun and not ended: run 'imgkeep pull' again", o.Root)
+	default:
 		s, err = bucket.Open(o)
 	}
 	if err != nil {
