@@ -30,9 +30,14 @@ func (db *DB) Figures() (Figures, error) {
 	db.swap.RLock()
 	defer db.swap.RUnlock()
 	f := Figures{PageSize: db.bolt.Info().PageSize}
-	err := db.bolt.View(func(tx *bbolt.Tx) (err error) {
-		f.Schema, err = parseVersion(tx.Bucket(metaTable).Get(schemaKey))
-		return err
+	if err := db.unusable(); err != nil {
+		return f, err
+	}
+	err := db.health.guard(func() error {
+		return db.bolt.View(func(tx *bbolt.Tx) (err error) {
+			f.Schema, err = parseVersion(tx.Bucket(metaTable).Get(schemaKey))
+			return err
+		})
 	})
 	if err != nil {
 		return f, err
@@ -52,10 +57,11 @@ func (db *DB) Figures() (Figures, error) {
 // about a second for a million images. After an error, or a crash at any moment, the old file
 // is in its place, unchanged, and the file aside is worthless.
 func (db *DB) Compact(aside string) (before, after Figures, err error) {
+	db.waitChecked()
 	db.change.Lock()
 	defer db.change.Unlock()
-	if db.failed.Load() {
-		return before, after, ErrFailed
+	if err := db.unusable(); err != nil {
+		return before, after, err
 	}
 	if before, err = db.Figures(); err != nil {
 		return before, after, err
@@ -89,13 +95,13 @@ func (db *DB) replace(aside string, fresh *bbolt.DB, file *os.File) error {
 		os.Remove(aside)
 		return err
 	}
-	old := db.bolt
-	db.bolt, db.file, db.committed = fresh, file, next.committed
+	oldBolt, oldFile, oldHealth := db.bolt, db.file, db.health
+	db.bolt, db.file, db.committed, db.health = fresh, file, next.committed, next.health
 	db.blocks.Store(next.blocks.Load())
 	db.failed.Store(false)
 	// If a power cut keeps the new name from the disk, the old file is back, and the
 	// journals say what it lacks.
-	return errors.Join(old.Close(), syncDir(filepath.Dir(db.path)))
+	return errors.Join(oldHealth.close(oldBolt, oldFile), syncDir(filepath.Dir(db.path)))
 }
 
 // compacted copies the index to a new file, and flushes it.
@@ -105,7 +111,7 @@ func (db *DB) compacted(path string) (*bbolt.DB, *os.File, error) {
 		return nil, nil, err
 	}
 	db.swap.RLock()
-	err = bbolt.Compact(fresh, db.bolt, txBytes)
+	err = db.health.guard(func() error { return bbolt.Compact(fresh, db.bolt, txBytes) })
 	db.swap.RUnlock()
 	if err == nil {
 		err = flush(fresh)
@@ -124,7 +130,7 @@ func create(path string) (*bbolt.DB, *os.File, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, err
 	}
-	bolt, file, err := openBolt(path, Options{}.withDefaults())
+	bolt, file, _, err := openBolt(path, Options{}.withDefaults())
 	if err != nil {
 		return nil, nil, fmt.Errorf("make %s: %w", path, err)
 	}

@@ -72,6 +72,9 @@ type Options struct {
 	// Stale tells whether a failure is obsolete, and may be dropped: Open drops all of
 	// them, and each new failure a few. nil: none is stale.
 	Stale func(record.Failure) bool
+	// CheckFirst is the largest file, in bytes, that Open checks completely before it returns:
+	// a larger one is checked meanwhile. 0: DefaultCheckFirst.
+	CheckFirst int64
 }
 
 func (o Options) withDefaults() Options {
@@ -80,6 +83,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxFailures == 0 {
 		o.MaxFailures = DefaultMaxFailures
+	}
+	if o.CheckFirst == 0 {
+		o.CheckFirst = DefaultCheckFirst
 	}
 	if o.Stale == nil {
 		o.Stale = func(record.Failure) bool { return false }
@@ -105,6 +111,7 @@ type DB struct {
 
 	blocks atomic.Bool // there is a block
 	failed atomic.Bool // ErrFailed
+	health *health     // of the file; behind swap
 
 	shared sharedWrites
 }
@@ -116,70 +123,102 @@ type tables struct {
 
 // Open opens the index at path, which it creates if there is none, and creates the tables
 // of the named buckets. It returns an error that wraps ErrLocked, ErrSchema, ErrOldSchema
-// or ErrDamaged: it checks every page and every record before it uses one, which takes a
-// few tenths of a second for a million images.
+// or ErrDamaged. It checks every page and every record before it uses one, which takes a
+// few tenths of a second for a million images; but the large tables of a file beyond
+// Options.CheckFirst it checks while they are in use, see Damaged.
 func Open(path string, buckets []string, o Options) (*DB, error) {
 	o = o.withDefaults()
 	if err := makeMissing(path, buckets); err != nil {
 		return nil, fmt.Errorf("make %s: %w", path, err)
 	}
-	bolt, file, err := openBolt(path, o)
+	bolt, file, whole, err := openBolt(path, o)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	db := newDB(path, bolt, file, buckets, o)
-	if err := db.begin(); err != nil {
-		bolt.Close()
+	var unchecked *snapshot
+	if !whole {
+		db.health = newHealth()
+		unchecked, err = takeSnapshot(bolt, file)
+	}
+	if err == nil {
+		err = db.begin()
+	}
+	if err == nil && whole {
+		err = db.dropStale()
+	}
+	if err != nil {
+		if unchecked != nil {
+			unchecked.tx.Rollback()
+		}
+		db.health.close(bolt, file)
 		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if !whole {
+		go db.check(unchecked, db.health)
 	}
 	return db, nil
 }
 
 func newDB(path string, bolt *bbolt.DB, file *os.File, buckets []string, o Options) *DB {
-	db := &DB{path: path, bolt: bolt, file: file, buckets: map[string]tables{}, options: o}
+	db := &DB{path: path, bolt: bolt, file: file, buckets: map[string]tables{}, options: o, health: soundHealth()}
 	for _, name := range buckets {
 		db.buckets[name] = tablesOf(name)
 	}
 	return db
 }
 
-// begin creates missing tables, drops stale failures, and notes what a process must know of
-// the file that it has opened.
+// begin creates missing tables, and notes what a process must know of the file that it has
+// opened.
 func (db *DB) begin() error {
-	ready := false
-	drop := map[string][][]byte{}
-	err := db.bolt.View(func(tx *bbolt.Tx) error {
-		if ready = db.prepared(tx); ready {
-			for _, t := range db.buckets {
-				if keys := db.forgettable(tableOf(tx, t.failures)); len(keys) > 0 {
-					drop[string(t.failures)] = keys
+	return db.health.guard(func() error {
+		ready := false
+		err := db.bolt.View(func(tx *bbolt.Tx) error {
+			ready = db.prepared(tx)
+			return nil
+		})
+		if err == nil && !ready {
+			err = db.bolt.Update(func(tx *bbolt.Tx) error {
+				w := newWriting(tx)
+				if err := db.prepare(w); err != nil {
+					return err
 				}
+				return w.flush()
+			})
+		}
+		if err != nil {
+			return err
+		}
+		return db.bolt.View(func(tx *bbolt.Tx) error {
+			db.anyBlock(tx)
+			db.committed = tx.ID()
+			return nil
+		})
+	})
+}
+
+// dropStale drops failures that need not be remembered.
+func (db *DB) dropStale() error {
+	drop := map[string][][]byte{}
+	err := db.view(func(tx *bbolt.Tx) error {
+		for _, t := range db.buckets {
+			if keys := db.forgettable(tableOf(tx, t.failures)); len(keys) > 0 {
+				drop[string(t.failures)] = keys
 			}
 		}
 		return nil
 	})
-	if err == nil && (!ready || len(drop) > 0) {
-		err = db.bolt.Update(func(tx *bbolt.Tx) error {
-			w := newWriting(tx)
-			if err := db.prepare(w); err != nil {
-				return err
-			}
-			for name, keys := range drop {
-				for _, k := range keys {
-					if err := w.table([]byte(name)).delete(k); err != nil {
-						return err
-					}
-				}
-			}
-			return w.flush()
-		})
-	}
-	if err != nil {
+	if err != nil || len(drop) == 0 {
 		return err
 	}
-	return db.bolt.View(func(tx *bbolt.Tx) error {
-		db.anyBlock(tx)
-		db.committed = tx.ID()
+	return db.update(func(w *writing) error {
+		for name, keys := range drop {
+			for _, k := range keys {
+				if err := w.table([]byte(name)).delete(k); err != nil {
+					return err
+				}
+			}
+		}
 		return nil
 	})
 }
@@ -223,45 +262,46 @@ func tablesOf(bucket string) tables {
 
 // openBolt opens the file, and makes sure that it is still the one at path once it is
 // locked: a process that compacts or rebuilds an index replaces the file meanwhile, and the
-// locked file would then have no name.
-func openBolt(path string, o Options) (*bbolt.DB, *os.File, error) {
+// locked file would then have no name. It tells whether the whole file was checked.
+func openBolt(path string, o Options) (_ *bbolt.DB, _ *os.File, whole bool, _ error) {
 	deadline := time.Now().Add(o.Timeout)
 	for {
 		left := max(time.Until(deadline), time.Millisecond) // zero would be for ever
 		var file *os.File
 		bolt, err := bbolt.Open(path, fileMode, &bbolt.Options{
 			Timeout: left,
-			// Otherwise each commit writes the list of free pages, which grows with the
-			// file; a scan at start finds them again.
-			NoFreelistSync: true,
-			FreelistType:   bbolt.FreelistMapType,
+			// Each commit writes the list of free pages: to find them again at start, bbolt
+			// would have to read the whole file, which takes seconds.
+			FreelistType: bbolt.FreelistMapType,
 			OpenFile: func(path string, flag int, mode os.FileMode) (_ *os.File, err error) {
-				file, err = openVerified(path, flag, mode, left)
+				file, whole, err = openVerified(path, flag, mode, left, o.CheckFirst)
 				return file, err
 			},
 		})
 		switch {
 		case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
-			return nil, nil, fmt.Errorf("%w (%w)", ErrDamaged, err)
+			return nil, nil, false, fmt.Errorf("%w (%w)", ErrDamaged, err)
 		case err != nil:
-			return nil, nil, err
+			return nil, nil, false, err
 		}
 		if isAt(file, path) {
-			return bolt, file, nil
+			return bolt, file, whole, nil
 		}
 		bolt.Close()
 		if time.Now().After(deadline) {
-			return nil, nil, fmt.Errorf("%w: the file keeps being replaced", ErrLocked)
+			return nil, nil, false, fmt.Errorf("%w: the file keeps being replaced", ErrLocked)
 		}
 	}
 }
 
 // openVerified opens and locks a file, and returns it if bbolt can be trusted with it.
-// bbolt takes the same lock.
-func openVerified(path string, flag int, mode os.FileMode, timeout time.Duration) (*os.File, error) {
+// bbolt takes the same lock. Of a file beyond checkFirst bytes it does not check the large
+// tables, unless bbolt is going to read them: where an earlier version left no list of free
+// pages.
+func openVerified(path string, flag int, mode os.FileMode, timeout time.Duration, checkFirst int64) (_ *os.File, whole bool, _ error) {
 	f, err := os.OpenFile(path, flag, mode)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	const pause = 20 * time.Millisecond
 	for deadline := time.Now().Add(timeout); ; time.Sleep(pause) {
@@ -274,21 +314,26 @@ func openVerified(path string, flag int, mode os.FileMode, timeout time.Duration
 		}
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, ErrLocked
+			return nil, false, ErrLocked
 		}
-		return nil, fmt.Errorf("lock it: %w", err)
+		return nil, false, fmt.Errorf("lock it: %w", err)
 	}
 	if isAt(f, path) { // if not, it is not what is wanted
-		err := verify(f)
+		info, err := f.Stat()
+		if err == nil {
+			m, ok := newestMeta(f)
+			whole = info.Size() <= checkFirst || ok && m.freelist == noFreelist
+			err = verify(f, !whole, func() bool { return false })
+		}
 		if err == nil {
 			err = flushMeta(f)
 		}
 		if err != nil {
 			f.Close()
-			return nil, err
+			return nil, false, err
 		}
 	}
-	return f, nil
+	return f, whole, nil
 }
 
 // isAt tells whether an open file is the one at path.
@@ -305,19 +350,28 @@ func isAt(f *os.File, path string) bool {
 func (db *DB) Close() error {
 	db.swap.RLock()
 	defer db.swap.RUnlock()
-	return db.bolt.Close()
+	db.health.end()
+	return db.health.close(db.bolt, db.file)
+}
+
+// unusable is why nothing is answered from the file; nil: it is.
+func (db *DB) unusable() error {
+	if db.failed.Load() {
+		return ErrFailed
+	}
+	return db.health.damage()
 }
 
 // view reads. What it read during a failed commit may come from that commit.
 func (db *DB) view(read func(*bbolt.Tx) error) error {
 	db.swap.RLock()
 	defer db.swap.RUnlock()
-	if db.failed.Load() {
-		return ErrFailed
+	if err := db.unusable(); err != nil {
+		return err
 	}
-	err := db.bolt.View(read)
-	if db.failed.Load() {
-		return ErrFailed
+	err := db.health.guard(func() error { return db.bolt.View(read) })
+	if broken := db.unusable(); broken != nil {
+		return broken
 	}
 	return err
 }
@@ -329,22 +383,25 @@ func (db *DB) update(write func(*writing) error) error {
 	defer db.change.Unlock()
 	db.swap.RLock()
 	defer db.swap.RUnlock()
-	if db.failed.Load() {
-		return ErrFailed
+	if err := db.unusable(); err != nil {
+		return err
 	}
 	var refused error
 	id := 0
-	err := db.bolt.Update(func(tx *bbolt.Tx) error {
-		id = tx.ID()
-		w := newWriting(tx)
-		if refused = write(w); refused == nil {
-			refused = w.flush()
-		}
-		return refused
+	err := db.health.guard(func() error {
+		return db.bolt.Update(func(tx *bbolt.Tx) error {
+			id = tx.ID()
+			w := newWriting(tx)
+			if refused = write(w); refused == nil {
+				refused = w.flush()
+			}
+			return refused
+		})
 	})
 	switch {
 	case err == nil:
 		db.committed = id
+	case db.health.damage() != nil:
 	case refused == nil && !db.unchanged(err):
 		db.failed.Store(true)
 		return fmt.Errorf("%w: %w", ErrFailed, err)
@@ -359,7 +416,7 @@ func (db *DB) Image(bucket, url string) (Image, error) {
 		return Image{}, err
 	}
 	var image Image
-	err = db.view(func(tx *bbolt.Tx) error {
+	err = db.lookUp(func(tx *bbolt.Tx) error {
 		k := KeyOf(url)
 		ref, err := tableOf(tx, t.urls).find(k[:])
 		if err != nil {
@@ -382,7 +439,7 @@ func (db *DB) Failure(bucket, url string) (record.Failure, error) {
 		return record.Failure{}, err
 	}
 	var f record.Failure
-	err = db.view(func(tx *bbolt.Tx) error {
+	err = db.lookUp(func(tx *bbolt.Tx) error {
 		k := KeyOf(url)
 		v, err := tableOf(tx, t.failures).find(k[:])
 		if err == nil {

@@ -23,7 +23,7 @@ func (db *DB) Entry(bucket string, digest [32]byte) (Entry, error) {
 		return Entry{}, err
 	}
 	var e Entry
-	err = db.view(func(tx *bbolt.Tx) error {
+	err = db.lookUp(func(tx *bbolt.Tx) error {
 		r, err := getRecord(tableOf(tx, t.images), digest[:])
 		e = Entry{Image: r.Image, Refs: r.refs}
 		return err
@@ -38,7 +38,7 @@ func (db *DB) RefOf(bucket string, key Key) (Ref, error) {
 		return Ref{}, err
 	}
 	var ref Ref
-	err = db.view(func(tx *bbolt.Tx) error {
+	err = db.lookUp(func(tx *bbolt.Tx) error {
 		v, err := tableOf(tx, t.urls).find(key[:])
 		if err != nil {
 			return err

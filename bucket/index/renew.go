@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -31,8 +32,33 @@ func (db *DB) unchanged(err error) bool {
 	return ok && m.tx == uint64(db.committed)
 }
 
-// Failed tells whether the index answers nothing because of ErrFailed.
-func (db *DB) Failed() bool { return db.failed.Load() }
+// Failed tells whether the index answers nothing because of ErrFailed or, of the whole file,
+// ErrDamaged.
+func (db *DB) Failed() bool {
+	db.swap.RLock()
+	defer db.swap.RUnlock()
+	return db.unusable() != nil
+}
+
+// Adopt replaces the index by a file on the same file system, which Rebuild has made, and
+// which it checks: whatever was wrong with the old one, is not any more. After an error the
+// old one stays.
+func (db *DB) Adopt(aside string) error {
+	db.change.Lock()
+	defer db.change.Unlock()
+	<-db.health.checked
+	return db.adopt(aside)
+}
+
+func (db *DB) adopt(aside string) error {
+	o := db.options
+	o.CheckFirst = math.MaxInt64
+	fresh, file, _, err := openBolt(aside, o)
+	if err != nil {
+		return err
+	}
+	return db.replace(aside, fresh, file)
+}
 
 // Renew repairs a failed index: it writes what is known to be on disk, which is everything
 // that Apply has acknowledged, to a new file on the same file system, and then replaces the
@@ -45,12 +71,10 @@ func (db *DB) Renew(aside string) error {
 	if !db.failed.Load() {
 		return nil
 	}
+	<-db.health.checked // which holds a transaction
 	err := copyCommitted(aside, db.file, uint64(db.committed))
 	if err == nil {
-		fresh, file, openErr := openBolt(aside, Options{}.withDefaults())
-		if err = openErr; err == nil {
-			err = db.replace(aside, fresh, file)
-		}
+		err = db.adopt(aside)
 	}
 	if err != nil {
 		if db.failed.Load() {

@@ -3,6 +3,7 @@ package index
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -12,7 +13,7 @@ import (
 // bbolt trusts what a page says about itself. A flipped bit or a truncated file makes it
 // panic, sometimes in a goroutine of its own where nobody can recover, or read outside of
 // the file. So every page in use, and every record in it, is checked before bbolt gets the
-// file.
+// file, but for the large tables of a large file, which are checked soon after: see check.go.
 
 // The file format of bbolt, version 2, in the byte order of the machine: two meta pages,
 // then branch and leaf pages, each with its number, kind, count of elements and number of
@@ -23,7 +24,9 @@ const (
 	headerSize             = 16 // of a page
 	elementSize            = 16 // of a branch and of a leaf
 	branchPage, leafPage   = 1, 2
-	tableFlag              = 1 // a leaf's element that is a table
+	freePage               = 16
+	tableFlag              = 1         // a leaf's element that is a table
+	noFreelist             = 1<<64 - 1 // in place of the number of its page
 )
 
 // verifier goes through the pages of a file that are in use.
@@ -32,6 +35,8 @@ type verifier struct {
 	pageSize int
 	seen     []bool   // by page
 	buffers  [][]byte // by depth
+	partly   bool     // without the large tables
+	stop     func() bool
 
 	table  []byte            // that it is at; nil: the root
 	found  map[string]totals // by table
@@ -41,8 +46,9 @@ type verifier struct {
 }
 
 // verify makes sure that the file of an index has the form that bbolt expects and contains
-// what was written. It accepts an empty file, which bbolt initialises.
-func verify(f *os.File) error {
+// what was written. It accepts an empty file, which bbolt initialises. With partly it leaves
+// out the large tables. stop ends it early, with errStopped.
+func verify(f *os.File, partly bool, stop func() bool) error {
 	info, err := f.Stat()
 	if err != nil || info.Size() == 0 {
 		return err
@@ -51,12 +57,27 @@ func verify(f *os.File) error {
 	if !ok {
 		return fmt.Errorf("%w (it does not begin as an index)", ErrDamaged)
 	}
+	return verifyAt(f, m, info.Size(), partly, stop)
+}
+
+var errStopped = errors.New("stopped")
+
+// verifyAt is verify of the state to which a meta leads.
+func verifyAt(f io.ReaderAt, m meta, size int64, partly bool, stop func() bool) error {
 	v := &verifier{
-		file: f, pageSize: m.pageSize, found: map[string]totals{}, wanted: map[string]totals{},
+		file: f, pageSize: m.pageSize, partly: partly, stop: stop,
+		found: map[string]totals{}, wanted: map[string]totals{},
 		// Beyond the end there are no pages.
-		seen: make([]bool, min(m.pages, uint64(info.Size())/uint64(m.pageSize))),
+		seen: make([]bool, min(m.pages, uint64(size)/uint64(m.pageSize))),
 	}
-	if err := v.page(m.root, 0, nil, nil); err != nil {
+	err := v.page(m.root, 0, nil, nil)
+	if err == nil && m.freelist != noFreelist {
+		err = v.freelist(m.freelist)
+	}
+	if errors.Is(err, errStopped) {
+		return err
+	}
+	if err != nil {
 		return fmt.Errorf("%w (%w)", ErrDamaged, err)
 	}
 	if v.schema == nil {
@@ -69,6 +90,9 @@ func verify(f *os.File) error {
 		return v.broken
 	}
 	for name, found := range v.found {
+		if partly && isLarge([]byte(name)) {
+			continue
+		}
 		if wanted, ok := v.wanted[name]; !ok || wanted != found {
 			return fmt.Errorf("%w (table %s has %d records, which are not those that were written: %d)", ErrDamaged, name, found.records, wanted.records)
 		}
@@ -86,6 +110,7 @@ func verify(f *os.File) error {
 type meta struct {
 	pageSize    int
 	root, pages uint64
+	freelist    uint64 // its page, or noFreelist
 	tx          uint64
 	bytes       [metaSum + 8]byte
 }
@@ -100,7 +125,8 @@ func readMeta(f io.ReaderAt, offset int64) (m meta, ok bool) {
 		return m, false
 	}
 	m.pageSize = int(native.Uint32(m.bytes[8:]))
-	m.root, m.pages, m.tx = native.Uint64(m.bytes[16:]), native.Uint64(m.bytes[40:]), native.Uint64(m.bytes[48:])
+	m.root, m.freelist = native.Uint64(m.bytes[16:]), native.Uint64(m.bytes[32:])
+	m.pages, m.tx = native.Uint64(m.bytes[40:]), native.Uint64(m.bytes[48:])
 	return m, m.pageSize >= 1024 && m.pageSize <= 64<<10
 }
 
@@ -160,6 +186,9 @@ func (v *verifier) page(id uint64, depth int, low, high []byte) error {
 
 // read reads the first part of a page and returns how many bytes it has.
 func (v *verifier) read(id uint64, buffer []byte) (int, error) {
+	if v.stop() {
+		return 0, errStopped
+	}
 	if id < 2 || id >= uint64(len(v.seen)) {
 		return 0, fmt.Errorf("page %d is outside of the file", id)
 	}
@@ -180,6 +209,37 @@ func (v *verifier) read(id uint64, buffer []byte) (int, error) {
 		v.seen[n] = true
 	}
 	return int(pages) * v.pageSize, nil
+}
+
+// freelist checks the list of free pages: of two that bbolt would write to, or one that is in
+// use, it would make one. It comes last, when all pages in use were seen.
+func (v *verifier) freelist(id uint64) error {
+	page := make([]byte, v.pageSize)
+	size, err := v.read(id, page)
+	if err != nil {
+		return err
+	}
+	page = make([]byte, size)
+	if _, err := v.file.ReadAt(page, int64(id)*int64(v.pageSize)); err != nil {
+		return fmt.Errorf("read page %d: %w", id, err)
+	}
+	native := binary.NativeEndian
+	kind, count := native.Uint16(page[8:]), uint64(native.Uint16(page[10:]))
+	ids := page[headerSize:]
+	if count == 0xffff { // it stands in the place of the first one
+		count, ids = native.Uint64(ids), ids[8:]
+	}
+	if kind != freePage || count > uint64(len(ids)/8) {
+		return fmt.Errorf("page %d is no list of free pages", id)
+	}
+	for n := range count {
+		free := native.Uint64(ids[8*n:])
+		if free < 2 || free >= uint64(len(v.seen)) || v.seen[free] {
+			return fmt.Errorf("page %d is free, and in use or outside of the file", free)
+		}
+		v.seen[free] = true
+	}
+	return nil
 }
 
 // elements checks the elements of a page.
@@ -302,6 +362,9 @@ func (v *verifier) whole(name, value []byte, depth int) error {
 	defer func() { v.table = nil }()
 	if !bytes.Equal(name, metaTable) {
 		v.found[string(name)] = totals{}
+	}
+	if v.partly && isLarge(name) {
+		return nil
 	}
 	if root := binary.NativeEndian.Uint64(value); root != 0 {
 		return v.page(root, depth+1, nil, nil)

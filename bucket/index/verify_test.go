@@ -26,6 +26,8 @@ func small(t testing.TB) []byte {
 		changes = append(changes, Change{Bucket: "i", URL: fmt.Sprint(n), Keep: &image})
 	}
 	apply(t, db, append(changes, Change{Bucket: "f", URL: "x", Fail: &record.Failure{Kind: "gone"}})...)
+	apply(t, db, Change{Block: &record.Block{Kind: record.BlockHost, Subject: "bad.example"}})
+	apply(t, db, Change{Bucket: "f", URL: "y", Fail: &record.Failure{Kind: "gone"}}) // so that both metas have it
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,193 @@
+package index
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"sync"
+
+	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
+)
+
+// To check a file takes seconds for ten million images, and a server should answer before. So
+// Open checks the large tables of a large file only after it has returned, and until then:
+//
+//   - What is blocked, being removed or counted for a site, how far into the journals the
+//     index goes, and the list of free pages are checked before, and so is each record that
+//     is read, by its checksum. An answer is what was once written.
+//   - Nobody is told that something is not in the index before the check has ended: the
+//     record may have vanished. Such a look-up waits.
+//   - Changes are made. If the file is damaged, they are lost with it, and the journals have
+//     them.
+//   - What bbolt makes of a damaged page, and a read that the disk fails, which the system
+//     turns into a signal, is ErrDamaged.
+//
+// Where damage is found, then or later, all calls return ErrDamaged until Adopt has replaced
+// the file.
+
+// DefaultCheckFirst is the largest file, in bytes, that Open checks completely before it
+// returns, unless Options.CheckFirst says otherwise: a few tenths of a second.
+const DefaultCheckFirst = 128 << 20
+
+// isLarge tells whether a table grows with the store.
+func isLarge(name []byte) bool {
+	for _, suffix := range []string{"/urls", "/images", "/failures"} {
+		if bytes.HasSuffix(name, []byte(suffix)) {
+			return true
+		}
+	}
+	return bytes.Equal(name, sharedTable)
+}
+
+// health says whether a file is, or was found to be, damaged.
+type health struct {
+	mu      sync.Mutex
+	err     error         // ErrDamaged, of the whole file; nil: none is known
+	stuck   bool          // bbolt's locks may be locked for good
+	damaged chan struct{} // closed with err
+	checked chan struct{} // closed when the check has ended
+	closing chan struct{} // closed to end it
+}
+
+func newHealth() *health {
+	return &health{damaged: make(chan struct{}), checked: make(chan struct{}), closing: make(chan struct{})}
+}
+
+// soundHealth is that of a file which was checked.
+func soundHealth() *health {
+	h := newHealth()
+	close(h.checked)
+	return h
+}
+
+func (h *health) damage() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.err
+}
+
+func (h *health) setDamaged(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.err == nil {
+		h.err = err
+		close(h.damaged)
+	}
+}
+
+func (h *health) stopped() bool {
+	select {
+	case <-h.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// end ends the check, and waits for that.
+func (h *health) end() {
+	h.mu.Lock()
+	if !h.stopped() {
+		close(h.closing)
+	}
+	h.mu.Unlock()
+	<-h.checked
+}
+
+// snapshot is a state of the file of which no page is used again before it is given up.
+type snapshot struct {
+	tx   *bbolt.Tx
+	file *os.File
+	meta meta
+	size int64
+}
+
+// takeSnapshot takes one while nobody changes the file.
+func takeSnapshot(bolt *bbolt.DB, file *os.File) (*snapshot, error) {
+	tx, err := bolt.Begin(false)
+	if err != nil {
+		return nil, err
+	}
+	s := &snapshot{tx: tx, file: file}
+	info, err := file.Stat()
+	if err == nil {
+		var ok bool
+		s.size = info.Size()
+		if s.meta, ok = newestMeta(file); !ok || s.meta.tx != uint64(tx.ID()) {
+			err = fmt.Errorf("%w (its last transaction is gone)", ErrDamaged)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, tx.Rollback())
+	}
+	return s, nil
+}
+
+// check checks a state of the file, and then forgets failures that Open would have forgotten.
+func (db *DB) check(s *snapshot, h *health) {
+	err := errors.Join(verifyAt(s.file, s.meta, s.size, false, h.stopped), s.tx.Rollback())
+	if err != nil && !errors.Is(err, errStopped) {
+		h.setDamaged(err)
+	}
+	close(h.checked)
+	if err == nil {
+		_ = db.dropStale() // which each new failure does, too
+	}
+}
+
+// waitChecked waits until the check has ended.
+func (db *DB) waitChecked() {
+	db.swap.RLock()
+	checked := db.health.checked
+	db.swap.RUnlock()
+	<-checked
+}
+
+// Damaged returns a channel that is closed when the file is found to be damaged. It is another
+// one after Adopt.
+func (db *DB) Damaged() <-chan struct{} {
+	db.swap.RLock()
+	defer db.swap.RUnlock()
+	return db.health.damaged
+}
+
+// lookUp is view for what may be missing.
+func (db *DB) lookUp(read func(*bbolt.Tx) error) error {
+	err := db.view(read)
+	if !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	db.waitChecked()
+	return db.view(read)
+}
+
+// guard calls what uses bbolt. It turns a panic, and a fault of mapped memory, into damage of
+// the file.
+func (h *health) guard(use func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w (%v)", ErrDamaged, p)
+			h.setDamaged(err)
+			h.mu.Lock()
+			h.stuck = true
+			h.mu.Unlock()
+		}
+	}()
+	return use()
+}
+
+// close closes a file. One that bbolt has panicked at may have left its locks locked.
+func (h *health) close(bolt *bbolt.DB, file *os.File) error {
+	h.mu.Lock()
+	stuck := h.stuck
+	h.mu.Unlock()
+	if stuck {
+		// Its memory stays mapped, by which the system would keep the lock.
+		return errors.Join(unix.Flock(int(file.Fd()), unix.LOCK_UN), file.Close())
+	}
+	return bolt.Close()
+}

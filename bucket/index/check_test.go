@@ -1,0 +1,191 @@
+package index
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+
+	"imgkeep/bucket/record"
+)
+
+// meanwhile has Open check every table of some size after it has returned.
+var meanwhile = Options{CheckFirst: 1}
+
+// What a file is checked for while it is used, small or large: whatever is damaged, an image
+// is found as it was or is ErrDamaged, never missing; a block is found or Open refuses; and
+// when the check has ended, all is ErrDamaged unless the whole file is as it was written.
+func TestCheckMeanwhile(t *testing.T) {
+	good := small(t)
+	page := os.Getpagesize()
+	pages := len(good) / page
+	random := rand.New(rand.NewPCG(3, 4))
+	path := filepath.Join(t.TempDir(), "index.db")
+	opened, found := 0, 0
+	try := func(what string, damage func([]byte) []byte) {
+		t.Helper()
+		if err := os.WriteFile(path, damage(bytes.Clone(good)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrong := verify(f, false, func() bool { return false })
+		f.Close()
+		db, err := Open(path, []string{"i", "f"}, meanwhile)
+		if err != nil {
+			if !errors.Is(err, ErrDamaged) {
+				t.Errorf("%s: %v", what, err)
+			}
+			return
+		}
+		defer db.Close()
+		opened++
+		for range 20 {
+			n := random.IntN(1000)
+			got, err := db.Image("i", fmt.Sprint(n))
+			if err != nil && !errors.Is(err, ErrDamaged) || err == nil && got.Digest != imageOf(fmt.Sprint(n)).Digest {
+				t.Errorf("%s: %d is %x, %v", what, n, got.Digest[:4], err)
+			}
+		}
+		if _, err := db.Block(record.BlockHost, "bad.example"); err != nil && !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: the block: %v", what, err)
+		}
+		image := imageOf("new")
+		if err := db.Apply([]Change{{Bucket: "i", URL: "new", Keep: &image}}); err != nil && !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: apply: %v", what, err)
+		}
+		db.waitChecked()
+		_, err = db.Image("i", "1")
+		if wrong != nil && !errors.Is(err, ErrDamaged) || wrong == nil && err != nil {
+			t.Errorf("%s: it is %v, and once checked: %v", what, wrong, err)
+		}
+		select {
+		case <-db.Damaged():
+			found++
+			if _, err := db.Figures(); !errors.Is(err, ErrDamaged) || !db.Failed() {
+				t.Errorf("%s: figures: %v", what, err)
+			}
+		default:
+			if wrong != nil {
+				t.Errorf("%s: nobody is told of %v", what, wrong)
+			}
+		}
+	}
+	try("nothing", func(b []byte) []byte { return b })
+	for n := range pages {
+		try(fmt.Sprintf("page %d is zeros", n), func(b []byte) []byte { clear(b[n*page:][:page]); return b })
+		try(fmt.Sprintf("page %d is its neighbour", n), func(b []byte) []byte {
+			copy(b[n*page:][:page], good[(n+1)%pages*page:])
+			return b
+		})
+		if n > 0 {
+			try(fmt.Sprintf("cut off in page %d", n), func(b []byte) []byte { return b[:n*page+random.IntN(page)] })
+		}
+	}
+	for range 300 {
+		at, bit := random.IntN(pages)*page+random.IntN(200), byte(1)<<random.IntN(8)
+		try(fmt.Sprintf("bit %d of byte %d", bit, at), func(b []byte) []byte { b[at] ^= bit; return b })
+	}
+	if opened < 50 || found < 50 {
+		t.Errorf("opened %d times, and damage was found later %d times", opened, found)
+	}
+}
+
+// While the check goes on, what is there is found at once, and of what is not nobody is told
+// before it has ended.
+func TestNotFoundWaits(t *testing.T) {
+	db, err := Open(filepath.Join(t.TempDir(), "index.db"), []string{"i"}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := imageOf("a")
+	apply(t, db, Change{Bucket: "i", URL: "a", Keep: &image})
+	for name, lookUp := range map[string]func() error{
+		"image":   func() error { _, err := db.Image("i", "b"); return err },
+		"failure": func() error { _, err := db.Failure("i", "b"); return err },
+		"entry":   func() error { _, err := db.Entry("i", [32]byte{}); return err },
+		"ref":     func() error { _, err := db.RefOf("i", KeyOf("b")); return err },
+	} {
+		for _, damage := range []error{nil, ErrDamaged} {
+			synctest.Test(t, func(t *testing.T) {
+				db.health = newHealth()
+				answer := make(chan error, 1)
+				go func() { answer <- lookUp() }()
+				synctest.Wait()
+				select {
+				case err := <-answer:
+					t.Fatalf("%s: answered before the check has ended: %v", name, err)
+				default:
+				}
+				if _, err := db.Image("i", "a"); err != nil {
+					t.Errorf("%s: what is there: %v", name, err)
+				}
+				want := ErrNotFound
+				if damage != nil {
+					want = damage
+					db.health.setDamaged(damage)
+				}
+				close(db.health.checked)
+				if err := <-answer; !errors.Is(err, want) {
+					t.Errorf("%s: %v, want %v", name, err, want)
+				}
+			})
+		}
+	}
+	db.health = soundHealth()
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A file that is cut off while it is in use would end the process by a signal: it is damaged,
+// and another one takes its place.
+func TestCutOffInUse(t *testing.T) {
+	dir := t.TempDir()
+	path, aside := filepath.Join(dir, "index.db"), filepath.Join(dir, "aside.db")
+	if err := os.WriteFile(path, small(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range []bool{false, true} {
+		db, err := Open(path, []string{"i", "f"}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(path, int64(2*os.Getpagesize())); err != nil {
+			t.Fatal(err)
+		}
+		image := imageOf("new")
+		if change {
+			err = db.Apply([]Change{{Bucket: "i", URL: "new", Keep: &image}})
+		} else {
+			_, err = db.Image("i", "1")
+		}
+		if !errors.Is(err, ErrDamaged) {
+			t.Errorf("cut off: %v", err)
+		}
+		<-db.Damaged()
+		r, err := Rebuild(aside)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(r.Replace(aside+".new", contents(1000), nil, record.Position{}), r.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Adopt(aside); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := db.Image("i", number(7)); err != nil || db.Failed() || got.Digest != imageOf("7").Digest {
+			t.Errorf("adopted: %v", err)
+		}
+		apply(t, db, Change{Bucket: "i", URL: "new", Keep: &image})
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
