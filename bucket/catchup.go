@@ -1,18 +1,14 @@
 package bucket
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
-	"imgkeep/bucket/ledger/journal"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/reindex"
 )
@@ -26,92 +22,19 @@ import (
 // catchUpBatch is how many lines are taken in with one flush.
 const catchUpBatch = 4096
 
-// openIndex opens the index. One that is missing is made from the journals, and so
-// is one of an older layout. One that is damaged is an error.
-func (s *Store) openIndex(names []string) error {
-	path := filepath.Join(s.root, record.IndexFile)
-	why := ""
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
-		journaled, err := journal.HasLines(s.root)
-		if err != nil {
-			return err
-		}
-		if journaled {
-			why = "is missing"
-		}
+// indexFile is the index as it is opened, and made anew.
+func (s *Store) indexFile() reindex.Index {
+	return reindex.Index{
+		Root: s.root, Buckets: s.bucketNames(), Files: s.files, Disk: s.disk, Log: s.log,
+		Options: index.Options{Stale: func(f record.Failure) bool { return stale(f, s.now()) }},
 	}
-	if why == "" {
-		s.index, err = index.Open(path, names, s.indexOptions())
-		if !errors.Is(err, index.ErrOldSchema) {
-			return err
-		}
-		why = "is of an older layout"
-	}
-	s.log.Warn("the index "+why+": making it again from the journals", "root", s.root)
-	report, err := reindex.Run(context.Background(), reindex.Options{Root: s.root, Files: s.files, Found: s.logFound})
-	if err != nil {
-		return fmt.Errorf("the index %s, and cannot be made again: %w", why, err)
-	}
-	s.log.Info("the index was made again", "urls", report.URLs, "images", report.Images, "blocks", report.Blocks, "seconds", report.Seconds)
-	s.index, err = index.Open(path, names, s.indexOptions())
-	return err
-}
-
-func (s *Store) indexOptions() index.Options {
-	return index.Options{Stale: func(f record.Failure) bool { return stale(f, s.now()) }}
-}
-
-// refit makes an index that does not fit the journals anew, where they say all that
-// it says: somebody has repaired a journal, or brought another back. Where they do
-// not, somebody has to say which of the two is right.
-func (s *Store) refit(names []string, why error) error {
-	s.log.Warn("making the index again from the journals", "error", why)
-	path, aside := filepath.Join(s.root, record.IndexFile), filepath.Join(s.root, record.TmpDir, "refit.db")
-	_, err := reindex.Run(context.Background(), reindex.Options{Root: s.root, Files: s.files, Path: aside, Found: s.logFound})
-	if err != nil {
-		return errors.Join(why, err)
-	}
-	fresh, err := index.Open(aside, names, s.indexOptions())
-	if err != nil {
-		return err
-	}
-	lacks := 0
-	for _, name := range names {
-		for l, err := range s.index.URLs(name) {
-			if _, missing := fresh.RefOf(name, l.Key); err != nil || errors.Is(missing, index.ErrNotFound) {
-				lacks++
-			}
-		}
-	}
-	for b, err := range s.index.Blocks() {
-		if _, missing := fresh.Block(b.Kind, b.Subject); err != nil || errors.Is(missing, index.ErrNotFound) {
-			lacks++
-		}
-	}
-	if err := fresh.Close(); err != nil {
-		return err
-	}
-	if lacks > 0 {
-		os.Remove(aside)
-		return fmt.Errorf("%w; it has %d URLs or blocks that the journals do not have", why, lacks)
-	}
-	if err := errors.Join(s.index.Close(), os.Rename(aside, path), s.disk.SyncDir(s.root)); err != nil {
-		return err
-	}
-	s.index, err = index.Open(path, names, s.indexOptions())
-	return err
-}
-
-func (s *Store) logFound(f record.Finding) {
-	s.log.Warn("reindex found", "kind", f.Kind, "path", f.Path, "detail", f.Detail)
 }
 
 // catchUpAtStart takes in what the index lacks.
-func (s *Store) catchUpAtStart(names []string) error {
+func (s *Store) catchUpAtStart() error {
 	removed, err := s.catchUp()
 	if errors.Is(err, ledger.ErrMisfit) {
-		if err = s.refit(names, err); err == nil {
+		if s.index, err = s.indexFile().Refit(s.index, err); err == nil {
 			removed, err = s.catchUp()
 		}
 	}
@@ -292,6 +215,14 @@ const renewPause, maxRenewPause = time.Second, time.Minute
 // repairIndex has the index answer again after a failed flush, and takes in what it
 // lacks after any commit that has failed. Only the committer calls it.
 func (s *Store) repairIndex() error {
+	select {
+	case <-s.index.Damaged():
+		if err := s.indexFile().Renew(s.index); err != nil {
+			return err
+		}
+		s.ledger.CountRemoval() // for readers that look at it
+	default:
+	}
 	if s.index.Failed() {
 		if err := s.index.Renew(filepath.Join(s.root, record.TmpDir, record.IndexFile)); err != nil {
 			return err

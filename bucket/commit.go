@@ -39,8 +39,9 @@ func (s *Store) committer() {
 	pause := renewPause
 	for {
 		var retry <-chan time.Time
+		damaged := s.index.Damaged()
 		if s.index.Failed() {
-			retry = time.After(pause)
+			damaged, retry = nil, time.After(pause)
 			pause = min(2*pause, maxRenewPause)
 		} else {
 			pause = renewPause
@@ -51,10 +52,10 @@ func (s *Store) committer() {
 				return
 			}
 			s.commitTogether(first)
+		case <-damaged:
+			s.tryRepairIndex()
 		case <-retry:
-			if err := s.repairIndex(); err != nil {
-				s.log.Error("the index cannot be written anew, and answers nothing until it is", "error", err)
-			}
+			s.tryRepairIndex()
 		}
 	}
 }
@@ -83,15 +84,19 @@ gather:
 		s.log.Log(context.Background(), level, "commit failed", "changes", len(group), "error", err)
 	}
 	if s.index.Failed() {
-		if err := s.repairIndex(); err != nil {
-			s.log.Error("the index cannot be written anew, and answers nothing until it is", "error", err)
-		}
+		s.tryRepairIndex()
 	}
 	for _, p := range group {
 		if err == nil {
 			s.tell(p)
 		}
 		p.done <- err
+	}
+}
+
+func (s *Store) tryRepairIndex() {
+	if err := s.repairIndex(); err != nil {
+		s.log.Error("the index cannot be written anew, and answers nothing until it is", "error", err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"imgkeep/bucket/backup"
 	"imgkeep/bucket/blob/local"
@@ -20,6 +21,7 @@ import (
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
+	"imgkeep/scripts/patience"
 )
 
 // flipAll flips a bit of the index of an open store, so many bytes behind each place
@@ -90,6 +92,44 @@ func TestDamagedRecord(t *testing.T) {
 		if _, err := Open(Options{Root: root, Origin: o, Buckets: []Bucket{{Name: "i"}}}); !errors.Is(err, index.ErrDamaged) {
 			t.Errorf("%s: opened: %v", name, err)
 		}
+	}
+}
+
+// An index that loses its pages while the store is in use is made anew from the journals: what
+// is kept is found again, what is blocked stays so, and what is new is kept.
+func TestIndexDamagedInUse(t *testing.T) {
+	o, root := newOrigin(), t.TempDir()
+	s := openStore(t, Options{Root: root, Origin: o})
+	url := func(n int) string { return fmt.Sprintf("https://example.com/%d.png", n) }
+	for n := range 50 {
+		o.set(url(n), fmt.Sprint(n))
+		keep(t, s, url(n))
+	}
+	if _, err := s.Block(t.Context(), Target{URL: url(7)}, RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(root, record.IndexFile), int64(2*os.Getpagesize())); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Find("i", url(1)); !errors.Is(err, index.ErrDamaged) {
+		t.Errorf("cut off: %v", err)
+	}
+	for deadline := time.Now().Add(patience.Of(t)); s.Ready() != nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it is not made anew")
+		}
+	}
+	for n := range 50 {
+		if _, err := s.Find("i", url(n)); n == 7 && !errors.Is(err, ErrRemoved) || n != 7 && err != nil {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
+	o.set(urlA, "a")
+	keep(t, s, urlA)
+	s.Close(t.Context())
+	keep(t, openStore(t, Options{Root: root, Origin: o}), urlA)
+	if n := o.count(urlA); n != 1 {
+		t.Errorf("fetched %d times", n)
 	}
 }
 

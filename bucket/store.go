@@ -272,7 +272,7 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	// The index is locked for one process, and what is behind the lock may
 	// empty tmp.
-	if err := s.openIndex(names); err != nil {
+	if s.index, err = s.indexFile().Open(); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -285,7 +285,7 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s.ledger = journal.Open(o.disk, o.Root, names, o.Log)
-	if err := s.catchUpAtStart(names); err != nil {
+	if err := s.catchUpAtStart(); err != nil {
 		return nil, err
 	}
 	if err := s.openLooks(o.Look); err != nil {
