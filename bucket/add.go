@@ -14,7 +14,6 @@ import (
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/flight"
 	"imgkeep/bucket/imageurl"
-	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/likeness"
 	"imgkeep/bucket/lookalike"
@@ -159,12 +158,12 @@ func (s *Store) add(bucket, url string, bring bringer) (_ record.Image, added bo
 		if s.fetches.Removed(under, image.Digest) {
 			return errJustRemoved
 		}
-		claimed, err := s.claimQuota(image)
+		claimed, err := s.quotas.Claim(image)
 		defer claimed()
 		if err != nil {
 			return err
 		}
-		stands, err := s.records.Keep(s.life, image, tmp, *ledger.KeepEvent(image))
+		stands, err := s.keepAdmitted(s.life, image, tmp, ledger.KeepEvent(image))
 		if err == nil && stands.Digest != image.Digest {
 			err = ErrTaken
 		}
@@ -237,13 +236,13 @@ func (s *Store) LookAt(ctx context.Context, r io.Reader) (p likeness.Print, err 
 // has been shown is not replaced.
 func (s *Store) settle(image record.Image, keep func() error) (_ record.Image, added bool, err error) {
 	for {
-		old, err := s.index.Image(image.Bucket, image.URL)
+		old, err := s.records.Find(s.life, image.Bucket, image.URL)
 		switch {
 		case err == nil && old.Digest == image.Digest:
-			return index.RecordOf(image.Bucket, image.URL, old), false, nil
+			return old, false, nil
 		case err == nil:
 			return record.Image{}, false, ErrTaken
-		case !errors.Is(err, index.ErrNotFound):
+		case !errors.Is(err, ErrNotKept):
 			return record.Image{}, false, err
 		}
 		// A flight that is under way is joined, whatever comes of it.

@@ -9,8 +9,10 @@ import (
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/index"
+	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/lookalike"
 	"imgkeep/bucket/pace"
+	"imgkeep/bucket/quota"
 	"imgkeep/bucket/record"
 )
 
@@ -23,16 +25,21 @@ type ErrorKind = fetch.ErrorKind
 var (
 	// ErrNotKept: nothing is kept under the URL, and nothing stands against
 	// fetching it.
-	ErrNotKept = errors.New("not kept")
+	ErrNotKept = ledger.ErrNotKept
 	// ErrNoBucket: there is no bucket of that name.
 	ErrNoBucket = errors.New("no such bucket")
 	// ErrDenied: the operator denies the host.
 	ErrDenied = errors.New("the operator has removed images of this host")
 	// ErrRemoved: the operator has removed the image, just now or so that it must
 	// not come back.
-	ErrRemoved = errors.New("removed by the operator")
+	ErrRemoved = ledger.ErrRemoved
+	// ErrAway: the object store that several nodes share does not answer, so that nothing
+	// new can be kept or removed.
+	ErrAway = ledger.ErrAway
 	// ErrFull: the disk is too full to keep more. What is kept can be read.
 	ErrFull = blob.ErrFull
+	// ErrQuota: so much is kept of the image's site that no more is. What is kept can be read.
+	ErrQuota = quota.ErrQuota
 	// ErrIndexFailed: the disk has failed to write the index, and nothing is
 	// answered from it until it has been written anew, which is tried all the time.
 	ErrIndexFailed = index.ErrFailed
@@ -49,7 +56,7 @@ const classLost fetch.ErrorKind = "lost"
 
 // classRemoved is the class of a failure to keep what was fetched: the operator
 // has blocked its bytes, or where a redirect led to.
-const classRemoved fetch.ErrorKind = "removed"
+const classRemoved fetch.ErrorKind = record.FailureRemoved
 
 // Classes of failures that are not the origin's.
 const (

@@ -30,8 +30,8 @@ type forgetfulDisk struct {
 	base string // what the power cut can take: all below it
 
 	mu    sync.Mutex
-	root  *node
-	files map[*os.File]*node
+	root  *inode
+	files map[*os.File]*inode
 	index []byte // flushed content of the index
 	where string // the root of the store
 
@@ -40,21 +40,21 @@ type forgetfulDisk struct {
 	before func(d *forgetfulDisk, s localtest.Step) error // told of each step; an error is the step's, which is not done
 }
 
-// node is a file, a folder or a symbolic link.
-type node struct {
+// inode is a file, a folder or a symbolic link.
+type inode struct {
 	dir           bool
 	link          string
 	isIndex       bool
 	mode          fs.FileMode
-	data, flushed []byte           // of a file
-	names, safe   map[string]*node // of a folder: names, and those that have been flushed
-	clean         bool             // of a folder: the two are the same
+	data, flushed []byte            // of a file
+	names, safe   map[string]*inode // of a folder: names, and those that have been flushed
+	clean         bool              // of a folder: the two are the same
 }
 
-func newDir() *node { return &node{dir: true, clean: true} }
+func newDir() *inode { return &inode{dir: true, clean: true} }
 
 func newForgetfulDisk(base, store string) *forgetfulDisk {
-	d := &forgetfulDisk{base: base, where: store, root: newDir(), files: map[*os.File]*node{}}
+	d := &forgetfulDisk{base: base, where: store, root: newDir(), files: map[*os.File]*inode{}}
 	d.Disk = newStepDisk(d.hook)
 	return d
 }
@@ -74,7 +74,7 @@ func (d *forgetfulDisk) forgets(op, path string) bool {
 }
 
 // at returns the folder that a path lies in, and its last name.
-func (d *forgetfulDisk) at(path string) (*node, string) {
+func (d *forgetfulDisk) at(path string) (*inode, string) {
 	rel, ok := strings.CutPrefix(path, d.base+"/")
 	if !ok {
 		return newDir(), "" // outside of the disk
@@ -92,7 +92,7 @@ func (d *forgetfulDisk) at(path string) (*node, string) {
 	}
 }
 
-func (d *forgetfulDisk) get(path string) *node {
+func (d *forgetfulDisk) get(path string) *inode {
 	if path == d.base {
 		return d.root
 	}
@@ -100,13 +100,13 @@ func (d *forgetfulDisk) get(path string) *node {
 	return n.names[name]
 }
 
-func (d *forgetfulDisk) put(path string, n *node) {
+func (d *forgetfulDisk) put(path string, n *inode) {
 	dir, name := d.at(path)
 	dir.set(name, n)
 }
 
 // set gives a name in a folder to a node, or to none.
-func (n *node) set(name string, child *node) {
+func (n *inode) set(name string, child *inode) {
 	if n.clean {
 		n.clean, n.safe, n.names = false, n.names, maps.Clone(n.names)
 	}
@@ -115,7 +115,7 @@ func (n *node) set(name string, child *node) {
 		return
 	}
 	if n.names == nil {
-		n.names = map[string]*node{}
+		n.names = map[string]*inode{}
 	}
 	n.names[name] = child
 }
@@ -137,7 +137,7 @@ func (d *forgetfulDisk) Mkdir(path string, mode fs.FileMode) error {
 func (d *forgetfulDisk) CreateTemp(dir, pattern string) (*os.File, error) {
 	f, err := d.Disk.CreateTemp(dir, pattern)
 	return f, d.change(err, func() {
-		d.files[f] = &node{mode: 0o600}
+		d.files[f] = &inode{mode: 0o600}
 		d.put(f.Name(), d.files[f])
 	})
 }
@@ -146,7 +146,7 @@ func (d *forgetfulDisk) OpenAppend(path string, mode fs.FileMode) (*os.File, err
 	f, err := d.Disk.OpenAppend(path, mode)
 	return f, d.change(err, func() {
 		if d.get(path) == nil {
-			d.put(path, &node{mode: mode})
+			d.put(path, &inode{mode: mode})
 		}
 		d.files[f] = d.get(path)
 	})
@@ -179,7 +179,7 @@ func (d *forgetfulDisk) Link(old, path string) error {
 }
 
 func (d *forgetfulDisk) Symlink(target, path string) error {
-	return d.change(d.Disk.Symlink(target, path), func() { d.put(path, &node{link: target}) })
+	return d.change(d.Disk.Symlink(target, path), func() { d.put(path, &inode{link: target}) })
 }
 
 func (d *forgetfulDisk) Rename(old, path string) error {
@@ -214,11 +214,11 @@ func (d *forgetfulDisk) Commit(db *index.DB, changes []index.Change) error {
 }
 
 // noteIndex takes down the index, which bbolt writes to the real disk itself.
-func (d *forgetfulDisk) noteIndex(root *node) {
+func (d *forgetfulDisk) noteIndex(root *inode) {
 	if data, err := os.ReadFile(filepath.Join(d.where, record.IndexFile)); err == nil {
 		d.index = data
 		if root.names[record.IndexFile] == nil {
-			root.set(record.IndexFile, &node{isIndex: true, mode: local.PrivateFile})
+			root.set(record.IndexFile, &inode{isIndex: true, mode: local.PrivateFile})
 		}
 	}
 }
@@ -242,13 +242,13 @@ func fates() []fate {
 }
 
 // of returns the names that a folder has after the power cut.
-func (f fate) of(n *node) map[string]*node {
+func (f fate) of(n *inode) map[string]*inode {
 	switch {
 	case n.clean:
 		return n.names
 	case f.random != nil:
-		left := map[string]*node{}
-		for _, names := range []map[string]*node{n.safe, n.names} {
+		left := map[string]*inode{}
+		for _, names := range []map[string]*inode{n.safe, n.names} {
 			for name := range names {
 				from := n.safe
 				if f.random.IntN(2) == 0 {
@@ -267,7 +267,7 @@ func (f fate) of(n *node) map[string]*node {
 }
 
 // bytes returns what a file has after the power cut.
-func (f fate) bytes(n *node) []byte {
+func (f fate) bytes(n *inode) []byte {
 	if bytes.Equal(n.data, n.flushed) {
 		return n.data
 	}
@@ -299,14 +299,14 @@ func (d *forgetfulDisk) cut(to string, f fate, needed map[string]bool) error {
 }
 
 // noteIndexName makes the index a name that may survive, as soon as there is one.
-func (d *forgetfulDisk) noteIndexName(root *node) {
+func (d *forgetfulDisk) noteIndexName(root *inode) {
 	if root.names[record.IndexFile] == nil {
 		d.noteIndex(root)
 	}
 }
 
 // write writes a folder, whose path on the disk is from.
-func (d *forgetfulDisk) write(n *node, from, to string, f fate, needed map[string]bool) error {
+func (d *forgetfulDisk) write(n *inode, from, to string, f fate, needed map[string]bool) error {
 	names := f.of(n)
 	rel, depth := strings.TrimPrefix(from, d.where+"/"), 0
 	if rel != from {

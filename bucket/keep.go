@@ -54,16 +54,21 @@ func (s *Store) FindFrom(bucket, url, source string) (record.Image, error) {
 }
 
 func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at *fetch.Place) (record.Image, error) {
+	if s.node != nil { // another may have kept it
+		if image, err := s.node.Find(ctx, bucket, url); !errors.Is(err, ErrNotKept) {
+			return image, err
+		}
+	}
 	under, landed := s.fetches.Begin(bucket, url)
 	defer landed()
 	if err := s.hasRoom(); err != nil {
 		return record.Image{}, err
 	}
 	wanted := record.Image{Bucket: bucket, URL: url}
-	if err := s.withinQuota(wanted); err != nil {
+	if err := s.quotas.Within(wanted); err != nil {
 		return record.Image{}, err
 	}
-	d, err := s.downloadApproved(ctx, bucket, url, source, at, s.quotaWriter(wanted))
+	d, err := s.downloadApproved(ctx, bucket, url, source, at, s.quotas.Writer(wanted))
 	if err != nil {
 		return record.Image{}, err
 	}
@@ -83,7 +88,7 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at
 	}
 	claimed := func() {}
 	if err == nil {
-		claimed, err = s.claimQuota(image)
+		claimed, err = s.quotas.Claim(image)
 	}
 	defer claimed()
 	if err != nil {
@@ -95,7 +100,7 @@ func (s *Store) fetchAndKeep(ctx context.Context, bucket, url, source string, at
 		line.From = d.from
 	}
 	defer s.disk.RemoveAll(d.tmp.Name())
-	kept, err := s.records.Keep(ctx, image, d.tmp, *line)
+	kept, err := s.keepAdmitted(ctx, image, d.tmp, line)
 	if err != nil {
 		return record.Image{}, err
 	}

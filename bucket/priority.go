@@ -25,7 +25,7 @@ func (s *Store) KeepBackground(ctx context.Context, bucket, url, source string) 
 		if image, err := s.FindFrom(bucket, url, source); !errors.Is(err, ErrNotKept) {
 			return image, err
 		}
-		if err := s.withinQuota(record.Image{Bucket: bucket, URL: url}); err != nil {
+		if err := s.quotas.Within(record.Image{Bucket: bucket, URL: url}); err != nil {
 			return record.Image{}, err // which is no reason to wait
 		}
 		place, err := flight.Await(ctx, life, &s.priorities, key, func(ctx context.Context) (*fetch.Place, error) {

@@ -197,8 +197,8 @@ func TestQuotaUnderWay(t *testing.T) {
 		if got := siteBytes(t, s, url(0)); got != int64(kept)*size {
 			t.Errorf("%s: %d bytes", name, got)
 		}
-		if len(s.quotas.coming) != 0 {
-			t.Errorf("%s: still on their way: %v", name, s.quotas.coming)
+		if n := s.quotas.Claimed(); n != 0 {
+			t.Errorf("%s: still on their way: %d", name, n)
 		}
 	}
 }
@@ -343,12 +343,6 @@ func TestQuotaIsLogged(t *testing.T) {
 	if _, err := s.Keep(t.Context(), "i", "https://b.example/2"); !errors.Is(err, ErrQuota) || lines("b.example") != 1 {
 		t.Errorf("another site: %v, %d lines", err, lines("b.example"))
 	}
-	for k := range 2 * maxQuotaLogged {
-		s.quotas.log(fmt.Sprint(k), c.Now())
-	}
-	if n := len(s.quotas.logged); n > maxQuotaLogged {
-		t.Errorf("%d sites are remembered", n)
-	}
 }
 
 // If the index cannot tell how much a site has, that is an error, not free space.
@@ -357,7 +351,7 @@ func TestQuotaOfABrokenIndex(t *testing.T) {
 	o.set(urlA, "a")
 	s := openStore(t, Options{Root: t.TempDir(), Origin: o, MaxPerSite: 1 << 40})
 	s.Close(t.Context())
-	if err := s.withinQuota(record.Image{URL: urlA}); !errors.Is(err, ErrClosed) {
+	if err := s.quotas.Within(record.Image{URL: urlA}); !errors.Is(err, ErrClosed) {
 		t.Errorf("closed: %v", err)
 	}
 	if index.SiteOf("") != (index.Site{}) || index.SiteOf("a") == index.SiteOf("b") {

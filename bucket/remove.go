@@ -102,6 +102,9 @@ func (s *Store) Purge(ctx context.Context, t Target, o RemoveOptions) (record.Re
 // It looks twice: what was kept after the first look is not passed over, and what
 // takes long, to read the journals, is done before keeping has to wait.
 func (s *Store) remove(o RemoveOptions, look func(urlLists) (record.Removal, error), do func(record.Removal) (record.Removal, error)) (record.Removal, error) {
+	if s.node != nil {
+		return record.Removal{}, errors.New("what several nodes share is removed by the log that they share")
+	}
 	done, err := s.begin()
 	if err != nil {
 		return record.Removal{}, err
@@ -239,6 +242,9 @@ func (s *Store) finishBucket(bucket string) error {
 // removeLeft finishes what an earlier process had begun to remove. Where that
 // fails, nobody sees what is left, and it is tried again.
 func (s *Store) removeLeft() {
+	if s.node != nil {
+		return
+	}
 	s.removing.Lock()
 	defer s.removing.Unlock()
 	if err := s.finish(); err != nil {

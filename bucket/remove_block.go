@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"iter"
 	"os"
-	"strings"
 	"time"
 
 	"imgkeep/bucket/fetch"
@@ -169,22 +168,12 @@ func (s *Store) blockedURL(url string) error {
 }
 
 func (s *Store) blockedHost(host string) error {
-	if host == "" {
-		return nil
-	}
-	if err := s.blocked(record.BlockHost, host); err != nil {
-		return err
-	}
-	for {
-		_, parent, ok := strings.Cut(host, ".")
-		if !ok {
-			return nil
-		}
-		if err := s.blocked(record.BlockHost, "*."+parent); err != nil {
+	for pattern := range imageurl.PatternsOf(host) {
+		if err := s.blocked(record.BlockHost, pattern); err != nil {
 			return err
 		}
-		host = parent
 	}
+	return nil
 }
 
 func (s *Store) blockedDigest(d record.Digest) error {
@@ -241,8 +230,8 @@ var errJustRemoved = fmt.Errorf("%w just now", ErrRemoved)
 // stillUnder tells whether an image is still what is kept under its URL:
 // ErrRemoved. What repairs it must not bring back what was removed meanwhile.
 func (s *Store) stillUnder(image record.Image) error {
-	i, err := s.index.Image(image.Bucket, image.URL)
-	if errors.Is(err, index.ErrNotFound) || err == nil && i.Digest != image.Digest {
+	i, err := s.known(image.Bucket, image.URL)
+	if errors.Is(err, ErrNotKept) || err == nil && i.Digest != image.Digest {
 		return errJustRemoved
 	}
 	if err != nil {

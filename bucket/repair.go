@@ -27,6 +27,11 @@ func (s *Store) fetchAndRepair(ctx context.Context, image record.Image, now bool
 	if s.intact(image) {
 		return nil // an earlier flight may have landed since
 	}
+	if s.node != nil { // it may have been removed, and this node not have heard of it
+		if err := s.node.CatchUp(ctx); err != nil {
+			return err
+		}
+	}
 	s.log.Error("an original is damaged: fetching it again", "bucket", image.Bucket, "digest", image.Digest, "host", imageurl.HostOf(image.URL))
 	if err := s.stillUnder(image); err != nil {
 		return err

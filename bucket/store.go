@@ -23,7 +23,9 @@ import (
 	"imgkeep/bucket/ledger/journal"
 	"imgkeep/bucket/ledger/single"
 	"imgkeep/bucket/lookalike"
+	"imgkeep/bucket/node"
 	"imgkeep/bucket/probe"
+	"imgkeep/bucket/quota"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/uncached"
 	"imgkeep/bucket/variant"
@@ -111,6 +113,9 @@ type Options struct {
 
 	// Files is where originals lie. nil: below Root, as the rest of the store.
 	Files blob.Store
+	// Node makes the store one of several nodes; Files does not count then, and what removes
+	// is the Node, not the Store. nil: it is the only one.
+	Node *node.Options
 
 	disk   local.Disk // nil: the real one
 	sparse bool       // tests': disk makes the folders of a bucket when they are needed, and a scrub misses none
@@ -134,13 +139,15 @@ type Store struct {
 	index   *index.DB
 	ledger  ledger.Ledger
 	records ledger.Records
+	node    *node.Node                                     // nil: it is the only one
+	known   func(bucket, url string) (record.Image, error) // records.Find without a request
 	flights *flight.Group
 	*variant.Variants
 	priorities flight.Priorities
 	uncached   *uncached.Pool
 	reserve    *local.Reserve
 	looks      *lookalike.Looks // nil: see Options.Look
-	quotas     quotas
+	quotas     quota.Sites
 
 	// removing is held, to read, from the check that something may be kept until
 	// it is, and by what removes, so that nothing is removed in between.
@@ -263,7 +270,9 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s.settings.Store(c)
-	s.records = single.Records{Files: s.files, Index: func() *index.DB { return s.index }, Commit: s.commit}
+	s.beginQuotas()
+	only := single.Records{Files: s.files, Index: func() *index.DB { return s.index }, Commit: s.commit}
+	s.records, s.known = only, func(bucket, url string) (record.Image, error) { return only.Find(s.life, bucket, url) }
 	if len(names) == 0 {
 		return nil, errors.New("a store needs a bucket")
 	}
@@ -277,6 +286,7 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	defer func() {
 		if err != nil {
+			s.node.Close()
 			s.index.Close()
 			s.looks.Close()
 		}
@@ -288,7 +298,7 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.catchUpAtStart(); err != nil {
 		return nil, err
 	}
-	if err := s.openLooks(o.Look); err != nil {
+	if err := errors.Join(s.openNode(o.Node, names), s.openLooks(o.Look)); err != nil {
 		return nil, err
 	}
 	s.reserve = local.NewReserve(s.disk, o.Root, o.Reserved, s.now)
@@ -366,6 +376,7 @@ func (s *Store) Close(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, s.end)
 	s.work.Wait()
 	stop()
+	s.node.Close()
 	s.end()
 	close(s.commits)
 	<-s.committed
@@ -401,14 +412,14 @@ func (s *Store) Find(bucket, url string) (record.Image, error) {
 	if err := s.blockedURL(url); err != nil {
 		return record.Image{}, s.unlessClosed(err)
 	}
-	i, err := s.index.Image(bucket, url)
+	image, err := s.known(bucket, url)
 	if err == nil {
-		if err := s.blockedDigest(i.Digest); err != nil {
+		if err := s.blockedDigest(image.Digest); err != nil {
 			return record.Image{}, s.unlessClosed(err)
 		}
-		return index.RecordOf(bucket, url, i), nil
+		return image, nil
 	}
-	if errors.Is(err, index.ErrNotFound) {
+	if errors.Is(err, ErrNotKept) {
 		err = nil
 	}
 	var f *Failure
@@ -427,6 +438,19 @@ func (s *Store) Find(bucket, url string) (record.Image, error) {
 	return record.Image{}, ErrNotKept
 }
 
+// beginQuotas tells the quotas what holds.
+func (s *Store) beginQuotas() {
+	s.quotas.Now, s.quotas.Log = s.now, s.log
+	s.quotas.Limit = func() int64 { return s.settings.Load().maxPerSite }
+	s.quotas.Kept = func(image record.Image) (int64, error) {
+		n, err := s.index.SiteBytes(index.SiteOfImage(image))
+		if err != nil {
+			err = s.unlessClosed(err)
+		}
+		return n, err
+	}
+}
+
 // unlessClosed is an error of the index, which is closed with the store.
 func (s *Store) unlessClosed(err error) error {
 	if s.isClosed() {
@@ -443,6 +467,9 @@ func (s *Store) Ready() error {
 	}
 	if s.index.Failed() {
 		return ErrIndexFailed
+	}
+	if s.node != nil && s.node.Ready() != nil {
+		return s.node.Ready()
 	}
 	return s.hasRoom()
 }

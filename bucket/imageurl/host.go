@@ -3,6 +3,7 @@ package imageurl
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"strings"
 	"unicode/utf8"
@@ -171,6 +172,20 @@ func (h *Hosts) Has(host string) bool {
 			return true
 		}
 		host = parent
+	}
+}
+
+// PatternsOf goes through the patterns that match a host in its one spelling, itself first.
+func PatternsOf(host string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if host == "" || !yield(host) {
+			return
+		}
+		for _, parent, ok := strings.Cut(host, "."); ok; _, parent, ok = strings.Cut(parent, ".") {
+			if !yield("*." + parent) {
+				return
+			}
+		}
 	}
 }
 

@@ -243,17 +243,48 @@ func (t *SharedTx) Hit(s record.Subject) (uint64, error) {
 	return decodeNumber(v)
 }
 
-// SetHit sets what Hit returns.
-func (t *SharedTx) SetHit(s record.Subject, n uint64) error { return t.put(hitKey(s), encodeNumber(n)) }
+// SetHit sets what Hit returns, and drops what is entered of a URL or of bytes that are hit.
+func (t *SharedTx) SetHit(s record.Subject, n uint64) error {
+	if t.w == nil {
+		return errReadOnly
+	}
+	for bucket, tables := range t.db.buckets {
+		if s.Bucket != "" && s.Bucket != bucket || s.Kind == record.BlockHost {
+			continue
+		}
+		if err := t.dropHit(tables, s); err != nil {
+			return err
+		}
+	}
+	return t.put(hitKey(s), encodeNumber(n))
+}
 
-// Hosts are the patterns of hosts that entries of the log have hit, with the last.
-func (t *SharedTx) Hosts() (hosts map[string]uint64, err error) {
-	hosts = map[string]uint64{}
-	err = t.walk(hostPrefix, func(pattern string, v []byte) (err error) {
-		hosts[pattern], err = decodeNumber(v)
+// dropHit drops what is entered of a subject. The files are not the index's to remove: other
+// nodes may refer to the original.
+func (t *SharedTx) dropHit(tables tables, s record.Subject) (err error) {
+	var digest record.Digest
+	if s.Kind == record.BlockDigest {
+		if digest, err = record.ParseDigest(s.Name); err != nil {
+			return err
+		}
+		err = purge(t.w, tables, Removing{Digest: digest}, false)
+	} else {
+		key := KeyOf(s.Name)
+		ref, findErr := t.w.table(tables.urls).get(key[:])
+		if findErr != nil || ref == nil {
+			return findErr
+		}
+		r, findErr := findRecord(t.w.table(tables.images), ref)
+		if findErr != nil && !errors.Is(findErr, ErrNotFound) {
+			return findErr
+		}
+		digest = r.Digest
+		err = forget(t.w, tables, key[:], false)
+	}
+	if err != nil {
 		return err
-	})
-	return hosts, err
+	}
+	return t.w.table(tables.removing).delete(digest[:])
 }
 
 // Blocked tells whether there is a block of just that.
@@ -270,12 +301,12 @@ func (t *SharedTx) Block(b record.Block) error {
 	return t.db.apply(t.w, Change{Block: &b})
 }
 
-// Unblock takes a block away.
+// Unblock takes a block away, and clears the failures that it has caused.
 func (t *SharedTx) Unblock(kind, subject string) error {
 	if t.w == nil {
 		return errReadOnly
 	}
-	return t.db.apply(t.w, Change{Unblock: &record.Block{Kind: kind, Subject: subject}})
+	return t.db.apply(t.w, Change{Unblock: &record.Block{Kind: kind, Subject: subject}, ClearClass: record.FailureRemoved})
 }
 
 // Pending are the entries whose originals are still to be deleted, in their order.

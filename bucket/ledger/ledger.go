@@ -19,8 +19,15 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// ErrNotKept: nothing is kept under a URL.
-var ErrNotKept = errors.New("not kept")
+var (
+	// ErrNotKept: nothing is kept under a URL.
+	ErrNotKept = errors.New("not kept")
+	// ErrRemoved: the operator has removed the image, just now or so that it must not come
+	// back.
+	ErrRemoved = errors.New("removed by the operator")
+	// ErrAway: what several nodes share does not answer. It may be tried again.
+	ErrAway = errors.New("the object store that the nodes share does not answer")
+)
 
 // Records are what is kept under which URL, with the bytes: what a store keeps by, whether it
 // is one of several nodes or the only one. All but Keep may be called concurrently.

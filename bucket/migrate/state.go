@@ -17,7 +17,6 @@ type state struct {
 	dirty   bool // the update under way has changed something
 	mark    record.Mark
 	hits    map[record.Subject]uint64
-	hosts   map[string]uint64
 	blocks  map[blockKey]record.Block
 	pending map[uint64]record.Pending
 }
@@ -27,7 +26,7 @@ type blockKey struct{ kind, subject string }
 var _ shared.Tx = (*state)(nil)
 
 func newState() *state {
-	return &state{hits: map[record.Subject]uint64{}, hosts: map[string]uint64{}, blocks: map[blockKey]record.Block{}, pending: map[uint64]record.Pending{}}
+	return &state{hits: map[record.Subject]uint64{}, blocks: map[blockKey]record.Block{}, pending: map[uint64]record.Pending{}}
 }
 
 func (s *state) View(read func(shared.Tx) error) error {
@@ -65,13 +64,8 @@ func (s *state) Hit(of record.Subject) (uint64, error) { return s.hits[of], nil 
 
 func (s *state) SetHit(of record.Subject, n uint64) error {
 	s.dirty, s.hits[of] = true, n
-	if of.Kind == record.BlockHost {
-		s.hosts[of.Name] = n
-	}
 	return nil
 }
-
-func (s *state) Hosts() (map[string]uint64, error) { return s.hosts, nil }
 
 func (s *state) Blocked(kind, subject string) (bool, error) {
 	_, is := s.blocks[blockKey{kind, subject}]

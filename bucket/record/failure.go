@@ -14,3 +14,6 @@ type Failure struct {
 	URL      string    // that could not be kept, canonical; empty: not known, or too long to be remembered
 	Head     string    // the first bytes of what came instead of an image; empty: none
 }
+
+// FailureRemoved is the kind of a failure to keep what is blocked, or leads to what is.
+const FailureRemoved = "removed"

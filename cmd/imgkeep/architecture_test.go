@@ -39,7 +39,7 @@ var rules = map[string]rule{
 	// The commands. Only here is cobra.
 	"cmd/imgkeep/app": {
 		imports: []string{
-			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/engine", "cmd/imgkeep/app/page/account", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
+			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/engine", "cmd/imgkeep/app/nodes", "cmd/imgkeep/app/page/account", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
 			"bucket", "bucket/backup", "bucket/blob/object", "bucket/blob/s3", "bucket/evidence", "bucket/fetch", "bucket/imageurl", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/migrate", "bucket/probe", "bucket/query", "bucket/record",
 			"bucket/reindex", "bucket/scrub", "nginx", "resize", "sign",
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "github.com/spf13/pflag",
@@ -50,13 +50,20 @@ var rules = map[string]rule{
 	// Only here all is wired together.
 	"cmd/imgkeep/app/engine": {
 		imports: []string{
-			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/hook", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/page", "cmd/imgkeep/app/page/account",
+			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/hook", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/nodes", "cmd/imgkeep/app/page", "cmd/imgkeep/app/page/account",
 			"cmd/imgkeep/app/page/trend", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
-			"bucket", "bucket/approve", "bucket/backup", "bucket/blob/object", "bucket/blob/s3", "bucket/fetch", "bucket/imageurl", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/migrate", "bucket/pace", "bucket/probe", "bucket/query",
+			"bucket", "bucket/approve", "bucket/backup", "bucket/fetch", "bucket/imageurl", "bucket/ledger", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/migrate", "bucket/node", "bucket/pace", "bucket/probe", "bucket/query",
 			"bucket/record", "bucket/scrub", "bucket/tags", "nginx", "resize", "sign",
 			"github.com/coreos/go-systemd/v22/daemon",
 			"golang.org/x/sys/unix",                                    // the clock that systemd reads
 			"golang.org/x/image/font", "golang.org/x/image/math/fixed", // which draw the text of watermarks
+		},
+	},
+	// One of several nodes, as the configuration says.
+	"cmd/imgkeep/app/nodes": {
+		imports: []string{
+			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control",
+			"bucket", "bucket/blob/local", "bucket/blob/object", "bucket/blob/s3", "bucket/ledger", "bucket/ledger/journal", "bucket/node", "bucket/record", "bucket/scrub",
 		},
 	},
 	"cmd/imgkeep/app/control": {
@@ -121,7 +128,7 @@ var rules = map[string]rule{
 	"bucket": {
 		imports: []string{
 			"bucket/approve", "bucket/blob", "bucket/blob/local", "bucket/fetch", "bucket/flight", "bucket/imageurl", "bucket/index",
-			"bucket/ledger", "bucket/ledger/journal", "bucket/ledger/single", "bucket/likeness", "bucket/lookalike", "bucket/pace", "bucket/probe", "bucket/probe/whole", "bucket/record", "bucket/reindex", "bucket/strip",
+			"bucket/ledger", "bucket/ledger/journal", "bucket/ledger/single", "bucket/likeness", "bucket/lookalike", "bucket/node", "bucket/pace", "bucket/probe", "bucket/probe/whole", "bucket/quota", "bucket/record", "bucket/reindex", "bucket/strip",
 			"bucket/uncached", "bucket/variant",
 		},
 		tests: []string{
@@ -155,7 +162,14 @@ var rules = map[string]rule{
 		imports: []string{"bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/record", "bucket/variant"},
 		tests:   []string{"bucket/blob/local", "bucket/ledger/journal", "bucket/probe"},
 	},
+	// A store as one of several nodes.
+	"bucket/node": {
+		imports: []string{"bucket/blob/cache", "bucket/blob/local", "bucket/blob/object", "bucket/index", "bucket/ledger", "bucket/ledger/shared", "bucket/probe", "bucket/record"},
+	},
 	// Parts of the store that stand alone.
+	"bucket/quota": {
+		imports: []string{"bucket/record"},
+	},
 	"bucket/flight": {
 		imports: []string{"bucket/record", "golang.org/x/sync/singleflight"},
 	},

@@ -389,11 +389,11 @@ func (s *Store) Stat(ctx context.Context, image record.Image) error {
 
 // Remove does what blob.Store says, here and below, also for what is just coming.
 func (s *Store) Remove(ctx context.Context, image record.Image) error {
-	return errors.Join(s.forget(ctx, image), s.Under.Remove(ctx, image))
+	return errors.Join(s.Forget(ctx, image), s.Under.Remove(ctx, image))
 }
 
-// forget removes what the cache has of a digest.
-func (s *Store) forget(ctx context.Context, image record.Image) error {
+// Forget removes what the cache has of a digest, and what was made of it, and nothing below.
+func (s *Store) Forget(ctx context.Context, image record.Image) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.coming[image.File()]; c != nil {

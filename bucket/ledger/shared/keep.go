@@ -113,11 +113,7 @@ func (k *keeper) begin() error {
 
 // clean deletes the bytes of the attempt, if their name is dead.
 func (k *keeper) clean() error {
-	var gen uint64
-	err := k.State.View(func(tx Tx) (err error) {
-		gen, err = generation(tx, k.image.Bucket, k.image.Digest)
-		return err
-	})
+	gen, err := k.Generation(k.image.Bucket, k.image.Digest)
 	if err != nil || k.image.Generation >= gen {
 		return err
 	}

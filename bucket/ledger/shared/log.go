@@ -46,8 +46,7 @@ func (l *Ledger) catchUpTo(ctx context.Context, n uint64) error {
 
 // apply takes an entry of the log into the state, if it is the next.
 func (l *Ledger) apply(n uint64, e ledger.Entry) error {
-	l.Removed(e)
-	defer l.Removed(e)
+	defer l.Removing(e)()
 	return l.State.Update(func(tx Tx) error {
 		mark, err := tx.Applied()
 		if err != nil || mark.Number != n-1 {
@@ -156,11 +155,7 @@ func (l *Ledger) Sweep(ctx context.Context, bucket string) (deleted int, err err
 		if err != nil {
 			return deleted, fmt.Errorf("list the originals of %s: %w", bucket, err)
 		}
-		var gen uint64
-		err := l.State.View(func(tx Tx) (err error) {
-			gen, err = generation(tx, bucket, image.Digest)
-			return err
-		})
+		gen, err := l.Generation(bucket, image.Digest)
 		if err != nil {
 			return deleted, err
 		}

@@ -32,7 +32,7 @@ import (
 
 var (
 	// ErrBlocked: the URL, its host or the bytes are blocked.
-	ErrBlocked = errors.New("blocked by the operator")
+	ErrBlocked = fmt.Errorf("%w: it is blocked", ledger.ErrRemoved)
 	// ErrBusy: others have kept and removed the same all the time. It may be tried again.
 	ErrBusy = errors.New("others keep and remove the same image at the same time")
 	// ErrUnfinished: a removal is decided, and nobody will see the image once all nodes have
@@ -56,11 +56,13 @@ type Options struct {
 	Files   blob.Store
 	State   State
 	Buckets []string // that there are on all nodes
-	// Removed is called before and after an entry of the log takes effect, and drops what
-	// shows images without asking, such as hot links. nil: there is nothing of that kind.
-	Removed func(ledger.Entry)
-	Now     func() time.Time // nil: time.Now
-	Log     *slog.Logger     // nil: none
+	// Removing is called before an entry of the log takes effect, and what it returns after
+	// it, whether it did or not: they drop what shows images without asking, such as hot
+	// links. It may be called for one entry several times at once. nil: there is nothing of
+	// that kind.
+	Removing func(ledger.Entry) (end func())
+	Now      func() time.Time // nil: time.Now
+	Log      *slog.Logger     // nil: none
 }
 
 // Ledger is what a node knows of the ledger that all share. It may be used concurrently.
@@ -77,8 +79,8 @@ func New(o Options) *Ledger {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if o.Removed == nil {
-		o.Removed = func(ledger.Entry) {}
+	if o.Removing == nil {
+		o.Removing = func(ledger.Entry) func() { return func() {} }
 	}
 	o.Buckets = slices.Clone(o.Buckets)
 	return &Ledger{Options: o}
@@ -168,6 +170,11 @@ func content(e *ledger.Event) (object.Content, error) {
 	line, err := e.Line()
 	if err == nil && len(line) > maxLine {
 		err = fmt.Errorf("a line of %d bytes is longer than %d", len(line), maxLine)
+	}
+	if err == nil { // what no node can read would stop all of them
+		var back ledger.Entry
+		back.ParseShared(line)
+		err = back.Broken
 	}
 	return object.Text(line, "application/json"), err
 }

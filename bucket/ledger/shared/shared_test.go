@@ -468,9 +468,13 @@ func TestRemoved(t *testing.T) {
 	a := w.node("a", nil)
 	a.keep(urlA, "one")
 	l := shared.New(shared.Options{Objects: w.store, Files: a.files, State: a.state, Buckets: []string{"i"}})
-	l.Removed = func(e ledger.Entry) {
-		_, err := l.Known("i", urlA)
-		told = append(told, fmt.Sprintf("%s %v", e.Op, err == nil))
+	l.Removing = func(e ledger.Entry) func() {
+		tell := func() {
+			_, err := l.Known("i", urlA)
+			told = append(told, fmt.Sprintf("%s %v", e.Op, err == nil))
+		}
+		tell()
+		return tell
 	}
 	if _, err := l.Remove(t.Context(), "i", *forget(urlA, "one")); err != nil {
 		t.Fatal(err)

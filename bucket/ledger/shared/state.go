@@ -27,9 +27,8 @@ type Tx interface {
 
 	// Hit is the number of the last entry of the log that hits a subject; 0: none does.
 	Hit(record.Subject) (uint64, error)
+	// SetHit sets what Hit returns. It may forget records that are dead by it.
 	SetHit(record.Subject, uint64) error
-	// Hosts are the patterns of hosts that entries of the log have hit, with the last.
-	Hosts() (map[string]uint64, error)
 
 	// Blocked tells whether there is a block of just that, as record.Block has it.
 	Blocked(kind, subject string) (bool, error)
@@ -69,39 +68,24 @@ func hit(tx Tx, image record.Image) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	hosts, err := tx.Hosts()
-	if err != nil {
-		return 0, err
+	var hosts []record.Subject
+	for pattern := range imageurl.PatternsOf(imageurl.HostOf(image.URL)) {
+		hosts = append(hosts, record.Subject{Kind: record.BlockHost, Name: pattern})
 	}
-	last = max(last, gen)
-	host := imageurl.HostOf(image.URL)
-	for pattern, n := range hosts {
-		if n > last && imageurl.NewHosts([]string{pattern}).Match(host) {
-			last = n
-		}
-	}
-	return last, nil
+	host, err := lastHit(tx, hosts...)
+	return max(last, gen, host), err
 }
 
 // blockedURL tells whether a URL or its host is blocked now.
 func blockedURL(tx Tx, url string) (bool, error) {
-	if is, err := tx.Blocked(record.BlockURL, url); is || err != nil {
-		return is, err
-	}
-	hosts, err := tx.Hosts()
-	if err != nil {
-		return false, err
-	}
-	host := imageurl.HostOf(url)
-	for pattern := range hosts {
-		if !imageurl.NewHosts([]string{pattern}).Match(host) {
-			continue
+	is, err := tx.Blocked(record.BlockURL, url)
+	for pattern := range imageurl.PatternsOf(imageurl.HostOf(url)) {
+		if is || err != nil {
+			break
 		}
-		if is, err := tx.Blocked(record.BlockHost, pattern); is || err != nil {
-			return is, err
-		}
+		is, err = tx.Blocked(record.BlockHost, pattern)
 	}
-	return false, nil
+	return is, err
 }
 
 // blocked tells whether a URL, its host or bytes are blocked now.

@@ -70,6 +70,9 @@ type backupCommand struct {
 }
 
 func (x *backupCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
+	if err := engine.RefuseNode(c); err != nil {
+		return err
+	}
 	if err := engine.IsStore(c.Root); err != nil {
 		return err
 	}

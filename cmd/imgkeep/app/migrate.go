@@ -12,6 +12,7 @@ import (
 	"imgkeep/bucket/reindex"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/engine"
+	"imgkeep/cmd/imgkeep/app/nodes"
 )
 
 func newPushCommand(a *app) *cobra.Command {
@@ -97,7 +98,7 @@ func (x *migrateCommand) flags(cmd *cobra.Command) {
 }
 
 func (x *migrateCommand) options(c config.Config, out *report) (migrate.Options, error) {
-	objects, err := engine.SharedObjects(c, nil)
+	objects, err := nodes.Objects(c, nil)
 	var buckets []string
 	for _, b := range c.Buckets {
 		buckets = append(buckets, b.Name)

@@ -49,6 +49,9 @@ type reindexCommand struct {
 }
 
 func (x *reindexCommand) run(cmd *cobra.Command, _ []string, c config.Config) error {
+	if err := engine.RefuseNode(c); err != nil {
+		return err
+	}
 	if err := engine.IsStore(c.Root); err != nil {
 		return err
 	}

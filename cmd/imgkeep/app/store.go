@@ -33,7 +33,7 @@ func newStoreCheckCommand(a *app) *cobra.Command {
 		Long: `Check finds out whether an object store can be the shared truth of several nodes: eight
 writers race for the same objects, conditions (If-None-Match, If-Match) are tried, and
 so are reading at once after writing, replacing and removing, and checksums. It prints
-a table of what holds. Sharing a store is not possible yet; this is for choosing one.
+a table of what holds.
 
 It writes some hundred small objects below "probe/" of the prefix, and removes them
 again. More --rounds find what is broken only sometimes. Several --endpoint are ways to

@@ -88,16 +88,6 @@ func (t tx) Enter(image record.Image, at uint64) error {
 func (t tx) Hit(s record.Subject) (uint64, error)         { return t.hits[s], nil }
 func (t tx) SetHit(s record.Subject, number uint64) error { t.hits[s] = number; return nil }
 
-func (t tx) Hosts() (map[string]uint64, error) {
-	hosts := map[string]uint64{}
-	for s, n := range t.hits {
-		if s.Kind == record.BlockHost {
-			hosts[s.Name] = n
-		}
-	}
-	return hosts, nil
-}
-
 func (t tx) Blocked(kind, subject string) (bool, error) {
 	_, is := t.blocks[key{kind, subject}]
 	return is, nil

@@ -73,8 +73,8 @@ func all(tx shared.Tx) (map[string]any, error) {
 	note("applied", mark, err)
 	pending, err := tx.Pending()
 	note("pending", pending, err)
-	hosts, err := tx.Hosts()
-	note("hosts", hosts, err)
+	hosts, err := tx.Hit(record.Subject{Kind: record.BlockHost, Name: "*.example.org"})
+	note("host", hosts, err)
 	for n := range 3 {
 		i, at, ok, err := tx.Record("i", some(n).URL)
 		if ok {
@@ -132,7 +132,7 @@ func fill(tx shared.Tx) error {
 func filled() map[string]any {
 	return map[string]any{
 		"applied": record.Mark{Number: 300, ID: "the id"}, "record 1": fmt.Sprintf("%+v at 299", some(1)), "hit iurl0": uint64(3),
-		"hosts": map[string]uint64{"*.example.org": 256}, "blocked url2": true, "pending": []record.Pending{killed(3, 2), killed(256, 1)},
+		"host": uint64(256), "blocked url2": true, "pending": []record.Pending{killed(3, 2), killed(256, 1)},
 	}
 }
 
@@ -203,7 +203,7 @@ func (s *suite) atOnce() {
 	const many = 60
 	no := errors.New("no")
 	name := func(n int) record.Subject {
-		return record.Subject{Bucket: "i", Kind: record.BlockDigest, Name: fmt.Sprint(n)}
+		return record.Subject{Bucket: "i", Kind: record.BlockURL, Name: fmt.Sprint(n)}
 	}
 	var all sync.WaitGroup
 	for n := range many {

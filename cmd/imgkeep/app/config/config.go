@@ -740,9 +740,8 @@ func Default() Config {
 			MaxMemory:       2 * gibibyte,
 			AnimationExcess: "first",
 		},
-		Store:   Store{MinFree: gibibyte, MinFreeInodes: 10_000, ScrubInterval: 30 * 24 * time.Hour, ScrubRate: 8 * mebibyte},
-		Shared:  Shared{CacheBytes: 10 * gibibyte, MaxLag: 10 * time.Minute},
-		LinkRot: LinkRot{Rate: 1}, Likeness: "off",
+		Store:  Store{MinFree: gibibyte, MinFreeInodes: 10_000, ScrubInterval: 30 * 24 * time.Hour, ScrubRate: 8 * mebibyte},
+		Shared: Shared{CacheBytes: 10 * gibibyte, MaxLag: 10 * time.Minute}, LinkRot: LinkRot{Rate: 1}, Likeness: "off",
 		Nginx: Nginx{
 			Hot:       "/run/imgkeep/hot",
 			MaxLinks:  250_000,

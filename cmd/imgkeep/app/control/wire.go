@@ -113,7 +113,7 @@ func result[R any](name string, text []byte) (r R, ok bool, err error) {
 
 // remote is an error of the server. Those that callers tell apart are themselves.
 func remote(text string) error {
-	for _, err := range []error{bucket.ErrNotKept, bucket.ErrNotBlocked, bucket.ErrNoBucket, lookalike.ErrOff, lookalike.ErrUnknown, lookalike.ErrFaint, lookalike.ErrNotAllowed} {
+	for _, err := range []error{bucket.ErrNotKept, bucket.ErrNotBlocked, bucket.ErrNoBucket, bucket.ErrAway, lookalike.ErrOff, lookalike.ErrUnknown, lookalike.ErrFaint, lookalike.ErrNotAllowed} {
 		if text == err.Error() {
 			return err
 		}

@@ -18,16 +18,21 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/ledger"
+	"imgkeep/bucket/node"
+	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
 	"imgkeep/bucket/tags"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/metrics"
+	"imgkeep/cmd/imgkeep/app/nodes"
 	"imgkeep/cmd/imgkeep/app/server"
 	"imgkeep/nginx"
 	"imgkeep/resize"
@@ -108,6 +113,9 @@ func newEngine(c config.Config, p Process, log *slog.Logger) (_ *engine, err err
 	e.hooks.watch(&options)
 	options.TookIn = e.dropLinks
 	options.Look = newLook(c, func() (*resize.Pool, error) { return e.pool, nil })
+	if options.Node, err = e.nodeOptions(c); err != nil {
+		return nil, err
+	}
 	if e.store, err = openStore(options); err != nil {
 		return nil, err
 	}
@@ -155,6 +163,57 @@ func (e *engine) openHot(c config.Config, presets map[string]*resize.Preset) (er
 		}
 	}
 	return nil
+}
+
+// nodeOptions are those of one of several nodes; nil: it is the only one.
+func (e *engine) nodeOptions(c config.Config) (*node.Options, error) {
+	o, err := nodes.Options(context.Background(), c, nil)
+	if o != nil {
+		o.Removing, o.OutOfTouch = e.removing, e.dropLinks
+	}
+	return o, err
+}
+
+// openStore is what an operator's commands work on.
+func (e *engine) openStore() control.Store {
+	if e.store.Node() == nil {
+		return control.OpenStore{Store: e.store}
+	}
+	return nodes.NewStore(e.store, e.now)
+}
+
+// removing takes away the hot links of what an entry of the shared log removes, as a removal
+// on one machine does.
+func (e *engine) removing(entry ledger.Entry) (end func()) {
+	hot := e.links.Load()
+	if hot == nil || entry.Op == ledger.OpUnblock { // there is none, or openHot looks for itself
+		return func() {}
+	}
+	digests, all := map[string]bool{}, false
+	switch {
+	case entry.Op != ledger.OpBlock:
+		digests[entry.Image.Digest.String()] = true
+	case entry.Block.Kind == record.BlockDigest:
+		digests[entry.Block.Subject] = true
+	case entry.Block.Kind == record.BlockURL:
+		known, err := e.store.Maintenance().DigestsOf(entry.Block.Subject)
+		for _, d := range known {
+			digests[d.String()] = true
+		}
+		all = err != nil || len(known) == 0 // it may be entered just now
+	default:
+		all = true
+	}
+	unnoted := hot.BeginRemoval()
+	return func() {
+		_, err := hot.EndRemoval(all || unnoted != nil, func(target string) bool {
+			digest, _, _ := strings.Cut(filepath.Base(target), ".")
+			return digests[digest]
+		})
+		if err != nil {
+			e.log.Error("hot links of what was removed may be left: stop the server and remove the tree", "error", err)
+		}
+	}
 }
 
 // dropLinks drops all hot links: some may stand for what has been removed.
@@ -244,7 +303,7 @@ func newKeeper(c config.Config, presets map[string]*resize.Preset, store *bucket
 // service is what the admin socket answers with.
 func (e *engine) service(reload func() (control.Reloaded, error), audit *control.Audit) *control.Local {
 	o := control.Options{
-		Store: control.OpenStore{Store: e.store}, Keeper: func() control.Keeper { return e.current.Load().keeper },
+		Store: e.openStore(), Keeper: func() control.Keeper { return e.current.Load().keeper },
 		Links:    linkBook{func() config.Config { return e.current.Load().config }, e.store, e.tags, e.now, nil},
 		Reload:   reload,
 		Scrubbed: func(r scrub.Report) { e.metrics.Scrubbed(r, e.now()) },

@@ -86,9 +86,24 @@ func (e *engine) scrubTimer(c config.Config, service *control.Local) *scrubTimer
 	return &scrubTimer{
 		interval: c.Store.ScrubInterval, last: filepath.Join(c.Root, "scrub.last"), log: e.log, now: time.Now, wait: pace.Sleep,
 		scrub: func(ctx context.Context, found func(record.Finding)) (scrub.Report, error) {
+			if n := e.store.Node(); n != nil {
+				return scrub.Report{}, e.sweep(ctx)
+			}
 			return service.ScrubOwn(ctx, scrub.Options{Rate: int64(c.Store.ScrubRate), Found: found})
 		},
 	}
+}
+
+// sweep deletes what removals have left of originals in the object store.
+func (e *engine) sweep(ctx context.Context) error {
+	for _, bucket := range e.store.Maintenance().Buckets() {
+		deleted, err := e.store.Node().Sweep(ctx, bucket)
+		if err != nil {
+			return err
+		}
+		e.log.Info("swept the object store", "bucket", bucket, "deleted", deleted)
+	}
+	return nil
 }
 
 // scrubTimer scrubs when the last scrub is an interval ago. When that ended is

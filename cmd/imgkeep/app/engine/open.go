@@ -16,6 +16,7 @@ import (
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/hook"
+	"imgkeep/cmd/imgkeep/app/nodes"
 	"imgkeep/resize"
 )
 
@@ -29,14 +30,14 @@ type Need struct {
 // Open returns what does the work of a command: the server, where one runs, and this
 // process otherwise, which then has the store open until close is called.
 func Open(ctx context.Context, c config.Config, p Process, need Need) (_ control.Service, closeAll func() error, err error) {
-	if err := refuseShared(c); err != nil {
-		return nil, nil, err
-	}
 	client, err := control.Dial(ctx, c.AdminSocket())
 	if err == nil {
 		return client, func() error { return nil }, nil
 	}
 	if !errors.Is(err, control.ErrNoServer) {
+		return nil, nil, err
+	}
+	if err := RefuseNode(c); err != nil {
 		return nil, nil, err
 	}
 	if !need.Create {
@@ -50,6 +51,14 @@ func Open(ctx context.Context, c config.Config, p Process, need Need) (_ control
 		}
 	}
 	return openLocal(c, p, need)
+}
+
+// RefuseNode is for what works on the files of a store of one machine.
+func RefuseNode(c config.Config) error {
+	if err := nodes.CheckRoot(c); err != nil || !c.Shared.IsSet() {
+		return err
+	}
+	return config.Errorf("shared is set, and no server answers at %s: what a node knows is only a part, so that this command works through its running server, or on the store of one machine", c.AdminSocket())
 }
 
 func openLocal(c config.Config, p Process, need Need) (_ control.Service, _ func() error, err error) {

@@ -45,7 +45,7 @@ func Serve(ctx context.Context, c config.Config, p Process, load func() (config.
 	// net/http complains there of what origins do, whatever it is told.
 	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
 	stdlog.SetFlags(0)
-	if err := errors.Join(refuseRoot(c.Root), refuseShared(c)); err != nil {
+	if err := refuseRoot(c.Root); err != nil {
 		return err
 	}
 	e, err := newEngine(c, p, log)

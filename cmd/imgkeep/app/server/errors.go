@@ -56,6 +56,7 @@ var responses = []struct {
 	{bucket.ErrRemoved, response{status: 451, code: "removed", line: "removed by the operator"}},
 	{bucket.ErrFull, response{status: 503, code: "full", line: "the disk is too full to store more: try again later", retry: time.Minute}},
 	{bucket.ErrQuota, response{status: 403, code: "quota", line: "no more images from there are stored"}},
+	{bucket.ErrAway, response{status: 503, code: "away", line: "the object store does not answer: try again later", retry: soon}},
 	{bucket.ErrIndexFailed, response{status: 503, code: "index", line: "the index is being repaired: try again", retry: soon, fault: true}},
 	{bucket.ErrClosed, response{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},
 	{resize.ErrClosed, response{status: 503, code: "stopping", line: "the server is stopping: try again", retry: soon}},

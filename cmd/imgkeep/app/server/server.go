@@ -215,7 +215,15 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 		} else {
 			s.opts.Log.Warn("not ready", "error", err)
 		}
-		plain(w, http.StatusServiceUnavailable, "not ready: "+responseOf(err, s.opts.Now()).line)
+		line := responseOf(err, s.opts.Now()).line
+		if n := s.opts.Store.Node(); n != nil {
+			line += fmt.Sprintf("; removals are known up to %.1f s ago", n.Lag().Seconds())
+		}
+		plain(w, http.StatusServiceUnavailable, "not ready: "+line)
+		return
+	}
+	if n := s.opts.Store.Node(); n != nil {
+		plain(w, http.StatusOK, fmt.Sprintf("ready: removals are known up to %.1f s ago", n.Lag().Seconds()))
 		return
 	}
 	plain(w, http.StatusOK, "ready")

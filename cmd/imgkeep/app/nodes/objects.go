@@ -1,4 +1,8 @@
-package engine
+// Package nodes makes a server one of several nodes, as a configuration says.
+//
+// It promises that all that can be wrong with shared is found before a store is opened, and
+// that no key shows in an error. It asks nothing of an object store until it is told to.
+package nodes
 
 import (
 	"crypto/x509"
@@ -10,10 +14,10 @@ import (
 	"imgkeep/cmd/imgkeep/app/config"
 )
 
-// SharedObjects is a client of the object store that the nodes of a configuration share. It
+// Objects is a client of the object store that the nodes of a configuration share. It
 // asks nothing of it yet. observe, if it is not nil, is told of each request, see
 // s3.Options.
-func SharedObjects(c config.Config, observe func(kind, outcome string, took time.Duration)) (object.Store, error) {
+func Objects(c config.Config, observe func(kind, outcome string, took time.Duration)) (object.Store, error) {
 	s := c.Shared
 	if !s.IsSet() {
 		return nil, config.Errorf("shared.endpoint: it is empty, so that no object store is shared")
@@ -41,12 +45,4 @@ func SharedObjects(c config.Config, observe func(kind, outcome string, took time
 		return nil, config.Errorf("shared: %w", err)
 	}
 	return client, nil
-}
-
-// refuseShared is for what cannot be one of several nodes yet.
-func refuseShared(c config.Config) error {
-	if c.Shared.IsSet() {
-		return config.Errorf("shared.endpoint: this version cannot be one of several nodes yet: leave shared out")
-	}
-	return nil
 }
