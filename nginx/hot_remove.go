@@ -131,9 +131,9 @@ func Targets(dir, bucket, signature string) (targets []string, err error) {
 		stem := filepath.Join(dir, bucket, size, signature[:1], signature[1:2], signature[2:])
 		for _, ext := range extensions {
 			target, err := os.Readlink(stem + ext)
-			if err == nil {
+			if err == nil && target != passOver {
 				targets = append(targets, target)
-			} else if !errors.Is(err, fs.ErrNotExist) {
+			} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, bare(err)
 			}
 		}

@@ -106,8 +106,14 @@ func TestAdd(t *testing.T) {
 			}
 		}
 	}
-	if h.Len() != 5 {
-		t.Errorf("Len is %d, want 5", h.Len())
+	// The names that nginx tries before these are there as well.
+	wantLinks(t, dir, "i/full/g/n/jO6SJxYbeT9VBz.jpg",
+		"i/250x250/g/n/jO6SJxYbeT9VBz.jpg", "i/250x250/g/n/jO6SJxYbeT9VBz.png",
+		"i/150x/g/n/jO6SJxYbeT9VBz.jpg", "i/150x/g/n/jO6SJxYbeT9VBz.png", "i/150x/g/n/jO6SJxYbeT9VBz.webp",
+		"avatars/x200/4/f/3OT_te_O37pMOZ.jpg", "avatars/x200/4/f/3OT_te_O37pMOZ.png", "avatars/x200/4/f/3OT_te_O37pMOZ.webp", "avatars/x200/4/f/3OT_te_O37pMOZ.gif",
+		"_-/-/-/u/21SyNepGvwmqYg.jpg")
+	if h.Len() != 11 {
+		t.Errorf("Len is %d, want 11", h.Len())
 	}
 }
 
@@ -397,14 +403,14 @@ func TestRemovalDrop(t *testing.T) {
 		do   func() (int, error)
 		left int
 	}{
-		{"a removal", removal(false, "/one.jpg"), 4},
-		{"a removal of nothing", removal(false, "/one.jp"), 8},
+		{"a removal", removal(false, "/one.jpg"), 8},
+		{"a removal of nothing", removal(false, "/one.jp"), 12},
 		{"a removal of all", removal(true, ""), 0},
 		{"Drop", h.Drop, 0},
 	} {
 		fill()
 		n, err := c.do()
-		if got := len(links(t, dir)); err != nil || n != 8-c.left || got != c.left || h.Len() != c.left {
+		if got := len(links(t, dir)); err != nil || n != 12-c.left || got != c.left || h.Len() != c.left {
 			t.Errorf("%s: removed %d, left %d, Len %d, %v; want %d left", c.what, n, got, h.Len(), err, c.left)
 		}
 	}

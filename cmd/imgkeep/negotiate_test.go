@@ -322,7 +322,8 @@ func TestNegotiateChanges(t *testing.T) {
 	for _, path := range w.links() {
 		places = append(places, strings.Split(strings.TrimPrefix(path, w.dir), "/")[3])
 	}
-	if slices.Sort(places); !slices.Equal(places, []string{"200x", "200x+avif+webp", "200x+webp"}) {
+	slices.Sort(places) // with the names that are tried before
+	if places = slices.Compact(places); !slices.Equal(places, []string{"200x", "200x+avif+webp", "200x+webp"}) {
 		t.Errorf("hot links in %q", places)
 	}
 	s.stop()

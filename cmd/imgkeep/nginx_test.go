@@ -309,6 +309,28 @@ func (w *world) links() []string {
 	return found
 }
 
+// A link is hot from its second view, whatever the type of its image, and although nginx
+// may trust for a minute what it has looked up: the second view needs no server.
+func TestSecondViewIsHot(t *testing.T) {
+	t.Parallel()
+	w, site := newFronted(t, nil)
+	site.Valid = time.Minute
+	images := map[string][]byte{"jpeg": photo(t, 80, 60), "png": toPNG(t, corners(80, 60)), "gif": toGIF(t, corners(80, 60)), "webp": testdata(t, "still.webp")}
+	s := w.start()
+	ng := w.front(site)
+	paths := map[string]string{}
+	for kind, image := range images {
+		paths[kind] = link("i", "full", w.origin.serve("/pictures/"+kind, image))
+		ng.see("GET", paths[kind], nil)
+	}
+	s.kill()
+	for kind, image := range images {
+		if got := ng.see("GET", paths[kind], nil); got.status != http.StatusOK || got.body != string(image) {
+			t.Errorf("%s, with the server gone: status %d, %d bytes", kind, got.status, len(got.body))
+		}
+	}
+}
+
 // Links are made after a good answer; never for /proxy, info or an error; and not
 // by what does not come through nginx.
 func TestWhatGetsHot(t *testing.T) {

@@ -33,7 +33,8 @@ import (
 // `scripts/bench serve` runs.
 //
 // IMGKEEP_BENCH_SECONDS is the length of a measurement, IMGKEEP_BENCH_ROUNDS
-// their number; 1 and 15 if not set.
+// their number; 1 and 15 if not set. IMGKEEP_BENCH_ROWS is an expression for the names of
+// the rows besides the first; all if not set.
 func BenchmarkServing(b *testing.B) {
 	wrk, err := exec.LookPath("wrk")
 	if err != nil {
@@ -95,6 +96,10 @@ func BenchmarkServing(b *testing.B) {
 		{name: "imgkeep direct", base: direct.base, paths: hot, imgkeep: direct.cmd.Process.Pid},
 		{name: "Go http.FileServer", base: fileServer.URL, paths: files, self: true},
 	}
+	if only := os.Getenv("IMGKEEP_BENCH_ROWS"); only != "" {
+		expression := regexp.MustCompile(only)
+		rows = slices.DeleteFunc(rows, func(r *row) bool { return r != rows[0] && !expression.MatchString(r.name) })
+	}
 	for _, r := range rows {
 		r.script(b, w.dir)
 		r.run(b, wrk, 1) // warms caches up
@@ -118,7 +123,7 @@ func BenchmarkServing(b *testing.B) {
 		ms := func(d func(measurement) time.Duration) string {
 			return time.Duration(r.median(func(m measurement) float64 { return float64(d(m)) })).Round(10 * time.Microsecond).String()
 		}
-		fmt.Fprintf(&out, "| %s | %.0f | %.2f | %s | %s | %s | %s |\n", r.name, rate, r.ratio(rows[0]),
+		fmt.Fprintf(&out, "| %s | %.0f | %s | %s | %s | %s | %s |\n", r.name, rate, benchtest.Spread(r.ratios(rows[0])),
 			ms(func(m measurement) time.Duration { return m.p50 }), ms(func(m measurement) time.Duration { return m.p99 }),
 			per(func(m measurement) float64 { return m.nginx }), per(func(m measurement) float64 { return m.imgkeep }))
 		b.ReportMetric(r.ratio(rows[0]), strings.ReplaceAll(r.name, " ", "-")+"-of-static")
@@ -131,14 +136,17 @@ func BenchmarkServing(b *testing.B) {
 		}
 		plot(b, path, "Requests a second, nginx serving static files being 1", bars)
 	}
-	of := func(a, b string) float64 {
-		named := func(name string) *row {
-			return rows[slices.IndexFunc(rows, func(r *row) bool { return r.name == name })]
+	named := func(name string) *row {
+		if i := slices.IndexFunc(rows, func(r *row) bool { return r.name == name }); i >= 0 {
+			return rows[i]
 		}
-		return named(a).ratio(named(b))
+		return nil
 	}
-	fmt.Fprintf(&out, "\nimgkeep direct is %.2f of Go's http.FileServer, and X-Accel-Redirect %.2f of Go's shortest handler.\n",
-		of("imgkeep direct", "Go http.FileServer"), of("imgkeep X-Accel-Redirect", "Go's shortest handler, X-Accel-Redirect"))
+	for _, pair := range [][2]string{{"imgkeep direct", "Go http.FileServer"}, {"imgkeep X-Accel-Redirect", "Go's shortest handler, X-Accel-Redirect"}} {
+		if one, other := named(pair[0]), named(pair[1]); one != nil && other != nil {
+			fmt.Fprintf(&out, "\n%s is %s of %s.\n", one.name, benchtest.Spread(one.ratios(other)), other.name)
+		}
+	}
 	fmt.Println(out.String())
 	s.stop()
 }
@@ -512,12 +520,13 @@ func (r *row) median(of func(measurement) float64) float64 {
 
 // ratio is the median of the rounds' ratios of requests a second, since what
 // else the machine does changes from round to round.
-func (r *row) ratio(to *row) float64 {
-	var all []float64
+func (r *row) ratio(to *row) float64 { return median(r.ratios(to)) }
+
+func (r *row) ratios(to *row) (all []float64) {
 	for i, m := range r.results {
 		all = append(all, m.rate/to.results[i].rate)
 	}
-	return median(all)
+	return all
 }
 
 func median(all []float64) float64 {

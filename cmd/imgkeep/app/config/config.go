@@ -594,7 +594,8 @@ type Nginx struct {
 	Hot string `yaml:"hot"`
 	// How many links there may be; if more are in demand, links are evicted. One takes
 	// about 1.1 KB of memory and an inode of the tmpfs: /run has a fifth of the machine's
-	// memory and 800,000 inodes, and systemd needs some of both. 1 to 100000000.
+	// memory and 800,000 inodes, and systemd needs some of both. A PNG takes two, a WebP
+	// three, a GIF four. 1 to 100000000.
 	MaxLinks int `yaml:"max_links"`
 	// Distinguishes this site from another imgkeep that the same nginx serves: 1 to 32 of
 	// a-z, 0-9 and _. Empty: there is no other.
