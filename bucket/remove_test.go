@@ -17,7 +17,6 @@ import (
 	"imgkeep/bucket/backup"
 	"imgkeep/bucket/blob/local/localtest"
 	"imgkeep/bucket/fetch"
-	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
@@ -564,19 +563,6 @@ func TestBackupRemoved(t *testing.T) {
 	x.finds("i", urlC, ErrNotKept)
 	x.finds("f", urlA, nil)
 	x.finds("i", "https://blocked.example/", ErrRemoved)
-}
-
-func TestCanonicalHost(t *testing.T) {
-	for pattern, want := range map[string]string{
-		"Example.COM": "example.com", "*.Example.com.": "*.example.com", "bücher.example": "xn--bcher-kva.example",
-		"1.2.3.4": "1.2.3.4", "2001:DB8::1": "2001:db8::1", "[2001:db8::1]": "2001:db8::1",
-		"": "", "*": "", "a/b": "", "https://a.example": "", "a b": "",
-	} {
-		got, err := imageurl.ParsePattern(pattern)
-		if got != want || (err == nil) != (want != "") {
-			t.Errorf("%q: got %q, %v; want %q", pattern, got, err, want)
-		}
-	}
 }
 
 func digestOfText(s string) record.Digest { return sha256.Sum256([]byte(s)) }

@@ -133,6 +133,20 @@ func TestParsePattern(t *testing.T) {
 	}
 }
 
+// A pattern has one spelling, and is a host or *. before one.
+func TestPatternHasOneSpelling(t *testing.T) {
+	for pattern, want := range map[string]string{
+		"Example.COM": "example.com", "*.Example.com.": "*.example.com", "bücher.example": "xn--bcher-kva.example",
+		"1.2.3.4": "1.2.3.4", "2001:DB8::1": "2001:db8::1", "[2001:db8::1]": "2001:db8::1",
+		"": "", "*": "", "a/b": "", "https://a.example": "", "a b": "",
+	} {
+		got, err := ParsePattern(pattern)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: got %q, %v; want %q", pattern, got, err, want)
+		}
+	}
+}
+
 // FuzzHost: whatever parses is one of two things, a name that no C library takes
 // for an address, or an address; and it is its own only spelling.
 func FuzzHost(f *testing.F) {

@@ -145,6 +145,7 @@ var rules = map[string]rule{
 	},
 	"bucket/linkrot": {
 		imports: []string{"bucket/blob/local", "bucket/fetch", "bucket/imageurl", "bucket/ledger", "bucket/pace", "bucket/record"},
+		tests:   []string{"bucket", "bucket/buckettest", "scripts/patience"},
 	},
 	"bucket/reindex": {
 		imports: []string{"bucket/blob", "bucket/blob/local", "bucket/extsort", "bucket/index", "bucket/ledger", "bucket/ledger/journal", "bucket/probe", "bucket/record"},
@@ -160,7 +161,7 @@ var rules = map[string]rule{
 	// What operators ask.
 	"bucket/query": {
 		imports: []string{"bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/record", "bucket/variant"},
-		tests:   []string{"bucket/blob/local", "bucket/ledger/journal", "bucket/probe"},
+		tests:   []string{"bucket", "bucket/blob/local", "bucket/buckettest", "bucket/ledger/journal", "bucket/probe"},
 	},
 	// A store as one of several nodes.
 	"bucket/node": {
@@ -178,6 +179,7 @@ var rules = map[string]rule{
 	},
 	"bucket/variant": {
 		imports: []string{"bucket/blob", "bucket/blob/local", "bucket/flight", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/pace", "bucket/probe", "bucket/probe/whole", "bucket/record", "bucket/strip"},
+		tests:   []string{"bucket", "bucket/buckettest", "bucket/fetch"},
 	},
 	// The one rule of how URLs and hosts are spelled.
 	"bucket/imageurl": {
@@ -253,6 +255,9 @@ var rules = map[string]rule{
 	},
 	"bucket/ledger/ledgertest": { // for tests
 		imports: []string{"bucket/ledger", "bucket/probe", "bucket/record"},
+	},
+	"bucket/buckettest": { // for tests
+		imports: []string{"bucket", "bucket/fetch", "bucket/probe", "bucket/record"},
 	},
 	// What the packages of the store say to each other. It does no I/O.
 	"bucket/record": {

@@ -1,23 +1,31 @@
-package bucket
+package query_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
 	"slices"
 	"testing"
 	"time"
 
+	"imgkeep/bucket"
+	"imgkeep/bucket/buckettest"
 	"imgkeep/bucket/fetch"
+	"imgkeep/bucket/probe"
 	"imgkeep/bucket/query"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/variant"
 )
 
+const urlA = "https://example.com/a.png"
+
 // Show tells what is recorded of a failure, including the host that failed and the bytes that
 // came instead, escaped for a terminal.
 func TestShowFailure(t *testing.T) {
-	o, c := newOrigin(), newClock()
-	o.fail(urlA, &fetch.Error{Kind: fetch.NotImage, Status: 200, Host: "cdn.example", Head: []byte("<html>\x1b[2J\n"), Err: errors.New("no image")})
-	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: c.Now})
+	o, c := new(buckettest.Origin), new(buckettest.Clock)
+	o.Fail(urlA, &fetch.Error{Kind: fetch.NotImage, Status: 200, Host: "cdn.example", Head: []byte("<html>\x1b[2J\n"), Err: errors.New("no image")})
+	s := buckettest.Open(t, bucket.Options{Root: t.TempDir(), Origin: o, Now: c.Now})
 	if _, err := s.Keep(t.Context(), "i", urlA); err == nil {
 		t.Fatal("kept")
 	}
@@ -35,8 +43,8 @@ func TestShowFailure(t *testing.T) {
 // Failures are listed with their URLs. A filter by host matches the URL's host and the host
 // that failed.
 func TestListFailures(t *testing.T) {
-	o := newOrigin()
-	s := openStore(t, Options{Root: t.TempDir(), Origin: o, Now: newClock().Now})
+	o := new(buckettest.Origin)
+	s := buckettest.Open(t, bucket.Options{Root: t.TempDir(), Origin: o, Now: new(buckettest.Clock).Now})
 	failures := map[string]*fetch.Error{
 		"https://a.example/":      {Kind: fetch.Gone, Host: "a.example"},
 		"https://img.b.example/":  {Kind: fetch.Timeout, Host: "img.b.example"},
@@ -45,20 +53,20 @@ func TestListFailures(t *testing.T) {
 	}
 	for url, e := range failures {
 		e.Err = errors.New("failed")
-		o.fail(url, e)
+		o.Fail(url, e)
 		if _, err := s.Keep(t.Context(), "i", url); err == nil {
 			t.Fatal("kept")
 		}
 	}
 	for _, tt := range []struct {
 		hosts   []string
-		classes []ErrorKind
+		classes []bucket.ErrorKind
 		want    []string // hosts
 	}{
 		{nil, nil, []string{"", "a.example", "a.example", "img.b.example"}},
-		{nil, []ErrorKind{fetch.Gone}, []string{"", "a.example", "a.example"}},
+		{nil, []bucket.ErrorKind{fetch.Gone}, []string{"", "a.example", "a.example"}},
 		{[]string{"a.example"}, nil, []string{"a.example", "a.example"}},
-		{[]string{"a.example"}, []ErrorKind{fetch.Timeout}, nil},
+		{[]string{"a.example"}, []bucket.ErrorKind{fetch.Timeout}, nil},
 		{[]string{"*.b.example", "A.example"}, nil, []string{"a.example", "a.example", "img.b.example"}},
 		{[]string{"leads.example"}, nil, []string{"a.example"}}, // where it redirects to
 		{[]string{"noname.example"}, nil, []string{""}},
@@ -82,10 +90,14 @@ func TestListFailures(t *testing.T) {
 
 // Show marks a poison image, until the crashes are cleared.
 func TestShowPoison(t *testing.T) {
-	d := newPoison(t)
+	o, c := new(buckettest.Origin), new(buckettest.Clock)
+	o.Set(urlA, "the bytes of a")
+	s := buckettest.Open(t, bucket.Options{Root: t.TempDir(), Origin: o, Now: c.Now})
+	image := buckettest.Keep(t, s, urlA)
+	crash := fmt.Errorf("%w: signal: segmentation fault", variant.ErrPoison)
 	shown := func() *query.PoisonDetails {
 		t.Helper()
-		facts, err := query.Show(t.Context(), d.store.Maintenance(), "", d.image.Digest)
+		facts, err := query.Show(t.Context(), s.Maintenance(), "", image.Digest)
 		if err != nil || len(facts.Images) != 1 {
 			t.Fatalf("%+v, %v", facts, err)
 		}
@@ -95,14 +107,17 @@ func TestShowPoison(t *testing.T) {
 		t.Errorf("harmless: %+v", got)
 	}
 	for n := 1; n <= variant.MaxCrashes; n++ {
-		d.make("150x150")
-		want := query.PoisonDetails{Crashes: n, Last: d.clock.Now(), Detail: "signal: segmentation fault", Undecodable: n == variant.MaxCrashes}
+		_, err := s.OpenVariant(t.Context(), image, "150x150", probe.PNG, func(context.Context, io.Reader, int64) ([]byte, error) { return nil, crash })
+		if !errors.Is(err, crash) {
+			t.Error(err)
+		}
+		want := query.PoisonDetails{Crashes: n, Last: c.Now(), Detail: "signal: segmentation fault", Undecodable: n == variant.MaxCrashes}
 		if got := shown(); got == nil || *got != want {
 			t.Errorf("after %d: %+v, want %+v", n, got, want)
 		}
-		d.clock.add(variant.CrashPause)
+		c.Add(variant.CrashPause)
 	}
-	if _, err := d.store.Retry(urlA); err != nil {
+	if _, err := s.Retry(urlA); err != nil {
 		t.Fatal(err)
 	}
 	if got := shown(); got != nil {

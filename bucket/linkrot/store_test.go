@@ -1,9 +1,10 @@
-package bucket
+package linkrot_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -12,10 +13,19 @@ import (
 	"testing"
 	"time"
 
+	"imgkeep/bucket"
+	"imgkeep/bucket/buckettest"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/linkrot"
 	"imgkeep/bucket/pace"
 	"imgkeep/scripts/patience"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+const (
+	day  = 24 * time.Hour
+	week = 7 * day
 )
 
 // origins answer whether images are still there: those without an answer of their
@@ -61,7 +71,7 @@ func (o *origins) count(url string) (n int) {
 	return n
 }
 
-func checkOrigins(t *testing.T, s *Store, o *origins) linkrot.Pass {
+func checkOrigins(t *testing.T, s *bucket.Store, o *origins) linkrot.Pass {
 	t.Helper()
 	pass, err := linkrot.Check(t.Context(), s.Maintenance(), linkrot.Options{Alive: o.Alive})
 	if err != nil {
@@ -76,9 +86,9 @@ func failed(c fetch.ErrorKind, status int) error {
 
 // Each answer of an origin has its state, and images that are not served are not asked for.
 func TestCheckOrigins(t *testing.T) {
-	o, c, root := newOrigin(), newClock(), t.TempDir()
-	s := openStore(t, Options{Root: root, Origin: o, Now: c.Now, Buckets: []Bucket{{Name: "i"}, {Name: "f", Hosts: []string{"f.example"}}}, DenyHosts: []string{"denied.example"}})
-	if r, err := linkrot.Read(s.Root(), s.log); r != nil || err != nil {
+	o, c, root := new(buckettest.Origin), new(buckettest.Clock), t.TempDir()
+	s := buckettest.Open(t, bucket.Options{Root: root, Origin: o, Now: c.Now, Buckets: []bucket.Bucket{{Name: "i"}, {Name: "f", Hosts: []string{"f.example"}}}, DenyHosts: []string{"denied.example"}})
+	if r, err := linkrot.Read(s.Root(), quiet); r != nil || err != nil {
 		t.Errorf("before any pass: %v, %v", r, err)
 	}
 	living := &origins{answer: map[string]error{}}
@@ -100,12 +110,12 @@ func TestCheckOrigins(t *testing.T) {
 		{linkrot.Unsure, errors.New("whatever else")},
 	} {
 		url := fmt.Sprintf("https://%d.example/a.png", n)
-		o.set(url, fmt.Sprint("bytes ", n))
-		keep(t, s, url)
+		o.Set(url, fmt.Sprint("bytes ", n))
+		buckettest.Keep(t, s, url)
 		living.answer[url] = a.err
 		states[a.state]++
 	}
-	o.set("https://f.example/a.png", "of f")
+	o.Set("https://f.example/a.png", "of f")
 	if _, err := s.Keep(t.Context(), "f", "https://f.example/a.png"); err != nil {
 		t.Fatal(err)
 	}
@@ -115,39 +125,39 @@ func TestCheckOrigins(t *testing.T) {
 		"https://quarantine.example/a.png", "https://failing.example/a.png", "local:///a.png",
 	}
 	for _, url := range silent {
-		o.set(url, "bytes of "+url)
+		o.Set(url, "bytes of "+url)
 		if url == "https://failing.example/a.png" {
-			o.fail(url, failed(fetch.Gone, 404))
+			o.Fail(url, failed(fetch.Gone, 404))
 			if _, err := s.Keep(t.Context(), "i", url); err == nil {
 				t.Fatal("kept")
 			}
 			continue
 		}
-		keep(t, s, url)
+		buckettest.Keep(t, s, url)
 	}
 	digest, err := s.Find("i", "https://purged.example/a.png")
 	if err != nil {
 		t.Fatal(err)
 	}
-	why := RemoveOptions{Why: "why"}
+	why := bucket.RemoveOptions{Why: "why"}
 	if _, err := s.Forget(t.Context(), "https://forgotten.example/a.png", why); err != nil {
 		t.Error(err)
 	}
-	if _, err := s.Purge(t.Context(), Target{Digest: digest.Digest}, why); err != nil {
+	if _, err := s.Purge(t.Context(), bucket.Target{Digest: digest.Digest}, why); err != nil {
 		t.Error(err)
 	}
-	if _, err := s.Block(t.Context(), Target{URL: "https://blocked.example/a.png"}, RemoveOptions{KeepFiles: true}); err != nil {
+	if _, err := s.Block(t.Context(), bucket.Target{URL: "https://blocked.example/a.png"}, bucket.RemoveOptions{KeepFiles: true}); err != nil {
 		t.Error(err)
 	}
-	if _, err := s.Block(t.Context(), Target{Host: "quarantine.example"}, why); err != nil {
+	if _, err := s.Block(t.Context(), bucket.Target{Host: "quarantine.example"}, why); err != nil {
 		t.Error(err)
 	}
 
 	// One that was removed and came back with other bytes is asked for once.
 	const twice = "https://twice.example/a.png"
 	for _, body := range []string{"first", "second"} {
-		o.set(twice, body)
-		keep(t, s, twice)
+		o.Set(twice, body)
+		buckettest.Keep(t, s, twice)
 		if body == "first" {
 			if _, err := s.Forget(t.Context(), twice, why); err != nil {
 				t.Error(err)
@@ -155,7 +165,7 @@ func TestCheckOrigins(t *testing.T) {
 		}
 	}
 
-	before := tree(t, root)
+	before := buckettest.Tree(t, root)
 	pass := checkOrigins(t, s, living)
 	states[linkrot.Alive] += 2 // that of f, and this one
 	if n := living.count(twice); n != 1 {
@@ -170,17 +180,17 @@ func TestCheckOrigins(t *testing.T) {
 		}
 	}
 	delete(before, linkrot.File)
-	after := tree(t, root)
+	after := buckettest.Tree(t, root)
 	delete(after, linkrot.File)
 	if !maps.Equal(before, after) {
 		t.Error("a pass has changed the store")
 	}
 
 	// A second pass asks all again, and both are there to see.
-	c.add(week)
+	c.Add(week)
 	living.answer = nil
 	again := checkOrigins(t, s, living)
-	r, err := linkrot.Read(s.Root(), s.log)
+	r, err := linkrot.Read(s.Root(), quiet)
 	if err != nil || r.Now != nil || r.Last == nil || !maps.Equal(r.Last.All, map[linkrot.State]int{linkrot.Alive: 13}) || again.Began.Sub(pass.Ended) != week {
 		t.Errorf("after the second: %+v, %v", r, err)
 	}
@@ -199,16 +209,16 @@ func TestCheckOrigins(t *testing.T) {
 // and none is left out. The journals of two buckets are read in their order.
 func TestCheckOriginsGoesOn(t *testing.T) {
 	const each = 60
-	buckets := []Bucket{{Name: "f"}, {Name: "i"}}
-	o, root, c := newOrigin(), t.TempDir(), newClock()
-	s := openStore(t, Options{Root: root, Origin: o, Buckets: buckets, Now: c.Now})
+	buckets := []bucket.Bucket{{Name: "f"}, {Name: "i"}}
+	o, root, c := new(buckettest.Origin), t.TempDir(), new(buckettest.Clock)
+	s := buckettest.Open(t, bucket.Options{Root: root, Origin: o, Buckets: buckets, Now: c.Now})
 	for n := range each {
 		if n == each/2 {
-			c.add(31 * day) // another file of the journal
+			c.Add(31 * day) // another file of the journal
 		}
 		for _, b := range buckets {
 			url := fmt.Sprintf("https://%d.example/%s.png", n, b.Name)
-			o.set(url, url)
+			o.Set(url, url)
 			if _, err := s.Keep(t.Context(), b.Name, url); err != nil {
 				t.Fatal(err)
 			}
@@ -236,11 +246,11 @@ func TestCheckOriginsGoesOn(t *testing.T) {
 		if err := s.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		s = openStore(t, Options{Root: root, Origin: o, Buckets: buckets, Now: c.Now})
+		s = buckettest.Open(t, bucket.Options{Root: root, Origin: o, Buckets: buckets, Now: c.Now})
 	}
 	for _, n := range []int{1, 17, 30, 25} { // the last in the second bucket
 		stopAfter(n)
-		r, err := linkrot.Read(s.Root(), s.log)
+		r, err := linkrot.Read(s.Root(), quiet)
 		if err != nil || r.Now == nil || r.Last != nil || r.Now.All[linkrot.Alive] != answered {
 			t.Fatalf("after %d answers: %+v, %v", answered, r, err)
 		}
@@ -273,22 +283,22 @@ func TestCheckOriginsGoesOn(t *testing.T) {
 
 // The progress of a pass is saved about once a minute, whatever it finds.
 func TestCheckOriginsIsSaved(t *testing.T) {
-	o, root, c := newOrigin(), t.TempDir(), newClock()
-	s := openStore(t, Options{Root: root, Origin: o, Now: c.Now})
+	o, root, c := new(buckettest.Origin), t.TempDir(), new(buckettest.Clock)
+	s := buckettest.Open(t, bucket.Options{Root: root, Origin: o, Now: c.Now})
 	for n := range 10 {
 		url := fmt.Sprintf("https://%d.example/a.png", n)
-		o.set(url, url)
-		keep(t, s, url)
+		o.Set(url, url)
+		buckettest.Keep(t, s, url)
 	}
 	n := 0
 	_, err := linkrot.Check(t.Context(), s.Maintenance(), linkrot.Options{Alive: (&origins{}).Alive, Asked: func(linkrot.State) {
 		// That of the answer before was written, if it was time.
-		r, err := linkrot.Read(s.Root(), s.log)
+		r, err := linkrot.Read(s.Root(), quiet)
 		if err != nil || n > 3 && (r == nil || r.Now.All[linkrot.Alive] != 4) || n <= 3 && r != nil {
 			t.Errorf("at answer %d: %+v, %v", n, r, err)
 		}
 		if n++; n == 4 {
-			c.add(linkrot.SaveEvery)
+			c.Add(linkrot.SaveEvery)
 		}
 	}})
 	if err != nil || n != 10 {
@@ -298,12 +308,12 @@ func TestCheckOriginsIsSaved(t *testing.T) {
 
 // However many URLs there are, few are asked at once, and only so many in a second.
 func TestCheckOriginsIsSlow(t *testing.T) {
-	o := newOrigin()
-	s := openStore(t, Options{Root: t.TempDir(), Origin: o})
+	o := new(buckettest.Origin)
+	s := buckettest.Open(t, bucket.Options{Root: t.TempDir(), Origin: o})
 	for n := range 3 * linkrot.AtOnce {
 		url := fmt.Sprintf("https://%d.example/a.png", n)
-		o.set(url, url)
-		keep(t, s, url)
+		o.Set(url, url)
+		buckettest.Keep(t, s, url)
 	}
 	living := &origins{hold: make(chan struct{})}
 	ended := make(chan error, 1)
@@ -333,11 +343,11 @@ func TestCheckOriginsIsSlow(t *testing.T) {
 
 	// At two a second.
 	var slept time.Duration
-	now := newClock()
+	now := new(buckettest.Clock)
 	options := linkrot.Options{Alive: (&origins{}).Alive, Rate: 2}
 	options.Pace = pace.Pace{Now: now.Now, Sleep: func(_ context.Context, d time.Duration) error {
 		slept += d
-		now.add(d)
+		now.Add(d)
 		return nil
 	}}
 	if _, err := linkrot.Check(t.Context(), s.Maintenance(), options); err != nil {

@@ -1,4 +1,4 @@
-package bucket
+package variant_test
 
 import (
 	"bytes"
@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"imgkeep/bucket"
+	"imgkeep/bucket/buckettest"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
@@ -20,34 +23,39 @@ import (
 	"imgkeep/bucket/variant"
 )
 
+const (
+	urlA = "https://example.com/a.png"
+	urlB = "https://example.com/b.png"
+)
+
 // poisoned is a store with an image that crashes its maker.
 type poisoned struct {
 	*testing.T
-	root  string
-	clock *clock
-	log   *bytes.Buffer
-	store *Store
-	image record.Image
-	calls int
-	err   error // of the maker
+	root   string
+	clock  buckettest.Clock
+	origin buckettest.Origin
+	log    *bytes.Buffer
+	store  *bucket.Store
+	image  record.Image
+	calls  int
+	err    error // of the maker
 }
 
 var errDied = fmt.Errorf("%w: signal: segmentation fault", variant.ErrPoison)
 
 func newPoison(t *testing.T) *poisoned {
-	d := &poisoned{T: t, root: t.TempDir(), clock: newClock(), log: new(bytes.Buffer), err: errDied}
+	d := &poisoned{T: t, root: t.TempDir(), log: new(bytes.Buffer), err: errDied}
 	d.open()
-	d.image = keep(t, d.store, urlA)
+	d.image = buckettest.Keep(t, d.store, urlA)
 	return d
 }
 
 func (d *poisoned) open() {
-	o := newOrigin()
-	o.set(urlA, "the bytes of a")
-	o.set(urlB, "the bytes of a")
-	d.store = openStore(d.T, Options{
-		Root: d.root, Origin: o, Now: d.clock.Now, Log: slog.New(slog.NewTextHandler(d.log, nil)),
-		Buckets: []Bucket{{Name: "i"}, {Name: "f"}},
+	d.origin.Set(urlA, "the bytes of a")
+	d.origin.Set(urlB, "the bytes of a")
+	d.store = buckettest.Open(d.T, bucket.Options{
+		Root: d.root, Origin: &d.origin, Now: d.clock.Now, Log: slog.New(slog.NewTextHandler(d.log, nil)),
+		Buckets: []bucket.Bucket{{Name: "i"}, {Name: "f"}},
 	})
 }
 
@@ -75,7 +83,7 @@ func (d *poisoned) want(about string, err error, calls int) {
 func TestPoisonImage(t *testing.T) {
 	d := newPoison(t)
 	d.want("the first time", variant.ErrPoison, 1)
-	if d.clock.add(59 * time.Second); errors.Is(d.make("150x150"), variant.ErrUndecodable) {
+	if d.clock.Add(59 * time.Second); errors.Is(d.make("150x150"), variant.ErrUndecodable) {
 		t.Error("given up after one")
 	}
 	d.want("within a minute", variant.ErrPoison, 1)
@@ -84,13 +92,13 @@ func TestPoisonImage(t *testing.T) {
 	}
 	d.open()
 	d.want("within a minute, after a restart", variant.ErrPoison, 1)
-	d.clock.add(time.Second)
+	d.clock.Add(time.Second)
 	d.log.Reset()
 	d.want("after a minute", variant.ErrUndecodable, 2)
 	if log := d.log.String(); !strings.Contains(log, "imgkeep retry") || !strings.Contains(log, d.image.Digest.String()) || !strings.Contains(log, "segmentation fault") {
 		t.Errorf("the operator is told: %s", log)
 	}
-	d.clock.add(10 * 365 * 24 * time.Hour)
+	d.clock.Add(10 * 365 * 24 * time.Hour)
 	d.err = nil
 	d.want("for good", variant.ErrUndecodable, 2)
 	if err := d.make("99x"); !errors.Is(err, variant.ErrUndecodable) || !strings.Contains(err.Error(), "segmentation fault") {
@@ -101,10 +109,10 @@ func TestPoisonImage(t *testing.T) {
 	}
 	d.open()
 	d.want("after a restart", variant.ErrUndecodable, 2)
-	if got := content(t, d.store, keep(t, d.store, urlA)); got != "the bytes of a" {
+	if got := buckettest.Tree(t, d.root)[buckettest.Keep(t, d.store, urlA).File()]; got != "the bytes of a" {
 		t.Errorf("in full: %q", got)
 	}
-	if r, err := d.store.Retry(urlA); err != nil || r != (Retried{Undecodable: 1}) {
+	if r, err := d.store.Retry(urlA); err != nil || r != (bucket.Retried{Undecodable: 1}) {
 		t.Errorf("retry: %+v, %v", r, err)
 	}
 	d.want("tried again", nil, 3)
@@ -123,7 +131,7 @@ func TestPoisonImageMadeBefore(t *testing.T) {
 	d.err = errDied
 	for range 2 {
 		d.make("200x")
-		d.clock.add(time.Minute)
+		d.clock.Add(time.Minute)
 	}
 	if err := d.make("200x"); !errors.Is(err, variant.ErrUndecodable) {
 		t.Error(err)
@@ -135,7 +143,7 @@ func TestPoisonImageMadeBefore(t *testing.T) {
 func TestPoisonImageStripped(t *testing.T) {
 	d := newPoison(t)
 	d.want("the first time", variant.ErrPoison, 1)
-	d.clock.add(time.Minute)
+	d.clock.Add(time.Minute)
 	d.want("the second time", variant.ErrUndecodable, 2)
 	if _, err := d.store.OpenStripped(t.Context(), d.image); !errors.Is(err, strip.ErrBroken) {
 		t.Errorf("stripped: %v", err)
@@ -150,14 +158,14 @@ func TestNoPoison(t *testing.T) {
 	d.err = broken
 	for n := range 3 {
 		d.want("another error", broken, n+1)
-		d.clock.add(time.Minute)
+		d.clock.Add(time.Minute)
 	}
 	for range 3 {
 		d.err = errDied
 		if err := d.make("a"); !errors.Is(err, variant.ErrPoison) || errors.Is(err, variant.ErrUndecodable) {
 			t.Error(err)
 		}
-		d.clock.add(time.Minute)
+		d.clock.Add(time.Minute)
 		d.err = nil
 		if err := d.make(fmt.Sprint("b", d.calls)); err != nil {
 			t.Error(err)
@@ -185,16 +193,19 @@ func TestPoisonAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	d.want("at once", variant.ErrPoison, 0)
-	d.clock.add(time.Minute)
+	d.clock.Add(time.Minute)
 	d.want("after a minute", variant.ErrUndecodable, 1)
 }
 
 // A crash is not held against the image if the decoded bytes were not its own.
 func TestPoisonDamage(t *testing.T) {
 	d := newPoison(t)
-	damageBytes(t, d.store, d.image)
+	path := d.store.Path(d.image.File())
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, []byte("the bytes of A"), 0o444)); err != nil {
+		t.Fatal(err)
+	}
 	d.want("repaired, and then to blame", variant.ErrPoison, 2)
-	if got, err := d.store.index.Poison("i", d.image.Digest); err != nil || got.Crashes != 1 {
+	if got, err := d.store.Maintenance().Index().Poison("i", d.image.Digest); err != nil || got.Crashes != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -208,7 +219,7 @@ func TestRetry(t *testing.T) {
 	}
 	nothing := func(what string) {
 		t.Helper()
-		if r, err := d.store.Retry(what); err != nil || r != (Retried{}) {
+		if r, err := d.store.Retry(what); err != nil || r != (bucket.Retried{}) {
 			t.Errorf("%s: %+v, %v", what, r, err)
 		}
 	}
@@ -218,7 +229,7 @@ func TestRetry(t *testing.T) {
 
 	// By its digest, by its URL, and by another URL of the same bytes; in all
 	// buckets.
-	keep(t, d.store, urlB)
+	buckettest.Keep(t, d.store, urlB)
 	other, err := d.store.Keep(t.Context(), "f", urlA)
 	if err != nil {
 		t.Fatal(err)
@@ -233,30 +244,30 @@ func TestRetry(t *testing.T) {
 				t.Errorf("it ends no decoder: %v", err)
 			}
 		}
-		if r, err := d.store.Retry(what); err != nil || r != (Retried{Undecodable: want}) {
+		if r, err := d.store.Retry(what); err != nil || r != (bucket.Retried{Undecodable: want}) {
 			t.Errorf("%s: %+v, %v", what, r, err)
 		}
 		nothing(what)
 	}
 	// A failure to fetch is forgotten too.
-	o := d.store.settings.Load().origin.(*origin)
+	o := &d.origin
 	const gone = "https://example.com/gone.png"
-	o.fail(gone, &fetch.Error{Kind: fetch.Gone, Err: errors.New("404")})
+	o.Fail(gone, &fetch.Error{Kind: fetch.Gone, Err: errors.New("404")})
 	if _, err := d.store.Keep(t.Context(), "i", gone); err == nil {
 		t.Fatal("it is not gone")
 	}
-	o.set(gone, "back again")
+	o.Set(gone, "back again")
 	if _, err := d.store.Keep(t.Context(), "i", gone); err == nil {
 		t.Fatal("it was tried again at once")
 	}
-	if r, err := d.store.Retry(gone); err != nil || r != (Retried{Failures: 1}) {
+	if r, err := d.store.Retry(gone); err != nil || r != (bucket.Retried{Failures: 1}) {
 		t.Errorf("%+v, %v", r, err)
 	}
-	keep(t, d.store, gone)
+	buckettest.Keep(t, d.store, gone)
 	if err := d.store.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.store.Retry(urlA); !errors.Is(err, ErrClosed) {
+	if _, err := d.store.Retry(urlA); !errors.Is(err, bucket.ErrClosed) {
 		t.Errorf("closed: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package bucket
+package uncached
 
 import (
 	"fmt"
@@ -6,25 +6,23 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"imgkeep/bucket/uncached"
 )
 
 // The numbers in SECURITY.md about images that are not kept are those that hold; other
 // tests try the limits.
 func TestPromisedNumbers(t *testing.T) {
-	file, err := os.ReadFile("../SECURITY.md")
+	file, err := os.ReadFile("../../SECURITY.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := strings.Join(strings.Fields(string(file)), " ")
-	if uncached.KeepFor != time.Minute || uncached.Grace != 30*time.Second {
+	if KeepFor != time.Minute || Grace != 30*time.Second {
 		t.Error("SECURITY.md says a minute, and half a minute")
 	}
 	for _, sentence := range []string{
 		"one fetch for all who ask within a minute",
 		"whoever has read for half a minute makes room",
-		fmt.Sprintf("all that passes takes %d MiB at most", uncached.Budget>>20),
+		fmt.Sprintf("all that passes takes %d MiB at most", Budget>>20),
 	} {
 		if !strings.Contains(text, sentence) {
 			t.Errorf("SECURITY.md does not say: %s", sentence)
