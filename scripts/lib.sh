@@ -55,6 +55,23 @@ need_object_store() {
 	rmdir "$dir"
 }
 
+# need_seaweed builds SeaweedFS, for the long tests of several nodes, in the same cache: 164 MB, and
+# minutes. WEED names its program. Its go.mod replaces a module, which `go install` refuses, so it
+# is built where it lies.
+need_seaweed() {
+	local version=v0.0.0-20261109003541-7506e5f91cd6 # of `go list -m github.com/seaweedfs/seaweedfs@latest`
+	export WEED=${WEED:-${XDG_CACHE_HOME:-$HOME/.cache}/imgkeep/seaweedfs-$version}
+	[ -x "$WEED" ] && return
+	say "build SeaweedFS, for the long tests of several nodes (six minutes of a processor)"
+	local source dir
+	source=$(go mod download -json "github.com/seaweedfs/seaweedfs@$version" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+	dir=$(mktemp -d)
+	CGO_ENABLED=0 go build -C "$source" -trimpath -ldflags=-s -o "$dir/weed" ./weed
+	mkdir -p "${WEED%/*}"
+	mv "$dir/weed" "$WEED"
+	rmdir "$dir"
+}
+
 # need_libvips installs what the decoder is built with, and its encoder of AVIF: for
 # this machine, or for the architecture that scripts/debian says.
 need_libvips() {

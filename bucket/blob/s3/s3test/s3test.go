@@ -1,4 +1,5 @@
-// Package s3test runs a real object store for tests: versitygw, whose objects are files.
+// Package s3test runs a real object store for tests: versitygw, whose objects are files, or
+// SeaweedFS, where WEED names its program.
 package s3test
 
 import (
@@ -27,7 +28,8 @@ const (
 // Gateway is a running object store.
 type Gateway struct {
 	URL     string
-	folder  string
+	folder  string   // of versitygw
+	cluster *Cluster // of SeaweedFS; nil: it is versitygw
 	command *exec.Cmd
 	ended   chan struct{}
 }
@@ -53,6 +55,9 @@ func Program(t testing.TB) string {
 // Start starts a gateway, with one bucket, on a new folder.
 func Start(t testing.TB) *Gateway {
 	t.Helper()
+	if os.Getenv("WEED") != "" {
+		return Seaweed(t).Gateway(t)
+	}
 	program := Program(t)
 	folder := t.TempDir()
 	if err := os.Mkdir(filepath.Join(folder, Bucket), 0o755); err != nil {
@@ -63,12 +68,23 @@ func Start(t testing.TB) *Gateway {
 	return g
 }
 
-// Another starts one more gateway on the folder of g.
+// Another starts one more gateway to the objects of g.
 func (g *Gateway) Another(t testing.TB) *Gateway {
 	t.Helper()
+	if g.cluster != nil {
+		return g.cluster.Gateway(t)
+	}
 	other := &Gateway{folder: g.folder}
 	other.run(t, Program(t))
 	return other
+}
+
+// Gateway starts a gateway of the cluster.
+func (c *Cluster) Gateway(t testing.TB) *Gateway {
+	t.Helper()
+	g := &Gateway{cluster: c}
+	g.run(t, c.program)
+	return g
 }
 
 func (g *Gateway) run(t testing.TB, program string) {
@@ -82,7 +98,13 @@ func (g *Gateway) run(t testing.TB, program string) {
 		l.Close()
 		var said bytes.Buffer
 		g.URL = "http://" + address
-		g.command = exec.Command(program, "--port", address, "--access", AccessKey, "--secret", SecretKey, "--health", "/health", "--keep-alive", "--quiet", "posix", g.folder)
+		if g.cluster != nil {
+			if g.command, err = g.cluster.gateway(address); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			g.command = exec.Command(program, "--port", address, "--access", AccessKey, "--secret", SecretKey, "--health", "/health", "--keep-alive", "--quiet", "posix", g.folder)
+		}
 		g.command.Stdout, g.command.Stderr = &said, &said
 		g.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		g.command.Env = append(os.Environ(), "GOMAXPROCS=2")
@@ -96,9 +118,9 @@ func (g *Gateway) run(t testing.TB, program string) {
 			return
 		}
 		g.Kill()
-		t.Logf("versitygw did not start: %s", said.String())
+		t.Logf("%s did not start: %s", program, said.String())
 	}
-	t.Fatal("versitygw does not start")
+	t.Fatalf("%s does not start", program)
 }
 
 // answers waits until the gateway does, or has ended.
