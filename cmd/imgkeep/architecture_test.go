@@ -250,6 +250,13 @@ var rules = map[string]rule{
 		},
 		tests: []string{"bucket", "bucket/blob/object/objecttest", "bucket/blob/s3/s3test", "bucket/fetch", "bucket/ledger/shared/sharedtest", "bucket/probe"},
 	},
+	// Scrubs what several nodes share.
+	"bucket/scrub/objects": {
+		imports: []string{
+			"bucket/blob", "bucket/blob/local", "bucket/blob/object", "bucket/extsort", "bucket/ledger/shared", "bucket/pace", "bucket/probe", "bucket/record", "bucket/scrub",
+		},
+		tests: []string{"bucket/blob/cache", "bucket/blob/local/localtest", "bucket/blob/object/objecttest", "bucket/ledger", "bucket/ledger/shared/sharedtest"},
+	},
 	"bucket/ledger/shared/sharedtest": { // for tests
 		imports: []string{"bucket/ledger/shared", "bucket/probe", "bucket/record"},
 	},

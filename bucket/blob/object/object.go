@@ -17,6 +17,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"time"
 
 	"imgkeep/bucket/record"
 )
@@ -78,4 +79,6 @@ type Info struct {
 	Bytes  int64
 	Tag    string        // changes with the bytes
 	Digest record.Digest // as the store has it; zero: it does not say
+	// Modified is when it was written, by the store's clock; zero: it does not say.
+	Modified time.Time
 }

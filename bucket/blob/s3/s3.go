@@ -260,7 +260,7 @@ func (c *Client) Stat(ctx context.Context, key string) (object.Info, error) {
 }
 
 func infoOf(about minio.ObjectInfo) object.Info {
-	i := object.Info{Bytes: about.Size, Tag: about.ETag}
+	i := object.Info{Bytes: about.Size, Tag: about.ETag, Modified: about.LastModified}
 	// One of several parts is of their sums, and has another length.
 	if sum, err := base64.StdEncoding.DecodeString(about.ChecksumSHA256); err == nil && len(sum) == len(i.Digest) {
 		i.Digest = record.Digest(sum)

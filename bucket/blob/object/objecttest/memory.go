@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"imgkeep/bucket/blob/object"
 	"imgkeep/bucket/record"
@@ -26,6 +27,8 @@ type Memory struct {
 	// calling do, at once, later, more than once, or not at all. What it returns is the
 	// answer. It is set before the store is used.
 	Hook func(r Request, do func() error) error
+	// Modified says when an object was written; nil: nobody knows.
+	Modified func(key string) time.Time
 
 	contents *contents
 	once     sync.Once
@@ -163,7 +166,9 @@ func (m *Memory) Stat(ctx context.Context, key string) (about object.Info, err e
 		if !there {
 			return object.ErrAbsent
 		}
-		about = info(found)
+		if about = info(found); m.Modified != nil {
+			about.Modified = m.Modified(key)
+		}
 		return nil
 	})
 	return about, err
