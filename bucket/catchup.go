@@ -26,7 +26,10 @@ const catchUpBatch = 4096
 func (s *Store) indexFile() reindex.Index {
 	return reindex.Index{
 		Root: s.root, Buckets: s.bucketNames(), Files: s.files, Disk: s.disk, Log: s.log,
-		Options: index.Options{Stale: func(f record.Failure) bool { return stale(f, s.now()) }},
+		Options: index.Options{
+			Stale: func(f record.Failure) bool { return stale(f, s.now()) },
+			Aside: filepath.Join(s.root, record.TmpDir, record.IndexFile),
+		},
 	}
 }
 

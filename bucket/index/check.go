@@ -2,6 +2,7 @@ package index
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -22,6 +23,9 @@ import (
 //     record may have vanished. Such a look-up waits.
 //   - Changes are made. If the file is damaged, they are lost with it, and the journals have
 //     them.
+//   - bbolt knows of no free page, since to find them it would read the whole file: the file
+//     grows by as many pages as it has free ones at a start. When these are a quarter of it,
+//     it is written anew.
 //   - What bbolt makes of a damaged page, and a read that the disk fails, which the system
 //     turns into a signal, is ErrDamaged.
 //
@@ -50,16 +54,18 @@ type health struct {
 	damaged chan struct{} // closed with err
 	checked chan struct{} // closed when the check has ended
 	closing chan struct{} // closed to end it
+	ended   chan struct{} // closed when what follows it has ended too
 }
 
 func newHealth() *health {
-	return &health{damaged: make(chan struct{}), checked: make(chan struct{}), closing: make(chan struct{})}
+	return &health{damaged: make(chan struct{}), checked: make(chan struct{}), closing: make(chan struct{}), ended: make(chan struct{})}
 }
 
 // soundHealth is that of a file which was checked.
 func soundHealth() *health {
 	h := newHealth()
 	close(h.checked)
+	close(h.ended)
 	return h
 }
 
@@ -87,14 +93,14 @@ func (h *health) stopped() bool {
 	}
 }
 
-// end ends the check, and waits for that.
+// end ends the check and what follows it, and waits for that.
 func (h *health) end() {
 	h.mu.Lock()
 	if !h.stopped() {
 		close(h.closing)
 	}
 	h.mu.Unlock()
-	<-h.checked
+	<-h.ended
 }
 
 // snapshot is a state of the file of which no page is used again before it is given up.
@@ -128,14 +134,51 @@ func takeSnapshot(bolt *bbolt.DB, file *os.File) (*snapshot, error) {
 
 // check checks a state of the file, and then forgets failures that Open would have forgotten.
 func (db *DB) check(s *snapshot, h *health) {
-	err := errors.Join(verifyAt(s.file, s.meta, s.size, false, h.stopped), s.tx.Rollback())
+	unused, err := verifyAt(s.file, s.meta, s.size, false, h.stopped)
+	err = errors.Join(err, s.tx.Rollback())
 	if err != nil && !errors.Is(err, errStopped) {
 		h.setDamaged(err)
 	}
 	close(h.checked)
-	if err == nil {
-		_ = db.dropStale() // which each new failure does, too
+	defer close(h.ended)
+	if err != nil {
+		return
 	}
+	_ = db.dropStale() // which each new failure does, too
+	if !h.stopped() && db.options.Aside != "" && uint64(unused) > s.meta.pages/4 {
+		_, _, _ = db.Compact(db.options.Aside) // the next start tries again
+	}
+}
+
+// forgetFree has bbolt take all free pages for used: it adds an empty list of them to a file
+// that has none, as a transaction does.
+func forgetFree(f *os.File) error {
+	m, ok := newestMeta(f)
+	if !ok {
+		return ErrDamaged
+	}
+	native := binary.NativeEndian
+	list := make([]byte, m.pageSize)
+	native.PutUint64(list, m.pages)
+	native.PutUint16(list[8:], freePage)
+	if _, err := f.WriteAt(list, int64(m.pages)*int64(m.pageSize)); err != nil {
+		return err
+	}
+	if err := unix.Fdatasync(int(f.Fd())); err != nil {
+		return err
+	}
+	native.PutUint64(m.bytes[32:], m.pages)
+	native.PutUint64(m.bytes[40:], m.pages+1)
+	native.PutUint64(m.bytes[48:], m.tx+1)
+	native.PutUint64(m.bytes[metaSum:], m.sum())
+	page := make([]byte, headerSize, headerSize+len(m.bytes))
+	slot := (m.tx + 1) % 2
+	native.PutUint64(page, slot)
+	native.PutUint16(page[8:], metaPage)
+	if _, err := f.WriteAt(append(page, m.bytes[:]...), int64(slot)*int64(m.pageSize)); err != nil {
+		return err
+	}
+	return unix.Fdatasync(int(f.Fd()))
 }
 
 // waitChecked waits until the check has ended.
@@ -178,6 +221,20 @@ func (h *health) guard(use func() error) (err error) {
 		}
 	}()
 	return use()
+}
+
+// update is Update of bbolt, but for a panic, after which it leaves the transaction as it is:
+// to end it, bbolt would read all pages in a goroutine where nobody can recover.
+func update(bolt *bbolt.DB, change func(*bbolt.Tx) error) error {
+	tx, err := bolt.Begin(true)
+	if err != nil {
+		return err
+	}
+	if err := change(tx); err != nil {
+		_ = tx.Rollback()
+		return err
+	}
+	return tx.Commit()
 }
 
 // close closes a file. One that bbolt has panicked at may have left its locks locked.

@@ -189,3 +189,108 @@ func TestCutOffInUse(t *testing.T) {
 		}
 	}
 }
+
+// unusedOf is how many pages of a file a full check finds unused, and the pages there are.
+func unusedOf(t *testing.T, path string) (unused int, pages uint64) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	m, ok := newestMeta(f)
+	if err != nil || !ok {
+		t.Fatal(err)
+	}
+	if unused, err = verifyAt(f, m, info.Size(), false, func() bool { return false }); err != nil {
+		t.Fatal(err)
+	}
+	return unused, m.pages
+}
+
+// A start that knows no free page loses them only until they are a quarter of the file. It
+// survives a crash at each of its steps, and an earlier version reads what it leaves.
+func TestStartWithoutFreePages(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "index.db")
+	if err := os.WriteFile(path, small(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := meanwhile
+	o.Aside = filepath.Join(dir, "aside.db")
+	most := 0.0
+	for n := range 60 {
+		db, err := Open(path, []string{"i", "f"}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		image := imageOf(fmt.Sprint("new", n))
+		apply(t, db, Change{Bucket: "i", URL: fmt.Sprint("new", n), Keep: &image})
+		for i := range n {
+			if _, err := db.Image("i", fmt.Sprint("new", i)); err != nil {
+				t.Fatalf("start %d: %d: %v", n, i, err)
+			}
+		}
+		db.waitChecked()
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		unused, pages := unusedOf(t, path)
+		most = max(most, float64(unused)/float64(pages))
+	}
+	t.Logf("at most %.2f of the file was unused", most)
+	if most < 0.1 || most > 0.4 {
+		t.Errorf("at most %.2f of the file was unused", most)
+	}
+	whole, err := Open(path, []string{"i", "f"}, Options{}) // as earlier versions do, by a scan
+	if err != nil || whole.Check() != nil {
+		t.Fatalf("by a scan: %v", err)
+	}
+	whole.Close()
+}
+
+// A start that dies after any of the bytes that it writes leaves an index.
+func TestStartDies(t *testing.T) {
+	good := small(t)
+	path := filepath.Join(t.TempDir(), "index.db")
+	if err := os.WriteFile(path, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := forgetFree(f); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	after, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := os.Getpagesize()
+	for cut := range 200 { // of the meta; the list is flushed before
+		torn := bytes.Clone(after)
+		for slot := range 2 {
+			at := slot * page
+			if !bytes.Equal(after[at:at+page], good[at:at+page]) {
+				copy(torn[at+cut:at+page], good[at+cut:at+page])
+			}
+		}
+		if err := os.WriteFile(path, torn, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range []Options{{}, meanwhile} {
+			db, err := Open(path, []string{"i", "f"}, o)
+			if err != nil {
+				t.Fatalf("cut after %d bytes: %v", cut, err)
+			}
+			db.waitChecked()
+			if _, err := db.Image("i", "7"); err != nil {
+				t.Errorf("cut after %d bytes: %v", cut, err)
+			}
+			db.Close()
+		}
+	}
+}

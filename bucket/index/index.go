@@ -75,6 +75,9 @@ type Options struct {
 	// CheckFirst is the largest file, in bytes, that Open checks completely before it returns:
 	// a larger one is checked meanwhile. 0: DefaultCheckFirst.
 	CheckFirst int64
+	// Aside is where Open may write the index anew, on the same file system, when much of it is
+	// unused: see Compact. Empty: it does not.
+	Aside string
 }
 
 func (o Options) withDefaults() Options {
@@ -178,7 +181,7 @@ func (db *DB) begin() error {
 			return nil
 		})
 		if err == nil && !ready {
-			err = db.bolt.Update(func(tx *bbolt.Tx) error {
+			err = update(db.bolt, func(tx *bbolt.Tx) error {
 				w := newWriting(tx)
 				if err := db.prepare(w); err != nil {
 					return err
@@ -270,9 +273,10 @@ func openBolt(path string, o Options) (_ *bbolt.DB, _ *os.File, whole bool, _ er
 		var file *os.File
 		bolt, err := bbolt.Open(path, fileMode, &bbolt.Options{
 			Timeout: left,
-			// Each commit writes the list of free pages: to find them again at start, bbolt
-			// would have to read the whole file, which takes seconds.
-			FreelistType: bbolt.FreelistMapType,
+			// Otherwise each commit writes the list of free pages, which grows with the
+			// file; a scan at start finds them again, or see forgetFree.
+			NoFreelistSync: true,
+			FreelistType:   bbolt.FreelistMapType,
 			OpenFile: func(path string, flag int, mode os.FileMode) (_ *os.File, err error) {
 				file, whole, err = openVerified(path, flag, mode, left, o.CheckFirst)
 				return file, err
@@ -296,8 +300,7 @@ func openBolt(path string, o Options) (_ *bbolt.DB, _ *os.File, whole bool, _ er
 
 // openVerified opens and locks a file, and returns it if bbolt can be trusted with it.
 // bbolt takes the same lock. Of a file beyond checkFirst bytes it does not check the large
-// tables, unless bbolt is going to read them: where an earlier version left no list of free
-// pages.
+// tables.
 func openVerified(path string, flag int, mode os.FileMode, timeout time.Duration, checkFirst int64) (_ *os.File, whole bool, _ error) {
 	f, err := os.OpenFile(path, flag, mode)
 	if err != nil {
@@ -321,12 +324,14 @@ func openVerified(path string, flag int, mode os.FileMode, timeout time.Duration
 	if isAt(f, path) { // if not, it is not what is wanted
 		info, err := f.Stat()
 		if err == nil {
-			m, ok := newestMeta(f)
-			whole = info.Size() <= checkFirst || ok && m.freelist == noFreelist
+			whole = info.Size() <= checkFirst
 			err = verify(f, !whole, func() bool { return false })
 		}
 		if err == nil {
 			err = flushMeta(f)
+		}
+		if err == nil && !whole {
+			err = forgetFree(f)
 		}
 		if err != nil {
 			f.Close()
@@ -349,8 +354,11 @@ func isAt(f *os.File, path string) bool {
 // Close closes the index. It waits for running look-ups.
 func (db *DB) Close() error {
 	db.swap.RLock()
+	checking := db.health
+	db.swap.RUnlock()
+	checking.end()
+	db.swap.RLock()
 	defer db.swap.RUnlock()
-	db.health.end()
 	return db.health.close(db.bolt, db.file)
 }
 
@@ -389,7 +397,7 @@ func (db *DB) update(write func(*writing) error) error {
 	var refused error
 	id := 0
 	err := db.health.guard(func() error {
-		return db.bolt.Update(func(tx *bbolt.Tx) error {
+		return update(db.bolt, func(tx *bbolt.Tx) error {
 			id = tx.ID()
 			w := newWriting(tx)
 			if refused = write(w); refused == nil {

@@ -26,8 +26,10 @@ type SharedTx struct {
 	w  *writing // nil: it only reads
 }
 
-// ViewShared reads one snapshot.
+// ViewShared reads one snapshot. It waits until the whole file was checked: what it finds
+// missing decides what is kept.
 func (db *DB) ViewShared(read func(*SharedTx) error) error {
+	db.waitChecked()
 	return db.view(func(tx *bbolt.Tx) error { return read(&SharedTx{db: db, tx: tx}) })
 }
 
@@ -47,6 +49,7 @@ type sharedWrite struct {
 // returns. Calls that come together share a flush: one after the other in their order, and
 // write may be called again if another of them has failed.
 func (db *DB) UpdateShared(write func(*SharedTx) error) error {
+	db.waitChecked()
 	s, mine := &db.shared, sharedWrite{write, make(chan error, 1)}
 	s.mu.Lock()
 	s.waiting = append(s.waiting, mine)

@@ -24,7 +24,7 @@ const (
 	headerSize             = 16 // of a page
 	elementSize            = 16 // of a branch and of a leaf
 	branchPage, leafPage   = 1, 2
-	freePage               = 16
+	metaPage, freePage     = 4, 16
 	tableFlag              = 1         // a leaf's element that is a table
 	noFreelist             = 1<<64 - 1 // in place of the number of its page
 )
@@ -57,13 +57,15 @@ func verify(f *os.File, partly bool, stop func() bool) error {
 	if !ok {
 		return fmt.Errorf("%w (it does not begin as an index)", ErrDamaged)
 	}
-	return verifyAt(f, m, info.Size(), partly, stop)
+	_, err = verifyAt(f, m, info.Size(), partly, stop)
+	return err
 }
 
 var errStopped = errors.New("stopped")
 
-// verifyAt is verify of the state to which a meta leads.
-func verifyAt(f io.ReaderAt, m meta, size int64, partly bool, stop func() bool) error {
+// verifyAt is verify of the state to which a meta leads. It returns how many pages that does
+// not use.
+func verifyAt(f io.ReaderAt, m meta, size int64, partly bool, stop func() bool) (unused int, _ error) {
 	v := &verifier{
 		file: f, pageSize: m.pageSize, partly: partly, stop: stop,
 		found: map[string]totals{}, wanted: map[string]totals{},
@@ -75,34 +77,39 @@ func verifyAt(f io.ReaderAt, m meta, size int64, partly bool, stop func() bool) 
 		err = v.freelist(m.freelist)
 	}
 	if errors.Is(err, errStopped) {
-		return err
+		return 0, err
 	}
 	if err != nil {
-		return fmt.Errorf("%w (%w)", ErrDamaged, err)
+		return 0, fmt.Errorf("%w (%w)", ErrDamaged, err)
 	}
 	if v.schema == nil {
-		return fmt.Errorf("%w (it is not empty, and holds no schema)", ErrDamaged)
+		return 0, fmt.Errorf("%w (it is not empty, and holds no schema)", ErrDamaged)
 	}
 	if err := checkSchema(v.schema); err != nil {
-		return err
+		return 0, err
 	}
 	if v.broken != nil {
-		return v.broken
+		return 0, v.broken
 	}
 	for name, found := range v.found {
 		if partly && isLarge([]byte(name)) {
 			continue
 		}
 		if wanted, ok := v.wanted[name]; !ok || wanted != found {
-			return fmt.Errorf("%w (table %s has %d records, which are not those that were written: %d)", ErrDamaged, name, found.records, wanted.records)
+			return 0, fmt.Errorf("%w (table %s has %d records, which are not those that were written: %d)", ErrDamaged, name, found.records, wanted.records)
 		}
 	}
 	for name := range v.wanted {
 		if _, ok := v.found[name]; !ok {
-			return fmt.Errorf("%w (table %s is missing)", ErrDamaged, name)
+			return 0, fmt.Errorf("%w (table %s is missing)", ErrDamaged, name)
 		}
 	}
-	return nil
+	for _, used := range v.seen[2:] {
+		if !used {
+			unused++
+		}
+	}
+	return unused, nil
 }
 
 // meta is the content of one of the first two pages. A transaction uses the page of its
@@ -237,7 +244,7 @@ func (v *verifier) freelist(id uint64) error {
 		if free < 2 || free >= uint64(len(v.seen)) || v.seen[free] {
 			return fmt.Errorf("page %d is free, and in use or outside of the file", free)
 		}
-		v.seen[free] = true
+		v.seen[free] = true // lest it come again
 	}
 	return nil
 }
