@@ -206,6 +206,7 @@ type transfer struct {
 	begun    time.Time
 	again    bool // a plan is made again: its findings were reported before
 	vanished int  // originals that were removed since their plan
+	buffer   []byte
 }
 
 // newTransfer marks the target as unfinished, and locks it.

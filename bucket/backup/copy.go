@@ -142,14 +142,14 @@ func (t *transfer) copyFile(ctx context.Context, p *plan, b *batch, image record
 		}
 	}
 	if linked {
-		n, err = io.Copy(hash, src)
+		n, err = t.copy(hash, src)
 	} else {
 		var dst *os.File
 		if dst, err = os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, local.PrivateFile); err != nil {
 			return err
 		}
 		in := &source{r: src}
-		n, err = io.Copy(io.MultiWriter(dst, hash), in)
+		n, err = t.copy(io.MultiWriter(dst, hash), in)
 		if err == nil {
 			err = dst.Chmod(local.ImageMode)
 		}
@@ -176,6 +176,14 @@ func (t *transfer) copyFile(ctx context.Context, p *plan, b *batch, image record
 	b.images = append(b.images, image)
 	b.bytes += n
 	return ctx.Err()
+}
+
+// copy is io.Copy without a new buffer for each of millions of files.
+func (t *transfer) copy(dst io.Writer, src io.Reader) (int64, error) {
+	if t.buffer == nil {
+		t.buffer = make([]byte, 128<<10)
+	}
+	return io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, t.buffer)
 }
 
 // missing reports an original that is not there, unless it was removed since the
