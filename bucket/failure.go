@@ -50,27 +50,25 @@ var (
 	ErrClosed = errors.New("the store is closing")
 )
 
-// classLost is the class of a failure to fetch an original again: the origin has
-// other bytes now.
-const classLost fetch.ErrorKind = "lost"
+// kindLost: an original cannot be fetched again, because the origin has other bytes now.
+const kindLost fetch.ErrorKind = "lost"
 
-// classRemoved is the class of a failure to keep what was fetched: the operator
-// has blocked its bytes, or where a redirect led to.
-const classRemoved fetch.ErrorKind = record.FailureRemoved
+// kindRemoved: what was fetched is blocked, by its bytes or by where a redirect led to.
+const kindRemoved fetch.ErrorKind = record.FailureRemoved
 
-// Classes of failures that are not the origin's.
+// Kinds of failures that are not the origin's.
 const (
 	// Rejected: the operator's check says that the image must not be kept.
 	Rejected fetch.ErrorKind = "rejected"
 	// Unchecked: the operator's check gives no answer.
 	Unchecked fetch.ErrorKind = "unchecked"
-	// Similar: the image looks like one that is blocked so.
+	// Similar: the image looks like one that is blocked by likeness.
 	Similar fetch.ErrorKind = lookalike.SimilarClass
 )
 
-// ErrorKinds are all classes that a failure can have that is remembered.
+// ErrorKinds are all kinds of failures that are recorded.
 func ErrorKinds() []ErrorKind {
-	return append(fetch.ErrorKinds(), classLost, classRemoved, Rejected, Unchecked, Similar)
+	return append(fetch.ErrorKinds(), kindLost, kindRemoved, Rejected, Unchecked, Similar)
 }
 
 const (
@@ -78,43 +76,42 @@ const (
 	week = 7 * day
 )
 
-// backoffs are those of the classes. A pause that is too short hammers origins,
-// and one that has no end gives up on an image that has come back.
+// backoffs are the pauses after each kind of failure. Too short a pause hammers origins, and an
+// endless one gives up on images that have come back.
 var backoffs = map[fetch.ErrorKind]pace.Backoff{
-	// Gone. Seldom comes back; but a page may be shown before an upload is there.
+	// Seldom comes back, but a page may be shown before an upload is complete.
 	fetch.Gone: {First: 10 * time.Minute, Longest: week},
-	// Blocked. Who asks too often is blocked for longer.
+	// Who asks too often is blocked for longer.
 	fetch.Blocked: {First: 5 * time.Minute, Longest: day},
-	// Transient.
+	// Often over soon.
 	fetch.Failed:  {First: time.Minute, Longest: 6 * time.Hour},
 	fetch.Timeout: {First: time.Minute, Longest: 6 * time.Hour},
-	// Bad content. One that was cut off may arrive whole the next time.
+	// Bad content; a truncated image may arrive complete the next time.
 	fetch.Broken:        {First: time.Minute, Longest: day},
 	fetch.NotImage:      {First: time.Hour, Longest: week},
 	fetch.TooLarge:      {First: time.Hour, Longest: week},
 	fetch.TooManyPixels: {First: time.Hour, Longest: week},
 	fetch.TooManyFrames: {First: time.Hour, Longest: week},
-	// A verdict; a scanner may learn, so it is asked again some time.
+	// A decision, but a scanner may learn, so it is asked again some time.
 	Rejected: {First: 30 * day, Longest: 30 * day},
-	// Passes with the scanner's trouble. Without a pause each view would fetch the
-	// image again for nothing.
+	// Over once the scanner works again. Without a pause each view would fetch the image again
+	// in vain.
 	Unchecked: {First: 30 * time.Second, Longest: 10 * time.Minute},
-	// A verdict too, which is forgotten as soon as a block by likeness is lifted.
+	// A decision, too, which is cleared as soon as a block by likeness is lifted.
 	Similar: {First: 30 * day, Longest: 30 * day},
 	// Other bytes in the place of an original.
-	classLost: {First: time.Minute, Longest: day},
-	// Found out only after the origin was asked, since it redirects there: the
-	// operator may change what is refused, and a busy site is soon less so.
+	kindLost: {First: time.Minute, Longest: day},
+	// Recorded only if an origin was asked, and redirected there. The operator may change what
+	// is refused, and a busy site is soon less busy.
 	fetch.Refused: {First: 10 * time.Minute, Longest: day},
 	fetch.Busy:    {First: 10 * time.Second, Longest: 10 * time.Minute},
 	fetch.Paused:  {First: time.Minute, Longest: day},
 }
 
-// Failure is a fetch that went wrong, just now or earlier: a URL that failed is
-// not tried again before Next. The pause is that of the class of the last
-// failure, and longer with each failure in a row, whatever their classes; it
-// outlives a restart. Once twice the longest pause of its class has passed since
-// Next, it is forgotten.
+// Failure is a fetch that failed, just now or earlier: its URL is not tried again before Next.
+// The pause is that of the kind of the last failure, and grows with each failure in a row,
+// whatever their kinds; it outlives a restart. The failure expires once twice the longest pause
+// of its kind has passed since Next.
 type Failure struct {
 	Kind     fetch.ErrorKind
 	Status   int       // the origin's answer; 0: none
@@ -190,25 +187,25 @@ func failureFrom(f record.Failure) *Failure {
 	return failure
 }
 
-// fromTheFuture tells whether a failure was written by a clock that was wrong: its
-// pause would last for longer than any of its class. It is not believed, since a
-// clock that was years ahead for a minute would else block its URLs for years.
+// fromTheFuture tells whether a failure was recorded with a wrong clock: its pause would be
+// longer than any of its kind. Such a failure does not count, because a clock that was years
+// ahead for a minute would otherwise block its URLs for years.
 func fromTheFuture(f record.Failure, now time.Time) bool {
 	return f.Next.Sub(now) > longestPause(fetch.ErrorKind(f.Kind))
 }
 
-// stale tells whether a failure matters no more.
+// stale tells whether a failure has expired.
 func stale(f record.Failure, now time.Time) bool {
 	return now.Sub(f.Next) > 2*longestPause(fetch.ErrorKind(f.Kind)) || fromTheFuture(f, now)
 }
 
-// longestPause is that of a class, whether it is ours or the origin has asked for it.
+// longestPause is the longest after a kind of failure, whether it is ours or an origin's wish.
 func longestPause(c fetch.ErrorKind) time.Duration {
 	return max(backoffOf(c).Longest, fetch.MaxRetryAfter)
 }
 
-// backoffOf is that of a class: where it has none of its own, a minute at first and
-// a day at most.
+// backoffOf returns the pauses after a kind of failure; the default is a minute at first, and a
+// day at most.
 func backoffOf(c fetch.ErrorKind) pace.Backoff {
 	if b, ok := backoffs[c]; ok {
 		return b
@@ -216,16 +213,15 @@ func backoffOf(c fetch.ErrorKind) pace.Backoff {
 	return pace.Backoff{First: time.Minute, Longest: day}
 }
 
-// Retried says what Retry has forgotten.
+// Retried says what Retry has cleared.
 type Retried struct {
 	Failures    int `json:"failures"`    // of fetching
 	Undecodable int `json:"undecodable"` // images that have crashed decoders
 }
 
-// Retry forgets, in all buckets, what stands against an image that is named by
-// its digest or by a URL: that it has ended decoders, and that fetching it has
-// failed. The next request tries again. It tries nothing itself. An error that
-// wraps ErrURL says that what is neither.
+// Retry clears, in all buckets, the recorded failures of an image, which is named by its digest
+// or a URL: crashes of decoders, and failures to fetch it. It tries nothing itself: the next
+// request does. If what is neither a digest nor a URL, the error wraps imageurl.ErrURL.
 func (s *Store) Retry(what string) (Retried, error) {
 	var r Retried
 	done, err := s.begin()

@@ -270,7 +270,7 @@ func (s *Store) fetchFailed(ctx context.Context, bucket, url string, err error) 
 	case e.Kind == fetch.Denied:
 		if e.Asked { // a redirect led there; unblocking forgets it
 			removed := *e
-			removed.Kind = classRemoved
+			removed.Kind = kindRemoved
 			if _, err := s.remember(bucket, url, &removed); err != nil {
 				return err
 			}

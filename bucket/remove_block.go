@@ -217,7 +217,7 @@ func (s *Store) admit(bucket, url string, d record.Digest, final string) error {
 	if !errors.Is(err, ErrRemoved) {
 		return err
 	}
-	if _, err := s.remember(bucket, url, &fetch.Error{Kind: classRemoved, Host: imageurl.HostOf(url), Err: errors.New("its bytes, or where it redirects to, are blocked")}); err != nil {
+	if _, err := s.remember(bucket, url, &fetch.Error{Kind: kindRemoved, Host: imageurl.HostOf(url), Err: errors.New("its bytes, or where it redirects to, are blocked")}); err != nil {
 		return err
 	}
 	return ErrRemoved
@@ -346,8 +346,8 @@ func (s *Store) lookUncached(ctx context.Context, i *uncached.Image) error {
 	return s.admitLook(i.Image, i.Print.Load())
 }
 
-// blockClears is the class of failures that matter no more once something is blocked, and
-// unblockClears of those once a block is lifted. Empty: none.
+// blockClears is the kind of failures that a block clears, and unblockClears of those that
+// lifting one clears. Empty: none.
 func blockClears(b record.Block) string {
 	if b.Kind == record.BlockExcept {
 		return string(Similar)
@@ -362,5 +362,5 @@ func unblockClears(b record.Block) string {
 	case record.BlockExcept:
 		return ""
 	}
-	return string(classRemoved)
+	return string(kindRemoved)
 }

@@ -60,7 +60,7 @@ func (s *Store) fetchAndRepair(ctx context.Context, image record.Image, now bool
 	defer d.tmp.Close()
 	if d.image.Digest != image.Digest {
 		s.discard(d.tmp)
-		cause := &fetch.Error{Kind: classLost, Host: imageurl.HostOf(image.URL), Err: fmt.Errorf("the origin has other bytes now: %s", d.image.Digest)}
+		cause := &fetch.Error{Kind: kindLost, Host: imageurl.HostOf(image.URL), Err: fmt.Errorf("the origin has other bytes now: %s", d.image.Digest)}
 		f, err := s.remember(image.Bucket, image.URL, cause)
 		return errors.Join(ErrLost, err, orNil(f))
 	}

@@ -429,7 +429,7 @@ func (s *Store) Find(bucket, url string) (record.Image, error) {
 	if err != nil {
 		return record.Image{}, s.unlessClosed(err)
 	}
-	if f != nil && f.Kind == classRemoved {
+	if f != nil && f.Kind == kindRemoved {
 		return record.Image{}, ErrRemoved
 	}
 	if f != nil {

@@ -170,7 +170,7 @@ func (a *answer) cutOff(n int64, err error) error {
 	return a.errorf(Broken, "cut off after %d bytes: %w", n, err)
 }
 
-// verdict returns the class of a verdict of the scanner. buffer holds the last piece, m
+// verdict returns the kind of error that a scanner's result is. buffer holds the last piece, m
 // bytes, and has room for more.
 func (a *answer) verdict(err error, head, buffer []byte, m int) error {
 	switch {

@@ -148,7 +148,7 @@ func (d *dialer) attempt(ctx context.Context, to netip.AddrPort, left int) (net.
 }
 
 // resolve returns the addresses of host that may be connected to; addr alone if the host is
-// an address. It returns an Error of class Refused if it finds only forbidden ones.
+// an address. It returns an Error of kind Refused if it finds only forbidden ones.
 func (d *dialer) resolve(ctx context.Context, host string, addr netip.Addr) ([]netip.Addr, error) {
 	addrs := []netip.Addr{addr}
 	if !addr.IsValid() {

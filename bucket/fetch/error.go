@@ -96,7 +96,7 @@ func (e *Error) Error() string {
 // Unwrap returns what was wrong.
 func (e *Error) Unwrap() error { return e.Err }
 
-// errorf makes an Error of class c. The format's %w works as in fmt.Errorf.
+// errorf makes an Error of kind c. The format's %w works as in fmt.Errorf.
 func errorf(c ErrorKind, host, format string, args ...any) *Error {
 	return &Error{Kind: c, Host: host, Err: fmt.Errorf(format, args...)}
 }

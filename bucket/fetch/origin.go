@@ -150,7 +150,7 @@ func accept(named, formats []probe.Format) string {
 	return b.String() + "*/*;q=0.1"
 }
 
-// sendError says what class an error before the end of the header is of.
+// sendError turns an error before the end of the header into an Error.
 func sendError(ctx context.Context, host string, err error) error {
 	var e *Error
 	var timeout net.Error
@@ -235,7 +235,7 @@ func complete(resp *http.Response) bool {
 	return true
 }
 
-// pageTime bounds the wait for the page of an error's status. The class is known without
+// pageTime bounds the wait for the page of an error's status. The kind is known without
 // the page, so an origin gains nothing by being slow here.
 const pageTime = 2 * time.Second
 

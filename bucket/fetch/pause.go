@@ -28,7 +28,7 @@ type Pauses struct {
 // NewPauses returns none.
 func NewPauses() *Pauses { return &Pauses{until: map[string]time.Time{}} }
 
-// stands returns an Error of class Paused while a host has a pause.
+// stands returns an Error of kind Paused while a host has a pause.
 func (p *Pauses) stands(host string, now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

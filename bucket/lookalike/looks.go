@@ -358,7 +358,7 @@ func (l *Looks) Allow(ctx context.Context, d record.Digest, undo bool, by By) er
 	return l.Refusals.Allow(d, !undo)
 }
 
-// SimilarClass is the class of the failures of what was refused.
+// SimilarClass is the kind of failure of images that were refused.
 const SimilarClass = "similar"
 
 // change commits a change of what may be shown. Nothing is kept meanwhile.

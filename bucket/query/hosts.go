@@ -26,7 +26,7 @@ type HostReport struct {
 	HostTotals
 	Month    HostTotals              `json:"month"` // the part of the last 30 days
 	Newest   time.Time               `json:"newest,omitzero"`
-	Failures map[fetch.ErrorKind]int `json:"failures,omitempty"` // URLs that could not be kept, by class
+	Failures map[fetch.ErrorKind]int `json:"failures,omitempty"` // URLs that could not be kept, by kind
 	Failed   int                     `json:"failed"`             // all of them
 	Block    *record.Block           `json:"block,omitempty"`    // its quarantine
 }

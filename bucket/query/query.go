@@ -321,7 +321,7 @@ func keptImages(ctx context.Context, s Store, bucket string) iter.Seq2[record.Im
 	}
 }
 
-// Failures goes through the URLs that could not be kept, of these classes, or of all. Of f
+// Failures goes through the URLs that could not be kept, of these kinds, or of all. Of f
 // it uses buckets, times, and hosts, which may be that of the URL or the one that failed
 // after redirects: a failure without either is selected only by a filter without hosts.
 func Failures(ctx context.Context, s Store, f Filter, classes []fetch.ErrorKind) iter.Seq2[FailureDetails, error] {
@@ -392,7 +392,7 @@ type Totals struct {
 	Bytes    int64                   `json:"bytes"`    // of originals
 	Saved    int64                   `json:"saved"`    // additional bytes, if each URL had a file of its own
 	Types    map[string]Count        `json:"types"`    // by format
-	Failures map[fetch.ErrorKind]int `json:"failures"` // URLs that could not be kept, by class
+	Failures map[fetch.ErrorKind]int `json:"failures"` // URLs that could not be kept, by kind
 	Oldest   time.Time               `json:"oldest,omitzero"`
 	Newest   time.Time               `json:"newest,omitzero"`
 	Weeks    map[string]Count        `json:"weeks"` // by the ISO week in which they were stored, as "2026-W47"

@@ -169,7 +169,7 @@ func (k checker) check(ctx context.Context, raw string) checked {
 	return x
 }
 
-// removed is the class of blocked images.
+// removed is the kind of error of blocked images.
 const removed fetch.ErrorKind = "removed"
 
 // try does what the store would, and notes the result.

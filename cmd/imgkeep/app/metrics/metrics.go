@@ -1,7 +1,7 @@
 // Package metrics reports the state of a server to Prometheus.
 //
 // Events are counted when they happen, in counters that exist from the start: a warm
-// request costs two additions and no memory. States, such as the length of a queue, are
+// request costs a few additions and no memory. States, such as the length of a queue, are
 // read when somebody asks.
 //
 // Names and labels are stable. No label contains anything of a viewer, an origin or an

@@ -71,7 +71,7 @@ var responses = []struct {
 	{strip.ErrBroken, response{status: 422, code: "broken", line: "the image is broken or cut off"}},
 }
 
-// failures are the responses to failed fetches, by class.
+// failures are the responses to failed fetches, by kind.
 var failures = map[fetch.ErrorKind]response{
 	fetch.Refused:       {status: 403, code: "refused", line: "images from there are not fetched"},
 	fetch.Denied:        {status: 451, code: "removed", line: "removed by the operator"},

@@ -131,7 +131,7 @@ func (b *Book) change(name string, do func(*Moderator) error) error {
 	})
 }
 
-// SetRole gives an account another role, also those of its tokens that may more.
+// SetRole gives an account another role; tokens of it that may more get the same.
 func (b *Book) SetRole(name string, role Role) error {
 	return b.change(name, func(m *Moderator) error {
 		m.Role = role
