@@ -303,8 +303,8 @@ func (s *Store) blockingLooks(ctx context.Context, r record.Removal, t Target, d
 	return r, err
 }
 
-// lookFailed is the error of an image that is not kept since no decoder has looked at it. Of
-// one that ends decoders it is remembered, so that it does not end one for each viewer.
+// lookFailed is the error of an image that is not kept because no decoder has looked at it. If
+// the image crashes decoders, the failure is recorded, so that not each viewer crashes one.
 func (s *Store) lookFailed(ctx context.Context, bucket, url string, err error) error {
 	if !errors.Is(err, lookalike.ErrPoison) {
 		return err

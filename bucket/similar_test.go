@@ -304,7 +304,7 @@ func TestNoDecoderForSimilar(t *testing.T) {
 		}
 	}
 	if g.looked != looked+1 {
-		t.Errorf("an image that ends decoders has ended %d", g.looked-looked)
+		t.Errorf("an image that crashes decoders has crashed %d", g.looked-looked)
 	}
 	if _, _, err := g.Add("i", "https://a.example/added", strings.NewReader("x")); err == nil {
 		t.Error("no image is added")

@@ -10,8 +10,9 @@
 // page looks like all blank pages. Text of a hash has one spelling.
 //
 // What it does not do: it decodes no image files and does no I/O, but for the readers and
-// writers of lists of hashes that callers hand it. What pixels a hash is made of is up to
-// the decoder: see [Fit]. Hashes of a store are kept by [imgkeep/bucket/lookalike].
+// writers of lists of hashes that callers hand it. Which pixels a hash is made of is up to
+// the decoder: it shrinks a picture first to at most 512 pixels wide and high, so that all
+// decoders see the same. Hashes of a store are kept by [imgkeep/bucket/lookalike].
 //
 // It is no defence against somebody who tries: a crop, a frame drawn around, or a large
 // sticker makes another picture of it.

@@ -11,9 +11,6 @@ const (
 	side, kept = 64, 16
 	// MinSide is the least side, in pixels, of a picture that has a print.
 	MinSide = 5
-	// Fit is how many pixels the longer side of a picture has at most that a print is made
-	// of: a larger one is made smaller first, so that all decoders' prints are of the same.
-	Fit = 512
 )
 
 // cosines are rows 1 to 16 of the discrete cosine transform of 64 values.

@@ -32,7 +32,7 @@ type IndexReport struct {
 // images that are not kept. The store may be in use meanwhile. One that was broken off goes
 // on where it was when it is begun again, since what it has found is kept.
 //
-// An image that ends decoders, or that none can read, is known from then on to have no
+// An image that crashes decoders, or that none can read, is known from then on to have no
 // hash; one that was not looked at for another reason, such as busy decoders, is counted as
 // failed, and is tried by the next run.
 func (l *Looks) Index(ctx context.Context, o IndexOptions) (r IndexReport, err error) {

@@ -49,8 +49,8 @@ var (
 	ErrFaint = fmt.Errorf("there is too little to see in the image to tell what looks like it: its quality is below %d", likeness.MinQuality)
 	// ErrNoPrint: no decoder can read the image, so no size can be made of it either.
 	ErrNoPrint = errors.New("no decoder can read the image")
-	// ErrPoison: the image ends decoders, or takes them longer than they have.
-	ErrPoison = errors.New("the image ends decoders")
+	// ErrPoison: the image crashes decoders, or takes them longer than they have.
+	ErrPoison = errors.New("the image crashes decoders")
 	// ErrNotAllowed: nothing has been let through that could be taken back.
 	ErrNotAllowed = errors.New("not let through")
 )

@@ -134,7 +134,7 @@ func (v *Variants) recordCrash(image record.Image, cause error) error {
 	if d.Crashes < MaxCrashes {
 		return cause
 	}
-	v.s.Log().Error("an image has ended two decoders: no sizes are made of it until 'imgkeep retry'", "bucket", image.Bucket, "digest", image.Digest, "host", imageurl.HostOf(image.URL), "error", cause)
+	v.s.Log().Error("an image has crashed two decoders: no sizes are made of it until 'imgkeep retry'", "bucket", image.Bucket, "digest", image.Digest, "host", imageurl.HostOf(image.URL), "error", cause)
 	return fmt.Errorf("%w: %w", ErrUndecodable, cause)
 }
 
@@ -142,6 +142,6 @@ func (v *Variants) recordCrash(image record.Image, cause error) error {
 func (v *Variants) clear(image record.Image) {
 	d := index.Poison{Digest: image.Digest}
 	if err := v.s.Commit(index.Change{Bucket: image.Bucket, Poison: &d}, nil); err != nil {
-		v.s.Log().Error("an image that was decoded is remembered as one that ends decoders", "digest", image.Digest, "error", err)
+		v.s.Log().Error("the crashes of an image that was decoded since cannot be cleared", "digest", image.Digest, "error", err)
 	}
 }

@@ -53,7 +53,7 @@ func TestProve(t *testing.T) {
 }
 
 // What would fail with any image is not held against the one at hand: neither as
-// broken nor as one that ends decoders.
+// broken nor as one that crashes decoders.
 func TestNotTheImage(t *testing.T) {
 	for _, c := range []struct{ loses, want string }{
 		{"<png", "blocked"}, {">png", "blocked"}, {">avif", "blocked"},

@@ -129,7 +129,7 @@ func testDecoderFails(t *testing.T) *world {
 		s.get(link("i", "full", url)).isImage("image/jpeg")
 		// It is not given to another decoder at once, unless the operator says so.
 		s.get(link("i", "20x20", url)).isError(http.StatusServiceUnavailable, "resize-crashed")
-		if stdout, stderr, status := w.imgkeep("retry", url); status != 0 || stdout != "forgotten: it has ended decoders\n" {
+		if stdout, stderr, status := w.imgkeep("retry", url); status != 0 || stdout != "cleared: it has crashed decoders\n" {
 			t.Errorf("retry: %q, %q, status %d", stdout, stderr, status)
 		}
 	}

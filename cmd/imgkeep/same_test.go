@@ -138,7 +138,7 @@ func TestShowAndRetryOfOneImage(t *testing.T) {
 	if out, _, status := w.imgkeep("retry", first+"?ex=2"); status != 0 || !strings.Contains(out, "no recorded failures") {
 		t.Errorf("retry of another: status %d: %s", status, out)
 	}
-	if out, _, status := w.imgkeep("retry", first+"?ex=1"); status != 0 || !strings.Contains(out, "forgotten: it could not be fetched") {
+	if out, _, status := w.imgkeep("retry", first+"?ex=1"); status != 0 || !strings.Contains(out, "cleared: it could not be fetched") {
 		t.Errorf("retry: status %d: %s", status, out)
 	}
 	asked := w.origin.count("/pictures/one")

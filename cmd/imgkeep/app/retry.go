@@ -71,10 +71,10 @@ func (x *retryCommand) run(cmd *cobra.Command, args []string, c config.Config) (
 		return err
 	}
 	if r.Undecodable > 0 {
-		_, err = fmt.Fprintln(out, "forgotten: it has ended decoders")
+		_, err = fmt.Fprintln(out, "cleared: it has crashed decoders")
 	}
 	if r.Failures > 0 {
-		_, more := fmt.Fprintln(out, "forgotten: it could not be fetched")
+		_, more := fmt.Fprintln(out, "cleared: it could not be fetched")
 		err = errors.Join(err, more)
 	}
 	return err

@@ -274,7 +274,7 @@ func TestGatherFailures(t *testing.T) {
 		}
 		c.made("10x", "x10")
 
-		// The image ends decoders: the first that is tried alone is the last.
+		// The image crashes decoders: the first that is tried alone is the last.
 		url = c.keep("deadly", append(toPNG(t, 60, 40), "deadly"...))
 		c.decoder.answer = func([]byte, resize.Job) ([]resize.Result, error) {
 			return nil, fmt.Errorf("%w: %w", resize.ErrCrashed, resize.ErrPoison)

@@ -76,7 +76,7 @@ func bucketImage(t *testing.T, s *site, url string) record.Image {
 	return image
 }
 
-// Where several sizes at once end a decoder, each is tried by itself: only that is
+// If several sizes at once crash a decoder, each is tried by itself: only that is
 // held against the image.
 func TestPopulateDeadly(t *testing.T) {
 	s := newSite(t, func(_ *bucket.Options, o *server.Options) { o.Sizes = []int{10, 20, 50} })

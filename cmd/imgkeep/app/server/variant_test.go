@@ -156,7 +156,7 @@ func turned(jpeg []byte) []byte {
 	return append(append([]byte("\xff\xd8"), exif...), jpeg[2:]...)
 }
 
-// An image that ends decoders costs its own requests: 503 at first, then 422,
+// An image that crashes decoders costs its own requests: 503 at first, then 422,
 // and its original is served all along.
 func TestDeadlyImage(t *testing.T) {
 	s := newSite(t, nil)
