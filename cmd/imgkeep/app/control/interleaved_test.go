@@ -192,7 +192,8 @@ func (s *removalSite) visible(path string) (files []string) {
 		return nil
 	})
 	for _, target := range targets {
-		if _, err := os.Stat(target); err == nil {
+		// A name that is tried before the link itself stands for a folder.
+		if info, err := os.Stat(target); err == nil && !info.IsDir() {
 			files = append(files, target)
 		}
 	}

@@ -101,7 +101,7 @@ func (e *engine) sweep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		e.log.Info("swept the object store", "bucket", bucket, "deleted", deleted)
+		e.log.Info("swept the object store", "bucket", bucket, "removed", deleted)
 	}
 	return nil
 }
