@@ -220,6 +220,7 @@ const renewPause, maxRenewPause = time.Second, time.Minute
 func (s *Store) repairIndex() error {
 	select {
 	case <-s.index.Damaged():
+		s.node.Hold() // what it knows of removals is lost
 		if err := s.indexFile().Renew(s.index); err != nil {
 			return err
 		}

@@ -56,6 +56,20 @@ func (s *Store) noteRemoved(e ledger.Entry) {
 // Node is what the store is one of; nil: it is the only one.
 func (s *Store) Node() *node.Node { return s.node }
 
+// Stored tells the cache of a node that a variant has come, and Sends that it is about to be
+// sent. The only node has no cache.
+func (o originals) Stored(file string) {
+	if o.s.node != nil {
+		o.s.node.Cache.Stored(file)
+	}
+}
+
+func (o originals) Sends(file string) {
+	if o.s.node != nil {
+		o.s.node.Cache.Sends(file)
+	}
+}
+
 // keepAdmitted keeps an image while nothing is removed, or, as one of several nodes, unless the
 // log that they share says otherwise. removing is read-locked.
 func (s *Store) keepAdmitted(ctx context.Context, image record.Image, from io.ReaderAt, line *ledger.Event) (record.Image, error) {

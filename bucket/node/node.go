@@ -76,8 +76,10 @@ type Node struct {
 	p     Place
 
 	away atomic.Bool // the last look at the log has failed
-	end  context.CancelFunc
-	work sync.WaitGroup
+	// held counts the calls of Hold, and read how many of them the log was read after.
+	held, read atomic.Uint64
+	end        context.CancelFunc
+	work       sync.WaitGroup
 }
 
 // Open reads the log to its head: nothing may be served before. ledger.ErrMisfit: the log is
@@ -118,6 +120,7 @@ func (n *Node) Close() {
 func (n *Node) poll(ctx context.Context) {
 	inTouch, pause, timeout := true, PollEvery, pollTimeout
 	for sleep(ctx, pause) {
+		held := n.held.Load()
 		asked, cancel := context.WithTimeout(context.WithValue(ctx, poller{}, true), timeout)
 		err := n.CatchUp(asked)
 		cancel()
@@ -125,6 +128,7 @@ func (n *Node) poll(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
+			n.read.Store(held)
 			if n.away.Swap(false) {
 				n.p.Log.Info("the object store answers again")
 			}
@@ -171,21 +175,45 @@ func (n *Node) Lag() time.Duration { return max(n.p.Now().Sub(n.Heard()), 0) }
 
 func (n *Node) lagsTooFar() bool { return n.o.MaxLag > 0 && n.Lag() > n.o.MaxLag }
 
-// Ready is ledger.ErrAway while nothing can be kept.
-func (n *Node) Ready() error {
-	if n.away.Load() || n.lagsTooFar() {
-		return fmt.Errorf("%w since %.0f s", ledger.ErrAway, n.Lag().Seconds())
+// Hold has the node answer nothing until it has read the log again: what it knew of it is about
+// to be lost.
+func (n *Node) Hold() {
+	if n != nil {
+		n.held.Add(1)
+	}
+}
+
+// inTouch is ledger.ErrAway while what this node knows must not be shown.
+func (n *Node) inTouch() error {
+	if n.lagsTooFar() || n.held.Load() != n.read.Load() {
+		return fmt.Errorf("%w: removals are known up to %.0f s ago", ledger.ErrAway, n.Lag().Seconds())
 	}
 	return nil
+}
+
+// Ready is ledger.ErrAway while nothing can be kept.
+func (n *Node) Ready() error {
+	if n.away.Load() {
+		return fmt.Errorf("%w since %.0f s", ledger.ErrAway, n.Lag().Seconds())
+	}
+	return n.inTouch()
 }
 
 // Known is what this node knows to be kept under a URL, without a request: ledger.ErrNotKept,
 // ledger.ErrRemoved, and ledger.ErrAway if it has not heard of removals for too long.
 func (n *Node) Known(bucket, url string) (record.Image, error) {
-	if n.lagsTooFar() {
-		return record.Image{}, n.Ready()
+	if err := n.inTouch(); err != nil {
+		return record.Image{}, err
 	}
 	return n.Ledger.Known(bucket, url)
+}
+
+// Find does what ledger.Records says.
+func (n *Node) Find(ctx context.Context, bucket, url string) (record.Image, error) {
+	if err := n.inTouch(); err != nil {
+		return record.Image{}, err
+	}
+	return n.Ledger.Find(ctx, bucket, url)
 }
 
 // Keep does what ledger.Records says.

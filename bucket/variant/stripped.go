@@ -40,6 +40,7 @@ func (v *Variants) OpenStripped(ctx context.Context, image record.Image) (*os.Fi
 
 // EnsureStripped creates the file without opening it, for hand-off to nginx.
 func (v *Variants) EnsureStripped(ctx context.Context, image record.Image) error {
+	v.s.Sends(image.VariantFile(Stripped, image.Format))
 	path := v.s.Path(image.VariantFile(Stripped, image.Format))
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -88,6 +89,7 @@ func (v *Variants) stripOnce(ctx context.Context, image record.Image, path strin
 		if err := local.Replace(v.s.Disk(), tmp, path); err != nil {
 			return fmt.Errorf("store what was made: %w", local.AsFull(err))
 		}
+		v.s.Stored(image.VariantFile(Stripped, image.Format))
 		return nil
 	})
 }

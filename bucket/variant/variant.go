@@ -69,6 +69,7 @@ func (v *Variants) OpenVariant(ctx context.Context, image record.Image, name str
 // EnsureVariant is OpenVariant for hand-off to nginx: it creates the file without opening
 // it.
 func (v *Variants) EnsureVariant(ctx context.Context, image record.Image, name string, f probe.Format, maker Maker) error {
+	v.s.Sends(image.VariantFile(name, f)) // first: from then on it stays
 	path := v.s.Path(image.VariantFile(name, f))
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -237,6 +238,7 @@ func (v *Variants) store(image record.Image, m Variant) error {
 	if err := local.Replace(v.s.Disk(), tmp, path); err != nil {
 		return fmt.Errorf("store what was made: %w", local.AsFull(err))
 	}
+	v.s.Stored(image.VariantFile(m.Name, m.Format))
 	return nil
 }
 

@@ -35,6 +35,10 @@ type Store interface {
 	Room() error
 	Index() *index.DB
 	Commit(c index.Change, e *ledger.Event) error
+	// Stored tells that a variant has come, by its path below the root, while Removing is
+	// read-locked, and Sends that somebody is about to send it.
+	Stored(file string)
+	Sends(file string)
 	// Removing is read-locked while a variant is stored.
 	Removing() *sync.RWMutex
 	// StillKept tells whether an image is still available.

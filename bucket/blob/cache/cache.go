@@ -9,8 +9,8 @@
 // only what goes through this package counts.
 //
 // What it has it may lose at any time. It does not compare bytes with their digest when it
-// opens a file: that was done when they came. What is made of originals is not its own, and
-// goes with Remove only.
+// opens a file: that was done when they came. What is made of originals lies beside them and
+// counts as well: whoever makes it says so by Stored. Each file goes by its own use.
 package cache
 
 import (
@@ -102,20 +102,8 @@ func New(ctx context.Context, o Options) (*Store, error) {
 	}
 	s := &Store{Options: o, files: local.New(o.Disk, o.Root, o.Now), order: newQueue(), coming: map[string]*coming{}}
 	for _, bucket := range o.Buckets {
-		for image, err := range s.files.List(ctx, bucket) {
-			if err != nil {
-				return nil, fmt.Errorf("look what the cache has: %w", err)
-			}
-			path := image.File()
-			info, err := os.Lstat(filepath.Join(o.Root, path))
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			s.order.add(path, rounded(info.Size()), accessed(info))
-			s.bytes += rounded(info.Size())
+		if err := s.survey(ctx, bucket); err != nil {
+			return nil, fmt.Errorf("look what the cache has: %w", err)
 		}
 	}
 	s.mu.Lock()
@@ -124,6 +112,35 @@ func New(ctx context.Context, o Options) (*Store, error) {
 		return nil, fmt.Errorf("the cache has %d bytes, and may have %d, and no file can be removed", s.bytes, o.Bytes)
 	}
 	return s, nil
+}
+
+// survey takes in what there is of a bucket.
+func (s *Store) survey(ctx context.Context, bucket string) error {
+	for a, b := range record.Shards {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		shard := filepath.Join(bucket, a, b)
+		entries, err := os.ReadDir(filepath.Join(s.Root, shard))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range entries {
+			if _, ok := record.ParseFile(a, b, e.Name()); !ok || !e.Type().IsRegular() {
+				continue
+			}
+			info, err := e.Info()
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			s.order.add(filepath.Join(shard, e.Name()), rounded(info.Size()), accessed(info))
+			s.bytes += rounded(info.Size())
+		}
+	}
+	return nil
 }
 
 func rounded(n int64) int64 { return max((n+block-1)/block*block, block) }
@@ -196,12 +213,52 @@ func (s *Store) makeRoom(n int64) bool {
 		s.order.remove(e)
 		s.bytes -= e.bytes
 		s.figures.Evictions++
+		s.unlink(e.path)
 	}
 	for _, e := range stay {
 		s.order.push(e)
 	}
 	return s.bytes+n <= s.Bytes
 }
+
+// unlink removes the variants that an original has stood for, which is gone: they are links to
+// it, and count nothing.
+func (s *Store) unlink(path string) {
+	dir, name := filepath.Split(filepath.Join(s.Root, path))
+	if f, ok := record.ParseFile(name[:1], name[1:2], name); !ok || f.Variant != "" {
+		return
+	}
+	links, _ := filepath.Glob(dir + name[:record.DigestLen] + ".*") // the pattern is good
+	for _, link := range links {
+		if to, err := os.Readlink(link); err == nil && to == name {
+			if err := s.Disk.RemoveAll(link); err != nil {
+				s.Log.Error("a link of the cache cannot be removed", "path", link, "error", err)
+			}
+		}
+	}
+}
+
+// Stored takes in a file that was made of an original, by its path below the root. If there is
+// no room, others go, or itself if all else is being sent.
+func (s *Store) Stored(file string) {
+	info, err := os.Lstat(filepath.Join(s.Root, file))
+	if err != nil {
+		return // it went again
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.order.entries[file]; e != nil {
+		s.bytes -= e.bytes
+		s.order.remove(e)
+	}
+	s.order.add(file, rounded(info.Size()), s.Now())
+	s.order.entries[file].held = s.Now().Add(s.Hold)
+	s.bytes += rounded(info.Size())
+	s.makeRoom(0)
+}
+
+// Sends says that somebody else is about to send a file, which then stays for some time.
+func (s *Store) Sends(file string) { s.used(file, s.Hold) }
 
 // rearm makes a file system with relatime note the next read too, which it does if the time
 // of access is not later than that of the last change of any kind, which this is.
@@ -399,12 +456,18 @@ func (s *Store) Forget(ctx context.Context, image record.Image) error {
 	if c := s.coming[image.File()]; c != nil {
 		c.gone = true
 	}
-	if err := s.files.Remove(ctx, image); err != nil {
+	files, err := local.FilesOf(s.Root, image.Bucket, image.Digest)
+	if err == nil {
+		err = s.files.Remove(ctx, image)
+	}
+	if err != nil {
 		return err
 	}
-	if e := s.order.entries[image.File()]; e != nil {
-		s.bytes -= e.bytes
-		s.order.remove(e)
+	for _, file := range append(files, image.File()) {
+		if e := s.order.entries[file]; e != nil {
+			s.bytes -= e.bytes
+			s.order.remove(e)
+		}
 	}
 	return nil
 }

@@ -534,3 +534,60 @@ func TestBound(t *testing.T) {
 		t.Errorf("only so much went through the cache: %+v", f)
 	}
 }
+
+// What is made of an original counts as well, goes by its own use, and stays while somebody
+// sends it; links to an original go with it.
+func TestVariants(t *testing.T) {
+	w := newWorld(t, 4)
+	variant := func(n int, name string) string {
+		image, _ := original(n, 4*kb)
+		return image.VariantFile(name, probe.WebP)
+	}
+	here := func(file string) bool {
+		_, err := os.Lstat(filepath.Join(w.root, file))
+		return err == nil
+	}
+	figures := func(files int64) {
+		t.Helper()
+		if f := w.Figures(); f.Files != files || f.Bytes != files*4*kb {
+			t.Errorf("%+v, want %d files", f, files)
+		}
+	}
+	store := func(file string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(w.root, file), make([]byte, 4*kb), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		w.now = w.now.Add(time.Minute)
+		w.Stored(file)
+	}
+	image := w.put(0)
+	small, large, link := variant(0, "10x10"), variant(0, "20x20"), variant(0, "30x30")
+	store(small)
+	store(large)
+	store(large) // again
+	if err := os.Symlink(filepath.Base(image.File()), filepath.Join(w.root, link)); err != nil {
+		t.Fatal(err)
+	}
+	w.put(1)
+	figures(4)
+	w.Sends(small)
+	w.now = w.now.Add(time.Second)
+	w.put(2) // the original of 0 was least lately used
+	if here(image.File()) || here(link) || !here(small) || !here(large) {
+		t.Errorf("left are %v %v %v %v", here(image.File()), here(link), here(small), here(large))
+	}
+	w.now = w.now.Add(cache.DefaultHold)
+	w.put(3)
+	if !here(small) || here(large) {
+		t.Errorf("left are %v %v", here(small), here(large))
+	}
+	w.Store = open(t, w.o) // as a new process finds it
+	figures(4)
+	if err := w.Forget(t.Context(), image); err != nil || here(small) {
+		t.Errorf("forgotten: %v", err)
+	}
+	figures(3)
+	w.Stored(small) // which is not there
+	figures(3)
+}
