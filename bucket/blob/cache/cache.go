@@ -34,8 +34,9 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// DefaultHold is for how long a file that somebody else is about to send stays.
-const DefaultHold = 10 * time.Second
+// DefaultHold is for how long a file that somebody else is about to send stays: nginx opens it
+// within milliseconds, and an open one may go. What is held leaves no room for others.
+const DefaultHold = 500 * time.Millisecond
 
 // ownReads is how long after an Open its reader reads, more or less: that is no other use.
 const ownReads = 2 * time.Second
@@ -239,7 +240,7 @@ func (s *Store) unlink(path string) {
 }
 
 // Stored takes in a file that was made of an original, by its path below the root. If there is
-// no room, others go, or itself if all else is being sent.
+// no room, others go. While all of them are being sent, it is too much by this file.
 func (s *Store) Stored(file string) {
 	info, err := os.Lstat(filepath.Join(s.Root, file))
 	if err != nil {

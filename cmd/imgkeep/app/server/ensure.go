@@ -34,13 +34,17 @@ func (s *Server) ensure(ctx context.Context, q *request, d delivery) (answer, er
 		return nil, err
 	}
 	if q.handoff && !q.link.Proxy {
-		if err := s.ensureFile(ctx, q, d); err != nil {
+		err := s.ensureFile(ctx, q, d)
+		if err == nil {
+			err = s.stands(q, d.image)
+		}
+		if err == nil {
+			return &handoff{s: s, q: q, d: d}, nil
+		}
+		// Where a node's cache has no room for an original, it is sent from here.
+		if d.name != "" || !errors.Is(err, bucket.ErrFull) {
 			return nil, err
 		}
-		if err := s.stands(q, d.image); err != nil {
-			return nil, err
-		}
-		return &handoff{s: s, q: q, d: d}, nil
 	}
 	f, err := s.openFile(ctx, q, d)
 	if err != nil {

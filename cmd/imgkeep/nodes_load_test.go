@@ -1,0 +1,238 @@
+package main_test
+
+import (
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// load has clients ask for new images of changing origins at a node, until it is stopped, and
+// remembers the digest of each that was answered 200.
+type load struct {
+	t       *testing.T
+	origin  *origin
+	mu      sync.Mutex
+	got     map[string]string // digests by path
+	wrong   int               // answers other than before
+	n       atomic.Int64
+	stopped chan struct{}
+	clients sync.WaitGroup
+}
+
+func newLoad(t *testing.T, o *origin) *load {
+	return &load{t: t, origin: o, got: map[string]string{}, stopped: make(chan struct{})}
+}
+
+// run adds clients of a node, until stop.
+func (l *load) run(n *siteNode, clients int) {
+	for range clients {
+		l.clients.Go(func() {
+			for {
+				select {
+				case <-l.stopped:
+					return
+				default:
+				}
+				u, _ := l.origin.changing(l.t, fmt.Sprintf("/load%d.jpg", l.n.Add(1)))
+				l.ask(n, link("i", "full", u))
+			}
+		})
+	}
+}
+
+func (l *load) ask(n *siteNode, path string) {
+	body, status := n.body(path)
+	if status != http.StatusOK {
+		return
+	}
+	d := digest([]byte(body))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if old, ok := l.got[path]; ok && old != d {
+		l.wrong++
+	}
+	l.got[path] = d
+}
+
+// stop ends the clients, and returns what was answered.
+func (l *load) stop() map[string]string {
+	close(l.stopped)
+	l.clients.Wait()
+	if l.wrong > 0 {
+		l.t.Errorf("%d answers were others than before", l.wrong)
+	}
+	return l.got
+}
+
+// shows checks that a node answers what another has.
+func (n *siteNode) shows(t *testing.T, got map[string]string) {
+	t.Helper()
+	for path, want := range got {
+		if body, status := n.body(path); status != http.StatusOK || digest([]byte(body)) != want {
+			t.Errorf("%s: status %d, digest %s, want %s", path, status, digest([]byte(body)), want)
+		}
+	}
+}
+
+// A node that is killed at any moment has lost nothing that it has answered.
+func TestNodesKilledUnderLoad(t *testing.T) {
+	t.Parallel()
+	a, b := twoNodes(t, nil)
+	l := newLoad(t, a.origin)
+	l.run(a, 8)
+	for range long(500, 4) {
+		before := l.n.Load()
+		until(t, 20*time.Second, "requests", func() bool { return l.n.Load() > before+20 })
+		a.serve.kill()
+		a.serve = a.start()
+	}
+	got := l.stop()
+	if len(got) < 20 {
+		t.Errorf("only %d were answered", len(got))
+	}
+	b.shows(t, got)
+	if err := a.orphans(); err != nil {
+		t.Error(err)
+	}
+}
+
+// orphans are unfinished files that a start should have removed.
+func (n *siteNode) orphans() error {
+	left, err := os.ReadDir(filepath.Join(n.root(), "tmp"))
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("%d files are left in tmp", len(left))
+	}
+	return err
+}
+
+// Nothing that is blocked at one node while another keeps it is shown by either afterwards.
+func TestNodesKeepAgainstBlock(t *testing.T) {
+	t.Parallel()
+	a, b := twoNodes(t, nil)
+	for i := range long(300, 10) {
+		u, _ := a.origin.changing(t, fmt.Sprintf("/race%d.jpg", i))
+		path := link("i", "full", u)
+		var both sync.WaitGroup
+		both.Go(func() { b.body(path) })
+		both.Go(func() {
+			time.Sleep(time.Duration(i%10) * 5 * time.Millisecond)
+			if _, stderr, status := a.imgkeep("block", u); status != 0 {
+				t.Errorf("block: status %d: %s", status, stderr)
+			}
+		})
+		both.Wait()
+		for _, n := range []*siteNode{a, b} {
+			if !becomes(7*time.Second, func() bool { _, status := n.body(path); return status == http.StatusUnavailableForLegalReasons }) {
+				t.Errorf("race %d: still shown", i)
+			}
+		}
+	}
+}
+
+// What is ten times as large as the cache goes through it: it never takes more than it may,
+// with what is made of originals, and all bytes are right.
+func TestNodesCache(t *testing.T) {
+	t.Parallel()
+	const most = 4 << 20
+	a, _ := twoNodes(t, settings{"shared.cache_bytes": most, "fetch.max_bytes": most / 4})
+	many := 10 * most / (64 << 10) / long(1, 3)
+	var largest atomic.Int64
+	watching, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			largest.Store(max(largest.Load(), a.cached()))
+			select {
+			case <-watching:
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}()
+	got := make([]string, many)
+	var clients sync.WaitGroup
+	next := make(chan int)
+	for range 8 {
+		clients.Go(func() {
+			for i := range next {
+				u := a.origin.url(fmt.Sprintf("/%d.png", i%many))
+				body, status := a.body(link("i", "full", u))
+				if status != http.StatusOK || i >= many && digest([]byte(body)) != got[i%many] {
+					t.Errorf("image %d: status %d", i, status)
+				}
+				if i < many {
+					got[i] = digest([]byte(body))
+				}
+				if _, status := a.body(link("i", "50x50", u)); status != http.StatusOK {
+					t.Errorf("a size of image %d: status %d", i, status)
+				}
+			}
+		})
+	}
+	for i := range many {
+		a.origin.serve(fmt.Sprintf("/%d.png", i), toPNG(t, noise(128, 128, uint64(i))))
+	}
+	for i := range many {
+		next <- i
+	}
+	for i := range many {
+		next <- many + i
+	}
+	close(next)
+	clients.Wait()
+	close(watching)
+	<-done
+	if n := largest.Load(); n > most*105/100 || n < most/2 {
+		t.Errorf("the cache of %d bytes had up to %d", most, n)
+	}
+}
+
+// cached is how many bytes the files of a node's buckets have, in blocks of the disk.
+func (n *siteNode) cached() (bytes int64) {
+	_ = filepath.WalkDir(filepath.Join(n.root(), "i"), func(_ string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			if info, err := e.Info(); err == nil {
+				bytes += (info.Size() + 4095) / 4096 * 4096
+			}
+		}
+		return nil
+	})
+	return bytes
+}
+
+// The store stops under load: what is here is shown, and no answer is wrong.
+func TestNodesStoreStopsUnderLoad(t *testing.T) {
+	t.Parallel()
+	a, b := twoNodes(t, nil)
+	l := newLoad(t, a.origin)
+	l.run(a, 4)
+	until(t, 30*time.Second, "requests", func() bool { return l.n.Load() > 40 })
+	l.mu.Lock()
+	var here []string
+	for path := range l.got {
+		here = append(here, path)
+	}
+	l.mu.Unlock()
+	a.proxy.cut.Store(true)
+	for begun := time.Now(); time.Since(begun) < time.Duration(long(60, 3))*time.Second; {
+		for _, path := range here {
+			body, status := a.body(path)
+			l.mu.Lock()
+			want := l.got[path]
+			l.mu.Unlock()
+			if status != http.StatusOK || digest([]byte(body)) != want {
+				t.Fatalf("what is here: status %d: %.100s", status, body)
+			}
+		}
+	}
+	a.proxy.cut.Store(false)
+	u, _ := a.origin.changing(t, "/back.jpg")
+	until(t, 5*time.Second, "new images", func() bool { _, status := a.body(link("i", "full", u)); return status == http.StatusOK })
+	b.shows(t, l.stop())
+}
