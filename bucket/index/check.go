@@ -51,6 +51,7 @@ type health struct {
 	mu      sync.Mutex
 	err     error         // ErrDamaged, of the whole file; nil: none is known
 	stuck   bool          // bbolt's locks may be locked for good
+	unused  int           // pages that bbolt takes for used, as far as is known
 	damaged chan struct{} // closed with err
 	checked chan struct{} // closed when the check has ended
 	closing chan struct{} // closed to end it
@@ -73,6 +74,12 @@ func (h *health) damage() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.err
+}
+
+func (h *health) unusedPages() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.unused
 }
 
 func (h *health) setDamaged(err error) {
@@ -139,6 +146,9 @@ func (db *DB) check(s *snapshot, h *health) {
 	if err != nil && !errors.Is(err, errStopped) {
 		h.setDamaged(err)
 	}
+	h.mu.Lock()
+	h.unused = unused
+	h.mu.Unlock()
 	close(h.checked)
 	defer close(h.ended)
 	if err != nil {

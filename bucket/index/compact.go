@@ -43,7 +43,7 @@ func (db *DB) Figures() (Figures, error) {
 		return f, err
 	}
 	stats := db.bolt.Stats()
-	f.FreePages = stats.FreePageN + stats.PendingPageN
+	f.FreePages = stats.FreePageN + stats.PendingPageN + db.health.unusedPages()
 	info, err := os.Stat(db.path)
 	if err != nil {
 		return f, err

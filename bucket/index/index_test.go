@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -200,9 +201,14 @@ func FuzzRecords(f *testing.F) {
 	})
 }
 
-// BenchmarkImage looks up random entries of an index of that many.
+// BenchmarkImage looks up random entries of an index of that many, and of as many as
+// IMGKEEP_BENCH_IMAGES says.
 func BenchmarkImage(b *testing.B) {
-	for _, n := range []int{10_000, 1_000_000} {
+	sizes := []int{10_000, 1_000_000}
+	if n, err := strconv.Atoi(os.Getenv("IMGKEEP_BENCH_IMAGES")); err == nil {
+		sizes = append(sizes, n)
+	}
+	for _, n := range sizes {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			path := filepath.Join(b.TempDir(), "index.db")
 			db := open(b, path)
