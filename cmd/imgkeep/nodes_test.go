@@ -211,6 +211,9 @@ func TestNodesRoot(t *testing.T) {
 	if _, stderr, status := n.imgkeep("scrub"); status == 0 || !strings.Contains(stderr, "one of several nodes") {
 		t.Errorf("scrub: status %d: %s", status, stderr)
 	}
+	if _, stderr, status := n.imgkeep("list"); status == 0 || !strings.Contains(stderr, "a node cannot list") {
+		t.Errorf("list: status %d: %s", status, stderr)
+	}
 	if _, stderr, status := n.imgkeep("block", "--similar", link("i", "full", n.origin.url("/a.jpg"))); status == 0 {
 		t.Errorf("a block by likeness: status %d: %s", status, stderr)
 	}

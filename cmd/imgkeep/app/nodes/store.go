@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 	"errors"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/node"
+	"imgkeep/bucket/query"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
 	"imgkeep/cmd/imgkeep/app/control"
@@ -19,6 +21,7 @@ import (
 var (
 	errLooks = errors.New("blocks by likeness are of one machine: where several nodes share an object store, block the URL, the digest or the host")
 	errKeep  = errors.New("the files of what is blocked cannot be left where several nodes share an object store: block without --keep")
+	errList  = errors.New("a node cannot list: it knows URLs by their keys only, and not those that other nodes have kept: show an image by its URL, or run 'imgkeep pull' and list the store that it makes")
 	errScrub = errors.New("scrub works on the store of one machine, and this is one of several nodes")
 )
 
@@ -39,6 +42,11 @@ func NewStore(s *bucket.Store, now func() time.Time) *Store {
 // Scrub is refused: what is missing here may be in the object store.
 func (s *Store) Scrub(context.Context, scrub.Options) (scrub.Report, error) {
 	return scrub.Report{}, errScrub
+}
+
+// List is refused: an empty or partial list would be taken for all.
+func (s *Store) List(context.Context, query.Filter) iter.Seq2[query.Entry, error] {
+	return func(yield func(query.Entry, error) bool) { yield(query.Entry{}, errList) }
 }
 
 // buckets are those of these names, or all.
