@@ -340,8 +340,10 @@ var rules = map[string]rule{
 		tests:   []string{"scripts/benchtest", "golang.org/x/image/bmp", "golang.org/x/image/font", "golang.org/x/image/math/fixed", "golang.org/x/image/webp"},
 	},
 	"scripts/benchtest": {}, // for benchmarks
-	"scripts/patience":  {}, // for tests
-	"sign":              {},
+	// Writes contrib/BENCHMARKS.md.
+	"scripts/benchtest/report": {imports: []string{"scripts/benchtest"}},
+	"scripts/patience":         {}, // for tests
+	"sign":                     {},
 	// Files for other programs; tests try them.
 	"contrib/clients": {
 		tests: []string{"resize", "sign", "golang.org/x/net/html", "golang.org/x/net/html/atom"},

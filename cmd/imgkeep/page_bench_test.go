@@ -69,17 +69,20 @@ func BenchmarkPage(b *testing.B) {
 		for _, sh := range showers {
 			row := fmt.Sprintf("| %s | %s |", plural(viewers, "viewer"), sh.name)
 			for _, column := range []struct {
-				format string
-				of     func(pageView) float64
+				name, format string
+				of           func(pageView) float64
 			}{
-				{"%.2f s", func(v pageView) float64 { return v.last.Seconds() }},
-				{"%.0f", func(v pageView) float64 { return 1000 * v.cpu / float64(viewers*pageImages*len(pageHeights)) }},
-				{"%.0f", func(v pageView) float64 { return v.memory / 1e6 }},
+				{"time", "%.2f s", func(v pageView) float64 { return v.last.Seconds() }},
+				{"CPU", "%.0f", func(v pageView) float64 { return 1000 * v.cpu / float64(viewers*pageImages*len(pageHeights)) }},
+				{"memory", "%.0f", func(v pageView) float64 { return v.memory / 1e6 }},
 			} {
 				var figures, ratios []float64
 				for i, v := range sh.views {
 					figures = append(figures, column.of(v))
 					ratios = append(ratios, column.of(v)/column.of(showers[len(showers)-1].views[i]))
+				}
+				if sh == showers[0] && len(showers) > 1 {
+					benchtest.Ratio{Name: fmt.Sprintf("page, %s, %s of imgproxy's", plural(viewers, "viewer"), column.name), Figures: ratios}.Print(os.Stdout)
 				}
 				row += fmt.Sprintf(" "+column.format+" | %s |", median(figures), benchtest.Spread(ratios))
 			}

@@ -39,9 +39,10 @@ func BenchmarkPopulate(b *testing.B) {
 		w.Write(body)
 	})
 	type row struct {
-		rate   float64 // URLs a second, the best
-		cpu    float64 // ms a URL, the least
-		memory int     // MiB, the most
+		rate   float64   // URLs a second, the best
+		cpu    float64   // ms a URL, the least
+		memory int       // MiB, the most
+		ratios []float64 // to wget, of each round
 	}
 	rows, names := map[string]*row{}, []string{}
 	for round := range rounds {
@@ -58,6 +59,7 @@ func BenchmarkPopulate(b *testing.B) {
 			}
 			return path
 		}
+		fetched := 0.0 // by wget, a second
 		measure := func(name string, n int, cmd *exec.Cmd, served *server) {
 			before := 0.0
 			if served != nil {
@@ -79,6 +81,10 @@ func BenchmarkPopulate(b *testing.B) {
 				r = &row{cpu: math.Inf(1)}
 				rows[name], names = r, append(names, name)
 			}
+			if name == wget {
+				fetched = rate
+			}
+			r.ratios = append(r.ratios, rate/fetched)
 			r.rate, r.cpu, r.memory = max(r.rate, rate), min(r.cpu, 1000*used/float64(n)), max(r.memory, most)
 		}
 		all, tenth, sized := list("all", count), list("tenth", count/10), list("sized", count/10)
@@ -109,6 +115,8 @@ func BenchmarkPopulate(b *testing.B) {
 		r := rows[name]
 		fmt.Fprintf(&out, "| %s | %.0f | %.2f | %.2f | %d |\n", name, r.rate, r.rate/rows[wget].rate, r.cpu, r.memory)
 	}
-	b.Log(out.String())
+	benchtest.Ratio{Name: "populate without a server, of wget", Figures: rows["populate, alone"].ratios}.Print(&out)
+	benchtest.Ratio{Name: "populate by a server, of wget", Figures: rows["populate, served"].ratios}.Print(&out)
+	fmt.Println(out.String())
 	b.ReportMetric(rows["populate, alone"].rate/rows[wget].rate, "ratio-to-wget")
 }

@@ -29,7 +29,7 @@ var benchHeights = []int{150, 250, 500}
 // atOnce is how many pictures each way has before it is another's turn: so many
 // that the start of a client is little beside them, and so few that all have had
 // the same of what else the machine does.
-const atOnce = 25
+const atOnce = 10
 
 // BenchmarkResize has three sizes made of pictures that nobody has seen yet, in
 // ways that take turns at a few pictures each:
@@ -82,6 +82,7 @@ type way struct {
 	memory func() string    // the most that there has been, in MB
 
 	before, wall float64
+	turns        []float64 // of the processor, in seconds, of each turn
 }
 
 // some are a few pictures, which an origin has, and which are in a folder.
@@ -116,11 +117,12 @@ func measureResize(b *testing.B, table io.Writer, bimg, name, format string, pic
 			return s
 		}
 		run := func(w *way, s some) {
-			began := time.Now()
+			began, used := time.Now(), w.used()
 			if err := w.make(s); err != nil {
 				b.Fatalf("%s: %v", w.name, err)
 			}
 			w.wall += time.Since(began).Seconds()
+			w.turns = append(w.turns, w.used()-used)
 		}
 		first := put([][]byte{photoLike(b, 0.1, 1000)})
 		if format != "jpeg" { // another file by what follows its end
@@ -128,7 +130,7 @@ func measureResize(b *testing.B, table io.Writer, bimg, name, format string, pic
 		}
 		for _, w := range ways {
 			run(w, first)
-			w.before, w.wall = w.used(), 0
+			w.before, w.wall, w.turns = w.used(), 0, nil
 		}
 		for pictures := range slices.Chunk(pictures, atOnce) {
 			s := put(pictures)
@@ -138,6 +140,13 @@ func measureResize(b *testing.B, table io.Writer, bimg, name, format string, pic
 			if err := os.RemoveAll(s.folder); err != nil {
 				b.Fatal(err)
 			}
+		}
+		if i := slices.IndexFunc(ways, func(w *way) bool { return w.name == "imgproxy" }); i >= 0 && name == "photos, jpeg" {
+			r := benchtest.Ratio{Name: "one size of a JPEG, CPU of imgproxy's"}
+			for turn, used := range ways[0].turns {
+				r.Figures = append(r.Figures, used/ways[i].turns[turn])
+			}
+			r.Print(os.Stdout)
 		}
 		n := float64(len(pictures))
 		theirs := ways[2].used() - ways[2].before

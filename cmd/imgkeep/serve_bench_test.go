@@ -142,24 +142,30 @@ func BenchmarkServing(b *testing.B) {
 		}
 		return nil
 	}
-	for _, pair := range [][2]string{{"imgkeep direct", "Go http.FileServer"}, {"imgkeep X-Accel-Redirect", "Go's shortest handler, X-Accel-Redirect"}} {
-		if one, other := named(pair[0]), named(pair[1]); one != nil && other != nil {
-			fmt.Fprintf(&out, "\n%s is %s of %s.\n", one.name, benchtest.Spread(one.ratios(other)), other.name)
+	for _, c := range []struct{ ratio, row, to string }{
+		{"hot JPEG, requests of nginx static", "imgkeep hot, JPEG", rows[0].name},
+		{"hot mix, requests of nginx static", "imgkeep hot, mix 70/20/5/5", rows[0].name},
+		{"X-Accel-Redirect, requests of Go's shortest handler", "imgkeep X-Accel-Redirect", "Go's shortest handler, X-Accel-Redirect"},
+		{"direct, requests of http.FileServer", "imgkeep direct", "Go http.FileServer"},
+	} {
+		if one, other := named(c.row), named(c.to); one != nil && other != nil {
+			benchtest.Ratio{Name: c.ratio, Figures: one.ratios(other)}.Print(&out)
 		}
 	}
 	fmt.Println(out.String())
 	s.stop()
 }
 
-// BenchmarkHotLinks makes 500,000 hot links to 4,096 files, has nginx serve them in
-// an order of chance, and has them expire. It is part of `scripts/bench serve`, and
+// BenchmarkHotLinks makes 500,000 hot links to 4,096 files, or as many as IMGKEEP_BENCH_LINKS
+// says, has nginx serve them in an order of chance, and has them expire. It is part of `scripts/bench serve`, and
 // wants TMPDIR to be on tmpfs.
 func BenchmarkHotLinks(b *testing.B) {
 	wrk, err := exec.LookPath("wrk")
 	if err != nil {
 		b.Fatal("wrk is not installed: on Debian, apt-get install wrk")
 	}
-	const links, files = 500_000, 4096
+	const files = 4096
+	links := benchtest.Number(b, "IMGKEEP_BENCH_LINKS", 500_000)
 	seconds, rounds := benchtest.Number(b, "IMGKEEP_BENCH_SECONDS", 1), benchtest.Number(b, "IMGKEEP_BENCH_ROUNDS", 15)
 	dir, err := os.MkdirTemp("", "hotlinks")
 	if err != nil {
@@ -194,7 +200,7 @@ func BenchmarkHotLinks(b *testing.B) {
 	}
 	front, static := nginxtest.Start(b, site, quiet), startStatic(b, site.Root)
 	for range b.N {
-		all := make([]string, links)
+		all, names := make([]string, links), make([]string, links)
 		before, began, used := kernelMemory(b), time.Now(), ownTime(b)
 		for i := range all {
 			signature := make([]byte, 12)
@@ -206,6 +212,18 @@ func BenchmarkHotLinks(b *testing.B) {
 			all[i] = "/i/full/" + text + "/aHR0cHM6Ly9leGFtcGxlLm9yZy9hLmpwZw"
 		}
 		making, makingCPU, memory := time.Since(began), ownTime(b)-used, kernelMemory(b)-before
+		// As many names of the same files, in folders like those of the links.
+		for i, link := range all {
+			signature := strings.Split(link, "/")[3]
+			names[i] = "/all/" + signature[:1] + "/" + signature[1:2] + "/" + signature[2:] + ".jpg"
+			name := site.Root + names[i]
+			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+				b.Fatal(err)
+			}
+			if err := os.Link(paths[i%files], name); err != nil {
+				b.Fatal(err)
+			}
+		}
 		began = time.Now()
 		if gone, err := hot.Sweep(); gone != 0 || err != nil {
 			b.Fatal(gone, err)
@@ -213,13 +231,14 @@ func BenchmarkHotLinks(b *testing.B) {
 		sweep := time.Since(began)
 
 		few := &row{name: "4,096 of them", base: front.URL, paths: all[:files], nginx: front.PID()}
-		many := &row{name: "all 500,000, by chance", base: front.URL, paths: all, nginx: front.PID()}
+		many := &row{name: "all of them, by chance", base: front.URL, paths: all, nginx: front.PID()}
 		var relative []string
 		for _, path := range paths {
 			relative = append(relative, strings.TrimPrefix(path, site.Root))
 		}
 		files := &row{name: "nginx static, the 4,096 files", base: static.url, paths: relative, nginx: static.pid}
-		rows := []*row{files, few, many}
+		named := &row{name: "nginx static, as many names of its files, by chance", base: static.url, paths: names, nginx: static.pid}
+		rows := []*row{files, few, many, named}
 		for _, r := range rows {
 			r.script(b, dir)
 			r.run(b, wrk, 1)
@@ -239,15 +258,16 @@ func BenchmarkHotLinks(b *testing.B) {
 		}
 		var out strings.Builder
 		fmt.Fprintf(&out, "\n| %d hot links | |\n| --- | --- |\n", links)
-		fmt.Fprintf(&out, "| making, one after the other | %.1f s, %.1f s of CPU, %.1f us each |\n", making.Seconds(), makingCPU, making.Seconds()/links*1e6)
-		fmt.Fprintf(&out, "| memory of the kernel | %.0f MB, %.0f bytes each |\n", memory/1e6, memory/links)
+		fmt.Fprintf(&out, "| making, one after the other | %.1f s, %.1f s of CPU, %.1f us each |\n", making.Seconds(), makingCPU, making.Seconds()/float64(links)*1e6)
+		fmt.Fprintf(&out, "| memory of the kernel | %.0f MB, %.0f bytes each |\n", memory/1e6, memory/float64(links))
 		fmt.Fprintf(&out, "| looking at all, none expired | %.1f s |\n| removing all, expired | %.1f s |\n", sweep.Seconds(), expiring.Seconds())
 		for _, r := range rows {
 			fmt.Fprintf(&out, "| serving %s | %.0f requests/s, %.2f of static |\n", r.name, r.median(func(m measurement) float64 { return m.rate }), r.ratio(files))
 		}
+		benchtest.Ratio{Name: "500,000 hot links by chance, requests of as many static files", Figures: many.ratios(named)}.Print(&out)
 		fmt.Println(out.String())
-		b.ReportMetric(memory/links, "B/link")
-		b.ReportMetric(making.Seconds()/links*1e6, "us/made")
+		b.ReportMetric(memory/float64(links), "B/link")
+		b.ReportMetric(making.Seconds()/float64(links)*1e6, "us/made")
 		b.ReportMetric(expiring.Seconds(), "s-expiring")
 	}
 }

@@ -1,0 +1,251 @@
+// Command report puts what benchmarks have printed into contrib/BENCHMARKS.md, or compares
+// it with what stands there. scripts/bench calls it.
+//
+//	report contrib/BENCHMARKS.md 'machine and versions' page.txt serve.txt …
+//	report -compare contrib/BENCHMARKS.md page.txt …
+//
+// Each text is the output of the table that its file is named after. The document has a
+// place for each, between comments, and one for all ratios, with their aims; what stands
+// outside of these places is written by hand, and stays. A ratio that no text has stays as
+// well. -compare ends with status 1 if something has become slower.
+package main
+
+import (
+	"bufio"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"imgkeep/scripts/benchtest"
+)
+
+// aim is what a ratio should be at least, or at most.
+type aim struct {
+	name string
+	most bool // the lower, the better
+	aim  float64
+}
+
+// aims are those of all ratios that have one, in the order of the document.
+var aims = []aim{
+	{"hot JPEG, requests of nginx static", false, 0.97},
+	{"hot mix, requests of nginx static", false, 0.92},
+	{"500,000 hot links by chance, requests of as many static files", false, 0.9},
+	{"X-Accel-Redirect, requests of Go's shortest handler", false, 0.95},
+	{"direct, requests of http.FileServer", false, 1},
+	{"page, 1 viewer, time of imgproxy's", true, 0.5},
+	{"page, 1 viewer, CPU of imgproxy's", true, 0.45},
+	{"page, 1 viewer, memory of imgproxy's", true, 0.5},
+	{"page, 4 viewers, time of imgproxy's", true, 0.5},
+	{"page, 4 viewers, CPU of imgproxy's", true, 0.45},
+	{"page, 4 viewers, memory of imgproxy's", true, 0.5},
+	{"page, 16 viewers, time of imgproxy's", true, 0.5},
+	{"page, 16 viewers, CPU of imgproxy's", true, 0.45},
+	{"page, 16 viewers, memory of imgproxy's", true, 0.5},
+	{"one size of a JPEG, CPU of imgproxy's", true, 0.8},
+	{"keep, 64 clients, of a bare loop", false, 0.9},
+	{"populate without a server, of wget", false, 1.2},
+	{"populate by a server, of wget", false, 1.2},
+}
+
+func main() {
+	compare := flag.Bool("compare", false, "say what has become slower, and change nothing")
+	flag.Parse()
+	slower, err := run(*compare, flag.Args())
+	switch {
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "report:", err)
+		os.Exit(2)
+	case slower:
+		os.Exit(1)
+	}
+}
+
+func run(compare bool, args []string) (slower bool, err error) {
+	least := 3
+	if compare {
+		least = 2
+	}
+	if len(args) < least {
+		return false, errors.New("want a document, what was measured with, and texts")
+	}
+	document, err := os.ReadFile(args[0])
+	if err != nil {
+		return false, err
+	}
+	outputs := map[string]string{}
+	for _, path := range args[least-1:] {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return false, err
+		}
+		outputs[strings.TrimSuffix(filepath.Base(path), ".txt")] = string(text)
+	}
+	if compare {
+		lines := compared(string(document), outputs)
+		fmt.Print(strings.Join(lines, ""))
+		return len(lines) > 0, nil
+	}
+	return false, os.WriteFile(args[0], []byte(filled(string(document), args[1], outputs)), 0o644)
+}
+
+// between is the place of a name in the document.
+func between(name string) *regexp.Regexp {
+	return regexp.MustCompile(`(?s)<!-- begin ` + regexp.QuoteMeta(name) + ` -->\n.*?<!-- end ` + regexp.QuoteMeta(name) + ` -->\n`)
+}
+
+// put replaces what stands at a place, or adds a section for it at the end.
+func put(document, name, text string) string {
+	place := fmt.Sprintf("<!-- begin %s -->\n%s<!-- end %s -->\n", name, text, name)
+	if at := between(name).FindStringIndex(document); at != nil {
+		return document[:at[0]] + place + document[at[1]:]
+	}
+	return fmt.Sprintf("%s\n## %s\n\n`scripts/bench %s`:\n\n%s", document, name, name, place)
+}
+
+// filled is the document with the outputs in their places.
+func filled(document, machine string, outputs map[string]string) string {
+	all := known(document)
+	for _, name := range slices.Sorted(maps.Keys(outputs)) {
+		if t := tables(outputs[name]); t != "" {
+			document = put(document, name, t)
+		}
+		for _, r := range ratios(outputs[name]) {
+			all[r.Name] = benchtest.Spread(r.Figures) + rounds(r)
+		}
+	}
+	return put(document, "ratios", machine+"\n\n"+summary(all))
+}
+
+func rounds(r benchtest.Ratio) string {
+	if len(r.Figures) == 1 {
+		return ", one round"
+	}
+	return fmt.Sprintf(", %d rounds", len(r.Figures))
+}
+
+// tables are the lines of an output that are tables of Markdown.
+func tables(output string) string {
+	var out strings.Builder
+	within := false
+	for line := range strings.Lines(output) {
+		table := strings.HasPrefix(line, "|")
+		if table && !within && out.Len() > 0 {
+			out.WriteString("\n")
+		}
+		if within = table; table {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
+var benchmark = regexp.MustCompile(`^Benchmark(\S+?)(?:-\d+)?\s.*\s([0-9.e+]+) ratio(?:\s|$)`)
+
+// ratios are those of an output: the lines that benchtest.Ratio prints, and the metric
+// "ratio" of benchmarks, which are repeated.
+func ratios(output string) (all []benchtest.Ratio) {
+	lines := bufio.NewScanner(strings.NewReader(output))
+	for lines.Scan() {
+		r, ok := benchtest.ParseRatio(lines.Text())
+		if m := benchmark.FindStringSubmatch(lines.Text()); m != nil {
+			f, err := strconv.ParseFloat(m[2], 64)
+			r, ok = benchtest.Ratio{Name: named(m[1]), Figures: []float64{f}}, err == nil
+		}
+		if !ok {
+			continue
+		}
+		if i := slices.IndexFunc(all, func(other benchtest.Ratio) bool { return other.Name == r.Name }); i >= 0 {
+			all[i].Figures = append(all[i].Figures, r.Figures...)
+		} else {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// named is what a benchmark that reports a ratio compares.
+func named(benchmark string) string {
+	if clients, ok := strings.CutPrefix(benchmark, "Keep/clients="); ok {
+		return "keep, " + clients + " clients, of a bare loop"
+	}
+	return benchmark
+}
+
+var summaryRow = regexp.MustCompile(`(?m)^\| ([^|]+) \| ([0-9.]+[^|]*) \|[^|]*\|[^|]*\|$`)
+
+// known are the ratios that stand in the document, as text, by their names.
+func known(document string) map[string]string {
+	all := map[string]string{}
+	for _, m := range summaryRow.FindAllStringSubmatch(between("ratios").FindString(document), -1) {
+		all[m[1]] = m[2]
+	}
+	return all
+}
+
+// first is the number that a text begins with.
+func first(text string) float64 {
+	number, _, _ := strings.Cut(strings.TrimRight(text, ","), " ")
+	f, _ := strconv.ParseFloat(strings.TrimRight(number, ","), 64)
+	return f
+}
+
+// summary is the table of ratios: those with an aim first.
+func summary(all map[string]string) string {
+	var out strings.Builder
+	out.WriteString("| ratio | median (lowest to highest) | aim | |\n| --- | --- | --- | --- |\n")
+	rest := slices.Sorted(maps.Keys(all))
+	for _, a := range aims {
+		text, ok := all[a.name]
+		if !ok {
+			continue
+		}
+		rest = slices.DeleteFunc(rest, func(name string) bool { return name == a.name })
+		verdict := "met"
+		if f := first(text); a.most && f > a.aim || !a.most && f < a.aim {
+			verdict = "**falls short**"
+		}
+		fmt.Fprintf(&out, "| %s | %s | %s | %s |\n", a.name, text, a, verdict)
+	}
+	for _, name := range rest {
+		fmt.Fprintf(&out, "| %s | %s | | |\n", name, all[name])
+	}
+	return out.String()
+}
+
+func (a aim) String() string {
+	if a.most {
+		return fmt.Sprintf("at most %v", a.aim)
+	}
+	return fmt.Sprintf("at least %v", a.aim)
+}
+
+// tolerance is how much worse a median may be than the one in the document: as much as the
+// same code differs from run to run.
+const tolerance = 0.1
+
+// compared says of which ratios the median has become worse, a line for each. Only those
+// with an aim have a better and a worse.
+func compared(document string, outputs map[string]string) (lines []string) {
+	was := known(document)
+	for _, name := range slices.Sorted(maps.Keys(outputs)) {
+		for _, r := range ratios(outputs[name]) {
+			i := slices.IndexFunc(aims, func(a aim) bool { return a.name == r.Name })
+			if i < 0 || was[r.Name] == "" {
+				continue
+			}
+			now, then := benchtest.Median(r.Figures), first(was[r.Name])
+			if aims[i].most && now > then*(1+tolerance) || !aims[i].most && now < then*(1-tolerance) {
+				lines = append(lines, fmt.Sprintf("slower: %s: %s, and was %s\n", r.Name, benchtest.Spread(r.Figures), was[r.Name]))
+			}
+		}
+	}
+	return lines
+}
