@@ -26,6 +26,7 @@ import (
 type storeProxy struct {
 	*httptest.Server
 	cut   atomic.Bool                         // nothing passes
+	hang  atomic.Pointer[chan struct{}]       // nothing passes, and nobody hears of it, until it is closed
 	spoil atomic.Pointer[func(*http.Request)] // what is done to each
 	mu    sync.Mutex
 	n     map[string]int // by method and kind of object
@@ -54,6 +55,13 @@ func newStoreProxy(t testing.TB, to string) *storeProxy {
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if p.cut.Load() {
 			panic(http.ErrAbortHandler)
+		}
+		if hang := p.hang.Load(); hang != nil {
+			select {
+			case <-*hang:
+			case <-r.Context().Done():
+				panic(http.ErrAbortHandler)
+			}
 		}
 		kind := "list"
 		if m := objectKind.FindStringSubmatch(r.URL.Path); m != nil && r.URL.Query().Get("list-type") == "" {
@@ -383,6 +391,33 @@ func TestNodesRemove(t *testing.T) {
 		t.Fatalf("block by host: status %d: %s", status, stderr)
 	}
 	until(t, 7*time.Second, "a host", func() bool { _, status := a.body(all[2].path); return status == http.StatusUnavailableForLegalReasons })
+}
+
+// A store that does not answer holds no viewer for long.
+func TestNodesStoreHangs(t *testing.T) {
+	t.Parallel()
+	a, _ := twoNodes(t, nil)
+	path := link("i", "full", a.origin.serve("/old.jpg", photo(t, 30, 20)))
+	fresh := link("i", "full", a.origin.serve("/new.jpg", photo(t, 20, 30)))
+	if body, status := a.body(path); status != http.StatusOK {
+		t.Fatalf("status %d: %s", status, body)
+	}
+	back := make(chan struct{})
+	a.proxy.hang.Store(&back)
+	begun := time.Now()
+	answer := a.serve.get(fresh)
+	answer.isError(http.StatusServiceUnavailable, "away")
+	if took := time.Since(begun); took > 25*time.Second { // two deadlines, on a busy machine
+		t.Errorf("a viewer has waited %v", took)
+	}
+	a.serve.logged("the object store does not answer: what is here is shown, nothing new is kept, and nothing can be removed")
+	a.serve.get(fresh).isError(http.StatusServiceUnavailable, "away")
+	if body, status := a.body(path); status != http.StatusOK {
+		t.Errorf("what is here: status %d: %s", status, body)
+	}
+	a.proxy.hang.Store(nil)
+	close(back)
+	until(t, 5*time.Second, "new images", func() bool { _, status := a.body(fresh); return status == http.StatusOK })
 }
 
 // Without the object store what is here is shown, what is new waits, nothing is removed, and
