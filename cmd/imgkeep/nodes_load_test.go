@@ -86,7 +86,7 @@ func TestNodesKilledUnderLoad(t *testing.T) {
 	a, b := twoNodes(t, nil)
 	l := newLoad(t, a.origin)
 	l.run(a, 8)
-	for range long(500, 4) {
+	for range long(500, 2) {
 		before := l.n.Load()
 		until(t, 20*time.Second, "requests", func() bool { return l.n.Load() > before+20 })
 		a.serve.kill()
@@ -115,7 +115,7 @@ func (n *siteNode) orphans() error {
 func TestNodesKeepAgainstBlock(t *testing.T) {
 	t.Parallel()
 	a, b := twoNodes(t, nil)
-	for i := range long(300, 10) {
+	for i := range long(300, 5) {
 		u, _ := a.origin.changing(t, fmt.Sprintf("/race%d.jpg", i))
 		path := link("i", "full", u)
 		var both sync.WaitGroup
@@ -141,7 +141,7 @@ func TestNodesCache(t *testing.T) {
 	t.Parallel()
 	const most = 4 << 20
 	a, _ := twoNodes(t, settings{"shared.cache_bytes": most, "fetch.max_bytes": most / 4})
-	many := 10 * most / (64 << 10) / long(1, 3)
+	many := 10 * most / (64 << 10) / long(1, 5)
 	var largest atomic.Int64
 	watching, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -220,7 +220,7 @@ func TestNodesStoreStopsUnderLoad(t *testing.T) {
 	}
 	l.mu.Unlock()
 	a.proxy.cut.Store(true)
-	for begun := time.Now(); time.Since(begun) < time.Duration(long(60, 3))*time.Second; {
+	for begun := time.Now(); time.Since(begun) < time.Duration(long(60, 2))*time.Second; time.Sleep(20 * time.Millisecond) {
 		for _, path := range here {
 			body, status := a.body(path)
 			l.mu.Lock()

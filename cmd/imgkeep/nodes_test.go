@@ -240,7 +240,7 @@ func TestNodesRoot(t *testing.T) {
 // fetch at most.
 func TestNodesKeepOneDigest(t *testing.T) {
 	t.Parallel()
-	many := long(1000, 60)
+	many := long(1000, 15)
 	a, b := twoNodes(t, nil)
 	fetches := make([]*atomic.Int64, many)
 	paths := make([]string, many)
@@ -344,7 +344,7 @@ func TestNodesRequests(t *testing.T) {
 // What is removed at one node is gone at the other's nginx, whatever the way.
 func TestNodesRemove(t *testing.T) {
 	t.Parallel()
-	many := long(200, 12)
+	many := long(200, 6)
 	a, b := twoNodes(t, nil)
 	type shown struct{ url, path string }
 	var all []shown
