@@ -216,9 +216,6 @@ func TestNodesRoot(t *testing.T) {
 	if got := string(n.serve.get("/readyz").body); !regexp.MustCompile(`^ready: removals are known up to [0-9.]+ s ago\n$`).MatchString(got) {
 		t.Errorf("readyz says %q", got)
 	}
-	if _, stderr, status := n.imgkeep("scrub"); status == 0 || !strings.Contains(stderr, "one of several nodes") {
-		t.Errorf("scrub: status %d: %s", status, stderr)
-	}
 	if _, stderr, status := n.imgkeep("list"); status == 0 || !strings.Contains(stderr, "a node cannot list") {
 		t.Errorf("list: status %d: %s", status, stderr)
 	}

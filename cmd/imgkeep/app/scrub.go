@@ -34,6 +34,13 @@ deleted; the rest is moved to a folder of this run in quarantine/ in the store's
 root. The bytes of an original are never deleted. While the server runs, orphaned
 and unreferenced originals stay where they are.
 
+One of several nodes compares the records in the object store with its originals, by
+length and checksum, reads one original in 100, and its own files. It reports originals
+that no record refers to after seven days. With --repair it writes an original that is
+missing or damaged again if it has a whole copy, deletes what removals have left, and
+drops its own damaged files. A request counts for 64 KiB of --rate. One node at a time
+is enough; repair on another what this one has no copy of.
+
 The report goes to standard output, as text or, with --json, as one JSON document.
 
 Exit status: 0 if nothing is wrong, or everything was repaired; 3 if problems remain;

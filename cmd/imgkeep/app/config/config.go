@@ -104,7 +104,7 @@ type Config struct {
 	// Several nodes that share one S3-compatible object store, which then has all that is
 	// kept; the root of each is a cache before it. Without an endpoint this is the only node,
 	// and its disk has everything. All nodes need the same buckets; see
-	// contrib/docs/operating.md.
+	// contrib/docs/several-nodes.md.
 	Shared Shared `yaml:"shared"`
 	// Asks the origins of kept images whether they still have them, to know how much has
 	// outlived its origin: see `imgkeep stats`. It never removes anything. It asks by HEAD,

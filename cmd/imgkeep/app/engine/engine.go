@@ -142,6 +142,12 @@ func newEngine(c config.Config, p Process, log *slog.Logger) (_ *engine, err err
 	if e.hot != nil {
 		sources.HotLinks = e.hot.Len
 	}
+	if n := e.store.Node(); n != nil {
+		sources.Shared = func() (metrics.Shared, error) {
+			applied, err := n.Applied()
+			return metrics.Shared{Applied: applied, Lag: n.Lag(), Cache: n.Cache.Figures()}, err
+		}
+	}
 	e.metrics.Watch(sources)
 	return e, nil
 }
@@ -167,7 +173,11 @@ func (e *engine) openHot(c config.Config, presets map[string]*resize.Preset) (er
 
 // nodeOptions are those of one of several nodes; nil: it is the only one.
 func (e *engine) nodeOptions(c config.Config) (*node.Options, error) {
-	o, err := nodes.Options(context.Background(), c, nil)
+	var observe func(kind, outcome string, took time.Duration)
+	if c.Shared.IsSet() {
+		observe = e.metrics.ObjectRequests()
+	}
+	o, err := nodes.Options(context.Background(), c, observe)
 	if o != nil {
 		o.Removing, o.OutOfTouch = e.removing, e.dropLinks
 	}

@@ -86,16 +86,20 @@ func (e *engine) scrubTimer(c config.Config, service *control.Local) *scrubTimer
 	return &scrubTimer{
 		interval: c.Store.ScrubInterval, last: filepath.Join(c.Root, "scrub.last"), log: e.log, now: time.Now, wait: pace.Sleep,
 		scrub: func(ctx context.Context, found func(record.Finding)) (scrub.Report, error) {
-			if n := e.store.Node(); n != nil {
-				return scrub.Report{}, e.sweep(ctx)
+			if err := e.sweep(ctx); err != nil {
+				return scrub.Report{}, err
 			}
 			return service.ScrubOwn(ctx, scrub.Options{Rate: int64(c.Store.ScrubRate), Found: found})
 		},
 	}
 }
 
-// sweep deletes what removals have left of originals in the object store.
+// sweep deletes what removals have left of originals in the object store, if there is one: that
+// they are gone was promised.
 func (e *engine) sweep(ctx context.Context) error {
+	if e.store.Node() == nil {
+		return nil
+	}
 	for _, bucket := range e.store.Maintenance().Buckets() {
 		deleted, err := e.store.Node().Sweep(ctx, bucket)
 		if err != nil {

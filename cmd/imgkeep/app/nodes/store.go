@@ -15,6 +15,7 @@ import (
 	"imgkeep/bucket/query"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
+	"imgkeep/bucket/scrub/objects"
 	"imgkeep/cmd/imgkeep/app/control"
 )
 
@@ -22,7 +23,6 @@ var (
 	errLooks = errors.New("blocks by likeness are of one machine: where several nodes share an object store, block the URL, the digest or the host")
 	errKeep  = errors.New("the files of what is blocked cannot be left where several nodes share an object store: block without --keep")
 	errList  = errors.New("a node cannot list: it knows URLs by their keys only, and not those that other nodes have kept: show an image by its URL, or run 'imgkeep pull' and list the store that it makes")
-	errScrub = errors.New("scrub works on the store of one machine, and this is one of several nodes")
 )
 
 // Store is a node's store, of which what removes is the log that all nodes share. It removes
@@ -39,9 +39,17 @@ func NewStore(s *bucket.Store, now func() time.Time) *Store {
 	return &Store{control.OpenStore{Store: s}, s.Node(), now}
 }
 
-// Scrub is refused: what is missing here may be in the object store.
-func (s *Store) Scrub(context.Context, scrub.Options) (scrub.Report, error) {
-	return scrub.Report{}, errScrub
+// Scrub compares records and originals in the object store, and the local files of this node, with
+// each other.
+func (s *Store) Scrub(ctx context.Context, o scrub.Options) (scrub.Report, error) {
+	ctx, done, err := s.Maintenance().Begin(ctx)
+	if err != nil {
+		return scrub.Report{}, err
+	}
+	defer done()
+	return objects.Run(ctx, objects.Node{
+		Ledger: s.node.Ledger, Root: s.Root(), Buckets: s.Maintenance().Buckets(), Forget: s.node.Cache.Forget, Now: s.now,
+	}, o)
 }
 
 // List is refused: an empty or partial list would be taken for all.
