@@ -3,17 +3,20 @@ package main_test
 import (
 	"bufio"
 	"image/jpeg"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"imgkeep/bucket/blob/s3/s3test"
 	"imgkeep/scripts/patience"
 )
 
@@ -25,13 +28,18 @@ func TestScriptsRun(t *testing.T) {
 		name, listen string
 		args         []string
 		hot          bool // a folder is named for the hot links
+		links        int
 	}{
-		{"direct", "IMGKEEP_LISTEN", nil, true},
-		{"nginx", "IMGKEEP_NGINX_LISTEN", []string{"--nginx"}, true},
-		{"nginx in shared memory", "IMGKEEP_NGINX_LISTEN", []string{"--nginx"}, false},
+		{"direct", "IMGKEEP_LISTEN", nil, true, 4},
+		{"nginx", "IMGKEEP_NGINX_LISTEN", []string{"--nginx"}, true, 4},
+		{"nginx in shared memory", "IMGKEEP_NGINX_LISTEN", []string{"--nginx"}, false, 4},
+		{"nodes", "IMGKEEP_NGINX_LISTEN", []string{"--nodes", "2"}, true, 6},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
+			if test.name == "nodes" {
+				s3test.Program(t) // which the script would build
+			}
 			dir, err := os.MkdirTemp("", "run") // nginx' workers may be somebody else
 			if err != nil {
 				t.Fatal(err)
@@ -45,10 +53,17 @@ func TestScriptsRun(t *testing.T) {
 				env = append(env, "IMGKEEP_NGINX_HOT="+filepath.Join(dir, "hot"))
 			}
 			first := runScript(t, env, test.args)
-			if len(first) != 4 {
+			if len(first) != test.links {
 				t.Fatalf("links printed: %q", first)
 			}
-			if again := runScript(t, env, test.args); strings.Join(again, " ") != strings.Join(first, " ") {
+			again := runScript(t, env, test.args)
+			if test.name == "nodes" { // whose ports are the next free ones
+				again = slices.Collect(maps.Keys(paths(again)))
+				first = slices.Collect(maps.Keys(paths(first)))
+				slices.Sort(first)
+				slices.Sort(again)
+			}
+			if strings.Join(again, " ") != strings.Join(first, " ") {
 				t.Errorf("the second start printed %q, the first %q", again, first)
 			}
 			if !test.hot {
@@ -56,6 +71,16 @@ func TestScriptsRun(t *testing.T) {
 			}
 		})
 	}
+}
+
+// paths are those of links.
+func paths(links []string) map[string]bool {
+	all := map[string]bool{}
+	for _, link := range links {
+		_, path, _ := strings.Cut(strings.TrimPrefix(link, "http://"), "/")
+		all[path] = true
+	}
+	return all
 }
 
 // checkNoSharedName checks that hot links were in a folder whose name nobody could
