@@ -1,7 +1,6 @@
 package record
 
 import (
-	"path/filepath"
 	"time"
 
 	"imgkeep/bucket/imageurl"
@@ -39,5 +38,5 @@ func (i Image) VariantFile(name string, f probe.Format) string {
 
 func (i Image) file(suffix string) string {
 	d := i.Digest.String()
-	return filepath.Join(i.Bucket, d[:1], d[1:2], d+suffix)
+	return i.Bucket + "/" + d[:1] + "/" + d[1:2] + "/" + d + suffix
 }

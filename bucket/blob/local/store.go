@@ -73,7 +73,8 @@ func (s *Store) copy(image record.Image, from io.ReaderAt) (*os.File, error) {
 
 // Open does what blob.Store says.
 func (s *Store) Open(_ context.Context, image record.Image) (*os.File, error) {
-	f, err := OpenFile(s.path(image))
+	path := s.path(image)
+	f, err := OpenFile(path)
 	if err != nil {
 		return nil, damage(image, nil, err)
 	}
@@ -82,15 +83,16 @@ func (s *Store) Open(_ context.Context, image record.Image) (*os.File, error) {
 		f.Close()
 		return nil, err
 	}
-	Stamp(s.path(image), info)
+	Stamp(path, info)
 	return f, nil
 }
 
 // Stat does what blob.Store says.
 func (s *Store) Stat(_ context.Context, image record.Image) error {
-	info, err := os.Stat(s.path(image))
+	path := s.path(image)
+	info, err := os.Stat(path)
 	if err = damage(image, info, err); err == nil {
-		Stamp(s.path(image), info)
+		Stamp(path, info)
 	}
 	return err
 }

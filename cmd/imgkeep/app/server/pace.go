@@ -26,17 +26,28 @@ func setWriteDeadline(w http.ResponseWriter, n int64) {
 // paced is an answer whose reader must take minRate in each interval of grace: with a limit
 // on the whole alone, a viewer who reads a byte a second would hold a file for as long as
 // the slowest legitimate one.
-type paced struct{ http.ResponseWriter }
+type paced struct {
+	http.ResponseWriter
+	begun bool // the first interval, which serveContent has begun, is over
+}
 
 // piece is what is to be taken in an interval, in bytes.
 const piece = minRate * int64(grace/time.Second)
 
-// Unwrap is for http.ResponseController.
-func (w paced) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-func (w paced) Write(b []byte) (n int, err error) {
-	for len(b) > 0 && err == nil {
+// begin begins an interval.
+func (w *paced) begin() {
+	if w.begun {
 		setWriteDeadline(w, 0)
+	}
+	w.begun = true
+}
+
+// Unwrap is for http.ResponseController.
+func (w *paced) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *paced) Write(b []byte) (n int, err error) {
+	for len(b) > 0 && err == nil {
+		w.begin()
 		var m int
 		m, err = w.ResponseWriter.Write(b[:min(int64(len(b)), piece)])
 		n, b = n+m, b[m:]
@@ -45,7 +56,7 @@ func (w paced) Write(b []byte) (n int, err error) {
 }
 
 // ReadFrom keeps the way open for sendfile, which knows an io.LimitedReader of a file.
-func (w paced) ReadFrom(r io.Reader) (n int64, err error) {
+func (w *paced) ReadFrom(r io.Reader) (n int64, err error) {
 	to, ok := w.ResponseWriter.(io.ReaderFrom)
 	if !ok {
 		return io.Copy(struct{ io.Writer }{w}, r)
@@ -55,7 +66,7 @@ func (w paced) ReadFrom(r io.Reader) (n int64, err error) {
 		whole = &io.LimitedReader{R: r, N: 1<<63 - 1}
 	}
 	for whole.N > 0 {
-		setWriteDeadline(w, 0)
+		w.begin()
 		part := &io.LimitedReader{R: whole.R, N: min(whole.N, piece)}
 		want := part.N
 		m, err := to.ReadFrom(part)

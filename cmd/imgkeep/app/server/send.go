@@ -47,17 +47,17 @@ type file struct {
 func (a *file) send(w http.ResponseWriter, r *http.Request) {
 	defer a.holder.Close()
 	h := w.Header()
-	h.Set("Content-Type", a.format.ContentType())
+	a.s.constants.types[a.format].set(h, "Content-Type")
 	if a.q.link.Proxy {
 		h.Set("Cache-Control", a.s.uncachedControl())
 		a.info = unmodified{a.info}
 	} else {
-		h.Set("ETag", etag(a.info))
-		h.Set("Cache-Control", "private, max-age="+seconds(a.s.opts.Signer.MaxAge())+", immutable")
+		h["Etag"] = []string{etag(a.info)}
+		a.s.constants.control.set(h, "Cache-Control")
 		a.s.setVary(h, a.q.varies)
 	}
 	likeNginx(r, a.info.ModTime())
-	a.s.serveContent(paced{w}, r, a.info.ModTime(), a.info.Size(), &content{File: a.file, size: a.info.Size()})
+	a.s.serveContent(&paced{ResponseWriter: w}, r, a.info.ModTime(), a.info.Size(), &content{File: a.file, size: a.info.Size()})
 }
 
 // uncachedControl says how long a browser may keep an image that we do not keep.
@@ -116,7 +116,7 @@ func (a *handoff) send(w http.ResponseWriter, _ *http.Request) {
 	setWriteDeadline(w, 0)
 	h := w.Header()
 	clear(h) // nginx drops these headers, and sends its own
-	h.Set("Content-Type", a.d.format.ContentType())
+	a.s.constants.types[a.d.format].set(h, "Content-Type")
 	h.Set(nginx.HeaderRedirect, nginx.InternalPrefix+filepath.ToSlash(a.d.path()))
 }
 

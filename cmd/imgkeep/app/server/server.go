@@ -128,6 +128,7 @@ type Server struct {
 	opts        Options
 	listed      resize.Listed
 	digests     map[string]string // of the presets
+	constants   constants
 	router      http.Handler
 	coalescer   coalescer
 	prerenderer prerenderer
@@ -151,7 +152,7 @@ func newServer(o Options) *Server {
 	}
 	o.Sizes, o.Presets, o.Prerender = slices.Clone(o.Sizes), maps.Clone(o.Presets), slices.Clone(o.Prerender)
 	listed := resize.Listed{Sides: o.Sizes, Presets: slices.Sorted(maps.Keys(o.Presets))}
-	s := &Server{opts: o, listed: listed, digests: map[string]string{}, begun: strconv.FormatInt(o.Now().UnixMilli(), 36)}
+	s := &Server{opts: o, listed: listed, digests: map[string]string{}, constants: newConstants(o), begun: strconv.FormatInt(o.Now().UnixMilli(), 36)}
 	for name, p := range o.Presets {
 		s.digests[name] = p.Digest()
 	}
