@@ -28,7 +28,7 @@ typedef struct {
 } codec;
 
 static const codec codecs[] = {
-	{THUMB_JPEG, "jpegload_buffer", NULL, NULL},
+	{THUMB_JPEG, "jpegload_buffer", "jpegsave_buffer", NULL},
 	{THUMB_PNG, "pngload_buffer", "pngsave_buffer", NULL},
 	{THUMB_GIF, NULL, "gifsave_buffer", NULL},
 	{THUMB_WEBP, "webpload_buffer", "webpsave_buffer", NULL},

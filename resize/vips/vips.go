@@ -80,14 +80,13 @@ func Start(sources, wanted []string) (*Decoder, error) {
 	var codecs []codec
 	for _, name := range []string{"jpeg", "png", "gif", "webp"} {
 		f := formats[name].thumb
-		reads, writes := name != formatGIF, name != "jpeg" // the other is done here
-		if (!reads || C.codec_find(f, 0) == 0) && (!writes || C.codec_find(f, 1) == 0) {
+		own := name == formatGIF // it is read here
+		// JPEGs are written here; libvips may as well, because benchmarks compare with bimg.
+		if (own || C.codec_find(f, 0) == 0) && C.codec_find(f, 1) == 0 {
 			d.formats, d.reads[name] = append(d.formats, name), f
-			if reads {
+			codecs = append(codecs, codec{name, f, 1})
+			if !own {
 				codecs = append(codecs, codec{name, f, 0})
-			}
-			if writes {
-				codecs = append(codecs, codec{name, f, 1})
 			}
 		}
 	}
