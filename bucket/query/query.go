@@ -218,7 +218,7 @@ type Filter struct {
 // Entry is an image under a URL.
 type Entry struct {
 	Bucket string    `json:"bucket"`
-	URL    string    `json:"url"`
+	URL    string    `json:"url,omitempty"` // empty: a node does not know it
 	Digest string    `json:"digest"`
 	Type   string    `json:"type"`
 	Width  int       `json:"width"` // as shown
@@ -226,6 +226,8 @@ type Entry struct {
 	Frames int       `json:"frames"`
 	Bytes  int64     `json:"bytes"`
 	Stored time.Time `json:"stored"`
+	// Node is set by one of several nodes: see ListKnown.
+	Node *NodeDetails `json:"node,omitempty"`
 }
 
 // List goes through kept images, bucket by bucket, in the order of the journals. Memory

@@ -63,7 +63,7 @@ var rules = map[string]rule{
 	"cmd/imgkeep/app/nodes": {
 		imports: []string{
 			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control",
-			"bucket", "bucket/blob/local", "bucket/blob/object", "bucket/blob/s3", "bucket/ledger", "bucket/ledger/journal", "bucket/node", "bucket/query", "bucket/record", "bucket/scrub", "bucket/scrub/objects",
+			"bucket", "bucket/blob/local", "bucket/blob/object", "bucket/blob/s3", "bucket/ledger", "bucket/ledger/journal", "bucket/node", "bucket/query", "bucket/record", "bucket/scrub", "bucket/scrub/objects", "bucket/tags",
 		},
 	},
 	"cmd/imgkeep/app/control": {

@@ -37,6 +37,13 @@ links, see 'imgkeep sign --by'. To remove them all:
 
   imgkeep list --by 4711 | jq -r .url | xargs -d '\n' imgkeep block --why 'member 4711'
 
+One of several nodes lists from its index what it knows, which is a part of what they
+keep, and says so on standard error. It knows no URLs, so that a line is an image, once:
+in the place of url it has node, with the number of URLs that the node knows. --host
+then goes with --failed only. --by lists with URLs what this node has shown, and
+--blocked what is blocked on all nodes. To list all, run 'imgkeep pull' and list the
+store that it makes.
+
 It streams: a list of millions needs no more memory than a short one. Write a time
 as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as an age: 36h.`,
 		Example: `  imgkeep list --host '*.example.com' --since 168h | jq -r .url
@@ -73,6 +80,9 @@ func (x *listCommand) run(cmd *cobra.Command, _ []string, c config.Config) error
 	w := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 	enc := newEncoder(w)
 	err := x.app.withService(cmd.Context(), c, engine.Need{}, func(s control.Service) error {
+		if c.Shared.IsSet() && !x.blocked {
+			x.app.complain("this is what this node knows, not all that the nodes keep")
+		}
 		_, err := s.List(cmd.Context(), x.q, func(e control.Event) error {
 			switch i := e.Item; {
 			case i == nil:

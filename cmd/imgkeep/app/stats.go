@@ -26,7 +26,10 @@ func newStatsCommand(a *app) *cobra.Command {
 		Long: `Stats counts images, URLs and bytes by bucket, type, host and week, the bytes that
 sharing saves, failures by class, blocks, and, if the server asks the origins
 (linkrot.interval), what they answer. It reads index and journals: some seconds for a
-million images.`,
+million images.
+
+One of several nodes counts what it knows, which is a part of what they keep, and says
+so ("node": true in JSON). It knows no hosts.`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.configured(x.run),
 	}
@@ -61,6 +64,9 @@ const statsWeeks = 8
 
 func statsText(s control.Stats) string {
 	var b strings.Builder
+	if s.Node {
+		b.WriteString("node       what this node knows, not all that the nodes keep; no hosts\n")
+	}
 	size := func(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 	number := func(n int) string { return humanize.Comma(int64(n)) }
 	tally := func(name string, t query.Totals) {

@@ -33,6 +33,8 @@ type Looker interface {
 	Show(context.Context, bucket.Target) (query.Details, error)
 	Stats(context.Context) (Stats, error)
 	List(context.Context, query.Filter) iter.Seq2[query.Entry, error]
+	// ListOf lists only these images.
+	ListOf(context.Context, query.Filter, map[tags.Image]bool) iter.Seq2[query.Entry, error]
 	ListFailures(context.Context, query.Filter, []bucket.ErrorKind) iter.Seq2[query.FailureDetails, error]
 	Blocks() iter.Seq2[record.Block, error]
 	Latest(context.Context, query.RecentFilter) (query.Recent, error)
@@ -157,7 +159,7 @@ func (l *Local) List(ctx context.Context, q ListRequest, each Each) (int, error)
 			if err != nil {
 				return 0, err
 			}
-			images = ofMembers(images, of)
+			images = l.opts.Store.ListOf(ctx, q.Filter, of)
 		}
 		return sendAll(images, each, func(x query.Entry) Item { return Item{Image: &x} })
 	case "failures":
@@ -193,19 +195,6 @@ func (l *Local) Hosts(ctx context.Context) (query.Hosts, error) { return l.opts.
 // History implements Service.
 func (l *Local) History(_ context.Context, q HistoryRequest) (History, error) {
 	return l.opts.Audit.Read(q)
-}
-
-// ofMembers are those of images that links of some members have shown.
-func ofMembers(images iter.Seq2[query.Entry, error], of map[tags.Image]bool) iter.Seq2[query.Entry, error] {
-	return func(yield func(query.Entry, error) bool) {
-		for e, err := range images {
-			if err != nil || of[tags.Image{Bucket: e.Bucket, URL: e.URL}] {
-				if !yield(e, err) {
-					return
-				}
-			}
-		}
-	}
 }
 
 var errNoTags = errors.New("this process does not know for whom links were signed")

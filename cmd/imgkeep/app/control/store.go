@@ -9,6 +9,7 @@ import (
 	"imgkeep/bucket/query"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
+	"imgkeep/bucket/tags"
 )
 
 // OpenStore is a store with what asks and maintains it: the Store of a Local.
@@ -18,6 +19,9 @@ type OpenStore struct{ *bucket.Store }
 type Stats struct {
 	query.Stats
 	LinkRot *linkrot.Report `json:"link_rot,omitempty"` // nil: no origin was ever asked
+	// Node says that these are the figures of what one of several nodes knows, which is a part
+	// of what they keep. It knows no hosts.
+	Node bool `json:"node,omitempty"`
 }
 
 // Scrub is scrub.Run.
@@ -33,6 +37,19 @@ func (s OpenStore) Show(ctx context.Context, t bucket.Target) (query.Details, er
 // List is query.List.
 func (s OpenStore) List(ctx context.Context, f query.Filter) iter.Seq2[query.Entry, error] {
 	return query.List(ctx, s.Maintenance(), f)
+}
+
+// ListOf is List of these images.
+func (s OpenStore) ListOf(ctx context.Context, f query.Filter, of map[tags.Image]bool) iter.Seq2[query.Entry, error] {
+	return func(yield func(query.Entry, error) bool) {
+		for e, err := range s.List(ctx, f) {
+			if err != nil || of[tags.Image{Bucket: e.Bucket, URL: e.URL}] {
+				if !yield(e, err) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // ListFailures is query.Failures.

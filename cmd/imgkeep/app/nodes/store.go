@@ -16,13 +16,13 @@ import (
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
 	"imgkeep/bucket/scrub/objects"
+	"imgkeep/bucket/tags"
 	"imgkeep/cmd/imgkeep/app/control"
 )
 
 var (
 	errLooks = errors.New("blocks by likeness are of one machine: where several nodes share an object store, block the URL, the digest or the host")
 	errKeep  = errors.New("the files of what is blocked cannot be left where several nodes share an object store: block without --keep")
-	errList  = errors.New("a node cannot list: it knows URLs by their keys only, and not those that other nodes have kept: show an image by its URL, or run 'imgkeep pull' and list the store that it makes")
 )
 
 // Store is a node's store, of which what removes is the log that all nodes share. It removes
@@ -52,9 +52,25 @@ func (s *Store) Scrub(ctx context.Context, o scrub.Options) (scrub.Report, error
 	}, o)
 }
 
-// List is refused: an empty or partial list would be taken for all.
-func (s *Store) List(context.Context, query.Filter) iter.Seq2[query.Entry, error] {
-	return func(yield func(query.Entry, error) bool) { yield(query.Entry{}, errList) }
+// List is query.ListKnown.
+func (s *Store) List(ctx context.Context, f query.Filter) iter.Seq2[query.Entry, error] {
+	return query.ListKnown(ctx, s.Maintenance(), f)
+}
+
+// ListOf lists those of these images that this node knows.
+func (s *Store) ListOf(ctx context.Context, f query.Filter, of map[tags.Image]bool) iter.Seq2[query.Entry, error] {
+	urls := make([]query.Named, 0, len(of))
+	for i := range of {
+		urls = append(urls, query.Named(i))
+	}
+	return query.ListNamed(ctx, s.Maintenance(), f, urls)
+}
+
+// Stats are figures of what this node knows.
+func (s *Store) Stats(ctx context.Context) (control.Stats, error) {
+	all, err := s.OpenStore.Stats(ctx)
+	all.Node = true
+	return all, err
 }
 
 // buckets are those of these names, or all.
