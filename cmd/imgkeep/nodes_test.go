@@ -216,9 +216,6 @@ func TestNodesRoot(t *testing.T) {
 	if got := string(n.serve.get("/readyz").body); !regexp.MustCompile(`^ready: removals are known up to [0-9.]+ s ago\n$`).MatchString(got) {
 		t.Errorf("readyz says %q", got)
 	}
-	if _, stderr, status := n.imgkeep("list"); status == 0 || !strings.Contains(stderr, "a node cannot list") {
-		t.Errorf("list: status %d: %s", status, stderr)
-	}
 	if _, stderr, status := n.imgkeep("block", "--similar", link("i", "full", n.origin.url("/a.jpg"))); status == 0 {
 		t.Errorf("a block by likeness: status %d: %s", status, stderr)
 	}

@@ -39,10 +39,10 @@ links, see 'imgkeep sign --by'. To remove them all:
 
 One of several nodes lists from its index what it knows, which is a part of what they
 keep, and says so on standard error. It knows no URLs, so that a line is an image, once:
-in the place of url it has node, with the number of URLs that the node knows. --host
-then goes with --failed only. --by lists with URLs what this node has shown, and
---blocked what is blocked on all nodes. To list all, run 'imgkeep pull' and list the
-store that it makes.
+in the place of url it has node, with the number of URLs that the node knows. --by
+lists with URLs what this node has shown of a member, and --blocked what is blocked on
+all nodes. --host goes with --failed and --by only. To list all, run 'imgkeep pull' and
+list the store that it makes.
 
 It streams: a list of millions needs no more memory than a short one. Write a time
 as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as an age: 36h.`,
