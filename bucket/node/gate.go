@@ -30,7 +30,7 @@ func (g gate) pass(ctx context.Context, ask func() error) error {
 		return awayError{errWaiting}
 	}
 	err := ask()
-	for _, answer := range []error{object.ErrExists, object.ErrChanged, object.ErrAbsent, object.ErrTooLong} {
+	for _, answer := range []error{object.ErrExists, object.ErrChanged, object.ErrAbsent, object.ErrTooLong, object.ErrNoVersions, object.ErrHeld} {
 		if errors.Is(err, answer) {
 			return err
 		}
@@ -90,4 +90,29 @@ func (g gate) Remove(ctx context.Context, key string) error {
 
 func (g gate) List(ctx context.Context, folder string) iter.Seq2[string, error] {
 	return g.objects.List(ctx, folder)
+}
+
+func (g gate) CheckVersions(ctx context.Context) error {
+	return g.pass(ctx, func() error { return object.CheckVersions(ctx, g.objects) })
+}
+
+func (g gate) Versions(ctx context.Context, prefix string) (all []object.Version, err error) {
+	err = g.versioned(ctx, func(s object.Versioned) error {
+		all, err = s.Versions(ctx, prefix)
+		return err
+	})
+	return all, err
+}
+
+func (g gate) RemoveVersion(ctx context.Context, v object.Version) error {
+	return g.versioned(ctx, func(s object.Versioned) error { return s.RemoveVersion(ctx, v) })
+}
+
+// versioned is pass for a store that keeps versions.
+func (g gate) versioned(ctx context.Context, ask func(object.Versioned) error) error {
+	s, ok := g.objects.(object.Versioned)
+	if !ok {
+		return object.ErrNoVersions
+	}
+	return g.pass(ctx, func() error { return ask(s) })
 }

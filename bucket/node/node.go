@@ -291,3 +291,17 @@ func (n *Node) Locate(ctx context.Context, bucket string, d record.Digest) (reco
 	}
 	return record.Image{}, ledger.ErrNotKept
 }
+
+// CheckVersions is object.ErrNoVersions if a deletion leaves no version in the object store.
+func (n *Node) CheckVersions(ctx context.Context) error { return object.CheckVersions(ctx, n.Objects) }
+
+// RemoveVersions deletes from the object store all versions, and delete markers, of those originals
+// of a digest in a bucket whose names the log has killed, and returns how many: object.ErrHeld
+// names those that the store does not let go. What was kept again since is left alone.
+func (n *Node) RemoveVersions(ctx context.Context, bucket string, d record.Digest) (int, error) {
+	generation, err := n.Generation(bucket, d)
+	if err != nil {
+		return 0, err
+	}
+	return object.RemoveVersions(ctx, n.Objects, bucket, d, generation)
+}

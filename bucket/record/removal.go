@@ -9,6 +9,8 @@ type Removed struct {
 	Files  []string `json:"files"` // that are gone, below the root; or are left on disk, where a block keeps them
 	Sizes  []string `json:"sizes"` // made from it
 	Bytes  int64    `json:"bytes"` // of the original
+	// Versions is how many versions and delete markers of it an object store has deleted for good.
+	Versions int `json:"versions,omitempty"`
 
 	Image Image `json:"-"` // of which URL is set only where one was removed
 }

@@ -218,10 +218,10 @@ var rules = map[string]rule{
 	// Only here is a client of S3.
 	"bucket/blob/s3": {
 		imports: []string{"bucket/blob/object", "bucket/record", "github.com/minio/minio-go/v7"},
-		tests:   []string{"bucket/blob", "bucket/blob/blobtest", "bucket/blob/s3/s3test"},
+		tests:   []string{"bucket/blob", "bucket/blob/blobtest", "bucket/blob/s3/s3test", "bucket/probe"},
 	},
 	"bucket/blob/s3/s3test": { // for tests
-		imports: []string{"bucket/blob/s3"},
+		imports: []string{"bucket/blob/s3", "github.com/minio/minio-go/v7"},
 	},
 	// What is kept under which URL, and what was removed.
 	"bucket/ledger": {

@@ -122,3 +122,14 @@ func TestKeys(t *testing.T) {
 		t.Errorf("listed: %+v", got)
 	}
 }
+
+// A store that knows no versions deletes none, and says so.
+func TestStoreWithoutVersions(t *testing.T) {
+	m := &objecttest.Memory{}
+	if err := object.CheckVersions(t.Context(), m); !errors.Is(err, object.ErrNoVersions) {
+		t.Errorf("it has versions: %v", err)
+	}
+	if n, err := object.RemoveVersions(t.Context(), m, "i", record.Digest{}, 1); n != 0 || !errors.Is(err, object.ErrNoVersions) {
+		t.Errorf("%d are deleted, %v", n, err)
+	}
+}

@@ -35,6 +35,11 @@ another spelling of the URL are not among them.
 Exit status: 0 if everything was done; 3 if some items failed or were not found; 1 if
 all did.`
 
+const allVersionsHelp = ` all versions and delete markers that the shared object store of several
+nodes keeps of the bytes are deleted as well, also those of earlier removals if a digest
+is named. What object lock holds is named, and until when; nobody sees it meanwhile, and
+the same command with the digest tries again. On one machine the flag is refused.`
+
 func newForgetCommand(a *app) *cobra.Command {
 	return newRemoveCommand(a, control.Forget, "forget URL|LINK…", "Remove a URL from the store",
 		`Forget removes a URL from the store. The bytes and their sizes are removed with it if
@@ -48,6 +53,8 @@ func newPurgeCommand(a *app) *cobra.Command {
 sizes, in all buckets or in those of --bucket. The next request for it fetches it
 again; to prevent that, see block. The next 'imgkeep backup' removes it from the
 backup too.
+
+With --all-versions`+allVersionsHelp+`
 
 With --evidence what is removed is first written to a file, for lawyers: a zip archive
 of the bytes, evidence.json (URLs, when each was stored, who removes it and why), the
@@ -71,6 +78,8 @@ slash in its name, as in ./cat.jpg) or a PDQ HASH, only look-alikes are blocked.
 
 A HOST, such as example.com or *.example.com, is put in quarantine: nothing of it is
 served or fetched, not even by a redirect, and its files stay on disk.
+
+With --all-versions`+allVersionsHelp+`
 
 Unblock lifts a block.`+removeHelp)
 }
@@ -103,6 +112,9 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 	}
 	if verb == control.Purge {
 		flags.StringVar(&x.evidence, "evidence", "", "first write what is removed to `FILE`, a zip archive")
+	}
+	if verb == control.Purge || verb == control.Block {
+		flags.BoolVar(&x.q.AllVersions, "all-versions", false, "where nodes share an object store: also delete all versions of the bytes there")
 	}
 	if verb == control.Block {
 		flags.BoolVar(&x.q.Keep, "keep", false, "leave the files on disk")
@@ -293,6 +305,9 @@ func (o removeOutput) write(arg string, r control.Removal, failed error) error {
 		fmt.Fprintf(&b, "%s/%s  %s, %d files %sremoved", i.Bucket, i.Digest, humanize.IBytes(uint64(i.Bytes)), len(i.Files), would)
 		if i.Left > 0 {
 			fmt.Fprintf(&b, "; %d other URLs still have it", i.Left)
+		}
+		if i.Versions > 0 {
+			fmt.Fprintf(&b, "; %d versions and delete markers deleted", i.Versions)
 		}
 		b.WriteString("\n")
 		for _, url := range i.URLs {

@@ -27,11 +27,12 @@ const (
 
 // Gateway is a running object store.
 type Gateway struct {
-	URL     string
-	folder  string   // of versitygw
-	cluster *Cluster // of SeaweedFS; nil: it is versitygw
-	command *exec.Cmd
-	ended   chan struct{}
+	URL      string
+	folder   string   // of versitygw
+	versions string   // of versitygw: the folder of earlier versions; empty: it keeps none
+	cluster  *Cluster // of SeaweedFS; nil: it is versitygw
+	command  *exec.Cmd
+	ended    chan struct{}
 }
 
 // Program is the path of versitygw: $VERSITYGW, or where scripts/test has built it. A test
@@ -74,7 +75,7 @@ func (g *Gateway) Another(t testing.TB) *Gateway {
 	if g.cluster != nil {
 		return g.cluster.Gateway(t)
 	}
-	other := &Gateway{folder: g.folder}
+	other := &Gateway{folder: g.folder, versions: g.versions}
 	other.run(t, Program(t))
 	return other
 }
@@ -103,7 +104,7 @@ func (g *Gateway) run(t testing.TB, program string) {
 				t.Fatal(err)
 			}
 		} else {
-			g.command = exec.Command(program, "--port", address, "--access", AccessKey, "--secret", SecretKey, "--health", "/health", "--keep-alive", "--quiet", "posix", g.folder)
+			g.command = exec.Command(program, "--port", address, "--access", AccessKey, "--secret", SecretKey, "--health", "/health", "--keep-alive", "--quiet", "posix", "--versioning-dir", g.versions, g.folder)
 		}
 		g.command.Stdout, g.command.Stderr = &said, &said
 		g.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

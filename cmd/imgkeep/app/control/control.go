@@ -182,6 +182,8 @@ type RemoveRequest struct {
 	Why     string   `json:"why,omitempty"`
 	DryRun  bool     `json:"dry_run,omitempty"`
 	Keep    bool     `json:"keep,omitempty"` // the files of what is blocked
+	// AllVersions, of a purge or block: also what an object store keeps of earlier versions.
+	AllVersions bool `json:"all_versions,omitempty"`
 	// Evidence names a bundle of what is removed, for the audit log; empty: there is none.
 	Evidence string `json:"evidence,omitempty"`
 	Named

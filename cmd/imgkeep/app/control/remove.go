@@ -21,6 +21,14 @@ type Remover interface {
 	Unblock(context.Context, bucket.Target, bucket.RemoveOptions) (record.Removal, error)
 }
 
+// VersionRemover is a Remover in an object store, which may keep versions of what was removed.
+type VersionRemover interface {
+	// AllVersions is the same Remover, of which Purge and Block delete all versions as well.
+	AllVersions() Remover
+}
+
+var errOneMachine = errors.New("all versions can be removed from an object store that several nodes share: this is the store of one machine, which has none")
+
 // HotLinks are those that nginx serves by: an *nginx.Hot.
 type HotLinks interface {
 	BeginRemoval() error
@@ -38,6 +46,10 @@ func (l *Local) Remove(ctx context.Context, q RemoveRequest) (done Removal, err 
 	if err == nil {
 		err = l.check(q.Named)
 	}
+	var remover Remover
+	if err == nil {
+		remover, err = l.remover(q)
+	}
 	if err != nil {
 		return done, err
 	}
@@ -50,7 +62,7 @@ func (l *Local) Remove(ctx context.Context, q RemoveRequest) (done Removal, err 
 		defer func() { end(done, err) }()
 	}
 	unnoted := hot.BeginRemoval()
-	done.Removal, err = l.remove(ctx, q, t)
+	done.Removal, err = remove(ctx, remover, q, t, l.by.Who)
 	_, endErr := hot.EndRemoval(unnoted != nil || q.unknown(done.Removal, err), leadTo(done.Removal))
 	err = errors.Join(err, endErr)
 	if l.opts.Links != nil {
@@ -97,20 +109,34 @@ func (q RemoveRequest) target() (t bucket.Target, err error) {
 	if q.Host+q.Hash != "" && q.Verb != Block && q.Verb != Unblock || q.URL == "" && q.Verb == Forget || q.Similar && (q.Verb != Block || q.Host != "") {
 		return t, fmt.Errorf("%s does not go with this: want a URL or a digest to purge, a URL to forget", q.Verb)
 	}
+	if q.AllVersions && (q.Verb != Purge && q.Verb != Block || q.Host+q.Hash != "") {
+		return t, errors.New("all versions are removed only where a URL or a digest is purged or blocked")
+	}
 	return t, nil
 }
 
-func (l *Local) remove(ctx context.Context, q RemoveRequest, t bucket.Target) (record.Removal, error) {
-	o := bucket.RemoveOptions{Buckets: q.Buckets, Why: q.Why, By: l.by.Who, DryRun: q.DryRun, KeepFiles: q.Keep, Similar: q.Similar, Within: q.Within}
+// remover is what does a removal.
+func (l *Local) remover(q RemoveRequest) (Remover, error) {
+	if !q.AllVersions {
+		return l.opts.Store, nil
+	}
+	if s, ok := l.opts.Store.(VersionRemover); ok {
+		return s.AllVersions(), nil
+	}
+	return nil, errOneMachine
+}
+
+func remove(ctx context.Context, remover Remover, q RemoveRequest, t bucket.Target, by string) (record.Removal, error) {
+	o := bucket.RemoveOptions{Buckets: q.Buckets, Why: q.Why, By: by, DryRun: q.DryRun, KeepFiles: q.Keep, Similar: q.Similar, Within: q.Within}
 	switch q.Verb {
 	case Forget:
-		return l.opts.Store.Forget(ctx, q.URL, o)
+		return remover.Forget(ctx, q.URL, o)
 	case Purge:
-		return l.opts.Store.Purge(ctx, t, o)
+		return remover.Purge(ctx, t, o)
 	case Block:
-		return l.opts.Store.Block(ctx, t, o)
+		return remover.Block(ctx, t, o)
 	}
-	return l.opts.Store.Unblock(ctx, t, o)
+	return remover.Unblock(ctx, t, o)
 }
 
 // unknown tells whether it is not known which files are out of reach now, so that all

@@ -21,6 +21,7 @@ type remover struct {
 	asked  []string
 	left   int
 	none   bool // nothing is found
+	alone  bool // it is of one machine
 	err    error
 	by     string
 	option bucket.RemoveOptions
@@ -48,6 +49,23 @@ func (r *remover) Block(_ context.Context, t bucket.Target, o bucket.RemoveOptio
 
 func (r *remover) Unblock(_ context.Context, t bucket.Target, o bucket.RemoveOptions) (record.Removal, error) {
 	return r.do("unblock "+t.URL+t.Host, o)
+}
+
+// versions is a store with a remover that notes which of its removals are of all versions.
+type versions struct{ store }
+
+func (v versions) AllVersions() Remover {
+	return everyVersion{v.Remover.(*remover)}
+}
+
+type everyVersion struct{ *remover }
+
+func (r everyVersion) Purge(_ context.Context, t bucket.Target, o bucket.RemoveOptions) (record.Removal, error) {
+	return r.do("all versions of purge "+t.URL+t.Digest.String()[:2], o)
+}
+
+func (r everyVersion) Block(_ context.Context, t bucket.Target, o bucket.RemoveOptions) (record.Removal, error) {
+	return r.do("all versions of block "+t.URL, o)
 }
 
 const url = "https://example.com/a.png"
@@ -124,13 +142,22 @@ func TestRemove(t *testing.T) {
 		"another's link":       {q: RemoveRequest{Verb: Block, URL: url, Named: Named{Link: "/bad/link"}}, err: "another image"},
 		"its link":             {q: RemoveRequest{Verb: Block, URL: url, Named: Named{Link: "/good/link"}}, asked: "block " + url, hot: some, noted: `"link":"/good/link"`},
 		"told to":              {q: RemoveRequest{Verb: Block, URL: url, Named: Named{Link: "/bad/link", Unverified: true}}, asked: "block " + url, hot: some, noted: `"unverified":true`},
+		"all versions":         {q: RemoveRequest{Verb: Purge, URL: url, AllVersions: true}, asked: "all versions of purge " + url + "AA", hot: some, noted: `"all_versions":true`},
+		"all versions, block":  {q: RemoveRequest{Verb: Block, URL: url, AllVersions: true}, asked: "all versions of block " + url, hot: some, noted: `"all_versions":true`},
+		"one machine":          {q: RemoveRequest{Verb: Purge, URL: url, AllVersions: true}, r: remover{alone: true}, err: "this is the store of one machine"},
+		"versions of a URL":    {q: RemoveRequest{Verb: Forget, URL: url, AllVersions: true}, err: "where a URL or a digest is purged or blocked"},
+		"versions of a host":   {q: RemoveRequest{Verb: Block, Host: "a.example", AllVersions: true}, err: "where a URL or a digest is purged or blocked"},
 		"no verb":              {q: RemoveRequest{Verb: "burn", URL: url}, err: `"burn" is no way`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 			audit := &Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson"), Now: func() time.Time { return now }}
 			hot := &tree{store: &tt.r}
-			r, err := New(Options{Store: store{Remover: &tt.r}, Hot: hot, Links: book{}, Audit: audit}).As(Caller{"uid 7", Claims{SudoUser: "alice"}}).Remove(t.Context(), tt.q)
+			var from Store = versions{store{Remover: &tt.r}}
+			if tt.r.alone {
+				from = store{Remover: &tt.r}
+			}
+			r, err := New(Options{Store: from, Hot: hot, Links: book{}, Audit: audit}).As(Caller{"uid 7", Claims{SudoUser: "alice"}}).Remove(t.Context(), tt.q)
 			if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
 				t.Errorf("got %v, want %q", err, tt.err)
 			}
