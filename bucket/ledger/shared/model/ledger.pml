@@ -21,26 +21,30 @@ inline insert(n,uu,dd,at) { /* local transaction, looks again */
 #ifdef NORECHECK
   IX(uu)=dd+1; IA(uu)=at
 #else
-  if :: !dead(uu,dd,at,applied[n]) && !blocked(uu,dd,applied[n]) -> IX(uu)=dd+1; IA(uu)=at :: else fi
+  if :: !dead(uu,dd,at,applied[n]) && (im || !blocked(uu,dd,applied[n])) -> IX(uu)=dd+1; IA(uu)=at :: else fi
 #endif
 }
 
-#define RK u=0; d=0; k=0; g=0; rs=0; rd=0; ra=0; again=0; w=0; busy[n]=busy[n]&2
+#define RK u=0; d=0; k=0; g=0; rs=0; rd=0; ra=0; again=0; w=0; im=0; busy[n]=busy[n]&2
 #define RR kind=0; t=0; pos=0; id=0; busy[n]=busy[n]&1
 #define LATE nl>0 && lateT==0
 #define WR us[u]=KEPT; ud[u]=d; ua[u]=k; INV
 #define MINE rs=KEPT; rd=d; ra=k
 proctype Keeper(byte n) {
   byte u, d, k, g, rs, rd, ra, again, w;
+  bit im; /* an import: a block does not refuse it */
 endK: { do
   :: atomic { nk>0 -> nk--; if :: u=0 :: u=1 fi; if :: d=0 :: d=1 fi; busy[n]=busy[n]|1;
+#ifdef IMPORTS
+       if :: im=0 :: im=1 fi;
+#endif
 k0:    /* own bytes under a name that died meanwhile go first */
 #ifndef NOCLEAN
        if :: w && g<gen(d,applied[n]) -> O(d,g)=0; INV :: else fi;
 #endif
        w=0;
        /* refused here if blocked; at and generation from one snapshot */
-       if :: blocked(u,d,applied[n]) -> RK; goto endK
+       if :: !im && blocked(u,d,applied[n]) -> RK; goto endK
           :: else -> k=applied[n]; g=gen(d,k); rs=0; rd=0; ra=0; again=0; goto k1 fi }
   :: atomic { nv>0 && (IX(0)!=0 || us[0]==KEPT) -> nv--; u=0; busy[n]=busy[n]|1; goto v0 }
   :: atomic { nv>0 && (IX(1)!=0 || us[1]==KEPT) -> nv--; u=1; busy[n]=busy[n]|1; goto v0 }
@@ -79,9 +83,10 @@ k2m: if /* PUT u If-Match the dead record */
 k3: if /* read the log to its head */
     :: atomic { applied[n]<head -> apply(n,applied[n]+1); goto k3 }
     :: atomic { applied[n]==head ->     /* 404: the moment of the answer */
-         if :: blocked(u,rd,applied[n]) -> again=9
-            :: dead(u,rd,ra,applied[n]) && !blocked(u,rd,applied[n]) -> again=1
-            :: else -> ghost_show(u,rd); again=0 fi }
+         if :: !im && blocked(u,rd,applied[n]) -> again=9
+            :: dead(u,rd,ra,applied[n]) && (im || !blocked(u,rd,applied[n])) -> again=1
+            :: !dead(u,rd,ra,applied[n]) && im && blocked(u,rd,applied[n]) -> again=0 /* kept, and shown to nobody */
+            :: !dead(u,rd,ra,applied[n]) && !blocked(u,rd,applied[n]) -> ghost_show(u,rd); again=0 fi }
     fi;
     if
     :: atomic { again==0 -> insert(n,u,rd,ra);
