@@ -51,6 +51,9 @@ var aims = []aim{
 	{"page, 16 viewers, memory of imgproxy's", true, 0.5},
 	{"one size of a JPEG, CPU of imgproxy's", true, 0.8},
 	{"keep, 64 clients, of a bare loop", false, 0.9},
+	{"keep on several nodes, 16 clients, of the store's own PUTs", false, 0.3},
+	{"keep on several nodes, 64 clients, of the store's own PUTs", false, 0.3},
+	{"hot on a node, requests of a single machine", false, 0.95},
 	{"populate without a server, of wget", false, 1.2},
 	{"populate by a server, of wget", false, 1.2},
 }
@@ -175,6 +178,12 @@ func ratios(output string) (all []benchtest.Ratio) {
 func named(benchmark string) string {
 	if clients, ok := strings.CutPrefix(benchmark, "Keep/clients="); ok {
 		return "keep, " + clients + " clients, of a bare loop"
+	}
+	if clients, ok := strings.CutPrefix(benchmark, "Keep/"); ok { // of bucket/ledger/shared
+		return "keep on several nodes, " + clients + " clients, of the store's own PUTs"
+	}
+	if benchmark == "NodeHot" {
+		return "hot on a node, requests of a single machine"
 	}
 	return benchmark
 }
