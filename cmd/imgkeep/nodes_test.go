@@ -219,7 +219,18 @@ func TestNodesRoot(t *testing.T) {
 	if _, stderr, status := n.imgkeep("block", "--similar", link("i", "full", n.origin.url("/a.jpg"))); status == 0 {
 		t.Errorf("a block by likeness: status %d: %s", status, stderr)
 	}
+	push := func(when string) {
+		t.Helper()
+		if out, stderr, status := n.imgkeep("push"); status != 2 || !strings.Contains(stderr, "is the cache of a node of several, whose images are in the object store already") {
+			t.Errorf("a cache as what is pushed, %s: status %d: %s%s", when, status, out, stderr)
+		}
+		if _, err := os.Stat(filepath.Join(n.root(), "push.json")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("a push has begun, %s: %v", when, err)
+		}
+	}
+	push("while the node serves")
 	n.serve.kill()
+	push("afterwards")
 	for _, args := range [][]string{{"reindex"}, {"backup", filepath.Join(n.dir, "copy")}, {"stats"}, {"purge", n.origin.url("/a.jpg")}} {
 		if _, stderr, status := n.imgkeep(args...); status != 2 || !strings.Contains(stderr, "on the store of one machine") {
 			t.Errorf("%q: status %d: %s", args, status, stderr)

@@ -110,6 +110,9 @@ func (x *migrateCommand) options(c config.Config, out *report) (migrate.Options,
 }
 
 func (x *migrateCommand) push(cmd *cobra.Command, _ []string, c config.Config) error {
+	if err := nodes.RefuseCache(c.Root); err != nil {
+		return err
+	}
 	if err := engine.IsStore(c.Root); err != nil {
 		return err
 	}

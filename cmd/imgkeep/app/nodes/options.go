@@ -70,6 +70,15 @@ func CheckRoot(c config.Config) error {
 	return nil
 }
 
+// RefuseCache is for what moves a store of one machine: a node's root is not one, and what is in
+// it is in the object store.
+func RefuseCache(root string) error {
+	if isNode, err := node.IsNode(root); err != nil || !isNode {
+		return err
+	}
+	return config.Errorf("root: %s is the cache of a node of several, whose images are in the object store already: name the folder of a store of one machine by --root", root)
+}
+
 // Mark notes that the root is a node's cache from now on: what is in it may be removed.
 func Mark(c config.Config) error {
 	path := filepath.Join(c.Root, node.Marker)
