@@ -46,6 +46,7 @@ type manifest struct {
 	Ended   time.Time `json:"ended"`   // the last complete backup to it
 	Images  int       `json:"images"`
 	Bytes   int64     `json:"bytes"`
+	Of      Source    `json:"of,omitzero"` // zero: the store of one machine
 }
 
 // Options say what Run and Restore do.
@@ -100,6 +101,11 @@ func Run(ctx context.Context, o Options) (_ Report, err error) {
 	}
 	if err := isBackup(to); err != nil {
 		return Report{}, err
+	}
+	if last, _, err := readManifest(to); err != nil {
+		return Report{}, err
+	} else if last.Of != (Source{}) {
+		return Report{}, errOther(to, last.Of, Source{})
 	}
 	t, err := newTransfer(o, from, to, BackupUnfinished)
 	if err != nil {
@@ -207,6 +213,8 @@ type transfer struct {
 	again    bool // a plan is made again: its findings were reported before
 	vanished int  // originals that were removed since their plan
 	buffer   []byte
+	of       Source
+	whole    bool // a Folder has ended
 }
 
 // newTransfer marks the target as unfinished, and locks it.
@@ -251,7 +259,7 @@ func (t *transfer) found(f record.Finding) {
 
 func (t *transfer) writeManifest() error {
 	t.report.Seconds = time.Since(t.begun).Seconds()
-	text, err := json.MarshalIndent(manifest{1, t.Now().UTC().Truncate(time.Second), t.report.Images, t.bytes}, "", "  ")
+	text, err := json.MarshalIndent(manifest{1, t.Now().UTC().Truncate(time.Second), t.report.Images, t.bytes, t.of}, "", "  ")
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 // Package migrate moves a store between the local disk of a single machine and the object store
 // that several nodes share.
 //
+// Backup makes a backup of what is shared, which grows by what is new, see there.
+//
 // Push copies up what a root has, while its server goes on, again and again until hardly
 // anything is missing; Pull makes a root of what is shared. Both compare bytes with their digests
 // on the way, continue after an interruption, and delete nothing at their source.

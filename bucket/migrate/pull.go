@@ -39,6 +39,8 @@ type pull struct {
 	*mover
 	files *local.Store
 	now   []kept // what is live in the bucket at hand
+	// backup is set where a backup is made.
+	backup *backingUp
 }
 
 // kept is a live record.
@@ -180,6 +182,9 @@ func (p *pull) bucket(ctx context.Context, bucket string) error {
 	p.now = slices.DeleteFunc(p.now, func(k kept) bool {
 		live, err := p.live(ctx, k)
 		dead = errors.Join(dead, err)
+		if !live {
+			p.backup.isDead(k.image.URL)
+		}
 		return !live
 	})
 	if dead != nil {
@@ -212,6 +217,8 @@ func (p *pull) records(ctx context.Context, bucket string) error {
 		}
 		if live {
 			p.now = append(p.now, kept{image, r.Entry.Event.From, r.Entry.At})
+		} else {
+			p.backup.isDead(image.URL)
 		}
 	}
 	slices.SortFunc(p.now, func(a, b kept) int {
@@ -244,7 +251,7 @@ func (p *pull) originals(ctx context.Context, bucket string) error {
 
 func (p *pull) original(ctx context.Context, k kept) error {
 	path := filepath.Join(p.Root, k.image.File())
-	if digest, n, err := local.HashFile(path, false); err != nil || digest != k.image.Digest || n != k.image.Bytes {
+	if !p.has(path, k) {
 		tmp, err := os.CreateTemp(filepath.Join(p.Root, record.TmpDir), "image-*")
 		if err != nil {
 			return err
@@ -261,6 +268,7 @@ func (p *pull) original(ctx context.Context, k kept) error {
 		if err != nil {
 			return err
 		}
+		p.copied(k)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -349,6 +357,9 @@ func (p *pull) complete(ctx context.Context, bucket string) error {
 		}
 		key := index.KeyOf(line.Image.URL)
 		if d, ok := was.under(key); !ok || d != line.Image.Digest || live[key] == d {
+			continue
+		}
+		if _, isLive := live[key]; p.isLost(line.Image, isLive) {
 			continue
 		}
 		e := ledger.RemoveEvent(ledger.OpForget, line.Image, p.Now(), "the nodes do not keep it any more", "imgkeep pull")

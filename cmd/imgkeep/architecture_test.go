@@ -246,7 +246,7 @@ var rules = map[string]rule{
 	// Moves a store between a local disk and an object store. It takes folders and objects, and no open store.
 	"bucket/migrate": {
 		imports: []string{
-			"bucket/blob", "bucket/blob/local", "bucket/blob/object", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/ledger/journal",
+			"bucket/backup", "bucket/blob", "bucket/blob/local", "bucket/blob/object", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/ledger/journal",
 			"bucket/ledger/shared", "bucket/record", "bucket/reindex", "golang.org/x/sys/unix",
 		},
 		tests: []string{"bucket", "bucket/blob/object/objecttest", "bucket/blob/s3/s3test", "bucket/fetch", "bucket/ledger/shared/sharedtest", "bucket/probe"},

@@ -172,3 +172,44 @@ func journalsIn(t *testing.T, root string) (all string) {
 	}
 	return all
 }
+
+// What nodes share is backed up while they serve, without a server's help, and restores to one machine.
+func TestNodesBackup(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, s3test.Start(t), nil, nil)
+	n.serve = n.start()
+	urls := []string{}
+	for i := range 2 {
+		urls = append(urls, n.origin.serve(fmt.Sprintf("/%d.jpg", i), photo(t, 30+i, 20)))
+		n.serve.get(link("i", "full", urls[i])).isImage("image/jpeg")
+	}
+	dir := filepath.Join(n.dir, "copy")
+	backUp := func(want string) {
+		t.Helper()
+		if out, stderr, status := n.imgkeep("backup", dir); status != 0 || !strings.HasPrefix(out, want) {
+			t.Errorf("backup: status %d: %s%s, want %q", status, out, stderr, want)
+		}
+	}
+	backUp("2 images, of which 2 copied now")
+	backUp("2 images, of which 0 copied now")
+	if _, stderr, status := n.imgkeep("purge", urls[0]); status != 0 {
+		t.Fatal(stderr)
+	}
+	backUp("1 images, of which 0 copied now")
+	if _, stderr, status := n.imgkeep("backup", "--link", dir); status != 2 {
+		t.Errorf("links to nothing: status %d: %s", status, stderr)
+	}
+	alone := newWorld(t, settings{"fetch.ports": []int{n.origin.port}})
+	if err := os.RemoveAll(alone.root()); err != nil {
+		t.Fatal(err)
+	}
+	if out, stderr, status := alone.imgkeep("restore", dir); status != 0 {
+		t.Fatalf("restore: status %d: %s%s", status, out, stderr)
+	}
+	n.origin.off()
+	s := alone.start()
+	s.get(link("i", "full", urls[1])).isImage("image/jpeg")
+	if a := s.get(link("i", "full", urls[0])); a.status == http.StatusOK {
+		t.Error("what was removed is back")
+	}
+}

@@ -231,7 +231,7 @@ func TestNodesRoot(t *testing.T) {
 	push("while the node serves")
 	n.serve.kill()
 	push("afterwards")
-	for _, args := range [][]string{{"reindex"}, {"backup", filepath.Join(n.dir, "copy")}, {"stats"}, {"purge", n.origin.url("/a.jpg")}} {
+	for _, args := range [][]string{{"reindex"}, {"stats"}, {"purge", n.origin.url("/a.jpg")}} {
 		if _, stderr, status := n.imgkeep(args...); status != 2 || !strings.Contains(stderr, "on the store of one machine") {
 			t.Errorf("%q: status %d: %s", args, status, stderr)
 		}

@@ -1,12 +1,14 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"imgkeep/bucket/backup"
+	"imgkeep/bucket/migrate"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/engine"
 )
@@ -33,7 +35,13 @@ earlier backup stays. Existing copies are not read each time: --verify reads the
 backup and copies again what is damaged in it. The index and the sizes are not copied,
 because they can be made again; neither is the quarantine.
 
-Other tools can do it as well, in this order, because a journal is written after
+Where shared is set, it copies what the object store has, from any machine: records are
+read before originals, and only originals that the folder lacks are fetched. What the
+log of the nodes has removed goes; what the object store has lost is reported and stays.
+'imgkeep restore' makes a store of one machine of it, and 'imgkeep push' moves that to
+an object store. Nodes may run meanwhile.
+
+Other tools can do it as well, for the store of one machine, in this order, because a journal is written after
 the files that it names: first a copy of the journals ({root}/*/journal), then the
 images. With rsync:
 
@@ -70,6 +78,9 @@ type backupCommand struct {
 }
 
 func (x *backupCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
+	if c.Shared.IsSet() {
+		return x.shared(cmd, args[0], c)
+	}
 	if err := engine.RefuseNode(c); err != nil {
 		return err
 	}
@@ -86,6 +97,26 @@ func (x *backupCommand) run(cmd *cobra.Command, args []string, c config.Config) 
 	}
 	if err := engine.NoteBackup(c.Root); err != nil { // the backup is valid in any case
 		x.app.complain("warning: the time of the backup is not noted, so that the server's metrics will not know of it: " + err.Error())
+	}
+	return out.endBackup(r)
+}
+
+// shared backs up what several nodes share, wherever it runs.
+func (x *backupCommand) shared(cmd *cobra.Command, dir string, c config.Config) error {
+	if x.link {
+		return usageError(errors.New("--link: there is nothing to link to where shared is set"))
+	}
+	m := &migrateCommand{app: x.app, verify: x.verify}
+	out := x.app.newReport(cmd, false, x.quiet)
+	o, err := m.options(c, out)
+	if err != nil {
+		return err
+	}
+	o.Root, o.Name = dir, "the object store's "+c.Shared.Bucket+"/"+c.Shared.Prefix
+	r, err := migrate.Backup(cmd.Context(), o)
+	out.progress.clear()
+	if err != nil {
+		return fmt.Errorf("backup: %w", err)
 	}
 	return out.endBackup(r)
 }
