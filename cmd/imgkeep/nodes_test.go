@@ -28,6 +28,8 @@ type storeProxy struct {
 	cut   atomic.Bool                         // nothing passes
 	hang  atomic.Pointer[chan struct{}]       // nothing passes, and nobody hears of it, until it is closed
 	spoil atomic.Pointer[func(*http.Request)] // what is done to each
+	trap  atomic.Pointer[trap]                // for one of them
+	to    atomic.Pointer[url.URL]             // the store
 	mu    sync.Mutex
 	n     map[string]int // by method and kind of object
 }
@@ -37,14 +39,11 @@ var objectKind = regexp.MustCompile(`/(?:[a-z0-9]+/([ou])/|(log)/|(probe)/)`)
 
 func newStoreProxy(t testing.TB, to string) *storeProxy {
 	t.Helper()
-	target, err := url.Parse(to)
-	if err != nil {
-		t.Fatal(err)
-	}
 	p := &storeProxy{n: map[string]int{}}
+	p.point(t, to)
 	pass := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(target)
+			r.SetURL(p.to.Load())
 			r.Out.Host = r.In.Host // which is signed
 			if spoil := p.spoil.Load(); spoil != nil {
 				(*spoil)(r.Out)
@@ -70,10 +69,23 @@ func newStoreProxy(t testing.TB, to string) *storeProxy {
 		p.mu.Lock()
 		p.n[r.Method+" "+kind]++
 		p.mu.Unlock()
+		if trap := p.trap.Load(); trap != nil {
+			trap.catch(r.Method+" "+kind, r.URL.Path, func() { pass.ServeHTTP(httptest.NewRecorder(), r) })
+		}
 		pass.ServeHTTP(w, r)
 	}))
 	t.Cleanup(p.Close)
 	return p
+}
+
+// point has the proxy lead to a store.
+func (p *storeProxy) point(t testing.TB, to string) {
+	t.Helper()
+	target, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.to.Store(target)
 }
 
 // since counts from now on. Looks at the log of nobody's are not counted: they come every two
@@ -236,8 +248,13 @@ func TestNodesRoot(t *testing.T) {
 			t.Errorf("%q: status %d: %s", args, status, stderr)
 		}
 	}
-	if _, stderr, status := alone.imgkeep("serve"); status != 2 || !strings.Contains(stderr, "is the cache of a node of several") {
-		t.Errorf("a cache as a store: status %d: %s", status, stderr)
+	if _, stderr, status := n.imgkeep("restore", n.dir); status != 2 || !strings.Contains(stderr, "is the cache of a node of several") {
+		t.Errorf("a restore into a cache: status %d: %s", status, stderr)
+	}
+	for _, args := range [][]string{{"serve"}, {"restore", n.dir}} {
+		if _, stderr, status := alone.imgkeep(args...); status != 2 || !strings.Contains(stderr, "is the cache of a node of several") {
+			t.Errorf("%q with a cache as a store: status %d: %s", args, status, stderr)
+		}
 	}
 }
 

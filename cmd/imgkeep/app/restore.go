@@ -10,6 +10,7 @@ import (
 	"imgkeep/bucket/backup"
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/engine"
+	"imgkeep/cmd/imgkeep/app/nodes"
 )
 
 func newRestoreCommand(a *app) *cobra.Command {
@@ -22,6 +23,8 @@ func newRestoreCommand(a *app) *cobra.Command {
 must be empty, compares every file with its digest, and builds the index. If it is
 interrupted, run it again to continue; until it has finished, the server refuses to
 start on that root.
+
+What it makes is the store of one machine: it is refused in the root of a node.
 
 Sizes are made again on request.
 
@@ -46,6 +49,9 @@ type restoreCommand struct {
 }
 
 func (x *restoreCommand) run(cmd *cobra.Command, args []string, c config.Config) error {
+	if err := nodes.RefuseCache(c.Root); err != nil {
+		return err
+	}
 	out := x.app.newReport(cmd, false, x.quiet)
 	r, indexed, err := backup.Restore(cmd.Context(), backup.Options{
 		Root: c.Root, Dir: args[0], Found: out.found, Progress: out.show, Now: x.app.Now,

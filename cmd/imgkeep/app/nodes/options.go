@@ -70,7 +70,7 @@ func CheckRoot(c config.Config) error {
 	return nil
 }
 
-// RefuseCache is for what moves a store of one machine: a node's root is not one, and what is in
+// RefuseCache is for what makes or moves a store of one machine: a node's root is not one, and what is in
 // it is in the object store.
 func RefuseCache(root string) error {
 	if isNode, err := node.IsNode(root); err != nil || !isNode {
