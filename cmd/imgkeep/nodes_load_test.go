@@ -135,13 +135,13 @@ func TestNodesKeepAgainstBlock(t *testing.T) {
 	}
 }
 
-// What is ten times as large as the cache goes through it: it never takes more than it may,
+// What is ten times as large as the cache, a GB, goes through it: it never takes more than it may,
 // with what is made of originals, and all bytes are right.
 func TestNodesCache(t *testing.T) {
 	t.Parallel()
-	const most = 4 << 20
+	most, side := int64(long(100_000_000, 3<<20)), long(512, 128)
 	a, _ := twoNodes(t, settings{"shared.cache_bytes": most, "fetch.max_bytes": most / 4})
-	many := 10 * most / (64 << 10) / long(1, 5)
+	many := long(10, 2) * int(most) / (3 * side * side) // noise has three bytes a pixel
 	var largest atomic.Int64
 	watching, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -176,7 +176,7 @@ func TestNodesCache(t *testing.T) {
 		})
 	}
 	for i := range many {
-		a.origin.serve(fmt.Sprintf("/%d.png", i), toPNG(t, noise(128, 128, uint64(i))))
+		a.origin.serve(fmt.Sprintf("/%d.png", i), toPNG(t, noise(side, side, uint64(i))))
 	}
 	for i := range many {
 		next <- i
