@@ -88,7 +88,11 @@ func TestCheckMeanwhile(t *testing.T) {
 			try(fmt.Sprintf("cut off in page %d", n), func(b []byte) []byte { return b[:n*page+random.IntN(page)] })
 		}
 	}
-	for range 300 {
+	bits := 300
+	if testing.Short() {
+		bits = 80
+	}
+	for range bits {
 		at, bit := random.IntN(pages)*page+random.IntN(200), byte(1)<<random.IntN(8)
 		try(fmt.Sprintf("bit %d of byte %d", bit, at), func(b []byte) []byte { b[at] ^= bit; return b })
 	}

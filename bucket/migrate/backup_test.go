@@ -193,7 +193,7 @@ func TestBackupInterrupted(t *testing.T) {
 	ended := errors.New("the process has ended")
 	step := 1
 	if testing.Short() {
-		step = 19
+		step = 31
 	}
 	for at := 1; ; at += step {
 		s := newSharing(t)

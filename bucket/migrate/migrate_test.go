@@ -351,7 +351,7 @@ func TestInterrupted(t *testing.T) {
 	}
 	step := 1
 	if testing.Short() {
-		step = 61
+		step = 131
 	}
 	for at := 1; ; at += step {
 		os.Remove(filepath.Join(s.root, "push.json"))
