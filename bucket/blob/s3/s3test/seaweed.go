@@ -2,6 +2,7 @@ package s3test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -104,7 +105,29 @@ func (c *Cluster) start() (err error) {
 	if out, err := shell.CombinedOutput(); err != nil || !bytes.Contains(out, []byte(`true`)) {
 		return fmt.Errorf("weed shell: %w: %s", err, out)
 	}
-	return nil
+	return c.first("http://" + c.parts["filer0"].address + "/buckets/" + Bucket + "/first")
+}
+
+// first writes a file, for which the cluster makes its volumes: that takes longer than clients of
+// it wait.
+func (c *Cluster) first(file string) error {
+	for deadline := time.Now().Add(time.Minute); ; {
+		put, err := http.NewRequest(http.MethodPut, file, strings.NewReader("first"))
+		if err != nil {
+			return err
+		}
+		answer, err := http.DefaultClient.Do(put)
+		if err == nil {
+			answer.Body.Close()
+			if answer.StatusCode == http.StatusCreated {
+				return nil
+			}
+			err = errors.New(answer.Status)
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("it takes no file: %w", err)
+		}
+	}
 }
 
 // ports are two that are free, as it seems.
