@@ -105,27 +105,29 @@ func (c *Cluster) start() (err error) {
 	if out, err := shell.CombinedOutput(); err != nil || !bytes.Contains(out, []byte(`true`)) {
 		return fmt.Errorf("weed shell: %w: %s", err, out)
 	}
-	return c.first("http://" + c.parts["filer0"].address + "/buckets/" + Bucket + "/first")
+	// The first file makes the cluster make its volumes, which takes longer than clients of it
+	// wait; and one filer tells the other of the bucket.
+	file := "/buckets/" + Bucket + "/first"
+	return errors.Join(c.until(http.MethodPut, "filer0", file, http.StatusCreated), c.until(http.MethodGet, "filer1", file, http.StatusOK))
 }
 
-// first writes a file, for which the cluster makes its volumes: that takes longer than clients of
-// it wait.
-func (c *Cluster) first(file string) error {
-	for deadline := time.Now().Add(time.Minute); ; {
-		put, err := http.NewRequest(http.MethodPut, file, strings.NewReader("first"))
+// until asks a filer until it answers so.
+func (c *Cluster) until(method, filer, path string, status int) error {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		r, err := http.NewRequest(method, "http://"+c.parts[filer].address+path, strings.NewReader("first"))
 		if err != nil {
 			return err
 		}
-		answer, err := http.DefaultClient.Do(put)
+		answer, err := http.DefaultClient.Do(r)
 		if err == nil {
 			answer.Body.Close()
-			if answer.StatusCode == http.StatusCreated {
+			if answer.StatusCode == status {
 				return nil
 			}
 			err = errors.New(answer.Status)
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("it takes no file: %w", err)
+			return fmt.Errorf("%s %s of %s: %w", method, path, filer, err)
 		}
 	}
 }
