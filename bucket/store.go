@@ -468,8 +468,10 @@ func (s *Store) Ready() error {
 	if s.index.Failed() {
 		return ErrIndexFailed
 	}
-	if s.node != nil && s.node.Ready() != nil {
-		return s.node.Ready()
+	if s.node != nil {
+		if err := s.node.Ready(); err != nil {
+			return err
+		}
 	}
 	return s.hasRoom()
 }

@@ -29,6 +29,7 @@ import (
 	"imgkeep/bucket/index"
 	"imgkeep/bucket/ledger"
 	"imgkeep/bucket/ledger/shared"
+	"imgkeep/bucket/pace"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -119,7 +120,7 @@ func (n *Node) Close() {
 // poll reads the log for as long as the node is open.
 func (n *Node) poll(ctx context.Context) {
 	inTouch, pause, timeout := true, PollEvery, pollTimeout
-	for sleep(ctx, pause) {
+	for pace.Sleep(ctx, pause) == nil {
 		held := n.held.Load()
 		asked, cancel := context.WithTimeout(context.WithValue(ctx, poller{}, true), timeout)
 		err := n.CatchUp(asked)
@@ -150,23 +151,13 @@ func (n *Node) poll(ctx context.Context) {
 
 // finish deletes what removals have left in the object store, again and again.
 func (n *Node) finish(ctx context.Context) {
-	for sleep(ctx, PollEvery) {
+	for pace.Sleep(ctx, PollEvery) == nil {
 		if n.away.Load() {
 			continue
 		}
 		if err := n.Finish(ctx); err != nil && ctx.Err() == nil {
 			n.p.Log.Error("originals that were removed are still in the object store, and nobody sees them", "error", err)
 		}
-	}
-}
-
-// sleep tells whether there is more to do after a pause.
-func sleep(ctx context.Context, pause time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(pause):
-		return true
 	}
 }
 

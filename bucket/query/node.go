@@ -24,13 +24,7 @@ var ErrNoHosts = errors.New("a node knows what it keeps by digest, and no hosts:
 // filter with hosts is ErrNoHosts. Memory does not grow with the store, and no transaction of the
 // index stays open.
 func ListKnown(ctx context.Context, s Store, f Filter) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
-		ctx, names, done, err := begin(ctx, s, f)
-		if err != nil {
-			yield(Entry{}, err)
-			return
-		}
-		defer done()
+	return entries(ctx, s, f, func(ctx context.Context, names []string, yield func(Entry, error) bool) {
 		if len(f.Hosts) > 0 {
 			yield(Entry{}, ErrNoHosts)
 			return
@@ -52,7 +46,7 @@ func ListKnown(ctx context.Context, s Store, f Filter) iter.Seq2[Entry, error] {
 				}
 			}
 		}
-	}
+	})
 }
 
 // Named is a URL of a bucket.
@@ -61,13 +55,7 @@ type Named struct{ Bucket, URL string }
 // ListNamed lists those of some URLs of which a node knows that they are kept, with their
 // URLs, by bucket and URL. It asks the index about each.
 func ListNamed(ctx context.Context, s Store, f Filter, urls []Named) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
-		ctx, names, done, err := begin(ctx, s, f)
-		if err != nil {
-			yield(Entry{}, err)
-			return
-		}
-		defer done()
+	return entries(ctx, s, f, func(ctx context.Context, names []string, yield func(Entry, error) bool) {
 		slices.SortFunc(urls, func(a, b Named) int { return cmp.Or(cmp.Compare(a.Bucket, b.Bucket), cmp.Compare(a.URL, b.URL)) })
 		chooses := f.chooser()
 		for _, u := range urls {
@@ -82,7 +70,7 @@ func ListNamed(ctx context.Context, s Store, f Filter, urls []Named) iter.Seq2[E
 				return
 			}
 		}
-	}
+	})
 }
 
 // named looks up a URL, and tells whether it is kept and chosen.

@@ -233,13 +233,7 @@ type Entry struct {
 // List goes through kept images, bucket by bucket, in the order of the journals. Memory
 // does not grow with the store, only with what was removed and kept again.
 func List(ctx context.Context, s Store, f Filter) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
-		ctx, names, done, err := begin(ctx, s, f)
-		if err != nil {
-			yield(Entry{}, err)
-			return
-		}
-		defer done()
+	return entries(ctx, s, f, func(ctx context.Context, names []string, yield func(Entry, error) bool) {
 		chooses := f.chooser()
 		for _, name := range names {
 			for image, err := range keptImages(ctx, s, name) {
@@ -252,6 +246,19 @@ func List(ctx context.Context, s Store, f Filter) iter.Seq2[Entry, error] {
 				}
 			}
 		}
+	})
+}
+
+// entries is a query of the buckets that a filter names, which list goes through.
+func entries(ctx context.Context, s Store, f Filter, list func(ctx context.Context, names []string, yield func(Entry, error) bool)) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		ctx, names, done, err := begin(ctx, s, f)
+		if err != nil {
+			yield(Entry{}, err)
+			return
+		}
+		defer done()
+		list(ctx, names, yield)
 	}
 }
 

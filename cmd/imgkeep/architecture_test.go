@@ -165,7 +165,7 @@ var rules = map[string]rule{
 	},
 	// A store as one of several nodes.
 	"bucket/node": {
-		imports: []string{"bucket/blob/cache", "bucket/blob/local", "bucket/blob/object", "bucket/index", "bucket/ledger", "bucket/ledger/shared", "bucket/probe", "bucket/record"},
+		imports: []string{"bucket/blob/cache", "bucket/blob/local", "bucket/blob/object", "bucket/index", "bucket/ledger", "bucket/ledger/shared", "bucket/pace", "bucket/probe", "bucket/record"},
 		tests:   []string{"bucket/blob/local/localtest", "bucket/blob/object/objecttest"},
 	},
 	// Parts of the store that stand alone.

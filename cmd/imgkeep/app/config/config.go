@@ -532,51 +532,6 @@ type Store struct {
 	ScrubRate ByteSize `yaml:"scrub_rate"`
 }
 
-// Shared is about the object store that several nodes share.
-type Shared struct {
-	// Scheme and host of the object store, as in https://s3.example.com. It may have a
-	// private address. `imgkeep store check` tells whether a store will do. Empty: this is the
-	// only node.
-	Endpoint string `yaml:"endpoint"`
-	// The bucket of the object store, which must be there. No other server may write to it
-	// below prefix.
-	Bucket string `yaml:"bucket"`
-	// What is before the names of all objects, with a slash at its end, as in imgkeep/. Empty:
-	// nothing.
-	Prefix string `yaml:"prefix"`
-	// The region that requests are signed for. Empty: us-east-1.
-	Region string `yaml:"region"`
-	// Name the bucket in the path instead of the host, as most stores of one's own want it.
-	PathStyle bool `yaml:"path_style"`
-	// A file with the access key, in one line; a name without a slash is that of a systemd
-	// credential of the service. It is read again each minute. Empty: access_key, or else
-	// AWS_ACCESS_KEY_ID in the environment.
-	AccessKeyFile string `yaml:"access_key_file"`
-	// The same of the secret key. Empty: secret_key, or else AWS_SECRET_ACCESS_KEY.
-	SecretKeyFile string `yaml:"secret_key_file"`
-	// The access key itself, in the place of its file.
-	AccessKey Secret `yaml:"access_key"`
-	// The secret key itself; make this file unreadable for others then.
-	SecretKey Secret `yaml:"secret_key"`
-	// A file with the certificates (PEM) that vouch for the store, instead of the system's.
-	// Empty: the system's.
-	CAFile string `yaml:"ca_file"`
-	// The storage class of originals, as in STANDARD_IA. Empty: the bucket's own.
-	StorageClass string `yaml:"storage_class"`
-	// What the store encrypts with: AES256 or aws:kms. Empty: as the bucket says.
-	Encryption string `yaml:"encryption"`
-	// The key of aws:kms. Empty: the bucket's own.
-	KMSKey string `yaml:"kms_key"`
-	// How much local files may take: originals, and what was made of them. What was least
-	// lately sent goes first, and comes back when it is asked for. At least four times the
-	// largest image that may be kept, up to 1024TiB.
-	CacheBytes ByteSize `yaml:"cache_bytes"`
-	// For how long a node that does not reach the store goes on to show what it has. After
-	// that it drops its hot links and answers 503, since it cannot know what was removed. 10s
-	// to 24h.
-	MaxLag time.Duration `yaml:"max_lag"`
-}
-
 // LinkRot is about asking origins whether they still have what is kept.
 type LinkRot struct {
 	// How long after one pass through all URLs the next begins; 168h is a week. 24h to
@@ -639,36 +594,6 @@ type Nginx struct {
 	OpenFiles int `yaml:"open_files"`
 	// nginx's log of requests. Empty: none.
 	AccessLog string `yaml:"access_log"`
-}
-
-// Page is about the moderators' page.
-type Page struct {
-	// Where the page is served: a socket, unix:/path, or a loopback address with a port,
-	// for a proxy with TLS before it. Empty: there is no page.
-	Listen string `yaml:"listen"`
-	// Scheme and host of the page as moderators see it, such as
-	// https://moderate.example.com, without a path, and never a host of images. Requests
-	// for any other host are refused. A socket needs it. Empty: http and the address above.
-	URL string `yaml:"url"`
-	// Serve the page on an address that others can reach too, without TLS. Only for a
-	// network that you trust as a whole.
-	AllowRemote bool `yaml:"allow_remote"`
-	// The header in which the proxy passes the client's address, such as X-Real-IP:
-	// attempts to guess passwords are slowed down by it. The proxy must replace what
-	// clients send in it. It is used only from a socket or a loopback address. Empty: no
-	// proxy is trusted.
-	AddressHeader string `yaml:"address_header"`
-	// The header in which a proxy that signs people in names the moderator, such as
-	// X-Remote-User. Anybody who can reach the page without that proxy can impersonate
-	// every moderator. It is used only as the one above is, and the moderator must exist.
-	// Empty: none.
-	UserHeader string `yaml:"user_header"`
-	// The reasons of a removal that moderators choose from; they may also write another.
-	Reasons []string `yaml:"reasons"`
-	// A block, purge or undo of one moderator waits for the consent of another who may also
-	// remove. Waiting requests are kept in memory: a restart forgets them. Programs with a
-	// token cannot remove then.
-	TwoPersons bool `yaml:"two_persons"`
 }
 
 // Metrics is about what Prometheus reads.

@@ -12,6 +12,36 @@ import (
 	"imgkeep/bucket/imageurl"
 )
 
+// Page is about the moderators' page.
+type Page struct {
+	// Where the page is served: a socket, unix:/path, or a loopback address with a port,
+	// for a proxy with TLS before it. Empty: there is no page.
+	Listen string `yaml:"listen"`
+	// Scheme and host of the page as moderators see it, such as
+	// https://moderate.example.com, without a path, and never a host of images. Requests
+	// for any other host are refused. A socket needs it. Empty: http and the address above.
+	URL string `yaml:"url"`
+	// Serve the page on an address that others can reach too, without TLS. Only for a
+	// network that you trust as a whole.
+	AllowRemote bool `yaml:"allow_remote"`
+	// The header in which the proxy passes the client's address, such as X-Real-IP:
+	// attempts to guess passwords are slowed down by it. The proxy must replace what
+	// clients send in it. It is used only from a socket or a loopback address. Empty: no
+	// proxy is trusted.
+	AddressHeader string `yaml:"address_header"`
+	// The header in which a proxy that signs people in names the moderator, such as
+	// X-Remote-User. Anybody who can reach the page without that proxy can impersonate
+	// every moderator. It is used only as the one above is, and the moderator must exist.
+	// Empty: none.
+	UserHeader string `yaml:"user_header"`
+	// The reasons of a removal that moderators choose from; they may also write another.
+	Reasons []string `yaml:"reasons"`
+	// A block, purge or undo of one moderator waits for the consent of another who may also
+	// remove. Waiting requests are kept in memory: a restart forgets them. Programs with a
+	// token cannot remove then.
+	TwoPersons bool `yaml:"two_persons"`
+}
+
 // maxReason is the longest reason on the list, in bytes.
 const maxReason = 200
 

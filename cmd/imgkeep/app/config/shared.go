@@ -9,6 +9,51 @@ import (
 	"imgkeep/bucket/imageurl"
 )
 
+// Shared is about the object store that several nodes share.
+type Shared struct {
+	// Scheme and host of the object store, as in https://s3.example.com. It may have a
+	// private address. `imgkeep store check` tells whether a store will do. Empty: this is the
+	// only node.
+	Endpoint string `yaml:"endpoint"`
+	// The bucket of the object store, which must be there. No other server may write to it
+	// below prefix.
+	Bucket string `yaml:"bucket"`
+	// What is before the names of all objects, with a slash at its end, as in imgkeep/. Empty:
+	// nothing.
+	Prefix string `yaml:"prefix"`
+	// The region that requests are signed for. Empty: us-east-1.
+	Region string `yaml:"region"`
+	// Name the bucket in the path instead of the host, as most stores of one's own want it.
+	PathStyle bool `yaml:"path_style"`
+	// A file with the access key, in one line; a name without a slash is that of a systemd
+	// credential of the service. It is read again each minute. Empty: access_key, or else
+	// AWS_ACCESS_KEY_ID in the environment.
+	AccessKeyFile string `yaml:"access_key_file"`
+	// The same of the secret key. Empty: secret_key, or else AWS_SECRET_ACCESS_KEY.
+	SecretKeyFile string `yaml:"secret_key_file"`
+	// The access key itself, in the place of its file.
+	AccessKey Secret `yaml:"access_key"`
+	// The secret key itself; make this file unreadable for others then.
+	SecretKey Secret `yaml:"secret_key"`
+	// A file with the certificates (PEM) that vouch for the store, instead of the system's.
+	// Empty: the system's.
+	CAFile string `yaml:"ca_file"`
+	// The storage class of originals, as in STANDARD_IA. Empty: the bucket's own.
+	StorageClass string `yaml:"storage_class"`
+	// What the store encrypts with: AES256 or aws:kms. Empty: as the bucket says.
+	Encryption string `yaml:"encryption"`
+	// The key of aws:kms. Empty: the bucket's own.
+	KMSKey string `yaml:"kms_key"`
+	// How much local files may take: originals, and what was made of them. What was least
+	// lately sent goes first, and comes back when it is asked for. At least four times the
+	// largest image that may be kept, up to 1024TiB.
+	CacheBytes ByteSize `yaml:"cache_bytes"`
+	// For how long a node that does not reach the store goes on to show what it has. After
+	// that it drops its hot links and answers 503, since it cannot know what was removed. 10s
+	// to 24h.
+	MaxLag time.Duration `yaml:"max_lag"`
+}
+
 // IsSet tells whether this is one of several nodes.
 func (s Shared) IsSet() bool { return s.Endpoint != "" }
 

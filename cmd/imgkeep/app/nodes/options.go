@@ -13,6 +13,7 @@ import (
 	"imgkeep/bucket/blob/object"
 	"imgkeep/bucket/ledger/journal"
 	"imgkeep/bucket/node"
+	"imgkeep/bucket/record"
 	"imgkeep/cmd/imgkeep/app/config"
 )
 
@@ -88,8 +89,5 @@ func Mark(c config.Config) error {
 	if err := local.Prepare(local.OS{}, c.Root); err != nil {
 		return err
 	}
-	if err := os.WriteFile(path+".new", []byte(place(c.Shared)), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return local.WriteFile(local.OS{}, filepath.Join(c.Root, record.TmpDir), path, []byte(place(c.Shared)))
 }
