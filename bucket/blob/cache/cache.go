@@ -342,6 +342,11 @@ type fetcher interface {
 func (s *Store) bring(ctx context.Context, image record.Image) (bool, error) {
 	done := s.fetches.DoChan(fmt.Sprint(image.Generation, image.Bytes, image.File()), func() (any, error) {
 		ctx := context.WithoutCancel(ctx) // others may wait when this one has left
+		if s.used(image.File(), 0) {
+			if file, err := s.files.Open(ctx, image); err == nil { // an earlier flight has landed since
+				return true, file.Close()
+			}
+		}
 		came, ok := s.reserve(image)
 		if !ok {
 			return false, nil

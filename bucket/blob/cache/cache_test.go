@@ -399,8 +399,8 @@ func TestOneFetch(t *testing.T) {
 	w.under.hold, w.under.begun = make(chan struct{}), make(chan struct{}, 9)
 	image, _ := original(0, 4*kb)
 	leaving, leave := context.WithCancel(t.Context())
-	var all sync.WaitGroup
-	all.Go(func() {
+	var all, left sync.WaitGroup
+	left.Go(func() {
 		if _, err := w.Store.Open(leaving, image); !errors.Is(err, context.Canceled) {
 			t.Errorf("who left: %v", err)
 		}
@@ -417,6 +417,7 @@ func TestOneFetch(t *testing.T) {
 		})
 	}
 	leave()
+	left.Wait()
 	close(w.under.hold)
 	all.Wait()
 	if n := w.under.fetched.Load(); n != 1 {
