@@ -34,7 +34,7 @@ type rule struct {
 var rules = map[string]rule{
 	"cmd/imgkeep": {
 		imports: []string{"cmd/imgkeep/app"},
-		tests:   []string{"github.com/chromedp/chromedp", "github.com/chromedp/cdproto", "bucket/blob/object", "bucket/blob/s3/s3test", "bucket/probe", "bucket/probe/probetest", "bucket/probe/whole", "nginx", "nginx/nginxtest", "scripts/benchtest", "scripts/patience", "golang.org/x/sys/unix"},
+		tests:   []string{"github.com/chromedp/chromedp", "github.com/chromedp/cdproto", "bucket/blob/object", "bucket/blob/s3/s3test", "bucket/probe", "bucket/probe/probetest", "bucket/probe/whole", "nginx", "nginx/nginxtest", "scripts/benchtest", "scripts/patience", "scripts/ports", "golang.org/x/sys/unix"},
 	},
 	// The commands. Only here is cobra.
 	"cmd/imgkeep/app": {
@@ -221,7 +221,7 @@ var rules = map[string]rule{
 		tests:   []string{"bucket/blob", "bucket/blob/blobtest", "bucket/blob/s3/s3test", "bucket/probe"},
 	},
 	"bucket/blob/s3/s3test": { // for tests
-		imports: []string{"bucket/blob/s3", "github.com/minio/minio-go/v7"},
+		imports: []string{"bucket/blob/s3", "github.com/minio/minio-go/v7", "scripts/ports"},
 	},
 	// What is kept under which URL, and what was removed.
 	"bucket/ledger": {
@@ -339,17 +339,18 @@ var rules = map[string]rule{
 		imports: []string{"bucket/likeness", "bucket/probe", "bucket/probe/marks", "bucket/probe/whole", "resize", "C", "github.com/h2non/bimg"},
 		tests:   []string{"scripts/benchtest", "golang.org/x/image/bmp", "golang.org/x/image/font", "golang.org/x/image/math/fixed", "golang.org/x/image/webp"},
 	},
-	"scripts/benchtest": {}, // for benchmarks
+	"scripts/benchtest": {imports: []string{"scripts/ports"}}, // for benchmarks
 	// Writes contrib/BENCHMARKS.md.
 	"scripts/benchtest/report": {imports: []string{"scripts/benchtest"}},
 	"scripts/patience":         {}, // for tests
+	"scripts/ports":            {}, // for tests
 	"sign":                     {},
 	// Files for other programs; tests try them.
 	"contrib/clients": {
 		tests: []string{"resize", "sign", "golang.org/x/net/html", "golang.org/x/net/html/atom"},
 	},
 	"contrib/debian": {
-		tests: []string{"scripts/patience"},
+		tests: []string{"scripts/patience", "scripts/ports"},
 	},
 	"contrib/systemd": {
 		tests: []string{"nginx"},

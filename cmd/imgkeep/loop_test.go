@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"imgkeep/scripts/ports"
 )
 
 // A link that leads to the server by a name that it does not know as its own, and
@@ -16,7 +18,7 @@ func TestFetchingFromItself(t *testing.T) {
 	t.Run("direct", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, nil)
-		address := freeAddress(t)
+		address := ports.Address(t)
 		w.set("listen", address)
 		s := w.startAlias(address)
 		fetchesFromItself(s, s, address)

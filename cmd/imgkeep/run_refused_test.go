@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"imgkeep/scripts/ports"
 )
 
 // scripts/run prints no links of a server that is not its own.
@@ -39,12 +41,12 @@ func TestScriptsRunTwice(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "env")
-	whileRunning(t, "../..", []string{"IMGKEEP_VAR=" + dir, "IMGKEEP_LISTEN=" + freeAddress(t)}, nil, func(links, _ string) {
+	whileRunning(t, "../..", []string{"IMGKEEP_VAR=" + dir, "IMGKEEP_LISTEN=" + ports.Address(t)}, nil, func(links, _ string) {
 		before, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		out := refusedScript(t, "../..", []string{"IMGKEEP_VAR=" + dir, "IMGKEEP_LISTEN=" + freeAddress(t)}, nil)
+		out := refusedScript(t, "../..", []string{"IMGKEEP_VAR=" + dir, "IMGKEEP_LISTEN=" + ports.Address(t)}, nil)
 		wants(t, out, "scripts/run is running already with "+dir, "IMGKEEP_VAR=/tmp/imgkeep")
 		if after, err := os.ReadFile(file); err != nil || string(after) != string(before) {
 			t.Errorf("var/env has changed: %v\n%s", err, after)
@@ -59,7 +61,7 @@ func TestScriptsRunTwice(t *testing.T) {
 func TestScriptsRunNginxSpaces(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "a b")
-	out := refusedScript(t, "../..", []string{"IMGKEEP_VAR=" + dir, "IMGKEEP_NGINX_LISTEN=" + freeAddress(t)}, []string{"--nginx"})
+	out := refusedScript(t, "../..", []string{"IMGKEEP_VAR=" + dir, "IMGKEEP_NGINX_LISTEN=" + ports.Address(t)}, []string{"--nginx"})
 	wants(t, out, "nginx cannot have links in "+dir, "IMGKEEP_VAR=/tmp/imgkeep scripts/run --nginx")
 }
 
@@ -76,7 +78,7 @@ func TestScriptsRunCheckout(t *testing.T) {
 	path := "PATH=" + filepath.Join(checkout, "stub") + ":" + os.Getenv("PATH")
 
 	t.Run("spaces", func(t *testing.T) {
-		whileRunning(t, checkout, []string{path, "IMGKEEP_LISTEN=" + freeAddress(t)}, nil, func(links, errs string) {
+		whileRunning(t, checkout, []string{path, "IMGKEEP_LISTEN=" + ports.Address(t)}, nil, func(links, errs string) {
 			wants(t, errs, "== building in "+checkout+"/bin (a minute or two the first time)\n", "   100 packages compiled\n", "   120 packages compiled\n", "a warning: of the compiler\n")
 			// What it says to type works as it stands.
 			typed := regexp.MustCompile(`(?m)^  (cd .*)\n  bin/imgkeep sign.*\n  (bin/imgkeep stats)$`).FindStringSubmatch(links)
@@ -93,7 +95,7 @@ func TestScriptsRunCheckout(t *testing.T) {
 	readOnly(t, checkout)
 	stranger := strangerOf(t)
 	t.Run("read-only", func(t *testing.T) {
-		out := refusedScript(t, checkout, []string{path, "IMGKEEP_LISTEN=" + freeAddress(t)}, nil, stranger)
+		out := refusedScript(t, checkout, []string{path, "IMGKEEP_LISTEN=" + ports.Address(t)}, nil, stranger)
 		wants(t, out, checkout+"/var cannot be written", "IMGKEEP_VAR=~/imgkeep scripts/run")
 	})
 	t.Run("read-only, state elsewhere", func(t *testing.T) {
@@ -104,7 +106,7 @@ func TestScriptsRunCheckout(t *testing.T) {
 		if err := os.Chmod(state, 0o777); err != nil {
 			t.Fatal(err)
 		}
-		whileRunning(t, checkout, []string{path, "IMGKEEP_VAR=" + state, "IMGKEEP_LISTEN=" + freeAddress(t)}, stranger, func(links, errs string) {
+		whileRunning(t, checkout, []string{path, "IMGKEEP_VAR=" + state, "IMGKEEP_LISTEN=" + ports.Address(t)}, stranger, func(links, errs string) {
 			wants(t, errs, "== building in "+state+"/bin ")
 			if stranger != nil {
 				wants(t, errs, "git does not trust this checkout", "without -buildvcs" /* said by the stub where that is missing */)

@@ -2,9 +2,9 @@ package main_test
 
 import (
 	"bufio"
+	"fmt"
 	"image/jpeg"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +18,7 @@ import (
 
 	"imgkeep/bucket/blob/s3/s3test"
 	"imgkeep/scripts/patience"
+	"imgkeep/scripts/ports"
 )
 
 // scripts/run prints links that work, with and without nginx, and takes up again
@@ -48,7 +49,7 @@ func TestScriptsRun(t *testing.T) {
 			if err := os.Chmod(dir, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			env := []string{"IMGKEEP_VAR=" + filepath.Join(dir, "var"), test.listen + "=" + freeAddress(t)}
+			env := []string{"IMGKEEP_VAR=" + filepath.Join(dir, "var"), test.listen + "=" + fmt.Sprintf("127.0.0.1:%d", ports.Free(t, 4))}
 			if test.hot {
 				env = append(env, "IMGKEEP_NGINX_HOT="+filepath.Join(dir, "hot"))
 			}
@@ -149,15 +150,4 @@ func runScript(t *testing.T, env, args []string) (links []string) {
 		t.Errorf("after Ctrl-C: %v\n%s", err, &errs)
 	}
 	return links
-}
-
-// freeAddress is one on which nobody listens just now.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

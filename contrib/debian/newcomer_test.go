@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"imgkeep/scripts/patience"
+	"imgkeep/scripts/ports"
 )
 
 // TestNewcomer runs the steps of contrib/docs/install.md, with the package in a folder in the place of the system: install, nginx,
@@ -40,7 +41,7 @@ func TestNewcomer(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.dpkg("--install", deb)
-	site := freeAddress(t)
+	site := ports.Address(t)
 	_, port, _ := net.SplitHostPort(site)
 	// Below the folder in the place of /. Nothing is fetched from what is its own, which
 	// 127.0.0.1 would be.
@@ -162,17 +163,6 @@ func stockSite(addr string) string {
 		text = []byte("server {\nlisten 80 default_server;\nlisten [::]:80 default_server;\nroot /var/www/html;\nserver_name _;\nlocation / { try_files $uri $uri/ =404; }\n}\n")
 	}
 	return strings.NewReplacer("listen [::]:80 default_server;", "", "listen 80 default_server;", "listen "+addr+" default_server;").Replace(string(text)) + "\n"
-}
-
-// freeAddress is one on which nobody listens just now.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // imgkeep runs a command of the installed program.

@@ -4,16 +4,18 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"imgkeep/scripts/ports"
 )
 
 // Peer is another image server, running.
@@ -36,12 +38,7 @@ const startPatience = time.Minute
 func Peers(tb testing.TB) (peers []*Peer) {
 	tb.Helper()
 	for _, start := range []func(testing.TB, string, string) *Peer{imgproxy, imagor} {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			tb.Fatal(err)
-		}
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		l.Close()
+		port := strconv.Itoa(ports.Free(tb, 1))
 		if p := start(tb, tb.TempDir(), port); p != nil {
 			p.base = "http://127.0.0.1:" + port
 			p.run(tb)

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/blob/s3"
+	"imgkeep/scripts/ports"
 )
 
 // Keys of the gateways.
@@ -90,38 +90,28 @@ func (c *Cluster) Gateway(t testing.TB) *Gateway {
 
 func (g *Gateway) run(t testing.TB, program string) {
 	t.Helper()
-	for range 5 { // somebody may take the port meanwhile
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		address := l.Addr().String()
-		l.Close()
-		var said bytes.Buffer
-		g.URL = "http://" + address
-		if g.cluster != nil {
-			if g.command, err = g.cluster.gateway(address); err != nil {
-				t.Fatal(err)
-			}
-		} else {
-			g.command = exec.Command(program, "--port", address, "--access", AccessKey, "--secret", SecretKey, "--health", "/health", "--keep-alive", "--quiet", "posix", "--versioning-dir", g.versions, g.folder)
-		}
-		g.command.Stdout, g.command.Stderr = &said, &said
-		g.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		g.command.Env = append(os.Environ(), "GOMAXPROCS=2")
-		if err := g.command.Start(); err != nil {
-			t.Fatal(err)
-		}
-		g.ended = make(chan struct{})
-		go func(c *exec.Cmd, ended chan struct{}) { c.Wait(); close(ended) }(g.command, g.ended)
-		t.Cleanup(g.Kill)
-		if g.answers() {
-			return
-		}
-		g.Kill()
-		t.Logf("%s did not start: %s", program, said.String())
+	port := ports.Free(t, 2) // the second is for the RPC of SeaweedFS
+	address := fmt.Sprintf("127.0.0.1:%d", port)
+	g.URL = "http://" + address
+	if g.cluster != nil {
+		g.command = g.cluster.gateway(port)
+	} else {
+		g.command = exec.Command(program, "--port", address, "--access", AccessKey, "--secret", SecretKey, "--health", "/health", "--keep-alive", "--quiet", "posix", "--versioning-dir", g.versions, g.folder)
 	}
-	t.Fatalf("%s does not start", program)
+	var said bytes.Buffer
+	g.command.Stdout, g.command.Stderr = &said, &said
+	g.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	g.command.Env = append(os.Environ(), "GOMAXPROCS=2")
+	if err := g.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	g.ended = make(chan struct{})
+	go func() { g.command.Wait(); close(g.ended) }()
+	t.Cleanup(g.Kill)
+	if !g.answers() {
+		g.Kill()
+		t.Fatalf("%s does not start: %s", program, said.String())
+	}
 }
 
 // answers waits until the gateway does, or has ended.

@@ -4,16 +4,18 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"imgkeep/scripts/ports"
 )
 
 // Cluster is a running SeaweedFS: a master, three volume servers, of which each original is on
@@ -50,7 +52,7 @@ func Seaweed(t testing.TB) *Cluster {
 	}
 	makeCluster.Do(func() {
 		c := &Cluster{program: program, parts: map[string]*part{}}
-		if err := c.start(); err != nil {
+		if err := c.start(t); err != nil {
 			t.Fatalf("start SeaweedFS: %v", err)
 		}
 		theCluster = c
@@ -62,7 +64,7 @@ func Seaweed(t testing.TB) *Cluster {
 }
 
 // start starts all of it, and sets the bucket as contrib/docs/several-nodes.md says.
-func (c *Cluster) start() (err error) {
+func (c *Cluster) start(t testing.TB) (err error) {
 	if c.dir, err = os.MkdirTemp("", "seaweed-"); err != nil {
 		return err
 	}
@@ -71,10 +73,8 @@ func (c *Cluster) start() (err error) {
 		return err
 	}
 	add := func(name, kind, folder string, args ...string) (string, error) {
-		http, rpc, err := ports()
-		if err != nil {
-			return "", err
-		}
+		port := ports.Free(t, 2)
+		http, rpc := strconv.Itoa(port), strconv.Itoa(port+1)
 		path := filepath.Join(c.dir, name)
 		if err := os.Mkdir(path, 0o700); err != nil {
 			return "", err
@@ -132,19 +132,6 @@ func (c *Cluster) until(method, filer, path string, status int) error {
 	}
 }
 
-// ports are two that are free, as it seems.
-func ports() (a, b string, err error) {
-	for _, p := range []*string{&a, &b} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return "", "", err
-		}
-		defer l.Close()
-		_, *p, _ = net.SplitHostPort(l.Addr().String())
-	}
-	return a, b, nil
-}
-
 // Start starts a part, "volume0" to "volume2", "filer0", "filer1" or "master", which does not run,
 // and waits until it answers.
 func (c *Cluster) Start(name string) error {
@@ -189,18 +176,10 @@ func (c *Cluster) Kill(name string) {
 	<-p.ended
 }
 
-// gateway is the command of a gateway that listens there.
-func (c *Cluster) gateway(address string) (*exec.Cmd, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	_, rpc, err := ports()
-	if err != nil {
-		return nil, err
-	}
-	command := exec.Command(c.program, "s3", "-ip="+host, "-ip.bind="+host, "-port="+port, "-port.grpc="+rpc, "-port.iceberg=0", "-port.lance=0",
+// gateway is the command of a gateway that listens on a port, and on the next for RPC.
+func (c *Cluster) gateway(port int) *exec.Cmd {
+	command := exec.Command(c.program, "s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", fmt.Sprint("-port=", port), fmt.Sprint("-port.grpc=", port+1), "-port.iceberg=0", "-port.lance=0",
 		"-iam=false", "-config="+filepath.Join(c.dir, "s3.json"), "-filer="+strings.Join(c.filers, ","))
 	command.Dir = c.dir
-	return command, nil
+	return command
 }
