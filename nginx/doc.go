@@ -4,7 +4,9 @@
 // imgkeep decides about a link once; from then on nginx serves it. The decision is a
 // symbolic link on tmpfs, named by the signature and pointing at the stored file:
 //
-//	{hot}/{bucket}/{size}/{s0}/{s1}/{rest of the signature}{.jpg|.png|.webp|.gif|.avif}
+//	{hot}/{bucket}/{size}/{s0}/{s1}/{rest of the signature}{extension}
+//
+// where extension is that of the file, one of Site.Extensions.
 //
 // For a size that is also offered in other formats (Site.Offers), viewers are grouped by
 // the formats that their Accept header names. Each group has its own folder in place of the

@@ -40,7 +40,7 @@ type HotOptions struct {
 	// Now and After are the clock; nil is the system's.
 	Now   func() time.Time
 	After func(time.Duration) <-chan time.Time
-	// Logger receives what Run reports. nil: slog.Default().
+	// Logger receives what Run reports, and when all links were dropped. nil: slog.Default().
 	Logger *slog.Logger
 }
 
@@ -129,9 +129,10 @@ func (h *Hot) Len() int {
 // Add creates the link, in a size or a [VariantDir] of it, by which nginx serves target,
 // the absolute path of a stored file, to every holder of the signature, until expires. It
 // replaces an existing link. If the tree is full, it evicts the links of a random shard:
-// those in demand come back at their next view. It creates no link that has expired, and
-// none once a process with newer secrets has opened the tree; neither is an error. The names
-// of more common types, which nginx tries before, become links as well.
+// those in demand come back at their next view. It creates no link that has expired, none
+// once a process with newer secrets has opened the tree, and none if eviction makes no
+// room; none of these is an error. The names of more common types, which nginx tries before,
+// become links as well.
 //
 // Errors never contain the signature. The caller continues without the link.
 func (h *Hot) Add(bucket, size, signature, ext, target string, expires time.Time) error {

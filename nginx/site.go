@@ -27,49 +27,49 @@ const (
 	HeaderHandoff = "X-Imgkeep-Handoff"
 	// HandoffNginx asks for X-Accel-Redirect.
 	HandoffNginx = "nginx"
-	// HandoffDirect asks the server to send the file itself, or to say why it
-	// can't: nginx has just failed to open the file, or to find the range in it.
+	// HandoffDirect asks the server to send the file itself, or to answer why it
+	// cannot: nginx has just failed to open the file, or to find the range in it.
 	HandoffDirect = "direct"
 	// HeaderError carries the stable code of an error.
 	HeaderError = "X-Imgkeep-Error"
 )
 
-// Site is the configuration of one nginx site. Default has the values that
-// README and units assume. Every field must be set unless it says otherwise.
+// Site is the configuration of one nginx site. Default has the values that the Debian
+// package and the systemd units assume. Every field must be set unless its comment says
+// what its zero value means.
 type Site struct {
-	// Name distinguishes several sites of one nginx: names that are global in nginx begin
-	// with it. 1 to 32 of a-z, 0-9 and _. Empty: there is only one site.
+	// Name distinguishes several sites of one nginx: it is part of every name that is global
+	// in nginx. 1 to 32 of a-z, 0-9 and _. Empty: this is the only site.
 	Name string
 	// Listen are the values of listen directives: a port, an address with port
 	// ("127.0.0.1:8080", "[::]:80"), or "unix:/path". May be empty if ListenTLS is not.
 	Listen []string
-	// ListenTLS are the same for HTTPS. Empty: there is none.
+	// ListenTLS are the same for HTTPS. Empty: no HTTPS.
 	ListenTLS []string
-	// Certificate and CertificateKey are the absolute paths of PEM files, where
+	// Certificate and CertificateKey are the absolute paths of PEM files. Required if
 	// ListenTLS is not empty.
 	Certificate, CertificateKey string
-	// HTTP2 says how HTTP/2 is asked for on ListenTLS: "on" by a directive, as nginx
-	// 1.25.1 and later has it; "listen" by a word in listen, as nginx before wants it.
-	// Empty: there is none.
+	// HTTP2 enables HTTP/2 on ListenTLS: "on" by the directive http2 (nginx 1.25.1 and
+	// later), "listen" by a parameter of listen (earlier versions). Empty: no HTTP/2.
 	HTTP2 string
 	// RateLimit is how many requests a second one IPv4 address, or one /64 of IPv6, may
-	// send. 0: any number.
+	// send. 0: no limit.
 	RateLimit int
-	// RateBurst is how many more it may send at once.
+	// RateBurst is how many requests beyond RateLimit it may send at once. 0: none.
 	RateBurst int
 	// Include is the absolute path of a file with directives for the server block.
-	// Empty: there is none.
+	// Empty: no file.
 	Include string
-	// Page is what answers tell browsers.
+	// Page is what answers tell browsers. Its zero value is usable.
 	Page Page
 	// Referers are the hosts whose pages may show images, as "example.com" or
 	// "*.example.com". Empty: pages of all hosts.
 	Referers []string
-	// Tokens is the absolute path of what WriteTokens has written: requests without
-	// one of these tokens are refused. Empty: none is needed.
+	// Tokens is the absolute path of a file that WriteTokens has written: nginx refuses
+	// requests without one of its tokens. Empty: requests need no token.
 	Tokens string
-	// ServerName are the host names served; "_" means none in particular, so that
-	// nginx chooses this site only where no other is the default for the address.
+	// ServerName are the host names that the site serves; "_" matches no host, so that
+	// nginx chooses the site only as the default for its address.
 	ServerName []string
 	// Upstream is where the server listens: "unix:/path" or "host:port".
 	Upstream string
@@ -77,39 +77,36 @@ type Site struct {
 	Root string
 	// Hot is the absolute path of the tree of hot links (Hot.Dir).
 	Hot string
-	// Buckets are the buckets that exist. At most 32 bytes each of lower-case
-	// letters, digits, "-" and "_".
+	// Buckets are the buckets that exist, each 1 to 32 of a-z, 0-9, - and _.
 	Buckets []string
-	// Extensions are the file names tried for a hot link, in this order, from ".jpg",
+	// Extensions are those that nginx tries for a hot link, in this order, from ".jpg",
 	// ".png", ".webp", ".gif", ".avif", ".heic", ".bmp", ".tif" and ".jxl". Each costs a
-	// look-up, so the commonest comes first: see Extensions.
+	// look-up, so the most common comes first: see Extensions.
 	Extensions []string
 	// Offers are the formats in which sizes are also made, besides their own, for viewers
 	// who accept them; the preferred one comes first. The extension of each is in
 	// Extensions. nil: none.
 	Offers []Offer
-	// MaxAge is what Cache-Control grants: the time that a link has left in any
-	// case, (weeks-1) * 7 days. Whole seconds; 0 is allowed.
+	// MaxAge is the max-age of Cache-Control: the time that every valid link still lives at
+	// least, see sign.MaxAge. Whole seconds; 0: viewers must ask again each time.
 	MaxAge time.Duration
-	// Valid is how long nginx may cache that a file exists, or does not. So it bounds how
-	// late nginx notices that a link has expired or an image was removed. Whole seconds, 1
-	// to 60.
+	// Valid is how long nginx caches that a file exists, or does not. It bounds how late
+	// nginx notices that a link has expired or an image was removed. Whole seconds, 1 to 60.
 	Valid time.Duration
-	// OpenFiles is how many names nginx remembers, absent ones included, and so
-	// at most how many files a worker holds open besides its connections. A
-	// worker that reaches its limit of open files (worker_rlimit_nofile) can
-	// neither open nor accept anything, so this must lie well below. 512 is safe
-	// with the usual limit of 1,024; 10,000 serves a larger set of popular images
-	// faster.
+	// OpenFiles is how many names nginx caches, absent ones included, and so the most files
+	// that a worker holds open besides its connections. A worker that reaches its limit of
+	// open files (worker_rlimit_nofile) can neither open nor accept anything, so keep this
+	// well below that limit. 512 is safe with the usual limit of 1,024; 10,000 serves a
+	// larger set of popular images faster. 1 to 1,000,000.
 	OpenFiles int
 	// Timeout is how long nginx waits for the server: longer than a download
-	// and a resize may take. Whole seconds, at least 1.
+	// and a resize may take. Whole seconds, 1 second to 1 hour.
 	Timeout time.Duration
-	// AccessLog is the absolute path of the access log. Empty: none is kept.
+	// AccessLog is the absolute path of the access log. Empty: no log.
 	AccessLog string
 }
 
-// Default returns the site of a default configuration, as in imgkeep.conf.
+// Default returns the site of the default configuration. imgkeep.conf is its rendering.
 func Default() Site {
 	return Site{
 		Listen:     []string{"80", "[::]:80"},
@@ -127,7 +124,7 @@ func Default() Site {
 	}
 }
 
-// extensions are those that a stored file can have, the commonest first.
+// extensions are those that a stored file can have, the most common first.
 var extensions = []string{".jpg", ".png", ".webp", ".gif", ".avif", ".heic", ".bmp", ".tif", ".jxl"}
 
 // contentTypes are written out: lists of older nginx versions lack image/webp, and a
@@ -144,8 +141,8 @@ var contentTypes = map[string]string{
 	".tif":  "image/tiff",
 }
 
-// Extensions sorts extensions as Site wants them, the commonest first, each once. Unknown
-// ones come last; Validate reports them.
+// Extensions sorts extensions for Site.Extensions: the most common first, each once.
+// Unknown ones come last; Validate reports them.
 func Extensions(exts ...string) []string {
 	rank := func(ext string) int {
 		if i := slices.Index(extensions, ext); i >= 0 {
@@ -158,8 +155,9 @@ func Extensions(exts ...string) []string {
 	return slices.Compact(sorted)
 }
 
-// Validate returns everything that is wrong with the site, or nil. Values end up in a
-// configuration, so only characters without a meaning to nginx are accepted.
+// Validate returns everything that is wrong with the site, or nil. It accepts only
+// characters without a meaning to nginx, because the values become part of its
+// configuration.
 func (s Site) Validate() error {
 	var errs []error
 	refuse := func(field, value, want string) {

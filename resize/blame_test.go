@@ -21,7 +21,7 @@ func TestBlame(t *testing.T) {
 	for _, c := range []struct {
 		behaviour string
 		want      error
-		deadly    bool
+		poison    bool
 	}{
 		{"exit", ErrCrashed, true},
 		{"segv", ErrCrashed, true},
@@ -46,8 +46,8 @@ func TestBlame(t *testing.T) {
 		}
 		t.Run(c.behaviour, func(t *testing.T) {
 			_, err := ask(newPool(t, o), c.behaviour)
-			if !errors.Is(err, c.want) || errors.Is(err, ErrPoison) != c.deadly {
-				t.Errorf("%v; deadly should be %v", err, c.deadly)
+			if !errors.Is(err, c.want) || errors.Is(err, ErrPoison) != c.poison {
+				t.Errorf("%v; poison should be %v", err, c.poison)
 			}
 		})
 	}

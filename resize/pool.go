@@ -55,7 +55,7 @@ type Options struct {
 	// than 16,384. Beyond it the targets are still pictures of its first frame.
 	// 0: 50,000,000.
 	AnimationPixels int64
-	// MaxBytes bounds the results of one job together. 0: 64 MiB.
+	// MaxBytes bounds the results of one job together, in bytes. 0: 64 MiB.
 	MaxBytes int64
 	// MaxHeld bounds the bytes of results of all jobs that are held in memory, see
 	// Job.Held: no decoder starts while they reach it. So all results together have at most
@@ -73,7 +73,8 @@ type Options struct {
 	// MaxMemory bounds the address space that a confined decoder takes for its images, in
 	// bytes. 0: no bound.
 	MaxMemory int64
-	// Logger gets at most one line for an image, and one for a failed start. nil: no log.
+	// Logger gets at most one line for an image, one for a failed start, and one for a
+	// decoder that ends without work. nil: no log.
 	Logger *slog.Logger
 }
 
@@ -110,8 +111,9 @@ func (o Options) withDefaults() (Options, error) {
 
 // Errors of Resize; use errors.Is.
 var (
-	// ErrBusy: the queue is full, as a whole or for this site or image; or no decoder came
-	// free in time, or results fill the memory. Try again later.
+	// ErrBusy: the queue is full, or a call of a site that waits for less took this one's
+	// place in it; or no decoder came free within Options.Wait, for instance because results
+	// fill the memory. Try again later.
 	ErrBusy = errors.New("resize: all decoders are busy")
 	// ErrTimeout: the decoder did not finish in time, and was killed.
 	ErrTimeout = errors.New("resize: the decoder took too long")
@@ -138,8 +140,9 @@ type Stats struct {
 	// Images is how many images decoders have worked on, Refused how many calls got
 	// ErrBusy.
 	Images, Refused uint64
-	// Decoders replaced because they crashed, hung, broke the protocol, reached their
-	// number of images, or were left in the middle of a source that could not be read.
+	// Decoders replaced because they crashed, at work or not; hung; broke the protocol;
+	// reached their number of images or got no memory; or were left in the middle of a source
+	// that could not be read.
 	Crashed, TimedOut, ProtocolErrors, Recycled, Abandoned uint64
 	// Failed are the starts that gave no working decoder.
 	Failed uint64
@@ -184,9 +187,9 @@ type slot struct {
 	call     *call // that it is busy for
 }
 
-// NewPool starts the decoders and waits for the greeting of each. A program that is
-// missing, is no decoder, lacks a library or is of another version is an error, so that a
-// server that cannot resize does not start.
+// NewPool starts the decoders and waits for the greeting of each; spares start in the
+// background. A program that is missing, is no decoder, lacks a library or is of another
+// version is an error, so that a server that cannot resize does not start.
 func NewPool(opts Options) (*Pool, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
@@ -242,7 +245,8 @@ func (p *Pool) Sources() []string { return slices.Clone(p.greeting.Sources) }
 // Outputs that the decoders also write: those of Options.
 func (p *Pool) Outputs() []string { return slices.Clone(p.greeting.Outputs) }
 
-// Layers are those that confine the first decoder: the same kernel answers all of them.
+// Layers are those that confine the decoders, as one of the first has reported: the same
+// kernel confines all of them.
 func (p *Pool) Layers() Layers {
 	return Layers{slices.Clone(p.greeting.Held), slices.Clone(p.greeting.Missing)}
 }
@@ -262,8 +266,9 @@ func (p *Pool) Stats() Stats {
 // If ctx ends while the call waits for a decoder, the call leaves the queue with the
 // context's error. Once a decoder works, Resize waits for it, for at most Options.Timeout:
 // the result can be kept for the next viewer, and ending the decoder would cost a restart.
-// Resize does not use src after it returns. An *[ImageError] says that the image is at
-// fault; see also [ErrBusy], [ErrTimeout], [ErrCrashed], [ErrPoison] and [ErrClosed].
+// Resize does not use src after it returns, and returns an error of it. An *[ImageError]
+// says that the image is at fault; see also [ErrBusy], [ErrTimeout], [ErrCrashed],
+// [ErrPoison] and [ErrClosed].
 func (p *Pool) Resize(ctx context.Context, src io.Reader, n int64, j Job) ([]Result, error) {
 	req := &Request{j.Format, j.Targets, p.opts.MaxPixels, p.opts.AnimationPixels}
 	if j.LateTargets == nil {
@@ -351,9 +356,9 @@ func (p *Pool) giveBack(s *slot) {
 	}
 }
 
-// release returns a slot whose child has answered. A child that is worn out, or has had its
-// number of images, continues until its replacement is ready.
-func (p *Pool) release(s *slot, worn bool) {
+// release returns a slot whose child has answered. A child that got no memory, or has had
+// its number of images, continues until its replacement is ready.
+func (p *Pool) release(s *slot, recycle bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.leave(s)
@@ -361,9 +366,9 @@ func (p *Pool) release(s *slot, worn bool) {
 	c := s.child
 	c.images++
 	if p.renew(s) {
-		worn = worn && s.child == c || s.child.images >= p.opts.MaxImages
+		recycle = recycle && s.child == c || s.child.images >= p.opts.MaxImages
 		p.free(s)
-		if worn {
+		if recycle {
 			p.replace(s)
 		}
 	}
@@ -505,7 +510,7 @@ func (p *Pool) install(s *slot, c *child) {
 
 // Close accepts no more calls, ends the waiting ones with [ErrClosed], lets running ones
 // finish, and ends the decoders. When it returns, no decoder is left. A further call waits
-// for the same.
+// for the same. The error is always nil.
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	first := !p.closed

@@ -290,7 +290,8 @@ func (p *Preset) check() error {
 var presetName = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
 
 // CheckPresetName tells whether a preset can have this name: 1 to 23 of a-z, 0-9,
-// "-" and "_", beginning with a letter, and not in the form of a size.
+// "-" and "_", beginning with a letter, and not in the form of a size. It does not know
+// which names links reserve: that is package sign.
 func CheckPresetName(name string) error {
 	if len(name) > presetNameLen || !presetName.MatchString(name) {
 		return fmt.Errorf("%s is not the name of a preset: want 1 to %d of a-z, 0-9, - and _, a letter first", quote(name), presetNameLen)
@@ -362,7 +363,8 @@ func (t Target) FormatOf(source string) string {
 	return formatWebP
 }
 
-// QualityOf is the quality, 1 to 100, for a format that has one.
+// QualityOf is the quality, 1 to 100, for a format that has one: where the target says
+// none, 80, or [DefaultAVIFQuality].
 func (t Target) QualityOf(format string) int {
 	q := t.Quality
 	if p := t.Preset; p != nil {
@@ -378,8 +380,8 @@ func (t Target) QualityOf(format string) int {
 }
 
 // As is the target in another format, for a source in this one: it looks the same, and
-// settings that apply only to the old format are dropped. quality is that of the new
-// format, unless a preset says it.
+// settings that apply only to the old format are dropped. quality, 1 to 100, is that of the
+// new format; a preset has its own, and ignores it.
 func (t Target) As(format, source string, quality int) Target {
 	if t.Preset == nil {
 		t.Format, t.Quality = format, quality

@@ -9,13 +9,13 @@ import (
 // A Decoder makes the pictures that [Serve] is asked for. Its methods are
 // called one at a time.
 type Decoder interface {
-	// Version of the library that decodes.
+	// Version is that of the library that decodes.
 	Version() string
-	// Formats that can be both read and written.
+	// Formats are those that it both reads and writes.
 	Formats() []string
-	// Sources that can be read besides, of those asked for.
+	// Sources are the extra formats that it reads, of those asked for.
 	Sources() []string
-	// Outputs that can be written besides, of those asked for.
+	// Outputs are the extra formats that it writes, of those asked for.
 	Outputs() []string
 	// Prove reads and writes an image of every format that the decoder promises. Its error
 	// says in one line which format does not work, and what to do.
@@ -29,7 +29,8 @@ type Decoder interface {
 // keepBuffer is the largest source whose memory is kept for the next, in bytes.
 const keepBuffer = 16 << 20
 
-// ErrMemory says that a decoder could not get the memory it needed.
+// ErrMemory: a decoder could not get the memory it needed. Errors of [Pool.Resize] wrap it
+// only if the decoder ended for that reason.
 var ErrMemory = errors.New("out of memory")
 
 // ExitUnable is the exit code of a decoder that had to end over an image for a reason other

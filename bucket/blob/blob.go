@@ -35,19 +35,19 @@ type Store interface {
 	// whole, or not at all. That they are there already is no error; other bytes in their
 	// place are damage, and are replaced.
 	//
-	// A store on a disk need not copy: a file on its own file system it may give a name of
-	// its own, and make read-only, so that nobody may write to it afterwards. To close that
-	// file, and to remove the name by which it came, is the caller's in any case.
+	// A store on a disk need not copy: it may link a file of its own file system under a name
+	// of its own, and make it read-only, so nobody may write to it afterwards. In any case the
+	// caller closes that file, and removes its old name.
 	Put(ctx context.Context, image record.Image, from io.ReaderAt) error
 	// Open opens an original: a file on a local disk, to which a store elsewhere has
 	// brought it. One that is missing, or whose length is not image.Bytes, is ErrDamaged.
 	Open(ctx context.Context, image record.Image) (*os.File, error)
-	// Stat is Open for whoever needs to know only that it is there.
+	// Stat tells whether Open would succeed, without opening the original.
 	Stat(ctx context.Context, image record.Image) error
-	// Remove removes an original, durably, with all that lies beside it under its digest:
-	// what was made of it, and what was put aside. That it is not there is no error.
+	// Remove removes an original, durably, with everything local under its digest: variants,
+	// and damaged files that were put aside. It is no error if there is none.
 	Remove(ctx context.Context, image record.Image) error
 	// List goes through the originals of a bucket in the order of their digests, without
-	// their Bytes. What comes or goes meanwhile may show or not.
+	// their Bytes. It may miss or include what comes or goes meanwhile. An error ends it.
 	List(ctx context.Context, bucket string) iter.Seq2[record.Image, error]
 }

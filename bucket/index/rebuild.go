@@ -10,30 +10,30 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// fillRebuilt leaves free space in the pages of a new file, so that the first new images do
-// not split every one of them.
+// fillRebuilt leaves free space in the pages of a new index: otherwise the first new images
+// would split every page.
 const fillRebuilt = 0.9
 
 // Content is everything that is kept in one bucket.
 type Content struct {
 	Bucket   string
-	Position record.Position // how far into its journal this goes
-	// Images are in the order of their digests, and URLs, which are asked for afterwards, in
-	// that of their keys. An error ends both. nil: none.
+	Position record.Position // the end of the part of its journal that Content was made of
+	// Images come in the order of their digests, and URLs, which Replace reads afterwards, in
+	// the order of their keys. An error ends Replace. nil: none.
 	Images iter.Seq2[Entry, error]
 	URLs   iter.Seq2[Link, error]
 }
 
-// Rebuilding is the right to replace the index at a path. While it is held, no process can
-// open that index.
+// Rebuilding is a lock on the index at a path, held in order to replace it. Until Close, no
+// process can open that index. It is for one goroutine.
 type Rebuilding struct {
 	path string
 	lock *os.File
 	made bool
 }
 
-// Rebuild starts replacing the index at path, which may be damaged or missing. It does not
-// wait for another process that has it open: ErrLocked.
+// Rebuild locks the index at path, which may be damaged or missing. If another process has it
+// open, Rebuild does not wait, but returns ErrLocked.
 func Rebuild(path string) (*Rebuilding, error) {
 	f, made, err := lock(path)
 	if err != nil {
@@ -42,11 +42,10 @@ func Rebuild(path string) (*Rebuilding, error) {
 	return &Rebuilding{path: path, lock: f, made: made}, nil
 }
 
-// Replace writes an index of these contents and blocks, which go so far into the
-// journal of all buckets, into a file aside on the same file
-// system, which then takes the place of the old one. After an error, or a crash
-// at any instant, the old file is in its place; what then lies aside is
-// worthless.
+// Replace writes a new index to the path aside, which must be on the same file system, and
+// renames it over the old one. at is the end of the part of the journal of all buckets that
+// blocks were made of. After an error, or a crash at any instant, the old index is in place,
+// and a file at aside is worthless.
 func (r *Rebuilding) Replace(aside string, contents []Content, blocks []record.Block, at record.Position) (err error) {
 	fresh, file, err := create(aside)
 	if err != nil {
@@ -118,9 +117,8 @@ func (r *Rebuilding) Replace(aside string, contents []Content, blocks []record.B
 	return syncDir(filepath.Dir(r.path))
 }
 
-// Close lets other processes open the index. One that Rebuild had to make, and
-// that nothing has replaced, is removed: an empty index would look like an empty
-// store.
+// Close lets other processes open the index. It removes an index that Rebuild had to create
+// and Replace has not replaced: an empty index would look like an empty store.
 func (r *Rebuilding) Close() error {
 	if r.made {
 		os.Remove(r.path)
@@ -128,7 +126,8 @@ func (r *Rebuilding) Close() error {
 	return r.lock.Close()
 }
 
-// fill puts ascending keys into a table, in transactions of txBytes.
+// fill writes pairs, in ascending order of their keys, to a table, in transactions of txBytes
+// each.
 func (db *DB) fill(name []byte, pairs iter.Seq2[pair, error]) error {
 	next, stop := iter.Pull2(pairs)
 	defer stop()

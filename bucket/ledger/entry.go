@@ -21,7 +21,7 @@ var ErrOperation = errors.New("an operation that this version does not know")
 // Entry is an event as it is read back: a line of a journal, or an object of its own.
 type Entry struct {
 	File   string // that it stands in, or its object's name; of a journal below the store's root
-	Number int    // of the line in it, from 1
+	Number int    // of the line, from 1, counted from where the reading began
 	End    int64  // where the line ends in it, its newline counted
 	Op     string
 	Image  record.Image // of keep all, of forget URL, digest and format, of purge digest and format

@@ -29,14 +29,15 @@ var (
 	ErrAway = errors.New("the object store that the nodes share does not answer")
 )
 
-// Records are what is kept under which URL, with the bytes: what a store keeps by, whether it
-// is one of several nodes or the only one. All but Keep may be called concurrently.
+// Records are what is kept under which URL, with the bytes: a store keeps and finds by them,
+// whether it is one of several nodes or the only one. They may be used concurrently, but for
+// one limit of Keep.
 type Records interface {
-	// Keep keeps an image under its URL, of which event tells and from has the bytes, see
-	// blob.Store.Put. It returns the image that stands under the URL then, which is another's
-	// if that was faster. It and its bytes are durable, and found by all, when it returns
-	// without an error; after an error it is kept or not. One call for a URL at a time on a
-	// node; as many as there are on all.
+	// Keep keeps an image under its URL. event describes it, and from has its bytes, see
+	// blob.Store.Put. It returns the image that is kept under the URL afterwards: another, if
+	// somebody else was faster. When it returns without an error, that image and its bytes are
+	// durable, and all nodes find them; after an error the image may be kept or not. A node
+	// calls it once at a time for each URL; other nodes may do so at the same time.
 	Keep(ctx context.Context, image record.Image, from io.ReaderAt, event Event) (record.Image, error)
 	// Find returns the image that is kept under a URL: ErrNotKept.
 	Find(ctx context.Context, bucket, url string) (record.Image, error)

@@ -146,7 +146,8 @@ func (i Info) Shown() (width, height int) {
 }
 
 // Limits bound what is accepted. The zero value accepts every format that the
-// package knows, of any size. A value that is exactly at a limit passes.
+// package knows, of any size. A value that is exactly at a limit passes. A negative
+// MaxPixels or MaxSide refuses every image, the other two every animation.
 type Limits struct {
 	Formats   []Format // accepted formats; empty: all
 	MaxPixels int64    // most pixels of a frame, width*height; 0: no limit

@@ -11,7 +11,7 @@
 // found complete, and refuses what it cannot follow.
 //
 // It copies while it reads: its memory is the same 200 KB for every image, so that many
-// large ones at once are no problem.
+// large ones at once are no problem. Calls may run concurrently.
 package strip
 
 import (
@@ -27,7 +27,7 @@ import (
 	"imgkeep/bucket/probe/marks"
 )
 
-// Every error of Metadata wraps ErrBroken.
+// ErrBroken: the file cannot be followed, or is of a format that Metadata does not know.
 var ErrBroken = errors.New("broken image")
 
 func broken(format string, args ...any) error {

@@ -24,8 +24,8 @@ import (
 const (
 	// KeepFor is how long an image that is not kept stays for further requests.
 	KeepFor = time.Minute
-	// KnowFor is how long its type and length are known after that, and maxKnown of how
-	// many images.
+	// KnowFor is how long its type and length are known after that. Beyond maxKnown images,
+	// those whose files are gone are forgotten earlier.
 	KnowFor  = 10 * time.Minute
 	maxKnown = 4096
 	// Grace is how long readers may read an image before it may be removed to make room.
@@ -60,7 +60,7 @@ func (p *File) Close() error {
 	return p.File.Close()
 }
 
-// Pool are the images that are not kept.
+// Pool has the images that are not kept. It may be used concurrently.
 type Pool struct {
 	mu     sync.Mutex
 	budget int64 // in bytes
@@ -94,8 +94,8 @@ type Image struct {
 	Final   string                         // where redirects led to
 	Print   atomic.Pointer[likeness.Print] // its print; nil: not made yet
 	at      time.Time
-	Path    string
-	space   int64 // the part of the budget that its file uses
+	Path    string // of its file
+	space   int64  // the part of the budget that its file uses
 	readers int
 	old     bool // it gets no more readers
 }
@@ -103,7 +103,8 @@ type Image struct {
 // ErrNoRoom: the images that are not kept use too much of the disk already.
 var ErrNoRoom = errors.New("too many bytes are on their way to viewers without being kept")
 
-// Room is the part of the budget that an image being fetched uses.
+// Room is the part of the budget that an image being fetched uses. It is for one goroutine;
+// end it by Pool.Add or Release.
 type Room struct {
 	of *Pool
 	n  int64
@@ -125,8 +126,8 @@ func (w spaceWriter) Write(p []byte) (int, error) {
 	return w.w.Write(p)
 }
 
-// Reserve takes n bytes of the budget, which are at least 1, before an image is fetched or
-// made. nil: there is no room.
+// Reserve takes n bytes of the budget, at least 1, before an image is fetched or made. It
+// removes other files if it must. nil: there is no room.
 func (p *Pool) Reserve(n int64) *Room {
 	if !p.take(n) {
 		return nil
@@ -251,7 +252,7 @@ func (p *Pool) Dropped(i *Image) bool {
 	return !p.files[i]
 }
 
-// Open opens the file of an image, if it still exists.
+// Open opens the file of an image: fs.ErrNotExist if it is gone, or too old for more readers.
 func (p *Pool) Open(i *Image) (*File, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -274,7 +275,7 @@ func (p *Pool) left(i *Image) {
 	}
 }
 
-// Close removes all files.
+// Close removes all files, also those that are being read.
 func (p *Pool) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

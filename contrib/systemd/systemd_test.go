@@ -141,14 +141,14 @@ func expiryWhileDown(t *testing.T, name, spelled string) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	epoch := []string{"secret"}
-	h, err := nginx.OpenHot(nginx.HotOptions{Dir: hot, Fingerprint: epoch})
+	settings := []string{"secret"}
+	h, err := nginx.OpenHot(nginx.HotOptions{Dir: hot, Fingerprint: settings})
 	if err != nil {
 		t.Fatal(err)
 	}
 	const expired, live = "gnjO6SJxYbeT9VBz", "4f3OT_te_O37pMOZ"
 	now := time.Now()
-	early := nginx.HotOptions{Dir: hot, Fingerprint: epoch, Now: func() time.Time { return now.Add(-time.Hour) }}
+	early := nginx.HotOptions{Dir: hot, Fingerprint: settings, Now: func() time.Time { return now.Add(-time.Hour) }}
 	past, err := nginx.OpenHot(early)
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +182,7 @@ func expiryWhileDown(t *testing.T, name, spelled string) {
 		t.Errorf("after: %s, want [live]", got)
 	}
 	// The next start knows the tree, and keeps the rest.
-	if _, err := nginx.OpenHot(nginx.HotOptions{Dir: hot, Fingerprint: epoch}); err != nil {
+	if _, err := nginx.OpenHot(nginx.HotOptions{Dir: hot, Fingerprint: settings}); err != nil {
 		t.Error(err)
 	}
 	if got := links(); got != "[live]" {

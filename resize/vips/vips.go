@@ -4,8 +4,8 @@
 // It starts libvips through bimg, which also answers for its formats and its cache. The C
 // files beside this one do the rest, because bimg cannot: they make all sizes from one
 // decoding, keep animations, fail on a truncated image, open an image only with the loader
-// of its declared format, and make exactly the size that they are told. The pixels of a JPEG
-// they read and write by libjpeg, which libvips has beneath itself.
+// of its declared format, and make exactly the size that they are told. They read and write
+// the pixels of a JPEG with libjpeg, which libvips uses too.
 //
 // The package knows no limits except those in the request, and does not confine the
 // process. An image may crash it: that is why it runs in a separate process.
@@ -220,7 +220,7 @@ func ofBytes(src []byte, format C.int) source {
 // Version is that of the running libvips, which may differ from the headers at build time.
 func (d *Decoder) Version() string { return C.GoString(C.vips_version_string()) }
 
-// Formats that this build of libvips can both read and write.
+// Formats are those that this build of libvips can both read and write.
 func (d *Decoder) Formats() []string { return d.formats }
 
 // Sources are the extra formats that it was started to read.

@@ -1,16 +1,17 @@
 // Package cache is a bounded folder on a local disk before another blob.Store, so that what is
 // served is always a local file.
 //
-// It promises that its files have at most so many bytes together, that what goes is what was
-// least lately used, and that nothing goes while it is being sent. Reads of others, such as
-// nginx, count, by the file's time of access: before a file goes, that is looked at, and one
-// that was read since the last look stays, as if it were read at this one. That is enough of
-// relatime, the default of mounts, which notes the first read after each look. With noatime
-// only what goes through this package counts.
+// It promises that its files have at most Options.Bytes together (a variant that is stored
+// while all of them are being sent may exceed it until the next one goes), that it evicts the
+// least recently used file first, and none while it is being sent. Reads by others, such as
+// nginx, count by the file's time of access: before it evicts a file, it looks at that, and
+// keeps a file that was read since the last look, as if it were read now. relatime, the
+// default of mounts, is enough: it notes the first read after each look. With noatime only
+// what goes through this package counts.
 //
-// What it has it may lose at any time. It does not compare bytes with their digest when it
-// opens a file: that was done when they came. What is made of originals lies beside them and
-// counts as well: whoever makes it says so by Stored. Each file goes by its own use.
+// It may lose what it has at any time. It does not compare bytes with their digest when it
+// opens a file: that was done when they came. Variants lie beside their originals and count
+// as well; Stored announces them. Each file is evicted by its own use.
 package cache
 
 import (
@@ -34,8 +35,9 @@ import (
 	"imgkeep/bucket/record"
 )
 
-// DefaultHold is for how long a file that somebody else is about to send stays: nginx opens it
-// within milliseconds, and an open one may go. What is held leaves no room for others.
+// DefaultHold is how long a file that another process is about to send is not evicted: nginx
+// opens it within milliseconds, and an open file may be evicted. A held file leaves no room
+// for others.
 const DefaultHold = 500 * time.Millisecond
 
 // ownReads is how long after an Open its reader reads, more or less: that is no other use.
@@ -51,16 +53,16 @@ type Options struct {
 	Under   blob.Store // that has all originals
 	Root    string     // the folder, with the folders of buckets and tmp: see local.MakeBucket
 	Buckets []string
-	Bytes   int64         // that all files may have, each rounded up to 4 KB
-	Hold    time.Duration // after Stat; 0: DefaultHold
-	Disk    local.Disk    // nil: the real one
-	Now     func() time.Time
-	Log     *slog.Logger
+	Bytes   int64            // the size limit of all files together, each rounded up to 4 KiB; at least 1
+	Hold    time.Duration    // after Stat; 0: DefaultHold
+	Disk    local.Disk       // nil: the real one
+	Now     func() time.Time // nil: time.Now
+	Log     *slog.Logger     // nil: none
 }
 
-// Figures say what a Store has and has done.
+// Figures say what a Store has, and has done since it was opened.
 type Figures struct {
-	Bytes, Files            int64
+	Bytes, Files            int64 // each file rounded up as for Options.Bytes
 	Hits, Misses, Evictions uint64
 }
 
@@ -83,8 +85,8 @@ type coming struct {
 	gone bool // it was removed meanwhile
 }
 
-// New returns a store, with what of it an earlier process has left in the folder. Where that
-// is more than the cache may have, the rest is removed.
+// New returns a store with what an earlier process has left in the folder. If that exceeds
+// the limit, it evicts the rest, and returns an error if it cannot.
 func New(ctx context.Context, o Options) (*Store, error) {
 	if o.Bytes <= 0 {
 		return nil, errors.New("a cache of no bytes")
@@ -239,8 +241,8 @@ func (s *Store) unlink(path string) {
 	}
 }
 
-// Stored takes in a file that was made of an original, by its path below the root. If there is
-// no room, others go. While all of them are being sent, it is too much by this file.
+// Stored counts a file that was made of an original, by its path below the root, and evicts
+// others if there is no room. While all of them are being sent, this file exceeds the limit.
 func (s *Store) Stored(file string) {
 	info, err := os.Lstat(filepath.Join(s.Root, file))
 	if err != nil {
@@ -258,7 +260,8 @@ func (s *Store) Stored(file string) {
 	s.makeRoom(0)
 }
 
-// Sends says that somebody else is about to send a file, which then stays for some time.
+// Sends says that another process is about to send a file, which is then held for
+// Options.Hold.
 func (s *Store) Sends(file string) { s.used(file, s.Hold) }
 
 // rearm makes a file system with relatime note the next read too, which it does if the time
@@ -424,8 +427,8 @@ func (s *Store) count(try int, hit bool) {
 	}
 }
 
-// Stat does what blob.Store says: the file is there, and stays for some time, so that somebody
-// else can send it. Where there is no room for that, it is ErrFull.
+// Stat does what blob.Store says: the file is there, and is held for Options.Hold, so that
+// another process can send it. If there is no room for it, the error is blob.ErrFull.
 func (s *Store) Stat(ctx context.Context, image record.Image) error {
 	for try := range 3 {
 		if s.used(image.File(), s.Hold) { // first: from then on it stays
@@ -450,7 +453,7 @@ func (s *Store) Stat(ctx context.Context, image record.Image) error {
 	return fmt.Errorf("%w: all of the cache, of %d bytes, is being sent", blob.ErrFull, s.Bytes)
 }
 
-// Remove does what blob.Store says, here and below, also for what is just coming.
+// Remove does what blob.Store says, here and below, also for a file that is being fetched.
 func (s *Store) Remove(ctx context.Context, image record.Image) error {
 	return errors.Join(s.Forget(ctx, image), s.Under.Remove(ctx, image))
 }

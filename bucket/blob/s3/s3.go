@@ -1,10 +1,10 @@
 // Package s3 speaks to S3-compatible object stores, with conditional requests.
 //
-// It promises that each call is one request with a deadline of its own, that what is written
-// carries its SHA-256 for the store to compare and to keep, that a certificate is verified,
-// and that no error or log has a secret in it. It does not retry: whoever asks knows what a
-// lost answer may have done. It trusts a store's word that a condition was met; package
-// object's Probe finds out what that is worth.
+// It promises that each request has a deadline of its own, that what is written carries its
+// SHA-256 for the store to compare and to keep, that a certificate is verified, and that no
+// error or log has a secret in it. It does not retry: the caller knows what a lost answer may
+// have done. It trusts a store's word that a condition was met; package object's Probe finds
+// out what that is worth.
 package s3
 
 import (
@@ -32,9 +32,10 @@ import (
 )
 
 const (
-	// DefaultTimeout is for a request without the bytes of an image.
+	// DefaultTimeout is the deadline of a request without the bytes of an image.
 	DefaultTimeout = 10 * time.Second
-	// MinRate is how many bytes a second a request may move at least, on top of its timeout.
+	// MinRate is the least rate of transfer, in bytes a second: the deadline of a request is
+	// its timeout, and a second more for each so many bytes.
 	MinRate = 256 << 10
 	// maxIdle is how many connections wait for the next request.
 	maxIdle = 64
@@ -56,21 +57,22 @@ type Options struct {
 	Encryption string
 	KMSKey     string
 	CAs        *x509.CertPool // that may vouch for Endpoint; nil: the system's
-	Timeout    time.Duration  // 0: DefaultTimeout
+	Timeout    time.Duration  // of a request, see MinRate; 0: DefaultTimeout
 	Credentials
 	// Observe, if it is set, is told of each request: its kind, one of Kinds, what became of it,
 	// one of Outcomes, and how long it took.
 	Observe func(kind, outcome string, took time.Duration)
 }
 
-// Client is an [object.Store].
+// Client is an [object.Store]. It may be used concurrently.
 type Client struct {
 	core       *minio.Core
 	o          Options
 	encryption encrypt.ServerSide // nil: as the bucket says
 }
 
-// New returns a client of a store. It asks nothing of it.
+// New returns a client of a store. It sends no request, but reads the keys: an error says
+// that they are missing, or which option is wrong.
 func New(o Options) (*Client, error) {
 	endpoint, err := url.Parse(o.Endpoint)
 	if err != nil || endpoint.Host == "" || endpoint.Scheme != "https" && endpoint.Scheme != "http" || endpoint.User != nil || endpoint.RawQuery != "" || endpoint.Path != "" && endpoint.Path != "/" {

@@ -25,7 +25,8 @@ func (l *Journals) Before(bucket string, at record.Position, w ledger.Wanted) it
 // cache.
 const backBlock = 256 << 10
 
-// ReadBack reads what of a bucket's journal is before a position, the last line first.
+// ReadBack reads the lines of a bucket's journal before a position, the last first; see
+// ledger.Backward.
 func ReadBack(root, bucket string, at record.Position, w ledger.Wanted) iter.Seq2[ledger.Earlier, error] {
 	return func(yield func(ledger.Earlier, error) bool) {
 		files, err := Files(root, bucket)

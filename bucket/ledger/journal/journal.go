@@ -3,8 +3,8 @@
 //
 // It promises that a line is flushed before Add returns, that files are only ever
 // appended to, but for a last line that a crash has torn, and that no line stands before
-// what it undoes, whatever the clock does. A file that a later one names and that is gone
-// is missed. One process at a time may append; reading needs nobody's leave.
+// what it undoes, whatever the clock does. It notices a missing file that a later one names.
+// One process at a time may append; any number may read at the same time.
 package journal
 
 import (
@@ -28,8 +28,8 @@ type Journals struct {
 	removals atomic.Uint64
 }
 
-// Open opens the journals of these buckets, whose folders must be there, and
-// repairs their ends. Where one cannot be opened, the next Add tries again.
+// Open opens the journals of these buckets, whose folders must exist, and
+// repairs their ends. If one cannot be opened, it logs that, and the next Add tries again.
 func Open(d local.Disk, root string, buckets []string, log *slog.Logger) *Journals {
 	l := &Journals{root: root, of: map[string]*journal{}}
 	for _, name := range append([]string{""}, buckets...) {

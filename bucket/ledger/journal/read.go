@@ -39,7 +39,8 @@ func HasLines(root string) (bool, error) {
 	return false, nil
 }
 
-// Check makes sure that a journal is the one that a position is of.
+// Check tells whether a position is one of this journal: ledger.ErrMisfit if not. The zero
+// position always is.
 func Check(root, bucket string, at record.Position) error {
 	if at.File == "" {
 		return nil
@@ -62,8 +63,8 @@ func Check(root, bucket string, at record.Position) error {
 // imageurl.MaxLength, each byte of it escaped, and the rest.
 const MaxLine = 32 << 10
 
-// Files lists the files of a bucket's journal, the oldest first, below
-// root.
+// Files lists the files of a bucket's journal, the oldest first, as paths relative to root.
+// A bucket without a journal has none.
 func Files(root, bucket string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(root, bucket, record.JournalDir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -134,8 +135,8 @@ func lineSum(line []byte) uint64 {
 	return binary.BigEndian.Uint64(sum[:])
 }
 
-// PositionAt is the position behind the line that ends at an offset of a file of a
-// journal, below root.
+// PositionAt is the position behind the line that ends at an offset of a journal's file, which
+// is named relative to root. The error is io.EOF if the file ends before.
 func PositionAt(root, name string, end int64) (record.Position, error) {
 	f, err := os.Open(filepath.Join(root, name))
 	if err != nil {

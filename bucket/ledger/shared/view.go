@@ -73,8 +73,9 @@ func (l *Ledger) Known(bucket, url string) (image record.Image, err error) {
 	return image, nil
 }
 
-// Lost is for whoever has found an image and not its bytes: it reads the log, and returns
-// ErrNotKept or ErrBlocked where that explains it, and nil where the bytes should be there.
+// Lost explains why an image that was found has no bytes: it reads the log to its head, and
+// returns ledger.ErrNotKept or ErrBlocked if the image was removed, and nil if the bytes
+// should be there.
 func (l *Ledger) Lost(ctx context.Context, image record.Image) error {
 	if err := l.CatchUp(ctx); err != nil {
 		return err

@@ -1,8 +1,8 @@
 // Package single has the records of a store that is the only node: the bytes first, then a
 // line of the journal, then the index, which is what answers.
 //
-// It promises that what stands under a URL is not replaced, and that nothing is written down
-// whose bytes are not durable. How lines and index are written is whoever's who makes it.
+// It promises that it does not replace what is kept under a URL, and that it writes down
+// nothing whose bytes are not durable. Its Commit function writes the line and the index.
 package single
 
 import (
@@ -20,11 +20,11 @@ import (
 
 var _ ledger.Records = Records{}
 
-// Records are a [ledger.Records].
+// Records are a [ledger.Records]. Every field must be set.
 type Records struct {
 	Files  blob.Store
-	Index  func() *index.DB // the one of now
-	Commit func(index.Change, *ledger.Event) error
+	Index  func() *index.DB                        // the current one
+	Commit func(index.Change, *ledger.Event) error // makes both durable, or neither
 }
 
 // Keep does what ledger.Records says.

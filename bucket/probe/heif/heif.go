@@ -294,7 +294,7 @@ func (t *table) readAssociations(b []byte) error {
 		id, n := f.id(version > 0), f.uint(1)
 		item := t.items[id]
 		if !f.short && (item == nil || item.properties != nil) {
-			return broken("properties for item %d, which there is not, or which has some", id)
+			return broken("properties for item %d, which does not exist, or which has some", id)
 		}
 		for ; n > 0 && !f.short; n-- {
 			v := f.uint(wide)
@@ -405,7 +405,7 @@ func (t *table) readLocation(l *locations, located map[uint32]bool) (*item, erro
 	case l.short:
 		return nil, nil
 	case item == nil || located[id]:
-		return nil, broken("a place for item %d, which there is not, or which has one", id)
+		return nil, broken("a place for item %d, which does not exist, or which has one", id)
 	case elsewhere != 0 || method > 1:
 		return nil, unsupported("item %d is in another file or item", id)
 	}
@@ -451,7 +451,7 @@ func (t *table) judge(primary uint32) error {
 	item := t.items[primary]
 	switch {
 	case item == nil:
-		return broken("its image is item %d, which there is not", primary)
+		return broken("its image is item %d, which does not exist", primary)
 	case item.kind != t.coded && item.kind != "grid":
 		return unsupported("its image is an item of kind %q", item.kind)
 	}
