@@ -257,13 +257,12 @@ func Open(o Options) (_ *Store, err error) {
 		commits:   make(chan pending, maxGroup),
 		committed: make(chan struct{}),
 	}
-	var names []string
-	for _, b := range o.Buckets {
-		if s.buckets[b.Name] || b.Name == "" || b.Name == record.TmpDir || b.Name == record.JournalDir || b.Name != filepath.Base(b.Name) {
-			return nil, fmt.Errorf("%q cannot be the name of a bucket, or stands twice", b.Name)
-		}
-		names = append(names, b.Name)
-		s.buckets[b.Name] = true
+	names, err := bucketNames(o.Buckets)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		s.buckets[name] = true
 	}
 	c, err := newSettings(o)
 	if err != nil {
@@ -311,6 +310,20 @@ func Open(o Options) (_ *Store, err error) {
 		s.log.Warn("there is no room that is kept for removals, and nothing new is kept until there is", "folder", filepath.Join(o.Root, local.ReserveDir), "error", err)
 	}
 	return s, nil
+}
+
+// bucketNames are the names of buckets, each of which must be valid and come once.
+func bucketNames(buckets []Bucket) (names []string, err error) {
+	for _, b := range buckets {
+		if b.Name == "" || b.Name == record.TmpDir || b.Name == record.JournalDir || b.Name != filepath.Base(b.Name) {
+			return nil, fmt.Errorf("invalid bucket name %q", b.Name)
+		}
+		if slices.Contains(names, b.Name) {
+			return nil, fmt.Errorf("duplicate bucket %q", b.Name)
+		}
+		names = append(names, b.Name)
+	}
+	return names, nil
 }
 
 func (o Options) withDefaults() Options {

@@ -46,7 +46,7 @@ func (f *Fetcher) addObjects(list []S3) error {
 		with.transport = f.transport(bounded(origin.DialContext, f.o.HeaderTimeout), way{tlsMin: tls.VersionTLS12}.tls(f.o.RootCAs))
 		for _, b := range origin.Buckets() {
 			if f.objects.buckets[b] != nil {
-				return fmt.Errorf("s3[%d]: buckets: %q stands there twice", i, b)
+				return fmt.Errorf("s3[%d]: buckets: %q is listed twice", i, b)
 			}
 			f.objects.buckets[b] = with
 		}

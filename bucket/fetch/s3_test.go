@@ -490,7 +490,7 @@ func TestObjectsOfTwoStores(t *testing.T) {
 		t.Errorf("asked %d and %d times", one.count(), two.count())
 	}
 	other.Buckets = []string{"avatars", "attachments"}
-	if _, err := New(Options{S3: []S3{one.options(), other}}); err == nil || !strings.Contains(err.Error(), `s3[1]: buckets: "attachments" stands there twice`) {
+	if _, err := New(Options{S3: []S3{one.options(), other}}); err == nil || !strings.Contains(err.Error(), `s3[1]: buckets: "attachments" is listed twice`) {
 		t.Errorf("%v", err)
 	}
 	if slices.Contains(f.objects.all[0].Buckets(), "avatars") {

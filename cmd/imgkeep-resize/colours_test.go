@@ -23,7 +23,7 @@ const (
 // TestLikeChromium holds sizes against what Chromium shows of the same file, for pictures of
 // every kind that these tests make. scripts/colours prints what it finds.
 func TestLikeChromium(t *testing.T) {
-	p := newPool(t, resize.Options{Sources: besides, Outputs: []string{"avif"}})
+	p := newPool(t, resize.Options{Sources: extraFormats, Outputs: []string{"avif"}})
 	pictures := map[string][]byte{}
 	maps.Copy(pictures, gifPictures())
 	maps.Copy(pictures, bmpPictures())

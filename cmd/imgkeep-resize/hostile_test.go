@@ -88,7 +88,7 @@ func TestDeclaredFormatOnly(t *testing.T) {
 		"text": "hello",
 		"zero": strings.Repeat("\x00", 4096),
 	}
-	for _, declared := range append(p.Formats(), besides...) {
+	for _, declared := range append(p.Formats(), extraFormats...) {
 		for name, src := range all {
 			if format, _, _ := strings.Cut(name, " "); format != declared {
 				blamed(t, p, declared, src)

@@ -57,7 +57,7 @@ func pixelArt() *image.NRGBA {
 // A picture that was lossless does not lose half of its colours' resolution, unless it is a
 // photo, of which nobody sees it, and which would be many times as large.
 func TestLossless(t *testing.T) {
-	p := newPool(t, resize.Options{Sources: besides, Outputs: []string{"avif"}})
+	p := newPool(t, resize.Options{Sources: extraFormats, Outputs: []string{"avif"}})
 	evening, err := os.ReadFile("../../contrib/sample/evening.jpg")
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestLossless(t *testing.T) {
 // Where halving the colours would show, JPEG and AVIF keep them, too; of a JPEG nothing
 // changes.
 func TestFullColours(t *testing.T) {
-	p := newPool(t, resize.Options{Sources: besides, Outputs: []string{"avif"}})
+	p := newPool(t, resize.Options{Sources: extraFormats, Outputs: []string{"avif"}})
 	for name, c := range map[string]struct {
 		picture *image.NRGBA
 		full    bool

@@ -45,8 +45,8 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// besides are all formats that the decoder reads besides those that it writes.
-var besides = []string{"avif", "bmp", "heic", "tiff", "jxl"}
+// extraFormats are all formats that the decoder reads besides those that it writes.
+var extraFormats = []string{"avif", "bmp", "heic", "tiff", "jxl"}
 
 func newPool(t testing.TB, o resize.Options) *resize.Pool {
 	t.Helper()
@@ -61,7 +61,7 @@ func newPool(t testing.TB, o resize.Options) *resize.Pool {
 		o.Sandbox = resize.SandboxRequire
 	}
 	if o.Sources == nil {
-		o.Sources = besides
+		o.Sources = extraFormats
 	}
 	if o.Timeout == 0 {
 		o.Timeout = patience.Of(t) // the machine may be slow; hangs have their own test
@@ -156,7 +156,7 @@ func TestGreeting(t *testing.T) {
 	if f := fmt.Sprint(p.Formats()); f != "[jpeg png gif webp]" {
 		t.Errorf("formats %s", f)
 	}
-	if f := p.Sources(); !slices.Equal(f, besides) {
+	if f := p.Sources(); !slices.Equal(f, extraFormats) {
 		t.Errorf("sources %s", f)
 	}
 }

@@ -115,7 +115,7 @@ func straight(m image.Image) *image.NRGBA {
 // What AVIF, HEIC and JPEG XL say by numbers is what a PNG says by the same: that one is
 // held against a browser where there is one.
 func TestCodedColours(t *testing.T) {
-	p := newPool(t, resize.Options{Sources: besides, Outputs: []string{"avif"}})
+	p := newPool(t, resize.Options{Sources: extraFormats, Outputs: []string{"avif"}})
 	full := func(format string, src []byte) image.Image {
 		return pixels(t, p, one(t, p, format, src, resize.Target{Size: huge, Format: "png"}))
 	}

@@ -34,7 +34,7 @@ func TestProve(t *testing.T) {
 		{"<tiff", "", []string{"cannot read tiff", "libvips42t64"}},
 		{"<jxl", "", []string{"cannot read jxl", "libvips42t64"}},
 	} {
-		o := resize.Options{Command: []string{attacker}, Workers: 1, Sources: besides, Env: []string{"ATTACKER_LOSES=" + c.without}}
+		o := resize.Options{Command: []string{attacker}, Workers: 1, Sources: extraFormats, Env: []string{"ATTACKER_LOSES=" + c.without}}
 		if c.outputs != "" {
 			o.Outputs = []string{c.outputs}
 		}

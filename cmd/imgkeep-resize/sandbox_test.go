@@ -315,7 +315,7 @@ func children(t testing.TB) (pids []int) {
 // With as many threads as libvips cares to start, and all layers, every kind of
 // image is decoded.
 func TestThreadsWithin(t *testing.T) {
-	p := hostile(t, allLayers, resize.Options{MaxMemory: 1 << 30, Sandbox: resize.SandboxRequire, Sources: besides})
+	p := hostile(t, allLayers, resize.Options{MaxMemory: 1 << 30, Sandbox: resize.SandboxRequire, Sources: extraFormats})
 	if got := attack(t, p, "c-concurrency 8"); got != "done" {
 		t.Fatal(got)
 	}

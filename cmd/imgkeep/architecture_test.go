@@ -24,10 +24,8 @@ type rule struct {
 	tests   []string // besides, of its tests; they may always import the package itself
 }
 
-// rules are the arrows of the architecture. They go one way:
-//
-//	app -> engine -> control -> server -> bucket, sign, resize, nginx
-//	bucket; scrub, linkrot, query, backup -> variant, uncached, reindex -> index, ledger -> blob -> record
+// rules are the arrows of the architecture. They go down in the drawing of ARCHITECTURE.md:
+// see TestDrawing.
 //
 // A package that is not here does not exist: think of where it belongs, and write
 // that down.
@@ -489,6 +487,76 @@ func TestArchitectureFinds(t *testing.T) {
 	}
 	if got := violations(good); len(got) != 0 {
 		t.Errorf("a good package: %q", got)
+	}
+}
+
+// drawing is the drawing of ARCHITECTURE.md: the line of each package, counted from the top.
+func drawing(text string) map[string]int {
+	_, text, _ = strings.Cut(text, "Arrows go down only")
+	_, text, _ = strings.Cut(text, "```\n")
+	text, _, _ = strings.Cut(text, "```")
+	lines, n := map[string]int{}, 0
+	for line := range strings.Lines(text) {
+		columns := strings.Split(line, "  ")
+		if columns[0] != "" { // otherwise it continues the one before
+			n++
+		}
+		for _, p := range strings.Fields(strings.Join(columns[1:], " ")) {
+			if below, ok := strings.CutPrefix(p, "app"); ok {
+				p = "cmd/imgkeep/app" + below
+			}
+			lines[p] = n
+		}
+	}
+	return lines
+}
+
+// upward are the imports of a package that the drawing does not show as going down.
+func upward(lines map[string]int, p listed) (all []string) {
+	path := strings.TrimPrefix(p.ImportPath, module+"/")
+	if lines[path] == 0 {
+		return []string{path + " is not drawn"}
+	}
+	for _, i := range p.Imports {
+		if to, ours := strings.CutPrefix(i, module+"/"); ours && lines[to] <= lines[path] {
+			all = append(all, fmt.Sprintf("%s imports %s, which is not drawn below it", path, to))
+		}
+	}
+	return all
+}
+
+// The drawing in ARCHITECTURE.md has each package, and no import goes up in it.
+func TestDrawing(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "..", "ARCHITECTURE.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := drawing(string(text))
+	for _, p := range goList(t, "./bucket/...", "./cmd/...", "./nginx/...", "./resize/...", "./sign/...") {
+		if strings.HasSuffix(p.ImportPath, "test") { // for tests
+			continue
+		}
+		for _, u := range upward(lines, p) {
+			t.Error(u)
+		}
+	}
+	for path := range lines {
+		if _, ok := rules[path]; !ok {
+			t.Errorf("%s is drawn, and there is no such package", path)
+		}
+	}
+	lines = drawing("Arrows go down only:\n```\ntop, of all   app/x  b\n              c\nlow           d\n```\n")
+	for want, p := range map[string]listed{
+		"":                 {ImportPath: "imgkeep/b", Imports: []string{"fmt", "imgkeep/d"}},
+		"new is not drawn": {ImportPath: "imgkeep/new"},
+		"d imports cmd/imgkeep/app/x, which is not drawn below it": {ImportPath: "imgkeep/d", Imports: []string{"imgkeep/cmd/imgkeep/app/x"}},
+		"b imports c, which is not drawn below it":                 {ImportPath: "imgkeep/b", Imports: []string{"imgkeep/c"}},
+		"c imports new, which is not drawn below it":               {ImportPath: "imgkeep/c", Imports: []string{"imgkeep/new"}},
+	} {
+		if got := strings.Join(upward(lines, p), ", "); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 

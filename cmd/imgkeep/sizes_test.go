@@ -117,7 +117,7 @@ func TestFormats(t *testing.T) {
 // A source that not every browser shows is served as it is in full, and gives a
 // WebP in every size, also in one that it is not larger than: its size is never the
 // original under another name. Where it is not listed, it is no image.
-func TestFormatsBesides(t *testing.T) {
+func TestExtraFormats(t *testing.T) {
 	t.Parallel()
 	for _, file := range []string{"picture.avif", "picture.bmp", "picture.heic", "picture.tiff", "picture.jxl"} {
 		src := testdata(t, file)

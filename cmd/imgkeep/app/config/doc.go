@@ -21,19 +21,19 @@
 // value, what is allowed, and the place where it was set. Nothing is ignored: a
 // key or a variable of the environment that does not exist is an error, because
 // a limit that was misspelt would otherwise not hold. The only variables of the
-// prefix that are passed over are those that Kubernetes and Docker make for a
-// service named imgkeep. Secrets are never part of an error.
+// prefix that it ignores are those that Kubernetes and Docker make for a service
+// named imgkeep, and those of shell completion. Secrets are never part of an error.
 //
-// What it does not do: it opens no file but the configuration and the secret
-// files (that of a watermark neither), makes no folder, resolves no name, and watches nothing. Whether a path
-// exists is for the part that uses it to say.
+// What it does not do: it opens no file but the configuration and the files of
+// secrets, tokens and keys (not a watermark's), makes no folder, resolves no name, and
+// watches nothing. The part that uses a path finds out whether it exists.
 //
 // It is the only package that imports viper, which gives the precedence. Viper's
 // leniency is not wanted here (it ignores unknown keys and reads true as 1 and
 // 0123 as 83), so the file is checked against the type Config first, and values
 // are converted strictly. No type of viper leaves the package.
 //
-// It imports sign, bucket/probe, bucket/fetch and resize, so that which secrets are
-// weak, which formats exist, what a pattern of hosts is and what a preset may be are
-// said in one place.
+// It imports the packages that own a value's rules (sign, resize, nginx, bucket/probe,
+// bucket/imageurl, bucket/fetch and others), so that which secrets are weak, which formats
+// exist, what a pattern of hosts is and what a preset may be are defined in one place.
 package config

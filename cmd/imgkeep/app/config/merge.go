@@ -22,7 +22,7 @@ func isLive(key string, old, fresh Config) bool {
 		return slices.EqualFunc(old.Buckets, fresh.Buckets, func(a, b Bucket) bool { return a.Name == b.Name })
 	}
 	section, _, _ := strings.Cut(key, ".")
-	if key == "formats" && !slices.Equal(old.Besides(), fresh.Besides()) { // decoders read no others
+	if key == "formats" && !slices.Equal(old.ExtraFormats(), fresh.ExtraFormats()) { // decoders read no others
 		return false
 	}
 	return !slices.Contains(bound, key) && (slices.Contains(live, key) || slices.Contains(live, section))

@@ -44,7 +44,7 @@ func TestOptions(t *testing.T) {
 func fieldDocs(t *testing.T) map[string]string {
 	t.Helper()
 	docs := map[string]string{}
-	for _, name := range []string{"config.go", "page.go", "preset.go", "shared.go"} {
+	for _, name := range []string{"config.go", "fetch.go", "page.go", "preset.go", "shared.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)

@@ -178,7 +178,7 @@ func (c *Config) validatePresets(p *problems) {
 		case preset.Name == sign.SizeFull, preset.Name == sign.SizeInfo:
 			p.addf(at+".name", "%q is taken: neither %s nor %s can be a preset", preset.Name, sign.SizeFull, sign.SizeInfo)
 		case taken[preset.Name]:
-			p.addf(at+".name", "%q stands there twice", preset.Name)
+			p.addf(at+".name", "%q is listed twice", preset.Name)
 		}
 		taken[preset.Name] = true
 		wrong := func(key, reason string) { p.addf(at+"."+key, "preset %q: %s", preset.Name, reason) }

@@ -25,7 +25,7 @@ func TestS3Refused(t *testing.T) {
 		{"endpoint: 'https://s3.example', region: 'eu 1', buckets: [attachments], " + s3Keys, `fetch.s3[0].region: "eu 1": want the name of a region, as in eu-central-1`},
 		{"endpoint: 'https://s3.example', " + s3Keys, "fetch.s3[0].buckets: it is empty, so that nothing could be read"},
 		{"endpoint: 'https://s3.example', buckets: [Attachments], " + s3Keys, `fetch.s3[0].buckets[0]: "Attachments" is not a bucket of an object store: want 3 to 63 of a-z, 0-9, - and ., with a letter or digit at both ends, no two dots in a row, and no IP address`},
-		{"endpoint: 'https://s3.example', buckets: [attachments, attachments], " + s3Keys, `fetch.s3[0].buckets[1]: "attachments" stands there twice`},
+		{"endpoint: 'https://s3.example', buckets: [attachments, attachments], " + s3Keys, `fetch.s3[0].buckets[1]: "attachments" is listed twice`},
 		{"endpoint: 'https://s3.example', buckets: [my.files], " + s3Keys, `fetch.s3[0].buckets[0]: "my.files": no certificate is valid for a bucket whose name has a dot: set path_style: true`},
 		{"endpoint: 'http://192.0.2.1:9000', buckets: [attachments], " + s3Keys, `fetch.s3[0].buckets[0]: "attachments": an IP address has no names below it: set path_style: true`},
 		{"endpoint: 'https://s3.example', buckets: [attachments], path_style: maybe, " + s3Keys, `fetch.s3[0].path_style: "maybe" is neither true nor false`},
@@ -48,7 +48,7 @@ func TestS3Refused(t *testing.T) {
 	}
 	// A bucket is in one store.
 	one := "{endpoint: 'https://s3.example', buckets: [attachments], " + s3Keys + "}"
-	if _, _, err := load(t, s3Buckets+"fetch: {s3: ["+one+", "+one+"]}"); err == nil || !strings.Contains(err.Error(), `fetch.s3[1].buckets[0]: "attachments" stands there twice`) {
+	if _, _, err := load(t, s3Buckets+"fetch: {s3: ["+one+", "+one+"]}"); err == nil || !strings.Contains(err.Error(), `fetch.s3[1].buckets[0]: "attachments" is listed twice`) {
 		t.Errorf("%v", err)
 	}
 }

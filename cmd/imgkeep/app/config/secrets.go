@@ -164,8 +164,8 @@ func credential(name string) (path string, ok bool) {
 	return filepath.Join(dir, name), dir != ""
 }
 
-// CheckS3Keys returns an error if an object store of Fetch.S3 has no keys, which only
-// who fetches from it needs.
+// CheckS3Keys returns an error if an object store of Fetch.S3 has no keys: only a process
+// that fetches from it needs them.
 func (c Config) CheckS3Keys() error {
 	for i, o := range c.Fetch.S3 {
 		if o.SecretKey == "" {

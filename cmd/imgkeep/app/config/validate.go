@@ -14,9 +14,6 @@ import (
 	"time"
 
 	"imgkeep/bucket/approve"
-	"imgkeep/bucket/fetch"
-	"imgkeep/bucket/fetch/s3origin"
-	"imgkeep/bucket/imageurl"
 	"imgkeep/bucket/probe"
 	"imgkeep/cmd/imgkeep/app/hook"
 	"imgkeep/nginx"
@@ -113,8 +110,8 @@ func (c *Config) validate(p *problems) {
 	c.validatePresets(p)
 	validateFormats(p, "formats", c.Formats, "it is empty, so that no image would be accepted")
 	for i, b := range c.Buckets {
-		if besides := c.Besides(); b.StripMetadata && len(besides) > 0 {
-			p.addf(item("buckets", i)+".strip_metadata", "the metadata of %s cannot be removed, and may say where a photo was taken: take them out of formats, or leave this off", strings.Join(besides, ", "))
+		if extra := c.ExtraFormats(); b.StripMetadata && len(extra) > 0 {
+			p.addf(item("buckets", i)+".strip_metadata", "the metadata of %s cannot be removed, and may say where a photo was taken: take them out of formats, or leave this off", strings.Join(extra, ", "))
 		}
 	}
 
@@ -172,9 +169,9 @@ func (c *Config) validateStore(p *problems) {
 	between(p, "linkrot.rate", c.LinkRot.Rate, 1, 1000)
 }
 
-// Besides are the formats that not every browser shows. Decoders read them only on request,
+// ExtraFormats are the formats that not every browser shows. Decoders read them only on request,
 // at their start.
-func (c Config) Besides() []string {
+func (c Config) ExtraFormats() []string {
 	return slices.DeleteFunc(slices.Clone(c.Formats), func(name string) bool {
 		f, err := probe.ParseFormat(name)
 		return err != nil || slices.Contains(probe.Web(), f)
@@ -262,7 +259,7 @@ func (c *Config) validateAnswers(p *problems) {
 	for i, h := range c.Placeholders {
 		at := item("placeholders", i)
 		if len(h.Errors) == 0 {
-			p.addf(at+".errors", "it is empty, so that the image would be of none")
+			p.addf(at+".errors", "it is empty, so that the image would never be sent")
 		}
 		for j, code := range h.Errors {
 			if slices.Contains(codes, code) {
@@ -312,7 +309,7 @@ func (c *Config) validateBuckets(p *problems) {
 		case !bucketName.MatchString(b.Name):
 			p.addf(at+".name", "%q is not a bucket's name: want 1 to 16 of a-z and 0-9", b.Name)
 		case slices.Contains(names, b.Name):
-			p.addf(at+".name", "%q stands there twice", b.Name)
+			p.addf(at+".name", "%q is listed twice", b.Name)
 		}
 		names = append(names, b.Name)
 		checkHosts(p, at+".hosts", b.Hosts)
@@ -360,156 +357,6 @@ func (n *Nginx) validate(p *problems) {
 	between(p, "nginx.rate_burst", n.RateBurst, 0, 1_000_000)
 }
 
-func (f *Fetch) validate(p *problems) {
-	between(p, "fetch.timeout", f.Timeout, time.Millisecond, time.Hour)
-	between(p, "fetch.header_timeout", f.HeaderTimeout, time.Millisecond, time.Hour)
-	between(p, "fetch.max_bytes", f.MaxBytes, kibibyte, gibibyte)
-	between(p, "fetch.max_pixels", f.MaxPixels, 1, maxPixels)
-	between(p, "fetch.max_side", f.MaxSide, 1, maxSide)
-	between(p, "fetch.max_frames", f.MaxFrames, 1, 1_000_000)
-	between(p, "fetch.max_animation_pixels", f.MaxAnimationPixels, 1, maxAnimationPixels)
-	between(p, "fetch.max_redirects", f.MaxRedirects, 0, 20)
-	between(p, "fetch.concurrency", f.Concurrency, 1, 10_000)
-	between(p, "fetch.per_host", f.PerHost, 1, 10_000)
-	between(p, "fetch.queue", f.Queue, 1, maxQueue)
-	if len(f.Ports) == 0 {
-		p.addf("fetch.ports", "it is empty, so that nothing could be fetched")
-	}
-	for i, n := range f.Ports {
-		between(p, item("fetch.ports", i), n, 1, 65535)
-	}
-	unique(p, "fetch.ports", f.Ports)
-	for i, n := range f.Networks {
-		if at := item("fetch.networks", i); n.Addr().Is4In6() {
-			p.addf(at, "%s is an IPv4 network in IPv6's spelling; write it as IPv4", n)
-		} else if m := n.Masked(); m != n {
-			// 10.1.2.3/8 may be meant as 10.1.2.3/32 or as 10.0.0.0/8.
-			p.addf(at, "%s is not a network: the network of that length is %s", n, m)
-		}
-	}
-	checkHosts(p, "fetch.deny_hosts", f.DenyHosts)
-	validateUserAgent(p, "fetch.user_agent", f.UserAgent) // an empty one is refused by many origins
-	validateFormats(p, "fetch.accept", f.Accept, "it is empty; name at least one format, as in [jpeg, png, gif]")
-	validateProxy(p, "fetch.proxy", f.Proxy)
-	f.validateProfiles(p)
-	for i, r := range f.Removed {
-		if err := fetch.Removed(r).Check(); err != nil {
-			p.add(item("fetch.removed", i), err)
-		}
-	}
-	for i, s := range f.Fallbacks {
-		if _, err := imageurl.ParseFallback(s); err != nil {
-			p.add(item("fetch.fallbacks", i), err)
-		}
-	}
-	unique(p, "fetch.fallbacks", f.Fallbacks)
-	for reason, n := range f.FallbackAfter.ByReason() {
-		between(p, "fetch.fallback_after."+string(reason), n, 0, 100)
-	}
-	for i, r := range f.SameImage {
-		at := item("fetch.same_image", i)
-		if len(r.Hosts) == 0 || len(r.Params) == 0 {
-			p.addf(at, "it needs hosts and params, as in {hosts: [cdn.example.com], params: [ex, sig, \"X-Amz-*\"]}")
-		}
-		checkHosts(p, at+".hosts", r.Hosts)
-		for j, param := range r.Params {
-			if name := strings.TrimSuffix(param, "*"); name == "" || strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune("*&=?#", c) }) {
-				p.addf(item(at+".params", j), "%q is not the name of a parameter: want one as it stands in URLs, with or without * at its end", param)
-			}
-		}
-		unique(p, at+".params", r.Params)
-	}
-	checkHosts(p, "fetch.own_hosts", f.OwnHosts)
-	if f.BaseURL != "" {
-		if err := imageurl.CheckBase(f.BaseURL); err != nil {
-			p.addf("fetch.base_url", "%q: %w", f.BaseURL, err)
-		}
-	}
-}
-
-func (f *Fetch) validateProfiles(p *problems) {
-	for i, profile := range f.Profiles {
-		at := item("fetch.profiles", i)
-		if len(profile.Hosts) == 0 {
-			p.addf(at+".hosts", "it is empty, so that the profile would be nobody's")
-		}
-		checkHosts(p, at+".hosts", profile.Hosts)
-		if profile.UserAgent != "" {
-			validateUserAgent(p, at+".user_agent", profile.UserAgent)
-		}
-		if err := fetch.CheckReferer(profile.Referer); err != nil {
-			p.addf(at+".referer", "%q: %w", profile.Referer, err)
-		}
-		if profile.Proxy != fetch.NoProxy {
-			validateProxy(p, at+".proxy", profile.Proxy)
-		}
-		between(p, at+".per_host", profile.PerHost, 0, 10_000)
-		for j, h := range profile.Headers {
-			// Without the value, which may be a secret.
-			if err := fetch.CheckHeader(h); err != nil {
-				p.add(item(at+".headers", j), err)
-			} else if strings.HasSuffix(h, ": "+redacted) {
-				p.addf(item(at+".headers", j), "the value is %q, which stands for a hidden one; write the real one", redacted)
-			}
-		}
-		if profile.TLSMin != "" {
-			oneOf(p, at+".tls_min", profile.TLSMin, "1.0", "1.1", "1.2", "1.3")
-		}
-	}
-}
-
-// validateS3 names what is wrong with Fetch.S3, without a key.
-func (c *Config) validateS3(p *problems) {
-	seen := map[string]bool{}
-	for i, o := range c.Fetch.S3 {
-		at := item(s3Key, i)
-		if err := s3origin.CheckEndpoint(o.Endpoint); err != nil {
-			p.add(at+".endpoint", err)
-		}
-		if err := s3origin.CheckRegion(o.Region); err != nil {
-			p.addf(at+".region", "%q: %w", o.Region, err)
-		}
-		if len(o.Buckets) == 0 {
-			p.addf(at+".buckets", "it is empty, so that nothing could be read")
-		}
-		for j, b := range o.Buckets {
-			at := item(at+".buckets", j)
-			if err := imageurl.CheckObjectBucket(b); err != nil {
-				p.addf(at, "%q is not a bucket of an object store: %w", b, err)
-				continue
-			}
-			if err := s3origin.CheckStyle(o.Endpoint, b); err != nil && !o.PathStyle {
-				p.addf(at, "%q: %w", b, err)
-			}
-			if seen[b] {
-				p.addf(at, "%q stands there twice", b)
-			}
-			seen[b] = true
-		}
-		o.validateKeys(p, at)
-	}
-}
-
-func (o S3Origin) validateKeys(p *problems, at string) {
-	if (o.AccessKeyFile == "") != (o.SecretKeyFile == "") {
-		p.addf(at, "of access_key_file and secret_key_file only one is set: set both, or none")
-	}
-	if (o.AccessKey == "") != (o.SecretKey == "") {
-		p.addf(at, "of access_key and secret_key only one is set: set both, or none")
-	}
-	for _, k := range []struct {
-		name string
-		key  Secret
-	}{{"access_key", o.AccessKey}, {"secret_key", o.SecretKey}} {
-		if k.key == "" {
-			continue
-		}
-		if err := s3origin.CheckKey(string(k.key)); err != nil {
-			p.add(fmt.Sprintf("%s.%s", at, k.name), err)
-		}
-	}
-}
-
 func (a *Approve) validate(p *problems) {
 	if a.URL != "" {
 		// Without the URL, which may hold a token.
@@ -544,50 +391,11 @@ func (h *Hooks) validate(p *problems) {
 	between(p, "hooks.timeout", h.Timeout, time.Millisecond, time.Minute)
 }
 
-// validateUserAgent refuses what net/http would not send.
-func validateUserAgent(p *problems, key, s string) {
-	if strings.TrimSpace(s) == "" || !controlFree(s) || len(s) > 256 {
-		p.addf(key, "%q cannot be sent: want 1 to 256 characters, none of them a control character", s)
-	}
-}
-
-func validateProxy(p *problems, key, proxy string) {
-	if proxy == "" {
-		return
-	}
-	// Messages leave the URL out, because of its password.
-	u, err := url.Parse(proxy)
-	if err != nil || !slices.Contains([]string{"http", "https", "socks5"}, u.Scheme) || u.Hostname() == "" ||
-		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		p.addf(key, "it is not a proxy: want http://host:port, https://host:port or socks5://host:port, with user:password@ before the host if need be")
-		return
-	}
-	if password, _ := u.User.Password(); password == redacted {
-		p.addf(key, "the password is %q, which stands for a hidden one; write the real one", redacted)
-	}
-	if port := u.Port(); port != "" {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			p.addf(key, "%q is not a port: want a number from 1 to 65535", port)
-		}
-	}
-}
-
-// checkHosts checks patterns of hosts. It refuses a pattern that matches nothing: a host
-// that should be denied would not be.
-func checkHosts(p *problems, key string, hosts []string) {
-	for i, h := range hosts {
-		if _, err := imageurl.ParsePattern(h); err != nil {
-			p.add(item(key, i), err)
-		}
-	}
-	unique(p, key, hosts)
-}
-
-// unique returns a value that a list holds twice.
+// unique reports each value that a list holds twice.
 func unique[T cmp.Ordered](p *problems, key string, list []T) {
 	for i, v := range list {
 		if slices.Contains(list[:i], v) {
-			p.addf(item(key, i), "%v stands there twice", v)
+			p.addf(item(key, i), "%v is listed twice", v)
 		}
 	}
 }
@@ -646,14 +454,14 @@ func (e invalid) Unwrap() []error {
 	return errs
 }
 
-// between says whether n is outside of lo to hi.
+// between reports n unless it is in the range lo to hi.
 func between[T cmp.Ordered](p *problems, key string, n, lo, hi T) {
 	if n < lo || n > hi {
 		p.addf(key, "%v is not in the range %v to %v", n, lo, hi)
 	}
 }
 
-// oneOf says whether s is none of the names.
+// oneOf reports s unless it is one of the names.
 func oneOf(p *problems, key, s string, names ...string) {
 	if !slices.Contains(names, s) {
 		p.addf(key, "%q is not one of %s", s, strings.Join(names, ", "))

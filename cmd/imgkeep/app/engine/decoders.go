@@ -30,7 +30,7 @@ func NewPool(c config.Config, log *slog.Logger) (*resize.Pool, error) {
 		Timeout: c.Resize.Timeout, MaxImages: c.Resize.MaxImages,
 		MaxPixels: c.Fetch.MaxPixels, AnimationPixels: c.Resize.AnimationPixels, Outputs: c.Outputs(),
 		Sandbox: resize.Sandbox(c.Resize.Sandbox), MaxMemory: int64(c.Resize.MaxMemory),
-		Sources: c.Besides(), Logger: log,
+		Sources: c.ExtraFormats(), Logger: log,
 	})
 	if err != nil {
 		return nil, startError(err)

@@ -43,7 +43,7 @@ func NewSite(c config.Config) (nginx.Site, error) {
 	for _, f := range limits.Formats {
 		s.Extensions = append(s.Extensions, f.Ext())
 	}
-	if len(c.Besides()) > 0 { // sizes of which are made in another format
+	if len(c.ExtraFormats()) > 0 { // sizes of which are made in another format
 		s.Extensions = append(s.Extensions, probe.WebP.Ext())
 	}
 	for _, p := range c.Presets {

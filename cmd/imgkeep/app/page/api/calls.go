@@ -39,7 +39,7 @@ func parameters(r *http.Request, known ...string) (url.Values, error) {
 			return nil, wrong("%q is no parameter: want %s", key, strings.Join(known, ", "))
 		}
 		if len(values) > 1 {
-			return nil, wrong("%s stands there twice", key)
+			return nil, wrong("%s is given twice", key)
 		}
 	}
 	return q, nil

@@ -68,7 +68,7 @@ func checkQuarters(t *testing.T, name string, m image.Image, want [4]color.NRGBA
 
 // What is made of a format that not every browser shows is a WebP, which has
 // transparency and is small; another format where one is asked for.
-func TestBesides(t *testing.T) {
+func TestExtraFormats(t *testing.T) {
 	p := newPool(t, resize.Options{})
 	whole := [4]color.NRGBA{red, green, blue, yellow}
 	for _, c := range []struct {
@@ -193,7 +193,7 @@ func shownAs(orientation int) [4]color.NRGBA {
 }
 
 // A format that was not asked for is not read, and its libraries are not there.
-func TestBesidesNotAskedFor(t *testing.T) {
+func TestExtraFormatsNotAskedFor(t *testing.T) {
 	p := newPool(t, resize.Options{Sources: []string{}})
 	if s := p.Sources(); len(s) != 0 {
 		t.Errorf("it reads %v", s)
@@ -223,7 +223,7 @@ func TestBesidesNotAskedFor(t *testing.T) {
 
 // Of the modules of libvips that are there, only those are loaded whose formats
 // were asked for.
-func TestBesidesLoadsNoMore(t *testing.T) {
+func TestExtraFormatsLoadsNoMore(t *testing.T) {
 	newPool(t, resize.Options{})
 	maps, err := os.ReadFile(filepath.Join("/proc", decoderPID(t), "maps"))
 	if err != nil {
