@@ -307,7 +307,7 @@ func (b *bench) disturb(call func() error, n int, errno syscall.Errno, done bool
 	case errors.Is(err, ErrFull) != (errno != syscall.EIO) && hit.Op != "Room":
 		b.Errorf("%s: full or not: %v", what, err)
 	case errors.Is(err, ErrLost):
-		b.Errorf("%s: the origin is blamed: %v", what, err)
+		b.Errorf("%s: the failure is recorded as the origin's: %v", what, err)
 	}
 	b.nothingHalfDone(what)
 	if err := call(); err != nil {

@@ -153,9 +153,9 @@ func TestNginxAndGoAgree(t *testing.T) {
 	}
 }
 
-// One link is hot for all classes of viewers, and each gets what was made for it:
-// by its name, whatever type it is; and no class what is another's.
-func TestHotClasses(t *testing.T) {
+// One signed link is hot for viewers of all accept sets. Each set has its own folder of hot
+// links, and gets the files of no other, whatever their types.
+func TestHotVariantDirs(t *testing.T) {
 	w := newWorld(t, nginx.HotOptions{}, func(s *nginx.Site, _ *app) { offering(s) })
 	expires := time.Now().Add(time.Hour)
 	put := func(size string, formats []string, file string) {
@@ -238,7 +238,7 @@ func (w *world) look(t *testing.T, method, size string, header http.Header) seen
 	return seen{resp.StatusCode, resp.Header.Get("Content-Type"), strings.Join(resp.Header.Values("Vary"), " | "), resp.ContentLength}
 }
 
-func TestClass(t *testing.T) {
+func TestVariantDir(t *testing.T) {
 	for want, formats := range map[string][]string{
 		"150x": nil, "150x+avif": {"avif"}, "150x+webp": {"webp"}, "150x+avif+webp": {"webp", "avif"},
 	} {

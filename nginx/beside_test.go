@@ -110,7 +110,7 @@ func TestBesideOthers(t *testing.T) {
 
 // Without a name the site loses all requests to Debian's: this is what `imgkeep
 // nginx` warns of.
-func TestNameless(t *testing.T) {
+func TestSiteWithoutName(t *testing.T) {
 	w := newWorld(t, nginx.HotOptions{}, nil, beside(t, func(addr string) string { return stockSite(t, addr) }))
 	if a := w.askHost(t, "img.example.net", "/x"); a.Status != 404 || len(w.app.take()) > 0 {
 		t.Errorf("%d %q", a.Status, a.Body)

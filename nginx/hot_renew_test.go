@@ -19,17 +19,17 @@ func TestRenew(t *testing.T) {
 	}
 	fill()
 	for _, step := range []struct {
-		epoch []string
-		left  int
+		settings []string
+		left     int
 	}{{[]string{"one", "two"}, 1}, {[]string{"two", "one"}, 1}, {[]string{"two"}, 0}, {[]string{"three"}, 0}} {
 		fill()
-		if err := h.Renew(step.epoch); err != nil || len(links(t, dir)) != step.left || h.Len() != step.left {
-			t.Errorf("%v: %d links, Len %d, %v; want %d", step.epoch, len(links(t, dir)), h.Len(), err, step.left)
+		if err := h.Renew(step.settings); err != nil || len(links(t, dir)) != step.left || h.Len() != step.left {
+			t.Errorf("%v: %d links, Len %d, %v; want %d", step.settings, len(links(t, dir)), h.Len(), err, step.left)
 		}
 		fill()
-		openHot(t, nginx.HotOptions{Dir: dir, Fingerprint: step.epoch})
+		openHot(t, nginx.HotOptions{Dir: dir, Fingerprint: step.settings})
 		if len(links(t, dir)) != 1 {
-			t.Errorf("%v: the next process drops the links", step.epoch)
+			t.Errorf("%v: the next process drops the links", step.settings)
 		}
 	}
 }

@@ -99,7 +99,7 @@ func TestAddDuringSweep(t *testing.T) {
 
 // A newer process with another secret opens the tree while a link of the earlier
 // secret is being made: that link is not there afterwards, nor any later one.
-func TestAddAcrossEpochs(t *testing.T) {
+func TestAddAcrossFingerprints(t *testing.T) {
 	for _, step := range []string{"linked", "dated", "foldered", "named"} {
 		dir := filepath.Join(t.TempDir(), "hot")
 		h := mustOpen(t, HotOptions{Dir: dir, Fingerprint: []string{"old"}})
@@ -172,7 +172,7 @@ func TestAddWithAnOlderFingerprint(t *testing.T) {
 	}
 }
 
-func TestEpochs(t *testing.T) {
+func TestFingerprints(t *testing.T) {
 	for _, c := range []struct {
 		what       string
 		before     []string
@@ -219,7 +219,7 @@ func TestEpochs(t *testing.T) {
 	}
 }
 
-func TestEpochFile(t *testing.T) {
+func TestFingerprintFile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "hot")
 	mustOpen(t, HotOptions{Dir: dir, Fingerprint: []string{"the very secret"}})
 	info, err := os.Stat(filepath.Join(dir, fingerprintFile))

@@ -211,9 +211,9 @@ func TestThreeWays(t *testing.T) {
 	}
 }
 
-// After the first answer nginx serves alone, once it has forgotten that there was
-// no link. A link for /proxy is never made.
-func TestHeatsUp(t *testing.T) {
+// After the first answer nginx serves alone, as soon as its cache no longer says that there is
+// no link. No link is ever made for /proxy.
+func TestBecomesHot(t *testing.T) {
 	w := newWorld(t, nginx.HotOptions{}, nil)
 	w.app.set("i", sigA, image{expires: time.Now().Add(time.Hour), files: map[string]string{"full": w.store(t, "i", "d.jpg", 100)}})
 	path := w.URL + "/i/full/" + sigA + "/" + extURL

@@ -427,7 +427,7 @@ func (p *Pool) discard(s *slot, c *child, cause error, hung bool) error {
 	p.wg.Go(func() { p.reap(c, failure, cause) })
 	switch {
 	case abandoned:
-	case p.blames(c, cause, hung):
+	case p.isPoison(c, cause, hung):
 		err = poison(err)
 	case c.unable():
 		// Its last message may have come before the end of the pipe, or may be lost with it.

@@ -21,7 +21,7 @@ type Decoder interface {
 	// says in one line which format does not work, and what to do.
 	Prove() error
 	// Resize answers a request that has been checked, with one result for each
-	// target. src may be overwritten after it returns. An *ImageError blames
+	// target. src may be overwritten after it returns. An *ImageError refuses
 	// the image; any other error is the decoder's own, which is then replaced.
 	Resize(src []byte, r *Request) ([]Result, error)
 }
@@ -64,8 +64,8 @@ func Serve(in io.Reader, out io.Writer, d Decoder, l Layers) error {
 			return fmt.Errorf("resize: read request: %w", err)
 		}
 		results, err := d.Resize(src, req)
-		if blame, ok := errors.AsType[*ImageError](err); ok {
-			err = writeError(out, blame)
+		if refusal, ok := errors.AsType[*ImageError](err); ok {
+			err = writeError(out, refusal)
 		} else if err != nil {
 			err = writeUnable(out, err)
 		} else {

@@ -15,12 +15,12 @@ import (
 // maxPage is how many bytes of a page are searched for a challenge.
 const maxPage = 4 << 10
 
-// MaxTail is how many bytes after the end of an image are kept, so that the digest is that
+// maxTail is how many bytes after the end of an image are kept, so that the digest is that
 // of the origin's file: a newline, a camera's notes. If more follow (a phone's video, or
 // data that an attacker wants stored and served as an image), the image is cut at its end,
 // and the rest is not even downloaded. The part that counts as the image may still contain
 // anything, such as comments.
-const MaxTail = 8 << 10
+const maxTail = 8 << 10
 
 // tail passes an image on to dst, and holds back what follows its end.
 type tail struct {
@@ -46,7 +46,7 @@ func (t *tail) take(piece []byte) (more bool, err error) {
 	if t.kept > 0 {
 		return t.written < end, nil
 	}
-	if len(t.held)+len(piece[n:]) > MaxTail {
+	if len(t.held)+len(piece[n:]) > maxTail {
 		t.held = nil
 		return false, nil
 	}
@@ -96,7 +96,7 @@ func (a *answer) errorf(c ErrorKind, format string, args ...any) *Error {
 
 // receive copies the image to dst and returns its description. It judges each piece before
 // dst gets it. It reads nothing after the result is known, no more than one byte beyond the
-// limit, and no more than MaxTail bytes after the image's end.
+// limit, and no more than maxTail bytes after the image's end.
 func (a *answer) receive(ctx context.Context, r Request, dst io.Writer) (probe.Info, int64, error) {
 	if a.length > r.MaxBytes {
 		return probe.Info{}, 0, a.errorf(TooLarge, "%d bytes announced, at most %d are taken", a.length, r.MaxBytes)

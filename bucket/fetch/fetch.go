@@ -113,7 +113,7 @@ type Request struct {
 	MaxBytes int64
 	// Kept is how many bytes of the image were kept before, if it is fetched again: it then
 	// takes as many, whatever follows the image's end. 0: the image is new, and is cut at
-	// its end if more than MaxTail bytes follow.
+	// its end if more than maxTail bytes follow.
 	Kept int64
 	// Limits are what the image must keep to. See also Options.Accept.
 	Limits probe.Limits

@@ -16,7 +16,7 @@ func TestPromisedNumbers(t *testing.T) {
 	}
 	text := strings.Join(strings.Fields(string(file)), " ")
 	for _, sentence := range []string{
-		fmt.Sprintf("is not kept where it is more than %d KiB, and not downloaded", MaxTail>>10),
+		fmt.Sprintf("is not kept where it is more than %d KiB, and not downloaded", maxTail>>10),
 		fmt.Sprintf("first bytes of answers are stored, at most %d,", MaxHead),
 	} {
 		if !strings.Contains(text, sentence) {

@@ -24,12 +24,12 @@ func (e *endless) Read(p []byte) (int, error) {
 func TestTail(t *testing.T) {
 	for _, c := range probetest.Good() {
 		end := len(c.Data)
-		for _, extra := range []int{0, 1, MaxTail, MaxTail + 1, 1 << 20} {
+		for _, extra := range []int{0, 1, maxTail, maxTail + 1, 1 << 20} {
 			body := append(bytes.Clone(c.Data), bytes.Repeat([]byte{0xff}, extra)...)
 			want := len(body)
 			scanner := probe.NewScanner(probe.Limits{})
 			scanner.Write(c.Data)
-			if _, known := scanner.End(); known && extra > MaxTail {
+			if _, known := scanner.End(); known && extra > maxTail {
 				want = end
 			}
 			for name, r := range map[string]io.Reader{"at once": bytes.NewReader(body), "in halves": iotest.HalfReader(bytes.NewReader(body))} {
@@ -54,7 +54,7 @@ func TestTail(t *testing.T) {
 // again as it was; and one that is longer now comes whole, as another.
 func TestTailKept(t *testing.T) {
 	picture := jpegOf(t, 20, 20)
-	whole := append(bytes.Clone(picture), make([]byte, 3*MaxTail)...)
+	whole := append(bytes.Clone(picture), make([]byte, 3*maxTail)...)
 	for kept, want := range map[int]int{
 		len(whole): len(whole), len(whole) - 1: len(whole) - 1, len(picture): len(picture), len(picture) + 5: len(picture) + 5,
 		len(picture) - 5: len(picture), len(whole) + 9: len(whole),

@@ -14,7 +14,7 @@ func CanonicalAt(base, raw string) (string, error) {
 	if base == "" {
 		return Canonical(raw)
 	}
-	u, err := ParseAt(URL(base), raw)
+	u, err := parseAt(URL(base), raw)
 	return u.String(), err
 }
 

@@ -43,12 +43,12 @@ type URL string
 // letters, digits and - . _ ~ / encoded: it has no query and no fragment. A key that is not
 // UTF-8, has a control character, an empty part, . or .. is refused.
 func Parse(raw string) (URL, error) {
-	return ParseAt("", raw)
+	return parseAt("", raw)
 }
 
-// ParseAt is Parse, except that raw may be relative to base, which Parse must have
+// parseAt is Parse, except that raw may be relative to base, which Parse must have
 // returned.
-func ParseAt(base URL, raw string) (URL, error) {
+func parseAt(base URL, raw string) (URL, error) {
 	if len(raw) > MaxLength {
 		return "", urlError("longer than %d bytes", MaxLength)
 	}

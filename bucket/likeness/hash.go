@@ -69,12 +69,12 @@ func (p Print) Hash() Hash { return p.Hashes[0] }
 // Matches tells whether the print is good enough to match anything.
 func (p Print) Matches() bool { return p.Quality >= MinQuality }
 
-// PrintSize is the length of a print as bytes.
-const PrintSize = 1 + turns*Bits/8
+// printSize is the length of a print as bytes.
+const printSize = 1 + turns*Bits/8
 
 // Bytes is the print as bytes: the quality, and the hashes.
 func (p Print) Bytes() []byte {
-	b := append(make([]byte, 0, PrintSize), byte(p.Quality))
+	b := append(make([]byte, 0, printSize), byte(p.Quality))
 	for _, h := range p.Hashes {
 		b = append(b, h[:]...)
 	}
@@ -86,7 +86,7 @@ var errPrint = errors.New("no print of a picture")
 
 // ParsePrint reads what Bytes writes.
 func ParsePrint(b []byte) (p Print, err error) {
-	if len(b) != PrintSize || b[0] > 100 {
+	if len(b) != printSize || b[0] > 100 {
 		return Print{}, errPrint
 	}
 	p.Quality = int(b[0])

@@ -34,10 +34,10 @@ type Pixels struct {
 // at is where a pixel begins in Data.
 func (p Pixels) at(x, y int) int { return (y*p.Width + x) * p.Bands }
 
-// Of returns the print of a picture. Uniform bars at its edges do not count: see Trim. One
+// Of returns the print of a picture. Uniform bars at its edges do not count: see trim. One
 // that has a side below MinSide, or is no picture, has the zero Print, which matches
 // nothing.
-func Of(p Pixels) Print { return exact(Trim(p)) }
+func Of(p Pixels) Print { return exact(trim(p)) }
 
 // exact returns the print of all of a picture, as Meta's program makes it.
 //

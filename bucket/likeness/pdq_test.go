@@ -202,11 +202,11 @@ func TestTrim(t *testing.T) {
 		"too thin a rest": {thin, 60 + MinSide - 1, 100},
 		"no pixels":       {Pixels{Width: 10, Height: 10, Bands: 3}, 10, 10},
 	} {
-		if got := Trim(c.p); got.Width != c.width || got.Height != c.height {
+		if got := trim(c.p); got.Width != c.width || got.Height != c.height {
 			t.Errorf("%s: %d x %d is left, want %d x %d", name, got.Width, got.Height, c.width, c.height)
 		}
 	}
-	if got := Trim(framed(p, 10, 20, 30, 40, 255)); !bytes.Equal(got.Data, p.Data) {
+	if got := trim(framed(p, 10, 20, 30, 40, 255)); !bytes.Equal(got.Data, p.Data) {
 		t.Error("what is left is not what was framed")
 	}
 }

@@ -11,11 +11,11 @@ const (
 	other, blend = 32, 2
 )
 
-// Trim returns what is left of a picture when uniform bars at its edges are cut off, as
+// trim returns what is left of a picture when uniform bars at its edges are cut off, as
 // letterboxing and frames of one colour make them. A picture that is all of one colour is
 // left as it is, and so is one of which less than MinSide would be left. The pixels may be
 // those of p.
-func Trim(p Pixels) Pixels {
+func trim(p Pixels) Pixels {
 	if p.Width < 1 || p.Height < 1 || len(p.Data) < p.Width*p.Height*p.Bands {
 		return p
 	}

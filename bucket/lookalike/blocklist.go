@@ -7,12 +7,12 @@ import (
 	"imgkeep/bucket/likeness"
 )
 
-// MaxBlocked is how many hashes can be blocked. Each new image is compared with all of
+// maxBlocked is how many hashes can be blocked. Each new image is compared with all of
 // them: a million take 20 ms.
-const MaxBlocked = 1_000_000
+const maxBlocked = 1_000_000
 
 // ErrTooMany: a blocklist is full.
-var ErrTooMany = fmt.Errorf("%d hashes are blocked already: no more can be", MaxBlocked)
+var ErrTooMany = fmt.Errorf("%d hashes are blocked already: no more can be", maxBlocked)
 
 // Resemblance says what a picture looks like.
 type Resemblance struct {
@@ -45,7 +45,7 @@ func (b *Blocklist) Set(h likeness.Hash, within int) error {
 		b.within[i] = within
 		return nil
 	}
-	if len(b.hashes) >= MaxBlocked {
+	if len(b.hashes) >= maxBlocked {
 		return ErrTooMany
 	}
 	if b.at == nil {
@@ -91,7 +91,7 @@ func (b *Blocklist) Len() int {
 
 // Room tells whether so many hashes more can be blocked: ErrTooMany.
 func (b *Blocklist) Room(more int) error {
-	if b.Len()+more > MaxBlocked {
+	if b.Len()+more > maxBlocked {
 		return ErrTooMany
 	}
 	return nil

@@ -71,14 +71,14 @@ func TestBlocklistLimits(t *testing.T) {
 		}
 	}
 	n := b.Len()
-	if err := b.Room(MaxBlocked - n); err != nil {
+	if err := b.Room(maxBlocked - n); err != nil {
 		t.Error(err)
 	}
-	if err := b.Room(MaxBlocked - n + 1); !errors.Is(err, ErrTooMany) {
+	if err := b.Room(maxBlocked - n + 1); !errors.Is(err, ErrTooMany) {
 		t.Errorf("one too many: %v", err)
 	}
 	// As if there were so many.
-	b.hashes = append(b.hashes, make([]likeness.Hash, MaxBlocked-n)...)
+	b.hashes = append(b.hashes, make([]likeness.Hash, maxBlocked-n)...)
 	if err := b.Set(likeness.Hash{9, 9}, 1); !errors.Is(err, ErrTooMany) {
 		t.Errorf("one more: %v", err)
 	}
@@ -89,7 +89,7 @@ func TestBlocklistLimits(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	root := t.TempDir()
-	r, err := OpenRefusals(root)
+	r, err := openRefusals(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestRefusals(t *testing.T) {
 		if got := r.Under("https://a.example/3"); len(got) != 1 || got[0] != digest(3) {
 			t.Errorf("under a URL: %v", got)
 		}
-		if r, err = OpenRefusals(root); err != nil { // and all is as it was
+		if r, err = openRefusals(root); err != nil { // and all is as it was
 			t.Fatal(err)
 		}
 	}
@@ -132,7 +132,7 @@ func TestRefusals(t *testing.T) {
 	path := filepath.Join(root, RefusalsFile)
 	text, _ := os.ReadFile(path)
 	os.WriteFile(path, text[:len(text)-5], 0o600)
-	if r, err = OpenRefusals(root); err != nil || len(r.All()) != 10 {
+	if r, err = openRefusals(root); err != nil || len(r.All()) != 10 {
 		t.Errorf("torn: %d, %v", len(r.All()), err)
 	}
 }
@@ -143,7 +143,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(root, record.TmpDir), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	r, err := OpenRefusals(root)
+	r, err := openRefusals(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 	if r.lines != MaxRefusals {
 		t.Errorf("the file has %d lines", r.lines)
 	}
-	if again, err := OpenRefusals(root); err != nil || len(again.All()) != MaxRefusals {
+	if again, err := openRefusals(root); err != nil || len(again.All()) != MaxRefusals {
 		t.Errorf("read again: %v", err)
 	}
 }

@@ -94,9 +94,9 @@ type Book struct {
 	searching sync.Mutex // one search at a time: each takes a core for itself
 }
 
-// OpenBook opens the book of the store in a root, and makes it where there is none. It
+// openBook opens the book of the store in a root, and makes it where there is none. It
 // reads all of it: about a second for ten million hashes.
-func OpenBook(root string) (*Book, error) {
+func openBook(root string) (*Book, error) {
 	path := filepath.Join(root, File)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -43,7 +43,7 @@ func digest(n int) (d record.Digest) {
 
 func open(t testing.TB, root string) *Book {
 	t.Helper()
-	b, err := OpenBook(root)
+	b, err := openBook(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestDamagedBook(t *testing.T) {
 			if err := os.WriteFile(path, c.damage(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			b, err = OpenBook(root)
+			b, err = openBook(root)
 			if !errors.Is(err, c.err) {
 				t.Fatalf("%v", err)
 			}

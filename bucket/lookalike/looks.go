@@ -89,10 +89,10 @@ func Open(s Store, read Reader) (*Looks, error) {
 		return nil, nil
 	}
 	var err error
-	if l.Book, err = OpenBook(s.Root()); err != nil {
+	if l.Book, err = openBook(s.Root()); err != nil {
 		return nil, err
 	}
-	if l.Refusals, err = OpenRefusals(s.Root()); err != nil {
+	if l.Refusals, err = openRefusals(s.Root()); err != nil {
 		return nil, errors.Join(err, l.Book.Close())
 	}
 	return l, nil

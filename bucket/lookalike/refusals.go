@@ -59,9 +59,9 @@ type key struct{ bucket, url, digest string }
 
 func (r Refusal) key() key { return key{r.Bucket, r.URL, r.Digest} }
 
-// OpenRefusals reads those of the store in a root. Lines that cannot be read are passed
+// openRefusals reads those of the store in a root. Lines that cannot be read are passed
 // over.
-func OpenRefusals(root string) (*Refusals, error) {
+func openRefusals(root string) (*Refusals, error) {
 	r := &Refusals{path: filepath.Join(root, RefusalsFile)}
 	text, err := os.ReadFile(r.path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -14,12 +14,12 @@ import (
 // Hosts are figures about the hosts that images come from.
 type Hosts struct {
 	At    time.Time    `json:"at"`    // when they were counted
-	Hosts []HostReport `json:"hosts"` // at most MaxHosts, those with the most bytes and failures
+	Hosts []HostReport `json:"hosts"` // at most maxHosts, those with the most bytes and failures
 	All   int          `json:"all"`   // how many there are
 }
 
-// MaxHosts is how many hosts Hosts has.
-const MaxHosts = 1000
+// maxHosts is how many hosts Hosts has.
+const maxHosts = 1000
 
 // HostReport is what is known about a host.
 type HostReport struct {
@@ -83,7 +83,7 @@ func CountHosts(ctx context.Context, s Store, now time.Time) (Hosts, error) {
 	slices.SortFunc(all.Hosts, func(a, b HostReport) int {
 		return cmp.Or(-cmp.Compare(a.Bytes, b.Bytes), -cmp.Compare(a.Failed, b.Failed), cmp.Compare(a.Host, b.Host))
 	})
-	all.Hosts = all.Hosts[:min(len(all.Hosts), MaxHosts)]
+	all.Hosts = all.Hosts[:min(len(all.Hosts), maxHosts)]
 	for i, h := range all.Hosts {
 		b, err := blockOfHost(s, h.Host)
 		if err != nil {

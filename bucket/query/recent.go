@@ -142,7 +142,7 @@ func recentOf(s Store, i record.Image) (item RecentEntry, ok bool, err error) {
 		return item, false, err
 	}
 	item.URLs = int(e.Refs)
-	item.Block, err = BlockOf(s, i.URL, i.Digest)
+	item.Block, err = blockOf(s, i.URL, i.Digest)
 	return item, err == nil, err
 }
 
@@ -155,8 +155,8 @@ func entryOf(i record.Image) Entry {
 	return e
 }
 
-// BlockOf is the block of a URL, its host or its bytes; nil: none.
-func BlockOf(s Store, url string, d record.Digest) (*record.Block, error) {
+// blockOf is the block of a URL, its host or its bytes; nil: none.
+func blockOf(s Store, url string, d record.Digest) (*record.Block, error) {
 	if !s.Index().HasBlocks() {
 		return nil, nil
 	}

@@ -58,8 +58,8 @@ type pause struct {
 
 // paused is the current pause of an image, as an error.
 func (v *Variants) paused(image record.Image) error {
-	v.blaming.Lock()
-	defer v.blaming.Unlock()
+	v.crashing.Lock()
+	defer v.crashing.Unlock()
 	if p, ok := v.pauses[image.Digest]; ok && v.s.Now().Before(p.until) {
 		return &PauseError{p.until}
 	}
@@ -69,8 +69,8 @@ func (v *Variants) paused(image record.Image) error {
 // pause notes that decoding an image has taken too long. Several sizes may fail together;
 // that counts once.
 func (v *Variants) pause(image record.Image) {
-	v.blaming.Lock()
-	defer v.blaming.Unlock()
+	v.crashing.Lock()
+	defer v.crashing.Unlock()
 	now := v.s.Now()
 	p := v.pauses[image.Digest]
 	if now.Before(p.until) {
@@ -89,8 +89,8 @@ func (v *Variants) pause(image record.Image) {
 
 // Resume forgets the pause of an image that was decoded in time.
 func (v *Variants) Resume(image record.Image) {
-	v.blaming.Lock()
-	defer v.blaming.Unlock()
+	v.crashing.Lock()
+	defer v.crashing.Unlock()
 	delete(v.pauses, image.Digest)
 }
 
@@ -117,8 +117,8 @@ func (v *Variants) decodable(image record.Image) (crashes int, err error) {
 // recordCrash notes that an image has crashed a decoder, and returns the error to report.
 // Several sizes may fail together; that counts once.
 func (v *Variants) recordCrash(image record.Image, cause error) error {
-	v.blaming.Lock()
-	defer v.blaming.Unlock()
+	v.crashing.Lock()
+	defer v.crashing.Unlock()
 	now := v.s.Now().Truncate(time.Second)
 	d, err := v.s.Index().Poison(image.Bucket, image.Digest)
 	if err != nil && !errors.Is(err, index.ErrNotFound) {

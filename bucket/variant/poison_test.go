@@ -204,7 +204,7 @@ func TestPoisonDamage(t *testing.T) {
 	if err := errors.Join(os.Remove(path), os.WriteFile(path, []byte("the bytes of A"), 0o444)); err != nil {
 		t.Fatal(err)
 	}
-	d.want("repaired, and then to blame", variant.ErrPoison, 2)
+	d.want("repaired, and then a crash of its own", variant.ErrPoison, 2)
 	if got, err := d.store.Maintenance().Index().Poison("i", d.image.Digest); err != nil || got.Crashes != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}

@@ -51,11 +51,11 @@ type Store interface {
 
 // Variants are the variants of images. They may be used concurrently.
 type Variants struct {
-	s       Store
-	flights *flight.Group
-	ending  sync.Mutex              // of images that lack their end, see StripEnded
-	blaming sync.Mutex              // of crashes by images
-	pauses  map[record.Digest]pause // of images that decoders took too long for; blaming guards it
+	s        Store
+	flights  *flight.Group
+	ending   sync.Mutex              // of images that lack their end, see StripEnded
+	crashing sync.Mutex              // for recording crashes and pauses
+	pauses   map[record.Digest]pause // of images that decoders took too long for; crashing guards it
 }
 
 // New returns the variants of a store's images, made in these flights.

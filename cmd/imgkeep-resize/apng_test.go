@@ -79,7 +79,7 @@ func TestAPNG(t *testing.T) {
 		if got := at(m, 2, 2); (got.A == 0) != !c.whole {
 			t.Errorf("%s: the corner is %v", name, got)
 		}
-		blamed(t, p, "png", src[:len(src)-60])
+		mustRefuse(t, p, "png", src[:len(src)-60])
 	}
 }
 

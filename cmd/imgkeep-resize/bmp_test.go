@@ -132,6 +132,6 @@ func TestBMP(t *testing.T) {
 		if r := one(t, p, "bmp", src, resize.Target{Size: resize.Size{Height: 12}}); r.Width != 20 || r.Format != "webp" {
 			t.Errorf("%s: %s of %d x %d", name, r.Format, r.Width, r.Height)
 		}
-		blamed(t, p, "bmp", src[:len(src)-1])
+		mustRefuse(t, p, "bmp", src[:len(src)-1])
 	}
 }

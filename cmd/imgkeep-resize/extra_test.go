@@ -206,7 +206,7 @@ func TestExtraFormatsNotAskedFor(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 		for _, declared := range p.Formats() {
-			blamed(t, p, declared, src)
+			mustRefuse(t, p, declared, src)
 		}
 	}
 	maps, err := os.ReadFile(filepath.Join("/proc", decoderPID(t), "maps"))

@@ -69,7 +69,7 @@ func checkOutcome(t *testing.T, p *resize.Pool, c probetest.Case, format string)
 	t.Helper()
 	results, err := p.Resize(t.Context(), bytes.NewReader(c.Data), int64(len(c.Data)),
 		resize.Job{Format: format, Targets: []resize.Target{{Size: size(t, "10x10")}}})
-	if _, blamed := errors.AsType[*resize.ImageError](err); blamed {
+	if _, refused := errors.AsType[*resize.ImageError](err); refused {
 		if c.Size == probetest.Made {
 			t.Errorf("%s as %s: %v", c.Name, format, err)
 		}

@@ -64,12 +64,12 @@ func TestTruncation(t *testing.T) {
 		// checksum and IEND of a PNG, the trailer of a GIF.
 		for _, percent := range []int{0, 1, 5, 10, 25, 33, 50, 66, 75, 90, 97} {
 			n := max(1, len(src)*percent/100)
-			if blame := blamed(t, p, format, src[:n]); blame.TooLarge {
-				t.Errorf("%s cut to %d of %d bytes: %v", name, n, len(src), blame)
+			if refusal := mustRefuse(t, p, format, src[:n]); refusal.TooLarge {
+				t.Errorf("%s cut to %d of %d bytes: %v", name, n, len(src), refusal)
 			}
 		}
 		for n := 1; n < len(src); n = n*2 + 1 {
-			blamed(t, p, format, src[:n])
+			mustRefuse(t, p, format, src[:n])
 		}
 	}
 }
@@ -91,11 +91,11 @@ func TestDeclaredFormatOnly(t *testing.T) {
 	for _, declared := range append(p.Formats(), extraFormats...) {
 		for name, src := range all {
 			if format, _, _ := strings.Cut(name, " "); format != declared {
-				blamed(t, p, declared, src)
+				mustRefuse(t, p, declared, src)
 			}
 		}
 		for _, src := range others {
-			blamed(t, p, declared, []byte(src))
+			mustRefuse(t, p, declared, []byte(src))
 		}
 	}
 }
@@ -112,15 +112,15 @@ func TestPixelLimits(t *testing.T) {
 		"jpeg": plain(t, q, "jpeg", 101, 100), "png": plain(t, q, "png", 101, 100),
 		"gif": plain(t, q, "gif", 101, 100), "webp": plain(t, q, "webp", 101, 100),
 	} {
-		if blame := blamed(t, p, format, src); !blame.TooLarge || !strings.Contains(blame.Detail, "101 by 100") {
-			t.Errorf("%s: %v", format, blame)
+		if refusal := mustRefuse(t, p, format, src); !refusal.TooLarge || !strings.Contains(refusal.Detail, "101 by 100") {
+			t.Errorf("%s: %v", format, refusal)
 		}
 	}
 	start := time.Now()
 	for format, src := range bombs(t, q) {
 		format, _, _ = strings.Cut(format, " ")
-		if blame := blamed(t, q, format, src); !blame.TooLarge {
-			t.Errorf("%s: %v", format, blame)
+		if refusal := mustRefuse(t, q, format, src); !refusal.TooLarge {
+			t.Errorf("%s: %v", format, refusal)
 		}
 	}
 	if d := time.Since(start); d > 20*time.Second {

@@ -116,17 +116,17 @@ func many(t testing.TB, p *resize.Pool, format string, src []byte, targets ...re
 	return results
 }
 
-// blamed resizes what should be refused, and returns the refusal.
-func blamed(t testing.TB, p *resize.Pool, format string, src []byte) *resize.ImageError {
+// mustRefuse resizes what should be refused, and returns the refusal.
+func mustRefuse(t testing.TB, p *resize.Pool, format string, src []byte) *resize.ImageError {
 	t.Helper()
 	_, err := p.Resize(context.Background(), bytes.NewReader(src), int64(len(src)),
 		resize.Job{Format: format, Targets: []resize.Target{{Size: size(t, "20x20")}}})
-	blame, ok := errors.AsType[*resize.ImageError](err)
+	refusal, ok := errors.AsType[*resize.ImageError](err)
 	if !ok {
 		t.Errorf("%s of %d bytes: got %v, want an ImageError", format, len(src), err)
 		return &resize.ImageError{}
 	}
-	return blame
+	return refusal
 }
 
 // The program explains itself to whoever runs it by hand, and ends with its

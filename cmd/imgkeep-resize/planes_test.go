@@ -122,7 +122,7 @@ func TestPlanes(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 			if c.refused {
-				blamed(t, p, "tiff", apart)
+				mustRefuse(t, p, "tiff", apart)
 				continue
 			}
 			var pictures [2]image.Image
@@ -150,7 +150,7 @@ func TestDepths(t *testing.T) {
 			if c.ok {
 				one(t, p, "tiff", src, resize.Target{Size: huge})
 			} else {
-				blamed(t, p, "tiff", src)
+				mustRefuse(t, p, "tiff", src)
 			}
 			if _, err := probe.Read(bytes.NewReader(src), probe.Limits{}); !first && (err == nil) != c.ok {
 				t.Errorf("%v: %v", c.depths, err)

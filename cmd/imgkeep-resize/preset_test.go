@@ -167,7 +167,7 @@ func TestMaxBytes(t *testing.T) {
 		c := at(90)
 		c.MaxBytes = 1 << 10 // less than it has at quality 1
 		_, err := p.Resize(context.Background(), bytes.NewReader(source), int64(len(source)), resize.Job{Format: from, Targets: []resize.Target{{Preset: &c}}})
-		if blame, ok := errors.AsType[*resize.ImageError](err); !ok || !blame.TooLarge {
+		if refusal, ok := errors.AsType[*resize.ImageError](err); !ok || !refusal.TooLarge {
 			t.Errorf("%s: what cannot fit: %v", format, err)
 		}
 	}
@@ -267,8 +267,8 @@ func TestPresetLimits(t *testing.T) {
 		{"a short line that covers a box", 600, 1, resize.Preset{Width: 40, Height: 40, Fit: "cover", Enlarge: true}, true},
 	} {
 		err := try(filled(c.w, c.h, red), c.preset)
-		blame, refused := errors.AsType[*resize.ImageError](err)
-		if c.ok && err != nil || !c.ok && (!refused || !blame.TooLarge) {
+		refusal, refused := errors.AsType[*resize.ImageError](err)
+		if c.ok && err != nil || !c.ok && (!refused || !refusal.TooLarge) {
 			t.Errorf("%s: %v", c.about, err)
 		}
 	}

@@ -53,8 +53,8 @@ func attack(t *testing.T, p *resize.Pool, what string) string {
 	src := "attack " + what
 	_, err := p.Resize(t.Context(), strings.NewReader(src), int64(len(src)),
 		resize.Job{Format: "jpeg", Targets: []resize.Target{{Size: size(t, "20x20")}}})
-	if blame, ok := errors.AsType[*resize.ImageError](err); ok {
-		return blame.Detail
+	if refusal, ok := errors.AsType[*resize.ImageError](err); ok {
+		return refusal.Detail
 	}
 	if errors.Is(err, resize.ErrCrashed) {
 		return "crashed"

@@ -49,7 +49,7 @@ func TestTIFFCuts(t *testing.T) {
 	made := func(data []byte) []byte {
 		results, err := p.Resize(t.Context(), bytes.NewReader(data), int64(len(data)),
 			resize.Job{Format: "tiff", Targets: []resize.Target{{Size: huge, Format: "png"}}})
-		if _, blamed := errors.AsType[*resize.ImageError](err); err != nil && !blamed {
+		if _, refused := errors.AsType[*resize.ImageError](err); err != nil && !refused {
 			t.Error(err)
 		}
 		if err != nil {

@@ -48,7 +48,7 @@ func TestTrimPNG(t *testing.T) {
 		src := append(file(), binary.BigEndian.AppendUint32(nil, n)...)
 		src = append(src, "tEXt12345678901"...)
 		_, err := trimPNG(src)
-		if blame, ok := errors.AsType[*resize.ImageError](err); ok != (n > 7) || ok && blame.TooLarge {
+		if refusal, ok := errors.AsType[*resize.ImageError](err); ok != (n > 7) || ok && refusal.TooLarge {
 			t.Errorf("a chunk of %d bytes: %v", n, err)
 		}
 	}

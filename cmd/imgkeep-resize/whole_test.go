@@ -38,6 +38,6 @@ func TestWithoutItsEnd(t *testing.T) {
 		}
 	}
 	for _, format := range []string{"jpeg", "png", "gif", "webp"} {
-		blamed(t, p, format, all[format][:len(all[format])-40])
+		mustRefuse(t, p, format, all[format][:len(all[format])-40])
 	}
 }

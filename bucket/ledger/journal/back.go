@@ -18,16 +18,16 @@ var _ ledger.Backward = (*Journals)(nil)
 
 // Before does what ledger.Backward says.
 func (l *Journals) Before(bucket string, at record.Position, w ledger.Wanted) iter.Seq2[ledger.Earlier, error] {
-	return ReadBack(l.root, bucket, at, w)
+	return readBack(l.root, bucket, at, w)
 }
 
 // backBlock is how much of a file is read at once. Larger ones leave the processor's
 // cache.
 const backBlock = 256 << 10
 
-// ReadBack reads the lines of a bucket's journal before a position, the last first; see
+// readBack reads the lines of a bucket's journal before a position, the last first; see
 // ledger.Backward.
-func ReadBack(root, bucket string, at record.Position, w ledger.Wanted) iter.Seq2[ledger.Earlier, error] {
+func readBack(root, bucket string, at record.Position, w ledger.Wanted) iter.Seq2[ledger.Earlier, error] {
 	return func(yield func(ledger.Earlier, error) bool) {
 		files, err := Files(root, bucket)
 		if err != nil {

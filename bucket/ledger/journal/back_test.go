@@ -61,7 +61,7 @@ func TestReadBack(t *testing.T) {
 	}
 	slices.Reverse(want)
 	read := func(at record.Position, w ledger.Wanted) (urls []string, places []record.Position) {
-		for e, err := range ReadBack(root, "i", at, w) {
+		for e, err := range readBack(root, "i", at, w) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -95,7 +95,7 @@ func TestReadBack(t *testing.T) {
 	})
 	// Where nothing is wanted, whoever looks hears how far it is.
 	marks := 0
-	for e, err := range ReadBack(root, "i", record.Position{}, ledger.Wanted{Any: [][]byte{[]byte("nothing")}}) {
+	for e, err := range readBack(root, "i", record.Position{}, ledger.Wanted{Any: [][]byte{[]byte("nothing")}}) {
 		if err != nil || e.Op != "" || e.At.File == "" {
 			t.Fatalf("%+v, %v", e, err)
 		}

@@ -357,28 +357,3 @@ func TestSweep(t *testing.T) {
 		t.Errorf("originals: %v", got)
 	}
 }
-
-// Lost explains that bytes which were found are gone, if a removal did that.
-func TestLost(t *testing.T) {
-	w := newWorld(t)
-	a, b := w.node("a", nil), w.node("b", nil)
-	a.keep(urlA, "one")
-	i, err := b.Find(t.Context(), "i", urlA)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Lost(t.Context(), i); err != nil {
-		t.Errorf("nothing was removed: %v", err)
-	}
-	a.remove("i", purge("one"))
-	if err := b.Lost(t.Context(), i); err == nil {
-		t.Error("it was purged, and is not explained")
-	}
-	a.keep(urlA, "two")
-	if _, err := b.Find(t.Context(), "i", urlA); err != nil {
-		t.Error(err)
-	}
-	if err := b.Lost(t.Context(), i); err == nil {
-		t.Error("other bytes are kept now, and it is not explained")
-	}
-}

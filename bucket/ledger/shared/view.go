@@ -72,17 +72,3 @@ func (l *Ledger) Known(bucket, url string) (image record.Image, err error) {
 	}
 	return image, nil
 }
-
-// Lost explains why an image that was found has no bytes: it reads the log to its head, and
-// returns ledger.ErrNotKept or ErrBlocked if the image was removed, and nil if the bytes
-// should be there.
-func (l *Ledger) Lost(ctx context.Context, image record.Image) error {
-	if err := l.CatchUp(ctx); err != nil {
-		return err
-	}
-	now, err := l.Known(image.Bucket, image.URL)
-	if err == nil && now.Digest != image.Digest {
-		return ledger.ErrNotKept
-	}
-	return err
-}

@@ -51,7 +51,7 @@ type Outcome uint8
 
 // The outcomes.
 const (
-	Refused Outcome = iota // it blames the image
+	Refused Outcome = iota // it refuses the image
 	Made                   // it makes the size
 	Either                 // the one or the other, as its libraries are
 )

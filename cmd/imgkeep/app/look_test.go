@@ -33,7 +33,7 @@ func (p pages) Fetch(ctx context.Context, r fetch.Request, dst io.Writer) (fetch
 }
 
 // What there is to see is the same whether the server looks or the command itself.
-func TestLooking(t *testing.T) {
+func TestQueries(t *testing.T) {
 	c := config.Default()
 	c.Root = filepath.Join(t.TempDir(), "store")
 	c.Store.MinFree, c.Store.MinFreeInodes = 0, 0

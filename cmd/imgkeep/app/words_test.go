@@ -182,7 +182,7 @@ func TestCheckLinks(t *testing.T) {
 }
 
 // What is not there is said with what is.
-func TestSaysWhatThereIs(t *testing.T) {
+func TestErrorsNameWhatExists(t *testing.T) {
 	file := written(t, "sizes: [150, 250]\npresets: [{name: avatar, width: 96}, {name: card, width: 600}]\n")
 	bare := written(t, "sizes: []\n")
 	empty := filepath.Join(t.TempDir(), "old", "i")

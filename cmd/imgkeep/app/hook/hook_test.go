@@ -151,7 +151,7 @@ func TestRefused(t *testing.T) {
 
 // A message is sent again, under the same name, until it is taken; the pauses grow, and the
 // log has one line at the beginning and one at the end.
-func TestAgain(t *testing.T) {
+func TestRetries(t *testing.T) {
 	refusals := []int{500, 404, 301, 200 - 97, 410, 503, 500, 500, 500, 500, 500}
 	refusals[3] = 429
 	r := newReceiver(t, func(n int) int {

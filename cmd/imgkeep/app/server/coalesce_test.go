@@ -25,8 +25,8 @@ type crowd struct {
 	answers map[string]*httptest.ResponseRecorder // by size
 }
 
-// gatherSite is a site whose decoder makes whatever it is asked for, once let go.
-func gatherSite(t *testing.T, change func(*bucket.Options, *server.Options)) (c *crowd, ready chan error) {
+// coalesceSite is a site whose decoder makes whatever it is asked for, once let go.
+func coalesceSite(t *testing.T, change func(*bucket.Options, *server.Options)) (c *crowd, ready chan error) {
 	t.Helper()
 	ready = make(chan error)
 	c = &crowd{site: newSite(t, func(b *bucket.Options, o *server.Options) {
@@ -99,10 +99,10 @@ func (c *crowd) keep(name string, source []byte) (url string) {
 	return url
 }
 
-// Those who wait for one fetch have their sizes made from one decoding.
-func TestGatherDuringFetch(t *testing.T) {
+// Sizes that wait for the same fetch are made from one decoding.
+func TestCoalesceDuringFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, ready := gatherSite(t, nil)
+		c, ready := coalesceSite(t, nil)
 		fetch := make(chan bool)
 		url := c.origin.put("cat", func() any { <-fetch; return toPNG(t, 60, 40) })
 		c.ask(t.Context(), url, "10x", "x20", "20x10", "x20", "info")
@@ -115,12 +115,11 @@ func TestGatherDuringFetch(t *testing.T) {
 	})
 }
 
-// While a job waits for a decoder it takes along what is asked for; once it has
-// one, the next is begun for what comes then, and takes along the rest. A lone
-// request waits for nobody.
-func TestGatherInQueue(t *testing.T) {
+// A job that waits for a decoder includes the sizes that are asked for meanwhile. Once it
+// has one, later requests share the next job. A lone request is never delayed.
+func TestCoalesceInQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, ready := gatherSite(t, nil)
+		c, ready := coalesceSite(t, nil)
 		url := c.keep("cat", toPNG(t, 60, 40))
 		c.ask(t.Context(), url, "10x")
 		c.ask(t.Context(), url, "x10", "10x10", "10x")
@@ -154,10 +153,10 @@ func TestGatherInQueue(t *testing.T) {
 	})
 }
 
-// Different images are not made together, and no job has more targets than may be.
-func TestGatherLimits(t *testing.T) {
+// A job is for one image, and has no more targets than are allowed.
+func TestCoalesceLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, ready := gatherSite(t, nil)
+		c, ready := coalesceSite(t, nil)
 		cat := c.keep("cat", toPNG(t, 60, 40))
 		dog := c.keep("dog", append(toPNG(t, 60, 40), "dog"...))
 		var sizes []string
@@ -188,9 +187,9 @@ func TestGatherLimits(t *testing.T) {
 
 // The frames of an animation are within a budget that all targets of a job share,
 // so each size of one has a job to itself.
-func TestGatherNoAnimations(t *testing.T) {
+func TestCoalesceNoAnimations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, ready := gatherSite(t, nil)
+		c, ready := coalesceSite(t, nil)
 		c.decoder.answer = func(_ []byte, j resize.Job) ([]resize.Result, error) {
 			l := j.Targets[0].Layout(60, 40)
 			return []resize.Result{result(t, toGIF(t, l.CanvasW, l.CanvasH, 3))}, nil
@@ -205,10 +204,10 @@ func TestGatherNoAnimations(t *testing.T) {
 	})
 }
 
-// Whoever leaves leaves the others alone, and what nobody else wants is not made.
-func TestGatherLeaving(t *testing.T) {
+// A request that leaves does not disturb the others, and a size that nobody waits for is not made.
+func TestCoalesceLeaving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, ready := gatherSite(t, nil)
+		c, ready := coalesceSite(t, nil)
 		url := c.keep("cat", toPNG(t, 60, 40))
 		ctx, leave := context.WithCancel(t.Context())
 		c.ask(ctx, url, "10x")
@@ -236,11 +235,11 @@ func TestGatherLeaving(t *testing.T) {
 	})
 }
 
-// A size that cannot be made fails by itself: those that were to be made with it
-// are made one by one. Only the job of one target is held against the image.
-func TestGatherFailures(t *testing.T) {
+// A size that cannot be made fails alone: the others of its job are made one by one. Only the
+// job with a single target counts as a failure of the image.
+func TestCoalesceFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, ready := gatherSite(t, nil)
+		c, ready := coalesceSite(t, nil)
 		draw := c.decoder.answer
 		fails := func(err error) func([]byte, resize.Job) ([]resize.Result, error) {
 			return func(b []byte, j resize.Job) ([]resize.Result, error) {
@@ -275,7 +274,7 @@ func TestGatherFailures(t *testing.T) {
 		c.made("10x", "x10")
 
 		// The image crashes decoders: the first that is tried alone is the last.
-		url = c.keep("deadly", append(toPNG(t, 60, 40), "deadly"...))
+		url = c.keep("poison", append(toPNG(t, 60, 40), "poison"...))
 		c.decoder.answer = func([]byte, resize.Job) ([]resize.Result, error) {
 			return nil, fmt.Errorf("%w: %w", resize.ErrCrashed, resize.ErrPoison)
 		}
@@ -284,12 +283,12 @@ func TestGatherFailures(t *testing.T) {
 		ready <- nil
 		c.done.Wait()
 		for _, size := range []string{"10x", "x10", "20x"} {
-			checkError(t, "deadly", c.answers[size], 503, "resize-crashed")
+			checkError(t, "poison", c.answers[size], 503, "resize-crashed")
 		}
 		// Nobody tries it now.
 		c.ask(t.Context(), url, "10x")
 		c.done.Wait()
-		checkError(t, "deadly", c.answers["10x"], 503, "resize-crashed")
+		checkError(t, "poison", c.answers["10x"], 503, "resize-crashed")
 
 		// There is no decoder to be had, for any of them.
 		url = c.keep("busy", append(toPNG(t, 60, 40), "busy"...))
@@ -309,9 +308,9 @@ func TestGatherFailures(t *testing.T) {
 }
 
 // Nothing is made of wrong bytes, however many want it.
-func TestGatherHeals(t *testing.T) {
+func TestCoalesceRepairs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, ready := gatherSite(t, nil)
+		c, ready := coalesceSite(t, nil)
 		source := toPNG(t, 60, 40)
 		url := c.keep("cat", source)
 		path := c.store.Path(bucketImage(t, c.site, url).File())
@@ -340,9 +339,9 @@ func TestGatherHeals(t *testing.T) {
 }
 
 // A server that stops tells all who wait.
-func TestGatherClosed(t *testing.T) {
+func TestCoalesceClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, ready := gatherSite(t, nil)
+		c, ready := coalesceSite(t, nil)
 		url := c.keep("cat", toPNG(t, 60, 40))
 		c.ask(t.Context(), url, "10x", "x10")
 		go c.close()
@@ -362,7 +361,7 @@ func TestLeftJobsEnd(t *testing.T) {
 	for name, image := range map[string][]byte{"still": toPNG(t, 60, 40), "animated": toGIF(t, 60, 40, 3)} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c, _ := gatherSite(t, nil)
+				c, _ := coalesceSite(t, nil)
 				var mu sync.Mutex
 				waiting, ended := 0, 0
 				open := make(chan bool)

@@ -20,14 +20,14 @@ import (
 // minute is the Retry-After of a first failure that passes by itself.
 const minute = "60"
 
-// verdict is what a viewer is told.
-type verdict struct {
+// response is what a viewer is told.
+type response struct {
 	status      int
 	code, retry string
 }
 
-// classes are the verdicts on what a fetch can say.
-var classes = map[fetch.ErrorKind]verdict{
+// classes are the responses to what a fetch can say.
+var classes = map[fetch.ErrorKind]response{
 	fetch.Refused:       {403, "refused", ""},
 	fetch.Denied:        {451, "removed", ""},
 	fetch.Gone:          {404, "gone", ""},
@@ -43,7 +43,7 @@ var classes = map[fetch.ErrorKind]verdict{
 	fetch.Paused:        {503, "paused", minute},
 }
 
-func TestVerdictsOnFetches(t *testing.T) {
+func TestStatusOfFetches(t *testing.T) {
 	s := newSite(t, nil)
 	for class, want := range classes {
 		err := &fetch.Error{Kind: class, Status: 418, Host: private, Head: []byte(private), Err: errors.New(private)}
@@ -65,8 +65,8 @@ func TestVerdictsOnFetches(t *testing.T) {
 	}
 }
 
-// A class that somebody adds has to have a verdict.
-func TestEveryClassHasAVerdict(t *testing.T) {
+// A kind of error that somebody adds must have a response.
+func TestEveryErrorKindHasAStatus(t *testing.T) {
 	for _, class := range fetch.ErrorKinds() {
 		if _, ok := classes[class]; !ok {
 			t.Errorf("class %q is not in the table of this test", class)
@@ -102,13 +102,13 @@ type check struct{ err error }
 
 func (c check) Ask(context.Context, approve.Question, io.ReaderAt) error { return c.err }
 
-func TestVerdictsOfTheCheck(t *testing.T) {
+func TestStatusOfTheCheck(t *testing.T) {
 	for name, test := range map[string]struct {
 		err  error
-		want verdict
+		want response
 	}{
-		"no":        {fmt.Errorf("%w: %s", approve.ErrRejected, private), verdict{451, "rejected", ""}},
-		"no answer": {fmt.Errorf("%w: %s", approve.ErrNoAnswer, private), verdict{503, "unchecked", "30"}},
+		"no":        {fmt.Errorf("%w: %s", approve.ErrRejected, private), response{451, "rejected", ""}},
+		"no answer": {fmt.Errorf("%w: %s", approve.ErrNoAnswer, private), response{503, "unchecked", "30"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, func(o *bucket.Options, _ *server.Options) { o.Approver = check{test.err} })
@@ -150,19 +150,19 @@ func TestUnwrap(t *testing.T) {
 	checkError(t, "forged", s.get(s.link("full", "http://outer.example/forged")), 403, "refused")
 }
 
-func TestVerdictsOnDecoders(t *testing.T) {
+func TestStatusOfDecoders(t *testing.T) {
 	s := newSite(t, nil)
 	for name, test := range map[string]struct {
 		err  error
-		want verdict
+		want response
 	}{
-		"busy":      {resize.ErrBusy, verdict{503, "busy", "5"}},
-		"timeout":   {fmt.Errorf("%w: %s", resize.ErrTimeout, private), verdict{503, "resize-timeout", "60"}},
-		"crashed":   {fmt.Errorf("%w: %s", resize.ErrCrashed, private), verdict{503, "resize-crashed", "60"}},
-		"broken":    {&resize.ImageError{Detail: private}, verdict{422, "broken", ""}},
-		"too large": {&resize.ImageError{TooLarge: true, Detail: private}, verdict{413, "too-many-pixels", ""}},
-		"closed":    {resize.ErrClosed, verdict{503, "stopping", "5"}},
-		"unknown":   {errors.New(private), verdict{500, "internal", ""}},
+		"busy":      {resize.ErrBusy, response{503, "busy", "5"}},
+		"timeout":   {fmt.Errorf("%w: %s", resize.ErrTimeout, private), response{503, "resize-timeout", "60"}},
+		"crashed":   {fmt.Errorf("%w: %s", resize.ErrCrashed, private), response{503, "resize-crashed", "60"}},
+		"broken":    {&resize.ImageError{Detail: private}, response{422, "broken", ""}},
+		"too large": {&resize.ImageError{TooLarge: true, Detail: private}, response{413, "too-many-pixels", ""}},
+		"closed":    {resize.ErrClosed, response{503, "stopping", "5"}},
+		"unknown":   {errors.New(private), response{500, "internal", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.decoder.answer = func([]byte, resize.Job) ([]resize.Result, error) { return nil, test.err }
@@ -181,7 +181,7 @@ func TestVerdictsOnDecoders(t *testing.T) {
 }
 
 // What the store says by itself.
-func TestVerdictsOnTheStore(t *testing.T) {
+func TestStatusOfTheStore(t *testing.T) {
 	t.Run("denied", func(t *testing.T) {
 		s := newSite(t, nil)
 		checkError(t, "denied", s.get(s.link("full", "http://denied.example/cat")), 451, "removed")

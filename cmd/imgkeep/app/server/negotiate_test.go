@@ -140,11 +140,11 @@ func TestOriginalIsSmaller(t *testing.T) {
 }
 
 // An image that cannot be converted, by its fault, is served as it is otherwise, and
-// not tried again; it is not held to be deadly for that.
+// not tried again; it is not held to be poison for that.
 func TestCannotBeConverted(t *testing.T) {
 	for name, fault := range map[string]error{
 		"refused": &resize.ImageError{TooLarge: true, Detail: "20000 by 2 pixels are too many for webp"},
-		"deadly":  fmt.Errorf("%w: %w", resize.ErrCrashed, resize.ErrPoison),
+		"poison":  fmt.Errorf("%w: %w", resize.ErrCrashed, resize.ErrPoison),
 	} {
 		s, made := negotiating(t, nil)
 		made["jpeg"] = toJPEG(t, 17, 11)
@@ -291,7 +291,7 @@ func TestPopulateConverts(t *testing.T) {
 }
 
 // An AVIF is recognised by our own parser too, whatever a decoder says that it is.
-func TestConvertedNonsense(t *testing.T) {
+func TestConvertedImpossible(t *testing.T) {
 	good := webp(t, "still.avif", 0)
 	sides := result(t, good)
 	for name, c := range map[string]struct {

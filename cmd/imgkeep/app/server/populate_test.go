@@ -76,9 +76,9 @@ func bucketImage(t *testing.T, s *site, url string) record.Image {
 	return image
 }
 
-// If several sizes at once crash a decoder, each is tried by itself: only that is
-// held against the image.
-func TestPopulateDeadly(t *testing.T) {
+// If several sizes at once crash a decoder, each is tried alone: only these tries count as
+// crashes of the image.
+func TestPopulatePoison(t *testing.T) {
 	s := newSite(t, func(_ *bucket.Options, o *server.Options) { o.Sizes = []int{10, 20, 50} })
 	p := populator(t, s)
 	died := fmt.Errorf("%w: %w", resize.ErrCrashed, resize.ErrPoison)

@@ -20,12 +20,12 @@ func withEager(sizes ...string) func(*bucket.Options, *server.Options) {
 	}
 }
 
-// Once the first viewer is served, whatever they asked for, the eager sizes are made,
-// from one decoding; what is there is not made again, and later viewers of the image
-// cost nothing.
-func TestEager(t *testing.T) {
+// Once the first viewer is served, whatever they asked for, the eager sizes are prerendered
+// from one decoding; existing ones are not made again, and later viewers of the image cost
+// nothing.
+func TestPrerender(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, ready := gatherSite(t, withEager("10x", "x20", "avatar"))
+		c, ready := coalesceSite(t, withEager("10x", "x20", "avatar"))
 		url := c.origin.put("cat", toPNG(t, 60, 40))
 		c.ask(t.Context(), url, "x20")
 		ready <- nil
@@ -55,11 +55,11 @@ func TestEager(t *testing.T) {
 	})
 }
 
-// One image at a time, and not too many wait: those that are left out are made when
-// somebody asks. Who asks for an eager size meanwhile waits for the same job.
-func TestEagerUnderLoad(t *testing.T) {
+// One image is prerendered at a time, and few wait: the sizes of others are made on request. A
+// viewer who asks for an eager size meanwhile waits for the same job.
+func TestPrerenderUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, ready := gatherSite(t, withEager("10x", "x20"))
+		c, ready := coalesceSite(t, withEager("10x", "x20"))
 		const images, most = 260, 1 + 256
 		var urls []string
 		for i := range images {
@@ -94,11 +94,11 @@ func TestEagerUnderLoad(t *testing.T) {
 	})
 }
 
-// A failure is nobody's, and the next image is not kept from its sizes. A store that
-// closes waits for the job that has a decoder, and no other is begun.
-func TestEagerEnds(t *testing.T) {
+// A failure disturbs neither viewers nor the next image. A store that closes waits for the job
+// that has a decoder, and begins no other.
+func TestPrerenderEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, ready := gatherSite(t, withEager("10x"))
+		c, ready := coalesceSite(t, withEager("10x"))
 		for _, name := range []string{"a", "b", "c", "d"} {
 			c.keep(name, append(toPNG(t, 60, 40), name...))
 		}
@@ -128,9 +128,9 @@ func TestEagerEnds(t *testing.T) {
 }
 
 // Without eager sizes nothing is made; ones that cannot be are refused.
-func TestEagerOptions(t *testing.T) {
+func TestPrerenderOptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, ready := gatherSite(t, nil)
+		c, ready := coalesceSite(t, nil)
 		c.keep("cat", toPNG(t, 60, 40))
 		synctest.Wait()
 		select {

@@ -106,7 +106,7 @@ func TestPresetHotLink(t *testing.T) {
 }
 
 // What a decoder sends must be what the preset asked for.
-func TestPresetNonsense(t *testing.T) {
+func TestPresetImpossible(t *testing.T) {
 	presets := map[string]*resize.Preset{
 		"cover": {Width: 10, Height: 10, Fit: "cover"}, "card": {Width: 10, Height: 10, Fit: "contain", Format: "png"},
 		"turned": {Width: 10, Rotate: 90}, "trimmed": {Width: 10, Height: 12, Trim: 5},

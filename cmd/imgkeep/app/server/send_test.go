@@ -276,8 +276,8 @@ func TestHotLinkFails(t *testing.T) {
 	}
 }
 
-// What is not stored has no tag: the next answer may be another image.
-func TestPassing(t *testing.T) {
+// An image that is not stored has no ETag: the next answer may be another image.
+func TestUncached(t *testing.T) {
 	s := newSite(t, nil)
 	data := toPNG(t, 30, 30)
 	path := s.proxyLink("full", s.origin.put("cat", data))
@@ -393,7 +393,7 @@ func TestPlaceholder(t *testing.T) {
 
 // HEAD of an image that is not kept is answered from what is known, as GET is; twenty
 // of them download it once.
-func TestHeadOfPassing(t *testing.T) {
+func TestHeadOfUncached(t *testing.T) {
 	s := newSite(t, nil)
 	url := s.origin.put("cat", toJPEG(t, 30, 20))
 	path := s.proxyLink("full", url)
@@ -428,8 +428,8 @@ func TestErrorCodes(t *testing.T) {
 	}
 }
 
-// What passes is let go of with its answer: a minute later its file is gone.
-func TestPassingIsClosed(t *testing.T) {
+// An image that is not kept is released with its answer: a minute later its file is gone.
+func TestUncachedIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, func(b *bucket.Options, _ *server.Options) { b.Now = nil })
 		if w := s.get(s.proxyLink("full", s.origin.put("cat", toPNG(t, 3, 2)))); w.Code != http.StatusOK {

@@ -19,15 +19,15 @@ var alike = likeness.Print{Quality: 100, Hashes: [8]likeness.Hash{{1}, {2}, {3},
 
 // What a viewer is told of an image that looks like a blocked one, or that no decoder could
 // look at: in every size, and where it is only passed on.
-func TestSimilarVerdicts(t *testing.T) {
+func TestSimilarStatus(t *testing.T) {
 	for name, test := range map[string]struct {
 		look error
-		want verdict
+		want response
 	}{
-		"alike":         {nil, verdict{451, "similar", ""}},
-		"busy decoders": {resize.ErrBusy, verdict{503, "busy", "5"}},
-		"a slow one":    {resize.ErrTimeout, verdict{503, "resize-timeout", "60"}},
-		"it ends them":  {fmt.Errorf("%w: %s", lookalike.ErrPoison, private), verdict{503, "unchecked", "30"}},
+		"alike":         {nil, response{451, "similar", ""}},
+		"busy decoders": {resize.ErrBusy, response{503, "busy", "5"}},
+		"a slow one":    {resize.ErrTimeout, response{503, "resize-timeout", "60"}},
+		"it ends them":  {fmt.Errorf("%w: %s", lookalike.ErrPoison, private), response{503, "unchecked", "30"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, func(o *bucket.Options, _ *server.Options) {

@@ -41,9 +41,9 @@ func TestJob(t *testing.T) {
 	}
 }
 
-// A decoder has read an enemy's bytes, and may be the enemy's by now. What it
-// sends is not served or stored unless it is the picture that was asked for.
-func TestNonsense(t *testing.T) {
+// A decoder has read an attacker's bytes, and they may control it by now. Its results are
+// served and stored only if they can be the picture that was asked for.
+func TestImpossibleResults(t *testing.T) {
 	html := []byte("<html><script>alert(1)</script>")
 	jpeg := toJPEG(t, 13, 10)
 	r := result(t, jpeg)
@@ -158,10 +158,10 @@ func turned(jpeg []byte) []byte {
 
 // An image that crashes decoders costs its own requests: 503 at first, then 422,
 // and its original is served all along.
-func TestDeadlyImage(t *testing.T) {
+func TestPoisonImage(t *testing.T) {
 	s := newSite(t, nil)
 	source := toPNG(t, 40, 30)
-	url := s.origin.put("deadly", source)
+	url := s.origin.put("poison", source)
 	path := s.link("10x20", url)
 	for _, c := range []struct {
 		err    error

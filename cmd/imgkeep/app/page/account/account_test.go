@@ -77,7 +77,7 @@ func TestLimits(t *testing.T) {
 		"a": true, "anna.b-c_d9": true, strings.Repeat("a", 32): true, "9a": true,
 		"": false, strings.Repeat("a", 33): false, "Anna": false, "-a": false, ".a": false, "a b": false, "a/b": false, "ä": false, "a\n": false,
 	} {
-		if err := CheckName(name); (err == nil) != ok {
+		if err := checkName(name); (err == nil) != ok {
 			t.Errorf("name %q: %v", name, err)
 		}
 	}

@@ -90,7 +90,7 @@ func (b *Book) All() ([]Moderator, error) {
 // Add makes an account, and returns the secret of the link by which its owner chooses a
 // password. ErrExists where there is one.
 func (b *Book) Add(name string, role Role, valid time.Duration) (secret string, err error) {
-	if err := CheckName(name); err != nil {
+	if err := checkName(name); err != nil {
 		return "", err
 	}
 	err = change(b.root, func(a *accounts) error {
@@ -207,7 +207,7 @@ const TokenPrefix = "imgkeep_"
 // NewToken makes a token of an account, which may do what its role and that of the account
 // both may. valid is how long; 0: until it is dropped.
 func (b *Book) NewToken(name, label string, role Role, valid time.Duration) (secret string, err error) {
-	if err := CheckName(label); err != nil {
+	if err := checkName(label); err != nil {
 		return "", err
 	}
 	secret = TokenPrefix + newSecret()

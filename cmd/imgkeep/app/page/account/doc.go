@@ -77,8 +77,8 @@ func (e TooManyError) Error() string {
 
 var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,31}$`)
 
-// CheckName tells what is wrong with the name of a moderator.
-func CheckName(name string) error {
+// checkName tells what is wrong with the name of a moderator.
+func checkName(name string) error {
 	if !nameForm.MatchString(name) {
 		return fmt.Errorf("%q cannot be a name: want 1 to 32 of a-z, 0-9, '.', '_' and '-', the first a letter or a digit", name)
 	}

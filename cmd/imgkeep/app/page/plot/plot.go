@@ -3,7 +3,7 @@
 // What it promises: all texts are escaped, whatever they hold; colours come from the page's
 // style sheet, by classes, so that a plot fits light and dark; it has a title that screen
 // readers say, and the page shows its numbers as a table too. It draws no more than
-// MaxPoints of each series: the last ones.
+// maxPoints of each series: the last ones.
 package plot
 
 import (
@@ -24,8 +24,8 @@ const (
 	Lines               // over time, a line for each series
 )
 
-// MaxPoints is how many points of a series are drawn.
-const MaxPoints = 400
+// maxPoints is how many points of a series are drawn.
+const maxPoints = 400
 
 // Series are values; NaN: there is none.
 type Series struct {
@@ -87,7 +87,7 @@ func value(s Series, i int) float64 {
 
 // cut leaves the last points of a plot.
 func (p Plot) cut() Plot {
-	n := len(p.Labels) - MaxPoints
+	n := len(p.Labels) - maxPoints
 	if n <= 0 {
 		return p
 	}

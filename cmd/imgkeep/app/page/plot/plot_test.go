@@ -80,16 +80,16 @@ func TestEmpty(t *testing.T) {
 	}
 }
 
-// No more than MaxPoints are drawn: the last ones.
+// No more than maxPoints are drawn: the last ones.
 func TestMaxPoints(t *testing.T) {
-	for _, n := range []int{MaxPoints, MaxPoints + 1, 3 * MaxPoints} {
+	for _, n := range []int{maxPoints, maxPoints + 1, 3 * maxPoints} {
 		p := Plot{Series: []Series{{Name: "x"}}}
 		for range n {
 			p.Labels, p.Series[0].Values = append(p.Labels, "old"), append(p.Series[0].Values, 1)
 		}
 		p.Labels[n-1] = "new"
 		text := string(SVG(p))
-		if got := parse(t, text)["rect.s0"]; got != MaxPoints || !strings.Contains(text, "new: x 1") {
+		if got := parse(t, text)["rect.s0"]; got != maxPoints || !strings.Contains(text, "new: x 1") {
 			t.Errorf("of %d: %d", n, got)
 		}
 	}

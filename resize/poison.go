@@ -16,7 +16,7 @@ import (
 // was late because it had to wait for a processor, the disk or the source, or if the
 // decoder reports a fault that any image would meet: it got no memory, or its library no
 // longer does what it did at start.
-var ErrPoison = errors.New("the image is to blame")
+var ErrPoison = errors.New("the image is the cause")
 
 // poison adds ErrPoison to an error.
 func poison(err error) error { return fmt.Errorf("%w: %w", err, ErrPoison) }
@@ -72,9 +72,9 @@ const (
 	asleepPause = 10 * time.Millisecond
 )
 
-// blames says whether the image caused the failure of a child. If the child crashed, it
+// isPoison says whether the image caused the failure of a child. If the child crashed, it
 // waits for its end, which is near.
-func (p *Pool) blames(c *child, cause error, hung bool) bool {
+func (p *Pool) isPoison(c *child, cause error, hung bool) bool {
 	switch {
 	case errors.Is(cause, os.ErrDeadlineExceeded):
 		return hung

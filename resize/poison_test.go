@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-// The image is to blame for what a decoder brings upon itself, and not for what
+// The image is the cause of what a decoder does to itself, and not of what
 // is done to it from outside.
-func TestBlame(t *testing.T) {
+func TestPoison(t *testing.T) {
 	signal := func(s syscall.Signal) string { return fmt.Sprintf("signal=%d", s) }
 	for _, c := range []struct {
 		behaviour string
@@ -93,7 +93,7 @@ func TestUnable(t *testing.T) {
 	}
 }
 
-// Who is late is to blame with half of the time on a processor, or asleep.
+// A late decoder hangs if it has used a processor for half of the time, or sleeps.
 func TestHangs(t *testing.T) {
 	c := &child{cmd: exec.Command(os.Args[0], "fake-decoder", "silent"), fed: true}
 	if err := c.cmd.Start(); err != nil {
@@ -108,11 +108,11 @@ func TestHangs(t *testing.T) {
 		t.Fatalf("it has used %v, %v", used, err)
 	}
 	if !c.hangs(used, time.Hour) {
-		t.Error("one that sleeps is not to blame")
+		t.Error("one that sleeps does not hang")
 	}
 	c.fed = false
 	if c.hangs(used, time.Hour) {
-		t.Error("one that waits for its image is to blame")
+		t.Error("one that waits for its image hangs")
 	}
 	c.fed = true
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
@@ -148,7 +148,7 @@ func TestHangs(t *testing.T) {
 	}
 }
 
-// Results that the caller knows to be wrong are nonsense.
+// Results that the caller knows to be impossible are a protocol error.
 func TestCheckOfJob(t *testing.T) {
 	p := newPool(t, Options{})
 	pid := tell(t, p, "pid")
