@@ -112,7 +112,7 @@ func New(o Options) (*Client, error) {
 	}
 	c.core, err = minio.NewCore(endpoint.Host, &minio.Options{
 		Creds: creds, Secure: endpoint.Scheme == "https", Region: c.o.Region, BucketLookup: lookup,
-		Transport: transport(o.CAs), TrailingHeaders: true, MaxRetries: 1,
+		Transport: transport(o.CAs, c.o.Timeout), TrailingHeaders: true, MaxRetries: 1,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("object store: %w", err)
@@ -121,10 +121,28 @@ func New(o Options) (*Client, error) {
 }
 
 // strict is a transport that takes nobody else's answer for the store's: that something is not
-// there decides what is kept. A proxy's page for 404 is no such answer.
-type strict struct{ http.RoundTripper }
+// there decides what is kept. A proxy's page for 404 is no such answer. It bounds requests
+// without a context of their own: the library passes none for a list.
+type strict struct {
+	http.RoundTripper
+	timeout time.Duration
+}
 
 func (s strict) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Context().Done() != nil {
+		return s.checked(r)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
+	answer, err := s.checked(r.WithContext(ctx))
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	answer.Body = fetched{answer.Body, cancel}
+	return answer, nil
+}
+
+func (s strict) checked(r *http.Request) (*http.Response, error) {
 	answer, err := s.RoundTripper.RoundTrip(r)
 	if err != nil || r.Method == http.MethodHead || answer.StatusCode != http.StatusNotFound && answer.StatusCode != http.StatusPreconditionFailed {
 		return answer, err
@@ -136,9 +154,9 @@ func (s strict) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, nil
 }
 
-func transport(cas *x509.CertPool) http.RoundTripper {
+func transport(cas *x509.CertPool, timeout time.Duration) http.RoundTripper {
 	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
-	return strict{&http.Transport{
+	return strict{timeout: timeout, RoundTripper: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext,
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: cas}, TLSHandshakeTimeout: 5 * time.Second,
 		MaxIdleConns: maxIdle, MaxIdleConnsPerHost: maxIdle, IdleConnTimeout: 30 * time.Second,

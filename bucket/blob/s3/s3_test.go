@@ -264,6 +264,23 @@ func TestNoAnswer(t *testing.T) {
 	if _, _, err := c.Fetch(t.Context(), "k"); err == nil || errors.Is(err, object.ErrAbsent) {
 		t.Errorf("nobody answers: %v", err)
 	}
+	lists := func(c *s3.Client) (err error) {
+		for _, err = range c.List(t.Context(), "f/") {
+		}
+		return err
+	}
+	if err := lists(c); err == nil {
+		t.Error("nobody answers, and a list is empty")
+	}
+	halts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Write([]byte("<ListBucketResult>"))
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}))
+	defer halts.Close()
+	if err := lists(client(t, s3.Options{Endpoint: halts.URL, Timeout: 50e6})); err == nil {
+		t.Error("the answer halts, and a list is empty")
+	}
 	l.Close()
 	c = client(t, s3.Options{Endpoint: "http://" + l.Addr().String()})
 	if err := c.Create(t.Context(), "k", object.Text([]byte("x"), "")); err == nil || errors.Is(err, object.ErrUnclear) {

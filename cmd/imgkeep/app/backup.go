@@ -37,20 +37,20 @@ because they can be made again; neither is the quarantine.
 
 Where shared is set, it copies what the object store has, from any machine: records are
 read before originals, and only originals that the folder lacks are fetched. What the
-log of the nodes has removed goes; what the object store has lost is reported and stays.
-'imgkeep restore' makes a store of one machine of it, and 'imgkeep push' moves that to
-an object store. Nodes may run meanwhile.
+nodes have removed is deleted from the folder; what the object store has lost is reported
+and stays in it. 'imgkeep restore' makes a store of one machine from the backup, and
+'imgkeep push' moves that to an object store. Nodes may run meanwhile.
 
-Other tools can do it as well, for the store of one machine, in this order, because a journal is written after
-the files that it names: first a copy of the journals ({root}/*/journal), then the
-images. With rsync:
+Other tools can also back up the store of one machine. The order matters, because a
+journal is written after the files that it names: first copy the journals
+({root}/*/journal), then the images. With rsync:
 
   rsync -a '--include=/*/' '--include=/*/journal/***' '--exclude=*' ROOT/ DIR.new/
   rsync -a --exclude=/index.db --exclude=/tmp --exclude=/quarantine --exclude='/*/journal' ROOT/ DIR/
   rsync -a DIR.new/ DIR/
 
-Afterwards 'touch ROOT/backup.last': its time is what the metrics tell as that of the
-last backup, as this command notes it.
+Afterwards run 'touch ROOT/backup.last', as this command does: the metrics report its
+time as that of the last backup.
 
 With restic: the journals in one snapshot first, then all but index.db and tmp in a
 second one; to restore, take the images from the second and the journals from the

@@ -12,9 +12,9 @@ func newConfigCommand(a *app) *cobra.Command {
 		GroupID: groupOther,
 		Short:   "Check the configuration and print it",
 		Long: `Config prints the settings in force, as YAML that can be loaded again, and where each
-that is not the default was set. Secrets and the proxy's password are hidden. An
-invalid configuration is not printed: every problem is reported, and the exit status
-is 2.`,
+that is not the default was set. Secrets, tokens, keys, passwords of proxies, headers
+of profiles, and the queries of approve.url and of hooks are hidden. An invalid
+configuration is not printed: every problem is reported, and the exit status is 2.`,
 		Example: `  imgkeep config --config /etc/imgkeep/imgkeep.yaml
   IMGKEEP_FETCH_TIMEOUT=10s imgkeep config`,
 		Args:              cobra.NoArgs,

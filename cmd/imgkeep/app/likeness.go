@@ -112,7 +112,7 @@ Exit status: 0 if all are blocked; 3 if some lines were invalid; 1 after an erro
 		}),
 	}
 	addStoreFlags(cmd)
-	cmd.Flags().IntVar(&within, "within", likeness.Within, fmt.Sprintf("take for them what is within so many `BITS`, 0 to %d, where the list does not say", likeness.MaxWithin))
+	cmd.Flags().IntVar(&within, "within", likeness.Within, fmt.Sprintf("how many `BITS` of a hash may differ, 0 to %d, where the list does not say", likeness.MaxWithin))
 	cmd.Flags().StringVar(&why, "why", "", "the `REASON`, for the journal and the audit log")
 	return cmd
 }

@@ -24,25 +24,26 @@ func newListCommand(a *app) *cobra.Command {
 		Use: "list", GroupID: groupLook,
 		Short: "List what is kept, as JSON lines",
 		Long: `List prints a line of JSON for each URL that is kept: bucket, url, digest, type,
-width, height, frames, bytes and stored. Flags filter the list; each may be given
-more than once. With --failed it lists the URLs that could not be kept instead: url (but
-for one of more than 1,024 bytes), key (a hash of it), class, status, detail, host, head
-and more; --host then matches the host of the URL, and the one that failed after
-redirects. So --failed --host says which images of a site are broken, and --class why.
-With --blocked it lists all blocks, and with --similar the latest images that were
-refused because they look like a blocked one: what each resembles, and the distance.
+width, height, frames, bytes and stored. Flags filter the list; --bucket, --host, --type,
+--by and --class may be given more than once. With --failed it lists the URLs that could
+not be kept instead: url (unless it has more than 1,024 bytes), key (a hash of it), class,
+status, detail, host, head and more; --host then matches the host of the URL, and the one
+that failed after redirects. So --failed --host says which images of a site are broken,
+and --class why. With --blocked it lists all blocks, and with --similar the latest images
+that were refused because they look like a blocked one: what each resembles, and the
+distance.
 
 With --by it lists the images that links of a member have shown, where the site tags its
 links, see 'imgkeep sign --by'. To remove them all:
 
   imgkeep list --by 4711 | jq -r .url | xargs -d '\n' imgkeep block --why 'member 4711'
 
-One of several nodes lists from its index what it knows, which is a part of what they
-keep, and says so on standard error. It knows no URLs, so that a line is an image, once:
-in the place of url it has node, with the number of URLs that the node knows. --by
-lists with URLs what this node has shown of a member, and --blocked what is blocked on
-all nodes. --host goes with --failed and --by only. To list all, run 'imgkeep pull' and
-list the store that it makes.
+One of several nodes lists what its own index knows, which is a part of what they keep,
+and says so on standard error. It knows no URLs: it prints one line for each image, with
+node instead of url, which has the number of URLs that this node knows. --by lists, with
+URLs, what this node has shown of a member, and --blocked what is blocked on all nodes.
+--host goes with --failed and --by only. To list everything, run 'imgkeep pull' and list
+the store that it makes.
 
 It streams: a list of millions needs no more memory than a short one. Write a time
 as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as an age: 36h.`,
@@ -55,7 +56,7 @@ as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as an age: 36h.`,
 	flags := cmd.Flags()
 	flags.StringSliceVar(&x.q.Buckets, "bucket", nil, "of this `BUCKET`")
 	flags.StringSliceVar(&x.q.Hosts, "host", nil, "from this `HOST`, as example.com or *.example.com")
-	flags.StringSliceVar(&x.q.Types, "type", nil, "of this `TYPE`: jpeg, png, gif or webp")
+	flags.StringSliceVar(&x.q.Types, "type", nil, "of this `TYPE`: jpeg, png, gif, webp, avif, bmp, heic, tiff or jxl")
 	flags.StringSliceVar(&x.q.By, "by", nil, "shown by links that were signed for this `MEMBER`")
 	flags.StringVar(&x.since, "since", "", "stored, or failed for the first time, at this `TIME` or later")
 	flags.StringVar(&x.until, "until", "", "stored, or failed for the first time, before this `TIME`")

@@ -26,24 +26,24 @@ names, from which nodes serve it. The server may run meanwhile, by a configurati
 without shared. It reads the store's files itself, so run it as root or as the user
 that the server runs as, with a configuration that has the same root and buckets.
 
-First come blocks, then originals, each before the record of its URL, then what was
+It copies blocks, then originals, each before the record of its URL, then what was
 removed meanwhile, and the journals. An original that is damaged or missing here is
-reported and not moved. What the object store has under a URL already stays there,
+reported and not moved. What the object store already has under a URL stays there,
 and is reported if it has other bytes. Nothing is deleted on the disk.
 
-If it is interrupted, run it again to continue; {root}/push.json remembers how far it
-was. It ends when it has caught up with the server, but for a few lines:
+If it is interrupted, run it again to continue; {root}/push.json records how far it
+was. It ends when it has caught up with the server, except for a few lines:
 
   1. imgkeep push --config nodes.yaml        (hours; again if you like)
   2. stop the server
   3. imgkeep push --config nodes.yaml        (seconds)
   4. start nodes with shared, each on an empty root
 
---verify compares all of it with the object store, and moves what is missing there.
-Keep the old root until you trust the new store. 'imgkeep pull' brings all back.
+--verify compares everything with the object store, and moves what is missing there.
+Keep the old root until you trust the new store. 'imgkeep pull' copies everything back.
 
-Sizes are made again on request. Failures, the audit log, hashes of likeness and
-for which members links were signed do not move.
+Sizes are made again on request. Recorded failures, the audit log, hashes of likeness
+and the tags of members are not moved.
 
 Exit status: 0 if everything was moved; 3 if some originals were missing or damaged,
 or the object store has other bytes; 1 if it could not be done.`,
@@ -62,22 +62,22 @@ func newPullCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "pull",
 		GroupID: groupStore,
-		Short:   "Make a store on this disk of what several nodes share",
-		Long: `Pull copies what the object store has that shared names into the root, which must
-be empty: originals, each compared with its digest, then journals, and then it builds
-the index. Afterwards a server without shared serves it. Nothing is deleted in the
-object store.
+		Short:   "Copy what several nodes share to a store on this disk",
+		Long: `Pull copies everything from the object store that shared names to the root, which must
+be empty: originals, each compared with its digest, then journals; then it builds the
+index. Afterwards a server without shared can serve it. Nothing is deleted in the object
+store.
 
-The journals are those that 'imgkeep push' has moved, if it has, and then what has
-changed since. Nodes may run meanwhile; what they keep after pull has listed a
-bucket does not come, so stop them before the last one.
+The journals are those that 'imgkeep push' moved, if it did, and what has changed since.
+Nodes may run meanwhile; pull misses what they keep after it has listed a bucket, so
+stop them before the last run.
 
 If it is interrupted, run it again to continue; until it has finished, the server
 refuses to start on that root. If root runs it, the files get the owner of the root
 folder.
 
-Exit status: 0 if everything was brought; 3 if some originals were missing or
-damaged: the others were brought; 1 if it could not be done.`,
+Exit status: 0 if everything was copied; 3 if some originals were missing or
+damaged: the others were copied; 1 if it could not be done.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              a.configured(x.pull),

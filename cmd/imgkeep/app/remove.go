@@ -119,7 +119,7 @@ func newRemoveCommand(a *app, verb, use, short, long string) *cobra.Command {
 	if verb == control.Block {
 		flags.BoolVar(&x.q.Keep, "keep", false, "leave the files on disk")
 		flags.BoolVar(&x.q.Similar, "similar", false, "also keep out look-alikes of the image")
-		flags.IntVar(&x.q.Within, "within", likeness.Within, fmt.Sprintf("with --similar: take for it what is within so many `BITS`, 0 to %d", likeness.MaxWithin))
+		flags.IntVar(&x.q.Within, "within", likeness.Within, fmt.Sprintf("with --similar: how many `BITS` of its hash may differ, 0 to %d", likeness.MaxWithin))
 	}
 	flags.StringVar(&x.file, "file", "", "also take names from `FILE`, one a line; empty lines and lines that begin with # are ignored; -: standard input")
 	must(cmd.MarkFlagFilename("file"))
@@ -271,7 +271,7 @@ func (x *removeCommand) looks(arg string) (q control.RemoveRequest, ok bool) {
 
 // addUnverified adds the flag for links with a wrong signature.
 func addUnverified(flags *pflag.FlagSet, unverified *bool) {
-	flags.BoolVar(unverified, "unverified", false, "use the URL in a link even if the signature does not fit it")
+	flags.BoolVar(unverified, "unverified", false, "use the URL in a link even if its signature is wrong")
 }
 
 // removeOutput writes removals.

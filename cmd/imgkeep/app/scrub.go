@@ -35,11 +35,11 @@ root. The bytes of an original are never deleted. While the server runs, orphane
 and unreferenced originals stay where they are.
 
 One of several nodes compares the records in the object store with its originals, by
-length and checksum, reads one original in 100, and its own files. It reports originals
-that no record refers to after seven days. With --repair it writes an original that is
-missing or damaged again if it has a whole copy, deletes what removals have left, and
-drops its own damaged files. A request counts for 64 KiB of --rate. One node at a time
-is enough; repair on another what this one has no copy of.
+length and checksum, and reads one original in 100 and its own files. It reports
+originals that are older than seven days and that no record refers to. With --repair it
+writes a missing or damaged original again if it has an intact copy, deletes what
+removals have left, and drops its own damaged files. A request counts as 64 KiB of
+--rate. Run it on one node at a time; if that one has no copy, repair on another.
 
 The report goes to standard output, as text or, with --json, as one JSON document.
 

@@ -36,7 +36,7 @@ Exit status: 0, even if nothing looks like it; 1 if the search failed.`,
 	}
 	addStoreFlags(cmd)
 	flags := cmd.Flags()
-	flags.IntVar(&x.q.Within, "within", likeness.Within, fmt.Sprintf("list what is within so many `BITS`, 0 to %d", likeness.MaxWithin))
+	flags.IntVar(&x.q.Within, "within", likeness.Within, fmt.Sprintf("how many `BITS` of the hash may differ, 0 to %d", likeness.MaxWithin))
 	flags.IntVar(&x.q.Limit, "limit", control.DefaultSimilar, fmt.Sprintf("list at most `N` images, 1 to %d", control.MaxSimilar))
 	addUnverified(flags, &x.unverified)
 	flags.BoolVar(&x.json, "json", false, "print a JSON document")

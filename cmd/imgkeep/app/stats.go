@@ -28,8 +28,8 @@ sharing saves, failures by class, blocks, and, if the server asks the origins
 (linkrot.interval), what they answer. It reads index and journals: some seconds for a
 million images.
 
-One of several nodes counts what it knows, which is a part of what they keep, and says
-so ("node": true in JSON). It knows no hosts.`,
+One of several nodes counts what its own index knows, which is a part of what they keep,
+and says so ("node": true in JSON). It does not count hosts.`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.configured(x.run),
 	}

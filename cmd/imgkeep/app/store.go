@@ -29,17 +29,16 @@ func newStoreCheckCommand(a *app) *cobra.Command {
 	x := &storeCheckCommand{app: a}
 	cmd := &cobra.Command{
 		Use:   "check --endpoint URL --bucket NAME",
-		Short: "Check whether an object store keeps its conditions",
-		Long: `Check finds out whether an object store can be the shared truth of several nodes: eight
-writers race for the same objects, conditions (If-None-Match, If-Match) are tried, and
-so are reading at once after writing, replacing and removing, and checksums. It prints
-a table of what holds.
+		Short: "Check whether several nodes can share an object store",
+		Long: `Check tests whether an object store does what several nodes rely on: eight writers race
+for the same objects, and it tries conditions (If-None-Match, If-Match), reading right
+after writing, replacing and removing, and checksums. It prints a table of what works.
 
-It writes some hundred small objects below "probe/" of the prefix, and removes them
-again. More --rounds find what is broken only sometimes. Several --endpoint are ways to
-the same store, such as its gateways, which take turns.
+In each round it writes 40 small objects below "probe/" of the prefix, and removes them
+again. More --rounds find what fails only sometimes. Several --endpoint are ways to the
+same store, such as its gateways; it uses them in turn.
 
-The keys are those of the files, or else of AWS_ACCESS_KEY_ID and
+It takes the keys from the files, or else from AWS_ACCESS_KEY_ID and
 AWS_SECRET_ACCESS_KEY in the environment.
 
 Exit status: 0 if all holds; 1 if something does not, or could not be tried.`,
@@ -49,14 +48,14 @@ Exit status: 0 if all holds; 1 if something does not, or could not be tried.`,
 	}
 	flags := cmd.Flags()
 	flags.StringArrayVar(&x.endpoints, "endpoint", nil, "`URL` of the store; may be given several times")
-	flags.StringVar(&x.o.Bucket, "bucket", "", "`NAME` of the bucket, which must be there")
+	flags.StringVar(&x.o.Bucket, "bucket", "", "`NAME` of the bucket, which must exist")
 	flags.StringVar(&x.o.Prefix, "prefix", "", "`TEXT` before the names of objects, with a slash at its end")
 	flags.StringVar(&x.o.Region, "region", "", "`NAME` of the region (default us-east-1)")
 	flags.BoolVar(&x.o.PathStyle, "path-style", false, "name the bucket in the path instead of the host")
 	flags.StringVar(&x.o.AccessKeyFile, "access-key-file", "", "`FILE` with the access key")
 	flags.StringVar(&x.o.SecretKeyFile, "secret-key-file", "", "`FILE` with the secret key")
 	flags.StringVar(&x.caFile, "ca-file", "", "`FILE` with the certificates (PEM) that vouch for the store, instead of the system's")
-	flags.IntVar(&x.rounds, "rounds", 20, "how often each is tried with five objects, `N` from 1 to 1000")
+	flags.IntVar(&x.rounds, "rounds", 20, "how often each check is tried with five objects: `N` from 1 to 1000")
 	must(cmd.MarkFlagRequired("endpoint"))
 	must(cmd.MarkFlagRequired("bucket"))
 	return cmd

@@ -21,21 +21,21 @@ type Config struct {
 	// Where the server listens: host:port, or unix:/path for a socket. Without a host
 	// (":8091") it listens on all addresses. Port 0: any that is free.
 	Listen string `yaml:"listen"`
-	// The folder that holds everything kept. Give it a file system of its own: nothing in
-	// it is ever removed unasked.
+	// The folder that holds everything kept. Give it a file system of its own: the server
+	// removes nothing that is kept unless somebody asks for it.
 	Root string `yaml:"root"`
 	// The socket by which commands such as `imgkeep scrub` reach the running server. Only
 	// root and the server's user may use it. Empty: admin.sock in root.
 	Admin string `yaml:"admin"`
 	// Scheme and host of this server as viewers see it, such as https://img.example.com,
-	// without a path: what `imgkeep sign` puts before links, and the name of nginx' site. Empty:
-	// links are printed as paths.
+	// without a path: what `imgkeep sign` puts before links, and the host name of the nginx
+	// site. Empty: links are printed as paths.
 	BaseURL string `yaml:"base_url"`
-	// Who sends files to viewers: direct, the server itself; or nginx, which must stand
-	// before the server (see nginx below).
+	// Who sends files to viewers: direct, the server itself; or nginx, which must be the
+	// server's proxy (see nginx below).
 	Handoff string `yaml:"handoff"`
-	// How many connections of viewers there may be at once when the server sends files
-	// itself; one IPv4 address or IPv6 network of strangers may have a quarter of them. Beyond that the
+	// The most connections of viewers at once when the server sends files itself; one IPv4
+	// address or IPv6 network of strangers gets at most a quarter of them. Beyond that, the
 	// server closes the connection that has been idle longest, or refuses the new one. 16
 	// to 1000000.
 	MaxConnections int `yaml:"max_connections"`
@@ -45,69 +45,68 @@ type Config struct {
 	Placeholder string `yaml:"placeholder"`
 	// Images that replace it for some errors. Each has errors and image, as in
 	//   - {errors: [gone, lost], image: /etc/imgkeep/gone.png}
-	// Empty: there are none.
+	// Empty: none.
 	Placeholders []Placeholder `yaml:"placeholders"`
-	// What answers tell browsers and search engines. After a change print the site of
-	// nginx anew.
+	// What answers tell browsers and search engines. After a change, print the nginx site
+	// again.
 	Headers Headers `yaml:"headers"`
 	// Which scripts may read images, as fetch() and <img crossorigin> ask for. After a
-	// change print the site of nginx anew.
+	// change, print the nginx site again.
 	CORS CORS `yaml:"cors"`
-	// Who is answered at all, for a CDN in front. After a change print the site of nginx
-	// anew, and `imgkeep nginx --tokens`.
+	// Which requests are answered at all, for a server behind a CDN. After a change, print
+	// the nginx site and `imgkeep nginx --tokens` again.
 	Access Access `yaml:"access"`
-	// How long requests that are under way may take to end when the server is told
-	// to stop. 1ms to 1h.
+	// How long a server that stops waits for requests under way. 1ms to 1h.
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
 	Sign            Sign          `yaml:"sign"`
 	// The buckets that exist, at least one. `imgkeep sign` uses the first by default.
 	Buckets []Bucket `yaml:"buckets"`
-	// The heights and widths, in pixels, that links may ask for: with 150 and 250 in
-	// the list there are 150x250, 150x, x250 and so on. 1 to 65535 each. Empty: only
-	// the full image is served.
+	// The heights and widths, in pixels, that links may ask for: with 150 and 250 in the list,
+	// 150x250, 150x, x250 and so on exist. 1 to 65535 each. Empty: only the full image is
+	// served.
 	Sizes []int `yaml:"sizes"`
 	// Sizes with names, each described in full: /i/avatar/... is what the preset "avatar"
 	// makes. After a change of the description, pictures are made again. Keys that are left
-	// out ask for nothing. Empty: there are none. `imgkeep preview` shows what a preset
-	// makes of a file; contrib/docs/formats.md describes them. All keys:
+	// out change nothing. Empty: none. `imgkeep preview` shows what a preset makes of a file;
+	// contrib/docs/formats.md describes them. All keys:
 	Presets []Preset `yaml:"presets"`
 	// The formats that are accepted, recognised by their bytes: jpeg, png, gif and webp,
-	// which every browser shows, and also avif, bmp, heic, tiff and jxl. From the latter,
-	// sizes and presets that name no format are made as webp, and the full image is served
-	// as it is: a browser that does not know the format shows nothing. Decoders load the
-	// library of each only if it is listed here; with a libvips that lacks it the server
-	// refuses to start. A change of the latter formats takes effect at a restart, and needs
-	// a new site of nginx. With them, no bucket can have strip_metadata. After a format is
-	// removed from the list, images of it that are kept are still served, in full and in
-	// the sizes that exist, but no more sizes are made.
+	// which every browser shows, and the extra formats avif, bmp, heic, tiff and jxl. From an
+	// extra format, sizes and presets that name no format are made as webp, and the full image
+	// is served as it is: a browser that does not know the format shows nothing. Decoders load
+	// the library of each only if it is listed here; the server refuses to start with a
+	// libvips that lacks it. A change of the extra formats takes effect at a restart, and
+	// needs a new nginx site. With them, no bucket can have strip_metadata. After a format is
+	// removed from the list, kept images of it are still served, in full and in the sizes that
+	// exist, but no more sizes are made.
 	Formats []string `yaml:"formats"`
 	// Downloads from origins.
 	Fetch Fetch `yaml:"fetch"`
 	// A program of the operator that approves each new image before it is stored, and
 	// before it is served by a link with /proxy.
 	Approve Approve `yaml:"approve"`
-	// Programs of the operator that are told what the server does, such as a CDN's purge.
-	// Each URL gets a POST with a signed JSON document, repeated until it answers with 200
-	// to 299; the server never waits for one. See contrib/docs/removing.md.
+	// Programs of the operator that the server notifies, such as a CDN's purge. Each URL gets
+	// a POST with a signed JSON document, repeated until it answers with 200 to 299; no
+	// request waits for that. See contrib/docs/removing.md.
 	Hooks Hooks `yaml:"hooks"`
 	// The processes that decode images and make sizes.
 	Resize Resize `yaml:"resize"`
 	// Whether images are compared by how they look: off or on. Decoders then make a hash
 	// (PDQ) of each image that they decode anyway, and of others in the background;
-	// `imgkeep similar` finds and blocks look-alikes of an image. As soon as any such block
-	// exists, each new image is decoded before it is kept. It takes about 40 bytes of
-	// memory for each image.
+	// `imgkeep similar` finds look-alikes of an image, and `imgkeep block --similar` blocks
+	// them. As soon as any such block exists, each new image is decoded before it is kept. It
+	// takes about 40 bytes of memory for each image.
 	Likeness string `yaml:"likeness"`
 	// The disk.
 	Store Store `yaml:"store"`
-	// Several nodes that share one S3-compatible object store, which then has all that is
-	// kept; the root of each is a cache before it. Without an endpoint this is the only node,
-	// and its disk has everything. All nodes need the same buckets; see
+	// Several nodes that share one S3-compatible object store, which then holds everything
+	// kept; the root of each node is a cache before it. Without an endpoint this is the only
+	// node, and its disk holds everything. All nodes need the same buckets; see
 	// contrib/docs/several-nodes.md.
 	Shared Shared `yaml:"shared"`
-	// Asks the origins of kept images whether they still have them, to know how much has
-	// outlived its origin: see `imgkeep stats`. It never removes anything. It asks by HEAD,
-	// by all rules of fetch, and only while no viewer wants the place.
+	// Asks the origins of kept images whether they still have them, to count what has outlived
+	// its origin: see `imgkeep stats`. It never removes anything. It asks by HEAD, follows all
+	// rules of fetch, and gives way to viewers.
 	LinkRot LinkRot `yaml:"linkrot"`
 	// Serving through nginx, for handoff: nginx.
 	Nginx Nginx `yaml:"nginx"`
@@ -120,9 +119,9 @@ type Config struct {
 	Log Log `yaml:"log"`
 }
 
-// Placeholder is an image in the place of some errors.
+// Placeholder is an image that is sent as the body of some errors.
 type Placeholder struct {
-	// Codes of errors, as X-Imgkeep-Error has them. At least one.
+	// The codes of the errors, as in X-Imgkeep-Error. At least one.
 	Errors []string `yaml:"errors"`
 	// The path of the image.
 	Image string `yaml:"image"`
@@ -144,14 +143,14 @@ type CORS struct {
 	Origins []string `yaml:"origins"`
 }
 
-// Access is about who is answered.
+// Access is about which requests are answered.
 type Access struct {
 	// Tokens; each request must have one of them: Authorization: Bearer TOKEN. 16 to 512 of
-	// A-Z, a-z, 0-9, . _ ~ + / and -. If one stands here, make this file unreadable for
-	// others. Empty: none.
+	// A-Z, a-z, 0-9, . _ ~ + / and -. If this file holds one, make it unreadable for others.
+	// Empty: none.
 	Tokens []Secret `yaml:"tokens"`
 	// Files that hold one token each, in one line, readable for the server's user. They
-	// follow those above. Empty: none; without any token everybody is answered.
+	// follow those above. Empty: none; without any token, all requests are answered.
 	TokenFiles []string `yaml:"token_files"`
 }
 
@@ -159,13 +158,13 @@ type Access struct {
 type Sign struct {
 	// The secrets that sign links: the first signs, all verify. To replace one, put the new
 	// one in front, and remove the old one when its links have expired. At least 16 bytes
-	// each; `openssl rand -base64 32` makes a good one. If one stands here, make this file
+	// each; `openssl rand -base64 32` makes a good one. If this file holds one, make it
 	// unreadable for others. Empty: none. IMGKEEP_SECRET is one secret, taken whole, and
 	// replaces this list.
 	Secrets []Secret `yaml:"secrets"`
-	// Files that hold one secret each, in one line. The line's end does not count, spaces
-	// do. They follow those above. Empty: none. The server refuses a file that every user
-	// can change, and warns of one that every user can read.
+	// Files that hold one secret each, in one line. The line break at the end is not part of
+	// the secret, spaces are. They follow those above. Empty: none. The server refuses a file
+	// that every user can change, and warns of one that every user can read.
 	SecretFiles []string `yaml:"secret_files"`
 	// How many weeks a link lives, including the week in which it was signed. 1 to 52.
 	Weeks int `yaml:"weeks"`
@@ -175,19 +174,19 @@ type Sign struct {
 	// The bucket that also accepts links of the older scheme, whose signature does
 	// not cover the bucket. Empty: none.
 	Bucketless string `yaml:"bucketless"`
-	// Accept secrets that are short or well known. For tests only.
+	// Accept secrets that are short or well known, for tests only.
 	AllowWeakSecret bool `yaml:"allow_weak_secret"`
 }
 
 // Bucket is one bucket.
 type Bucket struct {
-	// 1 to 16 of a-z and 0-9. It is part of links and of paths on disk: a changed name is a
-	// new bucket.
+	// 1 to 16 of a-z and 0-9. It is part of links and of paths on disk: another name is
+	// another bucket.
 	Name string `yaml:"name"`
 	// The hosts that its images may come from: example.com is that host alone,
 	// *.example.com all hosts below it. Empty: any host.
 	Hosts []string `yaml:"hosts"`
-	// The largest image, in bytes, 1KiB to 1GiB. 0: fetch.max_bytes.
+	// The most bytes of an image, 1KiB to 1GiB. 0: fetch.max_bytes.
 	MaxBytes ByteSize `yaml:"max_bytes"`
 	// Serve the full image without metadata too (the place where a photo was taken, names,
 	// comments); pixels, profile and orientation stay as they are. The stored file stays as
@@ -201,7 +200,7 @@ type Bucket struct {
 type Approve struct {
 	// The endpoint: http or https. It gets a POST with the image as its body, its
 	// Content-Type, and X-Imgkeep-URL, X-Imgkeep-Bucket and X-Imgkeep-Digest. 200 and 204
-	// say yes; 403 and 451 say no, which is remembered for 30 days, and viewers get 451;
+	// approve; 403 and 451 reject, which is remembered for 30 days, and viewers get 451;
 	// anything else is no answer. It may have a private address. Empty: nothing is checked.
 	URL string `yaml:"url"`
 	// The time for one answer, including the wait for its turn. 1ms to 1h.
@@ -213,18 +212,18 @@ type Approve struct {
 	Fail string `yaml:"fail"`
 }
 
-// Hooks are about programs of the operator's that are told what the server does.
+// Hooks are about programs of the operator that the server notifies.
 type Hooks struct {
-	// Told of each removal, with the paths of all links that were valid.
+	// Notified of each removal, with the paths of all links that were valid.
 	Removed Hook `yaml:"removed"`
-	// Told of each image that is kept.
+	// Notified of each image that is kept.
 	Kept Hook `yaml:"kept"`
-	// Told of each URL that could not be kept, and why.
+	// Notified of each URL that could not be kept, and why.
 	Failed Hook `yaml:"failed"`
 	// The secrets that sign messages. Each message has a signature of each, so that a
 	// receiver can verify it while a secret is replaced. At least 16 bytes each, or whsec_
 	// and as many bytes in base64, as libraries of Standard Webhooks take them. They must
-	// differ from those of links. If one stands here, make this file unreadable for others.
+	// differ from those of links. If this file holds one, make it unreadable for others.
 	// Empty: none; a URL needs one.
 	Secrets []Secret `yaml:"secrets"`
 	// Files that hold one secret each, in one line. They come after those above. Empty: none.
@@ -233,9 +232,9 @@ type Hooks struct {
 	Timeout time.Duration `yaml:"timeout"`
 }
 
-// Hook is one of them.
+// Hook is one of these programs.
 type Hook struct {
-	// The receiver: http or https. It may have a private address. Empty: nobody is told.
+	// The receiver: http or https. It may have a private address. Empty: none.
 	URL string `yaml:"url"`
 }
 
@@ -251,14 +250,14 @@ type Resize struct {
 	// The decoder program, a path or a name in PATH. Empty: imgkeep-resize from the folder
 	// of imgkeep, or else from PATH.
 	Command string `yaml:"command"`
-	// How many decoders run. 0 to 1024; 0: one a core.
+	// How many decoders run. 0 to 1024; 0: one for each core.
 	Workers int `yaml:"workers"`
-	// How many images may wait for a decoder. Turns go round sites (a domain with all hosts
-	// below it) and images; those that have used less come first. Further images are
-	// refused with 503, beginning with the site that has most waiting. 1 to 1000000.
+	// How many images may wait for a decoder. Sites (a domain with all hosts below it) and
+	// images take turns; those that have used less come first. Further images are refused
+	// with 503, first those of the site that has most waiting. 1 to 1000000.
 	Queue int `yaml:"queue"`
 	// The time for one image, and the longest wait for a decoder; after that viewers get
-	// 503. A decoder that takes longer is ended, and nothing is made of the image for a
+	// 503. A decoder that takes longer is ended, and no sizes of the image are made for a
 	// minute, and for longer each time it happens again. 1ms to 1h.
 	Timeout time.Duration `yaml:"timeout"`
 	// The quality of JPEG and WebP. 1 to 100.
@@ -269,9 +268,9 @@ type Resize struct {
 	// shows them (Accept): avif, webp, the preferred one first. Viewers who accept none of
 	// them get the usual format, and so does everybody if the other format would not be
 	// smaller. AVIF never holds an animation; an animated GIF or PNG becomes an animated
-	// WebP. An AVIF takes a decoder about ten times as long as a JPEG, once. After a change
-	// print the site of nginx anew, and restart. Presets have a negotiate of their own.
-	// Empty: sizes have one format.
+	// WebP. An AVIF takes a decoder about ten times as long as a JPEG, once. After a change,
+	// print the nginx site again, and restart. Presets have a negotiate of their own. Empty:
+	// sizes have one format.
 	Negotiate []string `yaml:"negotiate"`
 	// How many images a decoder serves before a new one replaces it, which frees fragmented
 	// memory. At least 1.
@@ -289,32 +288,32 @@ type Resize struct {
 	// of fetch.max_pixels and animation_pixels. 256MiB to 1TiB.
 	MaxMemory ByteSize `yaml:"max_memory"`
 	// What is served as a size of a larger animation: first, a size of its first frame; or
-	// original, the animation as it is. A preset that changes more than size and quality
+	// original, the unchanged animation. A preset that changes more than size and quality
 	// gives the first frame in both cases.
 	AnimationExcess string `yaml:"animation_excess"`
 	// Sizes and presets that are prerendered in the background as soon as the first viewer
 	// of a new image was served, all from one decoding, as in [150x, avatar]. One image at
-	// a time; under load some are skipped, and made on request. At most 16. Empty: none.
+	// a time; under load, some are skipped and made on request. At most 16. Empty: none.
 	Eager []string `yaml:"eager"`
 }
 
 // Store is about the disk.
 type Store struct {
-	// The free space below which nothing new is stored; kept images are still served. 0: no
-	// floor.
+	// The free space, in bytes, below which nothing new is stored; kept images are still
+	// served. 0: no floor.
 	MinFree ByteSize `yaml:"min_free"`
-	// The same for inodes, a number. 0: no floor.
+	// The number of free inodes below which nothing new is stored. 0: no floor.
 	MinFreeInodes int64 `yaml:"min_free_inodes"`
-	// How many bytes of originals are kept of one site, which is a domain with all hosts
-	// below it, or a network of addresses (/24, /56), in all buckets together. At the
-	// limit, nothing new of it is kept, and viewers get 403; the last image may exceed it.
-	// Bytes count for the site that brought them first. Kept images are still served, and
-	// so is /proxy; local files have no site. 1MiB to 1024TiB, or 0: no limit.
+	// The most bytes of originals from one site, which is a domain with all hosts below it, or
+	// a network of addresses (/24, /56), in all buckets together. At the limit, nothing new of
+	// the site is kept, and viewers get 403; the last image may exceed the limit. Bytes count
+	// for the site that they came from first. Kept images are still served, and so is /proxy;
+	// local files have no site. 1MiB to 1024TiB, or 0: no limit.
 	MaxPerSite ByteSize `yaml:"max_per_site"`
 	// How long after one scrub the server begins the next. A scrub reads every original
 	// again and reports damage, without repairing it. 0 to 87600h; 0: never.
 	ScrubInterval time.Duration `yaml:"scrub_interval"`
-	// How much a scrub by the server reads in a second. 0: no limit.
+	// How many bytes a second a scrub by the server reads. 0: no limit.
 	ScrubRate ByteSize `yaml:"scrub_rate"`
 }
 
@@ -323,8 +322,8 @@ type LinkRot struct {
 	// How long after one pass through all URLs the next begins; 168h is a week. 24h to
 	// 87600h, or 0: never. After a stop, an unfinished pass resumes at the next start.
 	Interval time.Duration `yaml:"interval"`
-	// How many URLs are asked in a second, of all hosts together. 1 to 1000; one a
-	// second is 600,000 a week.
+	// How many URLs a second are checked, of all hosts together. 1 to 1000; one a second is
+	// 600,000 a week.
 	Rate int `yaml:"rate"`
 }
 
@@ -333,18 +332,18 @@ type Nginx struct {
 	// The folder of the symbolic links that nginx serves from. It belongs on tmpfs, neither
 	// inside root nor around it.
 	Hot string `yaml:"hot"`
-	// How many links there may be; if more are in demand, links are evicted. One takes
-	// about 1.1 KB of memory and an inode of the tmpfs: /run has a fifth of the machine's
-	// memory and 800,000 inodes, and systemd needs some of both. A PNG takes two, a WebP
-	// three, a GIF four. 1 to 100000000.
+	// The most links; if more are in demand, links are evicted. One takes about 1.1 KB of
+	// memory and an inode of the tmpfs: /run has a fifth of the machine's memory and 800,000
+	// inodes, and systemd needs some of both. A PNG takes two links, a WebP three, a GIF four.
+	// 1 to 100000000.
 	MaxLinks int `yaml:"max_links"`
 	// Distinguishes this site from another imgkeep that the same nginx serves: 1 to 32 of
-	// a-z, 0-9 and _. Empty: there is no other.
+	// a-z, 0-9 and _. Empty: this is the only one.
 	Name string `yaml:"name"`
 	// The ports or addresses that nginx listens on for HTTP; ["80"] is without IPv6. Empty:
 	// HTTPS only.
 	Listen []string `yaml:"listen"`
-	// The same for HTTPS, where there is a certificate.
+	// The same for HTTPS; used if there is a certificate.
 	ListenTLS []string `yaml:"listen_tls"`
 	// The certificate with its chain, such as
 	// /etc/letsencrypt/live/img.example.com/fullchain.pem. Empty: no HTTPS.
@@ -352,31 +351,33 @@ type Nginx struct {
 	// Its key, such as /etc/letsencrypt/live/img.example.com/privkey.pem.
 	CertificateKey string `yaml:"certificate_key"`
 	// HTTP/2 for HTTPS. auto: in the syntax of this machine's nginx; on: in that of nginx
-	// 1.25.1 and later (Debian 13); listen: in that of earlier ones (Debian 12); off: none.
+	// 1.25.1 and later (Debian 13); listen: in that of earlier versions (Debian 12); off: no
+	// HTTP/2.
 	HTTP2 string `yaml:"http2"`
-	// The host names that nginx serves. Empty: the host of base_url. _ is any that no
-	// other site names, where no other site is the default.
+	// The host names that nginx serves. Empty: the host of base_url. _ matches no host: the
+	// site then serves what no other site names, unless another site is the default.
 	ServerName []string `yaml:"server_name"`
-	// How many requests a second one address, or one /64 of IPv6, may send; further ones
-	// get 429. 0 to 1000000; 0: any number.
+	// How many requests a second one IPv4 address, or one /64 of IPv6, may send; further ones
+	// get 429. 0 to 1000000; 0: no limit.
 	RateLimit int `yaml:"rate_limit"`
-	// How many more it may send at once, as a page with many images does. 0 to 1000000.
+	// How many requests beyond rate_limit it may send at once, as a page with many images
+	// does. 0 to 1000000.
 	RateBurst int `yaml:"rate_burst"`
 	// The hosts whose pages may show images, as example.com or *.example.com; pages of
 	// others get 403, and requests without a Referer pass. Empty: all.
 	Referers []string `yaml:"referers"`
-	// Where nginx reads the tokens of access, if there are any: the output of `imgkeep
-	// nginx --tokens`, in a file that only root can read.
+	// The file from which nginx reads the tokens of access, if any are set: the output of
+	// `imgkeep nginx --tokens`. Let only root read it.
 	Tokens string `yaml:"tokens"`
 	// A file that nginx includes at the end of the site's server block, for what cannot be
 	// set here, such as the location of an ACME challenge. Empty: none.
 	Include string `yaml:"include"`
-	// How long nginx caches what it knows of a file: it notices that late that a link has
-	// expired or an image was removed. Whole seconds, 1s to 1m.
+	// How long nginx caches what it knows of a file. It is also how late nginx may notice that
+	// a link has expired or an image was removed. Whole seconds, 1s to 1m.
 	Valid time.Duration `yaml:"valid"`
-	// How many files nginx remembers and holds open: well below a worker's limit of
-	// open files (worker_rlimit_nofile, often 1024). 10000 serves many popular images
-	// faster. 1 to 1000000.
+	// How many files nginx caches and holds open: well below a worker's limit of open files
+	// (worker_rlimit_nofile, often 1024). 10000 serves many popular images faster. 1 to
+	// 1000000.
 	OpenFiles int `yaml:"open_files"`
 	// nginx's log of requests. Empty: none.
 	AccessLog string `yaml:"access_log"`
@@ -384,9 +385,9 @@ type Nginx struct {
 
 // Metrics is about what Prometheus reads.
 type Metrics struct {
-	// Where Prometheus reads /metrics: host:port, or unix:/path. Anybody who can connect
-	// may read them, so choose an address that strangers cannot reach. Empty: only the
-	// admin socket answers GET /metrics, to its own users.
+	// Where Prometheus reads /metrics: host:port, or unix:/path. Everybody who can connect
+	// can read them, so choose an address that strangers cannot reach. Empty: only the admin
+	// socket answers GET /metrics, to its own users.
 	Listen string `yaml:"listen"`
 }
 
@@ -398,8 +399,8 @@ type Log struct {
 	Format string `yaml:"format"`
 }
 
-// Default returns the configuration that applies where nothing is set. A server works with
-// it as it is, except for the secret, which each operator must choose.
+// Default returns the value of each setting that is not set: here are all defaults. A server
+// works with it as it is, except for the secret, which each operator must choose.
 func Default() Config {
 	return Config{
 		Listen:          "127.0.0.1:8091",

@@ -26,13 +26,13 @@ type Fetch struct {
 	MaxPixels int64 `yaml:"max_pixels"`
 	// The largest width and height, in pixels. 1 to 65535.
 	MaxSide int `yaml:"max_side"`
-	// The most frames of an animation. One with more is refused with 413, at the header of
-	// the first frame beyond. 1 to 1000000.
+	// The most frames of an animation. One with more is refused with 413, as soon as the
+	// header of the first frame too many arrives. 1 to 1000000.
 	MaxFrames int `yaml:"max_frames"`
-	// The largest animation, in pixels: width times height times frames, refused
-	// likewise. 500 million are a thousand frames of 800 x 600; as a rule 16 MiB of
-	// GIF hold far less. This bounds what is kept; resize.animation_pixels bounds what
-	// stays an animation when it is resized. 1 to 1000000000000.
+	// The largest animation, in pixels: width times height times frames; a larger one is
+	// refused likewise. 500 million are a thousand frames of 800 x 600; 16 MiB of GIF usually
+	// hold far less. This bounds what is kept; resize.animation_pixels bounds what stays an
+	// animation when it is resized. 1 to 1000000000000.
 	MaxAnimationPixels int64 `yaml:"max_animation_pixels"`
 	// How many redirects are followed. 0 to 20; 0: none.
 	MaxRedirects int `yaml:"max_redirects"`
@@ -43,66 +43,64 @@ type Fetch struct {
 	Networks []netip.Prefix `yaml:"networks"`
 	// Hosts from which nothing is fetched, written as the hosts of a bucket. Empty: none.
 	DenyHosts []string `yaml:"deny_hosts"`
-	// The User-Agent that imgkeep sends. Many origins refuse an empty one. base_url is
-	// appended to the default, if it is set, as in Mozilla/5.0 (compatible; imgkeep;
-	// +https://img.example.com): some origins, such as Wikimedia, want to know whom to
-	// write to.
+	// The User-Agent that imgkeep sends. Many origins refuse an empty one. If base_url is set,
+	// it is appended to the default, as in Mozilla/5.0 (compatible; imgkeep;
+	// +https://img.example.com): some origins, such as Wikimedia, want a contact.
 	UserAgent string `yaml:"user_agent"`
-	// The formats that origins are asked for by name, of those in formats above; if that
-	// list has none of these, all of it. Other formats are accepted too. Some origins make
-	// WebP of their JPEGs for clients that name WebP; that would then be kept for good
-	// instead of the original. At least one.
+	// The formats that the Accept header names, as far as formats above has them; if it has
+	// none of them, all of its formats. Other formats are accepted too. Some origins convert
+	// their JPEGs to WebP for clients that name WebP; that copy would be kept for good instead
+	// of the original. At least one.
 	Accept []string `yaml:"accept"`
 	// A proxy for all downloads, which hides the server's address from origins:
 	// http://host:port, https://host:port or socks5://host:port, with user:password@ before
 	// the host if needed. Empty: none.
 	Proxy string `yaml:"proxy"`
-	// How some hosts are asked otherwise; the first profile that names a host holds
-	// for it, at each redirect anew, and no other host sees what it sets. Each has
-	// hosts, written as the hosts of a bucket, and any of
-	//   user_agent  in the place of the one above
+	// Settings for some hosts. The first profile that names a host applies to it, chosen anew
+	// at each redirect, and no other host sees its values. Each has hosts, written as the
+	// hosts of a bucket, and any of
+	//   user_agent  instead of the one above
 	//   referer     a URL that is sent as Referer. Empty: none is sent
-	//   proxy       in the place of the one above; direct: none
-	//   per_host    in the place of the one below, for the whole site
-	//   headers     any others, as in ["Accept-Language: de", "Cookie: adult=1"]
-	//   insecure    true: any certificate is taken, also none of theirs. Whoever is on
-	//               the way can then put another image in the place of the real one
-	//   tls_min     the oldest TLS that is spoken, 1.0 to 1.3, in quotes; below "1.2" also
+	//   proxy       instead of the one above; direct: none
+	//   per_host    instead of the one below, for the whole site
+	//   headers     further headers, as in ["Accept-Language: de", "Cookie: adult=1"]
+	//   insecure    true: any certificate is accepted, even another host's. An attacker on
+	//               the network can then replace the image
+	//   tls_min     the oldest version of TLS, 1.0 to 1.3, in quotes; below "1.2" also
 	//               the ciphers of that time. Empty: "1.2"
 	// as in
 	//   - {hosts: ["*.example.com"], referer: "https://www.example.com/", per_host: 1}
 	Profiles []Profile `yaml:"profiles"`
-	// Pictures that say that an image was removed, and that origins send with status
-	// 200 in its place: they count as gone, and are never stored. Each is known by one
-	// of
+	// Pictures that say that an image was removed, which origins send with status 200
+	// instead of it: they count as gone, and are never stored. Each is recognised by one of
 	//   url     to which its origin redirects
-	//   etag    that it is sent with, of at least 8 characters
+	//   etag    its ETag, of at least 8 characters
 	//   digest  SHA-256 of its bytes, as sha256sum prints it or as imgkeep names files
 	// The defaults are imgur's, by its URL, its ETag and its bytes, and Flickr's, small and
 	// large.
 	Removed []Removed `yaml:"removed"`
 	// Where else to look for an image that its origin has lost, in this order: URLs with
 	// {url} in their path or query. The journal then says where the image came from. The
-	// owner of such a place learns what is asked for. Empty: nowhere. The Internet Archive:
-	// https://web.archive.org/web/0im_/{url}
+	// owner of such a service learns which URLs are asked for. Empty: nowhere. The Internet
+	// Archive: https://web.archive.org/web/0im_/{url}
 	Fallbacks []string `yaml:"fallbacks"`
 	// How many failures of an image in a row it takes before the fallbacks are asked, by
 	// the reason of the last one. The pauses between failures double, from 1 min for most
 	// and from 1 h for a page: the 3rd failure comes after 3 min at the earliest, the 6th
 	// after half an hour. 0 to 100; 0: never.
 	FallbackAfter FallbackAfter `yaml:"fallback_after"`
-	// Which parameters of the query do not name the image, by hosts: an attachment whose
-	// link is signed anew each time is then one entry, fetched by the link that is asked
-	// for first and works. Each has hosts, written as the hosts of a bucket, and params,
-	// names or beginnings with * behind them. The first that names a host holds. Set this
-	// before such images are kept: what is kept under a whole URL is found under that one
-	// alone. A damaged original of such a host cannot be fetched again. As in
+	// Which query parameters do not identify the image, by hosts: an attachment whose link is
+	// signed anew each time is then one entry, fetched by the first link that works. Each has
+	// hosts, written as the hosts of a bucket, and params, which are names, or prefixes that
+	// end in *. The first entry that names a host applies. Set this before such images are
+	// kept: an image that was kept under a whole URL is found under that one alone. A damaged
+	// original of such a host cannot be fetched again. As in
 	//   - {hosts: [cdn.discordapp.com, media.discordapp.net], params: [ex, is, hm]}
 	//   - {hosts: ["*.amazonaws.com"], params: ["X-Amz-*", Expires, Signature, AWSAccessKeyId]}
 	SameImage []SameImage `yaml:"same_image"`
 	// true: http and https of one URL are one entry, that of https, fetched by the one that
-	// is asked for first. Whoever is on the way of an http one then chooses the image of
-	// the https one too.
+	// is asked for first. An attacker on the network who replaces the image of the http URL
+	// then replaces that of the https URL too.
 	SameScheme bool `yaml:"same_scheme"`
 	// The base of URLs in links that name no host, such as
 	// https://static.example.com/images/. Empty: such links are refused.
@@ -119,31 +117,30 @@ type Fetch struct {
 	// s3://bucket/key: each has
 	//   endpoint         http or https and a host, as in https://s3.example.com; it may have a
 	//                    private address, and is asked without the proxy above
-	//   region           that requests are signed for. Empty: us-east-1
-	//   path_style       true: the bucket stands in the path, and not before the host
-	//   buckets          that may be read, at least one; no other ever is
+	//   region           for which requests are signed. Empty: us-east-1
+	//   path_style       true: the bucket is part of the path, not of the host
+	//   buckets          the only ones that are read, at least one
 	//   access_key_file, secret_key_file   files of one line each; a name without a slash is
 	//                    that of a systemd credential of the service
-	//   access_key, secret_key   in their place; keep this file unreadable for others then
-	// Without keys those of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are used. The host of
+	//   access_key, secret_key   instead of the files; make this file unreadable for others then
+	// Without keys, those of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are used. The host of
 	// s3://attachments/ is attachments.s3: only buckets of this server whose hosts name it, as
 	// in hosts: [attachments.s3], serve its objects. Empty: s3 URLs are refused. As in
 	//   - {endpoint: "https://s3.example.com", path_style: true, buckets: [attachments],
 	//      access_key_file: /etc/imgkeep/s3.access, secret_key_file: /etc/imgkeep/s3.secret}
 	S3 []S3Origin `yaml:"s3"`
-	// How many downloads run at once. 1 to 10000.
+	// The most downloads at once. 1 to 10000.
 	Concurrency int `yaml:"concurrency"`
-	// How many of them from one site, which is a domain with all hosts below it. At least
-	// 1; no more than concurrency. All sites of one domain where anybody may have a site
-	// (dynamic names, say), and all of one network (/24, /56), share an eighth of
-	// concurrency, or twice this if that is more.
+	// The most of them from one site, which is a domain with all hosts below it. At least 1;
+	// no more than concurrency. All sites of one domain where anybody can have a site (dynamic
+	// DNS, say), and all of one network (/24, /56), share an eighth of concurrency, or twice
+	// this if that is more.
 	PerHost int `yaml:"per_host"`
-	// How many downloads may wait for their turn. Further ones are refused with 503. 1 to
-	// 1000000.
+	// How many downloads may wait. Further ones are refused with 503. 1 to 1000000.
 	Queue int `yaml:"queue"`
 }
 
-// Profile is how some hosts are asked.
+// Profile has settings for some hosts.
 type Profile struct {
 	// Hosts are written as Bucket.Hosts. At least one.
 	Hosts []string `yaml:"hosts"`
@@ -183,7 +180,7 @@ type S3Origin struct {
 	SecretKeyFile string `yaml:"secret_key_file"`
 }
 
-// SameImage is which parameters of the query of some hosts name no image.
+// SameImage says which query parameters of some hosts do not identify the image.
 type SameImage struct {
 	// Hosts are written as Bucket.Hosts. At least one.
 	Hosts []string `yaml:"hosts"`
@@ -199,15 +196,15 @@ type FallbackAfter struct {
 	NoHost int `yaml:"no_host"`
 	// The host refuses the connection, breaks it off, or has no route to it.
 	Unreachable int `yaml:"unreachable"`
-	// No valid certificate, or no TLS 1.2.
+	// No valid certificate, or no TLS 1.2 or later.
 	TLS int `yaml:"tls"`
 	// No answer in time.
 	Timeout int `yaml:"timeout"`
 	// 500 to 599.
 	ServerError int `yaml:"server_error"`
-	// A page with status 200 in the place of the image, as parked domains send it.
+	// A page with status 200 instead of the image, as parked domains send it.
 	Page int `yaml:"page"`
-	// 401, 403, 429, 451, and challenges. Some storage answers 403 for what it has not.
+	// 401, 403, 429, 451, and challenges. Some object stores answer 403 for what is missing.
 	Blocked int `yaml:"blocked"`
 }
 

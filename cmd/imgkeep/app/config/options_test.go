@@ -73,9 +73,8 @@ func fieldDocs(t *testing.T) map[string]string {
 	return docs
 }
 
-const optionsHead = `# Configuration of imgkeep. Every setting stands here with its default, so the
-# file may be used as it is, or cut down to what differs. Only a secret is missing:
-# see sign below.
+const optionsHead = `# Configuration of imgkeep. This file has every setting with its default, so you can
+# use it as it is, or keep only what differs. Only a secret is missing: see sign below.
 #
 # A flag of the command takes precedence over the environment, the environment over
 # this file, and this file over the default. In the environment fetch.max_bytes is
@@ -83,11 +82,11 @@ const optionsHead = `# Configuration of imgkeep. Every setting stands here with 
 # have keys, such as the buckets, as JSON.
 # An empty variable counts as not set. IMGKEEP_CONFIG names this file.
 #
-# Sizes of files: a number of bytes, or with a unit: KiB, MiB, GiB (of 1024) or
-# kB, MB, GB (of 1000). Durations: a number with a unit: ms, s, m or h. Paths that
-# do not begin with a slash are taken from the folder in which imgkeep is started.
+# Sizes in bytes: a number of bytes, or with a unit: KiB, MiB, GiB, TiB (of 1024) or
+# kB, MB, GB, TB (of 1000). Durations: a number with a unit: ms, s, m or h. Paths that
+# do not begin with a slash are relative to the folder in which imgkeep is started.
 # A key that does not exist is an error. 'imgkeep config' checks a configuration,
-# and prints what holds and where it was set.
+# and prints each value in force and where it was set.
 `
 
 // examplePreset is the one that the file shows.
@@ -207,7 +206,7 @@ func optionsTable(docs map[string]string) string {
 	var out strings.Builder
 	out.WriteString(`# Options
 
-Made from the source, as is [imgkeep.yaml](../imgkeep.yaml), which has the same as a file to start from.
+This table and [imgkeep.yaml](../imgkeep.yaml), a file to start from, are both generated from the source.
 
 | key | default | what it is |
 | --- | --- | --- |

@@ -15,14 +15,14 @@ import (
 // Page is about the moderators' page.
 type Page struct {
 	// Where the page is served: a socket, unix:/path, or a loopback address with a port,
-	// for a proxy with TLS before it. Empty: there is no page.
+	// behind a proxy with TLS. Empty: no page.
 	Listen string `yaml:"listen"`
 	// Scheme and host of the page as moderators see it, such as
 	// https://moderate.example.com, without a path, and never a host of images. Requests
 	// for any other host are refused. A socket needs it. Empty: http and the address above.
 	URL string `yaml:"url"`
 	// Serve the page on an address that others can reach too, without TLS. Only for a
-	// network that you trust as a whole.
+	// network whose every machine you trust.
 	AllowRemote bool `yaml:"allow_remote"`
 	// The header in which the proxy passes the client's address, such as X-Real-IP:
 	// attempts to guess passwords are slowed down by it. The proxy must replace what

@@ -16,55 +16,55 @@ type Preset struct {
 	// 1 to 23 of a-z, 0-9, - and _, a letter first. It is part of links. Not in the form of
 	// a size (x200), and neither full nor info.
 	Name string `yaml:"name"`
-	// The box, in pixels: 1 to 8192 each; 0: this side is free.
+	// The width of the box, in pixels: 1 to 8192; 0: free.
 	Width int `yaml:"width"`
-	// The other side.
+	// The height of the box, in pixels: 1 to 8192; 0: free.
 	Height int `yaml:"height"`
-	// How a picture is fitted to it: inside, all of it and nothing else; cover, the box is
-	// filled and the rest is cut off; contain, all of it, and the rest of the box is
-	// filled; crop, cut out at its own scale. Empty: inside.
+	// How a picture is fitted to the box: inside, the whole picture and nothing else; cover,
+	// the picture fills the box and the rest is cut off; contain, the whole picture, and the
+	// rest of the box is filled; crop, cut out at its own scale. Empty: inside.
 	Fit string `yaml:"fit"`
-	// Which part stays (cover, crop), or where it stands (contain): centre, north,
-	// northeast, east, southeast, south, southwest, west, northwest; or smart, the part
-	// that draws the eye. Empty: centre.
+	// Which part is kept (cover, crop), or where the picture is placed (contain): centre,
+	// north, northeast, east, southeast, south, southwest, west, northwest; or smart, the part
+	// that attracts attention. Empty: centre.
 	Gravity string `yaml:"gravity"`
-	// Also enlarge a picture that is smaller than the box. Without it cover gives the
+	// Also enlarge a picture that is smaller than the box. Without it, cover gives the
 	// largest piece that has the shape of the box.
 	Enlarge bool `yaml:"enlarge"`
-	// Turned clockwise, before it is fitted: 0, 90, 180 or 270.
+	// Rotation clockwise, before fitting, in degrees: 0, 90, 180 or 270.
 	Rotate int `yaml:"rotate"`
 	// Mirrored: horizontal, vertical or both. Empty: no.
 	Flip string `yaml:"flip"`
-	// Cut off borders in the colour of the top left pixel, which may differ by this much in
-	// a channel: 1 to 254. An animation becomes its first frame. 0: no.
+	// Cut off borders in the colour of the top left pixel, with a tolerance of this much in
+	// each channel: 1 to 254. An animation becomes its first frame. 0: no.
 	Trim int `yaml:"trim"`
-	// Changed by -100 to 100 percent.
+	// The change in brightness, -100 to 100 percent.
 	Brightness int `yaml:"brightness"`
-	// The same.
+	// The change in contrast, -100 to 100 percent.
 	Contrast int `yaml:"contrast"`
-	// How far it is blurred, in pixels of the result: 0.3 to 20; 0: not at all. A picture
-	// with too many pixels for that is refused, 4 megapixels at 20.
+	// The radius of blurring (sigma), in pixels of the result: 0.3 to 20; 0: no blurring. A
+	// picture with too many pixels for it is refused: 4 megapixels at 20.
 	Blur float64 `yaml:"blur"`
-	// How far around it is sharpened: 0.3 to 10; 0: not at all.
+	// The radius of sharpening (sigma), in pixels of the result: 0.3 to 10; 0: no sharpening.
 	Sharpen float64 `yaml:"sharpen"`
-	// Added around it, in pixels, 0 to 1000: one number for all edges, two (top and bottom,
-	// left and right) or four (top, right, bottom, left). Empty: none.
+	// Padding around the picture, in pixels, 0 to 1000: one number for all edges, two (top and
+	// bottom, left and right) or four (top, right, bottom, left). Empty: none.
 	Padding []int `yaml:"padding"`
 	// The colour behind transparent parts and in filled areas, as "#rrggbb". Empty:
 	// transparent, and white in a JPEG.
 	Background string `yaml:"background"`
-	// What is put on top: a text or a picture.
+	// A text or a picture on top.
 	Watermark Watermark `yaml:"watermark"`
 	// jpeg, png, gif, webp or avif. Empty: as the source.
 	Format string `yaml:"format"`
-	// As resize.negotiate, for this preset, which then has no format. Empty: none.
+	// Like resize.negotiate, for this preset, which then has no format. Empty: none.
 	Negotiate []string `yaml:"negotiate"`
 	// The quality of lossy formats.
 	Quality Quality `yaml:"quality"`
 	// A JPEG or PNG whose whole area appears early while it loads.
 	Progressive bool `yaml:"progressive"`
-	// The most bytes, 1KiB to 16MiB: the quality is lowered until it fits. For format jpeg,
-	// webp or avif. 0: any.
+	// The most bytes of the result, 1KiB to 16MiB: the quality is lowered until it fits. For
+	// format jpeg, webp or avif. 0: no limit.
 	MaxBytes ByteSize `yaml:"max_bytes"`
 	// keep: an animation stays one, if the format can hold it. first: its first frame.
 	// Empty: keep.
@@ -90,14 +90,14 @@ type Watermark struct {
 	Colour string `yaml:"colour"`
 	// The path of a picture of at most 1 MiB, instead of a text.
 	Picture string `yaml:"picture"`
-	// As gravity, without smart. Empty: southeast.
+	// Where it is placed, like gravity without smart. Empty: southeast.
 	Position string `yaml:"position"`
 	// Its width in percent of the result's: 1 to 100. 0: 25 for a text, and its own width
 	// for a picture.
 	Scale int `yaml:"scale"`
-	// In percent, 1 to 100; 0: 100.
+	// Its opacity in percent, 1 to 100; 0: 100.
 	Opacity int `yaml:"opacity"`
-	// To the edges, in pixels. 0 to 1000.
+	// Its distance from the edges, in pixels. 0 to 1000.
 	Margin int `yaml:"margin"`
 }
 

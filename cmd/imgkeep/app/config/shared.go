@@ -12,18 +12,18 @@ import (
 // Shared is about the object store that several nodes share.
 type Shared struct {
 	// Scheme and host of the object store, as in https://s3.example.com. It may have a
-	// private address. `imgkeep store check` tells whether a store will do. Empty: this is the
-	// only node.
+	// private address. `imgkeep store check` tells whether a store is suitable. Empty: this is
+	// the only node.
 	Endpoint string `yaml:"endpoint"`
-	// The bucket of the object store, which must be there. No other server may write to it
+	// The bucket of the object store, which must exist. No other program may write to it
 	// below prefix.
 	Bucket string `yaml:"bucket"`
-	// What is before the names of all objects, with a slash at its end, as in imgkeep/. Empty:
-	// nothing.
+	// The prefix of the names of all objects, with a slash at its end, as in imgkeep/. Empty:
+	// none.
 	Prefix string `yaml:"prefix"`
-	// The region that requests are signed for. Empty: us-east-1.
+	// The region for which requests are signed. Empty: us-east-1.
 	Region string `yaml:"region"`
-	// Name the bucket in the path instead of the host, as most stores of one's own want it.
+	// Name the bucket in the path instead of the host, as most self-hosted stores want it.
 	PathStyle bool `yaml:"path_style"`
 	// A file with the access key, in one line; a name without a slash is that of a systemd
 	// credential of the service. It is read again each minute. Empty: access_key, or else
@@ -31,7 +31,7 @@ type Shared struct {
 	AccessKeyFile string `yaml:"access_key_file"`
 	// The same of the secret key. Empty: secret_key, or else AWS_SECRET_ACCESS_KEY.
 	SecretKeyFile string `yaml:"secret_key_file"`
-	// The access key itself, in the place of its file.
+	// The access key itself, instead of its file.
 	AccessKey Secret `yaml:"access_key"`
 	// The secret key itself; make this file unreadable for others then.
 	SecretKey Secret `yaml:"secret_key"`
@@ -44,13 +44,12 @@ type Shared struct {
 	Encryption string `yaml:"encryption"`
 	// The key of aws:kms. Empty: the bucket's own.
 	KMSKey string `yaml:"kms_key"`
-	// How much local files may take: originals, and what was made of them. What was least
-	// lately sent goes first, and comes back when it is asked for. At least four times the
-	// largest image that may be kept, up to 1024TiB.
+	// The size limit of this node's cache: local originals and their variants, in bytes. The
+	// least recently sent are evicted first, and fetched again on request. At least four times
+	// the largest image that may be kept, up to 1024TiB.
 	CacheBytes ByteSize `yaml:"cache_bytes"`
-	// For how long a node that does not reach the store goes on to show what it has. After
-	// that it drops its hot links and answers 503, since it cannot know what was removed. 10s
-	// to 24h.
+	// How long a node that cannot reach the store still serves what it has. After that it
+	// drops its hot links and answers 503, since it cannot know what was removed. 10s to 24h.
 	MaxLag time.Duration `yaml:"max_lag"`
 }
 
