@@ -90,7 +90,7 @@ func fakeDecoder(args []string) {
 		os.Exit(1)
 	}
 	for {
-		req, src, err := readRequest(os.Stdin, nil)
+		req, src, err := readRequest(os.Stdin, new(memory))
 		if err == io.EOF {
 			if greet == "stays" {
 				pause()

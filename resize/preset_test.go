@@ -304,7 +304,7 @@ func TestPresetOnTheWire(t *testing.T) {
 	req := &Request{"gif", []Target{{Preset: &whole}, {Size: Size{Height: 5}}, {Preset: &Preset{}}, {Preset: &small}}, 100, 200}
 	var b bytes.Buffer
 	must(t, writeRequest(&b, req, strings.NewReader("abc"), 3))
-	got, src, err := readRequest(&b, nil)
+	got, src, err := readRequest(&b, new(memory))
 	if err != nil || string(src) != "abc" || !reflect.DeepEqual(got, req) || b.Len() > 0 {
 		t.Fatalf("%+v, %q, %v, and %d bytes behind", got, src, err, b.Len())
 	}
@@ -320,7 +320,7 @@ func TestPresetOnTheWire(t *testing.T) {
 		var b bytes.Buffer
 		must(t, rawHead(&b, `{"format":"jpeg",`+head+`,"max_pixels":1,"animation_pixels":1,"bytes":1}`))
 		b.WriteString("xx")
-		if _, _, err := readRequest(&b, nil); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := readRequest(&b, new(memory)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", head, err, want)
 		}
 	}

@@ -26,8 +26,40 @@ type Decoder interface {
 	Resize(src []byte, r *Request) ([]Result, error)
 }
 
-// keepBuffer is the largest source whose memory is kept for the next, in bytes.
-const keepBuffer = 16 << 20
+// keepMemory is the largest source whose memory is kept for the next, in bytes.
+const keepMemory = 1 << 20
+
+// memory is where a decoder has its source. It is none of the Go heap's, which would keep that
+// of large sources until much later.
+type memory struct{ bytes []byte }
+
+// take returns memory for n bytes, which is valid until the next call and the end of tidy. An
+// error is an [ErrMemory].
+func (m *memory) take(n int64) ([]byte, error) {
+	if int64(len(m.bytes)) < n {
+		m.release()
+		bytes, err := allocate(n)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %d bytes: %w", ErrMemory, n, err)
+		}
+		m.bytes = bytes
+	}
+	return m.bytes[:n:n], nil
+}
+
+// tidy releases what is too much to keep.
+func (m *memory) tidy() {
+	if len(m.bytes) > keepMemory {
+		m.release()
+	}
+}
+
+func (m *memory) release() {
+	if m.bytes != nil {
+		free(m.bytes)
+		m.bytes = nil
+	}
+}
 
 // ErrMemory: a decoder could not get the memory it needed. Errors of [Pool.Resize] wrap it
 // only if the decoder ended for that reason.
@@ -48,9 +80,10 @@ func Serve(in io.Reader, out io.Writer, d Decoder, l Layers) error {
 	if err := writeHead(out, greeting{protocol, d.Version(), d.Formats(), d.Sources(), d.Outputs(), l.Held, l.Missing}); err != nil {
 		return fmt.Errorf("resize: greet: %w", err)
 	}
-	var buf []byte
+	var m memory
+	defer m.release()
 	for {
-		req, src, err := readRequest(in, buf)
+		req, src, err := readRequest(in, &m)
 		if err == io.EOF {
 			return nil
 		}
@@ -74,8 +107,6 @@ func Serve(in io.Reader, out io.Writer, d Decoder, l Layers) error {
 		if err != nil {
 			return fmt.Errorf("resize: answer: %w", err)
 		}
-		if buf = src; cap(buf) > keepBuffer {
-			buf = nil
-		}
+		m.tidy()
 	}
 }

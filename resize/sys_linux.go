@@ -46,6 +46,13 @@ func Room(n int64) error {
 	return syscall.Munmap(m)
 }
 
+// allocate returns memory that free gives back to the system.
+func allocate(n int64) ([]byte, error) {
+	return syscall.Mmap(-1, 0, int(n), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
+}
+
+func free(b []byte) { _ = syscall.Munmap(b) }
+
 // processorTime is what a process has used, all its threads together
 // (clock_getcpuclockid(3)).
 func processorTime(pid int) (time.Duration, error) {

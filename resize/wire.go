@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 )
 
 // The messages between pool and decoder; see the package doc.
@@ -121,9 +122,8 @@ func readFull(r io.Reader, p []byte) error {
 
 // The decoder's end.
 
-// readRequest reads one request and its source, into buf where it is large
-// enough. io.EOF: there are no more.
-func readRequest(r io.Reader, buf []byte) (*Request, []byte, error) {
+// readRequest reads one request, and its source into m. io.EOF: there are no more.
+func readRequest(r io.Reader, m *memory) (*Request, []byte, error) {
 	var head requestHead
 	if err := readHead(r, &head); err != nil {
 		return nil, nil, err
@@ -137,17 +137,14 @@ func readRequest(r io.Reader, buf []byte) (*Request, []byte, error) {
 	if head.Bytes < 1 || head.Bytes > MaxSource {
 		return nil, nil, broken("a source of %d bytes is not from 1 to %d", head.Bytes, MaxSource)
 	}
-	if int64(cap(buf)) < head.Bytes {
-		if err := Room(head.Bytes); err != nil {
-			if skip := head.skip(r); skip != nil {
-				return nil, nil, skip
-			}
-			return nil, nil, err
+	src, err := m.take(head.Bytes)
+	if err != nil {
+		if skip := head.skip(r); skip != nil {
+			return nil, nil, skip
 		}
-		buf = make([]byte, head.Bytes)
+		return nil, nil, err
 	}
-	buf = buf[:head.Bytes]
-	if err := readFull(r, buf); err != nil {
+	if err := readFull(r, src); err != nil {
 		return nil, nil, err
 	}
 	for _, m := range head.watermarks() {
@@ -155,7 +152,7 @@ func readRequest(r io.Reader, buf []byte) (*Request, []byte, error) {
 			return nil, nil, err
 		}
 	}
-	return &head.Request, buf, nil
+	return &head.Request, src, nil
 }
 
 // skip reads what follows the head without keeping it, so that the next request
@@ -275,6 +272,18 @@ func (s sourceReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// pieces are what sources are copied in. Each wakes the decoder, so they are larger than
+// io.Copy's.
+var pieces = sync.Pool{New: func() any { return new([256 << 10]byte) }}
+
+// copySource copies n bytes, or fewer if src ends before.
+func copySource(w io.Writer, src io.Reader, n int64) (int64, error) {
+	piece := pieces.Get().(*[256 << 10]byte)
+	defer pieces.Put(piece)
+	// A file's own ReadFrom would copy by pieces of its own.
+	return io.CopyBuffer(struct{ io.Writer }{w}, io.LimitReader(sourceReader{src}, n), piece[:])
+}
+
 func writeRequest(w io.Writer, r *Request, src io.Reader, n int64) error {
 	head := requestHead{Request: *r, Bytes: n}
 	for _, m := range r.watermarks() {
@@ -283,8 +292,8 @@ func writeRequest(w io.Writer, r *Request, src io.Reader, n int64) error {
 	if err := writeHead(w, head); err != nil {
 		return err
 	}
-	m, err := io.CopyN(w, sourceReader{src}, n)
-	if err == io.EOF {
+	m, err := copySource(w, src, n)
+	if err == nil && m < n {
 		return &errSource{fmt.Errorf("it has %d bytes, not %d: %w", m, n, io.ErrUnexpectedEOF)}
 	}
 	for _, m := range r.watermarks() {

@@ -122,7 +122,7 @@ func TestRequestIsChecked(t *testing.T) {
 		var b bytes.Buffer
 		must(t, rawHead(&b, head))
 		b.WriteString("x")
-		_, _, err := readRequest(&b, nil)
+		_, _, err := readRequest(&b, new(memory))
 		if want == "" && err != nil || want != "" && (!errors.Is(err, errProtocol) || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%.100s: got %v, want %q", head, err, want)
 		}
@@ -206,7 +206,10 @@ func FuzzRequest(f *testing.F) {
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, in []byte) {
 		rest := bytes.NewReader(in)
-		req, src, err := readRequest(rest, nil)
+		var m, m2 memory
+		defer m.release()
+		defer m2.release()
+		req, src, err := readRequest(rest, &m)
 		if err != nil {
 			return
 		}
@@ -215,7 +218,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		var b bytes.Buffer
 		must(t, writeRequest(&b, req, bytes.NewReader(src), int64(len(src))))
-		req2, src2, err := readRequest(&b, nil)
+		req2, src2, err := readRequest(&b, &m2)
 		if err != nil || !reflect.DeepEqual(req, req2) || !bytes.Equal(src, src2) || b.Len() > 0 {
 			t.Fatalf("%+v became %+v: %v", req, req2, err)
 		}

@@ -54,6 +54,7 @@ struct jpeg {
 	struct jpeg_source_mgr source;
 	gboolean started;
 	VipsPel *row;
+	resampler *planes[3];
 };
 
 static void
@@ -114,6 +115,9 @@ void
 jpeg_close(jpeg *j)
 {
 	jpeg_destroy_decompress(&j->info);
+	for (int i = 0; i < 3; i++)
+		if (j->planes[i])
+			resampler_free(j->planes[i]);
 	g_free(j->row);
 	g_free(j);
 }
@@ -140,8 +144,78 @@ next_row(void *state, int y)
 row_source
 jpeg_rows(jpeg *j)
 {
-	return (row_source){.width = j->info.output_width, .rows = j->info.output_height,
-		.bands = j->info.output_components, .row = next_row, .state = j};
+	return (row_source){{.width = j->info.output_width, .rows = j->info.output_height,
+		.bands = j->info.output_components}, .row = next_row, .state = j};
+}
+
+/* How many pixels a sample of a component stands for, sideways or down, once decoded. 0: that
+ * is no whole number. */
+static int
+pitch(const struct jpeg_decompress_struct *info, const jpeg_component_info *of, gboolean down)
+{
+	int all = (down ? info->max_v_samp_factor : info->max_h_samp_factor) * info->min_DCT_scaled_size;
+	int its = (down ? of->v_samp_factor : of->h_samp_factor) * of->DCT_scaled_size;
+
+	return all % its ? 0 : all / its;
+}
+
+gboolean
+jpeg_has_planes(const jpeg *j)
+{
+	const jpeg_component_info *c = j->info.comp_info;
+
+	if (j->info.jpeg_color_space != JCS_YCbCr || j->info.num_components != 3)
+		return FALSE;
+	for (int i = 0; i < 3; i++)
+		for (int down = 0; down < 2; down++) {
+			int n = pitch(&j->info, &c[i], down);
+
+			if (n < 1 || (i == 0 && n > 1))
+				return FALSE;
+		}
+	return TRUE;
+}
+
+/* Memory for rows of samples, until the JPEG is closed. */
+static JSAMPARRAY
+rows_of(j_common_ptr info, const jpeg_component_info *of, int block)
+{
+	/* libjpeg-turbo's vectors write to the end of a block. */
+	return info->mem->alloc_sarray(info, JPOOL_IMAGE, of->width_in_blocks * block + DCTSIZE, of->v_samp_factor * block);
+}
+
+int
+jpeg_planes(jpeg *j, planes *to)
+{
+	struct jpeg_decompress_struct *info = &j->info;
+	JSAMPARRAY rows[3];
+
+	if (setjmp(j->errors.leave))
+		return -1;
+	info->raw_data_out = TRUE;
+	info->out_color_space = JCS_YCbCr;
+	jpeg_start_decompress(info);
+	for (int i = 0; i < 3; i++) {
+		jpeg_component_info *c = &info->comp_info[i];
+		picture *p = &to->band[i];
+		double by = i ? to->pitch : 1;
+
+		rows[i] = rows_of((j_common_ptr) info, c, c->DCT_scaled_size);
+		j->planes[i] = resampler_new(&(row_form){c->downsampled_width, c->downsampled_height, 1},
+			by / pitch(info, c, FALSE) * info->output_width / to->band[0].width,
+			by / pitch(info, c, TRUE) * info->output_height / to->band[0].height, p->width, p->height, p->pixels);
+	}
+	for (int strip = 0; info->output_scanline < info->output_height; strip++) {
+		jpeg_read_raw_data(info, rows, info->max_v_samp_factor * info->min_DCT_scaled_size);
+		for (int i = 0; i < 3; i++) {
+			jpeg_component_info *c = &info->comp_info[i];
+			int n = c->v_samp_factor * c->DCT_scaled_size;
+
+			for (int y = 0; y < n && strip * n + y < (int) c->downsampled_height; y++)
+				resampler_row(j->planes[i], rows[i][y]);
+		}
+	}
+	return 0;
 }
 
 /* Where libjpeg writes to. */
@@ -182,18 +256,49 @@ end_target(j_compress_ptr info)
 	t->used = t->room - t->pub.free_in_buffer;
 }
 
-int
-jpeg_encode(const picture *p, int quality, gboolean full, gboolean progressive, void **data, size_t *size)
+/* Hands planes to libjpeg, in strips of blocks. It wants complete blocks, which are filled up
+ * with the last sample. */
+static void
+write_planes(j_compress_ptr info, const planes *p)
+{
+	JSAMPARRAY rows[3];
+
+	for (int i = 0; i < 3; i++)
+		rows[i] = rows_of((j_common_ptr) info, &info->comp_info[i], DCTSIZE);
+	for (int strip = 0; info->next_scanline < info->image_height; strip++) {
+		for (int i = 0; i < 3; i++) {
+			const picture *b = &p->band[i];
+			int n = info->comp_info[i].v_samp_factor * DCTSIZE, width = info->comp_info[i].width_in_blocks * DCTSIZE;
+
+			for (int y = 0; y < n; y++) {
+				const VipsPel *row = b->pixels + (size_t) MIN(strip * n + y, b->height - 1) * b->width;
+
+				memcpy(rows[i][y], row, b->width);
+				memset(rows[i][y] + b->width, row[b->width - 1], width - b->width);
+			}
+		}
+		jpeg_write_raw_data(info, rows, info->max_v_samp_factor * DCTSIZE);
+	}
+}
+
+static void
+write_pixels(j_compress_ptr info, const picture *p)
+{
+	while (info->next_scanline < info->image_height) {
+		JSAMPROW row = p->pixels + (size_t) info->next_scanline * p->width * p->bands;
+
+		jpeg_write_scanlines(info, &row, 1);
+	}
+}
+
+/* Encodes planes, or a picture if that is NULL. */
+static int
+compress(const planes *bands, const picture *p, int quality, gboolean full, gboolean progressive, void **data, size_t *size)
 {
 	struct jpeg_compress_struct info = {0};
 	errors e;
-	target *to;
+	target *to = g_new0(target, 1);
 
-	if (p->bands != 1 && p->bands != 3) {
-		vips_error("jpeg", "a picture of %d bands", p->bands);
-		return -1;
-	}
-	to = g_new0(target, 1);
 	to->pub.init_destination = begin_target;
 	to->pub.empty_output_buffer = target_full;
 	to->pub.term_destination = end_target;
@@ -208,27 +313,49 @@ jpeg_encode(const picture *p, int quality, gboolean full, gboolean progressive, 
 	info.dest = &to->pub;
 	info.image_width = p->width;
 	info.image_height = p->height;
-	info.input_components = p->bands;
-	info.in_color_space = p->bands == 1 ? JCS_GRAYSCALE : JCS_RGB;
+	info.input_components = bands ? 3 : p->bands;
+	info.in_color_space = bands ? JCS_YCbCr : p->bands == 1 ? JCS_GRAYSCALE : JCS_RGB;
 	jpeg_set_defaults(&info);
+	info.raw_data_in = bands != NULL;
 	info.optimize_coding = TRUE;
 	jpeg_set_quality(&info, quality, TRUE);
 	info.write_JFIF_header = FALSE; /* 18 bytes that say nothing */
 	if (progressive)
 		jpeg_simple_progression(&info);
-	if (full || quality >= 90)
+	if (full)
 		for (int i = 0; i < info.num_components; i++)
 			info.comp_info[i].h_samp_factor = info.comp_info[i].v_samp_factor = 1;
 	jpeg_start_compress(&info, TRUE);
-	while (info.next_scanline < info.image_height) {
-		JSAMPROW row = p->pixels + (size_t) info.next_scanline * p->width * p->bands;
-
-		jpeg_write_scanlines(&info, &row, 1);
-	}
+	if (bands)
+		write_planes(&info, bands);
+	else
+		write_pixels(&info, p);
 	jpeg_finish_compress(&info);
 	jpeg_destroy_compress(&info);
 	*data = to->data;
 	*size = to->used;
 	g_free(to);
 	return 0;
+}
+
+int
+jpeg_pitch(int quality)
+{
+	return quality >= 90 ? 1 : 2;
+}
+
+int
+jpeg_encode(const picture *p, int quality, gboolean full, gboolean progressive, void **data, size_t *size)
+{
+	if (p->bands != 1 && p->bands != 3) {
+		vips_error("jpeg", "a picture of %d bands", p->bands);
+		return -1;
+	}
+	return compress(NULL, p, quality, full || jpeg_pitch(quality) == 1, progressive, data, size);
+}
+
+int
+jpeg_encode_planes(const planes *p, int quality, void **data, size_t *size)
+{
+	return compress(p, &p->band[0], quality, p->pitch == 1, FALSE, data, size);
 }

@@ -98,7 +98,10 @@ picture_turn(picture *p, int quarters, gboolean flip_x, gboolean flip_y)
 			int from_x = quarters == 0 ? u : quarters == 1 ? v : quarters == 2 ? width - 1 - u : height - 1 - v;
 			int from_y = quarters == 0 ? v : quarters == 1 ? width - 1 - u : quarters == 2 ? height - 1 - v : u;
 
-			memcpy(at(&q, x, y), at(p, from_x, from_y), p->bands);
+			if (p->bands == 1)
+				*at(&q, x, y) = *at(p, from_x, from_y);
+			else
+				memcpy(at(&q, x, y), at(p, from_x, from_y), p->bands);
 		}
 	supersede(p, q);
 	return 0;

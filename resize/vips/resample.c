@@ -34,11 +34,13 @@
 /* The bands of a pixel; if they are fewer than four, the following values too. */
 typedef float quad __attribute__((vector_size(16), may_alias));
 typedef gint32 quad32 __attribute__((vector_size(16)));
+typedef guint8 octets __attribute__((vector_size(16)));
 typedef guint8 quad8 __attribute__((vector_size(4)));
 typedef guint16 quad16 __attribute__((vector_size(8)));
 
 /* Two quads. */
 typedef float oct __attribute__((vector_size(32), may_alias));
+typedef float loose_oct __attribute__((vector_size(32), may_alias, aligned(4)));
 
 /* Compiled once more for processors with vectors of twice the length. They compute the same:
  * this does not allow fused operations, which round once where others round twice. */
@@ -49,7 +51,7 @@ typedef float oct __attribute__((vector_size(32), may_alias));
 #endif
 
 /* This many values beyond the end of a row may be read and written. */
-#define BEYOND 4
+#define BEYOND 8
 
 static inline quad
 get(const float *p)
@@ -61,45 +63,57 @@ get(const float *p)
 }
 
 /* Which pixels of a row or column make up each pixel of the result: from[i] and the
- * following ones, by their weights, which stand most behind those of the pixel before, and
- * each repeated as often as repeat says. The weights behind the count are 0. */
+ * following ones, by their weights, which stand stride behind those of the pixel before, and
+ * each repeated as often as repeat says. The weights behind the count are 0, and so are all of
+ * pixels behind the last, which fill up the AT_ONCE that are made at once. */
+#define AT_ONCE 4
+
 typedef struct {
-	int most, repeat;
+	int most, stride;
 	int *from, *count;
 	float *weights;
 } axis;
 
-/* Lanczos: sinc(x) sinc(x / 3). One sine is enough, since sin(3t) = 3 sin(t) - 4 sin(t)^3. */
-static double
-lanczos(double x)
+/* Lanczos: sinc(x) sinc(x / 3), of which s is the sine of t = pi x / 3. One is enough, since
+ * sin(3t) = 3 sin(t) - 4 sin(t)^3. */
+static inline double
+lanczos(double t, double s)
 {
-	double t = G_PI * x / LOBES, s = sin(t);
-
-	return x == 0 ? 1 : (3 - 4 * s * s) * s * s / (LOBES * t * t);
+	return t == 0 ? 1 : (3 - 4 * s * s) * s * s / (LOBES * t * t);
 }
 
-/* size pixels become to; scale may differ a little from size / to if the last box holds
- * less than the others. */
+/* size pixels become to; scale may differ a little from size / to if the last box or the
+ * last colour of a JPEG stands for less than the others. */
 static void
 axis_init(axis *a, int size, int to, double scale, int repeat)
 {
-	double reach = LOBES * MAX(scale, 1.0);
+	int all = (to + AT_ONCE - 1) / AT_ONCE * AT_ONCE;
+	double reach = LOBES * MAX(scale, 1.0), step = G_PI / reach, turn_s = sin(step), turn_c = cos(step);
 
 	a->most = (int) (2 * reach) + 3; /* and one, to be odd */
-	a->repeat = repeat;
-	a->from = g_new(int, to);
-	a->count = g_new(int, to);
-	a->weights = g_new0(float, (size_t) to * a->most * repeat);
+	a->stride = (a->most * repeat + 7) / 8 * 8;
+	a->from = g_new0(int, all);
+	a->count = g_new0(int, all);
+	a->weights = g_new0(float, (size_t) all * a->stride);
 	for (int i = 0; i < to; i++) {
 		double centre = (i + 0.5) * scale - 0.5, sum = 0;
 		int from = MAX(0, (int) ceil(centre - reach));
 		int last = MIN(size - 1, (int) floor(centre + reach));
-		float *w = a->weights + (size_t) i * a->most * repeat;
+		float *w = a->weights + (size_t) i * a->stride;
+		double s, c;
 
 		from = MIN(from, size - 1);
 		last = MAX(from, last);
-		for (int j = from; j <= last; j++)
-			sum += w[(j - from) * repeat] = lanczos((j - centre) * LOBES / reach);
+		/* From pixel to pixel, an angle grows by the same step. */
+		s = sin((from - centre) * step);
+		c = cos((from - centre) * step);
+		for (int j = from; j <= last; j++) {
+			double next = s * turn_c + c * turn_s;
+
+			sum += w[(j - from) * repeat] = lanczos((j - centre) * step, s);
+			c = c * turn_c - s * turn_s;
+			s = next;
+		}
 		for (int j = from; j <= last; j++, w += repeat) {
 			*w /= sum;
 			for (int k = 1; k < repeat; k++)
@@ -160,11 +174,39 @@ sum_row(float *restrict sum, const void *row, int pixels, int bands, gboolean de
 		}
 }
 
+/* The means of complete boxes of one band. */
+static inline void
+box_band(float *restrict out, const float *restrict sum, int boxes, int box_w, float scale)
+{
+	for (int x = 0; x < boxes; x++) {
+		float v = 0;
+
+		for (int i = 0; i < box_w; i++)
+			v += sum[x * box_w + i];
+		out[x] = v * scale;
+	}
+}
+
 /* Turns the columns of each box into its mean, from 0 to 255. */
-static void
+WIDE static void
 box_row(float *restrict out, const float *restrict sum, int pixels, int bands, int box_w, int rows,
 	gboolean deep)
 {
+	if (bands == 1) {
+		float scale = 1 / ((deep ? 257.0f : 1.0f) * rows * box_w);
+		int whole = pixels / box_w;
+
+		switch (box_w) {
+		case 1: box_band(out, sum, whole, 1, scale); break;
+		case 2: box_band(out, sum, whole, 2, scale); break;
+		case 3: box_band(out, sum, whole, 3, scale); break;
+		case 4: box_band(out, sum, whole, 4, scale); break;
+		default: box_band(out, sum, whole, box_w, scale);
+		}
+		out += whole;
+		sum += whole * box_w;
+		pixels -= whole * box_w;
+	}
 	for (int x = 0; x < pixels; x += box_w, out += bands) {
 		int columns = MIN(box_w, pixels - x);
 		quad v = {0};
@@ -186,7 +228,7 @@ plain_row(float *restrict out, const guint8 *restrict p, int n)
 
 /* Shrinks columns: n sums of as many values as there are rows, by the weights of the rows.
  * Sums up this many values at a time in registers. */
-#define BLOCK 32
+#define BLOCK 64
 
 WIDE static void
 sum_columns(float *restrict out, const float *const *rows, const float *weights, int count, int n)
@@ -240,7 +282,7 @@ static inline void
 finish(VipsPel *out, const float *row, const axis *a, int width, int bands, gboolean alpha)
 {
 	for (int x = 0; x < width; x++, out += bands) {
-		const float *w = a->weights + (size_t) x * a->most * 4;
+		const float *w = a->weights + (size_t) x * a->stride;
 		const float *p = row + (size_t) a->from[x] * bands;
 		oct sum = {0}, weights;
 
@@ -252,124 +294,191 @@ finish(VipsPel *out, const float *row, const axis *a, int width, int bands, gboo
 	}
 }
 
+/* Writes four values, or fewer, that are bytes. */
+static inline void
+store_bytes(VipsPel *out, quad32 v, int n)
+{
+	quad8 bytes = __builtin_shufflevector((octets) v, (octets) v, 0, 4, 8, 12);
+
+	if (n >= AT_ONCE)
+		memcpy(out, &bytes, AT_ONCE);
+	else
+		memcpy(out, &bytes, n);
+}
+
+/* The vector at a place that need not be aligned. */
+#define OCT(p) (*(const loose_oct *) (p))
+
+/* The sums of neighbours in two vectors. */
+#define PAIRS(a, b) (__builtin_shufflevector(a, b, 0, 2, 8, 10, 4, 6, 12, 14) + \
+	__builtin_shufflevector(a, b, 1, 3, 9, 11, 5, 7, 13, 15))
+
+/* The same of one band, of which weights are there once: four pixels at a time, and of each as
+ * many values as the longest needs, which costs less than to tell them apart. */
+static inline void
+finish_band(VipsPel *out, const float *row, const axis *a, int width)
+{
+	const float *w = a->weights;
+	int stride = a->stride;
+
+	for (int x = 0; x < width; x += AT_ONCE, w += AT_ONCE * stride) {
+		const int *from = a->from + x;
+		oct s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
+		quad32 bytes;
+
+		for (int i = 0; i < stride; i += 8) {
+			s0 += OCT(w + i) * OCT(row + from[0] + i);
+			s1 += OCT(w + stride + i) * OCT(row + from[1] + i);
+			s2 += OCT(w + 2 * stride + i) * OCT(row + from[2] + i);
+			s3 += OCT(w + 3 * stride + i) * OCT(row + from[3] + i);
+		}
+		s0 = PAIRS(s0, s1);
+		s2 = PAIRS(s2, s3);
+		s0 = PAIRS(s0, s2);
+		bytes = to_bytes(__builtin_shufflevector(s0, s0, 0, 1, 2, 3) + __builtin_shufflevector(s0, s0, 4, 5, 6, 7));
+		store_bytes(out + x, bytes, width - x);
+	}
+}
+
 /* The same, compiled separately for each number of bands. */
 WIDE static void
 finish_row(VipsPel *out, const float *row, const axis *a, int width, int bands, gboolean alpha)
 {
 	switch (bands) {
-	case 1: finish(out, row, a, width, 1, FALSE); break;
+	case 1: finish_band(out, row, a, width); break;
 	case 2: finish(out, row, a, width, 2, alpha); break;
 	case 3: finish(out, row, a, width, 3, FALSE); break;
 	case 4: finish(out, row, a, width, 4, alpha); break;
 	}
 }
 
-/* The state of a pass over a picture. */
-typedef struct {
-	const row_source *in;
+struct resampler {
+	row_form in;
+	int width, height;   /* of the result */
+	VipsPel *out;        /* its next row */
+	gboolean same;       /* it has that size already */
 	int box_w, box_h;    /* of one box */
 	int boxed_w;         /* boxes in a row */
-	float *sum;
-	float *row;          /* of boxes, to be made */
-} pass;
+	axis h, v;
+	float *sum;          /* of the columns of a row of boxes that is not complete */
+	int rows, summed;    /* that came in, and those of them in sum */
+	float *places;       /* a ring of rows of boxes: as many as a row of the result needs */
+	size_t stride;
+	int boxed, made;     /* rows of boxes, and rows of the result, so far */
+	float *sums;         /* of the columns of a row of the result */
+	const float **near;  /* rows of boxes of which it is made */
+};
 
-/* Makes p->row from the boxes of row y. */
-static int
-make_row(pass *p, int y)
+resampler *
+resampler_new(const row_form *in, double across, double down, int width, int height, VipsPel *out)
 {
-	const row_source *in = p->in;
-	int from = y * p->box_h, rows = MIN(p->box_h, in->rows - from);
-	const VipsPel *pixels;
+	resampler *r = g_new0(resampler, 1);
+	size_t n;
 
-	if (p->box_w == 1 && p->box_h == 1 && !in->deep && !in->alpha) {
-		if (!(pixels = in->row(in->state, y)))
-			return -1;
-		plain_row(p->row, pixels, in->width * in->bands);
-		return 0;
-	}
-	memset(p->sum, 0, sizeof(*p->sum) * ((size_t) in->width * in->bands + BEYOND));
-	for (int i = 0; i < rows; i++) {
-		if (!(pixels = in->row(in->state, from + i)))
-			return -1;
-		sum_row(p->sum, pixels, in->width, in->bands, in->deep, in->alpha);
-	}
-	box_row(p->row, p->sum, in->width, in->bands, p->box_w, rows, in->deep);
-	return 0;
+	r->in = *in;
+	r->width = width;
+	r->height = height;
+	r->out = out;
+	r->same = across == 1 && down == 1 && in->width == width && in->rows == height;
+	if (r->same)
+		return r;
+	r->box_w = VIPS_CLIP(1, (int) (across / 2), BOX_MAX);
+	r->box_h = VIPS_CLIP(1, (int) (down / 2), BOX_MAX);
+	r->boxed_w = (in->width + r->box_w - 1) / r->box_w;
+	axis_init(&r->h, r->boxed_w, width, across / r->box_w, in->bands == 1 ? 1 : 4);
+	axis_init(&r->v, (in->rows + r->box_h - 1) / r->box_h, height, down / r->box_h, 1);
+	n = (size_t) r->boxed_w * in->bands;
+	/* Blocks reach over the end, and so do vectors of the last pixels. */
+	r->stride = (n + r->h.stride) / BLOCK * BLOCK + BLOCK;
+	r->places = g_new0(float, r->stride * r->v.most);
+	r->sums = g_new0(float, r->stride);
+	r->near = g_new(const float *, r->v.most);
+	r->sum = g_new0(float, (size_t) in->width * in->bands + BEYOND);
+	return r;
 }
 
-/* Rows of boxes are kept in a ring with as many places as a row of the result needs. */
-static int
-run(pass *p, const axis *h, const axis *v, int width, int height, VipsPel *out)
+void
+resampler_free(resampler *r)
 {
-	int bands = p->in->bands, n = p->boxed_w * bands, made = 0;
-	/* Blocks reach over the end, and so does the second quad of an odd number of pixels. */
-	size_t stride = ((size_t) n + 2 * BEYOND) / BLOCK * BLOCK + BLOCK;
-	float *places = g_new0(float, stride * v->most);
-	float *sums = g_new0(float, stride);
-	const float **rows = g_new(const float *, v->most);
-	int failed = 0;
+	if (!r->same) {
+		axis_free(&r->h);
+		axis_free(&r->v);
+	}
+	g_free(r->places);
+	g_free(r->sums);
+	g_free(r->near);
+	g_free(r->sum);
+	g_free(r);
+}
 
-	for (int y = 0; y < height && !failed; y++, out += width * bands) {
-		int end = v->from[y] + v->count[y];
+/* Copies a row of a picture that has its size already. */
+static void
+copy_row(resampler *r, const void *row)
+{
+	int n = r->in.width * r->in.bands;
 
-		for (; made < end && !failed; made++) {
-			p->row = places + stride * (made % v->most);
-			failed = make_row(p, made);
-		}
-		if (failed)
-			break;
+	if (r->in.deep)
+		for (int i = 0; i < n; i++)
+			r->out[i] = (((const guint16 *) row)[i] + 128) / 257;
+	else
+		memcpy(r->out, row, n);
+	r->out += n;
+}
+
+/* Adds a row to those that make up a row of boxes, and completes that one if it can. */
+static void
+box(resampler *r, const void *row)
+{
+	const row_form *in = &r->in;
+	float *to = r->places + r->stride * (r->boxed % r->v.most);
+
+	r->rows++;
+	if (r->box_w == 1 && r->box_h == 1 && !in->deep && !in->alpha) {
+		plain_row(to, row, in->width * in->bands);
+		r->boxed++;
+		return;
+	}
+	sum_row(r->sum, row, in->width, in->bands, in->deep, in->alpha);
+	if (++r->summed < r->box_h && r->rows < in->rows)
+		return;
+	box_row(to, r->sum, in->width, in->bands, r->box_w, r->summed, in->deep);
+	memset(r->sum, 0, sizeof(*r->sum) * ((size_t) in->width * in->bands + BEYOND));
+	r->summed = 0;
+	r->boxed++;
+}
+
+void
+resampler_row(resampler *r, const void *row)
+{
+	const axis *v = &r->v;
+
+	if (r->same) {
+		copy_row(r, row);
+		return;
+	}
+	box(r, row);
+	for (int y; (y = r->made) < r->height && v->from[y] + v->count[y] <= r->boxed; r->made++) {
 		for (int i = 0; i < v->count[y]; i++)
-			rows[i] = places + stride * ((v->from[y] + i) % v->most);
-		sum_columns(sums, rows, v->weights + (size_t) y * v->most, v->count[y], n);
-		finish_row(out, sums, h, width, bands, p->in->alpha);
+			r->near[i] = r->places + r->stride * ((v->from[y] + i) % v->most);
+		sum_columns(r->sums, r->near, v->weights + (size_t) y * v->stride, v->count[y], r->boxed_w * r->in.bands);
+		finish_row(r->out, r->sums, &r->h, r->width, r->in.bands, r->in.alpha);
+		r->out += r->width * r->in.bands;
 	}
-	g_free(rows);
-	g_free(sums);
-	g_free(places);
-	return failed;
-}
-
-/* Copies a picture that has its size already. */
-static int
-copy(const row_source *in, VipsPel *out)
-{
-	int n = in->width * in->bands;
-
-	for (int y = 0; y < in->rows; y++, out += n) {
-		const VipsPel *pixels = in->row(in->state, y);
-
-		if (!pixels)
-			return -1;
-		if (in->deep)
-			for (int i = 0; i < n; i++)
-				out[i] = (((const guint16 *) pixels)[i] + 128) / 257;
-		else
-			memcpy(out, pixels, n);
-	}
-	return 0;
 }
 
 int
 resample(const row_source *in, int width, int height, VipsPel *out)
 {
-	pass p = {.in = in, .box_w = VIPS_CLIP(1, in->width / width / 2, BOX_MAX),
-		.box_h = VIPS_CLIP(1, in->rows / height / 2, BOX_MAX)};
-	axis h, v;
-	int result;
+	resampler *r = resampler_new(&in->form, (double) in->form.width / width, (double) in->form.rows / height, width, height, out);
+	const VipsPel *row = NULL;
 
-	if (in->width == width && in->rows == height)
-		return copy(in, out);
-	p.boxed_w = (in->width + p.box_w - 1) / p.box_w;
-	axis_init(&h, p.boxed_w, width, (double) in->width / p.box_w / width, 4);
-	axis_init(&v, (in->rows + p.box_h - 1) / p.box_h, height, (double) in->rows / p.box_h / height, 1);
-	p.sum = g_new(float, (size_t) in->width * in->bands + BEYOND);
-
-	result = run(&p, &h, &v, width, height, out);
-
-	g_free(p.sum);
-	axis_free(&h);
-	axis_free(&v);
-	return result;
+	for (int y = 0; y < in->form.rows; y++) {
+		if (!(row = in->row(in->state, y)))
+			break;
+		resampler_row(r, row);
+	}
+	resampler_free(r);
+	return row ? 0 : -1;
 }
 
 /* Rows of an image, of which libvips is asked for STEP at once. */
@@ -399,11 +508,11 @@ int
 resample_image(VipsImage *in, int top, int rows, int width, int height, VipsPel *out)
 {
 	strip s = {vips_region_new(in), top, rows};
-	row_source source = {.width = in->Xsize, .rows = rows, .bands = in->Bands,
-		.deep = in->BandFmt == VIPS_FORMAT_USHORT, .alpha = vips_image_hasalpha(in), .row = strip_row, .state = &s};
+	row_source source = {{.width = in->Xsize, .rows = rows, .bands = in->Bands,
+		.deep = in->BandFmt == VIPS_FORMAT_USHORT, .alpha = vips_image_hasalpha(in)}, .row = strip_row, .state = &s};
 	int result = -1;
 
-	if (in->Bands < 1 || in->Bands > 4 || (!source.deep && in->BandFmt != VIPS_FORMAT_UCHAR))
+	if (in->Bands < 1 || in->Bands > 4 || (!source.form.deep && in->BandFmt != VIPS_FORMAT_UCHAR))
 		vips_error("resample", "%d bands of format %d", in->Bands, in->BandFmt);
 	else
 		result = resample(&source, width, height, out);

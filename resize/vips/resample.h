@@ -5,11 +5,29 @@
 
 #include <vips/vips.h>
 
-/* Where the rows of a picture come from. */
+/* What the rows of a picture are. */
 typedef struct {
 	int width, rows, bands;
 	gboolean deep;  /* 16 bits a band, not 8 */
 	gboolean alpha;
+} row_form;
+
+/* Shrinks a picture whose rows come in one after the other. */
+typedef struct resampler resampler;
+
+/* The result has width by height pixels of 8 bits and as many bands, and is written to out.
+ * Each of its pixels stands for across by down of those that come in: as a rule their number
+ * divided by that of the result. */
+resampler *resampler_new(const row_form *in, double across, double down, int width, int height, VipsPel *out);
+
+/* Takes the next row. When all have come, the result is complete. */
+void resampler_row(resampler *r, const void *row);
+
+void resampler_free(resampler *r);
+
+/* Where the rows of a picture come from. */
+typedef struct {
+	row_form form;
 	/* Row y, valid until the next call. Rows are asked for once each, from top to bottom.
 	 * NULL: failed, the reason is in libvips' error buffer. */
 	const VipsPel *(*row)(void *state, int y);

@@ -14,6 +14,7 @@
 #include "jpeg.h"
 #include "load.h"
 #include "picture.h"
+#include "planes.h"
 #include "resample.h"
 #include "trim.h"
 
@@ -110,13 +111,12 @@ picture_shrink(picture *p, VipsImage *in, jpeg *decoder, int top, int rows, int 
 }
 
 /* Finds the profile to convert a picture from. It is used only if it belongs to a device
- * and fits the kind of pixels: libvips would apply a gray profile on a picture in colour to
- * its first band. A profile that calls itself the IEC's sRGB changes nothing, and costs as
- * much as the resizing. */
+ * and fits the kind of pixels, "CMYK", "GRAY" or "RGB ": libvips would apply a gray profile
+ * on a picture in colour to its first band. A profile that calls itself the IEC's sRGB
+ * changes nothing, and costs as much as the resizing. */
 static gboolean
-find_profile(VipsImage *source, const picture *p, const void **blob, size_t *len)
+find_profile(VipsImage *source, const char *space, const void **blob, size_t *len)
 {
-	const char *space = p->type == VIPS_INTERPRETATION_CMYK ? "CMYK" : p->bands < 3 ? "GRAY" : "RGB ";
 	const char *head;
 
 	if (!vips_image_get_typeof(source, VIPS_META_ICC_NAME) ||
@@ -169,8 +169,9 @@ to_srgb(picture *p, VipsImage *source)
 {
 	const void *profile;
 	size_t len;
+	const char *space = p->type == VIPS_INTERPRETATION_CMYK ? "CMYK" : p->bands < 3 ? "GRAY" : "RGB ";
 
-	if (find_profile(source, p, &profile, &len) && !convert(p, profile, len))
+	if (find_profile(source, space, &profile, &len) && !convert(p, profile, len))
 		return 0;
 	vips_error_clear();
 	return p->type == VIPS_INTERPRETATION_CMYK ? picture_from_inks(p) : 0;
@@ -335,6 +336,59 @@ make_frame(job *j, int frame)
 	return result;
 }
 
+/* Whether all that is asked of a JPEG can be made of its planes: smaller JPEGs, by themselves
+ * or upright, in the colours that it has. */
+static gboolean
+plain(const job *j)
+{
+	const void *profile;
+	size_t len;
+
+	if (!j->decoder || !jpeg_has_planes(j->decoder) || find_profile(j->im, "RGB ", &profile, &len))
+		return FALSE;
+	for (int i = 0; i < j->n; i++)
+		if (j->targets[i].format != THUMB_JPEG || j->targets[i].edited)
+			return FALSE;
+	return TRUE;
+}
+
+/* Makes a target of planes that are as large as the largest. */
+static int
+make_plain(const planes *base, thumb_target *t)
+{
+	planes p;
+	int failed = planes_new(&p, t->scale_w, t->scale_h, jpeg_pitch(t->quality));
+
+	if (failed)
+		return THUMB_SELF;
+	planes_shrink(base, &p);
+	failed = jpeg_encode_planes(&p, t->quality, &t->data, &t->size);
+	planes_free(&p);
+	return failed ? THUMB_SELF : 0;
+}
+
+/* Makes all targets of the planes of a JPEG. */
+static int
+make_planes(job *j)
+{
+	int orientation = vips_image_get_orientation(j->im), pitch = 2, result = 0;
+	gboolean turn = turned(orientation);
+	planes base;
+
+	for (int i = 0; i < j->n; i++)
+		pitch = MIN(pitch, jpeg_pitch(j->targets[i].quality));
+	if (planes_new(&base, turn ? j->height : j->width, turn ? j->width : j->height, orientation > 1 ? 1 : pitch))
+		return THUMB_SELF;
+	if (jpeg_planes(j->decoder, &base))
+		result = THUMB_IMAGE;
+	else if (planes_turn(&base, orientation))
+		result = THUMB_SELF;
+	for (int i = 0; i < j->n && !result; i++)
+		result = make_plain(&base, &j->targets[i]);
+	planes_free(&base);
+	return result;
+}
+
 /* A frame may be decoded smaller than it is stored if the loader can do that cheaply, as
  * long as it stays larger than the target by this factor. libjpeg cuts off detail for each
  * block of 8 by 8 pixels separately, and libwebp's filter is coarse, too. With 1.1, three
@@ -400,8 +454,11 @@ thumb_make(const void *src, size_t len, int format, const thumb_info *info,
 			return result;
 	}
 	j.strips = g_new0(picture, n);
-	for (int f = 0; f < frames && !result; f++)
-		result = make_frame(&j, f);
+	if (plain(&j))
+		result = make_planes(&j);
+	else
+		for (int f = 0; f < frames && !result; f++)
+			result = make_frame(&j, f);
 	for (int i = 0; i < n; i++) {
 		if (!result && j.strips[i].pixels)
 			result = encode_strip(&j.strips[i], frames, j.im, &targets[i]);
