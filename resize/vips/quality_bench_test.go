@@ -25,6 +25,7 @@ import (
 // served, all sizes from one decoding. Beside it are the ideal itself, put
 // through the same encoder, which is as good as a file can
 // be, and what vipsthumbnail, imgproxy and imagor make, where they are on PATH.
+// A second table has the bytes that JPEGs take at exactly the likeness of imgproxy's.
 // Of each format 8 photos are taken, or as many as IMGKEEP_BENCH_COUNT says. It
 // is what `scripts/bench quality` runs.
 //
@@ -51,6 +52,9 @@ func BenchmarkQuality(b *testing.B) {
 		q.measure("photos, "+q.format, photos(b, q.format, 8))
 		q.measure("charts, "+q.format, drawn)
 	}
+	if len(q.equal) > 0 {
+		fmt.Printf("\n| pictures | height | imgproxy: SSIM, bytes | imgkeep, at the same SSIM | of imgproxy's | progressive | of imgproxy's |\n|%s\n%s", strings.Repeat(" --- |", 7), strings.Join(q.equal, ""))
+	}
 	fmt.Println()
 	b.ReportMetric(0, "ns/op")
 }
@@ -64,7 +68,44 @@ type quality struct {
 	peers     []*benchtest.Peer
 	origin    *httptest.Server // has what source is
 	source    []byte
+	equal     []string // rows of the second table
 }
+
+// equals are the bytes that pictures take at one size and at the likeness that imgproxy's have.
+type equals struct {
+	score
+	plain, progressive float64
+}
+
+// bytesAt is how many bytes a JPEG of a height takes that is as like the ideal as this, between
+// two qualities that are together.
+func (q *quality) bytesAt(want float64, ideal plane, height int, progressive bool) float64 {
+	at := func(quality int) (like, bytes float64) {
+		target := resize.Target{Size: resize.Size{Height: height}, Quality: quality}
+		if progressive {
+			target.Preset = &resize.Preset{Height: height, JPEGQuality: quality, Progressive: true}
+		}
+		r, err := decoder.Resize(q.source, request("jpeg", target))
+		if err != nil {
+			q.b.Fatal(err)
+		}
+		return ssim(luma(decode(q.b, r[0].Data)), ideal), float64(len(r[0].Data))
+	}
+	low, high := 1, 100
+	for high-low > 1 {
+		if middle := (low + high) / 2; first(at(middle)) < want {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	less, few := at(low)
+	more, many := at(high)
+	part := min(max((want-less)/(more-less), 0), 1)
+	return few + part*(many-few)
+}
+
+func first(a, _ float64) float64 { return a }
 
 // score is of the pictures that one program has made at one size.
 type score struct {
@@ -87,6 +128,7 @@ func (q *quality) measure(name string, sources map[string][]byte) {
 	for _, h := range heights {
 		scores[h] = map[string]*score{}
 	}
+	equal := map[int]*equals{}
 	count, served := 0, 0
 	for _, file := range slices.Sorted(maps.Keys(sources)) {
 		src := sources[file]
@@ -136,6 +178,17 @@ func (q *quality) measure(name string, sources map[string][]byte) {
 					q.b.Fatal(file, err)
 				}
 				score(p.Name, data)
+				if p.Name == "imgproxy" && q.format == "jpeg" {
+					e := equal[heights[i]]
+					if e == nil {
+						e = new(equals)
+						equal[heights[i]] = e
+					}
+					luma, like := ideal.luma(), scores[heights[i]][p.Name].ssim[count-1]
+					e.ssim, e.bytes = append(e.ssim, like), e.bytes+len(data)
+					e.plain += q.bytesAt(like, luma, heights[i], false)
+					e.progressive += q.bytesAt(like, luma, heights[i], true)
+				}
 			}
 		}
 	}
@@ -148,6 +201,11 @@ func (q *quality) measure(name string, sources map[string][]byte) {
 			fmt.Printf(" %v |", scores[h][by])
 		}
 		fmt.Println()
+		if e := equal[h]; e != nil {
+			n := float64(count)
+			q.equal = append(q.equal, fmt.Sprintf("| %s | %d | %v | %.0f | %.3f | %.0f | %.3f |\n", name, h, &e.score,
+				e.plain/n, e.plain/float64(e.bytes), e.progressive/n, e.progressive/float64(e.bytes)))
+		}
 	}
 }
 

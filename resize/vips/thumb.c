@@ -21,11 +21,11 @@
 /* Freed memory kept for the next image, in bytes. */
 #define KEEP (16u << 20)
 
-/* Short-lived threads must not leave an arena of free memory each. */
+/* Threads must not leave an arena of free memory each. */
 __attribute__((constructor)) static void
 few_arenas(void)
 {
-	mallopt(M_ARENA_MAX, 2);
+	mallopt(M_ARENA_MAX, 1);
 }
 
 /* Returns freed memory to the system if there is much, since the next image may come late,

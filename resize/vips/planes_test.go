@@ -1,0 +1,166 @@
+package vips
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"image"
+	"math"
+	"math/bits"
+	"testing"
+
+	"imgkeep/resize"
+)
+
+// A JPEG that only JPEGs are made of is never RGB: whatever its sampling, its size and its
+// orientation, it looks as by a preset, which goes by RGB.
+func TestPlanes(t *testing.T) {
+	full, half := [2]int{1, 1}, [2]int{2, 2}
+	for _, c := range []struct {
+		name         string
+		luma, colour [2]int // samples of a block of both, sideways and down
+		planes       int
+		turns        int     // of the orientations, so many are tried
+		more         float64 // it may differ by this, of 255, on average
+	}{
+		{"4:2:0", half, full, 3, 9, 1},
+		{"4:2:2", [2]int{2, 1}, full, 3, 9, 1},
+		{"4:4:0", [2]int{1, 2}, full, 3, 1, 1},
+		// Here libjpeg only repeats colours, which shows where little is shrunk.
+		{"4:1:1", [2]int{4, 1}, full, 3, 1, 2.5},
+		{"4:1:0", [2]int{4, 2}, full, 3, 1, 2.5},
+		{"4:4:4", full, full, 3, 1, 1},
+		{"4:4:4 of pairs of blocks", [2]int{2, 1}, [2]int{2, 1}, 3, 1, 1},
+		{"colours in more detail", full, [2]int{2, 1}, 3, 1, 1}, // by RGB
+		{"gray", full, full, 1, 1, 1},
+	} {
+		for orientation := range c.turns {
+			for _, size := range []image.Point{{401, 299}, {96, 64}} {
+				t.Run(fmt.Sprint(c.name, size, orientation), func(t *testing.T) {
+					src := flatBlocks(size.X, size.Y, orientation, c.planes, c.luma, c.colour)
+					for _, quality := range []int{80, 95} {
+						for _, heights := range [][]int{{51}, {60, 33, 20}} {
+							comparePlanes(t, src, quality, heights, c.more)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// comparePlanes makes JPEGs both ways, and says which differ from the PNG by so much more than
+// those by RGB do.
+func comparePlanes(t *testing.T, src []byte, quality int, heights []int, more float64) {
+	t.Helper()
+	make := func(target resize.Target) (all []image.Image) {
+		var targets []resize.Target
+		for _, h := range heights {
+			if target.Preset != nil {
+				target.Preset = &resize.Preset{Height: h, JPEGQuality: quality}
+			}
+			target.Size = resize.Size{Height: h}
+			targets = append(targets, target)
+		}
+		results, err := decoder.Resize(src, request("jpeg", targets...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range results {
+			all = append(all, decode(t, r.Data))
+		}
+		return all
+	}
+	planes, converted := make(resize.Target{Quality: quality}), make(resize.Target{Preset: &resize.Preset{}})
+	for i, want := range make(resize.Target{Format: "png"}) {
+		if planes[i].Bounds() != want.Bounds() {
+			t.Fatalf("height %d: it is %v, want %v", heights[i], planes[i].Bounds(), want.Bounds())
+		}
+		got, other := meanDifference(planes[i], want), meanDifference(converted[i], want)
+		for c, d := range got {
+			if d > other[c]+more {
+				t.Errorf("height %d, quality %d: its %s differs by %.1f, and by RGB by %.1f", heights[i], quality, []string{"red", "green", "blue"}[c], d, other[c])
+			}
+		}
+	}
+}
+
+// meanDifference is that of red, green and blue, of 255.
+func meanDifference(a, b image.Image) (mean [3]float64) {
+	for y := range a.Bounds().Dy() {
+		for x := range a.Bounds().Dx() {
+			r1, g1, b1, _ := a.At(x, y).RGBA()
+			r2, g2, b2, _ := b.At(x, y).RGBA()
+			for c, d := range [3]int{int(r1) - int(r2), int(g1) - int(g2), int(b1) - int(b2)} {
+				mean[c] += math.Abs(float64(d)) / 257 / float64(a.Bounds().Dx()*a.Bounds().Dy())
+			}
+		}
+	}
+	return mean
+}
+
+// flatBlocks is a JPEG (ITU-T T.81) of three ramps whose blocks are each of one value, with the
+// sampling factors of its planes. Orientation 0: it does not say.
+func flatBlocks(w, h, orientation, planes int, luma, colour [2]int) []byte {
+	be := binary.BigEndian
+	out := []byte{0xFF, 0xD8}
+	segment := func(marker byte, data ...byte) {
+		out = append(out, 0xFF, marker)
+		out = append(be.AppendUint16(out, uint16(len(data)+2)), data...)
+	}
+	if orientation > 0 {
+		segment(0xE1, append([]byte("Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00"),
+			byte(orientation), 0, 0, 0, 0, 0, 0)...)
+	}
+	segment(0xDB, append([]byte{0}, bytes.Repeat([]byte{1}, 64)...)...)
+	frame := append(be.AppendUint16(be.AppendUint16([]byte{8}, uint16(h)), uint16(w)), byte(planes))
+	scan := []byte{byte(planes)}
+	factors := [3][2]int{luma, colour, colour}
+	widest, highest := 1, 1
+	for i, f := range factors[:planes] {
+		frame = append(frame, byte(i+1), byte(f[0]<<4|f[1]), 0)
+		scan = append(scan, byte(i+1), 0)
+		widest, highest = max(widest, f[0]), max(highest, f[1])
+	}
+	segment(0xC0, frame...)
+	// Twelve codes of four bits for how long a difference is; one of one bit for the end of a block.
+	segment(0xC4, append([]byte{0x00, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)...)
+	segment(0xC4, 0x10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	segment(0xDA, append(scan, 0, 63, 0)...)
+
+	var acc uint64
+	n := 0
+	put := func(v, length int) {
+		acc, n = acc<<length|uint64(v)&(1<<length-1), n+length
+		for ; n >= 8; n -= 8 {
+			b := byte(acc >> (n - 8))
+			if out = append(out, b); b == 0xFF {
+				out = append(out, 0)
+			}
+		}
+	}
+	var last [3]int
+	for top := 0; top < h; top += 8 * highest {
+		for left := 0; left < w; left += 8 * widest {
+			for i, f := range factors[:planes] {
+				for block := range f[0] * f[1] {
+					// The middle of the block, as a part of the picture.
+					x := (float64(left) + (float64(block%f[0])+0.5)*8*float64(widest)/float64(f[0])) / float64(w)
+					y := (float64(top) + (float64(block/f[0])+0.5)*8*float64(highest)/float64(f[1])) / float64(h)
+					value := int(8 * [3]float64{60*x*y - 30, 120*x - 60, 80*y - 60}[i])
+					d := value - last[i]
+					last[i] = value
+					length := bits.Len(uint(max(d, -d)))
+					put(length, 4)
+					if d < 0 {
+						d--
+					}
+					put(d, length)
+					put(0, 1)
+				}
+			}
+		}
+	}
+	put(0x7F, 7)
+	return append(out, 0xFF, 0xD9)
+}
