@@ -48,9 +48,23 @@ errors_init(errors *e)
 	return &e->pub;
 }
 
+/* The most scans of a picture, as libvips has it. An empty one takes a few bytes of the file, and
+ * libjpeg goes over the whole picture for it. */
+#define MAX_SCANS 100
+
+static void
+limit_scans(j_common_ptr info)
+{
+	if (((j_decompress_ptr) info)->input_scan_number > MAX_SCANS) {
+		vips_error("jpeg", "more than %d scans", MAX_SCANS);
+		longjmp(((errors *) info->err)->leave, 1);
+	}
+}
+
 struct jpeg {
 	struct jpeg_decompress_struct info;
 	errors errors;
+	struct jpeg_progress_mgr progress;
 	struct jpeg_source_mgr source;
 	gboolean started;
 	VipsPel *row;
@@ -98,6 +112,8 @@ jpeg_open(const void *src, size_t len, int shrink, const VipsImage *like)
 		.init_source = begin_source, .fill_input_buffer = end_of_source, .skip_input_data = skip,
 		.resync_to_restart = jpeg_resync_to_restart, .term_source = begin_source};
 	info->src = &j->source;
+	j->progress.progress_monitor = limit_scans;
+	info->progress = &j->progress;
 	jpeg_read_header(info, TRUE);
 	info->scale_num = 1;
 	info->scale_denom = shrink;

@@ -32,8 +32,9 @@ func bombs() []Case {
 
 		{"jpeg-65500x65500", "CVE-2021-29453", jpg, jpegOf(65500, 65500), probe.ErrPixels, Refused},
 		{"jpeg-7000x7000-without-the-pixels", "imagor#329", jpg, jpegOf(7000, 7000), nil, Either}, // has its end marker, and is grey
-		{"jpeg-of-5000-empty-scans", "LJT-01-004", jpg, scans(7000, 7000, 5000), probe.ErrPixels, Either},
-		{"jpeg-of-882-scans", "LJT-01-004", jpg, progressive(800, 800, 1, 882), probe.ErrPixels, Either},
+		{"jpeg-of-5000-empty-scans", "LJT-01-004", jpg, scans(7000, 7000, 5000), probe.ErrPixels, Refused},
+		{"jpeg-of-882-scans", "LJT-01-004", jpg, progressive(800, 800, 1, 882), probe.ErrPixels, Refused},
+		{"jpeg-of-101-scans", "LJT-01-004", jpg, progressive(1600, 1200, 1, 100), probe.ErrPixels, Refused},
 		{"jpeg-of-100-scans", "LJT-01-004", jpg, progressive(1600, 1200, 1, 99), nil, Made},
 		{"jpeg-progressive-49-megapixels", "", jpg, progressive(7000, 7000, 3, 0), nil, Made},
 		{"jpeg-icc-chain-of-16-mb", "", jpg, inJPEG(iccChain(250)), nil, Either},
