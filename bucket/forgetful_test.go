@@ -327,7 +327,7 @@ func (d *forgetfulDisk) write(n *inode, from, to string, f fate, needed map[stri
 		var err error
 		switch {
 		case child.dir:
-			if err = os.MkdirAll(path, 0o755); err == nil {
+			if err = os.MkdirAll(path, local.DirMode); err == nil {
 				err = d.write(child, below, path, f, needed)
 			}
 		case child.link != "":
