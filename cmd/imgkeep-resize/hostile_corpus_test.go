@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -126,26 +127,33 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// peak returns the decoder that runs (of several the first that is not just starting) and the
-// most memory that any has had resident, in kB.
+// peak returns this test's decoder that runs (of several that which began first) and the most
+// memory that any has had resident, in kB. Other packages' tests run decoders of the same name.
 func peak(t *testing.T) (pid string, kb int) {
 	t.Helper()
 	all, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	up := false
+	ours := fmt.Sprintf("\nPPid:\t%d\n", os.Getpid())
+	var began int
 	for _, dir := range all {
 		line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
 		if name, _, _ := bytes.Cut(line, []byte{0}); err != nil || string(name) != decoder {
 			continue // others, or ended meanwhile
 		}
 		status, err := os.ReadFile(filepath.Join(dir, "status"))
+		if err != nil || !bytes.Contains(status, []byte(ours)) {
+			continue
+		}
+		stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 		if err != nil {
 			continue
 		}
-		if confined := bytes.Contains(status, []byte("\nSeccomp:\t2")); pid == "" || confined && !up {
-			pid, up = filepath.Base(dir), confined
+		// The 22nd field, of which 20 come after the name in brackets (proc(5)).
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if at, _ := strconv.Atoi(fields[19]); pid == "" || at < began {
+			pid, began = filepath.Base(dir), at
 		}
 		for line := range strings.Lines(string(status)) {
 			var n int
