@@ -87,7 +87,7 @@ func notTheImage(t *testing.T, name string, err error, want string) {
 func TestNoMemory(t *testing.T) {
 	const memory = 128 << 20
 	p := newPool(t, resize.Options{MaxMemory: memory})
-	// A BMP takes its memory in Go, here 288 MB of it, whose runtime may have 64 MiB at hand.
+	// A JPEG XL is decoded whole, before its first row is there. A BMP takes its memory in Go, here 288 MB of it, whose runtime may have 64 MiB at hand.
 	const width, height = 8000, 6000
 	bmp := toBMP(noise(width, 1))
 	binary.LittleEndian.PutUint32(bmp[22:], height)
