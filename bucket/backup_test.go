@@ -14,6 +14,7 @@ import (
 	"imgkeep/bucket/backup"
 	"imgkeep/bucket/blob/local"
 	"imgkeep/bucket/record"
+	"imgkeep/scripts/tempdir"
 )
 
 func backUp(t *testing.T, root, dir string) (backup.Report, *found) {
@@ -60,7 +61,7 @@ func tree(t *testing.T, root string) map[string]string {
 func TestBackupOfTags(t *testing.T) {
 	o := newOrigin()
 	o.set(urlA, "a")
-	root, dir := t.TempDir(), filepath.Join(t.TempDir(), "backup")
+	root, dir := tempdir.New(t), filepath.Join(tempdir.New(t), "backup")
 	s := openStore(t, Options{Root: root, Origin: o})
 	keep(t, s, urlA)
 	file := func(root string) string { return filepath.Join(root, ".tags", "2026-11.ndjson") }
@@ -80,7 +81,7 @@ func TestBackupOfTags(t *testing.T) {
 			t.Errorf("of %q: %q, %v; want %q", step.is, text, err, step.want)
 		}
 	}
-	fresh := t.TempDir()
+	fresh := tempdir.New(t)
 	restore(t, dir, fresh)
 	if text, err := os.ReadFile(file(fresh)); err != nil || string(text) != "one\ntwo\n" {
 		t.Errorf("restored: %q, %v", text, err)
@@ -94,7 +95,7 @@ func TestBackupAndRestore(t *testing.T) {
 	both := []Bucket{{Name: "i"}, {Name: "f"}}
 	s := openStore(t, Options{Root: root, Origin: newOrigin(), Buckets: both})
 	before := answers(t, s)
-	dir, again := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "a", "b")
+	dir, again := filepath.Join(tempdir.New(t), "backup"), filepath.Join(tempdir.New(t), "a", "b")
 	r, f := backUp(t, root, dir) // while the store is open
 	f.want(t)
 	if r.Images != 20+15 || r.Copied != r.Images || r.Bytes == 0 {
@@ -135,7 +136,7 @@ func TestBackupAndRestore(t *testing.T) {
 // A backup while images are kept holds all that its journals name, whatever the
 // moment.
 func TestBackupWhileKeeping(t *testing.T) {
-	o, root, dir := newOrigin(), t.TempDir(), filepath.Join(t.TempDir(), "backup")
+	o, root, dir := newOrigin(), tempdir.New(t), filepath.Join(tempdir.New(t), "backup")
 	s := openStore(t, Options{Root: root, Origin: o})
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	begun := make(chan struct{})
@@ -182,7 +183,7 @@ func soundBackup(t *testing.T, dir string) {
 // Broken off after any number of images, a backup is good, and goes on.
 func TestBackupBrokenOff(t *testing.T) {
 	root, _ := varied(t)
-	dir := filepath.Join(t.TempDir(), "backup")
+	dir := filepath.Join(tempdir.New(t), "backup")
 	for _, after := range []int64{0, 1, 5, 20, 30} {
 		ctx, cancel := context.WithCancel(t.Context())
 		_, err := backup.Run(ctx, backup.Options{Root: root, Dir: dir, Progress: func(p record.Progress) {
@@ -215,7 +216,7 @@ func TestBackupBrokenOff(t *testing.T) {
 	}
 	_, f := backUp(t, root, dir)
 	f.want(t)
-	again := filepath.Join(t.TempDir(), "again")
+	again := filepath.Join(tempdir.New(t), "again")
 	if r, f := restore(t, dir, again); len(f.all) != 0 || r.Copied != 35 {
 		t.Errorf("restore: %+v, %v", r, f.short())
 	}
@@ -227,7 +228,7 @@ func TestBackupBrokenOff(t *testing.T) {
 // A restore that was broken off is marked, and goes on.
 func TestRestoreBrokenOff(t *testing.T) {
 	root, _ := varied(t)
-	dir, again := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "again")
+	dir, again := filepath.Join(tempdir.New(t), "backup"), filepath.Join(tempdir.New(t), "again")
 	backUp(t, root, dir)
 	ctx, cancel := context.WithCancel(t.Context())
 	_, _, err := backup.Restore(ctx, backup.Options{Root: again, Dir: dir, Progress: func(p record.Progress) {
@@ -251,14 +252,14 @@ func TestRestoreBrokenOff(t *testing.T) {
 // Damage in the store does not reach the backup, and damage in the backup not the
 // store.
 func TestBackupOfDamage(t *testing.T) {
-	o, root := newOrigin(), t.TempDir()
+	o, root := newOrigin(), tempdir.New(t)
 	o.set(urlA, "the bytes of a")
 	o.set(urlB, "the bytes of b")
 	o.set(urlD, "the bytes of d")
 	s := openStore(t, Options{Root: root, Origin: o})
 	a, b, d := keep(t, s, urlA), keep(t, s, urlB), keep(t, s, urlD)
 	s.Close(t.Context())
-	dir := filepath.Join(t.TempDir(), "backup")
+	dir := filepath.Join(tempdir.New(t), "backup")
 	backUp(t, root, dir)
 	damage := func(root string, i record.Image, text string) {
 		t.Helper()
@@ -276,14 +277,14 @@ func TestBackupOfDamage(t *testing.T) {
 	if got := tree(t, dir)[a.File()]; got != "the bytes of a" {
 		t.Errorf("the backup has %q", got)
 	}
-	fresh := filepath.Join(t.TempDir(), "fresh") // it has neither
+	fresh := filepath.Join(tempdir.New(t), "fresh") // it has neither
 	_, f = backUp(t, root, fresh)
 	f.want(t, "corrupt "+a.File(), "missing "+b.File())
 	if _, ok := tree(t, fresh)[a.File()]; ok {
 		t.Error("wrong bytes were backed up")
 	}
 	damage(dir, d, "the bytes of D")
-	again := filepath.Join(t.TempDir(), "again")
+	again := filepath.Join(tempdir.New(t), "again")
 	_, f = restore(t, dir, again)
 	f.want(t, "corrupt "+d.File())
 	if files := tree(t, again); files[a.File()] != "the bytes of a" || files[d.File()] != "" {
@@ -314,11 +315,11 @@ func TestBackupOfDamage(t *testing.T) {
 }
 
 func TestBackupLinks(t *testing.T) {
-	o, root := newOrigin(), t.TempDir()
+	o, root := newOrigin(), tempdir.New(t)
 	o.set(urlA, "a")
 	s := openStore(t, Options{Root: root, Origin: o})
 	a := keep(t, s, urlA)
-	dir := filepath.Join(t.TempDir(), "backup")
+	dir := filepath.Join(tempdir.New(t), "backup")
 	if _, err := backup.Run(t.Context(), backup.Options{Root: root, Dir: dir, Link: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -332,25 +333,25 @@ func TestBackupLinks(t *testing.T) {
 }
 
 func TestBackupRefused(t *testing.T) {
-	o, root := newOrigin(), t.TempDir()
+	o, root := newOrigin(), tempdir.New(t)
 	o.set(urlA, "a")
 	s := openStore(t, Options{Root: root, Origin: o})
 	keep(t, s, urlA)
-	other := t.TempDir()
+	other := tempdir.New(t)
 	o.set(urlB, "b")
 	s2 := openStore(t, Options{Root: other, Origin: o, Now: newClock().Now})
 	s2.Keep(t.Context(), "i", urlB)
-	s3root := t.TempDir()
+	s3root := tempdir.New(t)
 	s3 := openStore(t, Options{Root: s3root, Origin: o, Now: newClock().Now})
 	s3.Keep(t.Context(), "i", urlA)
-	dir := filepath.Join(t.TempDir(), "backup")
+	dir := filepath.Join(tempdir.New(t), "backup")
 	backUp(t, other, dir)
 	later := newClock()
 	later.add(40 * 24 * time.Hour)
-	s4root := t.TempDir()
+	s4root := tempdir.New(t)
 	s4 := openStore(t, Options{Root: s4root, Origin: o, Now: later.Now})
 	keep(t, s4, urlA)
-	full := t.TempDir()
+	full := tempdir.New(t)
 	if err := os.WriteFile(filepath.Join(full, "thesis.txt"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -362,7 +363,7 @@ func TestBackupRefused(t *testing.T) {
 		"the store itself":       {root, root, "must not lie in each other"},
 		"within the store":       {root, filepath.Join(root, "backup"), "must not lie in each other"},
 		"around the store":       {root, filepath.Dir(root), "must not lie in each other"},
-		"no store":               {t.TempDir(), filepath.Join(t.TempDir(), "x"), "there is no bucket"},
+		"no store":               {tempdir.New(t), filepath.Join(tempdir.New(t), "x"), "there is no bucket"},
 	} {
 		if _, err := backup.Run(t.Context(), backup.Options{Root: tt.root, Dir: tt.dir}); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
@@ -373,7 +374,7 @@ func TestBackupRefused(t *testing.T) {
 	if fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("a refused backup changed the other's")
 	}
-	if _, _, err := backup.Restore(t.Context(), backup.Options{Root: filepath.Join(t.TempDir(), "x"), Dir: full}); err == nil || !strings.Contains(err.Error(), "no backup") {
+	if _, _, err := backup.Restore(t.Context(), backup.Options{Root: filepath.Join(tempdir.New(t), "x"), Dir: full}); err == nil || !strings.Contains(err.Error(), "no backup") {
 		t.Errorf("restore of no backup: %v", err)
 	}
 	if _, _, err := backup.Restore(t.Context(), backup.Options{Root: full, Dir: dir}); err == nil || !strings.Contains(err.Error(), "not empty: it holds thesis.txt") {

@@ -17,6 +17,7 @@ import (
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/reindex"
 	"imgkeep/bucket/scrub"
+	"imgkeep/scripts/tempdir"
 )
 
 // care does what the plan names, and says each of its steps as far as it tells.
@@ -68,7 +69,7 @@ func TestCrashDuringMaintenance(t *testing.T) {
 	for url := range c.kept {
 		kept = append(kept, url)
 	}
-	dir, again := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "again")
+	dir, again := filepath.Join(tempdir.New(t), "backup"), filepath.Join(tempdir.New(t), "again")
 	done := func(root string) bool {
 		_, err := os.Stat(filepath.Join(root, record.IndexFile))
 		return err == nil && !backup.RestoreUnfinished(root)

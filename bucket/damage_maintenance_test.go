@@ -22,6 +22,7 @@ import (
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
 	"imgkeep/scripts/patience"
+	"imgkeep/scripts/tempdir"
 )
 
 // flipAll flips a bit of the index of an open store, so many bytes behind each place
@@ -68,7 +69,7 @@ func TestDamagedRecord(t *testing.T) {
 		"digest": {digestBytes("a"), 31},
 		"facts":  {digestBytes("a"), 33},
 	} {
-		o, root := newOrigin(), t.TempDir()
+		o, root := newOrigin(), tempdir.New(t)
 		s := openStore(t, Options{Root: root, Origin: o})
 		for n := range 50 {
 			url := fmt.Sprintf("https://example.com/%d.png", n)
@@ -98,7 +99,7 @@ func TestDamagedRecord(t *testing.T) {
 // An index that loses its pages while the store is in use is made anew from the journals: what
 // is kept is found again, what is blocked stays so, and what is new is kept.
 func TestIndexDamagedInUse(t *testing.T) {
-	o, root := newOrigin(), t.TempDir()
+	o, root := newOrigin(), tempdir.New(t)
 	s := openStore(t, Options{Root: root, Origin: o})
 	url := func(n int) string { return fmt.Sprintf("https://example.com/%d.png", n) }
 	for n := range 50 {
@@ -248,7 +249,7 @@ func TestMonthIsMissed(t *testing.T) {
 	if _, r := mustReindex(t, x.root); !slices.Contains(r.short(), "missing "+older) {
 		t.Errorf("reindex: %v", r.short())
 	}
-	_, b := backUp(t, x.root, filepath.Join(t.TempDir(), "backup"))
+	_, b := backUp(t, x.root, filepath.Join(tempdir.New(t), "backup"))
 	b.want(t, "missing "+older)
 }
 
@@ -271,7 +272,7 @@ func TestBackupWhileRemoving(t *testing.T) {
 				under = append(under, url)
 			}
 		}
-		dir := filepath.Join(t.TempDir(), "backup")
+		dir := filepath.Join(tempdir.New(t), "backup")
 		var f found
 		remove := func() {
 			var err error
@@ -301,7 +302,7 @@ func TestBackupWhileRemoving(t *testing.T) {
 		if got := readJournal(t, dir, "i"); got[len(got)-1].Op != op {
 			t.Errorf("the backup does not know that it was removed: %+v", got[len(got)-1])
 		}
-		_, g := restore(t, dir, filepath.Join(t.TempDir(), "again"))
+		_, g := restore(t, dir, filepath.Join(tempdir.New(t), "again"))
 		g.want(t)
 		s.Close(t.Context())
 	}

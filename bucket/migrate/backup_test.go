@@ -19,6 +19,7 @@ import (
 	"imgkeep/bucket/migrate"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
+	"imgkeep/scripts/tempdir"
 )
 
 // sharing is an object store on which a node keeps and removes.
@@ -31,7 +32,7 @@ type sharing struct {
 
 func newSharing(t *testing.T) *sharing {
 	m := &objecttest.Memory{}
-	s := &sharing{t, m, node(m, t.TempDir()), filepath.Join(t.TempDir(), "backup")}
+	s := &sharing{t, m, node(m, tempdir.New(t)), filepath.Join(tempdir.New(t), "backup")}
 	if err := s.node.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +97,7 @@ func (s *sharing) backUp(more func(*migrate.Options)) (r backup.Report, fetched 
 // restored is a store of the backup, with these of the URLs 0 to 9 kept.
 func (s *sharing) restored(want ...int) {
 	s.Helper()
-	root := filepath.Join(s.TempDir(), "root")
+	root := filepath.Join(tempdir.New(s), "root")
 	r, _, err := backup.Restore(s.Context(), backup.Options{Root: root, Dir: s.dir})
 	if err != nil || len(r.Found) > 0 {
 		s.Fatal(r, err)
@@ -232,7 +233,7 @@ func TestBackupInterrupted(t *testing.T) {
 			if !errors.Is(err, ended) {
 				t.Fatal(at, err)
 			}
-			r, _, err := backup.Restore(t.Context(), backup.Options{Root: filepath.Join(t.TempDir(), "root"), Dir: s.dir})
+			r, _, err := backup.Restore(t.Context(), backup.Options{Root: filepath.Join(tempdir.New(t), "root"), Dir: s.dir})
 			if err != nil || len(r.Found) > 0 {
 				t.Fatalf("interrupted at request %d of the second: %+v, %v", at, r, err)
 			}
@@ -263,14 +264,14 @@ func TestBackupRefused(t *testing.T) {
 	if _, _, err := other.backUp(nil); err == nil || !strings.Contains(err.Error(), "has lost removals") {
 		t.Errorf("of another log: %v", err)
 	}
-	alone := open(t, t.TempDir())
+	alone := open(t, tempdir.New(t))
 	alone.add()
 	alone.close()
 	if _, err := backup.Run(t.Context(), backup.Options{Root: alone.root, Dir: s.dir}); err == nil || !strings.Contains(err.Error(), "and not of the store of one machine") {
 		t.Errorf("a single machine's: %v", err)
 	}
 	s.restored(2)
-	dir := t.TempDir()
+	dir := tempdir.New(t)
 	if _, err := backup.Run(t.Context(), backup.Options{Root: alone.root, Dir: dir}); err != nil {
 		t.Fatal(err)
 	}

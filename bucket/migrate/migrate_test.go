@@ -30,6 +30,7 @@ import (
 	"imgkeep/bucket/migrate"
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
+	"imgkeep/scripts/tempdir"
 )
 
 // nowhere is an origin that has nothing.
@@ -155,7 +156,7 @@ func push(t *testing.T, root string, objects object.Store) migrate.Report {
 
 func pull(t *testing.T, objects object.Store) (root string, _ migrate.Report) {
 	t.Helper()
-	o := options(filepath.Join(t.TempDir(), "root"), objects)
+	o := options(filepath.Join(tempdir.New(t), "root"), objects)
 	o.Found = func(f record.Finding) { t.Errorf("pull found %+v", f) }
 	r, _, err := migrate.Pull(t.Context(), o)
 	if err != nil {
@@ -250,7 +251,7 @@ func stores(t *testing.T, test func(t *testing.T, objects object.Store)) {
 // What was pushed and pulled is what it was: digests, records, blocks and journals.
 func TestThereAndBack(t *testing.T) {
 	stores(t, func(t *testing.T, objects object.Store) {
-		s := open(t, t.TempDir())
+		s := open(t, tempdir.New(t))
 		s.history()
 		s.close()
 		first := push(t, s.root, objects)
@@ -286,7 +287,7 @@ func hooked(every int, more func(n int)) *objecttest.Memory {
 // What is kept, removed, blocked and lifted while a push is under way goes up as well, with it or
 // with the next.
 func TestPushUnderLoad(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, tempdir.New(t))
 	s.history()
 	kept := by
 	kept.KeepFiles = true
@@ -327,7 +328,7 @@ func TestPushUnderLoad(t *testing.T) {
 
 // An interruption at any request loses nothing, nor does one of each request of what comes after.
 func TestInterrupted(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, tempdir.New(t))
 	s.history()
 	s.close()
 	whole := &objecttest.Memory{}
@@ -371,7 +372,7 @@ func TestInterrupted(t *testing.T) {
 	}
 	for at := 1; ; at += step {
 		f, failed := failing(whole, at)
-		o := options(filepath.Join(t.TempDir(), "root"), f)
+		o := options(filepath.Join(tempdir.New(t), "root"), f)
 		_, _, err := migrate.Pull(t.Context(), o)
 		if !*failed {
 			break
@@ -396,7 +397,7 @@ func node(objects object.Store, dir string) *shared.Ledger {
 
 // What nodes have kept, removed and blocked comes back behind what was pushed.
 func TestPullOfWhatNodesDid(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, tempdir.New(t))
 	s.history()
 	s.close()
 	objects := &objecttest.Memory{}
@@ -404,7 +405,7 @@ func TestPullOfWhatNodesDid(t *testing.T) {
 	old := files(t, s.root, true)
 
 	ctx := t.Context()
-	l := node(objects, t.TempDir())
+	l := node(objects, tempdir.New(t))
 	if err := l.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -483,7 +484,7 @@ func (s *site) now() (t time.Time) { return time.Now().UTC().Truncate(time.Secon
 
 // What is wrong is told of, and does not stop a push; all else goes up.
 func TestPushFinds(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, tempdir.New(t))
 	for range 30 {
 		s.add()
 	}
@@ -496,7 +497,7 @@ func TestPushFinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	objects := &objecttest.Memory{}
-	l := node(objects, t.TempDir())
+	l := node(objects, tempdir.New(t))
 	text := picture(999)
 	other := record.Image{Bucket: "i", URL: urlOf(taken), Digest: object.Text(text, "").Digest, Bytes: int64(len(text)), Stored: s.now()}
 	other.Info = probe.Info{Format: probe.PNG, Width: 2, Height: 2}
@@ -533,7 +534,7 @@ func TestPushFinds(t *testing.T) {
 
 // Verify brings back what the object store has lost or damaged.
 func TestPushVerify(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, tempdir.New(t))
 	s.history()
 	s.close()
 	objects := &objecttest.Memory{}
@@ -562,7 +563,7 @@ func TestPushVerify(t *testing.T) {
 
 // Refused is what would mix or lose something.
 func TestRefused(t *testing.T) {
-	a, b := open(t, t.TempDir()), open(t, t.TempDir())
+	a, b := open(t, tempdir.New(t)), open(t, tempdir.New(t))
 	a.history()
 	b.add()
 	b.add()
@@ -576,21 +577,21 @@ func TestRefused(t *testing.T) {
 	if _, err := migrate.Push(t.Context(), o); err == nil || !strings.Contains(err.Error(), "bucket t") {
 		t.Errorf("a bucket that is not configured: %v", err)
 	}
-	o.Root = filepath.Join(t.TempDir(), "root")
+	o.Root = filepath.Join(tempdir.New(t), "root")
 	if _, _, err := migrate.Pull(t.Context(), o); err == nil || !strings.Contains(err.Error(), "bucket t") {
 		t.Errorf("a bucket that is not configured: %v", err)
 	}
 	if _, _, err := migrate.Pull(t.Context(), options(b.root, objects)); err == nil || !strings.Contains(err.Error(), "not empty") {
 		t.Errorf("a root that holds something: %v", err)
 	}
-	if _, err := migrate.Push(t.Context(), options(t.TempDir(), objects)); err == nil {
+	if _, err := migrate.Push(t.Context(), options(tempdir.New(t), objects)); err == nil {
 		t.Error("a folder that is no store")
 	}
 }
 
 // A push to another object store begins anew.
 func TestPushElsewhere(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, tempdir.New(t))
 	s.add()
 	push(t, s.root, &objecttest.Memory{})
 	o := options(s.root, &objecttest.Memory{})

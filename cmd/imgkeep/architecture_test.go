@@ -32,7 +32,7 @@ type rule struct {
 var rules = map[string]rule{
 	"cmd/imgkeep": {
 		imports: []string{"cmd/imgkeep/app"},
-		tests:   []string{"github.com/chromedp/chromedp", "github.com/chromedp/cdproto", "bucket/blob/object", "bucket/blob/s3/s3test", "bucket/probe", "bucket/probe/probetest", "bucket/probe/whole", "nginx", "nginx/nginxtest", "scripts/benchtest", "scripts/patience", "scripts/ports", "golang.org/x/sys/unix"},
+		tests:   []string{"github.com/chromedp/chromedp", "github.com/chromedp/cdproto", "bucket/blob/object", "bucket/blob/s3/s3test", "bucket/probe", "bucket/probe/probetest", "bucket/probe/whole", "nginx", "nginx/nginxtest", "scripts/benchtest", "scripts/patience", "scripts/ports", "scripts/tempdir", "golang.org/x/sys/unix"},
 	},
 	// The commands. Only here is cobra.
 	"cmd/imgkeep/app": {
@@ -117,7 +117,7 @@ var rules = map[string]rule{
 	// Only here is chi.
 	"cmd/imgkeep/app/server": {
 		imports: []string{"bucket/likeness", "bucket", "bucket/fetch", "bucket/imageurl", "bucket/probe", "bucket/record", "bucket/strip", "bucket/variant", "nginx", "resize", "sign", "github.com/go-chi/chi/v5"},
-		tests:   []string{"bucket/lookalike", "bucket/approve", "bucket/query", "bucket/uncached"},
+		tests:   []string{"bucket/lookalike", "bucket/approve", "bucket/query", "bucket/uncached", "scripts/tempdir"},
 	},
 	"cmd/imgkeep-resize": {
 		imports: []string{"resize", "resize/sandbox", "resize/vips"},
@@ -131,7 +131,7 @@ var rules = map[string]rule{
 		},
 		tests: []string{
 			"bucket/backup", "bucket/blob/local/localtest", "bucket/ledger/ledgertest", "bucket/linkrot", "bucket/query", "bucket/scrub",
-			"scripts/patience", "golang.org/x/sys/unix",
+			"scripts/patience", "scripts/tempdir", "golang.org/x/sys/unix",
 		},
 	},
 	// Maintenance. None of it imports the store: each takes an interface of what it needs.
@@ -247,7 +247,7 @@ var rules = map[string]rule{
 			"bucket/backup", "bucket/blob", "bucket/blob/local", "bucket/blob/object", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/ledger/journal",
 			"bucket/ledger/shared", "bucket/record", "bucket/reindex", "golang.org/x/sys/unix",
 		},
-		tests: []string{"bucket", "bucket/blob/object/objecttest", "bucket/blob/s3/s3test", "bucket/fetch", "bucket/ledger/shared/sharedtest", "bucket/probe"},
+		tests: []string{"bucket", "bucket/blob/object/objecttest", "bucket/blob/s3/s3test", "bucket/fetch", "bucket/ledger/shared/sharedtest", "bucket/probe", "scripts/tempdir"},
 	},
 	// Scrubs what several nodes share.
 	"bucket/scrub/objects": {
@@ -342,6 +342,7 @@ var rules = map[string]rule{
 	"scripts/benchtest/report": {imports: []string{"scripts/benchtest"}},
 	"scripts/patience":         {}, // for tests
 	"scripts/ports":            {}, // for tests
+	"scripts/tempdir":          {}, // for tests
 	"sign":                     {},
 	// Files for other programs; tests try them.
 	"contrib/clients": {

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"imgkeep/scripts/ports"
+	"imgkeep/scripts/tempdir"
 )
 
 // scripts/run prints no links of a server that is not its own.
@@ -25,7 +26,7 @@ func TestScriptsRunPortTaken(t *testing.T) {
 	address := other.Listener.Addr().String()
 	for name, listen := range map[string]string{"": "IMGKEEP_LISTEN", "--nginx": "IMGKEEP_NGINX_LISTEN"} {
 		t.Run("scripts/run "+name, func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "var")
+			dir := filepath.Join(tempdir.New(t), "var")
 			args := strings.Fields(name)
 			out := refusedScript(t, "../..", []string{"IMGKEEP_VAR=" + dir, listen + "=" + address}, args)
 			wants(t, out, "another program listens on "+address, listen+"=127.0.0.1:8095 scripts/run")
@@ -39,7 +40,7 @@ func TestScriptsRunPortTaken(t *testing.T) {
 // A second scripts/run leaves the first and its var/env alone.
 func TestScriptsRunTwice(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := tempdir.New(t)
 	file := filepath.Join(dir, "env")
 	whileRunning(t, "../..", []string{"IMGKEEP_VAR=" + dir, "IMGKEEP_LISTEN=" + ports.Address(t)}, nil, func(links, _ string) {
 		before, err := os.ReadFile(file)
@@ -60,7 +61,7 @@ func TestScriptsRunTwice(t *testing.T) {
 // nginx' configuration can hold no path with spaces: scripts/run says so.
 func TestScriptsRunNginxSpaces(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "a b")
+	dir := filepath.Join(tempdir.New(t), "a b")
 	out := refusedScript(t, "../..", []string{"IMGKEEP_VAR=" + dir, "IMGKEEP_NGINX_LISTEN=" + ports.Address(t)}, []string{"--nginx"})
 	wants(t, out, "nginx cannot have links in "+dir, "IMGKEEP_VAR=/tmp/imgkeep scripts/run --nginx")
 }
@@ -73,7 +74,7 @@ func TestScriptsRunCheckout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { tempdir.Remove(dir) })
 	checkout := newCheckout(t, filepath.Join(dir, "a folder's"))
 	path := "PATH=" + filepath.Join(checkout, "stub") + ":" + os.Getenv("PATH")
 

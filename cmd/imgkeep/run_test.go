@@ -19,6 +19,7 @@ import (
 	"imgkeep/bucket/blob/s3/s3test"
 	"imgkeep/scripts/patience"
 	"imgkeep/scripts/ports"
+	"imgkeep/scripts/tempdir"
 )
 
 // scripts/run prints links that work, with and without nginx, and takes up again
@@ -45,7 +46,7 @@ func TestScriptsRun(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { os.RemoveAll(dir) })
+			t.Cleanup(func() { tempdir.Remove(dir) })
 			if err := os.Chmod(dir, 0o755); err != nil {
 				t.Fatal(err)
 			}

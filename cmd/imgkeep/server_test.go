@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"imgkeep/scripts/patience"
+	"imgkeep/scripts/tempdir"
 )
 
 // settings are keys of the configuration, as in "fetch.timeout".
@@ -53,7 +54,7 @@ func newWorld(t testing.TB, more settings) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
+		if err := tempdir.Remove(dir); err != nil {
 			t.Error(err)
 		}
 	})

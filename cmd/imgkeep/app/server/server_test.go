@@ -27,6 +27,7 @@ import (
 	"imgkeep/cmd/imgkeep/app/server"
 	"imgkeep/nginx"
 	"imgkeep/resize"
+	"imgkeep/scripts/tempdir"
 	"imgkeep/sign"
 )
 
@@ -62,7 +63,7 @@ func newSite(t testing.TB, change func(*bucket.Options, *server.Options)) *site 
 	}
 	log := slog.New(slog.NewTextHandler(s.log, nil))
 	storeOptions := bucket.Options{
-		Root: t.TempDir(), Buckets: []bucket.Bucket{{Name: "i"}, {Name: "f"}},
+		Root: tempdir.New(t), Buckets: []bucket.Bucket{{Name: "i"}, {Name: "f"}},
 		Origin: s.origin, DenyHosts: []string{"denied.example"}, Now: s.clock.Now, Log: log,
 	}
 	options := server.Options{
