@@ -90,7 +90,7 @@ func (t *tail) takeIn() (err error) {
 	if err := t.survey(); err != nil || t.lines == 0 {
 		return err
 	}
-	t.s.log.Warn("the index is behind the journal: taking in what it lacks", "bucket", t.bucket, "lines", t.lines, "removals", t.removals, "whole", !t.partial)
+	t.s.log.Warn("the index is behind the journal: adding the missing lines", "bucket", t.bucket, "lines", t.lines, "removals", t.removals, "whole", !t.partial)
 	var changes []index.Change
 	var last ledger.Entry
 	for line, err := range t.s.ledger.Since(t.bucket, t.from) {
@@ -134,7 +134,7 @@ func (t *tail) survey() error {
 		case line.Broken != nil && t.bucket == "":
 			return ledger.UnreadableBlock(line)
 		case line.Broken != nil:
-			t.s.log.Error("a line of the journal cannot be taken into the index", "file", line.File, "end", line.End, "error", line.Broken)
+			t.s.log.Error("a line of the journal cannot be added to the index", "file", line.File, "end", line.End, "error", line.Broken)
 			t.partial = true
 		case line.Number == 1 && filepath.Base(line.File) != t.from.File && line.After == "":
 			t.partial = true // nobody knows of a month between
@@ -173,7 +173,7 @@ func (t *tail) change(line ledger.Entry) index.Change {
 func (t *tail) spare(changes []index.Change) ([]index.Change, error) {
 	all, err := t.s.index.Removing(t.bucket)
 	for _, gone := range all {
-		t.s.log.Warn("the file of an image that was being removed stays, since lines of the journal are missing: nobody sees it, and scrub finds it", "bucket", t.bucket, "digest", record.Digest(gone.Digest))
+		t.s.log.Warn("kept the file of an image that was being removed, because lines of the journal are missing: it is not served, and scrub reports it", "bucket", t.bucket, "digest", record.Digest(gone.Digest))
 		changes = append(changes, index.Change{Bucket: t.bucket, Removed: &gone.Digest})
 	}
 	return changes, err
@@ -231,7 +231,7 @@ func (s *Store) repairIndex() error {
 		if err := s.index.Renew(filepath.Join(s.root, record.TmpDir, record.IndexFile)); err != nil {
 			return err
 		}
-		s.log.Warn("the index was written anew after the disk had failed to write it")
+		s.log.Warn("the index was rewritten after the disk had failed to write it")
 	}
 	removed, err := s.catchUp()
 	if err != nil {

@@ -96,7 +96,7 @@ gather:
 
 func (s *Store) tryRepairIndex() {
 	if err := s.repairIndex(); err != nil {
-		s.log.Error("the index cannot be written anew, and answers nothing until it is", "error", err)
+		s.log.Error("the index cannot be rewritten, and answers nothing until it is", "error", err)
 	}
 }
 

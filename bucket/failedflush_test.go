@@ -137,7 +137,7 @@ func testFailedFlush(t *testing.T, kind string, times int, op string) {
 	if len(tookIn) > 0 {
 		t.Error("links are dropped for nothing")
 	}
-	if !strings.Contains(log.String(), "written anew") {
+	if !strings.Contains(log.String(), "rewritten") {
 		t.Errorf("not a word of it: %s", &log)
 	}
 	s.removeLeft()

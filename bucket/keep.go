@@ -153,7 +153,7 @@ func (s *Store) download(ctx context.Context, bucket, url, source string, kept i
 	for _, f := range c.fallbacks {
 		d, err := s.fetch(ctx, bucket, url, f.Around(source), hostsOf(f, hosts), kept, nil, through)
 		if err == nil {
-			s.log.Info("found elsewhere what its origin has lost", "bucket", bucket, "host", imageurl.HostOf(url), "reason", lost.Reason(), "at", f.Host())
+			s.log.Info("found an image elsewhere that its origin has lost", "bucket", bucket, "host", imageurl.HostOf(url), "reason", lost.Reason(), "at", f.Host())
 			return d, nil
 		}
 		var e *fetch.Error

@@ -124,7 +124,7 @@ func (s *Store) remove(o RemoveOptions, look func(urlLists) (record.Removal, err
 		return record.Removal{}, err
 	}
 	if _, err := s.reserve.Spend(false); err != nil {
-		s.log.Error("the room for removals cannot be given back", "folder", filepath.Join(s.root, local.ReserveDir), "error", err)
+		s.log.Error("the disk space reserved for removals cannot be restored", "folder", filepath.Join(s.root, local.ReserveDir), "error", err)
 	}
 	r, err := do(want)
 	if err != nil {
@@ -227,7 +227,7 @@ func (s *Store) finishBucket(bucket string) error {
 		image := record.Image{Bucket: bucket, Digest: gone.Digest}
 		image.Format = gone.Format
 		if err := s.files.Remove(s.life, image); err != nil {
-			return fmt.Errorf("remove the files of %s, which nobody sees any more: %w", image.File(), local.AsFull(err))
+			return fmt.Errorf("remove the files of %s, which is not served any more: %w", image.File(), local.AsFull(err))
 		}
 		if err := s.looks.Forget(bucket, gone.Digest); err != nil {
 			return err

@@ -243,7 +243,7 @@ func (p *Preset) contradictions(c *checks) {
 		c.addf("gravity", "smart chooses what is cut off, and fit: contain cuts nothing off")
 	}
 	if p.Blur > 0 && p.Sharpen > 0 {
-		c.addf("sharpen", "blur takes away what it adds: want one of them")
+		c.addf("sharpen", "blur undoes it: want one of them")
 	}
 	if p.MaxBytes > 0 && !slices.Contains([]string{formatJPEG, formatWebP, formatAVIF}, p.Format) {
 		c.addf("max_bytes", "it lowers the quality, so format must be jpeg, webp or avif")

@@ -77,7 +77,7 @@ func TestPresetsRefused(t *testing.T) {
 		{Preset{Fit: "crop", Width: 9, Enlarge: true}, "enlarge: fit: crop does not change the scale; want cover"},
 		{Preset{Width: 9, Gravity: "north"}, "gravity: it has no effect with fit: inside; want cover, contain or crop"},
 		{Preset{Width: 9, Height: 9, Fit: "contain", Gravity: "smart"}, "gravity: smart chooses what is cut off, and fit: contain cuts nothing off"},
-		{Preset{Blur: 1, Sharpen: 1}, "sharpen: blur takes away what it adds: want one of them"},
+		{Preset{Blur: 1, Sharpen: 1}, "sharpen: blur undoes it: want one of them"},
 		{Preset{MaxBytes: 5000}, "max_bytes: it lowers the quality, so format must be jpeg, webp or avif"},
 		{Preset{MaxBytes: 5000, Format: "png"}, "max_bytes: it lowers the quality, so format must be jpeg, webp or avif"},
 		{Preset{Progressive: true, Format: "webp"}, "progressive: webp knows no such thing; format must be jpeg, png or left out"},

@@ -152,9 +152,9 @@ func (l Listed) Check(name string) error {
 	size, err := ParseSize(name)
 	switch {
 	case err != nil && len(l.Presets) > 0:
-		return fmt.Errorf("%s is none of the presets %s, and no height x width, as in 250x250, 150x, x200", quote(name), strings.Join(l.Presets, ", "))
+		return fmt.Errorf("%s is neither one of the presets %s nor height x width, as in 250x250, 150x, x200", quote(name), strings.Join(l.Presets, ", "))
 	case err != nil:
-		return fmt.Errorf("%s is no height x width, as in 250x250, 150x, x200", quote(name))
+		return fmt.Errorf("%s is not height x width, as in 250x250, 150x, x200", quote(name))
 	}
 	for _, side := range []int{size.Height, size.Width} {
 		if side != 0 && !slices.Contains(l.Sides, side) {

@@ -172,10 +172,10 @@ func TestListed(t *testing.T) {
 		"100x100": "", "100x200": "", "200x": "", "x100": "", "avatar": "", "card": "",
 		"150x": "150, of 150x, is not one of the sizes [100 200]", "x150": "150, of x150",
 		"100x150": "150, of 100x150", "150x100": "150, of 150x100", "101x": "101, of", "99x": "99, of",
-		"": `"" is none of the presets avatar, card, and no height x width`, "x": `"x" is none of`,
-		"0x100": "no height x width", "100x0": "no height x width", "0100x": "no height x width", "100X100": "no height x width",
-		"-100x": "no height x width", "100": "no height x width", "100x100x100": "no height x width",
-		"full": "no height x width", "info": "no height x width", "Avatar": "no height x width", "avatar ": "no height x width",
+		"": `"" is neither one of the presets avatar, card nor height x width`, "x": `"x" is neither one of`,
+		"0x100": "height x width", "100x0": "height x width", "0100x": "height x width", "100X100": "height x width",
+		"-100x": "height x width", "100": "height x width", "100x100x100": "height x width",
+		"full": "height x width", "info": "height x width", "Avatar": "height x width", "avatar ": "height x width",
 		"a\n" + strings.Repeat("b", 1000): `"a\nbb`,
 	} {
 		err := l.Check(name)

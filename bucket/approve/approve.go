@@ -38,7 +38,7 @@ import (
 // Errors of Ask.
 var (
 	// ErrRejected: the answer is no.
-	ErrRejected = errors.New("the operator's check says no")
+	ErrRejected = errors.New("the operator's check rejected the image")
 	// ErrNoAnswer: there is neither a yes nor a no.
 	ErrNoAnswer = errors.New("the operator's check does not answer")
 )

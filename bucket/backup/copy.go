@@ -229,7 +229,7 @@ func (t *transfer) flush(ctx context.Context, b *batch) error {
 		}
 		digest, _, err := local.HashFile(t.temp(n), true)
 		if err == nil && digest != image.Digest {
-			err = fmt.Errorf("what was written to %s is read back as something else: its disk cannot be trusted", t.to)
+			err = fmt.Errorf("what was written to %s reads back differently: its disk cannot be trusted", t.to)
 		}
 		if err != nil {
 			return err

@@ -35,7 +35,7 @@ import (
 
 // ErrDamaged: an original is missing, or is not what its name says, so that there is no
 // evidence of it.
-var ErrDamaged = errors.New("the stored original is missing or damaged, so that there is no evidence of it")
+var ErrDamaged = errors.New("the stored original is missing or damaged, so there is no evidence of it")
 
 // Options say what Write puts into a bundle.
 type Options struct {

@@ -172,7 +172,7 @@ func TestTricklesLoseTheirPlace(t *testing.T) {
 	f := newFetcher(t, Options{Timeout: time.Minute, interval: 200 * time.Millisecond}, origin.URL)
 	began := time.Now()
 	_, _, err := pull(t, f, origin.URL)
-	wantClass(t, err, Timeout, "too slowly")
+	wantClass(t, err, Timeout, "too slow")
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("it took %v", took)
 	}

@@ -132,7 +132,7 @@ func parseHeader(s string) (name, value string, err error) {
 	}
 	name = http.CanonicalHeaderKey(name)
 	if slices.Contains(ours, name) || strings.HasPrefix(name, "If-") {
-		return "", "", fmt.Errorf("%s is set by imgkeep itself, or by a key of its own", name)
+		return "", "", fmt.Errorf("%s is set by imgkeep itself, or by another key", name)
 	}
 	return name, value, nil
 }

@@ -211,7 +211,7 @@ func (f *Fetcher) objectError(host string, resp *http.Response) error {
 	case s3origin.Forbidden:
 		e.Kind, e.Err = Blocked, fmt.Errorf("%s: the keys may not read the object, or it is not there and they may not list the bucket", said)
 	case s3origin.Misconfigured:
-		e.Err = fmt.Errorf("%s: the store refuses how it is asked: check the keys, region, endpoint and buckets of fetch.s3, and the clock", said)
+		e.Err = fmt.Errorf("%s: the store refuses the request: check the keys, region, endpoint and buckets of fetch.s3, and the clock", said)
 		f.tell(host, resp.StatusCode, e)
 	case s3origin.Throttled:
 		e.RetryAfter = throttlePause

@@ -286,7 +286,7 @@ func TestObjectErrors(t *testing.T) {
 		told   bool // the log
 	}{
 		{"missing", nil, nil, Gone, 404, "NoSuchKey", ReasonGone, false},
-		{"no such bucket", says(404, "NoSuchBucket"), nil, Failed, 404, "NoSuchBucket: the store refuses how it is asked", "", true},
+		{"no such bucket", says(404, "NoSuchBucket"), nil, Failed, 404, "NoSuchBucket: the store refuses the request", "", true},
 		{"a proxy's 404", page(404), nil, Failed, 404, "no answer of an S3-compatible store", "", false},
 		{"denied, or missing", says(403, "AccessDenied"), nil, Blocked, 403, "may not list the bucket", ReasonBlocked, false},
 		{"wrong access key", nil, func(o *S3) { o.AccessKey = "AKIA-other" }, Failed, 403, "InvalidAccessKeyId", "", true},

@@ -7,7 +7,7 @@ import (
 )
 
 // ErrGivenUp ends a flight that waits for idle resources when its caller has left.
-var ErrGivenUp = errors.New("nobody waits for this any more")
+var ErrGivenUp = errors.New("no request waits for this any more")
 
 // Priorities know which flights viewers wait for, and which flights wait for idle
 // resources. They may be used concurrently. The zero value is ready.

@@ -217,7 +217,7 @@ func authority(scheme, s string) (string, error) {
 		name, port = s[:i], s[i+1:]
 	}
 	if strings.Contains(name, ":") && !strings.HasPrefix(name, "[") {
-		return "", urlError("%q is no host: an IPv6 address stands in brackets", name)
+		return "", urlError("%q is not a host: write an IPv6 address in brackets", name)
 	}
 	if !strings.HasPrefix(name, "[") {
 		name = unescape(name)

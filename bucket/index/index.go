@@ -57,7 +57,7 @@ var (
 	ErrDamaged = errors.New("the index is damaged: 'imgkeep reindex' makes a new one")
 	// ErrFailed: after a failed flush nobody knows whether the last change is on disk. Renew
 	// repairs the index.
-	ErrFailed = errors.New("the disk has failed to write the index: nothing is answered from it until it is written anew")
+	ErrFailed = errors.New("the disk failed to write the index, which answers nothing until it is rewritten")
 	// ErrCollision: somebody has made two images whose digests have the same beginning.
 	ErrCollision = errors.New("its digest collides with that of another image")
 )

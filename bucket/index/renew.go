@@ -80,7 +80,7 @@ func (db *DB) Renew(aside string) error {
 		if db.failed.Load() {
 			os.Remove(aside)
 		}
-		return fmt.Errorf("write %s anew: %w", db.path, err)
+		return fmt.Errorf("rewrite %s: %w", db.path, err)
 	}
 	return nil
 }

@@ -71,7 +71,7 @@ func (l *Entry) ParseShared(text []byte) {
 func (l *Entry) parse(bucket string, text []byte, e Event, err error) {
 	l.Op, l.After, l.Image, l.Block, l.Event = "", "", record.Image{}, record.Block{}, Event{}
 	if has, ok := checkSum(bytes.TrimSuffix(text, []byte("\n"))); err == nil && has && !ok {
-		err = errors.New("its checksum is another: it is not what was written")
+		err = errors.New("its checksum is wrong: it is not what was written")
 	}
 	if err != nil {
 		l.Broken = err
@@ -94,7 +94,7 @@ func (l *Entry) parse(bucket string, text []byte, e Event, err error) {
 // might show what is blocked.
 func UnreadableBlock(line Entry) error {
 	if errors.Is(line.Broken, ErrMonthMissing) {
-		return fmt.Errorf("%s: %w, and what it blocked is not known: restore it from a backup, or accept the loss by making it, empty", line.File, line.Broken)
+		return fmt.Errorf("%s: %w, and what it blocked is unknown: restore it from a backup, or create an empty file to accept the loss", line.File, line.Broken)
 	}
-	return fmt.Errorf("%s: it may be a block, and cannot be read (%w): restore the file from a backup, or take the line out if you know that it is none", line.Place(), line.Broken)
+	return fmt.Errorf("%s: it may be a block, and cannot be read (%w): restore the file from a backup, or delete the line if you know that it is not a block", line.Place(), line.Broken)
 }

@@ -204,7 +204,7 @@ func (e Event) asKept(bucket string) (record.Image, error) {
 	case e.URL == "" || len(e.URL) > imageurl.MaxLength:
 		return record.Image{}, fmt.Errorf("its URL has %d bytes", len(e.URL))
 	case e.Bytes <= 0 || e.Width <= 0 || e.Height <= 0 || e.Orientation < 0 || e.Orientation > 8 || e.Frames < 0:
-		return record.Image{}, errors.New("its numbers cannot be an image's")
+		return record.Image{}, errors.New("its numbers are not those of an image")
 	case e.Time.IsZero():
 		return record.Image{}, errors.New("it has no time")
 	}

@@ -130,7 +130,7 @@ func Read(root string, log *slog.Logger) (*Report, error) {
 	r := &Report{}
 	if err := json.Unmarshal(text, r); err != nil || r.At.Offset < 0 || !r.Last.whole() || !r.Now.whole() {
 		// A count that can be made again must not block anything.
-		log.Warn("the count of origins is damaged, and begins anew", "file", File, "error", err)
+		log.Warn("the count of origins is damaged, and starts over", "file", File, "error", err)
 		return nil, nil
 	}
 	return r, nil

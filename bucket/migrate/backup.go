@@ -76,7 +76,7 @@ func (m *mover) continuesLog(ctx context.Context, last backup.Source) error {
 	}
 	entry, err := m.ledger.Event(ctx, last.Log)
 	if errors.Is(err, ledger.ErrNotKept) || err == nil && entry.ID != last.ID {
-		return fmt.Errorf("%s has lost removals that the backup in %s knows, or is another store: use a new folder", m.Name, m.Root)
+		return fmt.Errorf("%s lacks removals that the backup in %s has, or is another store: use a new folder", m.Name, m.Root)
 	}
 	return err
 }

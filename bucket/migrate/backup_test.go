@@ -261,7 +261,7 @@ func TestBackupRefused(t *testing.T) {
 	}
 	other := newSharing(t)
 	other.dir = s.dir
-	if _, _, err := other.backUp(nil); err == nil || !strings.Contains(err.Error(), "has lost removals") {
+	if _, _, err := other.backUp(nil); err == nil || !strings.Contains(err.Error(), "lacks removals") {
 		t.Errorf("of another log: %v", err)
 	}
 	alone := open(t, tempdir.New(t))

@@ -326,7 +326,7 @@ func (p *pull) pullJournal(ctx context.Context, key, path string) error {
 		case err != nil:
 			return fmt.Errorf("fetch %s: %w", key, err)
 		case n != info.Bytes || info.Digest != (record.Digest{}) && record.Digest(hash.Sum(nil)) != info.Digest:
-			return fmt.Errorf("fetch %s: other bytes came than are there", key)
+			return fmt.Errorf("fetch %s: the store sent other bytes than it has", key)
 		}
 		return nil
 	})

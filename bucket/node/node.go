@@ -136,7 +136,7 @@ func (n *Node) poll(ctx context.Context) {
 			inTouch, pause, timeout = true, PollEvery, pollTimeout
 			continue
 		case !n.away.Swap(true):
-			n.p.Log.Error("the object store does not answer: what is here is shown, nothing new is kept, and nothing can be removed", "error", err)
+			n.p.Log.Error("the object store does not answer: this node serves what it has, keeps nothing new, and cannot remove", "error", err)
 		}
 		pause, timeout = awayPause, awayTimeout
 		if inTouch && n.lagsTooFar() {
@@ -156,7 +156,7 @@ func (n *Node) finish(ctx context.Context) {
 			continue
 		}
 		if err := n.Finish(ctx); err != nil && ctx.Err() == nil {
-			n.p.Log.Error("originals that were removed are still in the object store, and nobody sees them", "error", err)
+			n.p.Log.Error("originals that were removed are still in the object store, and are not served", "error", err)
 		}
 	}
 }

@@ -17,7 +17,7 @@ type NodeDetails struct {
 }
 
 // ErrNoHosts: the index of a node has no URLs that a host could be compared with.
-var ErrNoHosts = errors.New("a node knows what it keeps by digest, and no hosts: leave out --host, or run 'imgkeep pull' and list the store that it makes")
+var ErrNoHosts = errors.New("the index of a node has digests and no hosts: leave out --host, or run 'imgkeep pull' and list the store that it makes")
 
 // ListKnown is List for one of several nodes, which has no journal: it goes through the images
 // in its index, bucket by bucket, in the order of their digests, each once, without URLs. A

@@ -55,7 +55,7 @@ func (x Index) Open() (*index.DB, error) {
 	x.Log.Warn("the index "+why+": making it again from the journals", "root", x.Root)
 	report, err := x.run("")
 	if err != nil {
-		return nil, fmt.Errorf("the index %s, and cannot be made again: %w", why, err)
+		return nil, fmt.Errorf("the index %s, and cannot be rebuilt: %w", why, err)
 	}
 	x.Log.Info("the index was made again", "urls", report.URLs, "images", report.Images, "blocks", report.Blocks, "seconds", report.Seconds)
 	return index.Open(x.path(), x.Buckets, x.Options)
@@ -76,7 +76,7 @@ func (x Index) Renew(db *index.DB) error {
 		err = db.Adopt(x.aside())
 	}
 	if err != nil {
-		return fmt.Errorf("the index is damaged, and cannot be made again: %w", err)
+		return fmt.Errorf("the index is damaged, and cannot be rebuilt: %w", err)
 	}
 	x.Log.Warn("the index was damaged, and was made again", "urls", report.URLs, "images", report.Images, "blocks", report.Blocks, "seconds", report.Seconds)
 	return nil

@@ -127,7 +127,7 @@ func (b *Book) Note(by, bucket, url string) {
 	}
 	err := b.write(e)
 	if err != nil && !b.failed {
-		b.log.Error("whose image it is cannot be noted: list --by will not find it", "folder", b.dir, "error", err)
+		b.log.Error("cannot record the member of an image: list --by will not find it", "folder", b.dir, "error", err)
 	}
 	if err != nil { // the next view tries again
 		clear(b.seen)

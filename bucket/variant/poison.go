@@ -142,6 +142,6 @@ func (v *Variants) recordCrash(image record.Image, cause error) error {
 func (v *Variants) clear(image record.Image) {
 	d := index.Poison{Digest: image.Digest}
 	if err := v.s.Commit(index.Change{Bucket: image.Bucket, Poison: &d}, nil); err != nil {
-		v.s.Log().Error("the crashes of an image that was decoded since cannot be cleared", "digest", image.Digest, "error", err)
+		v.s.Log().Error("cannot clear the recorded crashes of an image that was decoded since", "digest", image.Digest, "error", err)
 	}
 }

@@ -336,7 +336,7 @@ func TestThreadsWithin(t *testing.T) {
 // where the sandbox is not required.
 func TestLackingKernel(t *testing.T) {
 	for call, layer := range map[string]string{
-		"landlock_create_ruleset": "landlock: the kernel has none (it came with Linux 5.13), or what runs this container hides it",
+		"landlock_create_ruleset": "landlock: the kernel has none (it needs Linux 5.13), or the container runtime hides it",
 		// As the filters of containers answer.
 		"landlock_create_ruleset EPERM": "landlock: what runs this container forbids its system calls",
 		"seccomp":                       "seccomp: ",

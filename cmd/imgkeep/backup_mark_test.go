@@ -49,7 +49,7 @@ func TestStartBelowFloor(t *testing.T) {
 	w := newWorld(t, settings{"store.min_free": "1000TiB"})
 	s := w.start()
 	defer s.stop()
-	line := s.logged("nothing new is kept until this is mended; what is kept is served")
+	line := s.logged("nothing new is kept until this is repaired; kept images are served")
 	if text, _ := line["error"].(string); !strings.Contains(text, "store.min_free is 1099511627776000") {
 		t.Errorf("%v", line)
 	}

@@ -71,5 +71,5 @@ func fetchesFromItself(s, logs *server, address string) {
 	get(picture, http.StatusOK, "")
 	get(picture, http.StatusOK, "")
 	get(w.origin.redirect("/around", alias+link("i", "full", picture)), http.StatusBadGateway, "blocked")
-	logs.logged("this server was asked by itself, and refused: add the name that a link has for it to fetch.own_hosts")
+	logs.logged("refused a request of this server to itself: add the host name that links use for it to fetch.own_hosts")
 }

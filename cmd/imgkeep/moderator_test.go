@@ -85,7 +85,7 @@ func TestModeratorsDay(t *testing.T) {
 	b.accessible("join")
 	b.join(invitation)
 	b.do(chromedp.Navigate(invitation))
-	b.shows("used already")
+	b.shows("already used")
 
 	// Found in the gallery by keys alone: the newest first.
 	b.do(chromedp.Navigate(base + "/"))

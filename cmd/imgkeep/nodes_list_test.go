@@ -78,7 +78,7 @@ func TestNodesList(t *testing.T) {
 	if got := b.listed(t, "--by=4711", "--host=127.0.0.1"); len(got) != 1 || got[0].URL != urls[2] {
 		t.Errorf("of a member: %+v", got)
 	}
-	if _, stderr, status := a.imgkeep("list", "--host", "127.0.0.1"); status != 1 || !strings.Contains(stderr, "a node knows what it keeps by digest, and no hosts") {
+	if _, stderr, status := a.imgkeep("list", "--host", "127.0.0.1"); status != 1 || !strings.Contains(stderr, "the index of a node has digests and no hosts") {
 		t.Errorf("by host: status %d: %s", status, stderr)
 	}
 	if _, stderr, status := a.imgkeep("list", "--bucket", "x"); status != 1 || !strings.Contains(stderr, "no such bucket") {

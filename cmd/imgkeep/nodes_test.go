@@ -233,7 +233,7 @@ func TestNodesRoot(t *testing.T) {
 	}
 	push := func(when string) {
 		t.Helper()
-		if out, stderr, status := n.imgkeep("push"); status != 2 || !strings.Contains(stderr, "is the cache of a node of several, whose images are in the object store already") {
+		if out, stderr, status := n.imgkeep("push"); status != 2 || !strings.Contains(stderr, "is the cache of one of several nodes, whose images are in the object store already") {
 			t.Errorf("a cache as what is pushed, %s: status %d: %s%s", when, status, out, stderr)
 		}
 		if _, err := os.Stat(filepath.Join(n.root(), "push.json")); !errors.Is(err, os.ErrNotExist) {
@@ -248,11 +248,11 @@ func TestNodesRoot(t *testing.T) {
 			t.Errorf("%q: status %d: %s", args, status, stderr)
 		}
 	}
-	if _, stderr, status := n.imgkeep("restore", n.dir); status != 2 || !strings.Contains(stderr, "is the cache of a node of several") {
+	if _, stderr, status := n.imgkeep("restore", n.dir); status != 2 || !strings.Contains(stderr, "is the cache of one of several nodes") {
 		t.Errorf("a restore into a cache: status %d: %s", status, stderr)
 	}
 	for _, args := range [][]string{{"serve"}, {"restore", n.dir}} {
-		if _, stderr, status := alone.imgkeep(args...); status != 2 || !strings.Contains(stderr, "is the cache of a node of several") {
+		if _, stderr, status := alone.imgkeep(args...); status != 2 || !strings.Contains(stderr, "is the cache of one of several nodes") {
 			t.Errorf("%q with a cache as a store: status %d: %s", args, status, stderr)
 		}
 	}
@@ -432,7 +432,7 @@ func TestNodesStoreHangs(t *testing.T) {
 	if took := time.Since(begun); took > 25*time.Second { // two deadlines, on a busy machine
 		t.Errorf("a viewer has waited %v", took)
 	}
-	a.serve.logged("the object store does not answer: what is here is shown, nothing new is kept, and nothing can be removed")
+	a.serve.logged("the object store does not answer: this node serves what it has, keeps nothing new, and cannot remove")
 	a.serve.get(fresh).isError(http.StatusServiceUnavailable, "away")
 	if body, status := a.body(path); status != http.StatusOK {
 		t.Errorf("what is here: status %d: %s", status, body)
@@ -456,7 +456,7 @@ func TestNodesWithoutTheirStore(t *testing.T) {
 	}
 	a.proxy.cut.Store(true)
 	cut := time.Now()
-	a.serve.logged("the object store does not answer: what is here is shown, nothing new is kept, and nothing can be removed")
+	a.serve.logged("the object store does not answer: this node serves what it has, keeps nothing new, and cannot remove")
 	for _, p := range []string{path, small} {
 		if body, status := a.body(p); status != http.StatusOK {
 			t.Errorf("what is here: status %d: %s", status, body)

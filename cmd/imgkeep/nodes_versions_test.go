@@ -90,7 +90,7 @@ func TestNodesPurgeAllVersions(t *testing.T) {
 	until := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
 	g.Lock(t, locked.Key, locked.ID, until)
 	out := run(1, "block", "--all-versions", path)
-	for _, want := range []string{"nobody sees it any more", locked.Key, locked.ID, "locked until " + until.Format(time.RFC3339), "blocked: url"} {
+	for _, want := range []string{"it is not served any more", locked.Key, locked.ID, "locked until " + until.Format(time.RFC3339), "blocked: url"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("it does not say %q: %s", want, out)
 		}

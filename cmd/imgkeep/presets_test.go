@@ -150,9 +150,9 @@ func TestPreview(t *testing.T) {
 		status int
 		want   string
 	}{
-		{[]string{"avatars", file}, 2, `"avatars" is none of the presets avatar, card, and no height x width`},
+		{[]string{"avatars", file}, 2, `"avatars" is neither one of the presets avatar, card nor height x width`},
 		{[]string{"21x", file}, 2, "21, of 21x, is not one of the sizes"},
-		{[]string{"full", file}, 2, `"full" is none of the presets`},
+		{[]string{"full", file}, 2, `"full" is neither one of the presets`},
 		{[]string{"avatar"}, 2, "accepts 2 arg(s)"},
 		{[]string{"avatar", file, "-o", file}, 2, "would overwrite the image itself"},
 		{[]string{"avatar", filepath.Join(w.dir, "none")}, 1, "no such file"},

@@ -108,13 +108,13 @@ func noLandlock() error {
 	const version = 1 // LANDLOCK_CREATE_RULESET_VERSION
 	switch _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version); errno {
 	case unix.ENOSYS:
-		return errors.New("the kernel has none (it came with Linux 5.13), or what runs this container hides it")
+		return errors.New("the kernel has none (it needs Linux 5.13), or the container runtime hides it")
 	case unix.EOPNOTSUPP:
 		return errors.New("the kernel has it switched off: it begins with landlock among its security modules where its command line has lsm=landlock,… before what /sys/kernel/security/lsm lists")
 	case unix.EPERM, unix.EACCES:
-		return errors.New("what runs this container forbids its system calls: allow landlock_create_ruleset, landlock_add_rule and landlock_restrict_self there")
+		return errors.New("the container runtime forbids its system calls: allow landlock_create_ruleset, landlock_add_rule and landlock_restrict_self there")
 	case 0:
-		return errors.New("paths can be opened all the same")
+		return errors.New("paths can still be opened")
 	default:
 		return fmt.Errorf("the kernel does not tell which it has: %w", errno)
 	}

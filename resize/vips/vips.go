@@ -97,7 +97,7 @@ func Start(sources, wanted []string) (*Decoder, error) {
 	for _, name := range sources {
 		f, ok := others[name]
 		if !ok {
-			return nil, fmt.Errorf("vips: format %q is none that can be read", name)
+			return nil, fmt.Errorf("vips: cannot read format %q", name)
 		}
 		d.reads[name], d.sources = f, append(d.sources, name)
 		if f != C.THUMB_RAW {
@@ -107,7 +107,7 @@ func Start(sources, wanted []string) (*Decoder, error) {
 	for _, name := range wanted {
 		out, ok := outputs[name]
 		if !ok {
-			return nil, fmt.Errorf("vips: format %q is none that can be written", name)
+			return nil, fmt.Errorf("vips: cannot write format %q", name)
 		}
 		codecs = append(codecs, codec{name, out.thumb, 1})
 	}

@@ -300,7 +300,7 @@ func (s *Store) reserve(image record.Image) (came func(err error), ok bool) {
 				s.order.remove(e)
 			}
 			if err := s.Disk.RemoveAll(filepath.Join(s.Root, path)); err != nil {
-				s.Log.Error("a removed file came to the cache, and cannot be removed", "path", path, "error", err)
+				s.Log.Error("an image was removed while it was fetched to the cache, and its file cannot be deleted", "path", path, "error", err)
 			}
 		case e != nil:
 			s.bytes -= e.bytes // the same file, in its place

@@ -27,12 +27,12 @@ var (
 	ErrExists = errors.New("there is an object of this name")
 	// ErrChanged: Replace found another object than that which it was to replace, or none.
 	// Nothing was written.
-	ErrChanged = errors.New("the object is another one now")
+	ErrChanged = errors.New("the object was replaced or removed")
 	// ErrAbsent: there is no object of that name.
 	ErrAbsent = errors.New("there is no object of this name")
 	// ErrUnclear: there was no answer, or one that leaves open what was done. The request may
 	// have been carried out, or may still be later.
-	ErrUnclear = errors.New("the object store did not say what it has done")
+	ErrUnclear = errors.New("the object store did not confirm the request, which may have been carried out")
 	// ErrTooLong: an object has more bytes than Read may return.
 	ErrTooLong = errors.New("the object is longer than it may be")
 )

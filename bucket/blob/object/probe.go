@@ -181,7 +181,7 @@ func (p *prober) replaceStale(key string) error {
 	}
 	switch err := p.next().Replace(p.ctx, key, text("third"), stale); {
 	case err == nil:
-		return errors.New("it was replaced by a tag that it has no more: the store ignores If-Match")
+		return errors.New("it was replaced by a stale tag: the store ignores If-Match")
 	case !errors.Is(err, ErrChanged):
 		return err
 	}
@@ -190,7 +190,7 @@ func (p *prober) replaceStale(key string) error {
 	}
 	switch err := p.next().Replace(p.ctx, key+"-none", text("third"), stale); {
 	case err == nil:
-		return errors.Join(errors.New("what is not there was replaced: the store ignores If-Match"), p.next().Remove(p.ctx, key+"-none"))
+		return errors.Join(errors.New("an object that does not exist was replaced: the store ignores If-Match"), p.next().Remove(p.ctx, key+"-none"))
 	case !errors.Is(err, ErrChanged):
 		return err
 	}
@@ -334,7 +334,7 @@ func (p *prober) keepSum(key string) error {
 	case info.Digest == (record.Digest{}):
 		return errors.New("the store does not tell the SHA-256 of an object")
 	case info.Digest != c.Digest || info.Bytes != c.Bytes:
-		return errors.New("the store tells another SHA-256 or length than the object has")
+		return errors.New("the store reports a wrong SHA-256 or length")
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ var (
 	// ErrNoVersions: the store keeps no versions of objects, or cannot tell.
 	ErrNoVersions = errors.New("the object store keeps no versions")
 	// ErrHeld: the store does not delete this version, for the reason that goes with it.
-	ErrHeld = errors.New("the object store does not delete it")
+	ErrHeld = errors.New("the object store refuses to delete it")
 )
 
 // Version is what a store keeps of an object that was replaced or removed, or has at the

@@ -228,7 +228,7 @@ func (c *Client) Read(ctx context.Context, key string, max int64) (data []byte, 
 		case int64(len(data)) > max:
 			return object.ErrTooLong
 		case int64(len(data)) != info.Size:
-			return fmt.Errorf("%d of %d bytes came: %w", len(data), info.Size, io.ErrUnexpectedEOF)
+			return fmt.Errorf("received %d of %d bytes: %w", len(data), info.Size, io.ErrUnexpectedEOF)
 		}
 		return nil
 	})
@@ -328,7 +328,7 @@ func (c *Client) List(ctx context.Context, folder string) iter.Seq2[string, erro
 				return
 			}
 			if token = page.NextContinuationToken; token == "" {
-				yield("", errors.New("list: the object store says that there is more, and not where"))
+				yield("", errors.New("list: the object store says that the list continues, and names no continuation token"))
 				return
 			}
 		}

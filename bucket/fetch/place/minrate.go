@@ -17,7 +17,7 @@ const (
 )
 
 // ErrTooSlow is why a body was given up.
-var ErrTooSlow = errors.New("it came too slowly")
+var ErrTooSlow = errors.New("the download was too slow")
 
 // Body is a body that is given up when less than MinRate of it arrives in an interval. Time
 // in which nobody reads from it does not count. Only one goroutine may read from it.

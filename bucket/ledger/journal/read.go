@@ -49,12 +49,12 @@ func Check(root, bucket string, at record.Position) error {
 	got, err := PositionAt(root, file, at.Length)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		err = fmt.Errorf("%w: it goes up to byte %d of %s, which ends before", ledger.ErrMisfit, at.Length, file)
+		err = fmt.Errorf("%w: the index goes up to byte %d of %s, which ends before that", ledger.ErrMisfit, at.Length, file)
 	case err == nil && got != at:
 		err = fmt.Errorf("%w: another line ends at byte %d of %s", ledger.ErrMisfit, at.Length, file)
 	}
 	if errors.Is(err, ledger.ErrMisfit) {
-		return fmt.Errorf("%w; if the journal was damaged or lost lines, restore it from a backup; if the index is another store's, 'imgkeep reindex' makes a new one", err)
+		return fmt.Errorf("%w; if the journal was damaged or lost lines, restore it from a backup; if the index belongs to another store, run 'imgkeep reindex'", err)
 	}
 	return err
 }

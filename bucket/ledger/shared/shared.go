@@ -102,14 +102,14 @@ func (l *Ledger) Start(ctx context.Context) error {
 		case err != nil:
 			return err
 		case entry.ID != mark.ID:
-			return fmt.Errorf("%w: entry %d of the log of removals is another than this node has applied: begin with an empty root if this is another store", ledger.ErrMisfit, mark.Number)
+			return fmt.Errorf("%w: entry %d of the log of removals differs from the one that this node has applied: begin with an empty root if this is another store", ledger.ErrMisfit, mark.Number)
 		}
 	}
 	if err := l.CatchUp(ctx); err != nil {
 		return err
 	}
 	if err := l.Finish(ctx); err != nil {
-		l.Log.Error("originals that were removed are still there, and nobody sees them", "error", err)
+		l.Log.Error("originals that were removed are still in the object store, and are not served", "error", err)
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func (x *checkCommand) run(cmd *cobra.Command, args []string, c config.Config) (
 	defer k.fetcher.Close()
 	service, closeAll, err := engine.Open(cmd.Context(), c, x.app.process(), engine.Need{})
 	if err != nil {
-		x.app.complain("what is blocked is not known: " + err.Error())
+		x.app.complain("cannot ask what is blocked: " + err.Error())
 	} else {
 		k.service = service
 		defer func() { err = errors.Join(err, closeAll()) }()

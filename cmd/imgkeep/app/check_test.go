@@ -71,7 +71,7 @@ func TestCheckBlocked(t *testing.T) {
 		}
 		return x, errs
 	}
-	if x, errs := check(origin.URL + "/blocked"); !x.OK || !strings.Contains(errs, "what is blocked is not known: there is no store") {
+	if x, errs := check(origin.URL + "/blocked"); !x.OK || !strings.Contains(errs, "cannot ask what is blocked: there is no store") {
 		t.Errorf("without a store: %+v, %s", x, errs)
 	}
 

@@ -123,7 +123,7 @@ func planned(ctx context.Context, s control.Service, q control.RemoveRequest) (i
 		images = append(images, details.Images[at])
 	}
 	if len(images) == 0 {
-		return nil, errors.New("nothing is kept of it, so that there is no evidence")
+		return nil, errors.New("no image of it is kept, so there is no evidence")
 	}
 	return images, nil
 }
@@ -136,7 +136,7 @@ func (e *evidenceFile) discard() error {
 	e.file.Close()
 	e.folder.Close()
 	if err := os.Remove(e.path); err != nil {
-		return fmt.Errorf("what was written of the evidence is not whole, and cannot be removed: %w", err)
+		return fmt.Errorf("the file of evidence is incomplete, and cannot be removed: %w", err)
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func (a *app) exit(cmd *cobra.Command, err error) int {
 	var remain remainError
 	switch {
 	case !a.started: // cobra refused the command line
-		a.complain(fmt.Sprintf("'%s --help' tells how it is used", cmd.CommandPath()))
+		a.complain(fmt.Sprintf("run '%s --help' for usage", cmd.CommandPath()))
 		return ExitUsage
 	case errors.As(err, &usage):
 		return ExitUsage

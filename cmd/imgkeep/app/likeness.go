@@ -64,7 +64,7 @@ Exit status: 0 if all are known now; 3 if some could not be decoded; 1 after an 
 			if asJSON {
 				err = json.NewEncoder(cmd.OutOrStdout()).Encode(r)
 			} else {
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d images: %d known before, %d looked at, of which %d are too faint to match anything; %d failed; %d hashes of what is gone dropped; %.0f seconds\n",
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d images: %d known before, %d looked at, of which %d are too faint to match anything; %d failed; %d hashes of removed images dropped; %.0f seconds\n",
 					r.Images, r.Known, r.Added, r.Faint, r.Failed, r.Dropped, r.Seconds)
 			}
 			if err == nil && r.Failed > 0 {

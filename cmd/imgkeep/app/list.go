@@ -109,7 +109,7 @@ func (x *listCommand) prepare() (err error) {
 	case x.failed && x.blocked:
 		return errors.New("--failed and --blocked do not go together")
 	case x.similar && (x.failed || x.blocked || len(x.q.Classes) > 0):
-		return errors.New("--similar goes with no other list")
+		return errors.New("--similar cannot be combined with another list")
 	case x.similar:
 		x.q.What = "similar"
 	case x.failed, len(x.q.Classes) > 0:

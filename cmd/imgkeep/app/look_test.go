@@ -179,7 +179,7 @@ func TestVerify(t *testing.T) {
 		{strings.Replace(good, "/full/", "/150x/", 1), "good until", 0},
 		{strings.Replace(good, "/full/", "/info/", 1), "good until", 0},
 		{strings.Replace(good, "/full/", "/avatar/", 1), "good until", 0},
-		{strings.Replace(good, "/full/", "/avatars/", 1), `not good: no such size: "avatars" is none of the presets avatar`, 1},
+		{strings.Replace(good, "/full/", "/avatars/", 1), `not good: no such size: "avatars" is neither one of the presets avatar`, 1},
 		{sign("--proxy", url), "good until", 0},
 		{strings.Replace(sign("--proxy", url), "/full/", "/150x/", 1), "not good: /proxy goes with the size full only", 1},
 		{sign(whole), "good until 2026-11-30T00:00:00Z: i full " + url + "\n", 0},

@@ -278,7 +278,7 @@ func (f *Fetch) validate(p *problems) {
 		checkHosts(p, at+".hosts", r.Hosts)
 		for j, param := range r.Params {
 			if name := strings.TrimSuffix(param, "*"); name == "" || strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune("*&=?#", c) }) {
-				p.addf(item(at+".params", j), "%q is not the name of a parameter: want one as it stands in URLs, with or without * at its end", param)
+				p.addf(item(at+".params", j), "%q is not the name of a parameter: want one as in URLs, with or without * at its end", param)
 			}
 		}
 		unique(p, at+".params", r.Params)
@@ -313,7 +313,7 @@ func (f *Fetch) validateProfiles(p *problems) {
 			if err := fetch.CheckHeader(h); err != nil {
 				p.add(item(at+".headers", j), err)
 			} else if strings.HasSuffix(h, ": "+redacted) {
-				p.addf(item(at+".headers", j), "the value is %q, which stands for a hidden one; write the real one", redacted)
+				p.addf(item(at+".headers", j), "the value is %q, which is the placeholder of a hidden one; write the real one", redacted)
 			}
 		}
 		if profile.TLSMin != "" {
@@ -393,7 +393,7 @@ func validateProxy(p *problems, key, proxy string) {
 		return
 	}
 	if password, _ := u.User.Password(); password == redacted {
-		p.addf(key, "the password is %q, which stands for a hidden one; write the real one", redacted)
+		p.addf(key, "the password is %q, which is the placeholder of a hidden one; write the real one", redacted)
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {

@@ -102,7 +102,7 @@ func notYAML(name string, text []byte, err error) error {
 	for line := range strings.Lines(string(text)) {
 		n++
 		if body := strings.TrimLeft(line, " \t\r\n"); body != "" && strings.Contains(line[:len(line)-len(body)], "\t") {
-			return fmt.Errorf("%s:%d: a tab stands before %q: write spaces, since YAML allows no tabs there", name, n, firstWord(body))
+			return fmt.Errorf("%s:%d: there is a tab before %q: use spaces, because YAML allows no tabs there", name, n, firstWord(body))
 		}
 	}
 	if m := yamlError.FindStringSubmatch(err.Error()); m != nil {

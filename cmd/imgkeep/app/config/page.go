@@ -70,7 +70,7 @@ func (c *Config) validatePage(p *problems) {
 		}
 	}
 	if !c.Page.AllowRemote && !onlyHere(c.Page.Listen) {
-		p.addf("page.listen", "%q can be reached from elsewhere: name a socket, or an address such as 127.0.0.1:8092 and a proxy with TLS before it; page.allow_remote allows it all the same", c.Page.Listen)
+		p.addf("page.listen", "%q can be reached from elsewhere: name a socket, or an address such as 127.0.0.1:8092 behind a proxy with TLS; page.allow_remote permits it", c.Page.Listen)
 	}
 	c.validatePageURL(p)
 }
@@ -104,7 +104,7 @@ func (c *Config) validatePageURL(p *problems) {
 		return
 	}
 	if u.Scheme == "http" && !c.Page.AllowRemote && !onlyHere(net.JoinHostPort(u.Hostname(), "0")) {
-		p.addf("page.url", "%q is without TLS: passwords would go over the network as they are; page.allow_remote allows it all the same", c.Page.URL)
+		p.addf("page.url", "%q is without TLS: passwords would cross the network unencrypted; page.allow_remote permits it", c.Page.URL)
 	}
 	images := slices.Clone(c.Fetch.OwnHosts)
 	if base, err := url.Parse(c.BaseURL); err == nil && base.Host != "" && base.Host != u.Host {

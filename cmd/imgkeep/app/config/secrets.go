@@ -92,7 +92,7 @@ func (c *Config) checkSecrets(p *problems) {
 	case len(c.Sign.SecretFiles) == len(c.Sign.Secrets):
 		p.add(secretFilesKey, err)
 	case len(c.Sign.SecretFiles) > 0:
-		p.add(secretsKey, fmt.Errorf("counted with those of %s: %w", secretFilesKey, err))
+		p.add(secretsKey, fmt.Errorf("counting those of %s too: %w", secretFilesKey, err))
 	default:
 		p.add(secretsKey, err)
 	}

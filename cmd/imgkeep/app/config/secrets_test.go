@@ -87,7 +87,7 @@ func TestWeakSecretIsFound(t *testing.T) {
 	for text, want := range map[string]string{
 		"sign: {secrets: [" + goodSecret + ", changeme]}":                     "imgkeep.yaml:1: sign.secrets: secret 2 of 2 ",
 		"sign: {secret_files: [" + weak + "]}":                                "imgkeep.yaml:1: sign.secret_files: secret 1 of 1 ",
-		"sign: {secrets: [" + goodSecret + "], secret_files: [" + weak + "]}": "imgkeep.yaml:1: sign.secrets: counted with those of sign.secret_files: secret 2 of 2 ",
+		"sign: {secrets: [" + goodSecret + "], secret_files: [" + weak + "]}": "imgkeep.yaml:1: sign.secrets: counting those of sign.secret_files too: secret 2 of 2 ",
 	} {
 		_, _, err := load(t, text)
 		if got := messages(err); len(got) != 1 || !strings.HasPrefix(got[0], want) {

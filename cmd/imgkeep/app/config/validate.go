@@ -283,7 +283,7 @@ func (c *Config) validateAnswers(p *problems) {
 	unique(p, "cors.origins", c.CORS.Origins)
 	for _, t := range c.Access.Tokens {
 		if err := nginx.CheckToken(string(t)); err != nil {
-			p.addf(tokensKey, "counted with those of %s: one cannot be a token: %w", tokenFilesKey, err)
+			p.addf(tokensKey, "one of them, or of %s, is not a token: %w", tokenFilesKey, err)
 		}
 	}
 	if len(c.Access.Tokens) > 0 && c.Nginx.Tokens == "" {
@@ -363,7 +363,7 @@ func (a *Approve) validate(p *problems) {
 		if err := approve.CheckURL(a.URL); err != nil {
 			p.add("approve.url", err)
 		} else if _, query, _ := strings.Cut(a.URL, "?"); query == redacted {
-			p.addf("approve.url", "the query is %q, which stands for a hidden one; write the real one", redacted)
+			p.addf("approve.url", "the query is %q, which is the placeholder of a hidden one; write the real one", redacted)
 		}
 	}
 	between(p, "approve.timeout", a.Timeout, time.Millisecond, time.Hour)
@@ -379,12 +379,12 @@ func (h *Hooks) validate(p *problems) {
 		if err := hook.CheckURL(urls[kind]); err != nil {
 			p.add(key, err)
 		} else if _, query, _ := strings.Cut(urls[kind], "?"); query == redacted {
-			p.addf(key, "the query is %q, which stands for a hidden one; write the real one", redacted)
+			p.addf(key, "the query is %q, which is the placeholder of a hidden one; write the real one", redacted)
 		}
 	}
 	for _, s := range h.Secrets { // without the secret; those of files come last
 		if _, err := hook.ParseSecret(string(s)); err != nil {
-			p.addf(hooksKey, "counted with those of %s: one cannot be a secret: %w; `openssl rand -base64 32` makes a good one", hookFilesKey, err)
+			p.addf(hooksKey, "one of them, or of %s, is not a secret: %w; `openssl rand -base64 32` makes a good one", hookFilesKey, err)
 			break
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 var (
 	errScrubbing = errors.New("a scrub is already running; try again later")
-	errGaveWay   = errors.New("it gave way to a scrub that somebody has asked for")
+	errGaveWay   = errors.New("stopped for a scrub that was requested")
 )
 
 // Scrub implements Service. It takes the place of the server's own scrub.

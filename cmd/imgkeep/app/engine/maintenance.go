@@ -130,7 +130,7 @@ func (s *scrubTimer) first() time.Duration {
 	info, err := os.Stat(s.last)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := s.mark(); err != nil {
-			s.log.Error("the time of the last scrub cannot be noted", "error", err)
+			s.log.Error("cannot store the time of the last scrub", "error", err)
 		}
 		return s.interval
 	}

@@ -29,7 +29,7 @@ func BecomeOwner(root string) error {
 		func() error { return syscall.Setresuid(uid, uid, uid) },
 	} {
 		if err := become(); err != nil {
-			return fmt.Errorf("the store in %s belongs to user %d, and this is root: what it makes would not be that user's: run it as that user (it cannot become them: %w)", root, uid, err)
+			return fmt.Errorf("the store in %s belongs to user %d, and this is root, whose files that user could not write: run it as that user (cannot switch to that user: %w)", root, uid, err)
 		}
 	}
 	return nil

@@ -39,7 +39,7 @@ func (r *reloader) reload() (control.Reloaded, error) {
 		r.log.Error("the new configuration is wrong, and the old one holds", "error", err)
 		return control.Reloaded{}, fmt.Errorf("the new configuration is wrong, and the old one holds: %w", err)
 	}
-	r.log.Info("configuration read anew", "changed", done.Changed, "restart", done.Restart)
+	r.log.Info("configuration reloaded", "changed", done.Changed, "restart", done.Restart)
 	return done, nil
 }
 

@@ -60,7 +60,7 @@ func Serve(ctx context.Context, c config.Config, p Process, load func() (config.
 		err = errors.Join(err, e.close(context.Background()))
 	}()
 	if err := e.store.Ready(); err != nil {
-		log.Warn("nothing new is kept until this is mended; what is kept is served", "error", err)
+		log.Warn("nothing new is kept until this is repaired; kept images are served", "error", err)
 	}
 	listeners, err := listen.All(c.Listen)
 	if err != nil {

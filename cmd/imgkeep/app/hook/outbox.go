@@ -146,7 +146,7 @@ func (o *Outbox) Begin() (end func(*Removal)) {
 	return func(done *Removal) {
 		if done != nil {
 			if err := o.tell(*done); err != nil {
-				o.log.Error("a removal cannot be noted for its hook: it is told from memory, and lost if this process ends first", "error", err)
+				o.log.Error("cannot store the hook's message of a removal: it is sent from memory, and lost if this process ends first", "error", err)
 				o.mu.Lock()
 				o.lost++
 				o.mu.Unlock()

@@ -27,7 +27,7 @@ func Options(ctx context.Context, c config.Config, observe func(kind, outcome st
 		return nil, err
 	}
 	if c.Likeness == "on" {
-		return nil, config.Errorf("likeness: it cannot be on where several nodes share an object store: each would know other images, and block others")
+		return nil, config.Errorf("likeness: it cannot be on if several nodes share an object store: each node would know, and block, different images")
 	}
 	objects, err := Objects(c, observe)
 	if err != nil {
@@ -64,7 +64,7 @@ func CheckRoot(c config.Config) error {
 	case err != nil:
 		return err
 	case !c.Shared.IsSet():
-		return config.Errorf("root: %s is the cache of a node of several, and holds only a part of what is kept: set shared, or name another folder", c.Root)
+		return config.Errorf("root: %s is the cache of one of several nodes, and holds only a part of what is kept: set shared, or name another folder", c.Root)
 	case string(text) != place(c.Shared):
 		return config.Errorf("root: %s is the cache of a node of %q, and shared names %q: give this node an empty folder", c.Root, strings.TrimSpace(string(text)), strings.TrimSpace(place(c.Shared)))
 	}
@@ -77,7 +77,7 @@ func RefuseCache(root string) error {
 	if isNode, err := node.IsNode(root); err != nil || !isNode {
 		return err
 	}
-	return config.Errorf("root: %s is the cache of a node of several, whose images are in the object store already: name the folder of a store of one machine by --root", root)
+	return config.Errorf("root: %s is the cache of one of several nodes, whose images are in the object store already: name the folder of a store of one machine by --root", root)
 }
 
 // Mark notes that the root is a node's cache from now on: what is in it may be removed.

@@ -22,7 +22,7 @@ import (
 
 var (
 	errLooks = errors.New("blocks by likeness are of one machine: where several nodes share an object store, block the URL, the digest or the host")
-	errKeep  = errors.New("the files of what is blocked cannot be left where several nodes share an object store: block without --keep")
+	errKeep  = errors.New("files cannot be kept if several nodes share an object store: block without --keep")
 )
 
 // Store is a node's store, of which what removes is the log that all nodes share. It removes

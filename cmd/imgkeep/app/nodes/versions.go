@@ -72,7 +72,7 @@ func (s allVersions) removeVersions(ctx context.Context, t bucket.Target, o buck
 		if errors.Is(err, bucket.ErrNotKept) {
 			err = nil // what is left was found
 		}
-		err = errors.Join(err, fmt.Errorf("nobody sees it any more, but versions of it are still in the object store; name the digest to try again: %w", left))
+		err = errors.Join(err, fmt.Errorf("it is not served any more, but versions of it are still in the object store; name the digest to try again: %w", left))
 	}
 	return r, err
 }

@@ -97,7 +97,7 @@ func New(o Options) (*Server, error) {
 	}
 	u, err := url.Parse(o.URL)
 	if err != nil || u.Host == "" {
-		return nil, errors.New("a page needs scheme and host of its own")
+		return nil, errors.New("the page needs its own scheme and host")
 	}
 	if o.Now == nil {
 		o.Now = time.Now

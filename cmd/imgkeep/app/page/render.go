@@ -181,7 +181,7 @@ func (s *Server) showOut(w http.ResponseWriter, r *http.Request, status int, pag
 func (s *Server) render(w http.ResponseWriter, status int, page string, v view) {
 	var b bytes.Buffer
 	if err := s.templates[page].Execute(&b, v); err != nil {
-		s.opts.Log.Error("page: it cannot be shown", "page", page, "error", err)
+		s.opts.Log.Error("page: cannot render a page", "page", page, "error", err)
 		http.Error(w, "this page cannot be shown: the log of the server says why", http.StatusInternalServerError)
 		return
 	}

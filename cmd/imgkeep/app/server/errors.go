@@ -195,7 +195,7 @@ func (f *fullDisk) note(log *slog.Logger, now time.Time, err error) {
 		return
 	}
 	f.full, f.logged, f.refused = true, now, 1
-	log.Error("the disk is too full: nothing new is kept until there is room, and what is kept is served", "error", err)
+	log.Error("the disk is too full: nothing new is kept until there is room; kept images are served", "error", err)
 }
 
 // hasRoom records that something new was kept.
@@ -206,7 +206,7 @@ func (f *fullDisk) hasRoom(log *slog.Logger) {
 		return
 	}
 	f.full = false
-	log.Info("there is room on the disk, and what is new is kept again", "refused", f.refused)
+	log.Info("there is room on the disk again, and new images are kept", "refused", f.refused)
 }
 
 // write writes a response, as a placeholder or a line of text.

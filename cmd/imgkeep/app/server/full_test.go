@@ -26,7 +26,7 @@ func (s *site) lines(text string) (n int) {
 // A full disk is one line of the log, however many requests and probes find it so, and one
 // when there is room again.
 func TestFullDiskIsOneLine(t *testing.T) {
-	const full, room = `level=ERROR msg="the disk is too full: `, `level=INFO msg="there is room on the disk, and what is new is kept again" refused=`
+	const full, room = `level=ERROR msg="the disk is too full: `, `level=INFO msg="there is room on the disk again, and new images are kept" refused=`
 	var options bucket.Options
 	s := newSite(t, func(o *bucket.Options, _ *server.Options) {
 		o.MinFree = 1 << 62

@@ -76,7 +76,7 @@ func (s *Server) parseLink(q *request) (err error) {
 		return err
 	}
 	if s.opts.Loop != nil && s.opts.Loop(r.Header["Cdn-Loop"]) {
-		s.opts.Log.Warn("this server was asked by itself, and refused: add the name that a link has for it to fetch.own_hosts", s.attr(q), "host", r.Host)
+		s.opts.Log.Warn("refused a request of this server to itself: add the host name that links use for it to fetch.own_hosts", s.attr(q), "host", r.Host)
 		return errLoop
 	}
 	if !s.opts.Store.Has(q.link.Bucket) {

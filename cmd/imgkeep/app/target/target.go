@@ -71,7 +71,7 @@ func (o Reader) Read(arg string, hosts bool) (Target, error) {
 		return Target{}, fmt.Errorf("%q names no image: want a URL, a link or a digest: %w", arg, err)
 	}
 	if o.Self.Is(imageurl.URL(canonical)) {
-		return Target{}, fmt.Errorf("%q is a URL of this server, and no whole link: want the link as it stands in the page, or the URL of the image", arg)
+		return Target{}, fmt.Errorf("%q is a URL of this server, but not a complete link: want the link as it is in the page, or the URL of the image", arg)
 	}
 	return Target{URL: o.Self.Key(canonical), Source: canonical}, nil
 }

@@ -59,7 +59,7 @@ func least(a, b Role) Role {
 var (
 	ErrUnknown  = errors.New("there is no such moderator")
 	ErrExists   = errors.New("there is a moderator of that name already")
-	ErrLink     = errors.New("this link was used already, has expired, or is none: ask for a new one")
+	ErrLink     = errors.New("this link was already used, has expired, or is invalid: ask for a new one")
 	ErrPassword = errors.New("the name or the password is wrong")
 	ErrBusy     = errors.New("too many people sign in at this moment: try again in a few seconds")
 	ErrToken    = errors.New("there is no such token")

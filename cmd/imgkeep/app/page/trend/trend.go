@@ -84,7 +84,7 @@ func Open(root string, counts func() Counts, now func() time.Time) (*Trend, erro
 	}
 	if err != nil {
 		t.all = nil
-		return t, fmt.Errorf("what %s remembers cannot be read, and it begins anew: %w", path, err)
+		return t, fmt.Errorf("cannot read %s, and start over: %w", path, err)
 	}
 	t.all = t.all[max(0, len(t.all)-Most):]
 	return t, nil
