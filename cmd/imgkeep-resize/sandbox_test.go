@@ -338,7 +338,7 @@ func TestLackingKernel(t *testing.T) {
 	for call, layer := range map[string]string{
 		"landlock_create_ruleset": "landlock: the kernel has none (it needs Linux 5.13), or the container runtime hides it",
 		// As the filters of containers answer.
-		"landlock_create_ruleset EPERM": "landlock: what runs this container forbids its system calls",
+		"landlock_create_ruleset EPERM": "landlock: the container runtime forbids its system calls",
 		"seccomp":                       "seccomp: ",
 		"prlimit64":                     "limits: RLIMIT_CORE",
 		"chdir":                         "folder: ",
