@@ -275,7 +275,7 @@ func TestPopulateUsage(t *testing.T) {
 	file := w.list("https://example.com/")
 	for want, args := range map[string][]string{
 		"--sizes: 11, of 11x, is not one of the sizes": {"--sizes", "11x", file},
-		`--sizes: "full" is not height x width`:         {"--sizes", "full", file},
+		`--sizes: "full" is not height x width`:        {"--sizes", "full", file},
 		`--bucket: "x" is not one of i`:                {"--bucket", "x", file},
 		"no such file":                                 {file + "s"},
 		"accepts at most 1 arg":                        {file, file},

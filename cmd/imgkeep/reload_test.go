@@ -74,7 +74,7 @@ func TestReload(t *testing.T) {
 	w.set("sizes", []int{40})
 	w.set("sign.secrets", []string{fresh})
 	w.set("fetch.deny_hosts", []string{"127.0.0.1"})
-	w.command(t.Context())                         // writes the file
+	w.command(t.Context())                        // writes the file
 	changed := s.logged("configuration reloaded") // the first
 	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
