@@ -80,7 +80,7 @@ func TestPartsRefused(t *testing.T) {
 		"unknown key":       {map[string]string{"imgkeep.yaml": "", "imgkeep.d/a.yaml": "listn: ':1'"}, "imgkeep.d/a.yaml:1: listn: there is no such key; did you mean listen?"},
 		"value":             {map[string]string{"imgkeep.yaml": "sizes: [1]", "imgkeep.d/a.yaml": "\nsizes: [0]"}, "imgkeep.d/a.yaml:2: sizes[0]: 0 is not in the range 1 to 65535"},
 		"value of the file": {map[string]string{"imgkeep.yaml": "sizes: [0]", "imgkeep.d/a.yaml": "listen: ':1'"}, "imgkeep.yaml:1: sizes[0]: 0 is not in the range 1 to 65535"},
-		"no YAML":           {map[string]string{"imgkeep.yaml": "", "imgkeep.d/a.yaml": "log:\n\tlevel: info"}, `imgkeep.d/a.yaml:2: a tab stands before "level:"`},
+		"no YAML":           {map[string]string{"imgkeep.yaml": "", "imgkeep.d/a.yaml": "log:\n\tlevel: info"}, `imgkeep.d/a.yaml:2: there is a tab before "level:"`},
 		"another shape":     {map[string]string{"imgkeep.yaml": "fetch: {per_host: 1}", "imgkeep.d/a.yaml": "fetch: 1"}, "imgkeep.d/a.yaml:1: fetch: it must hold keys and values"},
 		"too many":          {many, fmt.Sprintf("imgkeep.d holds %d parts of the configuration, more than %d", maxParts+1, maxParts)},
 		"no folder":         {map[string]string{"imgkeep.yaml": "", "imgkeep.d": ""}, "imgkeep.d: not a directory"},

@@ -45,8 +45,8 @@ func TestFileRefused(t *testing.T) {
 		{"buckets: [{name: i, name: j}]", "imgkeep.yaml:1: buckets[0].name: it is set in line 1 already: leave one of the two out"},
 		{"listen: a\n---\nlisten: b", "imgkeep.yaml: it holds more than one YAML document (a line of three dashes begins another)"},
 		{"listen: 'a", "imgkeep.yaml: it is not YAML: found unexpected end of stream"},
-		{"\tlisten: a", "imgkeep.yaml:1: a tab stands before \"listen:\": write spaces, since YAML allows no tabs there"},
-		{"log:\n  format: text\n\tlevel: info", "imgkeep.yaml:3: there is a tab before \"level:\": write spaces, since YAML allows no tabs there"},
+		{"\tlisten: a", "imgkeep.yaml:1: there is a tab before \"listen:\": use spaces, because YAML allows no tabs there"},
+		{"log:\n  format: text\n\tlevel: info", "imgkeep.yaml:3: there is a tab before \"level:\": use spaces, because YAML allows no tabs there"},
 		{"log:\n  level: info\n   format: text", "imgkeep.yaml:3: it is not YAML: mapping values are not allowed in this context"},
 		{"sizes: &a [*a]", "imgkeep.yaml:1: sizes[0]: it must be a single value"},
 
