@@ -219,7 +219,8 @@ jpeg_planes(jpeg *j, planes *to)
 		rows[i] = rows_of((j_common_ptr) info, c, c->DCT_scaled_size);
 		j->planes[i] = resampler_new(&(row_form){c->downsampled_width, c->downsampled_height, 1},
 			by / pitch(info, c, FALSE) * info->output_width / to->band[0].width,
-			by / pitch(info, c, TRUE) * info->output_height / to->band[0].height, p->width, p->height, p->pixels);
+			by / pitch(info, c, TRUE) * info->output_height / to->band[0].height,
+			i ? to->pitch : 1, p->width, p->height, p->pixels);
 	}
 	for (int strip = 0; info->output_scanline < info->output_height; strip++) {
 		jpeg_read_raw_data(info, rows, info->max_v_samp_factor * info->min_DCT_scaled_size);

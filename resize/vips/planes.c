@@ -37,7 +37,8 @@ planes_shrink(const planes *from, planes *to)
 	for (int i = 0; i < 3; i++) {
 		const picture *p = &from->band[i], *q = &to->band[i];
 		double by = i ? (double) to->pitch / from->pitch : 1;
-		resampler *r = resampler_new(&(row_form){p->width, p->height, 1}, across * by, down * by, q->width, q->height, q->pixels);
+		resampler *r = resampler_new(&(row_form){p->width, p->height, 1}, across * by, down * by,
+			i ? to->pitch : 1, q->width, q->height, q->pixels);
 
 		for (int y = 0; y < p->height; y++)
 			resampler_row(r, p->pixels + (size_t) y * p->width);

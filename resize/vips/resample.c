@@ -82,46 +82,58 @@ lanczos(double t, double s)
 	return t == 0 ? 1 : (3 - 4 * s * s) * s * s / (LOBES * t * t);
 }
 
-/* size pixels become to; scale may differ a little from size / to if the last box or the
- * last colour of a JPEG stands for less than the others. */
+/* The weights of the pixels from first to last for one at centre, which sum up to 1. */
 static void
-axis_init(axis *a, int size, int to, double scale, int repeat)
+lobes(double *w, int first, int last, double centre, double reach)
+{
+	double step = G_PI / reach, turn_s = sin(step), turn_c = cos(step), sum = 0;
+	/* From pixel to pixel, an angle grows by the same step. */
+	double s = sin((first - centre) * step), c = cos((first - centre) * step);
+
+	for (int j = first; j <= last; j++) {
+		double next = s * turn_c + c * turn_s;
+
+		sum += w[j - first] = lanczos((j - centre) * step, s);
+		c = c * turn_c - s * turn_s;
+		s = next;
+	}
+	for (int j = first; j <= last; j++)
+		w[j - first] /= sum;
+}
+
+/* size pixels become to, each the mean of so many parts; scale may differ a little from
+ * size / to if the last box or the last colour of a JPEG stands for less than the others. */
+static void
+axis_init(axis *a, int size, int to, double scale, int parts, int repeat)
 {
 	int all = (to + AT_ONCE - 1) / AT_ONCE * AT_ONCE;
-	double reach = LOBES * MAX(scale, 1.0), step = G_PI / reach, turn_s = sin(step), turn_c = cos(step);
+	double part = scale / parts, reach = LOBES * MAX(part, 1.0);
+	double *of_part;
 
-	a->most = (int) (2 * reach) + 3; /* and one, to be odd */
+	a->most = (int) (2 * reach + scale) + 3; /* and one, to be odd */
 	a->stride = (a->most * repeat + 7) / 8 * 8;
 	a->from = g_new0(int, all);
 	a->count = g_new0(int, all);
 	a->weights = g_new0(float, (size_t) all * a->stride);
+	of_part = g_new(double, a->most);
 	for (int i = 0; i < to; i++) {
-		double centre = (i + 0.5) * scale - 0.5, sum = 0;
-		int from = MAX(0, (int) ceil(centre - reach));
-		int last = MIN(size - 1, (int) floor(centre + reach));
 		float *w = a->weights + (size_t) i * a->stride;
-		double s, c;
 
-		from = MIN(from, size - 1);
-		last = MAX(from, last);
-		/* From pixel to pixel, an angle grows by the same step. */
-		s = sin((from - centre) * step);
-		c = cos((from - centre) * step);
-		for (int j = from; j <= last; j++) {
-			double next = s * turn_c + c * turn_s;
+		for (int k = 0; k < parts; k++) {
+			double centre = (i * parts + k + 0.5) * part - 0.5;
+			int first = MIN(MAX(0, (int) ceil(centre - reach)), size - 1);
+			int last = MAX(first, MIN(size - 1, (int) floor(centre + reach)));
 
-			sum += w[(j - from) * repeat] = lanczos((j - centre) * step, s);
-			c = c * turn_c - s * turn_s;
-			s = next;
+			if (k == 0)
+				a->from[i] = first;
+			a->count[i] = last - a->from[i] + 1;
+			lobes(of_part, first, last, centre, reach);
+			for (int j = first; j <= last; j++)
+				for (int r = 0; r < repeat; r++)
+					w[(j - a->from[i]) * repeat + r] += of_part[j - first] / parts;
 		}
-		for (int j = from; j <= last; j++, w += repeat) {
-			*w /= sum;
-			for (int k = 1; k < repeat; k++)
-				w[k] = *w;
-		}
-		a->from[i] = from;
-		a->count[i] = last - from + 1;
 	}
+	g_free(of_part);
 }
 
 static void
@@ -370,7 +382,7 @@ struct resampler {
 };
 
 resampler *
-resampler_new(const row_form *in, double across, double down, int width, int height, VipsPel *out)
+resampler_new(const row_form *in, double across, double down, int parts, int width, int height, VipsPel *out)
 {
 	resampler *r = g_new0(resampler, 1);
 	size_t n;
@@ -385,8 +397,8 @@ resampler_new(const row_form *in, double across, double down, int width, int hei
 	r->box_w = VIPS_CLIP(1, (int) (across / 2), BOX_MAX);
 	r->box_h = VIPS_CLIP(1, (int) (down / 2), BOX_MAX);
 	r->boxed_w = (in->width + r->box_w - 1) / r->box_w;
-	axis_init(&r->h, r->boxed_w, width, across / r->box_w, in->bands == 1 ? 1 : 4);
-	axis_init(&r->v, (in->rows + r->box_h - 1) / r->box_h, height, down / r->box_h, 1);
+	axis_init(&r->h, r->boxed_w, width, across / r->box_w, parts, in->bands == 1 ? 1 : 4);
+	axis_init(&r->v, (in->rows + r->box_h - 1) / r->box_h, height, down / r->box_h, parts, 1);
 	n = (size_t) r->boxed_w * in->bands;
 	/* Blocks reach over the end, and so do vectors of the last pixels. */
 	r->stride = (n + r->h.stride) / BLOCK * BLOCK + BLOCK;
@@ -469,7 +481,7 @@ resampler_row(resampler *r, const void *row)
 int
 resample(const row_source *in, int width, int height, VipsPel *out)
 {
-	resampler *r = resampler_new(&in->form, (double) in->form.width / width, (double) in->form.rows / height, width, height, out);
+	resampler *r = resampler_new(&in->form, (double) in->form.width / width, (double) in->form.rows / height, 1, width, height, out);
 	const VipsPel *row = NULL;
 
 	for (int y = 0; y < in->form.rows; y++) {

@@ -16,9 +16,10 @@ typedef struct {
 typedef struct resampler resampler;
 
 /* The result has width by height pixels of 8 bits and as many bands, and is written to out.
- * Each of its pixels stands for across by down of those that come in: as a rule their number
- * divided by that of the result. */
-resampler *resampler_new(const row_form *in, double across, double down, int width, int height, VipsPel *out);
+ * Each of its pixels stands for across by down of those that come in, as a rule their number
+ * divided by that of the result, and is the mean of parts by parts that stand beside each
+ * other: more than 1 make it softer. */
+resampler *resampler_new(const row_form *in, double across, double down, int parts, int width, int height, VipsPel *out);
 
 /* Takes the next row. When all have come, the result is complete. */
 void resampler_row(resampler *r, const void *row);
