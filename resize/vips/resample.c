@@ -101,13 +101,27 @@ lobes(double *w, int first, int last, double centre, double reach)
 		w[j - first] /= sum;
 }
 
+/* The same by linear interpolation, of the two that are next to it. */
+static void
+linear(double *w, int first, int last, double centre)
+{
+	double sum = 0;
+
+	for (int j = first; j <= last; j++)
+		sum += w[j - first] = MAX(1 - fabs(j - centre), 1e-9);
+	for (int j = first; j <= last; j++)
+		w[j - first] /= sum;
+}
+
 /* size pixels become to, each the mean of so many parts; scale may differ a little from
- * size / to if the last box or the last colour of a JPEG stands for less than the others. */
+ * size / to if the last box or the last colour of a JPEG stands for less than the others.
+ * Parts that are smaller than pixels are interpolated linearly, as decoders do with colours. */
 static void
 axis_init(axis *a, int size, int to, double scale, int parts, int repeat)
 {
 	int all = (to + AT_ONCE - 1) / AT_ONCE * AT_ONCE;
-	double part = scale / parts, reach = LOBES * MAX(part, 1.0);
+	gboolean between = parts > 1 && scale < parts;
+	double part = scale / parts, reach = between ? 1 : LOBES * MAX(part, 1.0);
 	double *of_part;
 
 	a->most = (int) (2 * reach + scale) + 3; /* and one, to be odd */
@@ -127,7 +141,10 @@ axis_init(axis *a, int size, int to, double scale, int parts, int repeat)
 			if (k == 0)
 				a->from[i] = first;
 			a->count[i] = last - a->from[i] + 1;
-			lobes(of_part, first, last, centre, reach);
+			if (between)
+				linear(of_part, first, last, centre);
+			else
+				lobes(of_part, first, last, centre, reach);
 			for (int j = first; j <= last; j++)
 				for (int r = 0; r < repeat; r++)
 					w[(j - a->from[i]) * repeat + r] += of_part[j - first] / parts;
