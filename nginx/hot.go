@@ -61,16 +61,17 @@ type Hot struct {
 	walking sync.Mutex // one walk at a time; taken before mu
 
 	mu         sync.Mutex
-	current    fs.FileInfo // of the fingerprint file that ours was checked against; nil: never
-	superseded bool        // a newer process has other secrets: create no more links
-	count      int         // links that exist
-	added      int         // links ever created, so that a walk knows of those created meanwhile
-	uniques    int         // temporary names given out
-	drops      int         // how often all links were dropped
-	removing   int         // removals that have begun and not ended
-	unfinished bool        // a removal has left links that it should have removed
-	next       time.Time   // no known link expires before; zero: no link is known
-	swept      time.Time   // when the last whole walk began
+	current    fs.FileInfo        // of the fingerprint file that ours was checked against; nil: never
+	superseded bool               // a newer process has other secrets: create no more links
+	count      int                // links that exist
+	added      int                // links ever created, so that a walk knows of those created meanwhile
+	uniques    int                // temporary names given out
+	drops      int                // how often all links were dropped
+	removing   int                // removals that have begun and not ended
+	unfinished bool               // a removal has left links that it should have removed
+	next       time.Time          // no known link expires before; zero: no link is known
+	swept      time.Time          // when the last whole walk began
+	target     [unix.PathMax]byte // of the link that look has read
 }
 
 // Folders of the tree whose names no bucket can have, and that nobody else may enter.
@@ -154,7 +155,7 @@ func (h *Hot) AddWhile(bucket, size, signature, ext, target string, expires time
 	if h.superseded || !still() {
 		return nil
 	}
-	folder := filepath.Join(h.dir, bucket, size, signature[:1], signature[1:2])
+	folder := h.dir + "/" + bucket + "/" + size + "/" + signature[:1] + "/" + signature[1:2]
 	for _, earlier := range extensions[:slices.Index(extensions, ext)] {
 		if err := h.add(folder, signature[2:]+earlier, passOver, expires); err != nil {
 			return err
@@ -171,18 +172,12 @@ const passOver = "/"
 
 // add creates a link, or replaces it. The caller holds mu.
 func (h *Hot) add(folder, name, target string, expires time.Time) error {
-	path := filepath.Join(folder, name)
-	info, err := os.Lstat(path)
-	exists := err == nil
-	if exists && info.ModTime().Equal(expires) {
-		if t, err := os.Readlink(path); err == nil && t == target {
-			return nil
-		}
-	}
-	if !exists && !h.makeRoom() {
+	path := folder + "/" + name
+	exists, same := h.look(path, target, expires)
+	if same || !exists && !h.makeRoom() {
 		return nil
 	}
-	err = h.place(folder, path, target, expires)
+	err := h.place(folder, path, target, expires)
 	if errors.Is(err, fs.ErrNotExist) { // somebody has removed the tree
 		if _, err = h.isCurrent(); err == nil {
 			err = h.place(folder, path, target, expires)
@@ -216,6 +211,20 @@ func (h *Hot) add(folder, name, target string, expires time.Time) error {
 		h.rouse()
 	}
 	return nil
+}
+
+// look tells whether there is a link, and whether it is the one that is wanted: nginx asks for
+// one that is there until it notices. The caller holds mu.
+func (h *Hot) look(path, target string, expires time.Time) (exists, same bool) {
+	var st unix.Stat_t
+	if unix.Lstat(path, &st) != nil {
+		return false, false
+	}
+	if !time.Unix(st.Mtim.Unix()).Equal(expires) {
+		return true, false
+	}
+	n, err := unix.Readlink(path, h.target[:])
+	return true, err == nil && string(h.target[:max(n, 0)]) == target
 }
 
 func (h *Hot) failed(err error) error {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"imgkeep/bucket/blob"
 	"imgkeep/bucket/blob/local"
@@ -64,6 +65,13 @@ func (v *Variants) OpenVariant(ctx context.Context, image record.Image, name str
 		return nil, err
 	}
 	return local.OpenStamped(path)
+}
+
+// ReadSmall reads a file of the store, an original or a variant, by its path below the root: all
+// of it, if it fits into b. It is not ok if it does not, if it is missing, or if something is
+// wrong with it: then it is to be opened.
+func (v *Variants) ReadSmall(file string, b []byte) (n int, modified time.Time, ok bool) {
+	return local.ReadSmall(v.s.Path(file), b)
 }
 
 // EnsureVariant is OpenVariant for hand-off to nginx: it creates the file without opening

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/md5"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -60,6 +62,9 @@ func BenchmarkServing(b *testing.B) {
 		}
 		return err
 	})
+	if different := len(slices.Compact(slices.Sorted(slices.Values(files)))); different != images {
+		b.Fatalf("%d images have become %d files", images, different)
+	}
 	var jpegs, mix []string
 	for i, kind := range kinds {
 		if kind == "jpeg" {
@@ -295,8 +300,8 @@ func kernelMemory(b *testing.B) float64 {
 }
 
 // benchImages has the origin serve images of 18 KB each, 70% JPEG, 20% PNG, 5%
-// WebP and 5% GIF: small pictures with bytes behind their ends, which browsers
-// pass over, and which make each one different.
+// WebP and 5% GIF: small pictures with random bytes in a block that browsers pass over, and
+// which makes each one different.
 func (w *world) benchImages(b *testing.B, n int) (urls, kinds []string) {
 	pictures := map[string][]byte{
 		"jpeg": toJPEG(b, corners(200, 150)), "png": toPNG(b, corners(200, 150)),
@@ -313,12 +318,44 @@ func (w *world) benchImages(b *testing.B, n int) (urls, kinds []string) {
 		case 2:
 			kind = "gif"
 		}
-		image := make([]byte, 18_000)
-		random.Read(image[copy(image, pictures[kind]):])
+		filling := make([]byte, 18_000-len(pictures[kind]))
+		random.Read(filling)
 		kinds = append(kinds, kind)
-		urls = append(urls, w.origin.serve(fmt.Sprintf("/pictures/%d", i), image))
+		urls = append(urls, w.origin.serve(fmt.Sprintf("/pictures/%d", i), filled(kind, pictures[kind], filling)))
 	}
 	return urls, kinds
+}
+
+// filled is an image with bytes in a block that is a comment, or that nobody knows. What
+// follows the end of an image would not be kept.
+func filled(kind string, image, filling []byte) []byte {
+	var block []byte
+	at := len(image)
+	switch kind {
+	case "jpeg":
+		at = 2
+		block = binary.BigEndian.AppendUint16([]byte{0xff, 0xfe}, uint16(2+len(filling)))
+		block = append(block, filling...)
+	case "png":
+		at = 8 + 25 // behind the header
+		block = binary.BigEndian.AppendUint32(nil, uint32(len(filling)))
+		block = append(append(block, "prVt"...), filling...)
+		block = binary.BigEndian.AppendUint32(block, crc32.ChecksumIEEE(block[4:]))
+	case "gif":
+		at--
+		block = []byte{0x21, 0xfe}
+		for part := range slices.Chunk(filling, 255) {
+			block = append(append(block, byte(len(part))), part...)
+		}
+		block = append(block, 0)
+	case "webp":
+		filling = filling[:len(filling)/2*2]
+		block = binary.LittleEndian.AppendUint32([]byte("none"), uint32(len(filling)))
+		block = append(block, filling...)
+		image = slices.Clone(image)
+		binary.LittleEndian.PutUint32(image[4:], uint32(len(image)-8+len(block)))
+	}
+	return slices.Concat(image[:at], block, image[at:])
 }
 
 // each does something for every number below n, some at a time.

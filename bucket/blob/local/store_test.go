@@ -115,3 +115,45 @@ func TestRemoveTakesAllFiles(t *testing.T) {
 		t.Errorf("of another: %v, %v", files, err)
 	}
 }
+
+// A file is read whole if it fits and has nothing wrong with it; for any other it is not ok.
+func TestReadSmall(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string, n int, stamped bool) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, make([]byte, n), local.ImageMode); err != nil {
+			t.Fatal(err)
+		}
+		if at := record.ModTimeOf(path); stamped {
+			if err := os.Chtimes(path, at, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return path
+	}
+	fits, pipe, folder, link := file("fits", 10, true), filepath.Join(dir, "pipe"), filepath.Join(dir, "folder"), filepath.Join(dir, "link")
+	for _, err := range []error{syscall.Mkfifo(pipe, 0o600), os.Mkdir(folder, 0o700), os.Symlink(fits, link)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		path string
+		ok   bool
+		n    int
+	}{
+		{fits, true, 10},
+		{file("empty", 0, true), true, 0},
+		{file("larger", 11, true), false, 0},
+		{file("without its time", 10, false), false, 0},
+		{link, false, 0}, // which has the time of another name
+		{filepath.Join(dir, "missing"), false, 0},
+		{folder, false, 0},
+		{pipe, false, 0},
+	} {
+		n, modified, ok := local.ReadSmall(test.path, make([]byte, 10))
+		if ok != test.ok || ok && (n != test.n || !modified.Equal(record.ModTimeOf(test.path))) {
+			t.Errorf("%s: %d bytes of %v, ok %v", filepath.Base(test.path), n, modified, ok)
+		}
+	}
+}

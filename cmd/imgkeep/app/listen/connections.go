@@ -53,9 +53,9 @@ func (l *listener) Accept() (net.Conn, error) {
 		var c net.Conn
 		switch inner := inner.(type) {
 		case *net.TCPConn:
-			c = &tcpConn{inner}
+			c = &tcpConn{TCPConn: inner}
 		case *net.UnixConn:
-			c = &unixConn{inner}
+			c = &unixConn{UnixConn: inner}
 		default:
 			c = inner
 		}
@@ -168,12 +168,72 @@ func networkOf(a net.Addr) netip.Prefix {
 // tcpConn and unixConn keep everything that net/http looks for in a connection, above all
 // sendfile.
 type (
-	tcpConn  struct{ *net.TCPConn }
-	unixConn struct{ *net.UnixConn }
+	tcpConn struct {
+		*net.TCPConn
+		gathered
+	}
+	unixConn struct {
+		*net.UnixConn
+		gathered
+	}
 )
 
-func (c *tcpConn) Write(p []byte) (int, error)  { return refuse(c.TCPConn, p) }
-func (c *unixConn) Write(p []byte) (int, error) { return refuse(c.UnixConn, p) }
+func (c *tcpConn) Write(p []byte) (int, error)  { return c.write(c.TCPConn, p) }
+func (c *unixConn) Write(p []byte) (int, error) { return c.write(c.UnixConn, p) }
+
+// Release ends Hold.
+func (c *tcpConn) Release() error  { return c.release(c.TCPConn) }
+func (c *unixConn) Release() error { return c.release(c.UnixConn) }
+
+// gathered sends what is written to a connection while it is held in one system call, and so
+// in one segment, where net/http writes the first 4 KB of an answer, and then the rest. Only
+// what answers a request may use it.
+type gathered struct {
+	holding bool
+	held    *[headSize]byte // what was written first; nil: nothing was
+	n       int             // bytes of it
+}
+
+// headSize is what net/http gathers by itself.
+const headSize = 4 << 10
+
+var heads = sync.Pool{New: func() any { return new([headSize]byte) }}
+
+// Hold keeps back what is written first, until more is, or Release.
+func (g *gathered) Hold() { g.holding = true }
+
+func (g *gathered) write(c net.Conn, p []byte) (int, error) {
+	if !g.holding {
+		return refuse(c, p)
+	}
+	if g.held == nil && len(p) <= headSize {
+		g.held = heads.Get().(*[headSize]byte)
+		g.n = copy(g.held[:], p)
+		return g.n, nil
+	}
+	g.holding = false
+	if g.held == nil {
+		return c.Write(p)
+	}
+	both := net.Buffers{g.held[:g.n], p}
+	n, err := both.WriteTo(c)
+	n -= int64(g.n)
+	g.forget()
+	return max(int(n), 0), err
+}
+
+func (g *gathered) release(c net.Conn) (err error) {
+	if g.holding = false; g.held != nil {
+		_, err = c.Write(g.held[:g.n])
+		g.forget()
+	}
+	return err
+}
+
+func (g *gathered) forget() {
+	heads.Put(g.held)
+	g.held = nil
+}
 
 func refuse(c net.Conn, p []byte) (int, error) {
 	ours := server.Refusal(p)

@@ -46,11 +46,37 @@ func (s *Server) ensure(ctx context.Context, q *request, d delivery) (answer, er
 			return nil, err
 		}
 	}
+	if a := s.readSmall(q, d); a != nil {
+		if err := s.stands(q, d.image); err != nil {
+			a.release()
+			return nil, err
+		}
+		return a, nil
+	}
 	f, err := s.openFile(ctx, q, d)
 	if err != nil {
 		return nil, err
 	}
 	return s.newFile(q, d.format, f, f, s.stands(q, d.image))
+}
+
+// readSmall reads the file of a delivery, if that is small and the request is a plain one; nil:
+// it is to be opened. On a node the cache sees what is opened.
+func (s *Server) readSmall(q *request, d delivery) *small {
+	if q.link.Proxy || !isPlain(q.http) || s.opts.Store.Node() != nil {
+		return nil
+	}
+	b := s.buffers.get()
+	if b == nil {
+		return nil
+	}
+	a := &small{s: s, q: q, format: d.format, buffer: b}
+	n, modified, ok := s.opts.Store.ReadSmall(d.path(), b[:])
+	if a.n, a.modified = n, modified; !ok || d.name == "" && int64(n) != d.image.Bytes {
+		a.release()
+		return nil
+	}
+	return a
 }
 
 // newFile returns an answer that closes the file's holder, or closes it if there is an

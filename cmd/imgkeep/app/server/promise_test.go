@@ -19,3 +19,23 @@ func TestPromisedNumbers(t *testing.T) {
 		t.Errorf("SECURITY.md does not say: %s", sentence)
 	}
 }
+
+// However many viewers do not read, there are no more buffers than that, and each is used again.
+func TestBuffersAreBounded(t *testing.T) {
+	var b buffers
+	used := map[*buffer]bool{}
+	for range maxBuffers {
+		used[b.get()] = true
+	}
+	if len(used) != maxBuffers || used[nil] || b.get() != nil {
+		t.Fatalf("%d buffers, want %d", len(used), maxBuffers)
+	}
+	for one := range used {
+		b.put(one)
+	}
+	for range maxBuffers {
+		if one := b.get(); !used[one] {
+			t.Fatal("a buffer that was given back is not used again")
+		}
+	}
+}

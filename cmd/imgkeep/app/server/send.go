@@ -1,13 +1,16 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"imgkeep/bucket/probe"
@@ -52,12 +55,112 @@ func (a *file) send(w http.ResponseWriter, r *http.Request) {
 		h.Set("Cache-Control", a.s.uncachedControl())
 		a.info = unmodified{a.info}
 	} else {
-		h["Etag"] = []string{etag(a.info)}
+		h["Etag"] = []string{etag(a.info.ModTime(), a.info.Size())}
 		a.s.constants.control.set(h, "Cache-Control")
 		a.s.setVary(h, a.q.varies)
 	}
 	likeNginx(r, a.info.ModTime())
 	a.s.serveContent(&paced{ResponseWriter: w}, r, a.info.ModTime(), a.info.Size(), &content{File: a.file, size: a.info.Size()})
+}
+
+// small is a file that was read, for a request without conditions and ranges. It leaves with its
+// head, in one system call.
+type small struct {
+	good
+	s        *Server
+	q        *request
+	format   probe.Format
+	buffer   *buffer
+	n        int
+	modified time.Time
+}
+
+func (a *small) send(w http.ResponseWriter, r *http.Request) {
+	defer a.release()
+	h := w.Header()
+	values := [3]string{a.modified.UTC().Format(http.TimeFormat), etag(a.modified, int64(a.n)), strconv.Itoa(a.n)}
+	h["Last-Modified"], h["Etag"], h["Content-Length"] = values[0:1:1], values[1:2:2], values[2:3:3]
+	h["Accept-Ranges"] = acceptRanges
+	a.s.constants.types[a.format].set(h, "Content-Type")
+	a.s.constants.control.set(h, "Cache-Control")
+	a.s.setVary(h, a.q.varies)
+	setWriteDeadline(w, 0)
+	if c, ok := r.Context().Value(gathererKey{}).(gatherer); ok {
+		c.Hold()
+		defer c.Release() // an error means that nobody is there to be told
+	}
+	if _, err := w.Write(a.buffer[:a.n]); err == nil {
+		_ = http.NewResponseController(w).Flush()
+	}
+}
+
+func (a *small) release() {
+	a.s.buffers.put(a.buffer)
+	a.buffer = nil
+}
+
+var acceptRanges = newConstant("bytes")
+
+// isPlain tells whether a request has neither a condition nor a range, and wants a body.
+func isPlain(r *http.Request) bool {
+	h := r.Header
+	return r.Method == http.MethodGet && !conditional(r) && h["If-None-Match"] == nil && h["If-Modified-Since"] == nil
+}
+
+// gatherer is a connection that sends in one piece what is written to it between Hold and
+// Release.
+type gatherer interface {
+	Hold()
+	Release() error
+}
+
+type gathererKey struct{}
+
+// ConnContext is for http.Server.ConnContext: by it answers know whether their connection has
+// the methods Hold and Release of package listen.
+func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	if g, ok := c.(gatherer); ok {
+		return context.WithValue(ctx, gathererKey{}, g)
+	}
+	return ctx
+}
+
+const (
+	smallFile  = 64 << 10 // bytes of a file that is read, and not opened
+	maxBuffers = 64       // of files that are being sent
+)
+
+type buffer [smallFile]byte
+
+// buffers are for files that are sent, of which slow viewers can hold only so many. The zero
+// value has all to give.
+type buffers struct {
+	mu   sync.Mutex
+	free []*buffer
+	used int
+}
+
+// get returns a buffer; nil: all are in use.
+func (b *buffers) get() *buffer {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.used == maxBuffers {
+		return nil
+	}
+	b.used++
+	if last := len(b.free) - 1; last >= 0 {
+		one := b.free[last]
+		b.free = b.free[:last]
+		return one
+	}
+	return new(buffer)
+}
+
+func (b *buffers) put(one *buffer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.used--
+	b.free = append(b.free, one)
 }
 
 // uncachedControl says how long a browser may keep an image that we do not keep.
@@ -182,10 +285,10 @@ func (c *content) Seek(offset int64, whence int) (int64, error) {
 }
 
 // etag is the entity tag that nginx gives the same file, so that a browser may ask either.
-func etag(info fs.FileInfo) string {
+func etag(modified time.Time, size int64) string {
 	b := append(make([]byte, 0, 32), '"')
-	b = append(strconv.AppendInt(b, info.ModTime().Unix(), 16), '-')
-	return string(append(strconv.AppendInt(b, info.Size(), 16), '"'))
+	b = append(strconv.AppendInt(b, modified.Unix(), 16), '-')
+	return string(append(strconv.AppendInt(b, size, 16), '"'))
 }
 
 func seconds(d time.Duration) string {

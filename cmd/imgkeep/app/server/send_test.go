@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -451,4 +454,97 @@ func TestUncachedIsClosed(t *testing.T) {
 			t.Errorf("%d files are left", n)
 		}
 	})
+}
+
+// sized is a JPEG of so many bytes: its picture, and comments.
+func sized(t *testing.T, n int) []byte {
+	data := toJPEG(t, 30, 30)
+	head, rest := data[:2], data[2:]
+	for missing := n - len(data); missing > 0; {
+		part := min(missing, 60_000)
+		if left := missing - part; left > 0 && left < 4 {
+			part -= 4
+		}
+		head = append(slices.Clone(head), 0xff, 0xfe, byte((part-2)>>8), byte(part-2))
+		head = append(head, make([]byte, part-4)...)
+		missing -= part
+	}
+	return append(head, rest...)
+}
+
+// A file that is read for its request has the headers of one that is opened, as for HEAD, on
+// both sides of the limit, and over a connection that sends it in one piece.
+func TestSmallFiles(t *testing.T) {
+	s := newSite(t, nil)
+	front := httptest.NewUnstartedServer(s.handler)
+	front.Config.ConnContext = server.ConnContext
+	front.Start()
+	defer front.Close()
+	const limit = 64 << 10
+	for _, n := range []int{2000, 4096, 20_000, limit, limit + 1, 3 * limit} {
+		data := sized(t, n)
+		path := s.link("full", s.origin.put(fmt.Sprint(n), data))
+		if s.get(path).Code != 200 || len(data) != n {
+			t.Fatalf("%d bytes, want %d", len(data), n)
+		}
+		head := s.ask(http.MethodHead, path, nil)
+		for range 2 {
+			r, err := http.Get(front.URL + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(r.Body)
+			r.Body.Close()
+			r.Header.Del("Date")
+			if err != nil || r.StatusCode != 200 || !bytes.Equal(body, data) || fmt.Sprint(r.Header) != fmt.Sprint(head.Header()) {
+				t.Errorf("%d bytes: status %d, %d bytes, %v, headers %v, want %v", n, r.StatusCode, len(body), err, r.Header, head.Header())
+			}
+		}
+	}
+}
+
+// stuck is a viewer who does not read.
+type stuck struct {
+	*httptest.ResponseRecorder
+	writes chan<- struct{}
+	until  <-chan struct{}
+}
+
+func (w stuck) Write(p []byte) (int, error) {
+	w.writes <- struct{}{}
+	<-w.until
+	return w.ResponseRecorder.Write(p)
+}
+
+// More viewers who do not read than there are buffers keep nobody from being answered.
+func TestSmallFilesOfManyViewers(t *testing.T) {
+	s := newSite(t, nil)
+	data := sized(t, 20_000)
+	path := s.link("full", s.origin.put("cat", data))
+	s.get(path)
+	const viewers = 100
+	writes, until := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	for range viewers {
+		wg.Go(func() {
+			w := stuck{httptest.NewRecorder(), writes, until}
+			s.handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+			if !bytes.Equal(w.Body.Bytes(), data) {
+				t.Errorf("%d bytes", w.Body.Len())
+			}
+		})
+	}
+	for range viewers {
+		<-writes
+	}
+	go func() {
+		for range writes { // an opened file is written in several pieces
+		}
+	}()
+	close(until)
+	if w := s.get(path); !bytes.Equal(w.Body.Bytes(), data) {
+		t.Errorf("%d bytes", w.Body.Len())
+	}
+	wg.Wait()
+	close(writes)
 }

@@ -34,6 +34,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -132,6 +133,7 @@ type Server struct {
 	router      http.Handler
 	coalescer   coalescer
 	prerenderer prerenderer
+	buffers     buffers
 	// of requests that nobody waits for
 	background bool
 
@@ -173,11 +175,9 @@ func New(o Options) (*Server, error) {
 	}
 
 	r := chi.NewRouter()
-	r.Use(s.harden, middleware.GetHead)
+	r.Use(middleware.GetHead)
 	r.NotFound(s.link) // a path that is no route is no link either, and the answer says so
 	r.MethodNotAllowed(s.link)
-	r.Get("/{bucket}/{size}/{signature}/{ext_url}", s.link)
-	r.Get("/{bucket}/{size}/{signature}/{ext_url}/proxy", s.link)
 	r.Get("/healthz", s.healthz)
 	r.Get("/readyz", s.readyz)
 	r.Get("/robots.txt", robots)
@@ -186,9 +186,16 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP answers one request. Nearly all are of links, which have several parts, and which
+// sign.Parse reads better than a router could; all else has one.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.router.ServeHTTP(w, r)
+	switch {
+	case !s.harden(w, r):
+	case strings.LastIndexByte(r.URL.Path, '/') > 0:
+		s.link(w, r)
+	default:
+		s.router.ServeHTTP(w, r)
+	}
 }
 
 // healthz says that the process lives.
