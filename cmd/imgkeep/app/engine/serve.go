@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -50,11 +49,6 @@ func Serve(ctx context.Context, c config.Config, p Process, load func() (config.
 	if err := refuseRoot(c.Root); err != nil {
 		return err
 	}
-	// What lives is 2 MB, so that memory would be collected 70 times a second under load. The
-	// collector counts these bytes as alive too, and waits for as many others; since nobody
-	// writes to them, they take no memory.
-	ballast := make([]byte, 4<<20)
-	defer runtime.KeepAlive(ballast)
 	e, err := newEngine(c, p, log)
 	if errors.Is(err, sign.ErrNoSecret) {
 		return config.Errorf("%w: set sign.secrets, sign.secret_files or IMGKEEP_SECRET (a good one: head -c 32 /dev/urandom | base64)", err)
