@@ -26,24 +26,13 @@ func swatches() *image.NRGBA {
 // tablePrinter is a profile of an RGB device that has a table of perceptual colours
 // alone.
 func tablePrinter() []byte {
-	b := []byte("mft1\x00\x00\x00\x00\x03\x03\x02\x00")
-	for i := range 9 {
-		b = binary.BigEndian.AppendUint32(b, uint32([]int{65536, 0, 0, 0}[i%4]))
-	}
-	ramp := func(n int) {
-		for range n {
-			for i := range 256 {
-				b = append(b, uint8(i))
-			}
-		}
-	}
-	ramp(3)
+	b := lut8(3)
 	for corner := range 8 {
 		r, g, blue := corner>>2&1, corner>>1&1, corner&1
 		l, a, bb := 30*r+50*g+20*blue, 50*r-60*g+10*blue, 40*r+20*g-60*blue // white is white
 		b = append(b, uint8(float64(l)*2.55), uint8(a+128), uint8(bb+128))
 	}
-	ramp(3)
+	b = append(b, identities(3)...)
 	return profile("mntr", "RGB ", "Lab ", tag{"A2B0", b})
 }
 

@@ -157,21 +157,30 @@ func fromLab(l, a, b float64) color.NRGBA {
 // what the inks of any real press do, so that it shows whether they are used.
 var inks = [4][3]float64{{-20, 50, 20}, {-25, -45, 30}, {-10, 10, -60}, {-40, 0, 0}}
 
-// printProfile is a profile of that press: a table of type lut8 with two points for
-// each ink. Since the inks only add up, all ways to interpolate agree.
-func printProfile() []byte {
-	b := []byte("mft1\x00\x00\x00\x00\x04\x03\x02\x00")
+// lut8 is what a table of type lut8 (ICC.1:2001-04, 6.5.8) from so many channels to three, with
+// two points for each, has before these points.
+func lut8(channels int) []byte {
+	b := append([]byte("mft1\x00\x00\x00\x00"), uint8(channels), 3, 2, 0)
 	for i := range 9 {
 		b = binary.BigEndian.AppendUint32(b, uint32([]int{65536, 0, 0, 0}[i%4]))
 	}
-	ramp := func(n int) {
-		for range n {
-			for i := range 256 {
-				b = append(b, uint8(i))
-			}
+	return append(b, identities(channels)...)
+}
+
+// identities are curves of 256 points that change nothing.
+func identities(n int) (b []byte) {
+	for range n {
+		for i := range 256 {
+			b = append(b, uint8(i))
 		}
 	}
-	ramp(4)
+	return b
+}
+
+// printProfile is a profile of that press: a table of type lut8 with two points for
+// each ink. Since the inks only add up, all ways to interpolate agree.
+func printProfile() []byte {
+	b := lut8(4)
 	for corner := range 16 { // the first ink changes last
 		lab := [3]float64{100, 0, 0}
 		for ink := range 4 {
@@ -183,7 +192,7 @@ func printProfile() []byte {
 		}
 		b = append(b, uint8(lab[0]*2.55+0.5), uint8(lab[1]+128.5), uint8(lab[2]+128.5))
 	}
-	ramp(3)
+	b = append(b, identities(3)...)
 	return profile("prtr", "CMYK", "Lab ", tag{"A2B0", b}, tag{"A2B1", b})
 }
 

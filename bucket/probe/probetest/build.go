@@ -28,13 +28,12 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func join(parts ...[]byte) []byte { return slices.Concat(parts...) }
-
-func be16(v int) []byte { return binary.BigEndian.AppendUint16(nil, uint16(v)) }
-func be32(v int) []byte { return binary.BigEndian.AppendUint32(nil, uint32(v)) }
-func le16(v int) []byte { return binary.LittleEndian.AppendUint16(nil, uint16(v)) }
-func le32(v int) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(v)) }
-func le24(v int) []byte { return le32(v)[:3] }
+// Short names, for this package.
+var (
+	join                         = Join
+	be16, be32, le16, le24, le32 = BE16, BE32, LE16, LE24, LE32
+	segment, chunk, riff, vp8x   = Segment, Chunk, RIFF, VP8X
+)
 
 // picture is hard to compress.
 func picture() *image.Paletted {
@@ -65,12 +64,6 @@ func goodGIF(frames int) []byte {
 }
 
 // JPEG (ITU-T T.81)
-
-// segment is a marker segment with its length.
-func segment(marker byte, data ...[]byte) []byte {
-	d := join(data...)
-	return join([]byte{0xFF, marker}, be16(len(d)+2), d)
-}
 
 // inJPEG puts segments behind the first marker of a good JPEG.
 func inJPEG(segments ...[]byte) []byte {
@@ -168,12 +161,6 @@ func icc(at, n int, data []byte) []byte {
 
 const pngSignature = "\x89PNG\r\n\x1A\n"
 
-func chunk(kind string, data ...[]byte) []byte {
-	d := join(data...)
-	body := join([]byte(kind), d)
-	return join(be32(len(d)), body, be32(int(crc32.ChecksumIEEE(body))))
-}
-
 func ihdr(width, height int, depth, color, interlace byte) []byte {
 	return chunk("IHDR", be32(width), be32(height), []byte{depth, color, 0, 0, interlace})
 }
@@ -260,15 +247,6 @@ func gifOf(width, height, n int) []byte {
 
 // WebP (RFC 9649)
 
-func riff(kind string, data ...[]byte) []byte {
-	d := join(data...)
-	b := join([]byte(kind), le32(len(d)), d)
-	if len(b)%2 == 1 {
-		b = append(b, 0)
-	}
-	return b
-}
-
 func webpFile(chunks ...[]byte) []byte { return riff("RIFF", []byte("WEBP"), join(chunks...)) }
 
 const (
@@ -276,10 +254,6 @@ const (
 	flagExif = 0x08
 	flagICC  = 0x20
 )
-
-func vp8x(flags byte, width, height int) []byte {
-	return riff("VP8X", []byte{flags, 0, 0, 0}, le24(width-1), le24(height-1))
-}
 
 // vp8l is a lossless image (RFC 9649, 3): of one colour, which takes no bit for
 // any number of pixels, or of two in disorder, which take one each.

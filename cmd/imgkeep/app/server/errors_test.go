@@ -112,18 +112,24 @@ func TestStatusOfTheCheck(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, func(o *bucket.Options, _ *server.Options) { o.Approver = check{test.err} })
-			url := s.origin.put("cat", toJPEG(t, 30, 30))
-			for _, path := range []string{
-				s.link("full", url), s.link("full", url), s.link("10x10", url), s.link("info", url), s.proxyLink("full", url),
-				s.proxyLink("full", s.origin.put("dog", toJPEG(t, 30, 30))),
-			} {
-				w := s.get(path)
-				checkError(t, path, w, test.want.status, test.want.code)
-				if got := w.Header().Get("Retry-After"); got != test.want.retry {
-					t.Errorf("Retry-After is %q, want %q", got, test.want.retry)
-				}
-			}
+			everywhere(t, s, test.want)
 		})
+	}
+}
+
+// everywhere checks that every kind of request for a new image gets this response.
+func everywhere(t *testing.T, s *site, want response) {
+	t.Helper()
+	url := s.origin.put("cat", toJPEG(t, 30, 30))
+	for _, path := range []string{
+		s.link("full", url), s.link("full", url), s.link("10x10", url), s.link("info", url), s.proxyLink("full", url),
+		s.proxyLink("full", s.origin.put("dog", toJPEG(t, 30, 30))),
+	} {
+		w := s.get(path)
+		checkError(t, path, w, want.status, want.code)
+		if got := w.Header().Get("Retry-After"); got != want.retry {
+			t.Errorf("Retry-After is %q, want %q", got, want.retry)
+		}
 	}
 }
 

@@ -39,17 +39,7 @@ func TestSimilarStatus(t *testing.T) {
 			if _, err := s.store.Block(t.Context(), bucket.Target{Hash: &turned}, bucket.RemoveOptions{Within: 3}); err != nil {
 				t.Fatal(err)
 			}
-			url := s.origin.put("cat", toJPEG(t, 30, 30))
-			for _, path := range []string{
-				s.link("full", url), s.link("full", url), s.link("10x10", url), s.link("info", url), s.proxyLink("full", url),
-				s.proxyLink("full", s.origin.put("dog", toJPEG(t, 30, 30))),
-			} {
-				w := s.get(path)
-				checkError(t, path, w, test.want.status, test.want.code)
-				if got := w.Header().Get("Retry-After"); got != test.want.retry {
-					t.Errorf("Retry-After is %q, want %q", got, test.want.retry)
-				}
-			}
+			everywhere(t, s, test.want)
 		})
 	}
 }
