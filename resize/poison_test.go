@@ -185,10 +185,25 @@ func TestCheckOfJob(t *testing.T) {
 func TestSpare(t *testing.T) {
 	gate := t.TempDir() + "/gate"
 	write(t, gate)
-	p := newPool(t, Options{Spares: 1}, "gate="+gate)
+	p := newPool(t, Options{Spares: 1, MaxImages: 20}, "gate="+gate)
 	spare := func(n int) {
 		t.Helper()
 		eventually(t, func() bool { return p.Stats().Spares == n }, func() string { return fmt.Sprintf("%+v", p.Stats()) })
+	}
+	// There is none before a decoder is lost, nor while one is replaced for its age.
+	waiting := func() int {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.making + len(p.spares)
+	}
+	for p.Stats().Recycled == 0 {
+		mustWork(t, p)
+	}
+	if n := waiting(); n != 0 {
+		t.Errorf("%d spares are there or start, want none yet", n)
+	}
+	if _, err := ask(p, "segv"); !errors.Is(err, ErrPoison) {
+		t.Errorf("got %v", err)
 	}
 	spare(1)
 	for round := range 3 {
@@ -225,7 +240,7 @@ func TestSpare(t *testing.T) {
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, func() bool { return p.Stats().Crashed == 3 }, func() string { return fmt.Sprintf("%+v", p.Stats()) })
+			eventually(t, func() bool { return p.Stats().Crashed == 4 }, func() string { return fmt.Sprintf("%+v", p.Stats()) })
 			break
 		}
 	}

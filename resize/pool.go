@@ -27,8 +27,9 @@ type Options struct {
 	Env []string
 	// Workers is the number of decoders. 0: one for each core.
 	Workers int
-	// Spares is how many extra decoders are kept ready to replace at once one that has
-	// ended. 0: none; a replacement then takes as long as a start.
+	// Spares is how many extra decoders are kept ready to replace at once one that has ended
+	// over an image or by itself: from the first that does, since most never do, and a spare
+	// takes memory. 0: none; a replacement then takes as long as a start.
 	Spares int
 	// Queue is how many calls of Resize may wait while all decoders work; as many again may
 	// wait in the background. 0: 64; negative: none.
@@ -169,6 +170,7 @@ type Pool struct {
 	idle    []*slot // with a living child; the last was used last
 	spares  []*child
 	making  int     // spares that are being started
+	lost    bool    // a decoder has ended before it was to: spares are kept
 	waiters []*call // the oldest in front
 	held    int64   // bytes of results, see hold
 	sites   shares
@@ -227,9 +229,6 @@ func NewPool(opts Options) (*Pool, error) {
 		_ = p.Close()
 		return nil, errs[i]
 	}
-	p.mu.Lock()
-	p.makeSpares()
-	p.mu.Unlock()
 	return p, nil
 }
 
@@ -383,6 +382,7 @@ func (p *Pool) renew(s *slot) bool {
 	}
 	if old != nil {
 		if old.gone() {
+			p.lost = true
 			p.stats.Crashed++
 		}
 		p.wg.Go(old.retire)
@@ -419,7 +419,7 @@ func (p *Pool) discard(s *slot, c *child, cause error, hung bool) error {
 		p.stats.Crashed++
 		failure = "crashed"
 	}
-	s.busy = false
+	s.busy, p.lost = false, true
 	if p.refill(s) {
 		p.free(s)
 	}
@@ -461,6 +461,7 @@ func (p *Pool) watch(s *slot, c *child) {
 	case s.child == c && !s.busy:
 		i := slices.Index(p.idle, s)
 		p.idle = slices.Delete(p.idle, i, i+1)
+		p.lost = true
 		if p.refill(s) {
 			p.free(s)
 		}
@@ -497,6 +498,7 @@ func (p *Pool) install(s *slot, c *child) {
 	if s.child != nil {
 		p.stats.Recycled++
 	}
+	p.makeSpares()
 	s.next = c
 	p.wg.Go(func() { p.watch(s, c) })
 	if s.busy {

@@ -22,16 +22,18 @@ func (p *Pool) refill(s *slot) bool {
 			p.wg.Go(func() { p.watch(s, c) })
 		}
 	}
-	p.makeSpares()
 	if s.child == nil {
-		p.replace(s)
+		p.replace(s) // before any spare
+	} else {
+		p.makeSpares()
 	}
 	return s.child != nil
 }
 
-// makeSpares starts missing spares, in the background. The caller holds the mutex.
+// makeSpares starts missing spares, in the background, once a decoder has been lost. The
+// caller holds the mutex.
 func (p *Pool) makeSpares() {
-	for len(p.spares)+p.making < p.opts.Spares && !p.closed {
+	for p.lost && len(p.spares)+p.making < p.opts.Spares && !p.closed {
 		p.making++
 		p.wg.Go(func() {
 			c := p.startUntil()

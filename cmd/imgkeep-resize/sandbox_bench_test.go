@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,12 +97,15 @@ func BenchmarkReplacement(b *testing.B) {
 			}
 			defer p.Close()
 			var waits []time.Duration
+			crash := "attack crash"
+			if _, err := p.Resize(context.Background(), strings.NewReader(crash), int64(len(crash)), job); err == nil {
+				b.Fatal("it did not crash")
+			} // from here on there are spares
 			for b.Loop() {
 				for look := time.Tick(time.Millisecond); p.Stats().Spares < spares; {
 					<-look
 				}
-				crash := "attack crash"
-				if _, err := p.Resize(context.Background(), bytes.NewReader([]byte(crash)), int64(len(crash)), job); err == nil {
+				if _, err := p.Resize(context.Background(), strings.NewReader(crash), int64(len(crash)), job); err == nil {
 					b.Fatal("it did not crash")
 				}
 				start := time.Now()
