@@ -27,7 +27,7 @@ type Decoder interface {
 }
 
 // keepMemory is the largest source whose memory is kept for the next, in bytes.
-const keepMemory = 1 << 20
+const keepMemory = 2 << 20
 
 // memory is where a decoder has its source. It is none of the Go heap's, which would keep that
 // of large sources until much later.
