@@ -57,10 +57,9 @@ func (s *Store) bring(r io.Reader) bringer {
 }
 
 // AddFile is Add for a file that somebody has on the store's file system. It is not
-// copied: the store gets another name of it, a hard link, and whoever has path may
-// remove that one or keep it. What the store keeps is never written to, so neither
-// must be what is behind path; it is made read-only (mode 0444) and gets the
-// time that the store gives its files (see record.ModTimeOf), and nothing else of it is changed.
+// copied: the store gets another name of it, a hard link, and the caller may remove path or
+// keep it. Nobody may write to the file any more: it is made read-only (mode 0444), gets the
+// time that the store gives its files (see record.ModTimeOf), and is not changed otherwise.
 // That it may be linked, and changed so, is up to the system: errors wrap
 // fs.ErrPermission, or syscall.EXDEV where it lies on another file system.
 func (s *Store) AddFile(bucket, url, path string) (_ record.Image, added bool, err error) {

@@ -23,8 +23,8 @@ type ErrorKind = fetch.ErrorKind
 
 // What the store says besides *Failure and *fetch.Error.
 var (
-	// ErrNotKept: nothing is kept under the URL, and nothing stands against
-	// fetching it.
+	// ErrNotKept: nothing is kept under the URL, and no recorded failure prevents fetching
+	// it.
 	ErrNotKept = ledger.ErrNotKept
 	// ErrNoBucket: there is no bucket of that name.
 	ErrNoBucket = errors.New("no such bucket")
@@ -40,8 +40,8 @@ var (
 	ErrFull = blob.ErrFull
 	// ErrQuota: so much is kept of the image's site that no more is. What is kept can be read.
 	ErrQuota = quota.ErrQuota
-	// ErrIndexFailed: the disk has failed to write the index, and nothing is
-	// answered from it until it has been written anew, which is tried all the time.
+	// ErrIndexFailed: the disk failed to write the index, which answers nothing until it is
+	// rewritten. The store keeps trying.
 	ErrIndexFailed = index.ErrFailed
 	// ErrLost: an original is missing or damaged, and its origin does not give
 	// the same bytes any more.

@@ -303,8 +303,8 @@ func (s *Store) Open(ctx context.Context, image record.Image) (*os.File, error) 
 	return s.files.Open(ctx, image)
 }
 
-// Ensure is Open for whoever has the original sent by somebody else: it sees to
-// it that the file is there, and does not open it.
+// Ensure makes sure that the file of an original is there, as Open does, without opening it:
+// for hand-off to nginx.
 func (s *Store) Ensure(ctx context.Context, image record.Image) error {
 	err := s.files.Stat(ctx, image)
 	if errors.Is(err, blob.ErrDamaged) {

@@ -1,10 +1,10 @@
 // Package blob is what the store asks of the place where originals lie: immutable files,
 // each named by the SHA-256 of its bytes.
 //
-// It promises that an original is whole where it is, that what Put has acknowledged is
-// there after a crash, and that what is opened is a file on a local disk. It does not
-// know which URLs refer to an original, and does not compare bytes with their digest
-// when it opens one: that is for whoever uses them.
+// It promises that an original is complete or absent, that what Put has acknowledged
+// survives a crash, and that Open returns a file on a local disk. It does not know which
+// URLs refer to an original, and need not compare bytes with their digest when it opens one:
+// the caller does.
 //
 // [imgkeep/bucket/blob/local] is such a place on a local disk. Every implementation
 // passes [imgkeep/bucket/blob/blobtest].

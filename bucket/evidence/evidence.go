@@ -7,7 +7,7 @@
 // of all that is in it, so that any system opens it and anybody can check it later.
 //
 // What it does not do: it changes nothing in the store, which need not be open, and signs
-// nothing. Whether the file lasts is for whoever gives the writer to see to.
+// nothing. The caller, who provides the writer, makes the file durable.
 package evidence
 
 import (

@@ -14,20 +14,19 @@ import (
 	"imgkeep/bucket/imageurl"
 )
 
-// Profile is how some hosts are asked. It applies to the hosts that it names, at each
-// redirect anew: its settings are sent to no other host.
+// Profile has settings for requests to some hosts. It applies to the hosts that it names,
+// chosen again at each redirect: no other host gets its settings.
 type Profile struct {
 	// Hosts are patterns, see imageurl.Hosts; at least one.
 	Hosts []string
-	// UserAgent is sent in the place of Options.UserAgent. Empty: that one.
+	// UserAgent replaces Options.UserAgent. Empty: Options.UserAgent.
 	UserAgent string
 	// Referer is sent as such: an http or https URL. Empty: none is sent.
 	Referer string
-	// Proxy is asked in the place of Options.Proxy; NoProxy asks none. Empty:
-	// Options.Proxy.
+	// Proxy replaces Options.Proxy; NoProxy: no proxy. Empty: Options.Proxy.
 	Proxy string
-	// PerHost is used in the place of Options.PerHost, for the whole site of the
-	// host. 0: Options.PerHost. At most Concurrency.
+	// PerHost replaces Options.PerHost, for the whole site of the host. 0:
+	// Options.PerHost. At most Concurrency.
 	PerHost int
 	// Headers are additional fields, each as "Name: value": any except those with a field
 	// of their own here, and those that this package needs itself, see CheckHeader.

@@ -11,9 +11,8 @@ import (
 type Backward interface {
 	// Before goes through the events before a position from the last to the first; the
 	// zero value is behind all. Events that cannot be read, and those that w does not want,
-	// are passed over. Now and then it yields an Earlier without an Op, with how far
-	// back it has come in Image.Stored, so that whoever looks for what is not there may
-	// end it.
+	// are skipped. Now and then it yields an Earlier without an Op, whose Image.Stored says
+	// how far back it has read, so that a caller who finds nothing can stop.
 	Before(bucket string, at record.Position, w Wanted) iter.Seq2[Earlier, error]
 }
 

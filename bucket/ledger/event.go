@@ -115,9 +115,9 @@ func checkSum(line []byte) (has, ok bool) {
 	return true, string(line[n:]) == fmt.Sprintf(sumFormat, crc32.Checksum(line[:n], castagnoli))
 }
 
-// EndDamaged tells whether what follows the last newline is a whole line and another
-// byte in the place of its newline. That is no line which a crash has torn: it may
-// have been acknowledged.
+// EndDamaged tells whether what follows the last newline is a complete line with another
+// byte instead of its newline. A crash does not tear a line so: it may have been
+// acknowledged.
 func EndDamaged(tail []byte) bool {
 	if len(tail) == 0 {
 		return false

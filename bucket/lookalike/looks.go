@@ -186,7 +186,7 @@ func (l *Looks) PrintOf(ctx context.Context, d record.Digest, background bool) (
 	return p, ErrUnknown
 }
 
-// Wants tells whether the hash of an image is wanted by whoever decodes it.
+// Wants tells whether a decoder that has the image should also make its hash.
 func (l *Looks) Wants(d record.Digest) bool { return l != nil && !l.Book.Has(d) }
 
 // Note notes how an image looks that cannot be removed meanwhile. nil: that is not known.

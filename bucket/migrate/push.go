@@ -56,9 +56,9 @@ type lost struct {
 }
 
 // Push moves the store below Root up: blocks first, then originals, each before the record of its
-// URL, and what was removed. It goes through the journals again until few lines have come
-// meanwhile: those are left to a Push after the server was stopped. After an interruption, and
-// when it is called again, it goes on where it was.
+// URL, and what was removed. It goes through the journals again until they have grown by few
+// lines meanwhile: those are left to a Push after the server was stopped. When it is called
+// again, also after an interruption, it continues where it stopped.
 //
 // Each original is read, compared with its digest, and sent with it, so that the object store
 // compares it as well. One that is missing or damaged is a finding, and so is a URL under which

@@ -67,8 +67,8 @@ func (x Index) run(path string) (Report, error) {
 	}})
 }
 
-// Renew makes an open index anew that is damaged. Nobody writes to the journals meanwhile. It
-// cannot restore the record of recent failures.
+// Renew rebuilds a damaged index that is open. Nobody may write to the journals meanwhile. It
+// cannot restore recorded failures.
 func (x Index) Renew(db *index.DB) error {
 	x.Log.Error("the index is damaged: making it again from the journals; nothing is answered meanwhile", "root", x.Root)
 	report, err := x.run(x.aside())
@@ -82,9 +82,9 @@ func (x Index) Renew(db *index.DB) error {
 	return nil
 }
 
-// Refit makes an index anew that does not fit the journals, where they say all that it says:
-// somebody has repaired a journal, or brought another back. Where they do not, somebody has
-// to say which of the two is right. It returns the index that is open then.
+// Refit rebuilds an index that does not fit the journals, if they have everything that it has:
+// somebody has repaired a journal, or restored one. Otherwise the error wraps why, and an operator
+// must decide which of the two is right. It returns the index that is open afterwards.
 func (x Index) Refit(db *index.DB, why error) (*index.DB, error) {
 	x.Log.Warn("making the index again from the journals", "error", why)
 	if _, err := x.run(x.aside()); err != nil {

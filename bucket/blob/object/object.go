@@ -4,8 +4,8 @@
 // It promises that a name of an original has one spelling, that what Blobs has acknowledged
 // was acknowledged by the store with its checksum, and that bytes are compared with their
 // digest while they stream. It decides nothing about removals: a name that was removed must
-// never be used again, and who sees to that is package shared's ledger. [Probe] tells whether
-// a store keeps the conditions on which all of that stands.
+// never be used again, which package shared's ledger ensures. [Probe] tells whether a store
+// has the properties that all of this relies on.
 //
 // [imgkeep/bucket/blob/s3] speaks to such a store.
 package object
@@ -39,8 +39,8 @@ var (
 
 // Store is a store of objects. It may be used concurrently.
 //
-// Each call is one request, with a deadline of its own besides ctx. Errors other than those
-// that are named say that nothing was done.
+// Each call is one request, with a deadline of its own besides ctx; List may take several.
+// Errors other than those that are named say that nothing was done.
 type Store interface {
 	// Create makes an object, durably, if there is none of that name: ErrExists, ErrUnclear.
 	Create(ctx context.Context, key string, c Content) error
@@ -50,7 +50,7 @@ type Store interface {
 	Put(ctx context.Context, key string, c Content) error
 	// Read returns an object of at most max bytes: ErrAbsent, ErrTooLong.
 	Read(ctx context.Context, key string, max int64) (data []byte, tag string, err error)
-	// Fetch streams an object: ErrAbsent. Whoever reads must close it.
+	// Fetch streams an object: ErrAbsent. The caller closes it.
 	Fetch(ctx context.Context, key string) (io.ReadCloser, Info, error)
 	// Stat tells what is known of an object: ErrAbsent.
 	Stat(ctx context.Context, key string) (Info, error)

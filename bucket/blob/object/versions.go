@@ -41,8 +41,8 @@ func CheckVersions(ctx context.Context, objects Store) error {
 }
 
 // RemoveVersions removes all versions of the originals of a digest in a bucket whose generation
-// is before one, in all formats, and returns how many there were. It goes on after an error of
-// one of them, and names that: ErrHeld, ErrUnclear, ErrNoVersions.
+// is less than before, in all formats, and returns how many it removed. It continues after an
+// error, and returns all errors: ErrHeld, ErrUnclear, ErrNoVersions.
 func RemoveVersions(ctx context.Context, objects Store, bucket string, d record.Digest, before uint64) (removed int, err error) {
 	s, ok := objects.(Versioned)
 	if !ok {

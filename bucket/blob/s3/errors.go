@@ -12,8 +12,8 @@ import (
 	"imgkeep/bucket/blob/object"
 )
 
-// observed carries out a request that writes or not, says what its error is in the words of
-// package object, and tells whoever observes.
+// observed carries out a request that writes or not, translates its error to one of package
+// object, and calls Options.Observe.
 func (c *Client) observed(kind string, writes bool, do func() error) error {
 	start := time.Now()
 	err := inWords(kind, writes, do())

@@ -115,8 +115,8 @@ func (j *journal) write(month string, events []*ledger.Event) (err error) {
 	return nil
 }
 
-// tidy cuts off what an append that failed has left, so that whoever reads the
-// journal finds nothing that does not count.
+// tidy cuts off what a failed append has left, so that readers of the journal find nothing
+// that does not count.
 func (j *journal) tidy() error {
 	if j.file != nil || j.month == "" || j.whole == unknown {
 		return nil // nothing was appended

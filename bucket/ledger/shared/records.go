@@ -105,8 +105,8 @@ func (l *Ledger) Generation(bucket string, d record.Digest) (gen uint64, err err
 	return gen, err
 }
 
-// Import is Keep for what a single machine has kept before: where the URL, its host or the bytes
-// are blocked it is kept all the same, and shown by nobody until that is lifted.
+// Import is Keep for an image that a single machine kept before: it keeps the image even if its
+// URL, host or bytes are blocked. No node serves it until the block is lifted.
 func (l *Ledger) Import(ctx context.Context, image record.Image, from io.ReaderAt, event ledger.Event) (record.Image, error) {
 	return l.keep(ctx, keeper{image: image, from: from, event: event, imported: true})
 }

@@ -33,10 +33,10 @@ import (
 var (
 	// ErrBlocked: the URL, its host or the bytes are blocked.
 	ErrBlocked = fmt.Errorf("%w: it is blocked", ledger.ErrRemoved)
-	// ErrBusy: others have kept and removed the same all the time. It may be tried again.
+	// ErrBusy: others kept and removed the same image again and again. Try again later.
 	ErrBusy = errors.New("others keep and remove the same image at the same time")
-	// ErrUnfinished: a removal is decided, and nobody will see the image once all nodes have
-	// heard of it; but not all bytes of it could be deleted. That is tried again.
+	// ErrUnfinished: a removal is decided, and no node serves the image once it has read of
+	// it; but not all bytes could be deleted. The node tries that again.
 	ErrUnfinished = errors.New("the removal is decided, and some bytes are still to be deleted")
 )
 
@@ -114,8 +114,8 @@ func (l *Ledger) Start(ctx context.Context) error {
 	return nil
 }
 
-// CatchUp reads the log to its head. Between two calls is how long a removal at another node
-// may remain unknown.
+// CatchUp reads the log to its head, and applies what it reads. A removal at another node may
+// remain unknown for as long as the time between two calls.
 func (l *Ledger) CatchUp(ctx context.Context) error {
 	for {
 		asked := l.Now()

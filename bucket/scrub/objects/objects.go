@@ -63,14 +63,14 @@ type run struct {
 	report scrub.Report
 }
 
-// Run compares records with originals, and local files with their digests, and reads one of Sample
-// originals, and each whose checksum the object store does not tell. Of Options it heeds Rate, of
-// bytes, where a request counts for 64 KB, Repair, Found, Progress and Memory. It lists the whole
-// store: a request for each record and for each original.
+// Run compares records with originals, and local files with their digests. It reads one in Sample
+// originals, and each whose checksum the object store does not report. Of Options it uses Rate, in
+// bytes a second, where a request counts as 64 KiB, Repair, Found, Progress and Memory. It lists
+// the whole store: a request for each record and for each original.
 //
-// With Repair it writes an original that is missing or damaged again, from this node's local file
-// where that is whole, in the place of just the one that it found; deletes originals that a
-// removal has left; and drops damaged local files, which come again when they are asked for.
+// With Repair it writes a missing or damaged original again, from this node's local file if that
+// is intact, and only over exactly what it found; deletes originals that a removal has left; and
+// drops damaged local files, which are fetched again on request.
 func Run(ctx context.Context, n Node, o scrub.Options) (_ scrub.Report, err error) {
 	start := time.Now()
 	tmp := filepath.Join(n.Root, record.TmpDir)

@@ -56,8 +56,8 @@ import (
 	"imgkeep/bucket/scrub"
 )
 
-// Service is what an operator can do. It may be used concurrently. What a method
-// returns beside an error has happened all the same.
+// Service is what an operator can do. It may be used concurrently. What a method returns
+// together with an error has happened.
 type Service interface {
 	// Show returns all that is known of a URL or a digest.
 	Show(context.Context, ShowRequest) (query.Details, error)
@@ -74,7 +74,7 @@ type Service interface {
 	Stats(context.Context) (Stats, error)
 	Figures(context.Context) (bucket.Figures, error)
 
-	// Remove forgets, purges, blocks or unblocks. It goes on when its caller leaves.
+	// Remove forgets, purges, blocks or unblocks. It continues when its caller leaves.
 	Remove(context.Context, RemoveRequest) (Removal, error)
 	// Retry clears the failures that are recorded of an image.
 	Retry(context.Context, RetryRequest) (bucket.Retried, error)
@@ -84,7 +84,7 @@ type Service interface {
 	Similar(ctx context.Context, q SimilarRequest, image io.Reader) (Similar, error)
 	// Allow lets an image through for good that was refused for what it looks like.
 	Allow(context.Context, AllowRequest) (Allowed, error)
-	// BlockHashes keeps out what looks like any of a list. It goes on when its caller leaves.
+	// BlockHashes blocks all hashes of a list. It continues when its caller leaves.
 	BlockHashes(context.Context, BlockHashesRequest) (HashesBlocked, error)
 	// IndexLooks has decoders look at what no hash is known of, and tells progress.
 	IndexLooks(context.Context, IndexLooksRequest, Each) (lookalike.IndexReport, error)
@@ -93,7 +93,7 @@ type Service interface {
 	Scrub(context.Context, ScrubRequest, Each) (scrub.Report, error)
 	// Compact makes the index as small as it can be.
 	Compact(context.Context) (Compacted, error)
-	// Reload has a server read its configuration anew.
+	// Reload has a server reload its configuration.
 	Reload(context.Context) (Reloaded, error)
 
 	// Populate has a URL kept, behind all viewers; Add the bytes of an image, or a file
@@ -201,7 +201,7 @@ type Named struct {
 	Unverified bool   `json:"unverified,omitempty"` // whatever its signature stands for
 }
 
-// Reloaded is what reading the configuration anew has done.
+// Reloaded is what a reload of the configuration has done.
 type Reloaded struct {
 	Changed []string `json:"changed"` // keys that hold now
 	Restart []string `json:"restart"` // keys that have changed too, and hold after a restart

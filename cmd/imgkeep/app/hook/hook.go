@@ -11,15 +11,15 @@
 //	webhook-signature: v1,…          base64 of HMAC-SHA256 over "{id}.{timestamp}.{body}";
 //	                                 one for each secret, with a space between them
 //
-// A status from 200 to 299 takes it; anything else, a redirect included, and no answer in
-// time has it sent again, after pauses that grow from a second to five minutes.
+// A status from 200 to 299 accepts it. After anything else, a redirect included, or without
+// an answer in time, it is sent again, with pauses that grow from a second to five minutes.
 //
-// What it promises of removals: each is told, at least once, in order, also when the server
-// is killed or started anew, since they wait in files. Of what is kept and what fails it
-// promises order, and that a message says how many were left out before it: they wait in
-// memory, which is bounded. Nothing that is told of ever waits for a receiver.
+// What it promises of removals: each is sent, at least once, in order, also if the server is
+// killed or restarted, because messages wait in files. Of kept and failed images it promises
+// order, and that a message says how many were left out before it: they wait in memory,
+// which is bounded. Nothing in the server waits for a receiver.
 //
-// What it does not do: it judges no address, since the receiver is the operator's own, and
+// What it does not do: it checks no address, since the receiver is the operator's own, and
 // reads nothing of an answer but its status.
 package hook
 

@@ -1,9 +1,9 @@
 // Package target reads what people name: an image, by its URL, by any link of it, or by
 // its digest; or a host.
 //
-// It promises that what was pasted with a link, from a page or a mail, is passed over, and
-// that what looks like a link of this server and is none is an error. Whether a signature
-// fits is for whoever knows the secrets.
+// It promises to ignore what was pasted with a link, from a page or a mail, and that what
+// looks like a link of this server and is not one is an error. It knows no secret, and
+// verifies no signature.
 package target
 
 import (
@@ -40,9 +40,9 @@ type Reader struct{ Self Self }
 
 // Read reads a digest, a link of ours, whole or as a path, expired or not, in
 // any size, or the URL of an image; and a host where hosts may be meant. What people
-// paste around a link, from a page or a mail, is passed over. What begins as links of
-// this server do and is none is refused: it would be taken for the URL of an image
-// that there is not. Whether its signature fits is for whoever knows the secrets.
+// paste around a link, from a page or a mail, is ignored. What begins like a link of this
+// server and is not one is refused: it would pass for the URL of an image that does not
+// exist. It does not verify signatures: it knows no secret.
 func (o Reader) Read(arg string, hosts bool) (Target, error) {
 	text := Bare(arg)
 	if _, err := record.ParseDigest(text); err == nil {
