@@ -77,6 +77,11 @@ func TestRateLimit(t *testing.T) {
 	if a.Status != 429 || a.Header["X-Imgkeep-Error"] != "rate" || a.Header["Retry-After"] == "" || strings.Contains(string(a.Body), "<") {
 		t.Errorf("beyond it: %d %v %q", a.Status, a.Header, a.Body)
 	}
+	w.client.CloseIdleConnections()
+	w.Stop()
+	if log := w.AccessLog(); !strings.Contains(log, "GET /i/full 429 ") {
+		t.Errorf("the log does not say what was refused:\n%s", log)
+	}
 }
 
 // Whoever has one address of a /64 has all of it, however nginx writes that.

@@ -325,7 +325,7 @@ func FuzzSite(f *testing.F) {
 // that Go's expressions lack.
 func hotLink(t testing.TB, s nginx.Site) *regexp.Regexp {
 	t.Helper()
-	m := regexp.MustCompile(`\$request_uri ~ "(.*)"\) \{`).FindStringSubmatch(render(t, s))
+	m := regexp.MustCompile(`(?m)_loop\$request_uri" \$\w+ \{\n.*\n *"~(\S*)"`).FindStringSubmatch(render(t, s))
 	if m == nil {
 		t.Fatal("the site has no expression for hot links")
 	}
