@@ -158,7 +158,7 @@ var rules = map[string]rule{
 	},
 	// What operators ask.
 	"bucket/query": {
-		imports: []string{"bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/record", "bucket/variant"},
+		imports: []string{"bucket/extsort", "bucket/fetch", "bucket/imageurl", "bucket/index", "bucket/ledger", "bucket/record", "bucket/variant"},
 		tests:   []string{"bucket", "bucket/blob/local", "bucket/buckettest", "bucket/ledger/journal", "bucket/probe"},
 	},
 	// A store as one of several nodes.

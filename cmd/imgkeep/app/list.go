@@ -45,7 +45,8 @@ URLs, what this node has shown of a member, and --blocked what is blocked on all
 --host goes with --failed and --by only. To list everything, run 'imgkeep pull' and list
 the store that it makes.
 
-It streams: a list of millions needs no more memory than a short one. Write a time
+It streams: a list of millions needs no more memory than a short one, but 40 bytes of room
+an image in {root}/tmp, while the journals are compared with the index. Write a time
 as 2026-11-22 (UTC), as 2026-11-22T10:00:00Z, or as an age: 36h.`,
 		Example: `  imgkeep list --host '*.example.com' --since 168h | jq -r .url
   imgkeep list --failed --class gone --host example.com | jq -r .url`,
