@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"imgkeep/bucket/blob/local"
@@ -62,19 +63,9 @@ func (s *Store) committer() {
 
 // commitTogether commits a change with those that wait already.
 func (s *Store) commitTogether(first pending) {
-	group := []pending{first}
-gather:
-	for len(group) < maxGroup {
-		select {
-		case p, ok := <-s.commits:
-			if !ok {
-				break gather
-			}
-			group = append(group, p)
-		default:
-			break gather
-		}
-	}
+	group := s.gather([]pending{first})
+	runtime.Gosched() // those who are about to commit, and want only a processor, come along
+	group = s.gather(group)
 	err := s.commitGroup(group)
 	if err != nil {
 		level := slog.LevelError
@@ -92,6 +83,22 @@ gather:
 		}
 		p.done <- err
 	}
+}
+
+// gather adds the changes that wait already to a group.
+func (s *Store) gather(group []pending) []pending {
+	for len(group) < maxGroup {
+		select {
+		case p, ok := <-s.commits:
+			if !ok {
+				return group
+			}
+			group = append(group, p)
+		default:
+			return group
+		}
+	}
+	return group
 }
 
 func (s *Store) tryRepairIndex() {

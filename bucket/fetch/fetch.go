@@ -271,6 +271,7 @@ func (f *Fetcher) transport(dial func(context.Context, string, string) (net.Conn
 		MaxIdleConnsPerHost:    f.o.PerHost,
 		IdleConnTimeout:        idleConnTimeout,
 		MaxResponseHeaderBytes: int64(f.o.MaxHeaderBytes),
+		ReadBufferSize:         16 << 10, // most small images come with their header, by one read
 		// An origin may send this much ahead of our reading into our memory. The default is
 		// 4 MiB for each stream.
 		HTTP2: &http.HTTP2Config{

@@ -5,7 +5,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,9 +17,11 @@ import (
 // OpenFile opens a file of ours for reading, as os.Open does, which asks the
 // kernel six times more whether the file is a pipe or a socket. Files that nginx
 // does not send are opened for every request.
-func OpenFile(path string) (*os.File, error) {
+func OpenFile(path string) (*os.File, error) { return openPlain(path, unix.O_RDONLY, 0) }
+
+func openPlain(path string, flags int, mode uint32) (*os.File, error) {
 	for {
-		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, mode)
 		switch err {
 		case nil:
 			return os.NewFile(uintptr(fd), path), nil
@@ -73,7 +79,16 @@ type OS struct{}
 
 func (OS) Mkdir(path string, mode fs.FileMode) error { return os.Mkdir(path, mode) }
 
-func (OS) CreateTemp(dir, pattern string) (*os.File, error) { return os.CreateTemp(dir, pattern) }
+func (OS) CreateTemp(dir, pattern string) (*os.File, error) {
+	prefix, suffix, _ := strings.Cut(pattern, "*")
+	for {
+		name := prefix + strconv.FormatUint(rand.Uint64(), 36) + suffix
+		f, err := openPlain(filepath.Join(dir, name), unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o600)
+		if !errors.Is(err, fs.ErrExist) {
+			return f, err
+		}
+	}
+}
 
 func (OS) OpenAppend(path string, mode fs.FileMode) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, mode)
@@ -96,7 +111,7 @@ func (OS) Rename(old, path string) error { return os.Rename(old, path) }
 func (OS) RemoveAll(path string) error { return os.RemoveAll(path) }
 
 func (OS) SyncDir(path string) error {
-	d, err := os.Open(path)
+	d, err := OpenFile(path)
 	if err != nil {
 		return err
 	}

@@ -97,17 +97,22 @@ func place(d Disk, tmp *os.File, final string) error {
 		return err
 	}
 	err := d.Link(tmp.Name(), final)
-	if errors.Is(err, fs.ErrExist) {
+	there := errors.Is(err, fs.ErrExist)
+	if there {
 		err = nil
 		if !sameBytes(tmp, final) {
 			err = d.Rename(tmp.Name(), final)
+			there = false
 		}
 	}
 	if err != nil {
 		return err
 	}
 	// Not before it has its name: what lies in tmp for long is taken for left over.
-	if info, err := os.Lstat(final); err == nil {
+	if !there {
+		at := record.ModTimeOf(final)
+		_ = os.Chtimes(final, at, at) // see Stamp, which looks for links first
+	} else if info, err := os.Lstat(final); err == nil {
 		Stamp(final, info)
 	}
 	// Also where the file was there: whoever made it may not have come to this
