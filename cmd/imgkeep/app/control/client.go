@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	neturl "net/url"
+	"sync"
 	"syscall"
 
 	"imgkeep/bucket"
@@ -30,6 +31,9 @@ var errCutOff = errors.New("the server has ended before it was done")
 type Client struct {
 	http *http.Client
 	path string
+
+	mu         sync.Mutex
+	populating *populating // nil: no call of Populate runs
 }
 
 var _ Service = (*Client)(nil)
@@ -110,10 +114,6 @@ func (c *Client) Compact(ctx context.Context) (Compacted, error) {
 
 func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
 	return ask(ctx, c, callReload, none{}, nil)
-}
-
-func (c *Client) Populate(ctx context.Context, q PopulateRequest) (Outcome, error) {
-	return ask(ctx, c, callPopulate, q, nil)
 }
 
 // Similar implements Service.

@@ -21,7 +21,8 @@
 //	GET  /stats                            the figures of the store
 //	POST /reload   {}                      which settings have changed
 //	GET  /metrics                          what Prometheus reads, in its own format
-//	POST /populate PopulateRequest         what became of the URL
+//	POST /populate {"n":N} and the fields of a PopulateRequest, a line for each URL
+//	                                       what became of each, by its n, as soon as it is done
 //	POST /ran      Run                     the end of a run, for the audit log
 //	POST /allow    AllowRequest            what was let through
 //	POST /hashes   BlockHashesRequest      how many were blocked

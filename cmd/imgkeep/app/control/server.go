@@ -71,11 +71,11 @@ func (s *Server) routes() http.Handler {
 	handle(s, mux, callScrub)
 	handle(s, mux, callCompact)
 	handle(s, mux, callReload)
-	handle(s, mux, callPopulate)
 	handle(s, mux, callRan)
 	handle(s, mux, callAllow)
 	handle(s, mux, callHashes)
 	handle(s, mux, callLooks)
+	mux.HandleFunc("POST "+populatePath, s.populate)
 	mux.HandleFunc("POST "+addPath, s.add)
 	mux.HandleFunc("POST "+similarPath, s.similar)
 	if s.metrics != nil {
@@ -152,7 +152,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			fail(w, http.StatusForbidden, fmt.Errorf("user %d may not: only root and user %d", uid, s.uid))
 			return
 		}
-		if r.URL.Path != addPath && r.URL.Path != similarPath { // whose body is bounded by what an image may have
+		if r.URL.Path != addPath && r.URL.Path != similarPath && r.URL.Path != populatePath { // which bound it themselves
 			r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
 		}
 		next.ServeHTTP(w, r)

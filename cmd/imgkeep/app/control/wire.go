@@ -26,26 +26,25 @@ type call[Q, R any] struct {
 // none is the request of calls that say nothing more.
 type none struct{}
 
-// The calls, but for /add and /similar, whose body is an image.
+// The calls, but for /add and /similar, whose body is an image, and /populate, which is many.
 var (
-	callShow     = call[ShowRequest, query.Details]{http.MethodPost, "/show", "facts", quiet(Service.Show)}
-	callList     = call[ListRequest, int]{http.MethodPost, "/list", "listed", Service.List}
-	callLatest   = call[query.RecentFilter, query.Recent]{http.MethodPost, "/latest", "latest", quiet(Service.Latest)}
-	callFailed   = call[FailedRequest, query.RecentFailures]{http.MethodPost, "/failed", "failed", quiet(Service.Failed)}
-	callHosts    = call[none, query.Hosts]{http.MethodGet, "/hosts", "hosts", plain(Service.Hosts)}
-	callHistory  = call[HistoryRequest, History]{http.MethodPost, "/history", "history", quiet(Service.History)}
-	callStats    = call[none, Stats]{http.MethodGet, "/stats", "stats", plain(Service.Stats)}
-	callFigures  = call[none, bucket.Figures]{http.MethodGet, "/status", "status", plain(Service.Figures)}
-	callRemove   = call[RemoveRequest, Removal]{http.MethodPost, "/remove", "", quiet(Service.Remove)}
-	callRetry    = call[RetryRequest, bucket.Retried]{http.MethodPost, "/retry", "retried", quiet(Service.Retry)}
-	callScrub    = call[ScrubRequest, scrub.Report]{http.MethodPost, "/scrub", "scrubbed", Service.Scrub}
-	callCompact  = call[none, Compacted]{http.MethodPost, "/compact", "compacted", plain(Service.Compact)}
-	callReload   = call[none, Reloaded]{http.MethodPost, "/reload", "reloaded", plain(Service.Reload)}
-	callAllow    = call[AllowRequest, Allowed]{http.MethodPost, "/allow", "allowed", quiet(Service.Allow)}
-	callHashes   = call[BlockHashesRequest, HashesBlocked]{http.MethodPost, "/hashes", "blocked", quiet(Service.BlockHashes)}
-	callLooks    = call[IndexLooksRequest, lookalike.IndexReport]{http.MethodPost, "/looks", "looked", Service.IndexLooks}
-	callPopulate = call[PopulateRequest, Outcome]{http.MethodPost, "/populate", "outcome", quiet(Service.Populate)}
-	callRan      = call[Run, bool]{http.MethodPost, "/ran", "noted",
+	callShow    = call[ShowRequest, query.Details]{http.MethodPost, "/show", "facts", quiet(Service.Show)}
+	callList    = call[ListRequest, int]{http.MethodPost, "/list", "listed", Service.List}
+	callLatest  = call[query.RecentFilter, query.Recent]{http.MethodPost, "/latest", "latest", quiet(Service.Latest)}
+	callFailed  = call[FailedRequest, query.RecentFailures]{http.MethodPost, "/failed", "failed", quiet(Service.Failed)}
+	callHosts   = call[none, query.Hosts]{http.MethodGet, "/hosts", "hosts", plain(Service.Hosts)}
+	callHistory = call[HistoryRequest, History]{http.MethodPost, "/history", "history", quiet(Service.History)}
+	callStats   = call[none, Stats]{http.MethodGet, "/stats", "stats", plain(Service.Stats)}
+	callFigures = call[none, bucket.Figures]{http.MethodGet, "/status", "status", plain(Service.Figures)}
+	callRemove  = call[RemoveRequest, Removal]{http.MethodPost, "/remove", "", quiet(Service.Remove)}
+	callRetry   = call[RetryRequest, bucket.Retried]{http.MethodPost, "/retry", "retried", quiet(Service.Retry)}
+	callScrub   = call[ScrubRequest, scrub.Report]{http.MethodPost, "/scrub", "scrubbed", Service.Scrub}
+	callCompact = call[none, Compacted]{http.MethodPost, "/compact", "compacted", plain(Service.Compact)}
+	callReload  = call[none, Reloaded]{http.MethodPost, "/reload", "reloaded", plain(Service.Reload)}
+	callAllow   = call[AllowRequest, Allowed]{http.MethodPost, "/allow", "allowed", quiet(Service.Allow)}
+	callHashes  = call[BlockHashesRequest, HashesBlocked]{http.MethodPost, "/hashes", "blocked", quiet(Service.BlockHashes)}
+	callLooks   = call[IndexLooksRequest, lookalike.IndexReport]{http.MethodPost, "/looks", "looked", Service.IndexLooks}
+	callRan     = call[Run, bool]{http.MethodPost, "/ran", "noted",
 		func(s Service, ctx context.Context, q Run, _ Each) (bool, error) {
 			err := s.Ran(ctx, q)
 			return err == nil, err

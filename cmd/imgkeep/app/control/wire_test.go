@@ -37,6 +37,8 @@ func TestWire(t *testing.T) {
 		`POST /remove {"verb":"purge","url":"https://e.g/"}`:            {200, []string{"links removal"}},
 		`POST /remove {"verb":"burn","url":"https://e.g/"}`:             {200, []string{"error removal"}},
 		`POST /populate {"bucket":"i","url":"aHR0cHM6Ly9lLmcv"}`:        {200, []string{"outcome"}},
+		`POST /populate {"n":7,"url":"aHR0cHM6Ly9lLmcv"}{"n":8}`:        {200, []string{"n outcome", "n outcome"}},
+		`POST /populate {"what":8}`:                                     {200, []string{"error"}},
 		`POST /add?bucket=i&url=aHR0cHM6Ly9lLmcv bytes`:                 {200, []string{"outcome"}},
 		`POST /add?bucket=i bytes`:                                      {400, []string{"error"}},
 		`POST /ran {"op":"import","urls":1,"kept":1,"failed":0}`:        {200, []string{"noted"}},

@@ -1,0 +1,117 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// gated is a keeper that answers when it is told to, and counts who waits.
+type gated struct {
+	keeper
+	entered chan string
+	let     chan struct{}
+	left    atomic.Int32
+}
+
+func (g *gated) Populate(ctx context.Context, q PopulateRequest) Outcome {
+	g.entered <- string(q.URL)
+	select {
+	case <-g.let:
+	case <-ctx.Done():
+		g.left.Add(1)
+	}
+	return Outcome{Detail: string(q.URL)}
+}
+
+// Calls at once share a connection and a request, and each gets its own answer, whichever is
+// done first; some fail, and that is their own affair.
+func TestPopulateTogether(t *testing.T) {
+	const calls = 200
+	g := &gated{entered: make(chan string, calls), let: make(chan struct{})}
+	c, _ := serveOptions(t, Options{Store: store{}, Keeper: func() Keeper { return g }})
+	c.http.CloseIdleConnections() // that of Dial
+	var dialled atomic.Int32
+	transport := c.http.Transport.(*http.Transport)
+	dial := transport.DialContext
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		dialled.Add(1)
+		return dial(ctx, network, address)
+	}
+	for range 2 { // the second time on the connection of the first
+		var all sync.WaitGroup
+		for n := range calls {
+			all.Go(func() {
+				url := fmt.Sprint("https://a.example/", n, strings.Repeat("x", n*20))
+				o, err := c.Populate(t.Context(), PopulateRequest{URL: []byte(url)})
+				if err != nil || o.Detail != url {
+					t.Errorf("%s: %+v, %v", url, o, err)
+				}
+			})
+		}
+		for range calls { // all are in work at once
+			<-g.entered
+		}
+		for range calls {
+			g.let <- struct{}{}
+		}
+		all.Wait()
+	}
+	if n := dialled.Load(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+	if c.populating != nil {
+		t.Error("a request is open, and nobody waits")
+	}
+}
+
+// Who gives up waits no longer; the others get their answers, and the work of the last one ends
+// with it. The end of the server ends all.
+func TestPopulateLeaving(t *testing.T) {
+	g := &gated{entered: make(chan string, 3), let: make(chan struct{})}
+	c, stop := serveOptions(t, Options{Store: store{}, Keeper: func() Keeper { return g }})
+	call := func(ctx context.Context, url string) chan error {
+		answer := make(chan error, 1)
+		go func() {
+			_, err := c.Populate(ctx, PopulateRequest{URL: []byte(url)})
+			answer <- err
+		}()
+		<-g.entered
+		return answer
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	first, second, third := call(ctx, "1"), call(t.Context(), "2"), call(ctx, "3")
+	leave()
+	if err := errors.Join(<-first, <-third); !errors.Is(err, context.Canceled) {
+		t.Errorf("who gave up: %v", err)
+	}
+	for range 3 {
+		g.let <- struct{}{}
+	}
+	if err := <-second; err != nil {
+		t.Errorf("who stayed: %v", err)
+	}
+	ctx, leave = context.WithCancel(t.Context())
+	last := call(ctx, "4")
+	leave()
+	if err := <-last; !errors.Is(err, context.Canceled) {
+		t.Errorf("the last: %v", err)
+	}
+	next := call(t.Context(), "5") // another request, which does not hear of the one before
+	stop()
+	if err := <-next; !errors.Is(err, errCutOff) {
+		t.Errorf("the server has ended: %v", err)
+	}
+	if n := g.left.Load(); n != 2 {
+		t.Errorf("the work of %d ended, want 2", n)
+	}
+	if _, err := c.Populate(t.Context(), PopulateRequest{}); err == nil || !strings.Contains(err.Error(), "ask the server at") {
+		t.Errorf("no server: %v", err)
+	}
+}
