@@ -1,11 +1,14 @@
 package index
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -201,9 +204,35 @@ func FuzzRecords(f *testing.F) {
 	})
 }
 
-// BenchmarkImage looks up random entries of an index of that many, and of as many as
-// IMGKEEP_BENCH_IMAGES says.
+// BenchmarkImage looks up random entries of an index of that many, as reindex leaves it, and of
+// as many as IMGKEEP_BENCH_IMAGES says.
 func BenchmarkImage(b *testing.B) {
+	benchmarkImage(b, func(_ *rand.Rand, n int) func() int {
+		i := 0
+		return func() int {
+			i = (i*1103515245 + 12345) & (1<<30 - 1)
+			return i % n
+		}
+	})
+}
+
+// BenchmarkImagePopular is BenchmarkImage as viewers ask: an image is the less asked for the
+// more others are asked for more (Zipf's law, of exponent 1.1), whatever its place in the index.
+func BenchmarkImagePopular(b *testing.B) {
+	benchmarkImage(b, func(random *rand.Rand, n int) func() int {
+		popular := rand.NewZipf(random, 1.1, 1, uint64(n-1))
+		next, at := make([]int, 1<<20), 0
+		for i := range next {
+			next[i] = int(popular.Uint64() * 7919 % uint64(n))
+		}
+		return func() int {
+			at = (at + 1) % len(next)
+			return next[at]
+		}
+	})
+}
+
+func benchmarkImage(b *testing.B, order func(*rand.Rand, int) func() int) {
 	sizes := []int{10_000, 1_000_000}
 	if n, err := strconv.Atoi(os.Getenv("IMGKEEP_BENCH_IMAGES")); err == nil {
 		sizes = append(sizes, n)
@@ -211,25 +240,23 @@ func BenchmarkImage(b *testing.B) {
 	for _, n := range sizes {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			path := filepath.Join(b.TempDir(), "index.db")
-			db := open(b, path)
-			url := func(i int) string { return fmt.Sprintf("https://images.example.com/2026/11/%d.jpg", i) }
-			db.bolt.NoSync = true
-			// In groups as they come from a busy server.
-			const batch = 500
-			for i := 0; i < n; i += batch {
-				changes := make([]Change, batch)
-				for j := range changes {
-					image := imageOf(fmt.Sprint(i + j))
-					changes[j] = Change{Bucket: "i", URL: url(i + j), Keep: &image}
-				}
-				apply(b, db, changes...)
+			rebuilt(b, path, n)
+			db, err := Open(path, []string{"i"}, Options{})
+			if err != nil {
+				b.Fatal(err)
 			}
-			i := 0
+			defer db.Close()
+			db.waitChecked()
+			next := order(rand.New(rand.NewPCG(1, 2)), n)
+			for range min(n, 1<<20) { // what was asked for before
+				if _, err := db.Image("i", benchURL(next())); err != nil {
+					b.Fatal(err)
+				}
+			}
 			b.ReportAllocs()
 			b.ResetTimer()
 			for b.Loop() {
-				i = (i*1103515245 + 12345) & (1<<30 - 1)
-				if _, err := db.Image("i", url(i%n)); err != nil {
+				if _, err := db.Image("i", benchURL(next())); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -239,6 +266,51 @@ func BenchmarkImage(b *testing.B) {
 			}
 			b.ReportMetric(float64(info.Size())/float64(n), "file-B/image")
 		})
+	}
+}
+
+func benchURL(i int) string { return fmt.Sprintf("https://images.example.com/2026/11/%d.jpg", i) }
+
+// rebuilt makes an index of n images, as reindex does.
+func rebuilt(b *testing.B, path string, n int) {
+	images, links := make([]struct {
+		digest [32]byte
+		n      int32
+	}, n), make([]Link, n)
+	for i := range images {
+		images[i].digest, images[i].n = imageOf(fmt.Sprint(i)).Digest, int32(i)
+		links[i] = Link{KeyOf(benchURL(i)), refOf(images[i].digest)}
+	}
+	slices.SortFunc(links, func(a, b Link) int { return bytes.Compare(a.Key[:], b.Key[:]) })
+	slices.SortFunc(images, func(a, b struct {
+		digest [32]byte
+		n      int32
+	}) int {
+		return bytes.Compare(a.digest[:], b.digest[:])
+	})
+	r, err := Rebuild(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	err = r.Replace(path+".new", []Content{{
+		Bucket: "i",
+		Images: func(yield func(Entry, error) bool) {
+			for _, i := range images {
+				if !yield(Entry{imageOf(fmt.Sprint(i.n)), 1}, nil) {
+					return
+				}
+			}
+		},
+		URLs: func(yield func(Link, error) bool) {
+			for _, l := range links {
+				if !yield(l, nil) {
+					return
+				}
+			}
+		},
+	}}, nil, record.Position{})
+	if err := errors.Join(err, r.Close()); err != nil {
+		b.Fatal(err)
 	}
 }
 
