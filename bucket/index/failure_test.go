@@ -20,7 +20,7 @@ func TestPromisedNumbers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sentence := fmt.Sprintf("there are %d,%03d of them at most in a bucket", DefaultMaxFailures/1000, DefaultMaxFailures%1000)
+	sentence := fmt.Sprintf("a bucket has at most %d,%03d;", DefaultMaxFailures/1000, DefaultMaxFailures%1000)
 	if !strings.Contains(strings.Join(strings.Fields(string(file)), " "), sentence) {
 		t.Errorf("SECURITY.md does not say: %s", sentence)
 	}
