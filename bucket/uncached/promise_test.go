@@ -21,8 +21,8 @@ func TestPromisedNumbers(t *testing.T) {
 	}
 	for _, sentence := range []string{
 		"one fetch for all who ask within a minute",
-		"whoever has read for half a minute makes room",
-		fmt.Sprintf("all that passes takes %d MiB at most", Budget>>20),
+		"one that has been read for half a minute may be removed to make room",
+		fmt.Sprintf("all of these files take %d MiB at most", Budget>>20),
 	} {
 		if !strings.Contains(text, sentence) {
 			t.Errorf("SECURITY.md does not say: %s", sentence)
