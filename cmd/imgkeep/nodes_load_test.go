@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -196,17 +197,31 @@ func TestNodesCache(t *testing.T) {
 	}
 }
 
-// cached is how many bytes the files of a node's buckets have, in blocks of the disk.
+// cached is how many bytes the files of a node's buckets have at least, in blocks of the disk. To
+// look at all takes a while in which files come and go: those count that were there both when it
+// began and when it ended, and so were there together.
 func (n *siteNode) cached() (bytes int64) {
+	before := n.inodes()
+	for file, size := range n.inodes() {
+		if _, ok := before[file]; ok {
+			bytes += size
+		}
+	}
+	return bytes
+}
+
+// inodes are the files of a node's buckets, by their inodes, in blocks of the disk.
+func (n *siteNode) inodes() map[uint64]int64 {
+	all := map[uint64]int64{}
 	_ = filepath.WalkDir(filepath.Join(n.root(), "i"), func(_ string, e fs.DirEntry, err error) error {
 		if err == nil && e.Type().IsRegular() {
 			if info, err := e.Info(); err == nil {
-				bytes += (info.Size() + 4095) / 4096 * 4096
+				all[info.Sys().(*syscall.Stat_t).Ino] = (info.Size() + 4095) / 4096 * 4096
 			}
 		}
 		return nil
 	})
-	return bytes
+	return all
 }
 
 // The store stops under load: what is here is shown, and no answer is wrong.
