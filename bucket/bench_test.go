@@ -27,7 +27,7 @@ import (
 //	TMPDIR=/var/tmp go test -run - -bench Keep -benchtime 3000x ./bucket
 func BenchmarkKeep(b *testing.B) {
 	for _, clients := range []int{1, 16, 64} {
-		b.Run(fmt.Sprint(clients), func(b *testing.B) {
+		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
 			s := openStore(b, withFolders(Options{Root: b.TempDir(), Origin: bulk{}}))
 			bare := b.TempDir()
 			if err := local.MakeBucket(local.OS{}, s.Root(), "bare"); err != nil {

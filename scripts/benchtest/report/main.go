@@ -134,20 +134,22 @@ func rounds(r benchtest.Ratio) string {
 	return fmt.Sprintf(", %d rounds", len(r.Figures))
 }
 
-// tables are the lines of an output that are tables of Markdown.
+// tables are those of an output, in Markdown: what has a head. Rows that were printed while others
+// were still measured stand in a table later.
 func tables(output string) string {
-	var out strings.Builder
-	within := false
-	for line := range strings.Lines(output) {
-		table := strings.HasPrefix(line, "|")
-		if table && !within && out.Len() > 0 {
-			out.WriteString("\n")
+	var all []string
+	table := ""
+	for line := range strings.Lines(output + "\n") {
+		if strings.HasPrefix(line, "|") {
+			table += line
+			continue
 		}
-		if within = table; table {
-			out.WriteString(line)
+		if _, below, _ := strings.Cut(table, "\n"); strings.HasPrefix(below, "| ---") {
+			all = append(all, table)
 		}
+		table = ""
 	}
-	return out.String()
+	return strings.Join(all, "\n")
 }
 
 var benchmark = regexp.MustCompile(`^Benchmark(\S+?)(?:-\d+)?\s.*\s([0-9.e+]+) ratio(?:\s|$)`)

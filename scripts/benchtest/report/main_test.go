@@ -26,12 +26,12 @@ old
 More by hand.
 `
 
-const served = "ok so far\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\nRATIO\thot mix, requests of nginx static\t0.9\t0.8\t0.7\n| c |\n" +
+const served = "ok so far\n| of a row | so far |\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\nRATIO\thot mix, requests of nginx static\t0.9\t0.8\t0.7\n| c |\n| --- |\n" +
 	"RATIO\tpage, 1 viewer, CPU of imgproxy's\t0.45\n" +
 	"BenchmarkKeep/clients=64-2  10  5 ns/op  0.91 ratio\nBenchmarkKeep/clients=64-2  10  5 ns/op  0.95 ratio\nBenchmarkKeep/clients=64-2  10  5 ns/op  0.89 ratio\n"
 
 func TestFilled(t *testing.T) {
-	got := filled(document, "A machine.", map[string]string{"serve": served, "new": "| n |\n"})
+	got := filled(document, "A machine.", map[string]string{"serve": served, "new": "| n |\n| --- |\n"})
 	want := `# Benchmarks
 
 By hand.
@@ -55,6 +55,7 @@ A machine.
 | 1 | 2 |
 
 | c |
+| --- |
 <!-- end serve -->
 
 More by hand.
@@ -65,12 +66,13 @@ More by hand.
 
 <!-- begin new -->
 | n |
+| --- |
 <!-- end new -->
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	if again := filled(got, "A machine.", map[string]string{"serve": served, "new": "| n |\n"}); again != got {
+	if again := filled(got, "A machine.", map[string]string{"serve": served, "new": "| n |\n| --- |\n"}); again != got {
 		t.Errorf("the second time:\n%s", again)
 	}
 }
