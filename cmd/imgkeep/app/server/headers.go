@@ -52,24 +52,25 @@ func newConstants(o Options) constants {
 	return c
 }
 
-// harden sets the headers that every answer has, and refuses other methods first: it tells
-// whether the request is still to be answered.
-func (s *Server) harden(w http.ResponseWriter, r *http.Request) bool {
-	h := w.Header()
-	s.constants.nosniff.set(h, "X-Content-Type-Options")
-	s.constants.security.set(h, "Content-Security-Policy")
-	s.pageHeaders(h, r)
-	if r.ContentLength != 0 {
-		// No request needs a body. net/http would wait for it before or after the
-		// answer, without a limit.
-		h.Set("Connection", "close")
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
-	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		s.refuse(s.newRequest(r), errMethod).send(w, r)
-		return false
-	}
-	return true
+// harden sets the headers that every answer has, and refuses other methods first.
+func (s *Server) harden(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		s.constants.nosniff.set(h, "X-Content-Type-Options")
+		s.constants.security.set(h, "Content-Security-Policy")
+		s.pageHeaders(h, r)
+		if r.ContentLength != 0 {
+			// No request needs a body. net/http would wait for it before or after the
+			// answer, without a limit.
+			h.Set("Connection", "close")
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+		}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			s.refuse(s.newRequest(r), errMethod).send(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // pageHeaders sets what Page says.

@@ -34,7 +34,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -175,9 +174,11 @@ func New(o Options) (*Server, error) {
 	}
 
 	r := chi.NewRouter()
-	r.Use(middleware.GetHead)
+	r.Use(s.harden, middleware.GetHead)
 	r.NotFound(s.link) // a path that is no route is no link either, and the answer says so
 	r.MethodNotAllowed(s.link)
+	r.Get("/{bucket}/{size}/{signature}/{ext_url}", s.link)
+	r.Get("/{bucket}/{size}/{signature}/{ext_url}/proxy", s.link)
 	r.Get("/healthz", s.healthz)
 	r.Get("/readyz", s.readyz)
 	r.Get("/robots.txt", robots)
@@ -186,16 +187,9 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// ServeHTTP answers one request. Nearly all are of links, which have several parts, and which
-// sign.Parse reads better than a router could; all else has one.
+// ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch {
-	case !s.harden(w, r):
-	case strings.LastIndexByte(r.URL.Path, '/') > 0:
-		s.link(w, r)
-	default:
-		s.router.ServeHTTP(w, r)
-	}
+	s.router.ServeHTTP(w, r)
 }
 
 // healthz says that the process lives.
