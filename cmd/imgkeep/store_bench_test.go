@@ -68,8 +68,8 @@ func BenchmarkStore(b *testing.B) {
 		s := w.start()
 		row("start, until it serves", time.Since(began), 0, nil, 0)
 		random := rand.New(rand.NewPCG(1, 2))
-		const requests = 20_000
-		links := make([]string, requests)
+		const requests, rounds = 10_000, 5
+		links := make([]string, rounds*requests)
 		for i := range links {
 			links[i] = link("i", "full", fmt.Sprintf("https://images.example.com/2026/11/%d.png", random.IntN(images)))
 		}
@@ -84,9 +84,18 @@ func BenchmarkStore(b *testing.B) {
 			})
 			return time.Since(began)
 		}
-		ask(links[:1000])
-		row("20,000 requests, each of another image", ask(links), requests, nil, 0)
-		row("20,000 requests of 100 of them", ask(repeat(links[:100], requests)), requests, nil, 0)
+		few := repeat(links[:100], requests)
+		ask(few[:1000])
+		var among, ofFew time.Duration
+		ratio := benchtest.Ratio{Name: fmt.Sprintf("requests among %d images, of requests of 100 of them", images)}
+		for r := range rounds {
+			many, same := ask(links[r*requests:][:requests]), ask(few)
+			among, ofFew = among+many, ofFew+same
+			ratio.Figures = append(ratio.Figures, same.Seconds()/many.Seconds())
+		}
+		ratio.Print(os.Stdout)
+		row(fmt.Sprintf("%d requests, each of another image", rounds*requests), among, rounds*requests, nil, 0)
+		row(fmt.Sprintf("%d requests of 100 of them, in turn with those", rounds*requests), ofFew, rounds*requests, nil, 0)
 		s.stop()
 		row("serving all that", s.cmd.ProcessState.UserTime()+s.cmd.ProcessState.SystemTime(), 0, s.cmd.ProcessState, 0)
 

@@ -56,6 +56,8 @@ var aims = []aim{
 	{"hot on a node, requests of a single machine", false, 0.95},
 	{"populate without a server, of wget", false, 1.2},
 	{"populate by a server, of wget", false, 1.2},
+	{"requests among 1000000 images, of requests of 100 of them", false, 0.9},
+	{"requests among 10000000 images, of requests of 100 of them", false, 0.9},
 }
 
 func main() {
