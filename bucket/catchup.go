@@ -22,7 +22,7 @@ import (
 // catchUpBatch is how many lines are taken in with one flush.
 const catchUpBatch = 4096
 
-// indexFile is the index as it is opened, and made anew.
+// indexFile is the index as it is opened, and rebuilt.
 func (s *Store) indexFile() reindex.Index {
 	return reindex.Index{
 		Root: s.root, Buckets: s.bucketNames(), Files: s.files, Disk: s.disk, Log: s.log,

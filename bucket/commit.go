@@ -69,7 +69,7 @@ func (s *Store) commitTogether(first pending) {
 	err := s.commitGroup(group)
 	if err != nil {
 		level := slog.LevelError
-		if errors.Is(err, ErrFull) { // each request would: whoever has asked is told
+		if errors.Is(err, ErrFull) { // each request would: the caller is told
 			level = slog.LevelDebug
 		}
 		s.log.Log(context.Background(), level, "commit failed", "changes", len(group), "error", err)

@@ -17,7 +17,7 @@
 // to disk, in this order, so that a crash at any instant loses nothing that was
 // answered, and leaves at most a file that nothing refers to. A file under its
 // final name is whole. A flush that failed is not asked again: what it may have
-// lost is written anew, or not answered. The same bytes under two URLs are one
+// lost is written again, or not answered. The same bytes under two URLs are one
 // file of a bucket. A URL is fetched by one flight at a time, which the viewer's
 // leaving does not stop; a failure is remembered, and tried again later and
 // later. What its origin has lost is looked for at the fallbacks, and nothing
@@ -28,12 +28,12 @@
 // Damage of either is an error or a finding, not an answer. After a commit of the
 // index that has failed, what it lacks is taken in before anything else; after a
 // flush that has failed nothing is answered from it (ErrIndexFailed) until it has
-// been written anew.
+// been written again.
 //
 // What is removed goes in the order journal, index, files, so that a crash leaves
 // either the image, or something that nobody sees any more and that the next Open
 // finishes. What was answered as removed stays so: also when the index is made
-// anew, and for fetches that were under way.
+// again, and for fetches that were under way.
 //
 // What it does not do: it knows no routes, no signatures and no sizes. It does
 // not decide whether an image may be fetched, that is [imgkeep/bucket/fetch],

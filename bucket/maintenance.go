@@ -163,7 +163,7 @@ func (s *Store) Figures() (Figures, error) {
 }
 
 // Compact makes the index as small as it can be. The store may be in use: what
-// is kept can be read meanwhile, and what is kept anew waits, about a second for
+// is kept can be read meanwhile, and new images wait, about a second for
 // a million images.
 func (s *Store) Compact() (before, after Figures, err error) {
 	done, err := s.begin()

@@ -85,7 +85,7 @@ func TestKeepBackground(t *testing.T) {
 	}
 }
 
-// A viewer never waits for an idle moment, whoever came first, and the image is fetched once.
+// A viewer never waits for an idle moment, whichever came first, and the image is fetched once.
 func TestViewerEndsBackgroundWait(t *testing.T) {
 	q := newQuiet()
 	q.set(backgroundURL, "the bytes of a")

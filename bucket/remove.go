@@ -41,7 +41,7 @@ type RemoveOptions struct {
 }
 
 // Forget takes a URL out of the store. The bytes go with it when no other URL of
-// the bucket has them. Asked for again, the URL is fetched anew. ErrNotKept where
+// the bucket has them. Asked for again, the URL is fetched again. ErrNotKept where
 // nothing is kept under it.
 //
 // Forget, Purge, Block and Unblock have been flushed to disk when they return. A
@@ -70,7 +70,7 @@ func (s *Store) Forget(ctx context.Context, url string, o RemoveOptions) (record
 
 // Purge takes an image out of the store: the bytes that are kept under a URL, or
 // have a digest, with all URLs that have them and all that was made from them.
-// Asked for again they are fetched anew. ErrNotKept where there is no such image.
+// Asked for again they are fetched again. ErrNotKept where there is no such image.
 // It goes through the journal: seconds for some millions of URLs, of which keeping
 // waits for a part.
 func (s *Store) Purge(ctx context.Context, t Target, o RemoveOptions) (record.Removal, error) {
@@ -252,7 +252,7 @@ func (s *Store) removeLeft() {
 	}
 }
 
-// Removals counts what was removed, blocked or configured anew since Open. Whoever
+// Removals counts removals, blocks and changes of configuration since Open. A caller that
 // has found an image, and shows it later or lets others show it, asks Stands if the
 // number has changed since before it was found. The number changes before a removal
 // returns.

@@ -296,7 +296,7 @@ func TestBlockDigest(t *testing.T) {
 		x.finds("i", urlA, ErrRemoved)
 		x.finds("f", urlA, ErrRemoved)
 		x.finds("i", urlC, nil)
-		x.files(x.a, 3) // for whoever may look at disks
+		x.files(x.a, 3) // for users who may look at disks
 		if _, err := x.OpenVariant(t.Context(), x.a, "100x100", probe.PNG, func(context.Context, io.Reader, int64) ([]byte, error) { return []byte("x"), nil }); !errors.Is(err, ErrRemoved) {
 			t.Errorf("a size of it: %v", err)
 		}

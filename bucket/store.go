@@ -367,7 +367,7 @@ func (s *Store) makeFolders(names []string) error {
 		return fmt.Errorf("keep others out of the store: %w", err)
 	}
 	// The names of buckets and index: also of those that were there, since
-	// whoever made them may have died before this line.
+	// the process that made them may have died before this line.
 	if err := s.disk.SyncDir(s.root); err != nil {
 		return fmt.Errorf("flush the store's folder: %w", err)
 	}

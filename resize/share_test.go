@@ -198,7 +198,7 @@ func TestWait(t *testing.T) {
 }
 
 // The attack: 24 calls at once that are left at once, each of an image that takes
-// long. Whoever comes next waits for what runs, and for none of those in the queue.
+// long. A caller that comes next waits for what runs, and for none of those in the queue.
 func TestLeftCallsAreDropped(t *testing.T) {
 	p := newPool(t, Options{Workers: 2})
 	free := []func() error{holdFor(t, p, owned("a", "1")), holdFor(t, p, owned("a", "2"))}

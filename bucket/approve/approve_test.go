@@ -121,7 +121,7 @@ func TestNoAnswer(t *testing.T) {
 	if err := ask(t, c); !errors.Is(err, ErrNoAnswer) {
 		t.Errorf("cut off: %v", err)
 	}
-	// Whoever asks may leave.
+	// A caller may leave.
 	why := errors.New("the store closes")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	c = newClient(t, Options{Timeout: time.Hour, URL: endpoint(t, func(w http.ResponseWriter, r *http.Request) {

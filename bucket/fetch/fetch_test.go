@@ -103,7 +103,7 @@ func TestRequestHeader(t *testing.T) {
 	}
 }
 
-// Origins that make WebP of a JPEG for whoever names WebP give the JPEG, unless WebP is
+// Origins that make WebP of a JPEG for clients that name WebP give the JPEG, unless WebP is
 // wanted, or all that may be kept.
 func TestAccept(t *testing.T) {
 	usual := []probe.Format{probe.JPEG, probe.PNG, probe.GIF}

@@ -90,7 +90,7 @@ func (f *Fetcher) send(ctx context.Context, to target, method string, formats []
 		if own := req.Header.Get("Cookie"); own != "" {
 			h = own + "; " + h
 		}
-		req.Header["Cookie"] = []string{h} // anew: the profile's is not ours to change
+		req.Header["Cookie"] = []string{h} // a new list: the profile's is not ours to change
 	}
 	if f.o.Loop != nil {
 		if mark := f.o.Loop(); mark != "" {

@@ -24,7 +24,7 @@ func TestErrorPages(t *testing.T) {
 		{"a challenge", challenge, 503, Blocked, "status 503 with a challenge"},
 		{"a challenge, as forbidden", challenge, 403, Blocked, "status 403"},
 		{"the words of one, in no page", "see " + challenge, 503, Failed, "status 503"},
-		// A page that is gone stays gone, whoever stands before it.
+		// A page that is gone stays gone, whatever proxy stands before it.
 		{"a challenge, as missing", challenge, 404, Gone, "status 404"},
 	} {
 		origin := serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -104,7 +104,7 @@ func (f *Fetcher) enterSite(ctx context.Context, to *target) error {
 		}
 	}
 	if network, ok := f.networks.of(to.host); ok {
-		c.Network = network // and where it is connected to anew, it is looked up
+		c.Network = network // and where it is connected to again, it is looked up
 	} else if !to.addr.IsValid() {
 		began := time.Now()
 		lookup, cancel := context.WithTimeoutCause(ctx, f.o.HeaderTimeout, errHeaderTimeout)

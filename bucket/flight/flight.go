@@ -61,7 +61,7 @@ type wanted struct {
 }
 
 // DoWanted is Do for work that is useless once nobody waits for it: its context then ends,
-// and a later caller starts anew.
+// and a later caller starts again.
 func DoWanted[T any](ctx context.Context, f *Group, key string, work func(context.Context) (T, error)) (T, error) {
 	f.mu.Lock()
 	w := f.wanted[key]

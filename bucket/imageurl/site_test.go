@@ -15,7 +15,7 @@ func TestDomainOf(t *testing.T) {
 	}
 }
 
-// Whoever sends work is one: many names below a domain for dynamic names, or many
+// A sender of work counts as one: many names below a domain for dynamic names, or many
 // addresses of a network.
 func TestSiteOfWork(t *testing.T) {
 	for host, want := range map[string]string{

@@ -25,7 +25,7 @@ import (
 //     them.
 //   - bbolt knows of no free page, since to find them it would read the whole file: the file
 //     grows by as many pages as it has free ones at a start. When these are a quarter of it,
-//     it is written anew.
+//     it is written again.
 //   - What bbolt makes of a damaged page, and a read that the disk fails, which the system
 //     turns into a signal, is ErrDamaged.
 //

@@ -52,7 +52,7 @@ func (db *DB) Figures() (Figures, error) {
 	return f, nil
 }
 
-// Compact writes the index anew, as small as it can be, to a file aside on the same file
+// Compact writes the index again, as small as it can be, to a file aside on the same file
 // system, and then replaces the old file by it. Meanwhile look-ups continue and Apply waits,
 // about a second for a million images. After an error, or a crash at any moment, the old file
 // is in its place, unchanged, and the file aside is worthless.

@@ -75,7 +75,7 @@ type Options struct {
 	// CheckFirst is the largest file, in bytes, that Open checks completely before it returns:
 	// a larger one is checked meanwhile. 0: DefaultCheckFirst.
 	CheckFirst int64
-	// Aside is where Open may write the index anew, on the same file system, when much of it is
+	// Aside is where Open may write the index again, on the same file system, when much of it is
 	// unused: see Compact. Empty: it does not.
 	Aside string
 }

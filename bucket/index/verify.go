@@ -244,7 +244,7 @@ func (v *verifier) freelist(id uint64) error {
 		if free < 2 || free >= uint64(len(v.seen)) || v.seen[free] {
 			return fmt.Errorf("page %d is free, and in use or outside of the file", free)
 		}
-		v.seen[free] = true // lest it come again
+		v.seen[free] = true // so that it does not come again
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ type Ledger interface {
 
 	// Removals is a number that changes with everything that takes something out of
 	// reach of viewers: before that is added, and again when the index has it. It begins
-	// anew with each process.
+	// again with each process.
 	Removals() uint64
 	// CountRemoval changes that number.
 	CountRemoval()

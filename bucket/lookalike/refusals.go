@@ -122,7 +122,7 @@ func (r *Refusals) Allow(d record.Digest, allowed bool) error {
 	return errors.Join(errs...)
 }
 
-// write adds a line to the file, or writes all of it anew where most lines are of old.
+// write adds a line to the file, or writes all of it again where most lines are of old.
 func (r *Refusals) write(one Refusal) error {
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)

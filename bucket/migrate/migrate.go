@@ -15,7 +15,7 @@
 // audit log, and for which members links were signed.
 //
 // One Push to a store at a time. It needs no open store, and must not run below a node of that
-// store: whoever moves starts nodes afterwards.
+// store: the operator starts nodes afterwards.
 package migrate
 
 import (

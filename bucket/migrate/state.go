@@ -9,7 +9,7 @@ import (
 )
 
 // state is a shared.State in memory, of the log alone: records are not entered, since nobody
-// asks for them. The log is read anew each time, which is short beside what is moved. An update
+// asks for them. The log is read again each time, which is short beside what is moved. An update
 // that fails halfway makes it useless.
 type state struct {
 	mu      sync.RWMutex

@@ -1,7 +1,7 @@
 // Package quota bounds what one site can fill of the disk.
 //
 // Anybody who may post links can have images kept, for good, and as many as they like. A site
-// is a domain with all hosts below it, since whoever has a domain has as many names in it as
+// is a domain with all hosts below it, since the owner of a domain has as many names in it as
 // they like. Bytes that several sites have count once, for the one that brought them first,
 // for as long as they are kept; what is made from them does not count.
 //

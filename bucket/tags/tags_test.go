@@ -172,7 +172,7 @@ func TestBounded(tt *testing.T) {
 	}
 }
 
-// Whoever leaves is not waited for.
+// A caller who leaves is not waited for.
 func TestStopped(tt *testing.T) {
 	t := &test{T: tt, root: tt.TempDir(), now: november}
 	b := t.open()

@@ -129,7 +129,7 @@ func mustRefuse(t testing.TB, p *resize.Pool, format string, src []byte) *resize
 	return refusal
 }
 
-// The program explains itself to whoever runs it by hand, and ends with its
+// The program explains itself to a user who runs it by hand, and ends with its
 // input.
 func TestByHand(t *testing.T) {
 	cmd := exec.Command(decoder, "--help")

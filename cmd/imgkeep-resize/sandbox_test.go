@@ -63,7 +63,7 @@ func attack(t *testing.T, p *resize.Pool, what string) string {
 	return ""
 }
 
-// What whoever has taken over a decoder would do next, each refused by every
+// What an attacker who has taken over a decoder would do next, each refused by every
 // layer that is against it: alone, and all together. Without layers it works,
 // so that it is the layer that refuses, and not a mistake in the attack.
 func TestAttacks(t *testing.T) {

@@ -164,7 +164,7 @@ func (a answer) isError(status int, code string) answer {
 	if !ok || line == "" || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r > '~' }) {
 		a.t.Errorf("%s: the body is %q, want one line of text", a.about, a.body)
 	}
-	// Whoever may come back is told when.
+	// A client that may come back is told when.
 	seconds, err := strconv.Atoi(a.header.Get("Retry-After"))
 	switch later := status == 502 || status == 503 || status == 504; {
 	case !later:

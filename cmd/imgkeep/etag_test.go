@@ -15,7 +15,7 @@ import (
 )
 
 // A store that was copied without its times, as cp does, is another node or a restored
-// one: browsers' copies are still good, whoever answers, and so are halves of downloads.
+// one: browsers' copies are still good, whichever server answers, and so are halves of downloads.
 func TestETagOutlivesTheStore(t *testing.T) {
 	t.Parallel()
 	w, site := newFronted(t, nil)

@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// The keys of the log are a promise to whoever reads it by program: monitoring.md has all
+// The keys of the log are a promise to programs that read it: monitoring.md has all
 // of them, and they are words without spaces.
 func TestLogKeys(t *testing.T) {
 	t.Parallel()

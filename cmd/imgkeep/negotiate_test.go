@@ -68,7 +68,7 @@ func accepting(accept string, pairs ...string) http.Header {
 	return h
 }
 
-// One link is another picture for each class of viewers, whoever answers: the
+// One link is another picture for each class of viewers, whichever server answers: the
 // server, nginx by its order, and nginx alone. All of them say so, and a viewer never
 // gets what they do not accept.
 func TestNegotiate(t *testing.T) {

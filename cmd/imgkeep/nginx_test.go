@@ -83,7 +83,7 @@ type seen struct {
 	body   string
 }
 
-// see makes a request and keeps what must be the same whoever answers.
+// see makes a request and keeps what must be the same whichever server answers.
 func (s *server) see(method, path string, header http.Header) seen {
 	s.w.t.Helper()
 	a, err := s.request(s.w.t.Context(), method, path, header)

@@ -18,7 +18,7 @@ import (
 
 const token = "b64.token~of+these/tests-0123=="
 
-// What answers tell browsers is the same whoever answers, also of errors and their
+// What answers tell browsers is the same whichever server answers, also of errors and their
 // images; and nobody without a token is answered, by the server or by nginx.
 func TestPages(t *testing.T) {
 	t.Parallel()

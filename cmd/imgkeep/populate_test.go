@@ -167,7 +167,7 @@ func TestViewersBeforePopulate(t *testing.T) {
 		done <- fmt.Sprint(status, " ", out, errs)
 	}()
 	begun := map[string]bool{<-arrived: true, <-arrived: true, <-arrived: true}
-	// Three of four places are populate's, at most. Whoever comes now is served.
+	// Three of four places are populate's, at most. A viewer who comes now is served.
 	for _, url := range []string{urls[9], urls[8], urls[9]} {
 		s.get(link("i", "full", url)).isBytes("image/jpeg", cat)
 	}

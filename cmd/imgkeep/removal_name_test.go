@@ -102,7 +102,7 @@ func TestLinkOfTwoImages(t *testing.T) {
 	if out, errs, status := w.imgkeep("block", "--dry-run", old); status != 0 {
 		t.Errorf("status %d, %s%s", status, out, errs)
 	}
-	// The server signs what is printed, whoever asks.
+	// The server signs what is printed, for every caller.
 	delete(w.conf, "sign.secrets")
 	out, errs, status := w.imgkeep("block", "--json", "--unverified", forged)
 	var done struct{ Links []string }
@@ -120,7 +120,7 @@ func TestLinkOfTwoImages(t *testing.T) {
 	}
 }
 
-// A reload needs no secret of whoever asks for it, as in the unit on Debian 12; a
+// A reload needs no secret of the user who asks for it, as in the unit on Debian 12; a
 // configuration that is wrong for the server is told to them, and to systemd.
 func TestReloadWithoutCredentials(t *testing.T) {
 	t.Parallel()

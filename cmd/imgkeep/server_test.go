@@ -88,7 +88,7 @@ func (w *world) root() string { return filepath.Join(w.dir, "root") }
 func (w *world) set(key string, value any) { w.conf[key] = value }
 
 // command is imgkeep, with the world's configuration and nothing of the
-// environment of whoever runs the tests.
+// environment of the user who runs the tests.
 func (w *world) command(ctx context.Context, args ...string) *exec.Cmd {
 	w.t.Helper()
 	nested := map[string]any{}

@@ -140,7 +140,7 @@ func (k *soak) arrivalsAt(host int) (all, most int64, busy time.Duration) {
 	return all, most, k.arrivals.busy[name]
 }
 
-// drip sends an answer byte by byte, until whoever asked has left.
+// drip sends an answer byte by byte, until the client has left.
 func drip(w http.ResponseWriter, r *http.Request, data []byte, pause time.Duration) {
 	for _, c := range data {
 		if _, err := w.Write([]byte{c}); err != nil {

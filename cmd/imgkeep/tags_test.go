@@ -37,7 +37,7 @@ func TestTags(t *testing.T) {
 		view(sign("--by", by, "--size", "10x10", urls[0]))
 	}
 	view(sign("--by", "4711", urls[1]))
-	// Whoever takes the tag of another's link into their post, or makes one up.
+	// A user takes the tag of another's link into their post, or makes one up.
 	theirs := sign("--by", "4711", urls[1])
 	stolen := strings.Split(decodeExt(t, theirs), "#")[1]
 	view(sign(urls[2] + "#" + stolen))

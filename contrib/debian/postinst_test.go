@@ -9,7 +9,7 @@ import (
 )
 
 // Where the service does not start after the installation, as in a container without
-// Landlock, whoever installs reads why, and the installation succeeds all the same.
+// Landlock, the operator reads why, and the installation succeeds all the same.
 func TestPostinstExplains(t *testing.T) {
 	const said = "imgkeep: resize: decoder /usr/bin/imgkeep-resize: its sandbox is required and incomplete: landlock: the kernel has none"
 	for _, tt := range []struct {

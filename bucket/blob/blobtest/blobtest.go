@@ -243,7 +243,7 @@ func (s *suite) listed() {
 	}
 }
 
-// Whoever keeps the same at the same time gets the same, and none sees half of it.
+// Callers that keep the same bytes at the same time get the same, and none sees half of it.
 func (s *suite) atOnce() {
 	const text = "the bytes of all of them"
 	i := image("i", text)

@@ -293,7 +293,7 @@ func (s *Store) reserve(image record.Image) (came func(err error), ok bool) {
 		switch {
 		case err != nil:
 			s.bytes -= n
-		case c.gone: // whoever removed it did not see it
+		case c.gone: // the remover did not see it
 			s.bytes -= n
 			if e != nil {
 				s.bytes -= e.bytes

@@ -12,7 +12,7 @@ import (
 
 // Modes of folders and files. Permission is given to nobody else later.
 const (
-	// Whoever may enter the store's root, and knows the name of an image, may read
+	// A user who may enter the store's root, and knows the name of an image, may read
 	// it: the web server does, and lists no folder. The journal and the index tell
 	// who links what, and are nobody else's.
 	DirMode     = 0o711
@@ -36,7 +36,7 @@ func Prepare(d Disk, root string) error {
 
 // makeRoot makes a folder and those above it, where they are missing. Each is
 // made when the name of the one above is flushed, and its own name is flushed
-// also where it was there: whoever made it may have died before that.
+// also where it was there: the process that made it may have died before that.
 func makeRoot(d Disk, root string) error {
 	above := filepath.Dir(root)
 	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
@@ -115,7 +115,7 @@ func MakeBucket(d Disk, root, name string) error {
 // quarantine, under its path.
 func Quarantine(d Disk, root, folder, path string) error {
 	target := filepath.Join(root, folder, path)
-	// Whoever may read images need not read what was taken out of their midst.
+	// A user who may read images need not read what was taken out of their midst.
 	if err := d.Mkdir(filepath.Join(root, record.QuarantineDir), PrivateDir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}

@@ -115,14 +115,14 @@ func place(d Disk, tmp *os.File, final string) error {
 	} else if info, err := os.Lstat(final); err == nil {
 		Stamp(final, info)
 	}
-	// Also where the file was there: whoever made it may not have come to this
+	// Also where the file was there: the process that made it may not have come to this
 	// line yet, and the caller is about to acknowledge it.
 	return d.SyncDir(filepath.Dir(final))
 }
 
 // Replace is place for a file that can be made again: it takes the name over,
 // and leaves it to the file system when the name reaches the disk. Its bytes are
-// flushed, lest a power cut leave a name without them. The temporary name is gone
+// flushed, so that no power cut leaves a name without them. The temporary name is gone
 // afterwards, also after an error.
 func Replace(d Disk, tmp *os.File, final string) error {
 	defer d.RemoveAll(tmp.Name())

@@ -32,7 +32,7 @@ func TestIdleShare(t *testing.T) {
 	}
 }
 
-// Whoever is waited for comes before all that is idle, whoever came first.
+// A fetch that somebody waits for comes before all that is idle, whichever came first.
 func TestIdleComesLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(1, 1, 10)

@@ -93,7 +93,7 @@ func TestReadBack(t *testing.T) {
 	some(ledger.Wanted{Line: func(line []byte) bool { return bytes.Contains(line, []byte("/88")) }}, func(u string) bool {
 		return strings.Contains(u, "/88")
 	})
-	// Where nothing is wanted, whoever looks hears how far it is.
+	// Where nothing is wanted, a caller hears how far it is.
 	marks := 0
 	for e, err := range readBack(root, "i", record.Position{}, ledger.Wanted{Any: [][]byte{[]byte("nothing")}}) {
 		if err != nil || e.Op != "" || e.At.File == "" {

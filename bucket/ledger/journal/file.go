@@ -84,7 +84,7 @@ func (j *journal) append(events []*ledger.Event) error {
 
 func (j *journal) write(month string, events []*ledger.Event) (err error) {
 	// What a failed write or flush left is not known to be on disk, whatever a
-	// second flush says. So the file is opened anew, and cut to what is known.
+	// second flush says. So the file is opened again, and cut to what is known.
 	defer func() {
 		if err != nil {
 			j.close()
@@ -139,7 +139,7 @@ func (j *journal) open(month string) error {
 		return err
 	}
 	j.file = f
-	// Also where the file was there: whoever made it may not have come to this
+	// Also where the file was there: the process that made it may not have come to this
 	// line, and lines in a file without a name are lost.
 	if err := j.disk.SyncDir(j.dir); err != nil {
 		return err

@@ -169,7 +169,7 @@ func (s suite) positions(t *testing.T) {
 	}
 }
 
-// What was added is there for whoever opens the ledger later, whether it was closed or
+// What was added is there when the ledger is opened later, whether it was closed or
 // not, and more goes behind it.
 func (s suite) reopened(t *testing.T) {
 	p := s.newPlace(t)
@@ -248,8 +248,8 @@ func (s suite) misfits(t *testing.T) {
 	}
 }
 
-// What was not added counts neither before nor after Settle, nor for whoever opens the
-// ledger anew, and does not stand in the way of what follows.
+// What was not added counts neither before nor after Settle, nor when the ledger is opened
+// again, and does not stand in the way of what follows.
 func (s suite) failures(t *testing.T) {
 	p := s.newPlace(t)
 	l := p.Open(t)

@@ -2,7 +2,7 @@
 // object store that they share.
 //
 // It promises one digest a URL on all nodes, that what Keep has answered is not lost with a
-// node, and that what Remove has appended to the log is decided for all, whoever crashes. An
+// node, and that what Remove has appended to the log is decided for all, whichever node crashes. An
 // entry of the log hits the records that were written when it was not yet applied; a record
 // that was hit is dead for good, and no live record ever uses the name of an original that was
 // deleted. The store's conditional writes are all that holds it together: see

@@ -178,7 +178,7 @@ func TestKeeperIsKilled(t *testing.T) {
 }
 
 // A remover is killed after its append, at each step that follows: it is decided for all, and
-// whoever reads the log deletes the bytes.
+// the node that reads the log deletes the bytes.
 func TestRemoverIsKilled(t *testing.T) {
 	killed := errors.New("killed")
 	for name, dies := range map[string]func(w *world, state *sharedtest.Memory){

@@ -33,7 +33,7 @@ import (
 )
 
 const (
-	// Fresh is the least age of an original without a record that counts as an orphan: whoever
+	// Fresh is the least age of an original without a record that counts as an orphan: a node that
 	// keeps it may be about to write the record.
 	Fresh = 7 * 24 * time.Hour
 	// Sample is of how many originals one is read.

@@ -21,7 +21,7 @@ import (
 
 const secret = "a long enough secret"
 
-// run runs the program in-process, without the settings of whoever runs the tests.
+// run runs the program in-process, without the settings of the user who runs the tests.
 func run(t *testing.T, ctx context.Context, env Env) (status int, stdout, stderr string) {
 	t.Helper()
 	for _, e := range os.Environ() {

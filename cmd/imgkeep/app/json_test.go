@@ -14,7 +14,7 @@ import (
 	"imgkeep/cmd/imgkeep/app/config"
 )
 
-// Whatever prints JSON prints lists that are empty as empty lists: whoever reads it can go
+// Whatever prints JSON prints lists that are empty as empty lists: programs that read it can go
 // through them. Each command with --json is tried, and list, which knows nothing else.
 func TestJSONHasNoNull(t *testing.T) {
 	c := config.Default()

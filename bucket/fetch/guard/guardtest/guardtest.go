@@ -1,4 +1,4 @@
-// Package guardtest holds the addresses that tests of the guard, and of whoever relies
+// Package guardtest holds the addresses that tests of the guard, and of code that relies
 // on it, try: every special range, and every form in which an address hides.
 package guardtest
 

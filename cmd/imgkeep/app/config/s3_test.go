@@ -71,7 +71,7 @@ func TestS3Keys(t *testing.T) {
 		{text: store + ", access_key_file: " + access + ", secret_key_file: " + secret + "}]}", warning: secret + " holds a secret"},
 		{text: store + "}]}", env: map[string]string{"AWS_ACCESS_KEY_ID": "AKIA-hunter1", "AWS_SECRET_ACCESS_KEY": "hunter2/+x"}},
 		{text: store + ", access_key_file: access, secret_key_file: secret}]}", env: map[string]string{"CREDENTIALS_DIRECTORY": filepath.Dir(access)}, warning: filepath.Dir(access) + "/secret holds a secret"},
-		// Whoever does not fetch does without keys that only the server has.
+		// A command that does not fetch does without keys that only the server has.
 		{text: store + ", access_key_file: access, secret_key_file: secret}]}", none: true},
 		{text: store + "}]}", env: map[string]string{"AWS_ACCESS_KEY_ID": "AKIA-hunter1"}, none: true},
 		{text: store + ", access_key_file: missing, secret_key_file: missing}]}", env: map[string]string{"CREDENTIALS_DIRECTORY": filepath.Dir(access)}, refused: "no such file"},

@@ -130,7 +130,7 @@ func (c *Config) readS3Keys(p *problems) (warnings []string) {
 				warnings = append(warnings, o.readKey(p, at+".secret_key_file", secret, &o.SecretKey)...)
 			}
 		case os.Getenv(accessVariable) == "" || os.Getenv(secretKeyVariable) == "":
-			// CheckS3Keys tells, to whoever needs them
+			// CheckS3Keys tells commands that need them
 		case os.Getenv(tokenVariable) != "":
 			p.addf(at, "the keys of the environment are temporary (%s), which would soon end: want keys that last", tokenVariable)
 		default:

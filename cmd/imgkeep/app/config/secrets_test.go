@@ -171,7 +171,7 @@ func TestOneSecretReplaces(t *testing.T) {
 	if err := flags.Parse([]string{"--secret", "of, the command line"}); err != nil {
 		t.Fatal(err)
 	}
-	// It stands alone: files need not be readable for whoever has the secret.
+	// It stands alone: files need not be readable for a user who has the secret.
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ type Caller struct {
 	Claims Claims
 }
 
-// Claims are what whoever asks says of themselves: who they were before they became
+// Claims are what callers say of themselves: who they were before they became
 // the user that asks, by sudo, and at which terminal. Nobody has checked it.
 type Claims struct {
 	SudoUser string `json:"sudo_user,omitempty"`
@@ -28,7 +28,7 @@ type Claims struct {
 	OnBehalf string `json:"on_behalf,omitempty"`
 }
 
-// NewClaim is a text from whoever asks, as it may stand in the log: printable, and cut off
+// NewClaim is a text from the caller, as it may stand in the log: printable, and cut off
 // after 64 bytes.
 func NewClaim(s string) string { return claim(s) }
 
@@ -78,7 +78,7 @@ func terminal() string {
 // maxClaim is the longest claim that is noted, in bytes.
 const maxClaim = 64
 
-// claim is a text from whoever asks, as it may stand in the log.
+// claim is a text from the caller, as it may stand in the log.
 func claim(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

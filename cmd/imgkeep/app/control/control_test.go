@@ -209,7 +209,7 @@ func TestErrorsArrive(t *testing.T) {
 	}
 }
 
-// One at a time; and whoever leaves ends what they have asked for.
+// One at a time; and a caller who leaves ends what they have asked for.
 func TestBusyAndLeaving(t *testing.T) {
 	begun, ended := make(chan struct{}), make(chan struct{})
 	c, stop := serve(t, store{scrub: func(ctx context.Context, _ scrub.Options) (scrub.Report, error) {
@@ -287,7 +287,7 @@ func TestOwnScrubGivesWay(t *testing.T) {
 	}
 }
 
-// Whoever is neither root nor the server's user gets nothing done.
+// A user who is neither root nor the server's user gets nothing done.
 func TestPeers(t *testing.T) {
 	s := NewServer(New(Options{Store: store{}}), nil)
 	s.uid = 1000

@@ -53,7 +53,7 @@ type Links interface {
 	Life(path string) *query.LinkDetails
 }
 
-// Outbox notes removals for whoever is told of them.
+// Outbox notes removals for the receivers of hooks.
 type Outbox interface {
 	// Begin notes that a removal begins, and returns what is called when it has ended,
 	// with what was done and the error. Neither fails, and neither waits for anybody.
@@ -67,7 +67,7 @@ type Options struct {
 	Keeper    func() Keeper // returns who keeps images now; nil: nobody does
 	Hot       HotLinks      // nil: there are none
 	Links     Links         // nil: none are known
-	// Reload reads the configuration anew; nil: it cannot.
+	// Reload reads the configuration again; nil: it cannot.
 	Reload func() (Reloaded, error)
 	// Scrubbed is told of each scrub that has ended well; nil: nobody.
 	Scrubbed func(scrub.Report)
@@ -90,7 +90,7 @@ type Local struct {
 
 var _ Service = (*Local)(nil)
 
-// jobs are what runs once at a time, whoever asks.
+// jobs are what runs once at a time, for all callers.
 type jobs struct {
 	compacting sync.Mutex
 	looking    sync.Mutex
@@ -100,7 +100,7 @@ type jobs struct {
 	own context.CancelCauseFunc // ends the server's own scrub; nil: none is under way
 }
 
-// New returns a Service on a store, for whoever runs this process.
+// New returns a Service on a store, for the user of this process.
 func New(o Options) *Local {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

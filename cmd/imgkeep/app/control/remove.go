@@ -38,7 +38,7 @@ type HotLinks interface {
 // Remove implements Service: it does what is asked for, takes the hot links of it away,
 // and notes it in the audit log.
 func (l *Local) Remove(ctx context.Context, q RemoveRequest) (done Removal, err error) {
-	ctx = context.WithoutCancel(ctx) // whoever leaves has asked for it all the same
+	ctx = context.WithoutCancel(ctx) // a caller that leaves has asked for it all the same
 	if l.opts.Removed != nil && !q.DryRun {
 		defer func() { l.opts.Removed(q.Verb, err) }()
 	}

@@ -142,7 +142,7 @@ func events(most int, do func(control.Each) (any, error)) (any, error) {
 	return []any{all, r}, err
 }
 
-// Whoever does it, the server or the process itself: what an operator can do has the
+// Whether the server does it or the process itself: what an operator can do has the
 // same results, errors and lines in the audit log.
 func TestService(t *testing.T) {
 	picture := pngOf(4, 4, color.Black)

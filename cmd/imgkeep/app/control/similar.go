@@ -157,7 +157,7 @@ func (l *Local) printOf(ctx context.Context, q SimilarRequest, image io.Reader) 
 
 // Allow implements Service.
 func (l *Local) Allow(ctx context.Context, q AllowRequest) (done Allowed, err error) {
-	ctx = context.WithoutCancel(ctx) // whoever leaves has asked for it all the same
+	ctx = context.WithoutCancel(ctx) // a caller that leaves has asked for it all the same
 	done.Digests = []string{}
 	if err := l.check(q.Named); err != nil {
 		return done, err

@@ -161,7 +161,7 @@ func hotDigests(c config.Config, l sign.Link) (all []string, err error) {
 }
 
 // links are the paths of all links that are good now for what a removal took away,
-// for whoever has to drop them from a cache of their own. Links that were signed for
+// for servers that have to drop them from a cache of their own. Links that were signed for
 // another spelling of the URL are not among them.
 func links(c config.Config, r record.Removal, members map[tags.Image][]string, now time.Time) ([]string, error) {
 	paths := []string{}

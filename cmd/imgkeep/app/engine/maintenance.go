@@ -111,7 +111,7 @@ func (e *engine) sweep(ctx context.Context) error {
 }
 
 // scrubTimer scrubs when the last scrub is an interval ago. When that ended is
-// the modification time of a file, so that a restart does not begin anew.
+// the modification time of a file, so that a restart does not begin again.
 type scrubTimer struct {
 	interval time.Duration
 	last     string
@@ -169,7 +169,7 @@ func (s *scrubTimer) once(ctx context.Context) error {
 }
 
 // backupMark is a file in the root of a store whose modification time is when its last
-// backup ended. Whoever backs up by other tools touches it.
+// backup ended. Operators who back up by other tools touch it.
 const backupMark = "backup.last"
 
 // NoteBackup notes that a backup of a store has ended, now.

@@ -13,7 +13,7 @@ import (
 
 // BecomeOwner has root go on as the user that owns a store. What root would make
 // there, a line of a new month's journal or an index, the server could not write to
-// later: so says no error today, and another one next month. Whoever is no root, or
+// later: so says no error today, and another one next month. A user who is not root, or
 // owns the store, stays who they are, and so does root where there is no store yet.
 //
 // Files that only root may read have to be opened before. The audit log names who has

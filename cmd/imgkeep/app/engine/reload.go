@@ -18,7 +18,7 @@ import (
 	"imgkeep/cmd/imgkeep/app/control"
 )
 
-// reloader reads the configuration of a running server anew.
+// reloader reads the configuration of a running server again.
 type reloader struct {
 	mu     sync.Mutex // one at a time
 	load   func() (config.Config, error)

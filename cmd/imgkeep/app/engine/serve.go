@@ -38,7 +38,7 @@ const (
 )
 
 // Serve serves until it is told to stop, by a signal or the end of ctx. load reads the
-// configuration anew.
+// configuration again.
 func Serve(ctx context.Context, c config.Config, p Process, load func() (config.Config, error)) (err error) {
 	level := &slog.LevelVar{}
 	level.Set(logLevel(c.Log))

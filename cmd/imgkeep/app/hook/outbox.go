@@ -50,7 +50,7 @@ type Removal struct {
 	Images []RemovedImage `json:"images"`
 	// Links are the paths of all links that were good.
 	Links []string `json:"links"`
-	// All: not all links are known, so that whoever has copies drops all that came from
+	// All: not all links are known, so that receivers with copies drop all that came from
 	// this server.
 	All bool `json:"all"`
 	// Part of Parts, from 1: the links of one removal may be several messages.

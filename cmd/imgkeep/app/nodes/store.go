@@ -291,7 +291,7 @@ func (s *Store) blocking(ctx context.Context, t bucket.Target, o bucket.RemoveOp
 }
 
 // Unblock lifts a block, and those of what was found of its subject then. It brings nothing
-// back: what was kept is fetched anew when it is asked for.
+// back: what was kept is fetched again when it is asked for.
 func (s *Store) Unblock(ctx context.Context, t bucket.Target, o bucket.RemoveOptions) (r record.Removal, err error) {
 	want := record.Block{Kind: record.BlockDigest, Subject: t.Digest.String()}
 	switch {

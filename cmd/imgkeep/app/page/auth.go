@@ -201,7 +201,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 }
 
 // noteSignIn notes who signs in, and who tries to as somebody who exists. What is refused
-// unseen is not noted, or whoever guesses would fill the log.
+// unseen is not noted, or guessing would fill the log.
 func (s *Server) noteSignIn(r *http.Request, name string, err error) error {
 	if err != nil && !errors.Is(err, account.ErrPassword) {
 		return nil

@@ -197,7 +197,7 @@ func TestProxyHeaders(t *testing.T) {
 	}
 }
 
-// Who signs in, and who tries to, is noted; whoever guesses is slowed down, and fills no
+// Who signs in, and who tries to, is noted; guessing is slowed down, and fills no
 // log.
 func TestSignIn(t *testing.T) {
 	w := newWorld(t, nil)

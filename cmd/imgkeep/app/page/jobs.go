@@ -19,7 +19,7 @@ const (
 
 var errJobs = errors.New("too many removals are under way: try again in a minute")
 
-// jobs are removals of many, one after the other, whoever has asked. They are in memory: a
+// jobs are removals of many, one after the other, by all moderators. They are in memory: a
 // restart ends them, and the audit log has what they did.
 type jobs struct {
 	now  func() time.Time
@@ -106,7 +106,7 @@ func (j *job) view() jobView {
 	return v
 }
 
-// start begins a job, which goes on when whoever has asked leaves.
+// start begins a job, which goes on when the client leaves.
 func (j *jobs) start(service control.Service, by string, o order) (*job, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -36,7 +36,7 @@ func picks(n int) (all []pick) {
 	return all
 }
 
-// A job tells how far it is, goes on when whoever has asked leaves, and says what could not
+// A job tells how far it is, goes on when the client leaves, and says what could not
 // be done; undoing it lifts the blocks of what was named, with which the others go.
 func TestJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

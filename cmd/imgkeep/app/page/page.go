@@ -3,7 +3,7 @@
 // client of control.Service, as the commands are, for people without a shell.
 //
 // What it promises: it works without JavaScript, loads nothing from elsewhere, and answers
-// under its own host alone. Whoever has not signed in sees nothing of the store. Nothing
+// under its own host alone. Without signing in, nothing of the store is seen. Nothing
 // changes without a token that only the page's own forms have. Whatever strangers have
 // written, in URLs, hosts or errors, is text and never markup. Each change is in the audit
 // log under the name of the moderator before it is answered.

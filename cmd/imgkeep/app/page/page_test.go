@@ -13,7 +13,7 @@ import (
 	"imgkeep/sign"
 )
 
-// What each role sees, and does; whoever has not signed in sees nothing.
+// What each role sees, and does; without signing in, nothing is seen.
 func TestRoles(t *testing.T) {
 	w := newWorld(t, nil)
 	w.keep("i", cat, 1)

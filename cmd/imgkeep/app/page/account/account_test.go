@@ -257,7 +257,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// Whoever guesses an account from everywhere is stopped, and does not keep out a browser
+// An attacker who guesses an account from everywhere is stopped, and does not keep out a browser
 // that its owner has signed in with before; and a minute later one more may try.
 func TestGuessing(t *testing.T) {
 	w := newWorld(t)
@@ -329,7 +329,7 @@ func TestGuessesAreBounded(t *testing.T) {
 		t.Errorf("%d are remembered", len(g.full))
 	}
 	if err := g.allow("network b", "stranger anna"); err == nil {
-		t.Error("whoever guessed most is forgotten")
+		t.Error("the network that guessed most is forgotten")
 	}
 }
 
@@ -439,7 +439,7 @@ func TestSessions(t *testing.T) {
 	if err := w.Drop("anna"); err != nil {
 		t.Fatal(err)
 	}
-	// Whoever has the name next is somebody else.
+	// The next account of that name is somebody else's.
 	w.at = w.at.Add(time.Second)
 	anna = w.join(t, "anna", View)
 	for anna.Changed < before {

@@ -176,7 +176,7 @@ func (a *accounts) opens(secret string, now time.Time) *Moderator {
 }
 
 // Join chooses the password of the account that a link is of. The link opens nothing
-// afterwards, and whoever is signed in to the account is signed out.
+// afterwards, and every browser that is signed in to the account is signed out.
 func (b *Book) Join(ctx context.Context, secret, password string) (Moderator, error) {
 	m, err := b.Opens(secret)
 	if err != nil {

@@ -4,7 +4,7 @@
 // What it promises: passwords are kept as argon2id and everything else that opens
 // something as a hash, in one file that only its owner reads and that a crash leaves
 // whole. At most two passwords are hashed at once, so that log-ins cannot exhaust memory.
-// Whoever guesses is slowed down by network and by account; a browser that has signed in
+// Guessing is slowed down by network and by account; a browser that has signed in
 // to an account before is counted apart, so that strangers cannot lock its owner out. A
 // name that does not exist takes as long as one that does.
 //

@@ -67,7 +67,7 @@ type Trend struct {
 }
 
 // Open reads what was remembered in the root of a store. A file that cannot be read is an
-// error beside a trend that begins anew.
+// error beside a trend that begins again.
 func Open(root string, counts func() Counts, now func() time.Time) (*Trend, error) {
 	t := &Trend{root: root, counts: counts, now: now, last: counts()}
 	path := filepath.Join(root, File)
