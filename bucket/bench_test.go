@@ -26,9 +26,22 @@ import (
 //
 //	TMPDIR=/var/tmp go test -run - -bench Keep -benchtime 3000x ./bucket
 func BenchmarkKeep(b *testing.B) {
-	for _, clients := range []int{1, 16, 64} {
-		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			s := openStore(b, withFolders(Options{Root: b.TempDir(), Origin: bulk{}}))
+	for _, form := range []struct {
+		name    string
+		clients int
+		buckets []string
+	}{
+		{"clients=1", 1, []string{"i"}},
+		{"clients=16", 16, []string{"i"}},
+		{"clients=64", 64, []string{"i"}},
+		{"clients=64,buckets=2", 64, []string{"i", "f"}},
+	} {
+		b.Run(form.name, func(b *testing.B) {
+			o := withFolders(Options{Root: b.TempDir(), Origin: bulk{}})
+			for _, name := range form.buckets {
+				o.Buckets = append(o.Buckets, Bucket{Name: name})
+			}
+			s := openStore(b, o)
 			bare := b.TempDir()
 			if err := local.MakeBucket(local.OS{}, s.Root(), "bare"); err != nil {
 				b.Fatal(err)
@@ -44,11 +57,11 @@ func BenchmarkKeep(b *testing.B) {
 			done := 0
 			for done < b.N {
 				n := min(turn, b.N-done)
-				kept += together(clients, n, func(i int) error {
-					_, err := s.Keep(b.Context(), "i", bulkURL(done+i))
+				kept += together(form.clients, n, func(i int) error {
+					_, err := s.Keep(b.Context(), form.buckets[i%len(form.buckets)], bulkURL(done+i))
 					return err
 				}, b)
-				written += together(clients, n, func(i int) error { return writeBare(bare, bulkURL(done+i)) }, b)
+				written += together(form.clients, n, func(i int) error { return writeBare(bare, bulkURL(done+i)) }, b)
 				done += n
 			}
 			b.ReportMetric(0, "ns/op")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync"
 	"time"
 
 	"imgkeep/bucket/blob/local"
@@ -134,19 +135,40 @@ func (s *Store) commitGroup(group []pending) error {
 			events[p.change.Bucket] = append(events[p.change.Bucket], p.event)
 		}
 	}
-	for name, e := range events {
-		at, err := s.ledger.Add(name, e)
-		if err != nil {
-			s.behind = true
-			return fmt.Errorf("write the journal of %s: %w", journalName(name), local.AsFull(err))
-		}
-		changes = append(changes, index.Change{Bucket: name, Position: &at})
+	positions, err := s.addEvents(events)
+	if err != nil {
+		s.behind = true
+		return err
 	}
+	changes = append(changes, positions...)
 	if err := s.apply(s.index, changes); err != nil {
 		s.behind = true
 		return fmt.Errorf("write the index: %w", local.AsFull(err))
 	}
 	return nil
+}
+
+// addEvents adds events to their journals, all at the same time, and returns how far each
+// journal goes by then. After an error some journals may have theirs.
+func (s *Store) addEvents(events map[string][]*ledger.Event) ([]index.Change, error) {
+	positions := make([]index.Change, 0, len(events))
+	var errs []error
+	var mu sync.Mutex
+	var adding sync.WaitGroup
+	for name, e := range events {
+		adding.Go(func() {
+			at, err := s.ledger.Add(name, e)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				errs = append(errs, fmt.Errorf("write the journal of %s: %w", journalName(name), local.AsFull(err)))
+				return
+			}
+			positions = append(positions, index.Change{Bucket: name, Position: &at})
+		})
+	}
+	adding.Wait()
+	return positions, errors.Join(errs...)
 }
 
 // journalName is how messages call a journal.

@@ -46,7 +46,8 @@ type Records interface {
 // Ledger has a sequence of events for each bucket, and one of blocks, which are of all
 // buckets, under the name "".
 //
-// Add, Settle and Close are called by one goroutine at a time, all else may be at any.
+// Add and Settle are called by one goroutine at a time for each bucket, Close when neither
+// runs, all else at any time.
 type Ledger interface {
 	// Add adds events to the end, all of them or, after an error, none. They are durable
 	// when it returns, and so is their order. It returns the position behind them.

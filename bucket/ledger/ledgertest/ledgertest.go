@@ -55,6 +55,7 @@ func Run(t *testing.T, newPlace func(t testing.TB) Place) {
 		"other positions":           suite.misfits,
 		"failures":                  suite.failures,
 		"read while it is added to": suite.concurrent,
+		"buckets at the same time":  suite.buckets,
 		"removals":                  suite.removals,
 	} {
 		t.Run(name, func(t *testing.T) { test(suite{newPlace}, t) })
@@ -193,6 +194,29 @@ func (s suite) reopened(t *testing.T) {
 	}
 	has(t, l, "i", record.Position{}, 0, 1, 2, 3, 4)
 	l.Close()
+}
+
+// Events of different buckets may be added at the same time.
+func (s suite) buckets(t *testing.T) {
+	l := s.newPlace(t).Open(t)
+	defer l.Close()
+	const each = 30
+	var adding sync.WaitGroup
+	for _, bucket := range Buckets {
+		adding.Go(func() {
+			for n := range each {
+				if _, err := l.Add(bucket, keeps(n, n+1)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	adding.Wait()
+	for _, bucket := range Buckets {
+		if n := len(all(t, l, bucket, record.Position{})); n != each {
+			t.Errorf("bucket %s has %d events, want %d", bucket, n, each)
+		}
+	}
 }
 
 // Neither the clock nor the number of events has a say in the order.

@@ -51,6 +51,7 @@ var aims = []aim{
 	{"page, 16 viewers, memory of imgproxy's", true, 0.5},
 	{"one size of a JPEG, CPU of imgproxy's", true, 0.8},
 	{"keep, 64 clients, of a bare loop", false, 0.9},
+	{"keep, 64 clients, 2 buckets, of a bare loop", false, 0.9},
 	{"keep on several nodes, 16 clients, of the store's own PUTs", false, 0.3},
 	{"keep on several nodes, 64 clients, of the store's own PUTs", false, 0.3},
 	{"hot on a node, requests of a single machine", false, 0.95},
@@ -181,7 +182,11 @@ func ratios(output string) (all []benchtest.Ratio) {
 // named is what a benchmark that reports a ratio compares.
 func named(benchmark string) string {
 	if clients, ok := strings.CutPrefix(benchmark, "Keep/clients="); ok {
-		return "keep, " + clients + " clients, of a bare loop"
+		clients, buckets, several := strings.Cut(clients, ",buckets=")
+		if several {
+			buckets = ", " + buckets + " buckets"
+		}
+		return "keep, " + clients + " clients" + buckets + ", of a bare loop"
 	}
 	if clients, ok := strings.CutPrefix(benchmark, "Keep/"); ok { // of bucket/ledger/shared
 		return "keep on several nodes, " + clients + " clients, of the store's own PUTs"

@@ -122,10 +122,11 @@ func TestRun(t *testing.T) {
 
 func TestNamed(t *testing.T) {
 	for name, want := range map[string]string{
-		"Keep/clients=64": "keep, 64 clients, of a bare loop",
-		"Keep/16":         "keep on several nodes, 16 clients, of the store's own PUTs",
-		"NodeHot":         "hot on a node, requests of a single machine",
-		"Other/1":         "Other/1",
+		"Keep/clients=64":           "keep, 64 clients, of a bare loop",
+		"Keep/clients=64,buckets=2": "keep, 64 clients, 2 buckets, of a bare loop",
+		"Keep/16":                   "keep on several nodes, 16 clients, of the store's own PUTs",
+		"NodeHot":                   "hot on a node, requests of a single machine",
+		"Other/1":                   "Other/1",
 	} {
 		if got := named(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
