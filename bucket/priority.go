@@ -12,16 +12,13 @@ import (
 // KeepBackground is KeepFrom for an image that nobody is looking at yet. If it has to be
 // fetched, the fetch waits until there is a place that no viewer wants (see
 // Options.Reserve). A viewer who asks for the image meanwhile ends that wait, so that no
-// viewer is ever behind background work.
+// viewer is ever behind background work. Who expects that it is kept asks FindFrom first, which
+// begins no flight.
 //
 // The end of ctx ends the waiting, not a fetch that has begun.
 func (s *Store) KeepBackground(ctx context.Context, bucket, url, source string) (record.Image, error) {
-	image, err := s.FindFrom(bucket, url, source)
-	if !errors.Is(err, ErrNotKept) {
-		return image, err
-	}
 	key := keepKey(bucket, url)
-	image, err = flight.Do(ctx, s.flights, key, func(life context.Context) (record.Image, error) {
+	image, err := flight.Do(ctx, s.flights, key, func(life context.Context) (record.Image, error) {
 		if image, err := s.FindFrom(bucket, url, source); !errors.Is(err, ErrNotKept) {
 			return image, err
 		}

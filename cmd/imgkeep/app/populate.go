@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -117,11 +116,7 @@ func (p *populateCommand) run(cmd *cobra.Command, args []string, c config.Config
 		}
 		defer func() { err = errors.Join(err, closeReports()) }()
 	}
-	if os.Getenv("GOGC") == "" {
-		// A run has little memory of its own, and makes garbage by the minute: collecting it
-		// at each doubling takes a fifth of the processor.
-		defer debug.SetGCPercent(debug.SetGCPercent(400))
-	}
+	defer control.CollectSeldom()()
 	p.began = p.app.Now()
 	need := engine.Need{Create: true, Decoders: len(p.sizes) > 0}
 	err = stoppable(cmd.Context(), func(ctx context.Context) error {
