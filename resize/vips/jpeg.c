@@ -63,6 +63,7 @@ limit_scans(j_common_ptr info)
 
 struct jpeg {
 	struct jpeg_decompress_struct info;
+	int width, rows; /* as libvips has it: without a last column or row that stands for less than the others */
 	errors errors;
 	struct jpeg_progress_mgr progress;
 	struct jpeg_source_mgr source;
@@ -120,10 +121,12 @@ jpeg_open(const void *src, size_t len, int shrink, const VipsImage *like)
 	jpeg_calc_output_dimensions(info);
 	if ((info->out_color_space != JCS_RGB && info->out_color_space != JCS_GRAYSCALE) ||
 		info->output_components != like->Bands || like->BandFmt != VIPS_FORMAT_UCHAR ||
-		(int) info->output_width != like->Xsize || (int) info->output_height != like->Ysize) {
+		(int) info->image_width / shrink != like->Xsize || (int) info->image_height / shrink != like->Ysize) {
 		jpeg_close(j);
 		return NULL;
 	}
+	j->width = like->Xsize;
+	j->rows = like->Ysize;
 	return j;
 }
 
@@ -160,7 +163,7 @@ next_row(void *state, int y)
 row_source
 jpeg_rows(jpeg *j)
 {
-	return (row_source){{.width = j->info.output_width, .rows = j->info.output_height,
+	return (row_source){{.width = j->width, .rows = j->rows,
 		.bands = j->info.output_components}, .row = next_row, .state = j};
 }
 
@@ -218,8 +221,8 @@ jpeg_planes(jpeg *j, planes *to)
 
 		rows[i] = rows_of((j_common_ptr) info, c, c->DCT_scaled_size);
 		j->planes[i] = resampler_new(&(row_form){c->downsampled_width, c->downsampled_height, 1},
-			by / pitch(info, c, FALSE) * info->output_width / to->band[0].width,
-			by / pitch(info, c, TRUE) * info->output_height / to->band[0].height,
+			by / pitch(info, c, FALSE) * info->image_width / info->scale_denom / to->band[0].width,
+			by / pitch(info, c, TRUE) * info->image_height / info->scale_denom / to->band[0].height,
 			i ? to->pitch : 1, p->width, p->height, p->pixels);
 	}
 	for (int strip = 0; info->output_scanline < info->output_height; strip++) {

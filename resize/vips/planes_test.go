@@ -49,6 +49,69 @@ func TestPlanes(t *testing.T) {
 	}
 }
 
+// Colours that RGB has not got show which way a JPEG went. By its planes goes one of any size, also
+// where libjpeg can shrink it only to a part of a pixel.
+func TestPlanesOfAnySize(t *testing.T) {
+	for shrink := 1; shrink <= 8; shrink *= 2 {
+		for _, more := range []image.Point{{}, {1, 0}, {0, 1}, {2, 3}, {5, 4}, {7, 7}} {
+			src := toJPEG(t, colours(320+more.X, 240+more.Y, func(float64, float64) uint8 { return 255 }))
+			got := decode(t, resized(t, src, 150/shrink)).(*image.YCbCr)
+			for _, y := range got.Y {
+				if y < 126 || y > 130 {
+					t.Fatalf("%v by %d: a luma is %d, want 128", more, shrink, y)
+				}
+			}
+		}
+	}
+}
+
+// Where the size is odd, the last samples of colour stand for the last pixels alone. What a
+// thin picture would have beyond its edge shows most.
+func TestPlanesAtEdges(t *testing.T) {
+	for _, side := range []int{80, 104, 100, 103} {
+		for pixels := 1; pixels <= 5; pixels += 2 {
+			for _, down := range []bool{false, true} {
+				size, height := image.Pt(side, side*50/pixels), 50
+				if down {
+					size, height = image.Pt(size.Y, size.X), pixels
+				}
+				src := toJPEG(t, colours(size.X, size.Y, func(x, y float64) uint8 {
+					if down {
+						x = y
+					}
+					return uint8(40 + 176*x)
+				}))
+				got := decode(t, resized(t, src, height)).(*image.YCbCr)
+				// The middle of the last pixel, in the ramp.
+				want := 40 + 176*(1-0.5/float64(pixels))
+				if last := float64(got.Cb[got.COffset(got.Rect.Max.X-1, got.Rect.Max.Y-1)]); math.Abs(last-want) > 10 {
+					t.Errorf("%v to %v: its last colour is %.0f, want %.0f", size, got.Rect.Size(), last, want)
+				}
+			}
+		}
+	}
+}
+
+// colours is a picture of luma 128, with both colours as of is at a part of its width and height.
+func colours(w, h int, of func(x, y float64) uint8) image.Image {
+	m := image.NewYCbCr(image.Rect(0, 0, w, h), image.YCbCrSubsampleRatio444)
+	for i := range m.Y {
+		c := of((float64(i%w)+0.5)/float64(w), (float64(i/w)+0.5)/float64(h))
+		m.Y[i], m.Cb[i], m.Cr[i] = 128, c, c
+	}
+	return m
+}
+
+// resized is a JPEG as one of a height.
+func resized(t *testing.T, src []byte, height int) []byte {
+	t.Helper()
+	r, err := decoder.Resize(src, request("jpeg", resize.Target{Size: resize.Size{Height: height}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r[0].Data
+}
+
 // comparePlanes makes JPEGs both ways, and says which differ from the PNG by so much more than
 // those by RGB do.
 func comparePlanes(t *testing.T, src []byte, quality int, heights []int, more float64) {

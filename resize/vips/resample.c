@@ -113,13 +113,14 @@ linear(double *w, int first, int last, double centre)
 		w[j - first] /= sum;
 }
 
-/* size pixels become to, each the mean of so many parts; scale may differ a little from
- * size / to if the last box or the last colour of a JPEG stands for less than the others.
- * Parts that are smaller than pixels are interpolated linearly, as decoders do with colours. */
+/* length pixels, the last of which may be a part of one, become to, each the mean of so many
+ * parts; scale may differ a little from length / to if the last colour of a JPEG stands for less
+ * than the others. Parts that are smaller than pixels are interpolated linearly, as decoders do
+ * with colours. */
 static void
-axis_init(axis *a, int size, int to, double scale, int parts, int repeat)
+axis_init(axis *a, double length, int to, double scale, int parts, int repeat)
 {
-	int all = (to + AT_ONCE - 1) / AT_ONCE * AT_ONCE;
+	int size = ceil(length), all = (to + AT_ONCE - 1) / AT_ONCE * AT_ONCE;
 	gboolean between = parts > 1 && scale < parts;
 	double part = scale / parts, reach = between ? 1 : LOBES * MAX(part, 1.0);
 	double *of_part;
@@ -134,7 +135,9 @@ axis_init(axis *a, int size, int to, double scale, int parts, int repeat)
 		float *w = a->weights + (size_t) i * a->stride;
 
 		for (int k = 0; k < parts; k++) {
-			double centre = (i * parts + k + 0.5) * part - 0.5;
+			double middle = (i * parts + k + 0.5) * part;
+			/* A part behind the last pixel is the last one before, once more, as encoders have it. */
+			double centre = (parts > 1 ? MIN(middle, length - part / 2) : middle) - 0.5;
 			int first = MIN(MAX(0, (int) ceil(centre - reach)), size - 1);
 			int last = MAX(first, MIN(size - 1, (int) floor(centre + reach)));
 
@@ -414,8 +417,8 @@ resampler_new(const row_form *in, double across, double down, int parts, int wid
 	r->box_w = VIPS_CLIP(1, (int) (across / 2), BOX_MAX);
 	r->box_h = VIPS_CLIP(1, (int) (down / 2), BOX_MAX);
 	r->boxed_w = (in->width + r->box_w - 1) / r->box_w;
-	axis_init(&r->h, r->boxed_w, width, across / r->box_w, parts, in->bands == 1 ? 1 : 4);
-	axis_init(&r->v, (in->rows + r->box_h - 1) / r->box_h, height, down / r->box_h, parts, 1);
+	axis_init(&r->h, (double) in->width / r->box_w, width, across / r->box_w, parts, in->bands == 1 ? 1 : 4);
+	axis_init(&r->v, (double) in->rows / r->box_h, height, down / r->box_h, parts, 1);
 	n = (size_t) r->boxed_w * in->bands;
 	/* Blocks reach over the end, and so do vectors of the last pixels. */
 	r->stride = (n + r->h.stride) / BLOCK * BLOCK + BLOCK;
