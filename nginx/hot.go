@@ -156,6 +156,9 @@ func (h *Hot) AddWhile(bucket, size, signature, ext, target string, expires time
 		return nil
 	}
 	folder := h.dir + "/" + bucket + "/" + size + "/" + signature[:1] + "/" + signature[1:2]
+	if _, same := h.look(folder+"/"+signature[2:]+ext, target, expires); same { // the others were made before it
+		return nil
+	}
 	for _, earlier := range extensions[:slices.Index(extensions, ext)] {
 		if err := h.add(folder, signature[2:]+earlier, passOver, expires); err != nil {
 			return err

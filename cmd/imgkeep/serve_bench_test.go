@@ -2,7 +2,9 @@ package main_test
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/md5"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -22,6 +24,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"go.etcd.io/bbolt"
 
 	"imgkeep/nginx"
 	"imgkeep/nginx/nginxtest"
@@ -44,7 +48,8 @@ func BenchmarkServing(b *testing.B) {
 	}
 	const images = 4096
 	seconds, rounds := benchtest.Number(b, "IMGKEEP_BENCH_SECONDS", 1), benchtest.Number(b, "IMGKEEP_BENCH_ROUNDS", 15)
-	w, site := newFronted(b, settings{"log.level": "info", "nginx.valid": "5s"})
+	w, site := newFronted(b, settings{"log.level": "info"})
+	w.set("nginx.valid", "5s")
 	site.Valid = 5 * time.Second
 	site.OpenFiles = 10_000 // as the plain nginx below has; the default fits a worker's 1,024 files
 	urls, kinds := w.benchImages(b, images)
@@ -77,9 +82,10 @@ func BenchmarkServing(b *testing.B) {
 	cold := site
 	cold.Hot = filepath.Join(w.dir, "nothing")
 	front, coldFront := nginxtest.Start(b, site, quiet), nginxtest.Start(b, cold, quiet)
-	reference := cold
+	reference, checking := cold, cold
 	reference.Upstream = "unix:" + redirecter(b, w.dir, hot, files)
-	referenceFront := nginxtest.Start(b, reference, quiet)
+	checking.Upstream = "unix:" + checkingRedirecter(b, w.dir, urls, files)
+	referenceFront, checkingFront := nginxtest.Start(b, reference, quiet), nginxtest.Start(b, checking, quiet)
 	static := startStatic(b, w.root())
 	fileServer := httptest.NewServer(http.FileServer(http.Dir(w.root())))
 	b.Cleanup(fileServer.Close)
@@ -97,7 +103,8 @@ func BenchmarkServing(b *testing.B) {
 		{name: "imgkeep hot, JPEG", base: front.URL, paths: jpegs, nginx: front.PID(), imgkeep: s.cmd.Process.Pid},
 		{name: "imgkeep hot, mix 70/20/5/5", base: front.URL, paths: mix, nginx: front.PID(), imgkeep: s.cmd.Process.Pid},
 		{name: "imgkeep X-Accel-Redirect", base: coldFront.URL, paths: hot, nginx: coldFront.PID(), imgkeep: s.cmd.Process.Pid},
-		{name: "Go's shortest handler, X-Accel-Redirect", base: referenceFront.URL, paths: hot, nginx: referenceFront.PID(), self: true},
+		{name: "Go's shortest handler that does the same, X-Accel-Redirect", base: checkingFront.URL, paths: hot, nginx: checkingFront.PID(), self: true},
+		{name: "Go's shortest handler, which checks nothing, X-Accel-Redirect", base: referenceFront.URL, paths: hot, nginx: referenceFront.PID(), self: true},
 		{name: "imgkeep direct", base: direct.base, paths: hot, imgkeep: direct.cmd.Process.Pid},
 		{name: "Go http.FileServer", base: fileServer.URL, paths: files, self: true},
 	}
@@ -150,7 +157,8 @@ func BenchmarkServing(b *testing.B) {
 	for _, c := range []struct{ ratio, row, to string }{
 		{"hot JPEG, requests of nginx static", "imgkeep hot, JPEG", rows[0].name},
 		{"hot mix, requests of nginx static", "imgkeep hot, mix 70/20/5/5", rows[0].name},
-		{"X-Accel-Redirect, requests of Go's shortest handler", "imgkeep X-Accel-Redirect", "Go's shortest handler, X-Accel-Redirect"},
+		{"X-Accel-Redirect, requests of Go's shortest handler that does the same", "imgkeep X-Accel-Redirect", "Go's shortest handler that does the same, X-Accel-Redirect"},
+		{"X-Accel-Redirect, requests of Go's shortest handler, which checks nothing", "imgkeep X-Accel-Redirect", "Go's shortest handler, which checks nothing, X-Accel-Redirect"},
 		{"direct, requests of http.FileServer", "imgkeep direct", "Go http.FileServer"},
 	} {
 		if one, other := named(c.row), named(c.to); one != nil && other != nil {
@@ -404,21 +412,92 @@ func redirecter(b *testing.B, dir string, paths, files []string) string {
 	for i, path := range paths {
 		known[path] = nginx.InternalPrefix + strings.TrimPrefix(files[i], "/")
 	}
-	socket := filepath.Join(dir, "redirecter.sock")
-	l, err := net.Listen("unix", socket)
+	return serveSocket(b, filepath.Join(dir, "redirecter.sock"), func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "image/jpeg")
+		w.Header().Set(nginx.HeaderRedirect, known[r.URL.EscapedPath()])
+	})
+}
+
+// checkingRedirecter does what the server must do for each request, by the shortest means: it
+// verifies the signature of a link of this week or the one before, and looks its URL up in a
+// database, and then what that refers to. It asks the file system for nothing.
+func checkingRedirecter(b *testing.B, dir string, urls, files []string) string {
+	b.Helper()
+	db, err := bbolt.Open(filepath.Join(dir, "redirecter.db"), 0o600, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := os.Chmod(socket, 0o666); err != nil {
+	b.Cleanup(func() { db.Close() })
+	tables := [2][]byte{[]byte("urls"), []byte("files")}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range tables {
+			if _, err := tx.CreateBucket(name); err != nil {
+				return err
+			}
+		}
+		for i, url := range urls {
+			key, digest := sha256.Sum256([]byte(url)), sha256.Sum256([]byte(files[i]))
+			if err := tx.Bucket(tables[0]).Put(key[:16], digest[:16]); err != nil {
+				return err
+			}
+			if err := tx.Bucket(tables[1]).Put(digest[:16], []byte(strings.TrimPrefix(files[i], "/"))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
 		b.Fatal(err)
 	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	verified := func(message, signature string) bool {
+		for _, at := range []time.Time{time.Now(), time.Now().AddDate(0, 0, -7)} {
+			year, week := at.UTC().ISOWeek()
+			mac := hmac.New(sha256.New, fmt.Appendf(nil, "%s%04d%02d", secret, year, week))
+			mac.Write([]byte(message))
+			if hmac.Equal([]byte(base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:12])), []byte(signature)) {
+				return true
+			}
+		}
+		return false
+	}
+	return serveSocket(b, filepath.Join(dir, "checking.sock"), func(w http.ResponseWriter, r *http.Request) {
+		part := strings.Split(r.URL.EscapedPath(), "/") // "", bucket, size, signature, ext_url
+		if len(part) != 5 || part[1] != "i" || part[2] != "full" || !verified(part[1]+"/"+part[4], part[3]) {
+			http.Error(w, "no such link", http.StatusNotFound)
+			return
+		}
+		url, err := base64.RawURLEncoding.DecodeString(part[4])
+		var file string
+		if err == nil {
+			err = db.View(func(tx *bbolt.Tx) error {
+				key := sha256.Sum256(url)
+				file = string(tx.Bucket(tables[1]).Get(tx.Bucket(tables[0]).Get(key[:16])))
+				return nil
+			})
+		}
+		if err != nil || file == "" {
+			http.Error(w, "no such image", http.StatusNotFound)
+			return
+		}
 		w.Header().Set("Content-Type", "image/jpeg")
-		w.Header().Set(nginx.HeaderRedirect, known[r.URL.EscapedPath()])
-	})}
+		w.Header().Set(nginx.HeaderRedirect, nginx.InternalPrefix+file)
+	})
+}
+
+// serveSocket serves a handler at a socket that nginx can reach, whose path it returns.
+func serveSocket(b *testing.B, path string, handler http.HandlerFunc) string {
+	b.Helper()
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		b.Fatal(err)
+	}
+	server := &http.Server{Handler: handler}
 	go server.Serve(l)
 	b.Cleanup(func() { server.Close() })
-	return socket
+	return path
 }
 
 // startStatic is an nginx that serves the same files by itself, with the settings

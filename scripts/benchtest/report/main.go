@@ -38,7 +38,7 @@ var aims = []aim{
 	{"hot JPEG, requests of nginx static", false, 0.97},
 	{"hot mix, requests of nginx static", false, 0.92},
 	{"500,000 hot links by chance, requests of as many static files", false, 0.9},
-	{"X-Accel-Redirect, requests of Go's shortest handler", false, 0.95},
+	{"X-Accel-Redirect, requests of Go's shortest handler that does the same", false, 0.95},
 	{"direct, requests of http.FileServer", false, 1},
 	{"page, 1 viewer, time of imgproxy's", true, 0.5},
 	{"page, 1 viewer, CPU of imgproxy's", true, 0.45},

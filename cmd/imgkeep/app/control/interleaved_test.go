@@ -99,7 +99,7 @@ func newRemovalSite(t *testing.T) *removalSite {
 		t.Fatal(err)
 	}
 	if s.handler, err = server.New(server.Options{
-		Store: s.store, Signer: s.signer, Resizer: s, Sizes: []int{10}, Quality: 80, Handoff: true, Hot: s, Observer: s,
+		Store: s.store, Signer: s.signer, Resizer: s, Sizes: []int{10}, Quality: 80, Handoff: true, HandoffValid: time.Minute, Hot: s, Observer: s,
 		Negotiate: map[string][]string{nginx.AnySize: {"webp"}}, Stripped: []string{"f"},
 	}); err != nil {
 		t.Fatal(err)

@@ -257,6 +257,7 @@ func (e *engine) prepare(c config.Config) (*current, bucket.Options, error) {
 	options := sizeOptions(c, presets)
 	options.Signer, options.Unwrap, options.Loop = signer, self.Unwrap, loop{c.Sign.Secrets}.own
 	options.Page, options.Tokens, options.Handoff = pageOf(c), Tokens(c), c.Handoff == "nginx"
+	options.HandoffValid = c.Nginx.Valid
 	options.Observer, options.Now, options.Log = e.metrics, e.now, e.log
 	if options.Placeholder, options.Placeholders, err = newPlaceholders(c); err != nil {
 		return nil, store, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 
 	"imgkeep/bucket"
 	"imgkeep/cmd/imgkeep/app/server"
+	"imgkeep/nginx"
 )
 
 // BenchmarkServe compares the server, sending an image that is stored, with
@@ -179,4 +181,28 @@ func (c *client) get(request []byte, length int) error {
 	}
 	_, err = c.r.Discard(length)
 	return err
+}
+
+// BenchmarkHandoff is what handing one image over to nginx again and again takes, without
+// net/http and the network.
+//
+//	go test -run '^$' -bench BenchmarkHandoff -cpuprofile cpu.out ./cmd/imgkeep/app/server
+func BenchmarkHandoff(b *testing.B) {
+	s := newSite(b, func(b *bucket.Options, o *server.Options) {
+		b.Now, o.Now = time.Now, time.Now
+		o.Handoff, o.HandoffValid = true, 5*time.Second
+	})
+	s.clock.now = time.Now() // to sign by
+	path := s.link("full", s.origin.put("cat", toJPEG(b, 100, 100)))
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	r.Header.Set(nginx.HeaderHandoff, nginx.HandoffNginx)
+	w := httptest.NewRecorder()
+	b.ReportAllocs()
+	for b.Loop() {
+		clear(w.Header())
+		s.handler.ServeHTTP(w, r)
+		if w.Header().Get(nginx.HeaderRedirect) == "" {
+			b.Fatal(w.Header())
+		}
+	}
 }

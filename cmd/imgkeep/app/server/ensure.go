@@ -34,12 +34,17 @@ func (s *Server) ensure(ctx context.Context, q *request, d delivery) (answer, er
 		return nil, err
 	}
 	if q.handoff && !q.link.Proxy {
-		err := s.ensureFile(ctx, q, d)
+		a := &handoff{s: s, q: q, d: d, mark: s.given.mark(q, d, s.opts.Now())}
+		a.again = s.given.has(a.mark)
+		var err error
+		if !a.again {
+			err = s.ensureFile(ctx, q, d)
+		}
 		if err == nil {
 			err = s.stands(q, d.image)
 		}
 		if err == nil {
-			return &handoff{s: s, q: q, d: d}, nil
+			return a, nil
 		}
 		// Where a node's cache has no room for an original, it is sent from here.
 		if d.name != "" || !errors.Is(err, bucket.ErrFull) {

@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"io/fs"
 	"net"
@@ -11,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"imgkeep/bucket/probe"
@@ -209,13 +212,17 @@ func (a document) send(w http.ResponseWriter, _ *http.Request) {
 // handoff lets nginx send the file, now and, by a hot link, from now on.
 type handoff struct {
 	good
-	s *Server
-	q *request
-	d delivery
+	s     *Server
+	q     *request
+	d     delivery
+	mark  uint64 // of the link in given; 0: it is not noted there
+	again bool   // it is noted: the file was there, and so was the hot link
 }
 
 func (a *handoff) send(w http.ResponseWriter, _ *http.Request) {
-	a.addHotLink()
+	if !a.again && a.addHotLink() {
+		a.s.given.note(a.mark)
+	}
 	setWriteDeadline(w, 0)
 	h := w.Header()
 	clear(h) // nginx drops these headers, and sends its own
@@ -223,12 +230,15 @@ func (a *handoff) send(w http.ResponseWriter, _ *http.Request) {
 	h.Set(nginx.HeaderRedirect, nginx.InternalPrefix+filepath.ToSlash(a.d.path()))
 }
 
-// addHotLink makes a hot link, so that nginx does not ask again. The link is served without
-// it too, so an error is only logged.
-func (a *handoff) addHotLink() {
+// addHotLink makes a hot link, so that nginx does not ask again, and tells whether it did. The
+// link is served without it too, so an error is only logged.
+func (a *handoff) addHotLink() bool {
 	s, q, d := a.s, a.q, a.d
-	if s.opts.Hot == nil || d.fallback {
-		return
+	if s.opts.Hot == nil {
+		return true
+	}
+	if d.fallback {
+		return false
 	}
 	// No link survives the decision: if the link was made before a removal, or before
 	// another server replaces this one, whoever removes links finds it.
@@ -239,6 +249,53 @@ func (a *handoff) addHotLink() {
 		if others, ok := s.hotFails.next(s.opts.Now()); ok {
 			s.opts.Log.Warn("no hot link made", s.attr(q), "others", others, "error", err)
 		}
+		return false
+	}
+	return true
+}
+
+// given are the links that nginx was given lately: for Options.HandoffValid neither their files
+// nor their hot links are looked at again. It says nothing about whether an image may be shown,
+// which each request asks the index, and a removal makes it forget all. It is bounded: a link
+// takes the place of another. It may be used concurrently.
+type given struct {
+	valid time.Duration // 0: nothing is noted
+	seed  maphash.Seed
+	marks [1 << 16]atomic.Uint64
+}
+
+// mark is that of a link now: another one for each link, after each removal, and in each
+// interval of valid. Two links have the same by a chance of 1 in 2^64, as nobody knows the seed.
+// 0: it is not to be noted.
+func (g *given) mark(q *request, d delivery, now time.Time) uint64 {
+	if g.valid <= 0 || d.fallback {
+		return 0
+	}
+	var numbers [16]byte
+	binary.LittleEndian.PutUint64(numbers[:], q.removals)
+	binary.LittleEndian.PutUint64(numbers[8:], uint64(now.UnixNano()/int64(g.valid)))
+	var h maphash.Hash
+	h.SetSeed(g.seed)
+	h.Write(numbers[:])
+	h.Write(d.image.Digest[:])
+	for _, s := range []string{d.image.Bucket, d.name, d.format.Ext(), q.link.Size, q.link.Signature} {
+		h.WriteString(s)
+		h.WriteByte('/')
+	}
+	for _, format := range q.accepted {
+		h.WriteString(format)
+		h.WriteByte('/')
+	}
+	return h.Sum64()
+}
+
+func (g *given) has(mark uint64) bool {
+	return mark != 0 && g.marks[mark%uint64(len(g.marks))].Load() == mark
+}
+
+func (g *given) note(mark uint64) {
+	if mark != 0 {
+		g.marks[mark%uint64(len(g.marks))].Store(mark)
 	}
 }
 

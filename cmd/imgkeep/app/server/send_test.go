@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -276,6 +277,81 @@ func TestHotLinkFails(t *testing.T) {
 		if told := strings.Contains(s.log.String(), "tmpfs is full"); told != (name == "fails") {
 			t.Errorf("%s: the log has %s", name, s.log)
 		}
+	}
+}
+
+// What nginx was given lately is not looked at again, for as long as nginx does not look
+// either: no file, and no hot link. Whether the image may be shown is asked each time.
+func TestHandoffAgain(t *testing.T) {
+	const valid = 5 * time.Second
+	data := toPNG(t, 30, 30)
+	var s *site
+	var url string
+	path := func() string {
+		image, err := s.store.Find("i", url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.store.Path(image.File())
+	}
+	remove := func() {
+		if err := os.Remove(path()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	block := func(target bucket.Target) {
+		if _, err := s.store.Block(t.Context(), target, bucket.RemoveOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tt := range map[string]struct {
+		off       bool   // nothing is noted
+		meanwhile func() // between the first request and the second
+		size      string // of the second; empty: full
+		links     int    // made for the second
+		fetches   int    // in all
+		code      string // of the second; empty: it is handed over
+	}{
+		"at once":                     {meanwhile: func() {}, fetches: 1},
+		"nothing is noted":            {off: true, meanwhile: func() {}, links: 1, fetches: 1},
+		"the last moment":             {meanwhile: func() { s.clock.add(valid - 1) }, fetches: 1},
+		"too late":                    {meanwhile: func() { s.clock.add(valid) }, links: 1, fetches: 1},
+		"another size":                {meanwhile: func() {}, size: "10x10", links: 1, fetches: 1},
+		"another image is blocked":    {meanwhile: func() { block(bucket.Target{Host: "other.example"}) }, links: 1, fetches: 1},
+		"it is blocked":               {meanwhile: func() { block(bucket.Target{URL: url}) }, fetches: 1, code: "removed"},
+		"its host is blocked":         {meanwhile: func() { block(bucket.Target{Host: "origin.example"}) }, fetches: 1, code: "removed"},
+		"its file is gone":            {meanwhile: remove, fetches: 1}, // nginx finds that out, and asks by HandoffDirect
+		"its file is gone, too late":  {meanwhile: func() { remove(); s.clock.add(valid) }, links: 1, fetches: 2},
+		"the first made no link":      {meanwhile: func() { s.hot.err = nil }, links: 1, fetches: 1},
+		"it was purged and is served": {meanwhile: func() { s.store.Purge(t.Context(), bucket.Target{URL: url}, bucket.RemoveOptions{}) }, links: 1, fetches: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s = newSite(t, func(_ *bucket.Options, o *server.Options) {
+				o.Handoff = true
+				if !tt.off {
+					o.HandoffValid = valid
+				}
+			})
+			s.decoder.answer = results(result(t, toPNG(t, 10, 10)))
+			url = s.origin.put("cat", data)
+			if name == "the first made no link" {
+				s.hot.err = errors.New("tmpfs is full")
+			}
+			if w := s.ask("GET", s.link("full", url), handedOff); w.Header().Get(nginx.HeaderRedirect) == "" || len(s.hot.take()) != 1 {
+				t.Fatalf("the first: status %d", w.Code)
+			}
+			tt.meanwhile()
+			w := s.ask("GET", s.link(cmp.Or(tt.size, "full"), url), handedOff)
+			if handed := w.Header().Get(nginx.HeaderRedirect) != ""; handed != (tt.code == "") || w.Header().Get(nginx.HeaderError) != tt.code {
+				t.Errorf("handed over: %v, status %d, code %q, want %q", handed, w.Code, w.Header().Get(nginx.HeaderError), tt.code)
+			}
+			if got := s.hot.take(); len(got) != tt.links {
+				t.Errorf("links %q, want %d", got, tt.links)
+			}
+			if s.origin.fetches[url] != tt.fetches {
+				t.Errorf("%d fetches, want %d", s.origin.fetches[url], tt.fetches)
+			}
+		})
 	}
 }
 

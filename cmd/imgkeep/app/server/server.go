@@ -28,6 +28,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"log/slog"
 	"maps"
@@ -102,6 +103,10 @@ type Options struct {
 	// Hot then makes the next request bypass this server; nil: no hot links.
 	Handoff bool
 	Hot     Hot
+	// HandoffValid is for how long nginx uses a file that it has opened without looking at
+	// it again: for so long this server does not look again either at the file and the hot
+	// link of a link that it handed over. 0: it looks for each request.
+	HandoffValid time.Duration
 	// Current tells whether this server is still the one that answers. One that another has
 	// replaced makes no hot links for its remaining requests. nil: it is.
 	Current func() bool
@@ -133,6 +138,7 @@ type Server struct {
 	coalescer   coalescer
 	prerenderer prerenderer
 	buffers     buffers
+	given       given
 	// of requests that nobody waits for
 	background bool
 
@@ -154,6 +160,10 @@ func newServer(o Options) *Server {
 	o.Sizes, o.Presets, o.Prerender = slices.Clone(o.Sizes), maps.Clone(o.Presets), slices.Clone(o.Prerender)
 	listed := resize.Listed{Sides: o.Sizes, Presets: slices.Sorted(maps.Keys(o.Presets))}
 	s := &Server{opts: o, listed: listed, digests: map[string]string{}, constants: newConstants(o), begun: strconv.FormatInt(o.Now().UnixMilli(), 36)}
+	s.given.seed, s.given.valid = maphash.MakeSeed(), o.HandoffValid
+	if o.Store != nil && o.Store.Node() != nil {
+		s.given.valid = 0 // a node's cache counts what is asked for
+	}
 	for name, p := range o.Presets {
 		s.digests[name] = p.Digest()
 	}
