@@ -426,11 +426,11 @@ func (db *DB) Image(bucket, url string) (Image, error) {
 	var image Image
 	err = db.lookUp(func(tx *bbolt.Tx) error {
 		k := KeyOf(url)
-		ref, err := tableOf(tx, t.urls).find(k[:])
+		_, ref, err := lookUp(tx, t.urls, k[:])
 		if err != nil {
 			return err
 		}
-		r, err := findRecord(tableOf(tx, t.images), ref)
+		r, err := lookUpRecord(tx, t.images, ref)
 		if errors.Is(err, ErrNotFound) {
 			return fmt.Errorf("%w (it has no entry of image %x)", ErrDamaged, ref)
 		}
@@ -449,7 +449,7 @@ func (db *DB) Failure(bucket, url string) (record.Failure, error) {
 	var f record.Failure
 	err = db.lookUp(func(tx *bbolt.Tx) error {
 		k := KeyOf(url)
-		v, err := tableOf(tx, t.failures).find(k[:])
+		_, v, err := lookUp(tx, t.failures, k[:])
 		if err == nil {
 			f, err = decodeFailure(v)
 		}

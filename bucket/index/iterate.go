@@ -24,7 +24,7 @@ func (db *DB) Entry(bucket string, digest [32]byte) (Entry, error) {
 	}
 	var e Entry
 	err = db.lookUp(func(tx *bbolt.Tx) error {
-		r, err := getRecord(tableOf(tx, t.images), digest[:])
+		r, err := lookUpRecord(tx, t.images, digest[:])
 		e = Entry{Image: r.Image, Refs: r.refs}
 		return err
 	})
@@ -39,7 +39,7 @@ func (db *DB) RefOf(bucket string, key Key) (Ref, error) {
 	}
 	var ref Ref
 	err = db.lookUp(func(tx *bbolt.Tx) error {
-		v, err := tableOf(tx, t.urls).find(key[:])
+		_, v, err := lookUp(tx, t.urls, key[:])
 		if err != nil {
 			return err
 		}

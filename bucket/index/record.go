@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"imgkeep/bucket/probe"
 	"imgkeep/bucket/record"
 )
@@ -81,6 +83,15 @@ func findRecord(images table, ref []byte) (imageEntry, error) {
 	}
 	if !bytes.HasPrefix(k, ref) {
 		return imageEntry{}, ErrNotFound
+	}
+	return decodeRecord(k, v)
+}
+
+// lookUpRecord is findRecord in a transaction that only reads.
+func lookUpRecord(tx *bbolt.Tx, images, ref []byte) (imageEntry, error) {
+	k, v, err := lookUp(tx, images, ref)
+	if err != nil {
+		return imageEntry{}, err
 	}
 	return decodeRecord(k, v)
 }

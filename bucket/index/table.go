@@ -84,6 +84,21 @@ func (t table) get(key []byte) ([]byte, error) {
 	return v, nil
 }
 
+// lookUp returns the record of a table whose key begins with key, or ErrNotFound, in a
+// transaction that only reads.
+func lookUp(tx *bbolt.Tx, name, key []byte) (k, v []byte, err error) {
+	k, stored := search(tx, name, key)
+	if k != nil {
+		v, _, err = unseal(name, k, stored)
+		return k, v, err
+	}
+	k, v, err = tableOf(tx, name).seek(key)
+	if err == nil && !bytes.HasPrefix(k, key) {
+		err = ErrNotFound
+	}
+	return k, v, err
+}
+
 // find is get, except that a missing record is ErrNotFound.
 func (t table) find(key []byte) ([]byte, error) {
 	v, err := t.get(key)
