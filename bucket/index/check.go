@@ -11,6 +11,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
+
+	"imgkeep/bucket/index/pages"
 )
 
 // To check a file takes seconds for ten million images, and a server should answer before. So
@@ -181,7 +183,7 @@ func forgetFree(f *os.File) error {
 	native.PutUint64(m.bytes[40:], m.pages+1)
 	native.PutUint64(m.bytes[48:], m.tx+1)
 	native.PutUint64(m.bytes[metaSum:], m.sum())
-	page := make([]byte, headerSize, headerSize+len(m.bytes))
+	page := make([]byte, pages.HeaderSize, pages.HeaderSize+len(m.bytes))
 	slot := (m.tx + 1) % 2
 	native.PutUint64(page, slot)
 	native.PutUint16(page[8:], metaPage)

@@ -10,6 +10,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"imgkeep/bucket/index/pages"
 )
 
 // bbolt writes a transaction's pages, flushes them, and then writes and flushes its meta
@@ -117,7 +119,7 @@ func copyCommitted(aside string, f *os.File, tx uint64) (err error) {
 		}
 		binary.NativeEndian.PutUint64(m.bytes[48:], m.tx)
 		binary.NativeEndian.PutUint64(m.bytes[metaSum:], m.sum())
-		if _, err := out.WriteAt(m.bytes[:], int64(n)*int64(m.pageSize)+headerSize); err != nil {
+		if _, err := out.WriteAt(m.bytes[:], int64(n)*int64(m.pageSize)+pages.HeaderSize); err != nil {
 			return err
 		}
 	}
@@ -134,7 +136,7 @@ func flushMeta(f *os.File) error {
 		return err
 	}
 	for _, m := range metas(f) {
-		if _, err := f.WriteAt(m.bytes[:], int64(m.tx%2)*int64(m.pageSize)+headerSize); err != nil {
+		if _, err := f.WriteAt(m.bytes[:], int64(m.tx%2)*int64(m.pageSize)+pages.HeaderSize); err != nil {
 			return err
 		}
 	}

@@ -5,8 +5,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"unsafe"
 
 	"go.etcd.io/bbolt"
+
+	"imgkeep/bucket/index/pages"
 )
 
 // Each record ends with a checksum of its table's name, its key and its value, so that a
@@ -84,10 +87,13 @@ func (t table) get(key []byte) ([]byte, error) {
 	return v, nil
 }
 
-// lookUp returns the record of a table whose key begins with key, or ErrNotFound, in a
-// transaction that only reads.
+// lookUp returns the record of a table whose key begins with key, or ErrNotFound. The
+// transaction must only read: one that writes has pages that are not in the file yet.
 func lookUp(tx *bbolt.Tx, name, key []byte) (k, v []byte, err error) {
-	k, stored := search(tx, name, key)
+	// While a transaction is open, bbolt leaves mapped what belongs to it.
+	info := tx.DB().Info()
+	mapping := pages.Mapping{Pages: unsafe.Slice((*byte)(unsafe.Add(nil, info.Data)), tx.Size()), Size: info.PageSize}
+	k, stored := mapping.Search(uint64(tx.Cursor().Bucket().Root()), name, key)
 	if k != nil {
 		v, _, err = unseal(name, k, stored)
 		return k, v, err

@@ -8,6 +8,8 @@ import (
 	"hash/fnv"
 	"io"
 	"os"
+
+	"imgkeep/bucket/index/pages"
 )
 
 // bbolt trusts what a page says about itself. A flipped bit or a truncated file makes it
@@ -15,15 +17,10 @@ import (
 // the file. So every page in use, and every record in it, is checked before bbolt gets the
 // file, but for the large tables of a large file, which are checked soon after: see check.go.
 
-// The file format of bbolt, version 2, in the byte order of the machine: two meta pages,
-// then branch and leaf pages, each with its number, kind, count of elements and number of
-// further pages.
+// The file format of bbolt, version 2: two meta pages, then those that package pages reads.
 const (
 	metaMagic, metaVersion = 0xED0CDAED, 2
 	metaSum                = 56 // offset of the checksum in a meta
-	headerSize             = 16 // of a page
-	elementSize            = 16 // of a branch and of a leaf
-	branchPage, leafPage   = 1, 2
 	metaPage, freePage     = 4, 16
 	tableFlag              = 1         // a leaf's element that is a table
 	noFreelist             = 1<<64 - 1 // in place of the number of its page
@@ -124,7 +121,7 @@ type meta struct {
 
 // readMeta reads a meta at an offset; it is not ok if it is not intact.
 func readMeta(f io.ReaderAt, offset int64) (m meta, ok bool) {
-	if _, err := f.ReadAt(m.bytes[:], offset+headerSize); err != nil {
+	if _, err := f.ReadAt(m.bytes[:], offset+pages.HeaderSize); err != nil {
 		return m, false
 	}
 	native := binary.NativeEndian
@@ -232,7 +229,7 @@ func (v *verifier) freelist(id uint64) error {
 	}
 	native := binary.NativeEndian
 	kind, count := native.Uint16(page[8:]), uint64(native.Uint16(page[10:]))
-	ids := page[headerSize:]
+	ids := page[pages.HeaderSize:]
 	if count == 0xffff { // it stands in the place of the first one
 		count, ids = native.Uint64(ids), ids[8:]
 	}
@@ -252,24 +249,24 @@ func (v *verifier) freelist(id uint64) error {
 // elements checks the elements of a page.
 func (v *verifier) elements(page []byte, depth int, low, high []byte) error {
 	native := binary.NativeEndian
-	if len(page) < headerSize {
+	if len(page) < pages.HeaderSize {
 		return io.ErrUnexpectedEOF
 	}
 	kind, count := native.Uint16(page[8:]), int(native.Uint16(page[10:]))
-	if kind != branchPage && kind != leafPage || kind == branchPage && count == 0 {
+	if kind != pages.Branch && kind != pages.Leaf || kind == pages.Branch && count == 0 {
 		return fmt.Errorf("kind %d with %d elements", kind, count)
 	}
-	if headerSize+count*elementSize > len(page) {
+	if pages.HeaderSize+count*pages.ElementSize > len(page) {
 		return fmt.Errorf("%d elements do not fit", count)
 	}
-	last, next := low, uint64(headerSize+count*elementSize)
+	last, next := low, uint64(pages.HeaderSize+count*pages.ElementSize)
 	for n := range count {
-		key, value, ok := element(page, kind, n)
+		key, value, ok := pages.Element(page, kind, n)
 		if !ok {
 			return fmt.Errorf("element %d ends outside of the page", n)
 		}
 		// One follows the other: with another count the first would not.
-		if at := headerSize + n*elementSize; begin(page, at, kind) != next {
+		if at := pages.HeaderSize + n*pages.ElementSize; pages.Begin(page, at, kind) != next {
 			return fmt.Errorf("element %d does not follow the one before", n)
 		}
 		next += uint64(len(key) + len(value))
@@ -280,11 +277,11 @@ func (v *verifier) elements(page []byte, depth int, low, high []byte) error {
 			return fmt.Errorf("element %d is out of order", n)
 		}
 		last = key
-		at := headerSize + n*elementSize
-		if kind == branchPage {
+		at := pages.HeaderSize + n*pages.ElementSize
+		if kind == pages.Branch {
 			below := high
 			if n+1 < count {
-				if below, _, ok = element(page, kind, n+1); !ok {
+				if below, _, ok = pages.Element(page, kind, n+1); !ok {
 					return fmt.Errorf("element %d ends outside of the page", n+1)
 				}
 			}
@@ -307,33 +304,6 @@ func (v *verifier) elements(page []byte, depth int, low, high []byte) error {
 		}
 	}
 	return nil
-}
-
-// element returns the key of an element of a page, and what follows its key.
-func element(page []byte, kind uint16, n int) (key, value []byte, ok bool) {
-	native := binary.NativeEndian
-	at := headerSize + n*elementSize
-	e := page[at : at+elementSize]
-	keys, values := native.Uint32(e[4:]), uint32(0)
-	if kind == leafPage {
-		keys, values = native.Uint32(e[8:]), native.Uint32(e[12:])
-	}
-	from := begin(page, at, kind)
-	middle := from + uint64(keys)
-	end := middle + uint64(values)
-	if end > uint64(len(page)) {
-		return nil, nil, false
-	}
-	return page[from:middle], page[middle:end], true
-}
-
-// begin is where the key of the element at an offset begins.
-func begin(page []byte, at int, kind uint16) uint64 {
-	offset := binary.NativeEndian.Uint32(page[at:])
-	if kind == leafPage {
-		offset = binary.NativeEndian.Uint32(page[at+4:])
-	}
-	return uint64(at) + uint64(offset)
 }
 
 // record checks a record. Those of an older layout have no checksums.
@@ -362,7 +332,7 @@ func (v *verifier) record(key, value []byte) error {
 // whole checks the pages of a table: from its root or, if it is small, the page inside its
 // element.
 func (v *verifier) whole(name, value []byte, depth int) error {
-	if len(value) < 16 {
+	if len(value) < pages.TableSize {
 		return io.ErrUnexpectedEOF
 	}
 	v.table = name
@@ -376,5 +346,5 @@ func (v *verifier) whole(name, value []byte, depth int) error {
 	if root := binary.NativeEndian.Uint64(value); root != 0 {
 		return v.page(root, depth+1, nil, nil)
 	}
-	return v.elements(value[16:], depth, nil, nil)
+	return v.elements(value[pages.TableSize:], depth, nil, nil)
 }
