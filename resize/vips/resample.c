@@ -38,8 +38,8 @@ typedef guint8 octets __attribute__((vector_size(16)));
 typedef guint8 quad8 __attribute__((vector_size(4)));
 typedef guint16 quad16 __attribute__((vector_size(8)));
 
-/* Two quads. */
-typedef float oct __attribute__((vector_size(32), may_alias));
+/* Two quads, to one of which the memory of malloc is aligned. */
+typedef float oct __attribute__((vector_size(32), may_alias, aligned(16)));
 typedef float loose_oct __attribute__((vector_size(32), may_alias, aligned(4)));
 
 /* Compiled once more for processors with vectors of twice the length. They compute the same:

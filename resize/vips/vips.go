@@ -248,6 +248,7 @@ func (d *Decoder) Resize(src []byte, r *resize.Request) ([]resize.Result, error)
 	defer C.thumb_tidy()
 
 	C.fault_reset()
+	C.vips_error_clear() // an image that was read may have left notes there
 	in, err := d.open(src, r.Format, r.MaxPixels, slices.ContainsFunc(r.Targets, func(t resize.Target) bool { return t.Animates(r.Format) }))
 	if err != nil {
 		return nil, err

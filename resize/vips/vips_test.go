@@ -10,6 +10,7 @@ import (
 	"image/png"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -186,4 +187,18 @@ func FuzzStripWebP(f *testing.F) {
 			t.Errorf("%q becomes %q when stripped again", out, again)
 		}
 	})
+}
+
+// What libvips notes of an image that it reads is not told of the next one, which it cannot read.
+func TestErrorIsOfItsImage(t *testing.T) {
+	odd := flatBlocks(16, 16, 0, 3, [2]int{1, 1}, [2]int{1, 1})
+	odd = slices.Insert(odd, 2+2+67, 1, 2, 3) // between two segments
+	if _, err := decoder.Resize(odd, request("jpeg", resize.Target{Size: resize.Size{Height: 8}})); err != nil {
+		t.Fatal(err)
+	}
+	png := toPNG(t, scene(20, 20))
+	_, err := decoder.Resize(png[:60], request("png", resize.Target{Size: resize.Size{Height: 8}}))
+	if err == nil || strings.Contains(err.Error(), "JPEG") {
+		t.Errorf("a broken PNG: %v", err)
+	}
 }
