@@ -5,8 +5,9 @@
  * All of the file is in memory here. And libvips starts threads and passes rows from buffer
  * to buffer, which costs more than resizing does.
  *
- * What it makes is the same, byte by byte, and so is what it refuses: a file that ends early.
- * Headers, and pictures in inks, are left to libvips. */
+ * What it makes is the same, byte by byte, and it refuses a file that ends early, too. It does
+ * not count damage, of which libvips refuses a file at the hundredth. Headers, and pictures in
+ * inks, are left to libvips. */
 
 #include "jpeg.h"
 
@@ -146,17 +147,23 @@ static const VipsPel *
 next_row(void *state, int y)
 {
 	jpeg *j = state;
+	size_t size = (size_t) j->info.output_width * j->info.output_components;
 
 	if (setjmp(j->errors.leave))
 		return NULL;
 	if (!j->started) {
 		jpeg_start_decompress(&j->info);
-		j->row = g_malloc((size_t) j->info.output_width * j->info.output_components);
+		j->row = g_malloc(2 * size); /* and one that nobody gets */
 		j->started = TRUE;
 	}
 	if (y != (int) j->info.output_scanline)
 		ERREXIT(&j->info, JERR_BAD_STATE);
 	jpeg_read_scanlines(&j->info, &j->row, 1);
+	if (y == j->rows - 1 && j->info.output_scanline < j->info.output_height) {
+		VipsPel *last = j->row + size;
+
+		jpeg_read_scanlines(&j->info, &last, 1); /* the file may end there */
+	}
 	return j->row;
 }
 

@@ -65,6 +65,22 @@ func TestPlanesOfAnySize(t *testing.T) {
 	}
 }
 
+// A JPEG that ends early is refused in any format and at any size, also where it lacks only what
+// becomes a part of a pixel.
+func TestEndsEarly(t *testing.T) {
+	for rows := 96; rows <= 104; rows++ {
+		whole := toJPEG(t, scene(150, rows))
+		for _, height := range []int{5, 11, 20, 60} {
+			for _, format := range []string{"jpeg", "png"} {
+				target := resize.Target{Size: resize.Size{Height: height}, Format: format}
+				if _, err := decoder.Resize(whole[:len(whole)-50], request("jpeg", target)); err == nil {
+					t.Errorf("150 by %d to %d as %s is made without its end", rows, height, format)
+				}
+			}
+		}
+	}
+}
+
 // Where the size is odd, the last samples of colour stand for the last pixels alone. What a
 // thin picture would have beyond its edge shows most.
 func TestPlanesAtEdges(t *testing.T) {
