@@ -67,7 +67,7 @@ func TestHostileRequests(t *testing.T) {
 	w.heat(t, "i", "full", sigA)
 	// A link that is still being made, and one as a lost sweep might leave it.
 	for _, dir := range []string{".tmp", ".dropped"} {
-		d := filepath.Join(w.site.Hot, dir, "g", "n")
+		d := filepath.Join(w.site.Hot, dir, "gn")
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +76,7 @@ func TestHostileRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Symlink(path, filepath.Join(w.site.Hot, "i", "full", "g", "n", sigA[2:]+".html")); err != nil {
+	if err := os.Symlink(path, filepath.Join(w.site.Hot, "i", "full", "gn", sigA[2:]+".html")); err != nil {
 		t.Fatal(err)
 	}
 	const S, s0, s1, rest = sigA, "g", "n", "jO6SJxYbeT9VBz"
@@ -87,9 +87,9 @@ func TestHostileRequests(t *testing.T) {
 
 	for _, target := range []string{
 		// The tree by its own names.
-		"/i/full/g/n/" + rest + ".jpg", "/i/full/g/n/" + rest, "/i/full/gn/" + rest + ".jpg",
+		"/i/full/gn/" + rest + ".jpg", "/i/full/gn/" + rest, "/i/full/g/n/" + rest + ".jpg",
 		"/i/full/" + S, "/i/full/" + S + "/", "/i/full/" + S + ".jpg", "/i/full/" + S + "/x.html",
-		"/plain.jpg", "/.epoch", "/.tmp/g/n/" + rest + ".jpg", "/", "/i", "/i/", "/i/full/", "/.none", "/.none.jpg",
+		"/plain.jpg", "/.epoch", "/.tmp/gn/" + rest + ".jpg", "/", "/i", "/i/", "/i/full/", "/.none", "/.none.jpg",
 		"/.tmp/full/" + S + "/" + extURL, "/.dropped/full/" + S + "/" + extURL,
 		// The root by the hand-off's prefix.
 		"/_imgkeep/i/a/b/d.jpg", "/_imgkeep/index.db", "/_imgkeep/i/secret.jpg", "/_imgkeep", "/_imgkeep/", "/_imgkeep/error/400",

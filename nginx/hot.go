@@ -155,7 +155,7 @@ func (h *Hot) AddWhile(bucket, size, signature, ext, target string, expires time
 	if h.superseded || !still() {
 		return nil
 	}
-	folder := h.dir + "/" + bucket + "/" + size + "/" + signature[:1] + "/" + signature[1:2]
+	folder := h.dir + "/" + bucket + "/" + size + "/" + signature[:2]
 	if _, same := h.look(folder+"/"+signature[2:]+ext, target, expires); same { // the others were made before it
 		return nil
 	}
@@ -357,21 +357,17 @@ func (h *Hot) evict() int {
 	// Empty shards are removed, so they are not chosen again. A link that cannot be removed
 	// must not keep this loop going.
 	for range 100 {
-		first := choose(sizes)
-		second := choose(first)
-		if len(first) == 0 {
+		shard := choose(sizes)
+		if len(shard) == 0 {
 			return 0
 		}
 		gone := 0
-		for _, f := range second {
+		for _, f := range shard {
 			for _, name := range names(f) {
 				if h.remove(filepath.Join(f, name)) {
 					gone++
 				}
 			}
-			os.Remove(f)
-		}
-		for _, f := range first {
 			os.Remove(f)
 		}
 		if gone > 0 {

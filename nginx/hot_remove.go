@@ -128,7 +128,7 @@ func Targets(dir, bucket, signature string) (targets []string, err error) {
 		return nil, errors.New("hot links: no such bucket or signature can be")
 	}
 	for _, size := range names(filepath.Join(dir, bucket)) {
-		stem := filepath.Join(dir, bucket, size, signature[:1], signature[1:2], signature[2:])
+		stem := filepath.Join(dir, bucket, size, signature[:2], signature[2:])
 		for _, ext := range extensions {
 			target, err := os.Readlink(stem + ext)
 			if err == nil && target != passOver {

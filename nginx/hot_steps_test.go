@@ -20,7 +20,7 @@ import (
 
 const testSignature = "gnjO6SJxYbeT9VBz"
 
-var testPath = filepath.Join("i", "full", "g", "n", "jO6SJxYbeT9VBz.jpg")
+var testPath = filepath.Join("i", "full", "gn", "jO6SJxYbeT9VBz.jpg")
 
 func mustOpen(t *testing.T, o HotOptions) *Hot {
 	t.Helper()
@@ -486,7 +486,7 @@ func childFill(dir string) {
 		if err := h.Add("i", "full", s, ".jpg", "/a.jpg", time.Now().Add(time.Hour)); err != nil {
 			fail("link %d: %v", n, err)
 		}
-		if !exists(filepath.Join(dir, "hot", "i", "full", s[:1], s[1:2], s[2:]+".jpg")) {
+		if !exists(filepath.Join(dir, "hot", "i", "full", s[:2], s[2:]+".jpg")) {
 			fail("link %d is not there", n)
 		}
 	}
@@ -510,7 +510,7 @@ func TestNoInodesLeft(t *testing.T) {
 	}
 }
 
-// Whatever is accepted names a file exactly four folders below the tree.
+// Whatever is accepted names a file exactly three folders below the tree.
 func FuzzCheckLink(f *testing.F) {
 	f.Add("i", "full", testSignature, ".jpg", "/a.jpg")
 	f.Add("..", "..", "..............//", ".jpg", "/../a.jpg")
@@ -519,8 +519,8 @@ func FuzzCheckLink(f *testing.F) {
 		if checkLink(bucket, size, signature, ext, target) != nil {
 			return
 		}
-		path := "/hot/" + bucket + "/" + size + "/" + signature[:1] + "/" + signature[1:2] + "/" + signature[2:] + ext
-		if filepath.Clean(path) != path || strings.Count(path, "/") != 6 || strings.ContainsAny(path, " \x00\n%") || strings.HasPrefix(bucket, ".") {
+		path := "/hot/" + bucket + "/" + size + "/" + signature[:2] + "/" + signature[2:] + ext
+		if filepath.Clean(path) != path || strings.Count(path, "/") != 5 || strings.ContainsAny(path, " \x00\n%") || strings.HasPrefix(bucket, ".") {
 			t.Errorf("accepted: %q", path)
 		}
 		if filepath.Clean(target) != target || target[0] != '/' {

@@ -85,11 +85,11 @@ func TestAdd(t *testing.T) {
 	h := openHot(t, nginx.HotOptions{Dir: dir})
 	expires := time.Now().Add(time.Hour).Truncate(time.Second)
 	for _, l := range []struct{ bucket, size, signature, ext, path string }{
-		{"i", "full", sigA, ".jpg", "i/full/g/n/jO6SJxYbeT9VBz.jpg"},
-		{"i", "250x250", sigA, ".png", "i/250x250/g/n/jO6SJxYbeT9VBz.png"},
-		{"i", "150x", sigA, ".webp", "i/150x/g/n/jO6SJxYbeT9VBz.webp"},
-		{"avatars", "x200", sigB, ".gif", "avatars/x200/4/f/3OT_te_O37pMOZ.gif"},
-		{"_-", "-", sigC, ".jpg", "_-/-/-/u/21SyNepGvwmqYg.jpg"},
+		{"i", "full", sigA, ".jpg", "i/full/gn/jO6SJxYbeT9VBz.jpg"},
+		{"i", "250x250", sigA, ".png", "i/250x250/gn/jO6SJxYbeT9VBz.png"},
+		{"i", "150x", sigA, ".webp", "i/150x/gn/jO6SJxYbeT9VBz.webp"},
+		{"avatars", "x200", sigB, ".gif", "avatars/x200/4f/3OT_te_O37pMOZ.gif"},
+		{"_-", "-", sigC, ".jpg", "_-/-/-u/21SyNepGvwmqYg.jpg"},
 	} {
 		target := "/var/lib/imgkeep/" + l.bucket + "/a/b/digest" + l.ext
 		add(t, h, l.bucket, l.size, l.signature, l.ext, target, expires)
@@ -107,11 +107,11 @@ func TestAdd(t *testing.T) {
 		}
 	}
 	// The names that nginx tries before these are there as well.
-	wantLinks(t, dir, "i/full/g/n/jO6SJxYbeT9VBz.jpg",
-		"i/250x250/g/n/jO6SJxYbeT9VBz.jpg", "i/250x250/g/n/jO6SJxYbeT9VBz.png",
-		"i/150x/g/n/jO6SJxYbeT9VBz.jpg", "i/150x/g/n/jO6SJxYbeT9VBz.png", "i/150x/g/n/jO6SJxYbeT9VBz.webp",
-		"avatars/x200/4/f/3OT_te_O37pMOZ.jpg", "avatars/x200/4/f/3OT_te_O37pMOZ.png", "avatars/x200/4/f/3OT_te_O37pMOZ.webp", "avatars/x200/4/f/3OT_te_O37pMOZ.gif",
-		"_-/-/-/u/21SyNepGvwmqYg.jpg")
+	wantLinks(t, dir, "i/full/gn/jO6SJxYbeT9VBz.jpg",
+		"i/250x250/gn/jO6SJxYbeT9VBz.jpg", "i/250x250/gn/jO6SJxYbeT9VBz.png",
+		"i/150x/gn/jO6SJxYbeT9VBz.jpg", "i/150x/gn/jO6SJxYbeT9VBz.png", "i/150x/gn/jO6SJxYbeT9VBz.webp",
+		"avatars/x200/4f/3OT_te_O37pMOZ.jpg", "avatars/x200/4f/3OT_te_O37pMOZ.png", "avatars/x200/4f/3OT_te_O37pMOZ.webp", "avatars/x200/4f/3OT_te_O37pMOZ.gif",
+		"_-/-/-u/21SyNepGvwmqYg.jpg")
 	if h.Len() != 11 {
 		t.Errorf("Len is %d, want 11", h.Len())
 	}
@@ -161,7 +161,7 @@ func TestAddAgain(t *testing.T) {
 		t.Errorf("made twice: Len is %d, want 1", h.Len())
 	}
 	add(t, h, "i", "full", sigA, ".jpg", "/two.jpg", expires.Add(time.Hour))
-	path := filepath.Join(dir, "i/full/g/n/jO6SJxYbeT9VBz")
+	path := filepath.Join(dir, "i/full/gn/jO6SJxYbeT9VBz")
 	if got, _ := os.Readlink(path + ".jpg"); got != "/two.jpg" {
 		t.Errorf("made anew: it points at %q, want /two.jpg", got)
 	}
@@ -177,7 +177,7 @@ func TestBoundary(t *testing.T) {
 	h := openHot(t, nginx.HotOptions{Dir: dir, Now: func() time.Time { return now }})
 	add(t, h, "i", "full", sigA, ".jpg", "/a.jpg", now)
 	add(t, h, "i", "full", sigB, ".jpg", "/b.jpg", now.Add(1))
-	wantLinks(t, dir, "i/full/4/f/3OT_te_O37pMOZ.jpg")
+	wantLinks(t, dir, "i/full/4f/3OT_te_O37pMOZ.jpg")
 
 	for _, step := range []struct {
 		at            time.Time
@@ -319,7 +319,7 @@ func TestMaxLinks(t *testing.T) {
 				if n >= max && (got > max || got == 0) || got != h.Len() {
 					t.Fatalf("%d links added: %d are there, Len %d; want at most %d", n+1, got, h.Len(), max)
 				}
-				if _, err := os.Lstat(filepath.Join(dir, "i", []string{"full", "150x"}[n%2], signature(n)[:1], signature(n)[1:2], signature(n)[2:]+".jpg")); err != nil {
+				if _, err := os.Lstat(filepath.Join(dir, "i", []string{"full", "150x"}[n%2], signature(n)[:2], signature(n)[2:]+".jpg")); err != nil {
 					t.Fatalf("the newest of %d links is missing", n+1)
 				}
 			}
@@ -360,7 +360,7 @@ func TestMaxLinksEmptied(t *testing.T) {
 		add(t, h, "i", "full", sigA, ".jpg", "/a.jpg", time.Now().Add(time.Hour)) // finds out
 		synctest.Wait()
 		add(t, h, "i", "full", sigA, ".jpg", "/a.jpg", time.Now().Add(time.Hour))
-		wantLinks(t, dir, "i/full/g/n/jO6SJxYbeT9VBz.jpg")
+		wantLinks(t, dir, "i/full/gn/jO6SJxYbeT9VBz.jpg")
 		cancel()
 		synctest.Wait()
 	})
@@ -454,7 +454,7 @@ func TestSweepLeavesStrangers(t *testing.T) {
 	now := time.Now()
 	h := openHot(t, nginx.HotOptions{Dir: dir, Now: func() time.Time { return now }})
 	add(t, h, "i", "full", sigA, ".jpg", "/a.jpg", now.Add(time.Hour))
-	strangers := []string{"README", "i/README", "i/full/g/n/README"}
+	strangers := []string{"README", "i/README", "i/full/gn/README"}
 	for _, name := range strangers {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)

@@ -124,7 +124,7 @@ func TestUnlistable(t *testing.T) {
 	w := newWorld(t, nginx.HotOptions{}, nil)
 	w.app.set("i", sigA, image{expires: time.Now().Add(time.Hour), files: map[string]string{"full": w.store(t, "i", "d.jpg", 100)}})
 	w.heat(t, "i", "full", sigA)
-	for folder := filepath.Join(w.site.Hot, "i/full/g/n"); folder != filepath.Dir(w.site.Hot); folder = filepath.Dir(folder) {
+	for folder := filepath.Join(w.site.Hot, "i/full/gn"); folder != filepath.Dir(w.site.Hot); folder = filepath.Dir(folder) {
 		if info, err := os.Stat(folder); err != nil || info.Mode().Perm()&0o066 != 0 {
 			t.Errorf("%s: %v, %v", folder, info.Mode(), err)
 		}

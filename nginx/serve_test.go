@@ -276,7 +276,7 @@ func TestExpiry(t *testing.T) {
 	for len(links(t, w.site.Hot)) > 1 {
 		clock.waiting(t)
 	}
-	wantLinks(t, w.site.Hot, "i/full/4/f/3OT_te_O37pMOZ.jpg")
+	wantLinks(t, w.site.Hot, "i/full/4f/3OT_te_O37pMOZ.jpg")
 	w.within(t, "an expired link is refused", func() bool {
 		return ask(t, w.client, "GET", w.URL+"/i/full/"+sigA+"/"+extURL, nil).Status == http.StatusGone
 	})

@@ -358,7 +358,7 @@ func FuzzHotLink(f *testing.F) {
 	})
 }
 
-// byHand returns place, s0, s1 and rest of a hot link.
+// byHand returns place, shard and rest of a hot link.
 func byHand(uri string, buckets []string) []string {
 	uri, _, _ = strings.Cut(uri, "?")
 	part := strings.Split(uri, "/")
@@ -374,5 +374,5 @@ func byHand(uri string, buckets []string) []string {
 		bare == "" || len(ext)-len(bare) > 2 || strings.Trim(bare, letters) != "" {
 		return nil
 	}
-	return []string{"/" + part[1] + "/" + part[2], part[3][:1], part[3][1:2], part[3][2:]}
+	return []string{"/" + part[1] + "/" + part[2], part[3][:2], part[3][2:]}
 }
