@@ -302,7 +302,7 @@ func (s *server) signal(sig os.Signal) {
 // links are the hot links, as paths below the tree.
 func (w *world) links() []string {
 	w.t.Helper()
-	found, err := filepath.Glob(filepath.Join(w.dir, "hot", "*", "*", "?", "?", "*"))
+	found, err := filepath.Glob(filepath.Join(w.dir, "hot", "*", "*", "??", "*"))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -73,7 +73,7 @@ func TestPresetChanges(t *testing.T) {
 			t.Errorf("before: %v", b)
 		}
 	}
-	hot, err := filepath.Glob(filepath.Join(w.dir, "hot", "i", "small", "*", "*", "*.png"))
+	hot, err := filepath.Glob(filepath.Join(w.dir, "hot", "i", "small", "??", "*.png"))
 	if err != nil || len(hot) != 1 {
 		t.Fatalf("hot links %v, %v", hot, err)
 	}
