@@ -37,7 +37,7 @@ var rules = map[string]rule{
 	// The commands. Only here is cobra.
 	"cmd/imgkeep/app": {
 		imports: []string{
-			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/engine", "cmd/imgkeep/app/nodes", "cmd/imgkeep/app/page/account", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
+			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/engine", "cmd/imgkeep/app/gctuner", "cmd/imgkeep/app/nodes", "cmd/imgkeep/app/page/account", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
 			"bucket", "bucket/backup", "bucket/blob/object", "bucket/blob/s3", "bucket/evidence", "bucket/fetch", "bucket/imageurl", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/migrate", "bucket/probe", "bucket/query", "bucket/record",
 			"bucket/reindex", "bucket/scrub", "nginx", "resize", "sign",
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "github.com/spf13/pflag",
@@ -48,7 +48,7 @@ var rules = map[string]rule{
 	// Only here all is wired together.
 	"cmd/imgkeep/app/engine": {
 		imports: []string{
-			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/hook", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/nodes", "cmd/imgkeep/app/page", "cmd/imgkeep/app/page/account",
+			"cmd/imgkeep/app/config", "cmd/imgkeep/app/control", "cmd/imgkeep/app/gctuner", "cmd/imgkeep/app/hook", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/metrics", "cmd/imgkeep/app/nodes", "cmd/imgkeep/app/page", "cmd/imgkeep/app/page/account",
 			"cmd/imgkeep/app/page/trend", "cmd/imgkeep/app/server", "cmd/imgkeep/app/target",
 			"bucket", "bucket/approve", "bucket/backup", "bucket/fetch", "bucket/imageurl", "bucket/ledger", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/migrate", "bucket/node", "bucket/pace", "bucket/probe", "bucket/query",
 			"bucket/record", "bucket/scrub", "bucket/tags", "nginx", "resize", "sign",
@@ -99,6 +99,7 @@ var rules = map[string]rule{
 	"cmd/imgkeep/app/hook": {
 		imports: []string{"bucket/blob/local", "bucket/pace"},
 	},
+	"cmd/imgkeep/app/gctuner": {},
 	"cmd/imgkeep/app/listen": {
 		imports: []string{"cmd/imgkeep/app/server", "github.com/coreos/go-systemd/v22/activation"},
 	},

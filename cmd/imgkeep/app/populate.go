@@ -21,6 +21,7 @@ import (
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/engine"
+	"imgkeep/cmd/imgkeep/app/gctuner"
 )
 
 func newPopulateCommand(a *app) *cobra.Command {
@@ -116,7 +117,7 @@ func (p *populateCommand) run(cmd *cobra.Command, args []string, c config.Config
 		}
 		defer func() { err = errors.Join(err, closeReports()) }()
 	}
-	defer control.CollectSeldom()()
+	gctuner.Start() // a run makes garbage by the minute, and keeps little
 	p.began = p.app.Now()
 	need := engine.Need{Create: true, Decoders: len(p.sizes) > 0}
 	err = stoppable(cmd.Context(), func(ctx context.Context) error {

@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"runtime"
-	"runtime/debug"
 	"sync"
 )
 
@@ -225,7 +223,6 @@ func (b *lineBody) Close() error {
 func (s *Server) populate(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer CollectSeldom()()
 	w.Header().Set("Content-Type", contentType)
 	out := http.NewResponseController(w)
 	out.EnableFullDuplex() // else the rest of the body would be waited for
@@ -279,32 +276,4 @@ func (s *Server) populate(w http.ResponseWriter, r *http.Request) {
 	}
 	close(answers)
 	<-written
-}
-
-// collecting are the runs that want garbage collected seldom.
-var collecting struct {
-	sync.Mutex
-	runs   int
-	before int // the percentage without them
-}
-
-// CollectSeldom lets garbage grow to four times what lives before it is collected, until end is
-// called. A run of populate makes garbage by the minute and keeps little: to collect it at each
-// doubling takes a tenth of the processor. Runs may overlap. Where GOGC is set, that counts.
-func CollectSeldom() (end func()) {
-	if os.Getenv("GOGC") != "" {
-		return func() {}
-	}
-	collecting.Lock()
-	defer collecting.Unlock()
-	if collecting.runs++; collecting.runs == 1 {
-		collecting.before = debug.SetGCPercent(400)
-	}
-	return func() {
-		collecting.Lock()
-		defer collecting.Unlock()
-		if collecting.runs--; collecting.runs == 0 {
-			debug.SetGCPercent(collecting.before)
-		}
-	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,9 +58,6 @@ func TestPopulateTogether(t *testing.T) {
 		for range calls { // all are in work at once
 			<-g.entered
 		}
-		if got := percentage(); got != 400 {
-			t.Errorf("garbage grows by %d%% meanwhile", got)
-		}
 		for range calls {
 			g.let <- struct{}{}
 		}
@@ -73,36 +69,6 @@ func TestPopulateTogether(t *testing.T) {
 	if c.populating != nil {
 		t.Error("a request is open, and nobody waits")
 	}
-}
-
-// percentage is by how much garbage may grow before it is collected.
-func percentage() int {
-	percent := debug.SetGCPercent(100)
-	debug.SetGCPercent(percent)
-	return percent
-}
-
-// Garbage is collected seldom until the last run has ended, but as GOGC says where it says it.
-func TestCollectSeldom(t *testing.T) {
-	want := func(percent int) {
-		t.Helper()
-		if got := percentage(); got != percent {
-			t.Errorf("garbage grows by %d%%, want %d%%", got, percent)
-		}
-	}
-	t.Setenv("GOGC", "")
-	usual := percentage()
-	first, second := CollectSeldom(), CollectSeldom()
-	want(400)
-	first()
-	want(400)
-	second()
-	want(usual)
-	t.Setenv("GOGC", "50")
-	end := CollectSeldom()
-	want(usual)
-	end()
-	want(usual)
 }
 
 // Who gives up waits no longer; the others get their answers, and the work of the last one ends

@@ -20,6 +20,7 @@ import (
 
 	"imgkeep/cmd/imgkeep/app/config"
 	"imgkeep/cmd/imgkeep/app/control"
+	"imgkeep/cmd/imgkeep/app/gctuner"
 	"imgkeep/cmd/imgkeep/app/listen"
 	"imgkeep/cmd/imgkeep/app/page"
 	"imgkeep/cmd/imgkeep/app/page/account"
@@ -49,6 +50,7 @@ func Serve(ctx context.Context, c config.Config, p Process, load func() (config.
 	if err := refuseRoot(c.Root); err != nil {
 		return err
 	}
+	gctuner.Start()
 	e, err := newEngine(c, p, log)
 	if errors.Is(err, sign.ErrNoSecret) {
 		return config.Errorf("%w: set sign.secrets, sign.secret_files or IMGKEEP_SECRET (a good one: head -c 32 /dev/urandom | base64)", err)
