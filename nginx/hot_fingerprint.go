@@ -19,7 +19,10 @@ import (
 // all links.
 const fingerprintFile = ".epoch"
 
-const fingerprintHeader = "imgkeep hot links 1\n"
+// fingerprintHeader names the layout of the tree, too: releases with another one drop its links,
+// which they would not find again to remove them. In layout 1 each had two folders of one
+// character.
+const fingerprintHeader = "imgkeep hot links 2\n"
 
 // fingerprint are truncated digests, sorted. They are short, and digests of digests, so
 // that the file reveals nothing about a secret.

@@ -2,6 +2,7 @@ package nginx
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -190,7 +191,12 @@ func TestFingerprints(t *testing.T) {
 		{"the file is gone", []string{"a"}, func(dir string) error { return os.Remove(filepath.Join(dir, fingerprintFile)) }, []string{"a"}, true},
 		{"the file is empty", []string{"a"}, func(dir string) error { return os.Truncate(filepath.Join(dir, fingerprintFile), 0) }, []string{"a"}, true},
 		{"the file is of a later release", []string{"a"}, func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, fingerprintFile), []byte("imgkeep hot links 2\n"), 0o600)
+			return os.WriteFile(filepath.Join(dir, fingerprintFile), []byte("imgkeep hot links 3\n"), 0o600)
+		}, []string{"a"}, true},
+		{"the tree has the layout of an earlier release", []string{"a"}, func(dir string) error {
+			path := filepath.Join(dir, fingerprintFile)
+			text, err := os.ReadFile(path)
+			return errors.Join(err, os.WriteFile(path, bytes.Replace(text, []byte("links 2"), []byte("links 1"), 1), 0o600))
 		}, []string{"a"}, true},
 	} {
 		t.Run(c.what, func(t *testing.T) {
