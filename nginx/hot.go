@@ -263,8 +263,10 @@ func (h *Hot) make(temp, folder, path, target string, expires time.Time) error {
 		return err
 	}
 	h.at("linked")
-	at := unix.NsecToTimespec(expires.UnixNano())
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, temp, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	// Used after it was changed, by its dates: otherwise the kernel would note each use of a link
+	// that was changed in the future, for which it walks the folders with locks.
+	used, changed := unix.NsecToTimespec(expires.Add(time.Second).UnixNano()), unix.NsecToTimespec(expires.UnixNano())
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, temp, []unix.Timespec{used, changed}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
 	h.at("dated")

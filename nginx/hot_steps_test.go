@@ -471,6 +471,34 @@ func TestKilledAnywhere(t *testing.T) {
 	}
 }
 
+// To follow a link changes nothing of it: the kernel would note each use of one that was last
+// used before it was changed, see relatime in mount(8).
+func TestFollowingWritesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "hot")
+	h := mustOpen(t, HotOptions{Dir: dir})
+	target := filepath.Join(t.TempDir(), "a.jpg")
+	if err := os.WriteFile(target, []byte("an image"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Add("i", "full", testSignature, ".jpg", target, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	used := func() syscall.Timespec {
+		var st syscall.Stat_t
+		if err := syscall.Lstat(filepath.Join(dir, testPath), &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Atim
+	}
+	before := used()
+	if _, err := os.ReadFile(filepath.Join(dir, testPath)); err != nil {
+		t.Fatal(err)
+	}
+	if after := used(); after != before {
+		t.Errorf("used at %v, then at %v", before, after)
+	}
+}
+
 // childFill makes links in a tmpfs that has few inodes.
 func childFill(dir string) {
 	fail := func(format string, args ...any) {
