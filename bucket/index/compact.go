@@ -99,7 +99,6 @@ func (db *DB) replace(aside string, fresh *bbolt.DB, file *os.File) error {
 	db.bolt, db.file, db.committed, db.health = fresh, file, next.committed, next.health
 	db.blocks.Store(next.blocks.Load())
 	db.failed.Store(false)
-	db.popular.clear()
 	// If a power cut keeps the new name from the disk, the old file is back, and the
 	// journals say what it lacks.
 	return errors.Join(oldHealth.close(oldBolt, oldFile), syncDir(filepath.Dir(db.path)))

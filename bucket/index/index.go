@@ -17,9 +17,6 @@
 // URLs are in the journal of the bucket. Half a SHA-256 distinguishes all images that were not
 // made to collide; of two that were, only the first is kept (ErrCollision).
 //
-// Images that were looked up lately are answered from memory, until a change takes an image
-// from a URL: see popular.
-//
 // What it promises: a change that Apply has acknowledged is on disk, completely, or not at
 // all. Damage is an error (ErrDamaged) and never an answer: each record has a checksum, and
 // Open compares each table with its totals. After a failed flush nothing is answered from
@@ -119,8 +116,7 @@ type DB struct {
 	failed atomic.Bool // ErrFailed
 	health *health     // of the file; behind swap
 
-	shared  sharedWrites
-	popular popular
+	shared sharedWrites
 }
 
 // tables are the names of a bucket's tables, computed once.
@@ -363,7 +359,6 @@ func (db *DB) Close() error {
 	checking.end()
 	db.swap.RLock()
 	defer db.swap.RUnlock()
-	defer db.popular.clear()
 	return db.health.close(db.bolt, db.file)
 }
 
@@ -400,20 +395,17 @@ func (db *DB) update(write func(*writing) error) error {
 		return err
 	}
 	var refused error
-	var w *writing
 	id := 0
 	err := db.health.guard(func() error {
 		return update(db.bolt, func(tx *bbolt.Tx) error {
-			id, w = tx.ID(), newWriting(tx)
+			id = tx.ID()
+			w := newWriting(tx)
 			if refused = write(w); refused == nil {
 				refused = w.flush()
 			}
 			return refused
 		})
 	})
-	if w != nil && w.unlinked {
-		db.popular.clear()
-	}
 	switch {
 	case err == nil:
 		db.committed = id
@@ -431,13 +423,9 @@ func (db *DB) Image(bucket, url string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	k := KeyOf(url)
-	generation := db.popular.generation.Load()
-	if image, ok := db.popular.find(bucket, k); ok && !db.Failed() {
-		return image, nil
-	}
 	var image Image
 	err = db.lookUp(func(tx *bbolt.Tx) error {
+		k := KeyOf(url)
 		_, ref, err := lookUp(tx, t.urls, k[:])
 		if err != nil {
 			return err
@@ -449,9 +437,6 @@ func (db *DB) Image(bucket, url string) (Image, error) {
 		image = r.Image
 		return err
 	})
-	if err == nil {
-		db.popular.add(generation, bucket, k, image)
-	}
 	return image, err
 }
 

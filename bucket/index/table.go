@@ -74,7 +74,6 @@ type table struct {
 	bolt   *bbolt.Bucket
 	totals *totals // of a transaction that writes
 	before totals  // what they were when it began
-	lost   *bool   // set when a record is replaced or deleted; nil: nobody asks
 }
 
 func tableOf(tx *bbolt.Tx, name []byte) table { return table{name: name, bolt: tx.Bucket(name)} }
@@ -175,9 +174,6 @@ func (t table) forget(key []byte) error {
 		return err
 	}
 	t.totals.remove(sum)
-	if t.lost != nil {
-		*t.lost = true
-	}
 	return nil
 }
 
@@ -194,10 +190,9 @@ func (t table) all(yield func(key, value []byte, err error) bool) {
 
 // writing is a transaction that writes: its tables, and their totals.
 type writing struct {
-	tx       *bbolt.Tx
-	tables   map[string]table
-	unlinked bool  // a URL does not refer any more to the image that it did
-	err      error // the first of opening tables
+	tx     *bbolt.Tx
+	tables map[string]table
+	err    error // the first of opening tables
 }
 
 func newWriting(tx *bbolt.Tx) *writing { return &writing{tx: tx, tables: map[string]table{}} }
@@ -208,9 +203,6 @@ func (w *writing) table(name []byte) table {
 	}
 	t := tableOf(w.tx, name)
 	t.totals = &totals{}
-	if bytes.HasSuffix(name, []byte("/urls")) {
-		t.lost = &w.unlinked
-	}
 	v, err := w.meta().get(totalsKey(name))
 	if err == nil {
 		*t.totals, err = decodeTotals(v)
