@@ -161,7 +161,7 @@ func expiryWhileDown(t *testing.T, name, spelled string) {
 	}
 	links := func() string {
 		var there []string
-		for name, path := range map[string]string{"expired": "g/n/" + expired[2:], "live": "4/f/" + live[2:]} {
+		for name, path := range map[string]string{"expired": "gn/" + expired[2:], "live": "4f/" + live[2:]} {
 			if _, err := os.Lstat(filepath.Join(hot, "i/full", path+".jpg")); err == nil {
 				there = append(there, name)
 			}
