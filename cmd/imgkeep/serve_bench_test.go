@@ -103,8 +103,8 @@ func BenchmarkServing(b *testing.B) {
 		{name: "imgkeep hot, JPEG", base: front.URL, paths: jpegs, nginx: front.PID(), imgkeep: s.cmd.Process.Pid},
 		{name: "imgkeep hot, mix 70/20/5/5", base: front.URL, paths: mix, nginx: front.PID(), imgkeep: s.cmd.Process.Pid},
 		{name: "imgkeep X-Accel-Redirect", base: coldFront.URL, paths: hot, nginx: coldFront.PID(), imgkeep: s.cmd.Process.Pid},
-		{name: "Go's shortest handler that does the same, X-Accel-Redirect", base: checkingFront.URL, paths: hot, nginx: checkingFront.PID(), self: true},
-		{name: "Go's shortest handler, which checks nothing, X-Accel-Redirect", base: referenceFront.URL, paths: hot, nginx: referenceFront.PID(), self: true},
+		{name: "Go, the same work, X-Accel-Redirect", base: checkingFront.URL, paths: hot, nginx: checkingFront.PID(), self: true},
+		{name: "Go, without checks, X-Accel-Redirect", base: referenceFront.URL, paths: hot, nginx: referenceFront.PID(), self: true},
 		{name: "imgkeep direct", base: direct.base, paths: hot, imgkeep: direct.cmd.Process.Pid},
 		{name: "Go http.FileServer", base: fileServer.URL, paths: files, self: true},
 	}
@@ -157,8 +157,8 @@ func BenchmarkServing(b *testing.B) {
 	for _, c := range []struct{ ratio, row, to string }{
 		{"hot JPEG, requests of nginx static", "imgkeep hot, JPEG", rows[0].name},
 		{"hot mix, requests of nginx static", "imgkeep hot, mix 70/20/5/5", rows[0].name},
-		{"X-Accel-Redirect, requests of Go's shortest handler that does the same", "imgkeep X-Accel-Redirect", "Go's shortest handler that does the same, X-Accel-Redirect"},
-		{"X-Accel-Redirect, requests of Go's shortest handler, which checks nothing", "imgkeep X-Accel-Redirect", "Go's shortest handler, which checks nothing, X-Accel-Redirect"},
+		{"X-Accel-Redirect, requests of Go's shortest handler that does the same", "imgkeep X-Accel-Redirect", "Go, the same work, X-Accel-Redirect"},
+		{"X-Accel-Redirect, requests of Go's shortest handler, which checks nothing", "imgkeep X-Accel-Redirect", "Go, without checks, X-Accel-Redirect"},
 		{"direct, requests of http.FileServer", "imgkeep direct", "Go http.FileServer"},
 	} {
 		if one, other := named(c.row), named(c.to); one != nil && other != nil {
