@@ -72,7 +72,9 @@ func main() {
 		if *only {
 			in.add(url, digest, at, len(data))
 		} else {
-			must(os.WriteFile(filepath.Join(bucket, name[:1], name[1:2], name+".png"), data, 0o444))
+			path := filepath.Join(bucket, name[:1], name[1:2], name+".png")
+			must(os.WriteFile(path, data, 0o444))
+			must(os.Chtimes(path, record.ModTimeOf(path), record.ModTimeOf(path))) // else the first view of each does
 		}
 		fmt.Fprintf(&lines, `{"time":%q,"op":"keep","url":%q,"digest":%q,"type":"png","bytes":%d,"width":1,"height":1}`+"\n",
 			at.Format(time.RFC3339), url, name, len(data))

@@ -99,8 +99,7 @@ func BenchmarkStore(b *testing.B) {
 		s.stop()
 		row("serving all that", s.cmd.ProcessState.UserTime()+s.cmd.ProcessState.SystemTime(), 0, s.cmd.ProcessState, 0)
 
-		run("scrub, the first, which dates the files", "scrub", "--quiet")
-		run("scrub, the second", "scrub", "--quiet")
+		run("scrub", "scrub", "--quiet")
 		run("list", "list")
 		run("stats", "stats")
 		backup := filepath.Join(w.dir, "backup")
