@@ -43,7 +43,7 @@ func BenchmarkQuality(b *testing.B) {
 	}
 	q.origin = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(q.source) }))
 	b.Cleanup(q.origin.Close)
-	fmt.Printf("\n| pictures | number | height | %s |\n|%s\n", strings.Join(q.names, " | "), strings.Repeat(" --- |", 3+len(q.names)))
+	fmt.Fprintf(&q.table, "\n| pictures | number | height | %s |\n|%s\n", strings.Join(q.names, " | "), strings.Repeat(" --- |", 3+len(q.names)))
 	for _, q.format = range []string{"jpeg", "png", "webp"} {
 		drawn := map[string][]byte{}
 		for i, c := range charts {
@@ -52,6 +52,7 @@ func BenchmarkQuality(b *testing.B) {
 		q.measure("photos, "+q.format, photos(b, q.format, 8))
 		q.measure("charts, "+q.format, drawn)
 	}
+	fmt.Print(q.table.String())
 	if len(q.equal) > 0 {
 		fmt.Printf("\n| pictures | height | imgproxy: SSIM, bytes | imgkeep, at the same SSIM | of imgproxy's | progressive | of imgproxy's |\n|%s\n%s", strings.Repeat(" --- |", 7), strings.Join(q.equal, ""))
 	}
@@ -68,6 +69,7 @@ type quality struct {
 	peers     []*benchtest.Peer
 	origin    *httptest.Server // has what source is
 	source    []byte
+	table     strings.Builder
 	equal     []string // rows of the second table
 }
 
@@ -196,11 +198,11 @@ func (q *quality) measure(name string, sources map[string][]byte) {
 		return
 	}
 	for _, h := range heights {
-		fmt.Printf("| %s | %d | %d |", name, count, h)
+		fmt.Fprintf(&q.table, "| %s | %d | %d |", name, count, h)
 		for _, by := range q.names {
-			fmt.Printf(" %v |", scores[h][by])
+			fmt.Fprintf(&q.table, " %v |", scores[h][by])
 		}
-		fmt.Println()
+		fmt.Fprintln(&q.table)
 		if e := equal[h]; e != nil {
 			n := float64(count)
 			q.equal = append(q.equal, fmt.Sprintf("| %s | %d | %v | %.0f | %.3f | %.0f | %.3f |\n", name, h, &e.score,
