@@ -91,17 +91,18 @@ avif_packages() {
 	dpkg-query -W -f '${Depends} ${Recommends} ${Suggests}' "libheif1${DEB_HOST_ARCH:+:$DEB_HOST_ARCH}" 2>/dev/null | grep -o -m 1 'libheif-plugin-aomenc' | head -n 1 || true
 }
 
-# need_promtool names the program that tests alerts in PROMTOOL. It is taken out of
-# Debian's package, whose server would begin to run, and stays in bin/. Where it cannot
-# be had, its test is passed over, and says so.
+# need_promtool names the program that tests alerts in PROMTOOL. It is taken out of its
+# package, which on Debian 12 is that of a server which would begin to run, and stays in
+# bin/. Where it cannot be had, its test is passed over, and says so.
 need_promtool() {
-	local work
+	local work package=promtool
 	command -v promtool >/dev/null && return
 	PROMTOOL=$PWD/bin/promtool
 	if [ ! -x "$PROMTOOL" ] && command -v apt-get >/dev/null; then
-		say "fetching promtool, of Debian's package prometheus"
+		apt-cache show "$package" >/dev/null 2>&1 || package=prometheus
+		say "fetching promtool, of Debian's package $package"
 		work=$(mktemp -d)
-		(cd "$work" && apt-get -qq -o APT::Sandbox::User=root download prometheus && dpkg-deb -x prometheus_*.deb .) &&
+		(cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$package" && dpkg-deb -x "$package"_*.deb .) &&
 			mkdir -p bin && cp "$work/usr/bin/promtool" "$PROMTOOL" || echo "it cannot be had: alerts are not tested" >&2
 		rm -rf "$work"
 	fi
