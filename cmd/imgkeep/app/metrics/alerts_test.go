@@ -68,8 +68,8 @@ func decode(t *testing.T, name string, into any) {
 	}
 }
 
-// promtool says that the alerts do what their tests want. It is a part of Debian's package
-// prometheus, from which scripts/test takes it.
+// promtool says that the alerts do what their tests want. scripts/test takes it from Debian's
+// package promtool, or prometheus on Debian 12.
 func TestAlerts(t *testing.T) {
 	promtool := os.Getenv("PROMTOOL")
 	if promtool == "" {
