@@ -1,7 +1,6 @@
 package index
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -77,12 +76,9 @@ func getRecord(images table, digest []byte) (imageEntry, error) {
 
 // findRecord is getRecord by the beginning of a digest.
 func findRecord(images table, ref []byte) (imageEntry, error) {
-	k, v, err := images.seek(ref)
+	k, v, err := images.findPrefix(ref)
 	if err != nil {
 		return imageEntry{}, err
-	}
-	if !bytes.HasPrefix(k, ref) {
-		return imageEntry{}, ErrNotFound
 	}
 	return decodeRecord(k, v)
 }

@@ -98,7 +98,12 @@ func lookUp(tx *bbolt.Tx, name, key []byte) (k, v []byte, err error) {
 		v, _, err = unseal(name, k, stored)
 		return k, v, err
 	}
-	k, v, err = tableOf(tx, name).seek(key)
+	return tableOf(tx, name).findPrefix(key)
+}
+
+// findPrefix returns the record whose key begins with key, or ErrNotFound.
+func (t table) findPrefix(key []byte) (k, v []byte, err error) {
+	k, v, err = t.seek(key)
 	if err == nil && !bytes.HasPrefix(k, key) {
 		err = ErrNotFound
 	}
