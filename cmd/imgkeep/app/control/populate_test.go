@@ -12,12 +12,12 @@ import (
 	"testing"
 )
 
-// gated is a keeper that answers when it is told to, and counts who waits.
+// gated is a keeper that answers when it is told to, and tells whose work was ended.
 type gated struct {
 	keeper
 	entered chan string
 	let     chan struct{}
-	left    atomic.Int32
+	left    chan string
 }
 
 func (g *gated) Populate(ctx context.Context, q PopulateRequest) Outcome {
@@ -25,7 +25,7 @@ func (g *gated) Populate(ctx context.Context, q PopulateRequest) Outcome {
 	select {
 	case <-g.let:
 	case <-ctx.Done():
-		g.left.Add(1)
+		g.left <- string(q.URL)
 	}
 	return Outcome{Detail: string(q.URL)}
 }
@@ -74,7 +74,7 @@ func TestPopulateTogether(t *testing.T) {
 // Who gives up waits no longer; the others get their answers, and the work of the last one ends
 // with it. The end of the server ends all.
 func TestPopulateLeaving(t *testing.T) {
-	g := &gated{entered: make(chan string, 3), let: make(chan struct{})}
+	g := &gated{entered: make(chan string, 3), let: make(chan struct{}), left: make(chan string, 5)}
 	c, stop := serveOptions(t, Options{Store: store{}, Keeper: func() Keeper { return g }})
 	call := func(ctx context.Context, url string) chan error {
 		answer := make(chan error, 1)
@@ -103,13 +103,16 @@ func TestPopulateLeaving(t *testing.T) {
 	if err := <-last; !errors.Is(err, context.Canceled) {
 		t.Errorf("the last: %v", err)
 	}
+	if url := <-g.left; url != "4" {
+		t.Errorf("the work of %s ended, want that of the last", url)
+	}
 	next := call(t.Context(), "5") // another request, which does not hear of the one before
 	stop()
 	if err := <-next; !errors.Is(err, errCutOff) {
 		t.Errorf("the server has ended: %v", err)
 	}
-	if n := g.left.Load(); n != 2 {
-		t.Errorf("the work of %d ended, want 2", n)
+	if url := <-g.left; url != "5" {
+		t.Errorf("the work of %s ended, want that of the next", url)
 	}
 	if _, err := c.Populate(t.Context(), PopulateRequest{}); err == nil || !strings.Contains(err.Error(), "ask the server at") {
 		t.Errorf("no server: %v", err)
