@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -70,7 +71,7 @@ func (s *Store) commitTogether(first pending) {
 	err := s.commitGroup(group)
 	if err != nil {
 		level := slog.LevelError
-		if errors.Is(err, ErrFull) { // each request would: the caller is told
+		if onlyFull(err) { // each request would: the caller is told
 			level = slog.LevelDebug
 		}
 		s.log.Log(context.Background(), level, "commit failed", "changes", len(group), "error", err)
@@ -169,6 +170,15 @@ func (s *Store) addEvents(events map[string][]*ledger.Event) ([]index.Change, er
 	}
 	adding.Wait()
 	return positions, errors.Join(errs...)
+}
+
+// onlyFull tells whether a full disk is all that is wrong, with every journal where it is
+// several.
+func onlyFull(err error) bool {
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		return !slices.ContainsFunc(all.Unwrap(), func(err error) bool { return !errors.Is(err, ErrFull) })
+	}
+	return errors.Is(err, ErrFull)
 }
 
 // journalName is how messages call a journal.

@@ -302,7 +302,7 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	s.reserve = local.NewReserve(s.disk, o.Root, o.Reserved, s.now)
 	s.life, s.end = context.WithCancel(context.Background())
-	s.flights = flight.New(s.life, s.begin)
+	s.flights = flight.New(s.life, s.begin, s.log)
 	s.Variants = variant.New(originals{s.Maintenance()}, s.flights)
 	go s.committer()
 	s.removeLeft()

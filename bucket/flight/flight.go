@@ -8,6 +8,8 @@ package flight
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"runtime/debug"
 	"sync"
 
 	"golang.org/x/sync/singleflight"
@@ -19,27 +21,35 @@ type Group struct {
 	group singleflight.Group
 	begin func() (done func(), err error)
 	life  context.Context
+	log   *slog.Logger
 
 	mu     sync.Mutex
 	wanted map[string]*wanted // that end when nobody waits for them
 }
 
 // New returns a group whose work ends with life. It calls begin for each flight, which may
-// refuse it.
-func New(life context.Context, begin func() (done func(), err error)) *Group {
-	return &Group{life: life, begin: begin, wanted: map[string]*wanted{}}
+// refuse it. A panic of the work is logged and becomes an error, as net/http ends only the
+// request: what an attacker's image does to us must not end the server.
+func New(life context.Context, begin func() (done func(), err error), log *slog.Logger) *Group {
+	return &Group{life: life, begin: begin, log: log, wanted: map[string]*wanted{}}
 }
 
 // Do runs work in a flight of its own, one at a time for each key; concurrent callers get
 // the same result. The flight continues when its callers leave: ctx ends only the wait.
 func Do[T any](ctx context.Context, f *Group, key string, work func(context.Context) (T, error)) (T, error) {
 	var zero T
-	result := f.group.DoChan(key, func() (any, error) {
+	result := f.group.DoChan(key, func() (_ any, err error) {
 		done, err := f.begin()
 		if err != nil {
 			return zero, err
 		}
 		defer done()
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v", p)
+				f.log.Error("work failed", "error", err, "stack", string(debug.Stack()))
+			}
+		}()
 		return work(f.life)
 	})
 	select {

@@ -9,7 +9,10 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+	"runtime/debug"
 	"sync"
+
+	"imgkeep/cmd/imgkeep/app/server"
 )
 
 // Calls of Populate that run at once share one request, whose body has a line for each and whose
@@ -257,11 +260,7 @@ func (s *Server) populate(w http.ResponseWriter, r *http.Request) {
 		places <- struct{}{}
 		working.Go(func() {
 			defer func() { <-places }()
-			outcome, err := service.Populate(ctx, q.PopulateRequest)
-			a := populatedLine{N: q.N, Outcome: &outcome}
-			if err != nil {
-				a.Error = err.Error()
-			}
+			a := s.populateOne(ctx, service, q)
 			if ctx.Err() == nil { // else the connection ends, which tells more
 				answers <- a
 			}
@@ -276,4 +275,22 @@ func (s *Server) populate(w http.ResponseWriter, r *http.Request) {
 	}
 	close(answers)
 	<-written
+}
+
+// populateOne does a line. net/http ends a request that panics, but no goroutine that serves
+// one: here it is the line that fails, and neither the server nor the other lines.
+func (s *Server) populateOne(ctx context.Context, service *Local, q populateLine) (a populatedLine) {
+	a = populatedLine{N: q.N, Outcome: &Outcome{}}
+	defer func() {
+		if p := recover(); p != nil {
+			err := fmt.Errorf("panic: %v", p)
+			s.log.Error("populate failed", "bucket", q.Bucket, "error", err, "stack", string(debug.Stack()))
+			a.Outcome, a.Error = &Outcome{Code: server.Code(err), Detail: err.Error()}, ""
+		}
+	}()
+	var err error
+	if *a.Outcome, err = service.Populate(ctx, q.PopulateRequest); err != nil {
+		a.Error = err.Error()
+	}
+	return a
 }

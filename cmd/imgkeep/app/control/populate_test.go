@@ -1,9 +1,11 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -116,5 +118,41 @@ func TestPopulateLeaving(t *testing.T) {
 	}
 	if _, err := c.Populate(t.Context(), PopulateRequest{}); err == nil || !strings.Contains(err.Error(), "ask the server at") {
 		t.Errorf("no server: %v", err)
+	}
+}
+
+// panicking is a keeper for which one image is too much.
+type panicking struct{ keeper }
+
+func (panicking) Populate(_ context.Context, q PopulateRequest) Outcome {
+	if string(q.URL) == "bad" {
+		var none map[string]int
+		none["bad"]++
+	}
+	return Outcome{Detail: string(q.URL)}
+}
+
+// A panic fails the URL at which it happens. The server goes on, and so does the request with
+// its other URLs.
+func TestPopulatePanic(t *testing.T) {
+	var log bytes.Buffer
+	c, stop := serveOptions(t, Options{Store: store{}, Keeper: func() Keeper { return panicking{} }, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	var all sync.WaitGroup
+	for _, url := range []string{"bad", "good", "better", "bad"} {
+		all.Go(func() {
+			o, err := c.Populate(t.Context(), PopulateRequest{URL: []byte(url)})
+			want := Outcome{Detail: url}
+			if url == "bad" {
+				want = Outcome{Code: "internal", Detail: "panic: assignment to entry in nil map"}
+			}
+			if err != nil || o != want {
+				t.Errorf("%s: %+v, %v; want %+v", url, o, err, want)
+			}
+		})
+	}
+	all.Wait()
+	stop()
+	if text := log.String(); strings.Count(text, "populate_test.go") != 2 {
+		t.Errorf("the log does not tell where it happened: %s", text)
 	}
 }
