@@ -126,10 +126,11 @@ func TestAlive(t *testing.T) {
 func TestAliveUnreachable(t *testing.T) {
 	silent := rawOrigin(t, thenHang(func(net.Conn) {}))
 	closed := rawOrigin(t, func(net.Conn) {})
-	f := newFetcher(t, Options{HeaderTimeout: 100 * time.Millisecond}, silent, closed)
+	f := newFetcher(t, Options{HeaderTimeout: 100 * time.Millisecond}, silent)
 	if e := wantClass(t, f.Alive(t.Context(), Request{URL: "http://" + silent + "/"}), Timeout); e.Status != 0 {
 		t.Errorf("status %d", e.Status)
 	}
+	f = newFetcher(t, Options{}, silent, closed)
 	if e := wantClass(t, f.Alive(t.Context(), Request{URL: "http://" + closed + "/"}), Failed); e.Status != 0 {
 		t.Errorf("status %d", e.Status)
 	}

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"imgkeep/bucket/fetch/place"
@@ -56,7 +57,7 @@ func TestBusy(t *testing.T) {
 	g, origin := newGate(t)
 	port := portIn(t, origin)
 	resolver := resolves("a.example", "127.0.0.1", "b.example", "127.0.0.1", "c.example", "127.0.0.1", "d.example", "127.0.0.1", "www.a.example", "127.0.0.1")
-	f := newFetcher(t, Options{Timeout: time.Hour, HeaderTimeout: time.Hour, Concurrency: 2, PerHost: 1, Queue: 2, Resolver: resolver}, origin)
+	f := newFetcher(t, Options{Concurrency: 2, PerHost: 1, Queue: 2, Resolver: resolver}, origin)
 	var wg sync.WaitGroup
 	start := func(host string) {
 		wg.Go(func() {
@@ -93,27 +94,34 @@ func TestBusy(t *testing.T) {
 // TestWaitingEnds: with the caller, and on its own after Timeout, however long the
 // others take.
 func TestWaitingEnds(t *testing.T) {
-	t.Parallel()
-	g, origin := newGate(t)
-	f := newFetcher(t, Options{Timeout: time.Second, HeaderTimeout: time.Hour, Concurrency: 1}, origin)
-	p := f.limit.None()
-	if err := p.Enter(t.Context(), place.Claim{Site: "other"}, time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	_, _, err := pull(t, f, origin+"/"+secret)
-	wantClass(t, err, Busy, "127.0.0.1")
+	picture := pngOf(t, 2, 2)
+	synctest.Test(t, func(t *testing.T) {
+		origin, m := serveMemory(t, func(w http.ResponseWriter, r *http.Request) { w.Write(picture) })
+		origin.Start()
+		f := newFetcher(t, Options{Timeout: time.Second, Concurrency: 1}, origin.URL)
+		f.usual.dialer.connect = m.connect
+		p := f.limit.None()
+		if err := p.Enter(t.Context(), place.Claim{Site: "other"}, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		_, _, err := pull(t, f, origin.URL+"/"+secret)
+		wantClass(t, err, Busy, "127.0.0.1")
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("it took %v", took)
+		}
 
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err = f.Fetch(ctx, Request{URL: origin, MaxBytes: 1}, io.Discard)
-	if !errors.Is(err, context.Canceled) {
-		t.Error(err)
-	}
-	p.Release()
-	g.open <- struct{}{}
-	if _, _, err := pull(t, f, origin); err != nil {
-		t.Error(err)
-	}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err = f.Fetch(ctx, Request{URL: origin.URL, MaxBytes: 1}, io.Discard)
+		if !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		p.Release()
+		if _, _, err := pull(t, f, origin.URL); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestRedirectCountsWhereItLeads: many hosts that all redirect to one victim do not
@@ -129,7 +137,7 @@ func TestRedirectCountsWhereItLeads(t *testing.T) {
 	for i := range n {
 		pairs = append(pairs, fmt.Sprintf("%d.attacker%d.example", i, i), "127.0.0.1")
 	}
-	f := newFetcher(t, Options{Timeout: time.Hour, HeaderTimeout: time.Hour, MaxRedirects: 1, Concurrency: 2 * n, PerHost: 2, Resolver: resolves(pairs...)}, victim, other.URL)
+	f := newFetcher(t, Options{MaxRedirects: 1, Concurrency: 2 * n, PerHost: 2, Resolver: resolves(pairs...)}, victim, other.URL)
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {

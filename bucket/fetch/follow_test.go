@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -40,13 +41,12 @@ func TestClosedPort80(t *testing.T) {
 	closes := rawOrigin(t, answering("HTTP/1.1 200"))
 	for _, tt := range []struct {
 		name, url   string
-		http, https string // an address, or an error; empty: dropped
+		http, https string // an address, or an error
 		ports       []int
 		class       ErrorKind // empty: the picture comes
 		text        string
 	}{
 		{"refused", "http://example.com/a.png", "refused", secure.Listener.Addr().String(), nil, "", ""},
-		{"dropped", "http://example.com/a.png", "", secure.Listener.Addr().String(), nil, "", ""},
 		{"gone there", "http://example.com/gone.png", "refused", secure.Listener.Addr().String(), nil, Gone, "404"},
 		{"refused there", "http://example.com/a.png", "refused", "reset", nil, Failed, "connection refused"},
 		{"a wrong certificate", "http://wrong.example/a.png", "refused", secure.Listener.Addr().String(), nil, Failed, "connection refused"},
@@ -54,10 +54,7 @@ func TestClosedPort80(t *testing.T) {
 		{"another port", "http://example.com:8080/a.png", "refused", secure.Listener.Addr().String(), nil, Failed, "connection refused"},
 		{"https is not permitted", "http://example.com/a.png", "refused", secure.Listener.Addr().String(), []int{80}, Failed, "connection refused"},
 	} {
-		o := Options{RootCAs: roots, Resolver: resolves("example.com", "93.184.215.14", "wrong.example", "93.184.215.14"), Ports: tt.ports, HeaderTimeout: time.Hour}
-		if tt.http == "" {
-			o.HeaderTimeout = time.Second // of which https has as much again
-		}
+		o := Options{RootCAs: roots, Resolver: resolves("example.com", "93.184.215.14", "wrong.example", "93.184.215.14"), Ports: tt.ports}
 		if tt.ports == nil {
 			o.Ports = []int{80, 443, 8080}
 		}
@@ -68,9 +65,6 @@ func TestClosedPort80(t *testing.T) {
 				return nil, syscall.ECONNREFUSED
 			case "reset":
 				return nil, syscall.ECONNRESET
-			case "":
-				<-ctx.Done()
-				return nil, ctx.Err()
 			default:
 				return (&net.Dialer{}).DialContext(ctx, "tcp", address)
 			}
@@ -81,6 +75,41 @@ func TestClosedPort80(t *testing.T) {
 		} else if err != nil || res.FinalURL != "https://example.com/a.png" {
 			t.Errorf("%s: %q, %v", tt.name, res.FinalURL, err)
 		}
+	}
+}
+
+// TestDroppedPort80: where what is sent to port 80 is dropped, https has as much time as http had.
+func TestDroppedPort80(t *testing.T) {
+	picture := pngOf(t, 2, 2)
+	const most = 10 * time.Second
+	for answered, want := range map[time.Duration]ErrorKind{most - 1: "", most + 1: Timeout} {
+		synctest.Test(t, func(t *testing.T) {
+			secure, m := serveMemory(t, func(w http.ResponseWriter, r *http.Request) {
+				time.Sleep(answered)
+				w.Write(picture)
+			})
+			secure.StartTLS()
+			roots := x509.NewCertPool()
+			roots.AddCert(secure.Certificate())
+			f := newFetcher(t, Options{RootCAs: roots, Resolver: resolves("example.com", "93.184.215.14"), Ports: []int{80, 443}, HeaderTimeout: most})
+			f.usual.dialer.connect = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+				if to.Port() == 443 {
+					return m.connect(ctx, to)
+				}
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			began := time.Now()
+			_, res, err := pull(t, f, "http://example.com/a.png")
+			if want != "" {
+				wantClass(t, err, want)
+			} else if err != nil || res.FinalURL != "https://example.com/a.png" {
+				t.Errorf("%q, %v", res.FinalURL, err)
+			}
+			if took := time.Since(began); took != most+min(answered, most) {
+				t.Errorf("it took %v", took)
+			}
+		})
 	}
 }
 
@@ -229,7 +258,7 @@ func TestHTTP2TakenBack(t *testing.T) {
 		{"reset before the end", resets(len(picture)-1, len(picture)), Broken},
 		{"reset where more was announced", resets(len(picture), len(picture)+1), Broken},
 	} {
-		f := newFetcher(t, Options{Profiles: []Profile{{Hosts: []string{"127.0.0.1"}, Insecure: true}}, HeaderTimeout: time.Hour}, tt.address)
+		f := newFetcher(t, Options{Profiles: []Profile{{Hosts: []string{"127.0.0.1"}, Insecure: true}}}, tt.address)
 		got, _, err := pull(t, f, "https://"+tt.address+"/a.png")
 		if tt.class != "" {
 			wantClass(t, err, tt.class, "cut off")

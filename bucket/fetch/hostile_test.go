@@ -11,14 +11,15 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"imgkeep/bucket/probe"
+	"imgkeep/scripts/patience"
 )
 
 // bombHeader is the beginning of a PNG that claims width and height.
@@ -31,9 +32,6 @@ func bombHeader(width, height uint32) string {
 	b = append(b, chunk...)
 	return string(binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(chunk)))
 }
-
-// patient has no deadline that a test could reach: what ends ends for its own reason.
-var patient = Options{Timeout: time.Hour, HeaderTimeout: time.Hour}
 
 // TestAnswers are answers that an origin gets wrong, by mistake or on purpose.
 // hang: the origin sends nothing more and keeps the connection, so that a verdict
@@ -120,7 +118,7 @@ func TestAnswers(t *testing.T) {
 				speak = thenHang(speak)
 			}
 			origin := "http://" + rawOrigin(t, speak)
-			f := newFetcher(t, patient, origin)
+			f := newFetcher(t, Options{}, origin)
 			got, _, err := pullRequest(t, f, Request{URL: origin + "/" + secret, Limits: probe.Limits{MaxPixels: 10_000_000}})
 			if tt.want == "" {
 				if err != nil || string(got) != picture {
@@ -158,7 +156,7 @@ func TestEndlessFormat(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			origin := "http://" + rawOrigin(t, answering(tt.sent))
-			_, _, err := pullRequest(t, newFetcher(t, patient, origin), Request{URL: origin + "/" + secret})
+			_, _, err := pullRequest(t, newFetcher(t, Options{}, origin), Request{URL: origin + "/" + secret})
 			switch {
 			case tt.taken && err != nil:
 				t.Error(err)
@@ -178,7 +176,7 @@ func TestResetConnection(t *testing.T) {
 		<-arrived // or the reset would overtake what was sent before it
 		c.(*net.TCPConn).SetLinger(0)
 	})
-	_, err := newFetcher(t, patient, origin).Fetch(t.Context(), Request{URL: origin, MaxBytes: 9999}, arrived)
+	_, err := newFetcher(t, Options{}, origin).Fetch(t.Context(), Request{URL: origin, MaxBytes: 9999}, arrived)
 	wantClass(t, err, Broken, "cut off after 100 of 9999", "reset")
 }
 
@@ -213,9 +211,7 @@ func TestHeaderSize(t *testing.T) {
 		{"interim answers, one byte more", interim(header(limit - interims + 1)), false},
 	} {
 		origin := "http://" + rawOrigin(t, thenHang(answering(tt.sent, picture)))
-		o := patient
-		o.MaxHeaderBytes = limit
-		_, _, err := pull(t, newFetcher(t, o, origin), origin)
+		_, _, err := pull(t, newFetcher(t, Options{MaxHeaderBytes: limit}, origin), origin)
 		if tt.ok && err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 		} else if !tt.ok {
@@ -258,9 +254,7 @@ func TestEndless(t *testing.T) {
 					}
 				}
 			})
-			o := patient
-			o.MaxRedirects = 3
-			_, _, err := pull(t, newFetcher(t, o, origin), origin+"/"+secret)
+			_, _, err := pull(t, newFetcher(t, Options{MaxRedirects: 3}, origin), origin+"/"+secret)
 			if tt.want != "" {
 				wantClass(t, err, tt.want)
 			} else if err != nil { // what follows is cut off
@@ -272,7 +266,7 @@ func TestEndless(t *testing.T) {
 }
 
 // TestSilence are origins that really hang, at each place where one can. What ends
-// them is the shorter of the two limits, the other is an hour.
+// them, to the moment, is the shorter of the two limits; the other is an hour.
 func TestSilence(t *testing.T) {
 	picture := string(pngOf(t, 50, 50))
 	ok := "HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n"
@@ -295,22 +289,31 @@ func TestSilence(t *testing.T) {
 		{name: "inside a page that may be a challenge", speak: answering("HTTP/1.1 200 OK\r\n\r\n<html>" + strings.Repeat(" ", 1000))},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			address := rawOrigin(t, thenHang(tt.speak))
-			o := Options{Timeout: 200 * time.Millisecond, HeaderTimeout: time.Hour}
-			if tt.header {
-				o = Options{Timeout: time.Hour, HeaderTimeout: 200 * time.Millisecond}
-			}
-			url := "http://" + address + "/" + secret
-			if tt.secure {
-				url = "https://" + address + "/" + secret
-			}
-			_, _, err := pull(t, newFetcher(t, o, address), url)
-			if strings.Contains(tt.name, "challenge") {
-				wantClass(t, err, NotImage) // decided by what came
-				return
-			}
-			wantClass(t, err, Timeout, "127.0.0.1")
+			synctest.Test(t, func(t *testing.T) {
+				const limit = time.Second
+				o := Options{Timeout: limit}
+				if tt.header {
+					o = Options{HeaderTimeout: limit}
+				}
+				m := newMemory()
+				speakOn(t, m, thenHang(tt.speak))
+				f := newFetcher(t, o, m.Addr().String())
+				f.usual.dialer.connect = m.connect
+				url := "http://127.0.0.1:8080/" + secret
+				if tt.secure {
+					url = "https://127.0.0.1:8080/" + secret
+				}
+				began := time.Now()
+				_, _, err := pull(t, f, url)
+				if strings.Contains(tt.name, "challenge") {
+					wantClass(t, err, NotImage) // decided by what came
+				} else {
+					wantClass(t, err, Timeout, "127.0.0.1")
+				}
+				if took := time.Since(began); took != limit {
+					t.Errorf("it took %v", took)
+				}
+			})
 		})
 	}
 }
@@ -345,7 +348,7 @@ func TestPatienceIsNotForEachByte(t *testing.T) {
 			c.Write([]byte{b})
 		}
 	})
-	if _, _, err := pull(t, newFetcher(t, Options{Timeout: time.Hour, HeaderTimeout: time.Hour}, origin), origin); err != nil {
+	if _, _, err := pull(t, newFetcher(t, Options{}, origin), origin); err != nil {
 		t.Error(err)
 	}
 }
@@ -384,6 +387,11 @@ func blackHole(t *testing.T, ip [4]byte, port int) netip.AddrPort {
 		t.Fatal(err)
 	}
 	address := netip.AddrPortFrom(netip.AddrFrom4(ip), uint16(name.(*syscall.SockaddrInet4).Port))
+	first, err := net.Dial("tcp", address.String()) // for which there is room in any queue
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { first.Close() })
 	for range 3 { // fill the queue until a connection does not come about
 		c, err := net.DialTimeout("tcp", address.String(), 50*time.Millisecond)
 		if err != nil {
@@ -421,24 +429,20 @@ func TestDialEndsWithItsFetch(t *testing.T) {
 	wantClass(t, err, Timeout, "i.example")
 	select {
 	case <-over:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience.Of(t)):
 		t.Error("the connection is still being made")
 	}
 }
 
-// TestNextAddress: a name one of whose addresses is dead still leads to the other,
-// in a part of the time.
+// TestNextAddress: a name some of whose addresses are dead still leads to the other.
 func TestNextAddress(t *testing.T) {
 	t.Parallel()
 	origin := serveBytes(t, pngOf(t, 2, 2))
 	port := portIn(t, origin.URL)
-	blackHole(t, [4]byte{127, 0, 0, 3}, port)
-	resolver := resolves("i.example", "127.0.0.3,127.0.0.1", "refusing.example", "127.0.0.4,::1,127.0.0.1", "dead.example", "127.0.0.4")
-	f := newFetcher(t, Options{HeaderTimeout: 2 * time.Second, Resolver: resolver, Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}, origin.URL)
-	for _, name := range []string{"i.example", "refusing.example"} {
-		if _, _, err := pull(t, f, fmt.Sprintf("http://%s:%d/", name, port)); err != nil {
-			t.Error(err)
-		}
+	resolver := resolves("refusing.example", "127.0.0.4,::1,127.0.0.1", "dead.example", "127.0.0.4")
+	f := newFetcher(t, Options{Resolver: resolver, Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}, origin.URL)
+	if _, _, err := pull(t, f, fmt.Sprintf("http://refusing.example:%d/", port)); err != nil {
+		t.Error(err)
 	}
 	_, _, err := pull(t, f, fmt.Sprintf("http://dead.example:%d/%s", port, secret))
 	wantClass(t, err, Failed, "dead.example", "refused")
@@ -446,11 +450,49 @@ func TestNextAddress(t *testing.T) {
 	wantClass(t, err, Failed, "nowhere.example", "no such host")
 }
 
+// TestSilentAddressHasItsPart: an address that does not answer leaves the next one its part of
+// the time until the header.
+func TestSilentAddressHasItsPart(t *testing.T) {
+	picture := pngOf(t, 2, 2)
+	const most = 4 * time.Second
+	for answered, want := range map[time.Duration]ErrorKind{most/2 - 1: "", most/2 + 1: Timeout} {
+		synctest.Test(t, func(t *testing.T) {
+			origin, m := serveMemory(t, func(w http.ResponseWriter, r *http.Request) {
+				time.Sleep(answered)
+				w.Write(picture)
+			})
+			origin.Start()
+			f := newFetcher(t, Options{HeaderTimeout: most, Resolver: resolves("i.example", "93.184.215.14,93.184.215.15")}, origin.URL)
+			f.usual.dialer.connect = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+				if to.Addr() == netip.MustParseAddr("93.184.215.15") {
+					return m.connect(ctx, to)
+				}
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			began := time.Now()
+			_, _, err := pull(t, f, "http://i.example:8080/")
+			if want != "" {
+				wantClass(t, err, want)
+			} else if err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(began); took != most/2+min(answered, most/2) {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
+
 // TestHTTP2 sends over HTTP/2 what TestAnswers and TestEndless send over HTTP/1.
 func TestHTTP2(t *testing.T) {
+	synctest.Test(t, testHTTP2)
+}
+
+func testHTTP2(t *testing.T) {
 	picture := pngOf(t, 20, 20)
 	hung := make(chan struct{})
-	origin := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	origin, m := serveMemory(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor != 2 {
 			t.Errorf("spoke %s", r.Proto)
 		}
@@ -491,11 +533,9 @@ func TestHTTP2(t *testing.T) {
 		if r.URL.Path == "/silent" {
 			close(hung)
 		}
-	}))
+	})
 	origin.EnableHTTP2 = true
-	origin.Config.ErrorLog = nullLog()
 	origin.StartTLS()
-	defer origin.Close()
 	roots := x509.NewCertPool()
 	roots.AddCert(origin.Certificate())
 	for _, tt := range []struct {
@@ -505,14 +545,15 @@ func TestHTTP2(t *testing.T) {
 		{"/plain", ""}, {"/cut", Broken}, {"/short", Broken}, {"/bomb", TooManyPixels}, {"/endless", ""}, {"/silent", Timeout}, {"/silent-body", Timeout},
 		{"/header", Failed}, {"/storm", Failed},
 	} {
-		o := Options{RootCAs: roots, Timeout: time.Hour, HeaderTimeout: time.Hour}
+		o := Options{RootCAs: roots}
 		switch tt.path {
 		case "/silent":
-			o.HeaderTimeout = 300 * time.Millisecond
+			o.HeaderTimeout = time.Second
 		case "/silent-body":
-			o.Timeout = 300 * time.Millisecond
+			o.Timeout = time.Second
 		}
 		f := newFetcher(t, o, origin.URL)
+		f.usual.dialer.connect = m.connect
 		_, _, err := pullRequest(t, f, Request{URL: origin.URL + tt.path, Limits: probe.Limits{MaxPixels: 1e6}})
 		if tt.want != "" {
 			wantClass(t, err, tt.want)

@@ -26,6 +26,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -40,7 +41,7 @@ func TestMain(m *testing.M) {
 	goroutines, descriptors := runtime.NumGoroutine(), openDescriptors()
 	code := m.Run()
 	if code == 0 && flag.Lookup("test.fuzz").Value.String() == "" {
-		deadline := time.Now().Add(10 * time.Second) // what is ending needs a moment
+		deadline := time.Now().Add(time.Minute) // what is ending needs a moment
 		for runtime.NumGoroutine() > goroutines || openDescriptors() > descriptors {
 			if time.Now().After(deadline) {
 				stacks := make([]byte, 1<<20)
@@ -104,10 +105,20 @@ func (n *names) LookupNetIP(ctx context.Context, network, host string) ([]netip.
 	return addrs, nil
 }
 
-// newFetcher returns a Fetcher that is closed with the test. Origins on 127.0.0.1
-// and ::1 are permitted unless o says otherwise, on any port of them.
+// unhurried is o with time for everything: what ends by its time does so in tests that
+// say when, and in no other, however slow the machine is.
+func (o Options) unhurried() Options {
+	for _, d := range []*time.Duration{&o.Timeout, &o.HeaderTimeout, &o.interval} {
+		orDefault(d, time.Hour)
+	}
+	return o
+}
+
+// newFetcher returns a Fetcher that is closed with the test and unhurried. Origins on
+// 127.0.0.1 and ::1 are permitted unless o says otherwise, on any port of them.
 func newFetcher(t testing.TB, o Options, origins ...string) *Fetcher {
 	t.Helper()
+	o = o.unhurried()
 	if o.Networks == nil {
 		o.Networks = loopback
 	}
@@ -159,6 +170,50 @@ func serveBytes(t testing.TB, body []byte) *httptest.Server {
 	return serve(t, func(w http.ResponseWriter, r *http.Request) { w.Write(body) })
 }
 
+// memory is a listener in memory, of connections that connect makes, for an origin in a
+// bubble of synctest. There time passes only while everybody waits, so that a timeout ends
+// nothing but what would wait for ever.
+type memory struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newMemory() *memory { return &memory{conns: make(chan net.Conn), closed: make(chan struct{})} }
+
+func (m *memory) Accept() (net.Conn, error) {
+	select {
+	case c := <-m.conns:
+		return c, nil
+	case <-m.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (m *memory) Close() error   { m.once.Do(func() { close(m.closed) }); return nil }
+func (m *memory) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080} }
+
+// connect is a dialer's.
+func (m *memory) connect(ctx context.Context, _ netip.AddrPort) (net.Conn, error) {
+	near, far := net.Pipe()
+	select {
+	case m.conns <- far:
+		return near, nil
+	case <-m.closed:
+		return nil, syscall.ECONNREFUSED
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// serveMemory prepares an HTTP origin in memory, which the caller starts.
+func serveMemory(t testing.TB, h http.HandlerFunc) (*httptest.Server, *memory) {
+	m := newMemory()
+	s := &httptest.Server{Listener: m, Config: &http.Server{Handler: h, ErrorLog: nullLog()}}
+	t.Cleanup(s.Close)
+	return s, m
+}
+
 // rawOrigin starts an origin that speaks as speak does, on every connection. The
 // test's end closes the connections and waits for speak to return.
 func rawOrigin(t testing.TB, speak func(net.Conn)) (address string) {
@@ -167,6 +222,11 @@ func rawOrigin(t testing.TB, speak func(net.Conn)) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	speakOn(t, l, speak)
+	return l.Addr().String()
+}
+
+func speakOn(t testing.TB, l net.Listener, speak func(net.Conn)) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var conns []net.Conn
@@ -194,7 +254,6 @@ func rawOrigin(t testing.TB, speak func(net.Conn)) (address string) {
 		mu.Unlock()
 		wg.Wait()
 	})
-	return l.Addr().String()
 }
 
 // answering returns a speaker that reads a request's header, sends parts one

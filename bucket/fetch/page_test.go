@@ -5,11 +5,17 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // TestErrorPages: what comes with an error's status is evidence for the operator,
 // and may be a challenge; it is not waited for, nor taken for more than it is.
 func TestErrorPages(t *testing.T) {
+	synctest.Test(t, testErrorPages)
+}
+
+func testErrorPages(t *testing.T) {
 	challenge := "<!DOCTYPE html><html><title>Just a moment...</title>"
 	long := "<html>" + strings.Repeat("x", 100_000)
 	for _, tt := range []struct {
@@ -27,21 +33,31 @@ func TestErrorPages(t *testing.T) {
 		// A page that is gone stays gone, whatever proxy stands before it.
 		{"a challenge, as missing", challenge, 404, Gone, "status 404"},
 	} {
-		origin := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		origin, m := serveMemory(t, func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(tt.status)
 			io.WriteString(w, tt.page)
 		})
-		_, _, err := pull(t, newFetcher(t, patient, origin.URL), origin.URL+"/"+secret)
+		origin.Start()
+		f := newFetcher(t, Options{}, origin.URL)
+		f.usual.dialer.connect = m.connect
+		_, _, err := pull(t, f, origin.URL+"/"+secret)
 		e := wantClass(t, err, tt.want, tt.text)
 		if want := tt.page[:min(len(tt.page), MaxHead)]; string(e.Head) != want || e.Status != tt.status {
 			t.Errorf("%s: status %d, first bytes %q, want %q", tt.name, e.Status, e.Head, want)
 		}
 	}
 	// One that never ends coming.
-	origin := "http://" + rawOrigin(t, thenHang(answering("HTTP/1.1 410 Gone\r\nContent-Length: 9999\r\n\r\n<html>")))
-	_, _, err := pull(t, newFetcher(t, patient, origin), origin)
+	m := newMemory()
+	speakOn(t, m, thenHang(answering("HTTP/1.1 410 Gone\r\nContent-Length: 9999\r\n\r\n<html>")))
+	f := newFetcher(t, Options{}, m.Addr().String())
+	f.usual.dialer.connect = m.connect
+	began := time.Now()
+	_, _, err := pull(t, f, "http://127.0.0.1:8080/")
 	if e := wantClass(t, err, Gone); string(e.Head) != "<html>" {
 		t.Errorf("first bytes are %q", e.Head)
+	}
+	if took := time.Since(began); took != pageTime {
+		t.Errorf("it took %v", took)
 	}
 }
 

@@ -10,12 +10,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"imgkeep/bucket/fetch/place"
@@ -45,6 +48,14 @@ func newStore(t testing.TB) *fakeStore {
 	s := &fakeStore{answers: map[string]http.HandlerFunc{}}
 	s.Server = serve(t, s.answer)
 	return s
+}
+
+// newMemoryStore is one of which memory is the way to it.
+func newMemoryStore(t testing.TB) (*fakeStore, *memory) {
+	s, m := &fakeStore{answers: map[string]http.HandlerFunc{}}, (*memory)(nil)
+	s.Server, m = serveMemory(t, s.answer)
+	s.Server.Start()
+	return s, m
 }
 
 func (s *fakeStore) answer(w http.ResponseWriter, r *http.Request) {
@@ -142,7 +153,7 @@ func objectFetcher(t testing.TB, s *fakeStore, o Options) *Fetcher {
 	if o.S3 == nil {
 		o.S3 = []S3{s.options()}
 	}
-	f, err := New(o)
+	f, err := New(o.unhurried())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,7 +391,11 @@ func TestObjectPause(t *testing.T) {
 
 // All waits end: for the header, the body, the place.
 func TestObjectBounds(t *testing.T) {
-	s := newStore(t)
+	synctest.Test(t, testObjectBounds)
+}
+
+func testObjectBounds(t *testing.T) {
+	s, m := newMemoryStore(t)
 	hang := func(w http.ResponseWriter, r *http.Request) {
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
@@ -394,19 +409,31 @@ func TestObjectBounds(t *testing.T) {
 	s.answers["/attachments/long"] = func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Long", strings.Repeat("x", 128<<10))
 	}
-	f := objectFetcher(t, s, Options{HeaderTimeout: 100 * time.Millisecond})
-	_, _, err := pullObject(t, f, "s3://attachments/header")
-	wantClass(t, err, Timeout, "no answer in time")
-	f = objectFetcher(t, s, Options{Timeout: 100 * time.Millisecond})
-	_, _, err = pullObject(t, f, "s3://attachments/body")
-	wantClass(t, err, Timeout)
-	_, _, err = pullObject(t, f, "s3://attachments/error")
-	wantClass(t, err, Failed, "status 403")
-	f = objectFetcher(t, s, Options{interval: 20 * time.Millisecond})
-	_, _, err = pullObject(t, f, "s3://attachments/body")
-	wantClass(t, err, Timeout, place.ErrTooSlow.Error())
-	_, _, err = pullObject(t, f, "s3://attachments/long")
-	wantClass(t, err, Failed)
+	for _, tt := range []struct {
+		key  string
+		o    Options
+		took time.Duration
+		want ErrorKind
+		text string
+	}{
+		{"header", Options{HeaderTimeout: time.Minute}, time.Minute, Timeout, "no answer in time"},
+		{"body", Options{Timeout: time.Minute}, time.Minute, Timeout, ""},
+		{"error", Options{Timeout: time.Second}, time.Second, Failed, "status 403"},
+		{"error", Options{}, pageTime, Failed, "status 403"},
+		{"body", Options{interval: time.Minute}, time.Minute, Timeout, place.ErrTooSlow.Error()},
+		{"long", Options{}, 0, Failed, ""},
+	} {
+		f := objectFetcher(t, s, tt.o)
+		f.objects.all[0].transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return m.connect(ctx, netip.AddrPort{})
+		}
+		began := time.Now()
+		_, _, err := pullObject(t, f, "s3://attachments/"+tt.key)
+		wantClass(t, err, tt.want, tt.text)
+		if took := time.Since(began); took != tt.took {
+			t.Errorf("%s: it took %v, want %v", tt.key, took, tt.took)
+		}
+	}
 }
 
 // A bucket has as many places as other sites, or as many as its profile says.
