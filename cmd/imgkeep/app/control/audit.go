@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -60,18 +61,33 @@ func (a *Audit) write(c Change, err error) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	f, err := os.OpenFile(a.Path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, auditMode)
+	f, err := os.OpenFile(a.Path, os.O_RDWR|os.O_CREATE|os.O_APPEND, auditMode)
 	if err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("audit log: %w", err)
+	}
 	// It names people and reasons. Earlier releases let the group read it.
-	if info, err := f.Stat(); err == nil && info.Mode().Perm()&^auditMode != 0 {
+	if info.Mode().Perm()&^auditMode != 0 {
 		if err := f.Chmod(info.Mode().Perm() & auditMode); err != nil {
 			return fmt.Errorf("audit log: %w", err)
 		}
 	}
-	if _, err := f.Write(append(line, '\n')); err != nil {
+	// Of the line before a full disk may have taken only half.
+	last := []byte{'\n'}
+	if info.Size() > 0 {
+		if _, err := f.ReadAt(last, info.Size()-1); err != nil {
+			return fmt.Errorf("audit log: %w", err)
+		}
+	}
+	line = append(line, '\n')
+	if last[0] != '\n' {
+		line = slices.Insert(line, 0, '\n')
+	}
+	if _, err := f.Write(line); err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
 	if err := f.Sync(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 )
@@ -29,6 +30,45 @@ func TestAuditIsKeptFromOthers(t *testing.T) {
 		}
 		if info, err := os.Stat(a.Path); err != nil || info.Mode().Perm() != test.after || info.Size() == 0 {
 			t.Errorf("%s: %v, want %v: %v", name, info.Mode().Perm(), test.after, err)
+		}
+	}
+}
+
+// A line of which a full disk took only half spoils no other: the next one begins a line.
+func TestAuditAfterTornLine(t *testing.T) {
+	a := &Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson")}
+	write := func(op string) {
+		t.Helper()
+		if err := a.Write(Change{By: "uid 7", Op: op}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("block")
+	whole, err := os.ReadFile(a.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := range whole {
+		torn := append(slices.Clone(whole), whole[:cut]...)
+		if err := os.WriteFile(a.Path, torn, auditMode); err != nil {
+			t.Fatal(err)
+		}
+		write("purge")
+		write("forget")
+		h, err := a.Read(HistoryRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ops []string
+		for _, e := range h.Items {
+			ops = append(ops, e.Op)
+		}
+		want := []string{"forget", "purge", "block"}
+		if cut == len(whole)-1 { // all of it but its end
+			want = append(want, "block")
+		}
+		if !slices.Equal(ops, want) {
+			t.Fatalf("after %d of %d bytes: %q", cut, len(whole), ops)
 		}
 	}
 }

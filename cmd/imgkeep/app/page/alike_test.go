@@ -1,10 +1,14 @@
 package page
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"mime/multipart"
+	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 
@@ -60,6 +64,46 @@ func TestPreviewCountsLookAlikes(t *testing.T) {
 		want := strings.Replace(c.want, "</a>", " like it</a>", 1)
 		if a.status != 200 || !strings.Contains(a.body, want) || want == "" && strings.Contains(a.body, "like it</a>") {
 			t.Errorf("%s: %d, want %q: %s", c.name, a.status, want, a.body)
+		}
+	}
+}
+
+// A picture that is uploaded leaves nothing on the disk, whatever becomes of the request.
+func TestUploadLeavesNothing(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	w := newWorld(t, func(o *Options) {
+		as := o.As
+		o.As = func(by control.Caller) control.Service { return alike{as(by), 0} }
+		o.Likeness, o.MaxUpload = true, 8<<20
+	})
+	anna := w.signedIn("anna", account.View)
+	for name, csrf := range map[string]string{"compared": tokenIn.FindStringSubmatch(anna.get("/similar").body)[1], "forged": "x"} {
+		var body bytes.Buffer
+		form := multipart.NewWriter(&body)
+		form.WriteField("csrf", csrf)
+		part, err := form.CreateFormFile("picture", "a.png")
+		if err != nil {
+			t.Fatal(err)
+		}
+		part.Write(make([]byte, 2*maxBody)) // more than is held in memory
+		form.Close()
+		r, err := http.NewRequest("POST", w.http.URL+"/similar", &body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = anna.host
+		r.Header.Set("Content-Type", form.FormDataContentType())
+		for name, value := range anna.cookies {
+			r.AddCookie(&http.Cookie{Name: name, Value: value})
+		}
+		answer, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		want := map[string]int{"compared": http.StatusOK, "forged": http.StatusForbidden}[name]
+		if left, err := os.ReadDir(os.TempDir()); answer.StatusCode != want || err != nil || len(left) > 0 {
+			t.Errorf("%s: %d, and the folder of temporary files has %v, %v", name, answer.StatusCode, left, err)
 		}
 	}
 }

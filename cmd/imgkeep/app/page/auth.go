@@ -99,7 +99,9 @@ func (s *Server) signedIn(next http.Handler) http.Handler {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			err := r.ParseForm() // which may be too large
 			if err == nil && isUpload(r) {
-				err = r.ParseMultipartForm(maxBody) // the rest waits on disk
+				if err = r.ParseMultipartForm(maxBody); err == nil { // the rest waits on disk
+					defer r.MultipartForm.RemoveAll() // net/http does not know this request, but the one it was made of
+				}
 			}
 			if err == nil && !sameForm(r, session.CSRF) {
 				err = errForged
@@ -118,7 +120,7 @@ func (s *Server) proxyUser(r *http.Request) string {
 	if s.opts.UserHeader == "" || !s.isProxy(r) {
 		return ""
 	}
-	return r.Header.Get(s.opts.UserHeader)
+	return lastValue(r, s.opts.UserHeader)
 }
 
 // sameForm tells whether a request comes from a form of ours: it has the token, and the

@@ -195,6 +195,17 @@ func TestProxyHeaders(t *testing.T) {
 			t.Errorf("from %s the address is %s", at, got)
 		}
 	}
+	// Some proxies add a line of their own to those that the client has sent.
+	r := httptest.NewRequest("GET", "/", nil)
+	r.RemoteAddr = "127.0.0.1:5"
+	r.Header["X-Remote-User"] = []string{"root", "anna"}
+	r.Header["X-Real-Ip"] = []string{"198.51.100.9", "203.0.113.5"}
+	if got := w.page.proxyUser(r); got != "anna" {
+		t.Errorf("after the client's own line it is %q", got)
+	}
+	if got := w.page.address(r); got != netip.MustParseAddr("203.0.113.5") {
+		t.Errorf("after the client's own line the address is %s", got)
+	}
 }
 
 // Who signs in, and who tries to, is noted; guessing is slowed down, and fills no

@@ -236,7 +236,7 @@ func (s *Server) isHost(host string) bool {
 // from a socket and no proxy says more.
 func (s *Server) address(r *http.Request) netip.Addr {
 	if s.opts.AddressHeader != "" && s.isProxy(r) {
-		all := strings.Split(r.Header.Get(s.opts.AddressHeader), ",")
+		all := strings.Split(lastValue(r, s.opts.AddressHeader), ",")
 		if a, err := netip.ParseAddr(strings.TrimSpace(all[len(all)-1])); err == nil { // what the nearest one has added
 			return a.Unmap()
 		}
@@ -245,6 +245,12 @@ func (s *Server) address(r *http.Request) netip.Addr {
 		return at.Addr().Unmap()
 	}
 	return netip.Addr{}
+}
+
+// lastValue is what the nearest proxy says in a header: it comes after what clients have sent.
+func lastValue(r *http.Request, header string) string {
+	all := append([]string{""}, r.Header.Values(header)...)
+	return all[len(all)-1]
 }
 
 // isProxy tells whether a request comes from this machine, as those of a proxy do.

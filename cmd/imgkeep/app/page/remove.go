@@ -82,13 +82,13 @@ func (s *Server) orderOf(r *http.Request) (o order, err error) {
 		if err := p.check(); err != nil {
 			return o, asked{err}
 		}
+		if len(o.Picks) == maxPicks {
+			return o, asked{fmt.Errorf("too many are selected: at most %d at once", maxPicks)}
+		}
 		o.Picks = append(o.Picks, p)
 	}
 	if len(o.Picks) == 0 {
 		return o, errNothing
-	}
-	if len(o.Picks) > maxPicks {
-		return o, asked{fmt.Errorf("%d are selected: at most %d at once", len(o.Picks), maxPicks)}
 	}
 	o.Verb, o.Keep, o.Like = r.Form.Get("verb"), r.Form.Get("keep") != "", r.Form.Get("like") != ""
 	if o.Verb == "" {
