@@ -153,7 +153,7 @@ func TestCloseIsFirm(t *testing.T) {
 
 // Everything at once, with decoders that fail in each way.
 func TestUnderLoad(t *testing.T) {
-	p := newPool(t, Options{Workers: 3, Queue: 8, MaxImages: 5, Timeout: 5 * time.Second, Backoff: time.Millisecond})
+	p := newPool(t, Options{Workers: 3, Queue: 8, MaxImages: 5, Backoff: time.Millisecond})
 	behaviours := []string{"good", "good", "good", "good", "exit", "broken", "nonsense", "good", "segv", "bytes=100000"}
 	var calls sync.WaitGroup
 	var mu sync.Mutex

@@ -2,6 +2,7 @@ package resize
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -229,9 +230,9 @@ func newPool(t testing.TB, o Options, args ...string) *Pool {
 	if o.Workers == 0 {
 		o.Workers = 1
 	}
-	if o.Timeout == 0 {
-		o.Timeout = time.Minute
-	}
+	// What ends by its time does so in tests that say when.
+	o.Timeout = cmp.Or(o.Timeout, time.Minute)
+	o.StartTimeout = cmp.Or(o.StartTimeout, time.Minute)
 	p, err := NewPool(o)
 	if err != nil {
 		t.Fatal(err)
@@ -310,6 +311,22 @@ func eventually(t testing.TB, ok func() bool, otherwise func() string) {
 	}
 }
 
+// inTime tries with a longer and longer time until one is enough for what has to be done
+// within it: on a machine that has much else to do the first ones are not.
+func inTime(t testing.TB, try func(timeout time.Duration) error) {
+	t.Helper()
+	for timeout := 250 * time.Millisecond; ; timeout *= 2 {
+		err := try(timeout)
+		if err == nil {
+			return
+		}
+		if timeout > 30*time.Second {
+			t.Error(err)
+			return
+		}
+	}
+}
+
 // until waits for a state of the pool.
 func until(t testing.TB, p *Pool, what string, ok func(Stats) bool) {
 	t.Helper()
@@ -322,23 +339,38 @@ func ask(p *Pool, behaviour string) ([]Result, error) {
 	return p.Resize(context.Background(), strings.NewReader(behaviour), int64(len(behaviour)), someJob)
 }
 
-// tell asks a decoder about itself.
-func tell(t testing.TB, p *Pool, what string) string {
-	t.Helper()
+// told asks a decoder about itself.
+func told(p *Pool, what string) (string, error) {
 	_, err := ask(p, "tell="+what)
 	blame, ok := errors.AsType[*ImageError](err)
 	if !ok {
-		t.Fatalf("asked for its %s: %v", what, err)
+		return "", fmt.Errorf("asked for its %s: %w", what, err)
 	}
-	return blame.Detail
+	return blame.Detail, nil
 }
 
-// mustWork shows that the pool is well.
-func mustWork(t testing.TB, p *Pool) {
+func tell(t testing.TB, p *Pool, what string) string {
 	t.Helper()
+	about, err := told(p, what)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return about
+}
+
+// works shows that the pool is well.
+func works(p *Pool) error {
 	r, err := ask(p, "good")
 	if err != nil || len(r) != 1 || !bytes.Equal(r[0].Data, jpegData) {
-		t.Fatalf("a good image: %+v, %v", r, err)
+		return fmt.Errorf("a good image: %+v, %w", r, err)
+	}
+	return nil
+}
+
+func mustWork(t testing.TB, p *Pool) {
+	t.Helper()
+	if err := works(p); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -40,23 +40,27 @@ func TestPoison(t *testing.T) {
 		// Somebody looks at it with a debugger, or the machine is frozen.
 		{signal(syscall.SIGSTOP), ErrTimeout, false},
 	} {
-		o := Options{Timeout: time.Minute}
-		if c.want == ErrTimeout {
-			o.Timeout = 1500 * time.Millisecond
-		}
 		t.Run(c.behaviour, func(t *testing.T) {
-			_, err := ask(newPool(t, o), c.behaviour)
-			if !errors.Is(err, c.want) || errors.Is(err, ErrPoison) != c.poison {
-				t.Errorf("%v; poison should be %v", err, c.poison)
+			try := func(timeout time.Duration) error {
+				_, err := ask(newPool(t, Options{Timeout: timeout}), c.behaviour)
+				if !errors.Is(err, c.want) || errors.Is(err, ErrPoison) != c.poison {
+					return fmt.Errorf("%w; poison should be %v", err, c.poison)
+				}
+				return nil
+			}
+			if c.want == ErrTimeout {
+				inTime(t, try)
+			} else if err := try(time.Minute); err != nil {
+				t.Error(err)
 			}
 		})
 	}
 	// The disk from which the image comes is slow; the decoder sleeps meanwhile.
 	t.Run("a late source", func(t *testing.T) {
-		p := newPool(t, Options{Timeout: 500 * time.Millisecond})
-		late := time.After(700 * time.Millisecond)
+		const timeout = 100 * time.Millisecond
+		p := newPool(t, Options{Timeout: timeout})
 		_, err := p.Resize(context.Background(), io.MultiReader(strings.NewReader("ha"), readerFunc(func(b []byte) (int, error) {
-			<-late
+			time.Sleep(timeout) // which began before
 			return copy(b, "ng"), nil
 		})), 4, someJob)
 		if !errors.Is(err, ErrTimeout) || errors.Is(err, ErrPoison) {
@@ -234,6 +238,7 @@ func TestSpare(t *testing.T) {
 		spare(1)
 	}
 	// A spare that dies is replaced, and is not the next decoder.
+	eventually(t, func() bool { return len(children(t)) == 2 }, func() string { return fmt.Sprint("processes ", children(t)) })
 	inUse := tell(t, p, "pid")
 	for _, pid := range children(t) {
 		if strconv.Itoa(pid) != inUse {

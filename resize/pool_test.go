@@ -41,12 +41,12 @@ func TestPool(t *testing.T) {
 // the server's.
 func TestEnvironment(t *testing.T) {
 	t.Setenv("IMGKEEP_SIGN_SECRET", "not for decoders")
-	const told = `"IMGKEEP_DECODER_SANDBOX=on" "IMGKEEP_DECODER_MEMORY=1234" "IMGKEEP_DECODER_CPU=2m40s"`
+	const told = `"IMGKEEP_DECODER_SANDBOX=on" "IMGKEEP_DECODER_MEMORY=1234" "IMGKEEP_DECODER_CPU=2h40m0s"`
 	for _, c := range []struct {
 		env  []string
 		want string
 	}{{nil, `[` + told + `]`}, {[]string{}, `[` + told + `]`}, {[]string{"A=1", "B=2"}, `[` + told + ` "A=1" "B=2"]`}} {
-		p, err := NewPool(Options{Command: []string{os.Args[0], "fake-decoder"}, Workers: 1, Env: c.env, MaxMemory: 1234, Timeout: time.Second, MaxImages: 20})
+		p, err := NewPool(Options{Command: []string{os.Args[0], "fake-decoder"}, Workers: 1, Env: c.env, MaxMemory: 1234, Timeout: time.Minute, MaxImages: 20})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,27 +134,37 @@ func TestMisbehaviour(t *testing.T) {
 		{head(`{"results":[{"format":"jpeg",` + result + `,"bytes":1},{"format":"jpeg",` + result + `,"bytes":1}]}`), ErrCrashed, "2 results for 1 targets", nonsense},
 		{"bytes=1001", ErrCrashed, "1001 bytes", nonsense},
 	} {
-		log := new(lines)
-		timeout := 1500 * time.Millisecond
-		if c.want == ErrCrashed {
-			timeout = time.Minute
+		try := func(timeout time.Duration) error {
+			log := new(lines)
+			p := newPool(t, Options{Logger: logTo(log), Timeout: timeout, MaxBytes: 1000})
+			defer p.Close()
+			pid, err := told(p, "pid")
+			if err != nil {
+				return err
+			}
+			r, err := ask(p, c.behaviour)
+			if !errors.Is(err, c.want) || r != nil {
+				return fmt.Errorf("%s: got %v, %w, want %w", c.behaviour, r, err, c.want)
+			}
+			if next, err := told(p, "pid"); err != nil || next == pid {
+				return fmt.Errorf("%s: the decoder was not replaced: %w", c.behaviour, err)
+			}
+			if err := works(p); err != nil {
+				return err
+			}
+			if s := p.Stats(); c.count(s) != 1 || crashed(s)+timedOut(s)+nonsense(s) != 1 || s.Recycled+s.Failed+s.Abandoned > 0 {
+				return fmt.Errorf("%s: %+v", c.behaviour, s)
+			}
+			_ = p.Close() // all is logged then
+			if l := log.take(); len(l) != 1 || !strings.Contains(l[0], c.detail) || len(l[0]) > 2000 {
+				return fmt.Errorf("%s: logged %q, want one line with %q", c.behaviour, l, c.detail)
+			}
+			return nil
 		}
-		p := newPool(t, Options{Logger: logTo(log), Timeout: timeout, MaxBytes: 1000})
-		pid := tell(t, p, "pid")
-		r, err := ask(p, c.behaviour)
-		if !errors.Is(err, c.want) || r != nil {
-			t.Errorf("%s: got %v, %v, want %v", c.behaviour, r, err, c.want)
-		}
-		if tell(t, p, "pid") == pid {
-			t.Errorf("%s: the decoder was not replaced", c.behaviour)
-		}
-		mustWork(t, p)
-		if s := p.Stats(); c.count(s) != 1 || crashed(s)+timedOut(s)+nonsense(s) != 1 || s.Recycled+s.Failed+s.Abandoned > 0 {
-			t.Errorf("%s: %+v", c.behaviour, s)
-		}
-		_ = p.Close() // all is logged then
-		if l := log.take(); len(l) != 1 || !strings.Contains(l[0], c.detail) || len(l[0]) > 2000 {
-			t.Errorf("%s: logged %q, want one line with %q", c.behaviour, l, c.detail)
+		if c.want == ErrTimeout {
+			inTime(t, try)
+		} else if err := try(time.Minute); err != nil {
+			t.Error(err)
 		}
 	}
 	p := newPool(t, Options{MaxBytes: 1000})
@@ -181,25 +191,32 @@ func TestMaxBytesTogether(t *testing.T) {
 
 // A source larger than a pipe, and a decoder that does not read it.
 func TestDecoderDoesNotRead(t *testing.T) {
-	p := newPool(t, Options{Timeout: 2 * time.Second})
-	// It hangs over the first image with the second one in its pipe.
-	if _, err := ask(p, "hang"); !errors.Is(err, ErrTimeout) {
-		t.Errorf("got %v", err)
-	}
-	big := bytes.Repeat([]byte(" "), 4<<20)
-	copy(big, "good")
-	if _, err := p.Resize(context.Background(), bytes.NewReader(big), int64(len(big)), someJob); err != nil {
-		t.Errorf("4 MiB: %v", err)
-	}
-	// One that is stopped reads nothing at all.
-	pid, _ := strconv.Atoi(tell(t, p, "pid"))
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.Resize(context.Background(), bytes.NewReader(big), int64(len(big)), someJob); !errors.Is(err, ErrTimeout) {
-		t.Errorf("4 MiB to a stopped decoder: %v", err)
-	}
-	mustWork(t, p)
+	inTime(t, func(timeout time.Duration) error {
+		p := newPool(t, Options{Timeout: timeout})
+		defer p.Close()
+		// It hangs over the first image with the second one in its pipe.
+		if _, err := ask(p, "hang"); !errors.Is(err, ErrTimeout) {
+			return fmt.Errorf("got %w", err)
+		}
+		big := bytes.Repeat([]byte(" "), 4<<20)
+		copy(big, "good")
+		if _, err := p.Resize(context.Background(), bytes.NewReader(big), int64(len(big)), someJob); err != nil {
+			return fmt.Errorf("4 MiB: %w", err)
+		}
+		// One that is stopped reads nothing at all.
+		about, err := told(p, "pid")
+		if err != nil {
+			return err
+		}
+		pid, _ := strconv.Atoi(about)
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			return err
+		}
+		if _, err := p.Resize(context.Background(), bytes.NewReader(big), int64(len(big)), someJob); !errors.Is(err, ErrTimeout) {
+			return fmt.Errorf("4 MiB to a stopped decoder: %w", err)
+		}
+		return works(p)
+	})
 }
 
 // A Ctrl-C goes to a whole process group. The server lets running work finish
