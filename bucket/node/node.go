@@ -122,23 +122,31 @@ func (n *Node) poll(ctx context.Context) {
 	inTouch, pause, timeout := true, PollEvery, pollTimeout
 	for pace.Sleep(ctx, pause) == nil {
 		held := n.held.Load()
+		before, _ := n.Applied()
 		asked, cancel := context.WithTimeout(context.WithValue(ctx, poller{}, true), timeout)
 		err := n.CatchUp(asked)
 		cancel()
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
-		case err == nil:
-			n.read.Store(held)
-			if n.away.Swap(false) {
-				n.p.Log.Info("the object store answers again")
-			}
-			inTouch, pause, timeout = true, PollEvery, pollTimeout
-			continue
-		case !n.away.Swap(true):
+		}
+		// It answers also where there is more to read than in this time.
+		after, _ := n.Applied()
+		answers := err == nil || after > before
+		if was := n.away.Swap(!answers); was && answers {
+			n.p.Log.Info("the object store answers again")
+		} else if !was && !answers {
 			n.p.Log.Error("the object store does not answer: this node serves what it has, keeps nothing new, and cannot remove", "error", err)
 		}
-		pause, timeout = awayPause, awayTimeout
+		switch {
+		case err == nil:
+			n.read.Store(held)
+			inTouch, pause, timeout = true, PollEvery, pollTimeout
+			continue
+		case answers:
+			pause, timeout = 0, pollTimeout
+		default:
+			pause, timeout = awayPause, awayTimeout
+		}
 		if inTouch && n.lagsTooFar() {
 			inTouch = false
 			n.p.Log.Error("what was removed is not known any more: nothing is shown until the object store answers", "seconds", n.Lag())

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -175,6 +176,57 @@ func TestHold(t *testing.T) {
 		time.Sleep(node.PollEvery + time.Second)
 		if _, err := n.Known("i", urlA); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// slow is an object store that takes its time for each read once it is told to.
+type slow struct {
+	*objecttest.Memory
+	takes atomic.Int64
+}
+
+func (s *slow) Read(ctx context.Context, key string, max int64) ([]byte, string, error) {
+	select {
+	case <-time.After(time.Duration(s.takes.Load())):
+		return s.Memory.Read(ctx, key, max)
+	case <-ctx.Done():
+		return nil, "", ctx.Err()
+	}
+}
+
+// An object store is not away because there is more of the log than can be read in the time of
+// one look: the node reads on, and keeps and shows meanwhile.
+func TestBacklog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		objects := &slow{Memory: &objecttest.Memory{}}
+		a, b := open(t, objects.Memory, node.Options{}), open(t, objects, node.Options{MaxLag: time.Minute})
+		if _, err := keep(t, b, urlA); err != nil {
+			t.Fatal(err)
+		}
+		const entries = 50
+		for n := range entries {
+			block := record.Block{Kind: record.BlockURL, Subject: urlB + strconv.Itoa(n), Since: time.Now()}
+			if _, err := a.Remove(t.Context(), "", *ledger.BlockEvent(ledger.OpBlock, block)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		objects.takes.Store(int64(400 * time.Millisecond)) // 20 s for all
+		for range 25 {
+			time.Sleep(time.Second)
+			if _, err := b.Known("i", urlA); err != nil || b.Ready() != nil {
+				n, _ := b.Applied()
+				t.Fatalf("after %d of %d entries: %v, ready: %v", n, entries, err, b.Ready())
+			}
+		}
+		if n, err := b.Applied(); n != entries || err != nil || b.Lag() > 2*node.PollEvery {
+			t.Errorf("%d of %d entries, %v, known up to %v ago", n, entries, err, b.Lag())
+		}
+		objects.takes.Store(int64(time.Hour)) // it does not answer at all
+		time.Sleep(10 * time.Second)
+		if err := b.Ready(); !errors.Is(err, ledger.ErrAway) {
+			t.Errorf("ready without an object store: %v", err)
 		}
 	})
 }
