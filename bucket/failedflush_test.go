@@ -19,6 +19,7 @@ import (
 	"imgkeep/bucket/query"
 	"imgkeep/bucket/record"
 	"imgkeep/bucket/scrub"
+	"imgkeep/scripts/patience"
 )
 
 // badDisk lies between an index and its file, and fails as a disk does: what was
@@ -209,7 +210,7 @@ func TestFailedFlushStays(t *testing.T) {
 	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
 		if _, err := s.Find("i", urlB); err == nil {
 			break
-		} else if time.Since(begun) > time.Minute {
+		} else if time.Since(begun) > patience.Of(t) {
 			t.Fatalf("it is not written anew: %v", err)
 		}
 	}

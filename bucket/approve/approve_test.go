@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"imgkeep/scripts/ports"
 )
 
 const secret = "s3cr3t-t0ken"
@@ -102,12 +103,7 @@ func TestLongAnswers(t *testing.T) {
 }
 
 func TestNoAnswer(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	if err := ask(t, newClient(t, Options{URL: "http://" + l.Addr().String() + "/?" + secret})); !errors.Is(err, ErrNoAnswer) {
+	if err := ask(t, newClient(t, Options{URL: "http://" + ports.Address(t) + "/?" + secret})); !errors.Is(err, ErrNoAnswer) {
 		t.Errorf("nobody listens: %v", err)
 	}
 	c := newClient(t, Options{Timeout: 50 * time.Millisecond, URL: endpoint(t, func(w http.ResponseWriter, r *http.Request) {

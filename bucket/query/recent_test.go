@@ -138,12 +138,12 @@ func TestLatestKept(t *testing.T) {
 		}
 	}
 	// What comes in meanwhile is on no later page.
-	first, err := LatestKept(t.Context(), s, RecentFilter{Limit: 3})
+	first, err := LatestKept(t.Context(), s, RecentFilter{Limit: 3, Budget: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.keep(t, imageAt("i", 99, "a.example"))
-	second, err := LatestKept(t.Context(), s, RecentFilter{Limit: 3, Before: first.Next})
+	second, err := LatestKept(t.Context(), s, RecentFilter{Limit: 3, Before: first.Next, Budget: time.Hour})
 	if err != nil || !slices.Equal(numbers(second), []int{36, 35, 34}) {
 		t.Errorf("%v, %v", numbers(second), err)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"imgkeep/bucket/blob/s3"
+	"imgkeep/scripts/patience"
 	"imgkeep/scripts/ports"
 )
 
@@ -108,17 +109,17 @@ func (g *Gateway) run(t testing.TB, program string) {
 	g.ended = make(chan struct{})
 	go func() { g.command.Wait(); close(g.ended) }()
 	t.Cleanup(g.Kill)
-	if !g.answers() {
+	if !g.answers(patience.Of(t)) {
 		g.Kill()
 		t.Fatalf("%s does not start: %s", program, said.String())
 	}
 }
 
 // answers waits until the gateway does, or has ended.
-func (g *Gateway) answers() bool {
-	deadline := time.After(20 * time.Second)
+func (g *Gateway) answers(patience time.Duration) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, g.URL+"/health", nil)
 		if err == nil {
 			var answer *http.Response
@@ -126,14 +127,13 @@ func (g *Gateway) answers() bool {
 				answer.Body.Close()
 			}
 		}
-		cancel()
 		if err == nil {
 			return true
 		}
 		select {
 		case <-g.ended:
 			return false
-		case <-deadline:
+		case <-ctx.Done():
 			return false
 		case <-time.After(10 * time.Millisecond):
 		}
