@@ -217,10 +217,10 @@ var rules = map[string]rule{
 	// Only here is a client of S3.
 	"bucket/blob/s3": {
 		imports: []string{"bucket/blob/object", "bucket/record", "github.com/minio/minio-go/v7"},
-		tests:   []string{"bucket/blob", "bucket/blob/blobtest", "bucket/blob/s3/s3test", "bucket/probe"},
+		tests:   []string{"bucket/blob", "bucket/blob/blobtest", "bucket/blob/s3/s3test", "bucket/probe", "scripts/ports"},
 	},
 	"bucket/blob/s3/s3test": { // for tests
-		imports: []string{"bucket/blob/s3", "github.com/minio/minio-go/v7", "scripts/ports"},
+		imports: []string{"bucket/blob/s3", "github.com/minio/minio-go/v7", "scripts/patience", "scripts/ports"},
 	},
 	// What is kept under which URL, and what was removed.
 	"bucket/ledger": {
@@ -271,7 +271,7 @@ var rules = map[string]rule{
 		imports: []string{"bucket/imageurl", "bucket/probe"},
 	},
 	// It is asked with standard-library types only.
-	"bucket/approve": {},
+	"bucket/approve": {tests: []string{"scripts/ports"}},
 	// It computes, and does no I/O.
 	"bucket/likeness": {},
 	// It takes an interface of an open store, as maintenance does.
