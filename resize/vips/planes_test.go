@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"image"
+	"image/draw"
 	"math"
 	"math/bits"
 	"testing"
@@ -78,6 +79,37 @@ func TestEndsEarly(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Damage that decoders pass over does not keep a JPEG from having trimmed sizes, however much of it
+// there is; its missing end does.
+func TestTrimDamaged(t *testing.T) {
+	m := image.NewRGBA(image.Rect(0, 0, 400, 300))
+	draw.Draw(m, m.Rect, image.White, image.Point{}, draw.Src)
+	draw.Draw(m, image.Rect(40, 30, 360, 270), scene(320, 240), image.Point{}, draw.Src)
+	src := toJPEG(t, m)
+	sized := func(src []byte, trim int) (image.Image, error) {
+		results, err := decoder.Resize(src, request("jpeg", resize.Target{Preset: &resize.Preset{Width: 100, Trim: trim}, Format: "png"}))
+		if err != nil {
+			return nil, err
+		}
+		return decode(t, results[0].Data), nil
+	}
+	for _, codes := range []int{0, 10, 2000} { // that no table has, each a warning of libjpeg's
+		damaged := bytes.Clone(src)
+		copy(damaged[len(damaged)/2:], bytes.Repeat([]byte{0xff, 0}, codes*2))
+		for _, trim := range []int{0, 10} {
+			m, err := sized(damaged, trim)
+			if err != nil {
+				t.Errorf("%d codes are broken, trimmed by %d: %v", codes, trim, err)
+			} else if r, _, _, _ := m.At(50, 1).RGBA(); (r > 0xf000) != (trim == 0) {
+				t.Errorf("%d codes are broken, trimmed by %d: the border is %v", codes, trim, trim == 0)
+			}
+		}
+	}
+	if _, err := sized(src[:len(src)-50], 10); err == nil {
+		t.Error("trimmed without its end")
 	}
 }
 

@@ -516,11 +516,6 @@ resample(const row_source *in, int width, int height, VipsPel *out)
 /* Rows of an image, of which libvips is asked for STEP at once. */
 #define STEP 16
 
-typedef struct {
-	VipsRegion *region;
-	int top, rows;
-} strip;
-
 static const VipsPel *
 strip_row(void *state, int y)
 {
@@ -537,17 +532,28 @@ strip_row(void *state, int y)
 }
 
 int
+strip_rows(strip *s, VipsImage *in, int top, int rows, row_source *source)
+{
+	*source = (row_source){{.width = in->Xsize, .rows = rows, .bands = in->Bands,
+		.deep = in->BandFmt == VIPS_FORMAT_USHORT, .alpha = vips_image_hasalpha(in)}, .row = strip_row, .state = s};
+	if (in->Bands < 1 || in->Bands > 4 || (!source->form.deep && in->BandFmt != VIPS_FORMAT_UCHAR)) {
+		vips_error("resample", "%d bands of format %d", in->Bands, in->BandFmt);
+		return -1;
+	}
+	*s = (strip){vips_region_new(in), top, rows};
+	return 0;
+}
+
+int
 resample_image(VipsImage *in, int top, int rows, int width, int height, VipsPel *out)
 {
-	strip s = {vips_region_new(in), top, rows};
-	row_source source = {{.width = in->Xsize, .rows = rows, .bands = in->Bands,
-		.deep = in->BandFmt == VIPS_FORMAT_USHORT, .alpha = vips_image_hasalpha(in)}, .row = strip_row, .state = &s};
-	int result = -1;
+	strip s;
+	row_source source;
+	int failed = strip_rows(&s, in, top, rows, &source);
 
-	if (in->Bands < 1 || in->Bands > 4 || (!source.form.deep && in->BandFmt != VIPS_FORMAT_UCHAR))
-		vips_error("resample", "%d bands of format %d", in->Bands, in->BandFmt);
-	else
-		result = resample(&source, width, height, out);
-	g_object_unref(s.region);
-	return result;
+	if (!failed) {
+		failed = resample(&source, width, height, out);
+		g_object_unref(s.region);
+	}
+	return failed;
 }

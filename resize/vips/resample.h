@@ -39,7 +39,17 @@ typedef struct {
  * to out. Not 0: failed, the reason is in libvips' error buffer. */
 int resample(const row_source *in, int width, int height, VipsPel *out);
 
-/* The same of rows top to top + rows of an image. */
+/* Reads rows of an image. */
+typedef struct {
+	VipsRegion *region; /* to be unreferenced at the end */
+	int top, rows;
+} strip;
+
+/* Has source be rows top to top + rows of an image, read by s. Not 0: they are of another kind,
+ * the reason is in libvips' error buffer. */
+int strip_rows(strip *s, VipsImage *in, int top, int rows, row_source *source);
+
+/* The same as resample of rows top to top + rows of an image. */
 int resample_image(VipsImage *in, int top, int rows, int width, int height, VipsPel *out);
 
 #endif

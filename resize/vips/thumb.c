@@ -70,12 +70,23 @@ int
 thumb_trim(const void *src, size_t len, int format, int tolerance, thumb_area *area)
 {
 	VipsImage *im = load(src, len, format, 1, 1, 1.0);
+	jpeg *decoder = NULL;
+	row_source from;
+	strip rows = {0};
 	int right, bottom, failed;
 
 	if (!im)
 		return THUMB_IMAGE;
-	failed = trim(im, tolerance, &area->left, &area->top, &right, &bottom) || load_complete(im);
-	if (right == 0)
+	if (format == THUMB_JPEG && (decoder = jpeg_open(src, len, 1, im))) {
+		from = jpeg_rows(decoder);
+		failed = trim(&from, tolerance, &area->left, &area->top, &right, &bottom);
+		jpeg_close(decoder);
+	} else {
+		failed = strip_rows(&rows, im, 0, im->Ysize, &from) ||
+			trim(&from, tolerance, &area->left, &area->top, &right, &bottom) || load_complete(im);
+		VIPS_UNREF(rows.region);
+	}
+	if (failed || right == 0)
 		*area = (thumb_area){0, 0, im->Xsize, im->Ysize};
 	else {
 		area->width = right - area->left;
@@ -85,12 +96,32 @@ thumb_trim(const void *src, size_t len, int format, int tolerance, thumb_area *a
 	return failed ? THUMB_IMAGE : 0;
 }
 
-/* Shrinks rows of an image to exactly width by height. All of its rows are read from
- * decoder, unless that is NULL. */
+/* Rows of an area of a picture. */
+typedef struct {
+	row_source from;
+	const thumb_area *area;
+	int next; /* row of the picture */
+} area_rows;
+
+static const VipsPel *
+area_row(void *state, int y)
+{
+	area_rows *a = state;
+	const VipsPel *row = NULL;
+
+	while (a->next <= a->area->top + y)
+		if (!(row = a->from.row(a->from.state, a->next++)))
+			return NULL;
+	return row + a->area->left * a->from.form.bands;
+}
+
+/* Shrinks rows of an image to exactly width by height. All of its rows, or those of an area if
+ * that is not NULL, are read from decoder, unless that is NULL. */
 static int
-picture_shrink(picture *p, VipsImage *in, jpeg *decoder, int top, int rows, int width, int height)
+picture_shrink(picture *p, VipsImage *in, jpeg *decoder, const thumb_area *area, int top, int rows, int width, int height)
 {
 	row_source from;
+	area_rows part;
 	int failed;
 
 	VipsInterpretation type = in->Type == VIPS_INTERPRETATION_CMYK ? VIPS_INTERPRETATION_CMYK
@@ -100,6 +131,11 @@ picture_shrink(picture *p, VipsImage *in, jpeg *decoder, int top, int rows, int 
 		return THUMB_SELF;
 	if (decoder) {
 		from = jpeg_rows(decoder);
+		if (area) {
+			part = (area_rows){from, area};
+			from = (row_source){{.width = area->width, .rows = area->height, .bands = from.form.bands},
+				.row = area_row, .state = &part};
+		}
 		failed = resample(&from, width, height, p->pixels);
 	} else
 		failed = resample_image(in, top, rows, width, height, p->pixels) || load_complete(in);
@@ -201,11 +237,11 @@ turned(int orientation)
 /* Makes a frame of exactly width by height pixels: as shown, upright, in sRGB. This is
  * where decoding happens. */
 static int
-make_base(picture *p, VipsImage *im, jpeg *decoder, int top, int rows, int width, int height)
+make_base(picture *p, VipsImage *im, jpeg *decoder, const thumb_area *area, int top, int rows, int width, int height)
 {
 	int orientation = vips_image_get_orientation(im);
 	gboolean turn = turned(orientation);
-	int result = picture_shrink(p, im, decoder, top, rows, turn ? height : width, turn ? width : height);
+	int result = picture_shrink(p, im, decoder, area, top, rows, turn ? height : width, turn ? width : height);
 
 	if (!result && (to_srgb(p, im) || (orientation > 1 && turn_upright(p, orientation)))) {
 		picture_free(p);
@@ -277,8 +313,9 @@ append(picture *strip, const picture *p, int frame, int frames)
 /* The state of thumb_make. */
 typedef struct {
 	VipsImage *im;
-	jpeg *decoder;        /* NULL: im is read itself */
-	const thumb_raw *raw; /* NULL: im has all frames, below each other */
+	jpeg *decoder;          /* NULL: im is read itself */
+	const thumb_area *area; /* of what decoder reads; NULL: all */
+	const thumb_raw *raw;   /* NULL: im has all frames, below each other */
 	int frames;
 	gboolean palette;
 	thumb_target *targets;
@@ -294,7 +331,7 @@ make_target(job *j, VipsImage *base, int frame, int i)
 	picture p;
 	int result;
 
-	if (picture_shrink(&p, base, NULL, 0, base->Ysize, t->scale_w, t->scale_h))
+	if (picture_shrink(&p, base, NULL, NULL, 0, base->Ysize, t->scale_w, t->scale_h))
 		return THUMB_SELF;
 	if (t->edited && edit(&p, &t->edit, t->format))
 		result = THUMB_SELF;
@@ -324,7 +361,7 @@ make_frame(job *j, int frame)
 		if (!(j->im = load_raw(j->raw)))
 			return THUMB_SELF;
 	}
-	if ((result = make_base(&base, j->im, j->decoder, j->raw ? 0 : frame * rows, rows, j->width, j->height)))
+	if ((result = make_base(&base, j->im, j->decoder, j->area, j->raw ? 0 : frame * rows, rows, j->width, j->height)))
 		return result;
 	if (!(im = picture_image(&base)))
 		result = THUMB_SELF;
@@ -344,7 +381,7 @@ plain(const job *j)
 	const void *profile;
 	size_t len;
 
-	if (!j->decoder || !jpeg_has_planes(j->decoder) || find_profile(j->im, "RGB ", &profile, &len))
+	if (!j->decoder || j->area || !jpeg_has_planes(j->decoder) || find_profile(j->im, "RGB ", &profile, &len))
 		return FALSE;
 	for (int i = 0; i < j->n; i++)
 		if (j->targets[i].format != THUMB_JPEG || j->targets[i].edited)
@@ -418,7 +455,7 @@ int
 thumb_make(const void *src, size_t len, int format, const thumb_info *info,
 	const thumb_area *area, int frames, thumb_target *targets, int n)
 {
-	job j = {.frames = frames, .targets = targets, .n = n, .raw = format == THUMB_RAW ? src : NULL};
+	job j = {.area = area, .frames = frames, .targets = targets, .n = n, .raw = format == THUMB_RAW ? src : NULL};
 	int shrink = 1, result = 0;
 	int width = area ? area->width : info->width, height = area ? area->height : info->height;
 	double scale = 1.0;
@@ -440,7 +477,7 @@ thumb_make(const void *src, size_t len, int format, const thumb_info *info,
 	}
 	if (!(j.im = load(src, len, format, frames, shrink, scale)))
 		return THUMB_IMAGE;
-	if (format == THUMB_JPEG && !area)
+	if (format == THUMB_JPEG)
 		j.decoder = jpeg_open(src, len, shrink, j.im);
 	if (info->profile)
 		vips_image_set_blob_copy(j.im, VIPS_META_ICC_NAME, info->profile, info->profile_size);
@@ -450,8 +487,11 @@ thumb_make(const void *src, size_t len, int format, const thumb_info *info,
 
 		result = vips_extract_area(j.im, &part, area->left, area->top, width, height, NULL) ? THUMB_SELF : 0;
 		g_object_unref(j.im);
-		if (!(j.im = part))
+		if (!(j.im = part)) {
+			if (j.decoder)
+				jpeg_close(j.decoder);
 			return result;
+		}
 	}
 	j.strips = g_new0(picture, n);
 	if (plain(&j))
@@ -485,7 +525,7 @@ thumb_mark(const void *src, size_t len, int format, int width, int height, void 
 
 	if (!im)
 		return THUMB_IMAGE;
-	if (!(result = make_base(&p, im, NULL, 0, im->Ysize, width, height))) {
+	if (!(result = make_base(&p, im, NULL, NULL, 0, im->Ysize, width, height))) {
 		result = picture_colour(&p, TRUE) ? THUMB_SELF : 0;
 		*pixels = p.pixels;
 	}
