@@ -96,6 +96,15 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// A server that serves is not ended by SIGHUP, however early that comes.
+func TestReloadAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newWorld(t, nil).start()
+	s.signal(syscall.SIGHUP)
+	s.logged("configuration reloaded")
+	s.stop()
+}
+
 // Behind nginx a reload ends the hot links that hang on what is gone.
 func TestReloadEndsHotLinks(t *testing.T) {
 	t.Parallel()

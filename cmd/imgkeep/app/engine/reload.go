@@ -87,10 +87,17 @@ func (r *reloader) attempt() (control.Reloaded, error) {
 	return control.Reloaded{Changed: changed, Restart: restart}, nil
 }
 
-// onHangup reloads at each SIGHUP until ctx ends, and tells systemd.
-func (r *reloader) onHangup(ctx context.Context) {
+// onHangup reloads at each SIGHUP, which would end the process before the call, until ctx ends,
+// and tells systemd. wait returns when that has ended.
+func (r *reloader) onHangup(ctx context.Context) (wait func()) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
+	var work sync.WaitGroup
+	work.Go(func() { r.await(ctx, hangups) })
+	return work.Wait
+}
+
+func (r *reloader) await(ctx context.Context, hangups chan os.Signal) {
 	defer signal.Stop(hangups)
 	for {
 		select {

@@ -85,9 +85,8 @@ func Serve(ctx context.Context, c config.Config, p Process, load func() (config.
 		return err
 	}
 	defer stopPages()
+	waitForReload := r.onHangup(ctx)
 	site := newSiteServer(e, c, listeners)
-	var hangups sync.WaitGroup
-	hangups.Go(func() { r.onHangup(ctx) })
 	notify(log, daemon.SdNotifyReady)
 	go feedWatchdog(ctx, log)
 
@@ -97,7 +96,7 @@ func Serve(ctx context.Context, c config.Config, p Process, load func() (config.
 	case <-ctx.Done():
 	}
 	stop() // a second signal ends the process
-	hangups.Wait()
+	waitForReload()
 	log.Info("stopping", "at_most_seconds", c.ShutdownTimeout)
 	stopPages()
 	stopMaintenance()
