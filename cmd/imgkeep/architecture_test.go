@@ -98,6 +98,7 @@ var rules = map[string]rule{
 	},
 	"cmd/imgkeep/app/hook": {
 		imports: []string{"bucket/blob/local", "bucket/pace"},
+		tests:   []string{"scripts/patience"},
 	},
 	"cmd/imgkeep/app/gctuner": {},
 	"cmd/imgkeep/app/listen": {
@@ -328,7 +329,7 @@ var rules = map[string]rule{
 		tests:   []string{"nginx/nginxtest", "scripts/patience", "sign", "golang.org/x/net/http2"}, // which nginx may speak
 	},
 	"nginx/nginxtest": { // for tests
-		imports: []string{"nginx"},
+		imports: []string{"nginx", "scripts/patience"},
 	},
 	"resize": {
 		tests: []string{"scripts/patience"},

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"imgkeep/nginx"
+	"imgkeep/scripts/patience"
 )
 
 // Server is a running nginx.
@@ -215,7 +216,7 @@ func (s *Server) Stop() {
 		s.t.Errorf("nginx: %v", err)
 	}
 	// A connection that a test left open would keep nginx running for ever.
-	hang := time.AfterFunc(10*time.Second, func() { s.cmd.Process.Kill() })
+	hang := time.AfterFunc(patience.Of(s.t), func() { s.cmd.Process.Kill() })
 	defer hang.Stop()
 	if err := s.cmd.Wait(); err != nil {
 		s.t.Errorf("nginx: %v", err)

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"imgkeep/scripts/patience"
 )
 
 const secret = "the secret of these hooks"
@@ -73,7 +75,7 @@ func (r *receiver) wait(t *testing.T, n int) {
 	for range n {
 		select {
 		case <-r.came:
-		case <-time.After(30 * time.Second):
+		case <-time.After(patience.Of(t)):
 			t.Fatalf("only %d messages were taken", len(r.bodies()))
 		}
 	}
