@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -16,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"imgkeep/scripts/patience"
 )
 
 // What Chromium shows is what an image looks like: people compare a size with it.
@@ -82,11 +85,17 @@ func inChromium(t *testing.T, images map[string][]byte) map[string]*image.NRGBA 
 	server := httptest.NewServer(mux)
 	defer server.Close()
 
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	// Not t.TempDir: what of it has not ended with the rest may still write there.
+	dir, err := os.MkdirTemp("", "chromium")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience.Of(t))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--force-color-profile=srgb",
-		"--user-data-dir="+t.TempDir(), "--remote-debugging-port=0", server.URL)
+		"--user-data-dir="+dir, "--remote-debugging-port=0", server.URL)
 	// It is several processes, which end together.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -66,6 +66,7 @@ func newPool(t testing.TB, o resize.Options) *resize.Pool {
 	if o.Timeout == 0 {
 		o.Timeout = patience.Of(t) // the machine may be slow; hangs have their own test
 	}
+	o.StartTimeout = patience.Of(t)
 	p, err := resize.NewPool(o)
 	if err != nil {
 		t.Fatal(err)

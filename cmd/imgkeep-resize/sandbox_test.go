@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -12,10 +13,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
-	"time"
 
 	"imgkeep/resize"
+	"imgkeep/scripts/patience"
 )
 
 var allLayers = []string{"descriptors", "folder", "landlock", "limits", "seccomp"}
@@ -33,7 +35,7 @@ func hostile(t *testing.T, layers []string, o resize.Options) *resize.Pool {
 	o.Command = []string{attacker}
 	o.Env = append(o.Env, "ATTACKER_WITHOUT="+strings.Join(without, ","))
 	o.Workers = 1
-	o.Timeout = time.Minute
+	o.Timeout, o.StartTimeout = patience.Of(t), patience.Of(t)
 	o.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	p, err := resize.NewPool(o)
 	if err != nil {
@@ -208,20 +210,21 @@ func TestConfined(t *testing.T) {
 	look := func(t *testing.T, p *resize.Pool, pid int) (v view) {
 		t.Helper()
 		proc := fmt.Sprintf("/proc/%d/", pid)
-		read := func(name string) string {
-			text, err := os.ReadFile(proc + name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return string(text)
-		}
+		gone := func(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) }
 		tasks, err := os.ReadDir(proc + "task")
 		if err != nil {
 			t.Fatal(err)
 		}
-		v.threads = len(tasks)
 		for _, task := range tasks {
-			status := read("task/" + task.Name() + "/status")
+			text, err := os.ReadFile(proc + "task/" + task.Name() + "/status")
+			if gone(err) {
+				continue // a thread that has ended
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			v.threads++
+			status := string(text)
 			same := func(to *string, field string) {
 				_, rest, _ := strings.Cut(status, "\n"+field+":\t")
 				value, _, _ := strings.Cut(rest, "\n")
@@ -242,12 +245,15 @@ func TestConfined(t *testing.T) {
 		}
 		for _, fd := range fds {
 			to, err := os.Readlink(proc + "fd/" + fd.Name())
+			if gone(err) {
+				continue
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
+			v.descriptors++
 			v.secret = v.secret || to == secret
 		}
-		v.descriptors = len(fds)
 		return v
 	}
 	for _, c := range []struct {

@@ -2,7 +2,7 @@ package gctuner
 
 import (
 	"runtime"
-	"runtime/debug"
+	"runtime/metrics"
 	"testing"
 	"time"
 )
@@ -35,11 +35,12 @@ func TestNext(t *testing.T) {
 	}
 }
 
-// percentage is what the collector goes by.
+// percentage is what the collector goes by. To set it, in order to learn what it was, would undo
+// what the tuner sets meanwhile.
 func percentage() int {
-	percent := debug.SetGCPercent(usual)
-	debug.SetGCPercent(percent)
-	return percent
+	sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+	metrics.Read(sample)
+	return int(sample[0].Value.Uint64())
 }
 
 var garbage []byte

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -174,7 +175,20 @@ func (v *visitor) send(method, path string, form url.Values) answer {
 			delete(v.cookies, c.Name)
 		}
 	}
+	if method == http.MethodPost {
+		v.w.settle()
+	}
 	return answer{resp.StatusCode, resp.Header, string(text)}
+}
+
+// settle waits for the jobs that were begun: an answer waits for them for seconds only.
+func (w *world) settle() {
+	w.page.jobs.mu.Lock()
+	all := slices.Clone(w.page.jobs.all)
+	w.page.jobs.mu.Unlock()
+	for _, j := range all {
+		<-j.ended
+	}
 }
 
 func (v *visitor) get(path string) answer { v.w.t.Helper(); return v.send("GET", path, nil) }
