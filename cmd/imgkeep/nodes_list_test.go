@@ -96,7 +96,7 @@ func TestNodesList(t *testing.T) {
 	if got := a.listed(t); len(got) != 1 || got[0].Digest != digest(one) {
 		t.Errorf("after a removal: %+v", got)
 	}
-	until(t, 7*time.Second, "the other node knows of it", func() bool { return len(b.listed(t)) == 0 })
+	until(t, "the other node knows of it", func() bool { return len(b.listed(t)) == 0 })
 	if got := b.listed(t, "--by=4711"); len(got) != 0 {
 		t.Errorf("of a member, after a removal: %+v", got)
 	}

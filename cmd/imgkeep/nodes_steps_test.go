@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"imgkeep/bucket/blob/object"
 	"imgkeep/bucket/blob/s3/s3test"
@@ -135,7 +134,7 @@ func (s *steps) keep(x step) (requests []string, done bool) {
 	if code != http.StatusOK || status == http.StatusOK && other != answer {
 		s.t.Errorf("%v, %v: the other node: status %d, another digest: %t", x, all, code, other != answer)
 	}
-	if !becomes(5*time.Second, func() bool { own, _ := s.a.body(path); return own == other }) {
+	if !becomes(s.t, func() bool { own, _ := s.a.body(path); return own == other }) {
 		own, code := s.a.body(path)
 		s.t.Errorf("%v, %v: status %d, another digest: %t", x, all, code, own != other)
 	}
@@ -185,7 +184,7 @@ func (s *steps) remove(verb string, x step) (requests []string, done bool) {
 				s.t.Errorf("%s, %v: not appended: status %d: %.100s", verb, x, status, body)
 			}
 		}
-		if !becomes(5*time.Second, func() bool { _, stderr, status = s.a.imgkeep(verb, url); return status == 0 }) {
+		if !becomes(s.t, func() bool { _, stderr, status = s.a.imgkeep(verb, url); return status == 0 }) {
 			s.t.Errorf("%s again, %v: status %d: %s", verb, x, status, stderr)
 		}
 	}
@@ -194,17 +193,17 @@ func (s *steps) remove(verb string, x step) (requests []string, done bool) {
 			body, status := n.body(path)
 			return status == http.StatusUnavailableForLegalReasons || verb != "block" && status == http.StatusOK && body != before
 		}
-		if !becomes(7*time.Second, gone) {
+		if !becomes(s.t, gone) {
 			s.t.Errorf("%s, %v, %v: still shown", verb, x, all)
 		}
 	}
 	if verb == "block" && appended == 1 {
 		return all, false // of two: first the URL, then its bytes, which are still there
 	}
-	if one, _ := s.a.body(path); !becomes(3*time.Second, func() bool { other, _ := s.b.body(path); return one == other }) {
+	if one, _ := s.a.body(path); !becomes(s.t, func() bool { other, _ := s.b.body(path); return one == other }) {
 		s.t.Errorf("%s, %v, %v: two digests afterwards", verb, x, all)
 	}
-	if !becomes(10*time.Second, func() bool { return !s.stored(before) }) {
+	if !becomes(s.t, func() bool { return !s.stored(before) }) {
 		s.t.Errorf("%s, %v, %v: the bytes are still there", verb, x, all)
 	}
 	return all, until == nil
