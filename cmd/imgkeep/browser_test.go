@@ -39,11 +39,11 @@ func newBrowser(t testing.TB) *browser {
 		t.Skip("chromium is not installed")
 	}
 	options := append([]chromedp.ExecAllocatorOption{}, chromedp.DefaultExecAllocatorOptions[:]...)
-	options = append(options, chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox, chromedp.DisableGPU,
+	options = append(options, chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("force-prefers-reduced-motion", true))
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, patience.Of(t))
+	ctx, cancel = context.WithTimeout(ctx, 3*patience.Of(t)) // for all that it does
 	t.Cleanup(cancel)
 	b := &browser{t: t}
 	b.ctx, cancel = chromedp.NewContext(ctx, chromedp.WithListener(b.heard))
@@ -144,7 +144,7 @@ func evaluate[T any](b *browser, expression string) T {
 func (b *browser) shows(text string) {
 	b.t.Helper()
 	want := fmt.Sprintf("document.readyState === 'complete' && document.body.innerText.includes(%q)", text)
-	for late := time.Now().Add(patience.Of(b.t) / 4); ; time.Sleep(20 * time.Millisecond) {
+	for late := time.Now().Add(patience.Of(b.t)); ; time.Sleep(20 * time.Millisecond) {
 		// An error is that of a page that is left just now.
 		if there, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](want)); err == nil && there {
 			return

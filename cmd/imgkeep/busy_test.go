@@ -11,14 +11,15 @@ import (
 func testSlowOrigins(t *testing.T) *world {
 	w := newWorld(t, settings{"fetch.header_timeout": "300ms", "fetch.timeout": "900ms"})
 	mute := w.origin.hold("/pictures/mute", nil)
-	stuck := w.origin.hold("/pictures/stuck", photo(t, 80, 60))
+	stuck := w.origin.holdHalf("/pictures/stuck", photo(t, 80, 60))
 	s := w.start()
 	defer s.stop()
 	for _, h := range []*hold{mute, stuck} {
 		a := s.get(link("i", "full", h.url)).isError(http.StatusGatewayTimeout, "origin-timeout")
 		s.sameHead(a)
 		s.get(proxyLink("i", "full", h.url)).isError(http.StatusGatewayTimeout, "origin-timeout")
-		if n := len(h.arrived); n != 1 {
+		// Or never: a busy machine may have no time left to ask.
+		if n := len(h.arrived); n > 1 {
 			t.Errorf("%s was asked for %d times, want once", h.url, n)
 		}
 	}
@@ -107,23 +108,22 @@ func testDecodersBusy(t *testing.T) *world {
 
 // A decoder that dies or hangs costs the image that it worked on, and no other.
 func testDecoderFails(t *testing.T) *world {
-	w := newWorld(t, settings{"resize.timeout": "2s"})
+	w := newWorld(t, nil)
 	gate := w.addGate(func(n int) string {
 		switch n {
 		case 1:
-			return crash
-		case 2:
 			return "" // hang
+		case 2:
+			return crash
 		}
 		return goOn
 	})
 	url := w.origin.serve("/pictures/cat", photo(t, 80, 60))
-	s := w.start()
-	defer s.stop()
-	for i, code := range []string{"resize-crashed", "resize-timeout"} {
+	fails := func(s *server, code string) {
+		t.Helper()
 		a := s.get(link("i", "10x10", url)).isError(http.StatusServiceUnavailable, code)
 		a.has("Retry-After", "60")
-		if i == 0 {
+		if code == "resize-crashed" {
 			s.sameHead(a)
 		}
 		s.get(link("i", "full", url)).isImage("image/jpeg")
@@ -133,6 +133,14 @@ func testDecoderFails(t *testing.T) *world {
 			t.Errorf("retry: %q, %q, status %d", stdout, stderr, status)
 		}
 	}
+	w.set("resize.timeout", "2s")
+	s := w.start()
+	fails(s, "resize-timeout")
+	s.stop()
+	w.set("resize.timeout", "1m") // a busy machine may be long at what does not hang
+	s = w.start()
+	defer s.stop()
+	fails(s, "resize-crashed")
 	s.get(link("i", "10x10", url)).isImage("image/jpeg")
 	if n := gate.count(); n != 3 {
 		t.Errorf("%d images reached decoders, want 3", n)

@@ -130,6 +130,7 @@ func TestHooks(t *testing.T) {
 		!slices.Contains(m.Links, link("i", "full", urls[0])) || !slices.Contains(m.Links, link("i", "10x10", urls[0])) {
 		t.Errorf("removed: %+v", m)
 	}
+	w.waitFor(`imgkeep_hook_messages_waiting{hook="removed"}`, 0) // else it would be told of again
 	h.down.Store(true)
 	block(urls[1]) // nobody waits for the receiver
 	s.get(link("i", "full", urls[1])).isError(http.StatusUnavailableForLegalReasons, "removed")

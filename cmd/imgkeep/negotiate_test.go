@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"imgkeep/nginx"
-	"imgkeep/scripts/patience"
 )
 
 // What browsers of three ages accept.
@@ -244,11 +243,7 @@ func TestNegotiatedFiles(t *testing.T) {
 	}
 	// (A lossless WebP is smaller.)
 	want := []string{"100x.avif -> 100x.png", "100x.png", "x100.avif -> x100.png", "x100.png", "x100.webp"}
-	for begin := time.Now(); len(w.made()) < len(want); { // the eager ones come later
-		if time.Since(begin) > patience.Of(t) {
-			t.Fatalf("made are only %q", w.made())
-		}
-	}
+	becomes(t, func() bool { return len(w.made()) >= len(want) }) // the eager ones come later
 	if got := w.made(); !slices.Equal(got, want) {
 		t.Errorf("made are %q, want %q", got, want)
 	}

@@ -99,22 +99,28 @@ type hold struct {
 	release func()        // lets them all go on, also those to come
 }
 
-// hold has a path answered with an image of which half is sent at once, if any,
-// and the rest when the test says so.
-func (o *origin) hold(path string, image []byte) *hold {
+// hold has a path answered with an image when the test says so.
+func (o *origin) hold(path string, image []byte) *hold { return o.holdAfter(0, path, image) }
+
+// holdHalf has a path answered with an image of which half is sent at once, and the rest when
+// the test says so: in less than place.RateInterval, or the origin is given up.
+func (o *origin) holdHalf(path string, image []byte) *hold {
+	return o.holdAfter(len(image)/2, path, image)
+}
+
+func (o *origin) holdAfter(sent int, path string, image []byte) *hold {
 	released := make(chan struct{})
 	h := &hold{arrived: make(chan struct{}, 1000), release: sync.OnceFunc(func() { close(released) })}
 	h.url = o.on(path, func(w http.ResponseWriter, r *http.Request) {
-		half := len(image) / 2
-		if half > 0 {
-			w.Header().Set("Content-Length", strconv.Itoa(len(image)))
-			w.Write(image[:half])
+		w.Header().Set("Content-Length", strconv.Itoa(len(image)))
+		if sent > 0 {
+			w.Write(image[:sent])
 			w.(http.Flusher).Flush()
 		}
 		h.arrived <- struct{}{}
 		select {
 		case <-released:
-			w.Write(image[half:])
+			w.Write(image[sent:])
 		case <-r.Context().Done():
 		}
 	})

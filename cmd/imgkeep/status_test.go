@@ -405,10 +405,10 @@ func testLimits(t *testing.T) *world {
 	}
 	// An animation is dropped on the header of the frame that is too many.
 	many := frames(42, 8) // of which half is sent
-	h := o.hold("/pictures/slow-animation", many)
+	h := o.holdHalf("/pictures/slow-animation", many)
 	s.get(link("i", "full", h.url)).isError(413, "too-many-frames")
 	// A bomb is dropped on its header: the rest is never waited for.
-	h = o.hold("/pictures/slow-bomb", slices.Concat(bomb(20_000, 20_000), make([]byte, 60)))
+	h = o.holdHalf("/pictures/slow-bomb", slices.Concat(bomb(20_000, 20_000), make([]byte, 60)))
 	s.get(link("i", "full", h.url)).isError(413, "too-many-pixels")
 	return w
 }

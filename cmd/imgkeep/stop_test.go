@@ -62,7 +62,7 @@ func TestViewerLeaves(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	image := photo(t, 80, 60)
-	slow := w.origin.hold("/pictures/slow", image)
+	slow := w.origin.holdHalf("/pictures/slow", image)
 	s := w.start()
 	ctx, leave := context.WithCancel(t.Context())
 	left := make(chan error)
@@ -91,7 +91,7 @@ func TestStopBreaksOff(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{"shutdown_timeout": "300ms"})
 	image := photo(t, 80, 60)
-	h := w.origin.hold("/pictures/never", image)
+	h := w.origin.holdHalf("/pictures/never", image)
 	s := w.start()
 	cut := s.async(link("i", "full", h.url))
 	<-h.arrived
@@ -136,11 +136,11 @@ func TestKilled(t *testing.T) {
 	w := newWorld(t, nil)
 	image, other := photo(t, 80, 60), photo(t, 80, 60)
 	kept := w.origin.serve("/pictures/kept", other)
-	h := w.origin.hold("/pictures/cut", image)
+	h := w.origin.holdHalf("/pictures/cut", image)
 	s := w.start()
+	s.get(link("i", "full", kept)).isBytes("image/jpeg", other)
 	cut := s.async(link("i", "full", h.url))
 	<-h.arrived
-	s.get(link("i", "full", kept)).isBytes("image/jpeg", other)
 	s.kill()
 	<-cut
 	if left := w.unfinished(); len(left) != 1 {
