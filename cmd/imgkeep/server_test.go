@@ -63,7 +63,8 @@ func newWorld(t testing.TB, more settings) *world {
 		"listen": "127.0.0.1:0", "root": w.root(), "sizes": []int{10, 20, 50},
 		"sign.secrets":   []string{secret},
 		"fetch.networks": []string{"127.0.0.0/8"}, "fetch.ports": []int{w.origin.port},
-		"fetch.timeout": "2m", "fetch.header_timeout": "2m", // on a machine that has much else to do
+		// On a machine that has much else to do.
+		"fetch.timeout": "2m", "fetch.header_timeout": "2m", "approve.timeout": "2m", "hooks.timeout": "1m",
 		"store.min_free": 0, "store.min_free_inodes": 0,
 		"resize.workers": 1, "resize.timeout": "1m",
 		"log.level": "debug", "log.format": "json",
