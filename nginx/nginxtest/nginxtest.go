@@ -64,11 +64,8 @@ func Start(t testing.TB, site nginx.Site, edit ...func(conf string) string) *Ser
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	for _, d := range []string{dir, filepath.Join(dir, "tmp")} {
-		os.Mkdir(d, 0o755)
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
 	}
 
 	listener, file := listen(t)
@@ -158,9 +155,6 @@ func Text(t testing.TB, main nginx.Main) string {
 // with its output.
 func Check(t testing.TB, dir, text string) {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o755); err != nil {
-		t.Fatal(err)
-	}
 	conf := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		t.Fatal(err)

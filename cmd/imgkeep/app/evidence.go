@@ -73,7 +73,7 @@ func (e *evidenceFile) take(ctx context.Context, s control.Service, c config.Con
 		}
 	}()
 	o := evidence.Options{
-		Root: c.Root, Audit: engine.AuditPath(c), By: e.app.caller.Who, Program: "imgkeep " + e.app.version(), Now: e.app.Now(),
+		Root: c.Root, Audit: engine.AuditPath(c), By: e.app.caller.Who, Program: e.app.version(), Now: e.app.Now(),
 	}
 	for i, q := range requests {
 		arg := asTyped(args[i])

@@ -96,7 +96,7 @@ func TestPurgeEvidence(t *testing.T) {
 			if err := json.Unmarshal([]byte(all["evidence.json"]), &doc); err != nil {
 				t.Fatal(err)
 			}
-			if all[name] != "the bytes" || len(doc.Images) != 1 || doc.Why != "ticket 4711" || doc.By == "" || len(doc.Names) != 2 {
+			if all[name] != "the bytes" || len(doc.Images) != 1 || doc.Why != "ticket 4711" || doc.By == "" || len(doc.Names) != 2 || strings.Count(doc.Program, "imgkeep") != 1 {
 				t.Fatalf("%q: %+v", all[name], doc)
 			}
 			got := doc.Images[0]

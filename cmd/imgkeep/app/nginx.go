@@ -25,7 +25,8 @@ With access.tokens the site refers to a file of tokens, readable by root alone, 
 --tokens prints; the site itself contains none.
 
 With --prefix it prints a complete nginx.conf around the site, for a separate nginx
-that keeps its files in that folder.`,
+that keeps its files in that folder, which must exist. Its first lines say how to start
+it.`,
 		Example: `  imgkeep nginx --config /etc/imgkeep/imgkeep.yaml > /etc/nginx/conf.d/imgkeep.conf
   (umask 077; imgkeep nginx --tokens --config /etc/imgkeep/imgkeep.yaml > /etc/imgkeep/nginx.tokens)`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
