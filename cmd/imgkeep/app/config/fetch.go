@@ -56,7 +56,7 @@ type Fetch struct {
 	// http://host:port, https://host:port or socks5://host:port, with user:password@ before
 	// the host if needed. Empty: none.
 	Proxy string `yaml:"proxy"`
-	// Settings for some hosts. The first profile that names a host applies to it, chosen anew
+	// Settings for some hosts. The first profile that names a host applies to it, chosen again
 	// at each redirect, and no other host sees its values. Each has hosts, written as the
 	// hosts of a bucket, and any of
 	//   user_agent  instead of the one above
@@ -90,7 +90,7 @@ type Fetch struct {
 	// after half an hour. 0 to 100; 0: never.
 	FallbackAfter FallbackAfter `yaml:"fallback_after"`
 	// Which query parameters do not identify the image, by hosts: an attachment whose link is
-	// signed anew each time is then one entry, fetched by the first link that works. Each has
+	// signed again each time is then one entry, fetched by the first link that works. Each has
 	// hosts, written as the hosts of a bucket, and params, which are names, or prefixes that
 	// end in *. The first entry that names a host applies. Set this before such images are
 	// kept: an image that was kept under a whole URL is found under that one alone. A damaged

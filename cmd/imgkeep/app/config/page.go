@@ -37,8 +37,8 @@ type Page struct {
 	// The reasons of a removal that moderators choose from; they may also write another.
 	Reasons []string `yaml:"reasons"`
 	// A block, purge or undo of one moderator waits for the consent of another who may also
-	// remove. Waiting requests are kept in memory: a restart forgets them. Programs with a
-	// token cannot remove then.
+	// remove. Waiting requests are kept in memory, for a week: a restart forgets them.
+	// Programs with a token cannot remove then.
 	TwoPersons bool `yaml:"two_persons"`
 }
 
