@@ -120,6 +120,45 @@ func TestScriptsRunCheckout(t *testing.T) {
 	})
 }
 
+// Without root no other Debian can be made: that is said, and is a failure, unless who asks has
+// agreed that its tests are left out.
+func TestScriptsOtherDebianWithoutRoot(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "debian")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tempdir.Remove(dir) })
+	checkout := newCheckout(t, filepath.Join(dir, "checkout"))
+	readOnly(t, checkout)
+	stranger := strangerOf(t)
+	for line, want := range map[string]int{
+		"scripts/debian --check trixie":                  1,
+		"scripts/debian trixie true":                     1,
+		"scripts/test --in trixie ./sign":                1,
+		"scripts/test --in trixie --or-skip ./sign":      0,
+		"scripts/debian --check ../trixie":               1,
+		"scripts/debian --arch amd64 --check not-a-name": 1,
+	} {
+		args := strings.Fields(line)
+		cmd := exec.Command(filepath.Join(checkout, args[0]), args[1:]...)
+		cmd.Env = append(os.Environ(), "PATH="+filepath.Join(checkout, "stub")+":"+os.Getenv("PATH"), "VERSITYGW=/bin/true")
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+		if stranger != nil {
+			stranger(cmd)
+		}
+		out, _ := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != want {
+			t.Errorf("%s: exit status %d, want %d: %s", line, got, want, out)
+		}
+		if strings.Contains(line, "../") || strings.Contains(line, "not-a-name") {
+			wants(t, string(out), "is no name of a Debian, such as trixie")
+		} else {
+			wants(t, string(out), "error: no Debian trixie can be made here: it needs root")
+		}
+	}
+}
+
 // newCheckout is as much of this checkout as scripts/run needs, with a go that compiles
 // nothing: it copies what is compiled, and tells of packages as go build -v does.
 func newCheckout(t *testing.T, dir string) string {
