@@ -174,6 +174,13 @@ func TestReloadWithoutCredentials(t *testing.T) {
 	}
 	url := w.origin.serve("/pictures/cat", photo(t, 80, 60))
 	s.get(link("i", "40x40", url)).isImage("image/jpeg")
+	// The links that a CDN has to drop are signed by the server: who removes has no secret.
+	w.env = nil
+	for _, args := range [][]string{{"purge", "--dry-run", url}, {"purge", "--json", "--dry-run", url}, {"block", url}} {
+		if out, errs, code := w.imgkeep(args...); code != 0 || !strings.Contains(out, link("i", "40x40", url)) {
+			t.Errorf("%v: status %d, no link in %s%s", args, code, out, errs)
+		}
+	}
 	s.stop()
 }
 
