@@ -1,10 +1,12 @@
 package bucket
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -59,5 +61,41 @@ func TestOriginalsElsewhere(t *testing.T) {
 		if err != nil || r.Found[record.Missing] != found {
 			t.Errorf("reindexed: %+v, %v; want %d missing", r, err, found)
 		}
+	}
+}
+
+// A store of one machine has nothing of what several nodes share: neither a file nor a table.
+func TestNothingShared(t *testing.T) {
+	o, root := newOrigin(), t.TempDir()
+	o.set(urlA, "a")
+	o.set(urlB, "b")
+	s := openStore(t, Options{Root: root, Origin: o, Buckets: []Bucket{{Name: "i"}}, Reserved: 1 << 20})
+	keep(t, s, urlA)
+	keep(t, s, urlB)
+	if _, err := s.Block(t.Context(), Target{URL: urlA}, RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Unblock(t.Context(), Target{URL: urlA}, RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Purge(t.Context(), Target{URL: urlB}, RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if want := []string{local.ReserveDir, "i", record.IndexFile, record.JournalDir, record.TmpDir}; !slices.Equal(names, want) {
+		t.Errorf("the root has %q, want %q", names, want)
+	}
+	if text, err := os.ReadFile(filepath.Join(root, record.IndexFile)); err != nil || bytes.Contains(text, []byte("shared")) || !bytes.Contains(text, []byte("i/removing")) {
+		t.Errorf("the index has a table of what is shared, or none at all: %v", err)
 	}
 }
