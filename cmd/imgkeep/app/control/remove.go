@@ -61,8 +61,14 @@ func (l *Local) Remove(ctx context.Context, q RemoveRequest) (done Removal, err 
 		end := l.opts.Outbox.Begin(q, l.by.Who)
 		defer func() { end(done, err) }()
 	}
-	unnoted := hot.BeginRemoval()
+	unnoted, ended := hot.BeginRemoval(), false
+	defer func() {
+		if !ended { // by a panic, of which nobody knows what it has left
+			hot.EndRemoval(true, nil)
+		}
+	}()
 	done.Removal, err = remove(ctx, remover, q, t, l.by.Who)
+	ended = true
 	_, endErr := hot.EndRemoval(unnoted != nil || q.unknown(done.Removal, err), leadTo(done.Removal))
 	err = errors.Join(err, endErr)
 	if l.opts.Links != nil {

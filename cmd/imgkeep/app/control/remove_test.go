@@ -259,3 +259,28 @@ func TestRemoveOverSocket(t *testing.T) {
 		t.Errorf("%d lines", n)
 	}
 }
+
+// panickingRemover is a remover that breaks off somewhere.
+type panickingRemover struct{ *remover }
+
+func (r panickingRemover) Purge(context.Context, bucket.Target, bucket.RemoveOptions) (record.Removal, error) {
+	r.do("purge", bucket.RemoveOptions{})
+	panic("too much")
+}
+
+// Nobody knows how far a removal came that panics: no hot link stays.
+func TestRemovePanics(t *testing.T) {
+	r := &remover{}
+	hot := &tree{store: r}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("nobody hears of it")
+			}
+		}()
+		New(Options{Store: store{Remover: panickingRemover{r}}, Hot: hot}).Remove(t.Context(), RemoveRequest{Verb: Purge, URL: url})
+	}()
+	if !hot.ended || !hot.all {
+		t.Errorf("hot links: %+v", hot)
+	}
+}

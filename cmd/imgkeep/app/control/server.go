@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"imgkeep/cmd/imgkeep/app/server"
 )
 
 const (
@@ -40,17 +42,17 @@ func NewServer(l *Local, metrics http.Handler) *Server {
 // Serve answers until ctx ends, and then breaks off what is under way and
 // returns nil. It closes the listener, which removes its socket.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	server := &http.Server{
+	answers := &http.Server{
 		Handler:           s.guard(s.routes()),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext:       withPeer,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:          server.ErrorLog(s.log),
 	}
-	stop := context.AfterFunc(ctx, func() { server.Close() })
+	stop := context.AfterFunc(ctx, func() { answers.Close() })
 	defer stop()
-	if err := server.Serve(l); ctx.Err() == nil {
+	if err := answers.Serve(l); ctx.Err() == nil {
 		return err
 	}
 	return nil

@@ -131,7 +131,7 @@ func newSiteServer(e *engine, c config.Config, listeners []net.Listener) siteSer
 		ReadHeaderTimeout:            readHeaderTimeout,
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
-		ErrorLog:                     slog.NewLogLogger(e.log.Handler(), slog.LevelDebug),
+		ErrorLog:                     server.ErrorLog(e.log),
 	}
 	for _, l := range listeners {
 		e.log.Info("serving", "address", l.Addr().String(), "root", c.Root, "handoff", c.Handoff)
@@ -177,7 +177,7 @@ func serveMetrics(c config.Config, metrics http.Handler, log *slog.Logger) (stop
 		WriteTimeout:      time.Minute,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog:          server.ErrorLog(log),
 	}
 	log.Info("metrics", "address", l.Addr().String())
 	ended := make(chan struct{})
@@ -280,7 +280,7 @@ func (e *engine) servePage(c config.Config, service *control.Local, audit *contr
 		Handler: p, ConnState: conns.Track, DisableGeneralOptionsHandler: true,
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: pageReadTimeout, WriteTimeout: pageWriteTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: 2 * maxHeaderBytes, // a URL of images may stand in that of a page, encoded
-		ErrorLog:       slog.NewLogLogger(e.log.Handler(), slog.LevelDebug),
+		ErrorLog:       server.ErrorLog(e.log),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup

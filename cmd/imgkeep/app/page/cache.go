@@ -2,6 +2,7 @@ package page
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -18,6 +19,7 @@ const (
 type cached[T any] struct {
 	count func(context.Context) (T, error)
 	now   func() time.Time
+	log   *slog.Logger
 	life  context.Context
 	end   context.CancelFunc
 	work  sync.WaitGroup
@@ -29,8 +31,8 @@ type cached[T any] struct {
 	busy  chan struct{}
 }
 
-func newCached[T any](count func(context.Context) (T, error), now func() time.Time) *cached[T] {
-	c := &cached[T]{count: count, now: now}
+func newCached[T any](count func(context.Context) (T, error), now func() time.Time, log *slog.Logger) *cached[T] {
+	c := &cached[T]{count: count, now: now, log: log}
 	c.life, c.end = context.WithCancel(context.Background())
 	return c
 }
@@ -59,7 +61,11 @@ func (c *cached[T]) get(ctx context.Context) (value T, at time.Time, err error) 
 }
 
 func (c *cached[T]) run(busy chan struct{}) {
-	value, err := c.count(c.life)
+	var value T
+	err := guard(c.log, func() (err error) {
+		value, err = c.count(c.life)
+		return err
+	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err = err; err == nil {

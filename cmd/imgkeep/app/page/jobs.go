@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -23,6 +26,7 @@ var errJobs = errors.New("too many removals are under way: try again in a minute
 // restart ends them, and the audit log has what they did.
 type jobs struct {
 	now  func() time.Time
+	log  *slog.Logger
 	life context.Context
 	end  context.CancelFunc
 	work sync.WaitGroup
@@ -33,8 +37,8 @@ type jobs struct {
 	running int
 }
 
-func newJobs(now func() time.Time) *jobs {
-	j := &jobs{now: now, turn: make(chan struct{}, 1)}
+func newJobs(now func() time.Time, log *slog.Logger) *jobs {
+	j := &jobs{now: now, log: log, turn: make(chan struct{}, 1)}
 	j.life, j.end = context.WithCancel(context.Background())
 	return j
 }
@@ -121,7 +125,7 @@ func (j *jobs) start(service control.Service, by string, o order) (*job, error) 
 	j.work.Go(func() {
 		j.turn <- struct{}{}
 		defer func() { <-j.turn }()
-		x.run(j.life, service)
+		x.run(j.life, service, j.log)
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		j.running--
@@ -129,13 +133,16 @@ func (j *jobs) start(service control.Service, by string, o order) (*job, error) 
 	return x, nil
 }
 
-func (j *job) run(ctx context.Context, service control.Service) {
+func (j *job) run(ctx context.Context, service control.Service, log *slog.Logger) {
 	defer close(j.ended)
 	for n, q := range j.Order.requests() {
 		r := result{Pick: j.Order.Picks[n]}
 		err := ctx.Err()
 		if err == nil {
-			r.Removal, err = service.Remove(ctx, q)
+			err = guard(log, func() (err error) {
+				r.Removal, err = service.Remove(ctx, q)
+				return err
+			})
 		}
 		switch {
 		case errors.Is(err, bucket.ErrNotKept):
@@ -151,6 +158,18 @@ func (j *job) run(ctx context.Context, service control.Service) {
 		j.results = append(j.results, r)
 		j.mu.Unlock()
 	}
+}
+
+// guard does work in a goroutine of ours as net/http does a request: a panic is logged, and is
+// an error of this work alone.
+func guard(log *slog.Logger, work func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+			log.Error("page: work has panicked", "error", err, "stack", string(debug.Stack()))
+		}
+	}()
+	return work()
 }
 
 // wait waits for the end of a job, but not for long.

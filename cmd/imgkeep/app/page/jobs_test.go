@@ -1,9 +1,12 @@
 package page
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,7 +43,7 @@ func picks(n int) (all []pick) {
 // be done; undoing it lifts the blocks of what was named, with which the others go.
 func TestJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		jobs := newJobs(time.Now)
+		jobs := newJobs(time.Now, slog.New(slog.DiscardHandler))
 		defer jobs.close()
 		r := &remover{next: make(chan error)}
 		j, err := jobs.start(r, "anna", order{Verb: control.Block, Picks: picks(3), Why: "spam", Keep: true, Like: true})
@@ -82,7 +85,7 @@ func TestJob(t *testing.T) {
 // One job runs after the other; so many wait, and no more; the end of the server ends them.
 func TestJobsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		jobs := newJobs(time.Now)
+		jobs := newJobs(time.Now, slog.New(slog.DiscardHandler))
 		r := &remover{next: make(chan error)}
 		for n := range maxWork {
 			if _, err := jobs.start(r, "anna", order{Verb: control.Purge, Picks: picks(1)}); err != nil {
@@ -118,6 +121,44 @@ func TestJobsAreBounded(t *testing.T) {
 	})
 }
 
+// broken is a service that cannot remove one image, nor count.
+type broken struct{ control.Service }
+
+func (broken) Remove(_ context.Context, q control.RemoveRequest) (r control.Removal, err error) {
+	if q.URL == "https://a.example/1" {
+		panic("too much")
+	}
+	return r, nil
+}
+
+func (broken) Stats(context.Context) (control.Stats, error) { panic("too much") }
+
+// What panics in the background has failed, and is told of; the rest goes on, and so does the
+// server.
+func TestBackgroundPanics(t *testing.T) {
+	var text bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&text, nil))
+	jobs := newJobs(time.Now, log)
+	j, err := jobs.start(broken{}, "anna", order{Verb: control.Block, Picks: picks(3)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-j.ended
+	jobs.close()
+	if v := j.view(); v.Done != 3 || v.Failed != 1 || v.Results[1].Problem != "Panic: too much." {
+		t.Errorf("%+v", v)
+	}
+	c := newCached(broken{}.Stats, time.Now, log)
+	_, at, err := c.get(t.Context())
+	c.close()
+	if !at.IsZero() || err == nil || err.Error() != "panic: too much" {
+		t.Errorf("figures of %v, %v", at, err)
+	}
+	if n := strings.Count(text.String(), "page.broken.Remove") * strings.Count(text.String(), "page.broken.Stats"); n == 0 {
+		t.Errorf("the log does not tell where it happened: %s", &text)
+	}
+}
+
 func TestProposalsAreBounded(t *testing.T) {
 	p := newProposals(time.Now)
 	for n := range maxProposals {
@@ -150,7 +191,7 @@ func TestCached(t *testing.T) {
 			}
 			n++
 			return n, fails
-		}, time.Now)
+		}, time.Now, slog.New(slog.DiscardHandler))
 		defer c.close()
 		began := time.Now()
 		if _, at, err := c.get(t.Context()); !at.IsZero() || err != nil || time.Since(began) != figuresWait {

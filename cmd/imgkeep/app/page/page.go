@@ -107,14 +107,14 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		opts: o, host: strings.ToLower(u.Host), secure: u.Scheme == "https",
-		sessions: account.NewSessions(o.Accounts), jobs: newJobs(o.Now), proposals: newProposals(o.Now),
+		sessions: account.NewSessions(o.Accounts), jobs: newJobs(o.Now, o.Log), proposals: newProposals(o.Now),
 	}
 	own := o.As(control.Caller{Who: "page"})
-	s.stats = newCached(own.Stats, o.Now)
+	s.stats = newCached(own.Stats, o.Now, o.Log)
 	s.hosts = newCached(func(ctx context.Context) (hostsOf, error) {
 		h, err := own.Hosts(ctx)
 		return hostsOf{h}, err
-	}, o.Now)
+	}, o.Now, o.Log)
 	if err := s.loadAssets(); err != nil {
 		return nil, err
 	}
