@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -22,35 +23,38 @@ type load struct {
 	got     map[string]string // digests by path
 	wrong   int               // answers other than before
 	n       atomic.Int64      // images that were asked for
-	stopped chan struct{}
+	stopped context.Context
+	end     context.CancelFunc
 	clients sync.WaitGroup
 }
 
 func newLoad(t *testing.T, o *origin) *load {
-	return &load{t: t, origin: o, got: map[string]string{}, stopped: make(chan struct{})}
+	l := &load{t: t, origin: o, got: map[string]string{}}
+	l.stopped, l.end = context.WithCancel(t.Context())
+	return l
 }
 
-// run adds clients of a node, until stop.
+// run adds clients of a node, until stop. Each asks again for what it does not get.
 func (l *load) run(n *siteNode, clients int) {
 	for range clients {
 		l.clients.Go(func() {
-			for {
-				select {
-				case <-l.stopped:
-					return
-				default:
+			for answered, path := true, ""; l.stopped.Err() == nil; answered = l.ask(n, path) {
+				if answered {
+					u, _ := l.origin.changing(l.t, fmt.Sprintf("/load%d.jpg", l.n.Add(1)))
+					path = link("i", "full", u)
+				} else {
+					time.Sleep(20 * time.Millisecond) // nginx says at once that the node is down
 				}
-				u, _ := l.origin.changing(l.t, fmt.Sprintf("/load%d.jpg", l.n.Add(1)))
-				l.ask(n, link("i", "full", u))
 			}
 		})
 	}
 }
 
-func (l *load) ask(n *siteNode, path string) {
+// ask tells whether a node has answered with an image.
+func (l *load) ask(n *siteNode, path string) bool {
 	body, status := n.body(path)
 	if status != http.StatusOK {
-		return
+		return false
 	}
 	d := digest([]byte(body))
 	l.mu.Lock()
@@ -59,6 +63,7 @@ func (l *load) ask(n *siteNode, path string) {
 		l.wrong++
 	}
 	l.got[path] = d
+	return true
 }
 
 // answered is how many have got their image.
@@ -70,7 +75,7 @@ func (l *load) answered() int {
 
 // stop ends the clients, and returns what was answered.
 func (l *load) stop() map[string]string {
-	close(l.stopped)
+	l.end()
 	l.clients.Wait()
 	if l.wrong > 0 {
 		l.t.Errorf("%d answers were others than before", l.wrong)
