@@ -40,10 +40,11 @@ prints until when a link is good, or why it is not, after the link itself if the
 several. It contacts nothing.
 
 It needs a secret, from IMGKEEP_SECRET or from the configuration. Debian's package has
-it in a file that only root may read:
-sudo env IMGKEEP_SIGN_SECRET_FILES=/etc/imgkeep/secret imgkeep verify LINK…
+it in a file that only root may read, see the second example.
 
 Exit status: 0 if all are good; 3 if some are not; 1 if none is.`,
+		Example: `  imgkeep verify --config /etc/imgkeep/imgkeep.yaml /i/full/…
+  sudo env IMGKEEP_SIGN_SECRET_FILES=/etc/imgkeep/secret imgkeep verify --config /etc/imgkeep/imgkeep.yaml /i/full/…`,
 		Args: cobra.MinimumNArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.configured(x.run),
 	}
