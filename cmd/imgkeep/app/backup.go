@@ -33,7 +33,8 @@ store has lost.
 An original that is missing or damaged is reported and not copied; the copy from an
 earlier backup stays. Existing copies are not read each time: --verify reads the whole
 backup and copies again what is damaged in it. The index and the sizes are not copied,
-because they can be made again; neither is the quarantine.
+because they can be made again; neither are the quarantine, the audit log, and the
+accounts of moderators.
 
 Where shared is set, it copies what the object store has, from any machine: records are
 read before originals, and only originals that the folder lacks are fetched. What the

@@ -20,13 +20,15 @@ import (
 
 const removeHelp = `
 
-Name an image by its URL, by any of its links, in whatever size and even if it has
-expired, or by its digest. Several may be named, also in a --file, one a line. Text that was pasted around a link is
-ignored. A link whose signature does not fit its URL is refused, and both images are
-named, because nginx goes by the signature. The command works with or without a
-running server, and its effect is complete when it ends: served directly the image is
-gone at once, behind nginx within nginx.valid. Every change is written to audit.ndjson
-in the root, with who made it and why.
+Name an image by its URL, by any of its links, in any size and even if it has expired,
+or, except with forget, by its digest. Several may be named, also in a --file, one a
+line. Text that was pasted around a link is ignored. A link whose signature does not fit
+its URL is refused, and both images are named, because nginx goes by the signature. If
+neither a running server nor this command knows the secret, it warns that it could not
+check the signature. The command works with or without a running server, and its effect
+is complete when it ends: served directly the image is gone at once, behind nginx within
+nginx.valid. Every change is written to audit.ndjson in the root, with who made it and
+why.
 
 The command prints what it has removed, and the paths of the links that were good, for
 those who have a cache of their own before the server. Links that were signed for
