@@ -64,6 +64,7 @@ func (l *Local) Remove(ctx context.Context, q RemoveRequest) (done Removal, err 
 	unnoted, ended := hot.BeginRemoval(), false
 	defer func() {
 		if !ended { // by a panic, of which nobody knows what it has left
+			err = errors.New("the removal has panicked")
 			hot.EndRemoval(true, nil)
 		}
 	}()

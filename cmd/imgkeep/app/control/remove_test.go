@@ -268,19 +268,31 @@ func (r panickingRemover) Purge(context.Context, bucket.Target, bucket.RemoveOpt
 	panic("too much")
 }
 
-// Nobody knows how far a removal came that panics: no hot link stays.
+// failures notes with which errors removals have ended.
+type failures []error
+
+func (f *failures) Begin(RemoveRequest, string) func(Removal, error) {
+	return func(_ Removal, err error) { *f = append(*f, err) }
+}
+
+// Nobody knows how far a removal came that panics: no hot link stays, and who is told of removals
+// hears that it has failed.
 func TestRemovePanics(t *testing.T) {
 	r := &remover{}
 	hot := &tree{store: r}
+	var told failures
 	func() {
 		defer func() {
 			if recover() == nil {
 				t.Error("nobody hears of it")
 			}
 		}()
-		New(Options{Store: store{Remover: panickingRemover{r}}, Hot: hot}).Remove(t.Context(), RemoveRequest{Verb: Purge, URL: url})
+		New(Options{Store: store{Remover: panickingRemover{r}}, Hot: hot, Outbox: &told}).Remove(t.Context(), RemoveRequest{Verb: Purge, URL: url})
 	}()
 	if !hot.ended || !hot.all {
 		t.Errorf("hot links: %+v", hot)
+	}
+	if len(told) != 1 || told[0] == nil {
+		t.Errorf("who is told of removals hears %v", told)
 	}
 }
