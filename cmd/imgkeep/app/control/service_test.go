@@ -229,7 +229,7 @@ func TestService(t *testing.T) {
 			return s.List(ctx, control.ListRequest{What: "x"}, nil)
 		}, `cannot be listed`, nil},
 		{"latest", func(ctx context.Context, s service) (any, error) {
-			return s.Latest(ctx, query.RecentFilter{Filter: query.Filter{Buckets: []string{"f"}}})
+			return s.Latest(ctx, query.RecentFilter{Filter: query.Filter{Buckets: []string{"f"}}, Budget: time.Hour})
 		}, added, nil},
 		{"latest in no bucket", func(ctx context.Context, s service) (any, error) {
 			return s.Latest(ctx, query.RecentFilter{Filter: query.Filter{Buckets: []string{"x"}}})

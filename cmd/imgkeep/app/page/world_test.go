@@ -22,6 +22,7 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
+	"imgkeep/bucket/query"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/page/account"
 	"imgkeep/cmd/imgkeep/app/page/trend"
@@ -47,6 +48,14 @@ type self struct{}
 func (self) ImageOf(l sign.Link) (string, error) { return l.URL() }
 func (self) Key(canonical string) string         { return canonical }
 func (self) Is(u imageurl.URL) bool              { return u.Host() == "img.example" }
+
+// patient is a service that looks for images as long as it takes.
+type patient struct{ control.Service }
+
+func (p patient) Latest(ctx context.Context, f query.RecentFilter) (query.Recent, error) {
+	f.Budget = time.Hour
+	return p.Service.Latest(ctx, f)
+}
 
 // world is a page on a store of its own.
 type world struct {
@@ -74,7 +83,7 @@ func newWorld(t *testing.T, change func(*Options)) *world {
 	w.book = account.Open(w.root, now)
 	o := Options{
 		URL: "http://page.example", Accounts: w.book, Audit: audit.Write, Buckets: []string{"f", "i"}, Now: now,
-		As:      func(c control.Caller) control.Service { return service.As(c) },
+		As:      func(c control.Caller) control.Service { return patient{service.As(c)} },
 		Read:    target.Reader{Self: self{}}.Read,
 		Sizes:   func() []int { return []int{150, 250} },
 		Reasons: func() []string { return []string{"spam", hostile} },

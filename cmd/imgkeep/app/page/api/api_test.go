@@ -26,6 +26,7 @@ import (
 	"imgkeep/bucket"
 	"imgkeep/bucket/fetch"
 	"imgkeep/bucket/imageurl"
+	"imgkeep/bucket/query"
 	"imgkeep/cmd/imgkeep/app/control"
 	"imgkeep/cmd/imgkeep/app/page/account"
 	"imgkeep/cmd/imgkeep/app/target"
@@ -44,6 +45,14 @@ type self struct{}
 func (self) ImageOf(l sign.Link) (string, error) { return l.URL() }
 func (self) Key(canonical string) string         { return canonical }
 func (self) Is(u imageurl.URL) bool              { return u.Host() == "img.example" }
+
+// patient is a service that looks for images as long as it takes.
+type patient struct{ control.Service }
+
+func (p patient) Latest(ctx context.Context, f query.RecentFilter) (query.Recent, error) {
+	f.Budget = time.Hour
+	return p.Service.Latest(ctx, f)
+}
 
 // world is an API on a store of its own, and tokens of each role.
 type world struct {
@@ -76,7 +85,7 @@ func newWorld(t *testing.T, two bool) *world {
 	}
 	w.api = New(Options{
 		Accounts: w.book, Read: target.Reader{Self: self{}}.Read, TwoPersons: two, Now: now,
-		As:      func(c control.Caller) control.Service { return service.As(c) },
+		As:      func(c control.Caller) control.Service { return patient{service.As(c)} },
 		Address: func(*http.Request) netip.Addr { return netip.MustParseAddr("192.0.2.7") },
 	})
 	return w
