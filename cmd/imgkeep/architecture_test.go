@@ -341,7 +341,7 @@ var rules = map[string]rule{
 	// Only here are cgo and bimg. Where an image ends, probe has to say the same.
 	"resize/vips": {
 		imports: []string{"bucket/likeness", "bucket/probe", "bucket/probe/marks", "bucket/probe/whole", "resize", "C", "github.com/h2non/bimg"},
-		tests:   []string{"scripts/benchtest", "golang.org/x/image/bmp", "golang.org/x/image/font", "golang.org/x/image/math/fixed", "golang.org/x/image/webp"},
+		tests:   []string{"scripts/benchtest", "scripts/patience", "golang.org/x/image/bmp", "golang.org/x/image/font", "golang.org/x/image/math/fixed", "golang.org/x/image/webp"},
 	},
 	"scripts/benchtest": {imports: []string{"scripts/ports"}}, // for benchmarks
 	// Writes contrib/BENCHMARKS.md.
