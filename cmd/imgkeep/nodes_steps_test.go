@@ -101,6 +101,14 @@ func (s *steps) at(x step, of string, do func()) (until, all []string) {
 	return trap.seen[:x.n], trap.seen
 }
 
+// settle waits until the node that the last step may have cut off from its gateway keeps new
+// images: it notices the end of a connection by itself, and says 503 for a moment.
+func (s *steps) settle() {
+	s.t.Helper()
+	_, path, _ := s.image()
+	until(s.t, "a new image", func() bool { _, status := s.a.body(path); return status == http.StatusOK })
+}
+
 // image is a new one, whose origin answers with other bytes each time.
 func (s *steps) image() (url, path string, fetched *atomic.Int64) {
 	s.made++
@@ -122,6 +130,7 @@ func (s *steps) stored(body string) bool {
 // keep has a node keep an image, and returns its requests, and whether it did so undisturbed.
 func (s *steps) keep(x step) (requests []string, done bool) {
 	s.t.Helper()
+	s.settle()
 	_, path, fetched := s.image()
 	var answer string
 	var status int
@@ -155,6 +164,7 @@ func (s *steps) keep(x step) (requests []string, done bool) {
 // undisturbed.
 func (s *steps) remove(verb string, x step) (requests []string, done bool) {
 	s.t.Helper()
+	s.settle()
 	url, path, _ := s.image()
 	before, _ := s.a.body(path)
 	if other, status := s.b.body(path); status != http.StatusOK || other != before {
