@@ -152,3 +152,26 @@ func TestShowAndRetryOfOneImage(t *testing.T) {
 	}
 	s.stop()
 }
+
+// An image that was kept before fetch.same_image named its host is shown by its own links, which
+// remove it, too.
+func TestRemoveFromBeforeSameImage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	at := w.origin.serve("/pictures/cat", photo(t, 40, 30)) + "?ex=1"
+	s := w.start()
+	s.get(link("i", "full", at)).isImage("image/jpeg")
+	s.stop()
+	w.set("fetch.same_image", []any{map[string]any{"hosts": []string{"127.0.0.1"}, "params": []string{"ex"}}})
+	s = w.start()
+	s.get(link("i", "full", at)).isImage("image/jpeg")
+	before := w.origin.count("/pictures/cat")
+	if out, errs, status := w.imgkeep("purge", link("i", "full", at)); status != 0 || !strings.Contains(out, "1 files removed") {
+		t.Errorf("purge: status %d: %s%s", status, out, errs)
+	}
+	s.get(link("i", "full", at)).isImage("image/jpeg")
+	if n := w.origin.count("/pictures/cat"); n != before+1 {
+		t.Errorf("%d fetches after a purge", n-before)
+	}
+	s.stop()
+}

@@ -254,7 +254,7 @@ func (x *removeCommand) requests(targets targets, args []string) (all []control.
 		if !q.Similar {
 			q.Within = 0 // which says nothing then
 		}
-		q.URL, q.Digest, q.Host, q.Named = t.URL, t.Digest, t.Host, t.link(x.unverified)
+		q.URL, q.Source, q.Digest, q.Host, q.Named = t.URL, t.Older(), t.Digest, t.Host, t.link(x.unverified)
 		all = append(all, q)
 	}
 	return all, nil

@@ -171,7 +171,8 @@ const (
 // RemoveRequest asks for a removal. One of URL, Digest, Host and Hash is set.
 type RemoveRequest struct {
 	Verb   string `json:"verb"`
-	URL    string `json:"url,omitempty"` // canonical
+	URL    string `json:"url,omitempty"`    // canonical
+	Source string `json:"source,omitempty"` // as of ShowRequest: an older image, which is shown as well, is removed too
 	Digest string `json:"digest,omitempty"`
 	Host   string `json:"host,omitempty"`
 	Hash   string `json:"hash,omitempty"` // PDQ, of what looks alike, to block and unblock

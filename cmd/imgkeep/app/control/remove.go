@@ -68,7 +68,7 @@ func (l *Local) Remove(ctx context.Context, q RemoveRequest) (done Removal, err 
 			hot.EndRemoval(true, nil)
 		}
 	}()
-	done.Removal, err = remove(ctx, remover, q, t, l.by.Who)
+	done.Removal, err = removeAll(ctx, remover, q, t, l.by.Who)
 	ended = true
 	_, endErr := hot.EndRemoval(unnoted != nil || q.unknown(done.Removal, err), leadTo(done.Removal))
 	err = errors.Join(err, endErr)
@@ -131,6 +131,35 @@ func (l *Local) remover(q RemoveRequest) (Remover, error) {
 		return s.AllVersions(), nil
 	}
 	return nil, errOneMachine
+}
+
+// removeAll also removes what was kept under Source itself, before it was one of several URLs of
+// an image: viewers are shown that where nothing is kept under URL. It is blocked only if there
+// is such an image.
+func removeAll(ctx context.Context, remover Remover, q RemoveRequest, t bucket.Target, by string) (record.Removal, error) {
+	done, err := remove(ctx, remover, q, t, by)
+	if q.URL == "" || q.Source == "" || q.Source == q.URL {
+		return done, err
+	}
+	t.URL = q.Source
+	if q.Verb == Block {
+		look := q
+		look.DryRun = true
+		if there, lookErr := remove(ctx, remover, look, t, by); lookErr != nil || len(there.Images) == 0 {
+			return done, errors.Join(err, lookErr)
+		}
+	}
+	q.URL = q.Source
+	older, olderErr := remove(ctx, remover, q, t, by)
+	done.Images, done.Blocked, done.Unblocked = append(done.Images, older.Images...), append(done.Blocked, older.Blocked...), append(done.Unblocked, older.Unblocked...)
+	none := func(err error) bool { return errors.Is(err, bucket.ErrNotKept) || errors.Is(err, bucket.ErrNotBlocked) }
+	switch { // there need be only one of them
+	case none(olderErr):
+		return done, err
+	case none(err):
+		return done, olderErr
+	}
+	return done, errors.Join(err, olderErr)
 }
 
 func remove(ctx context.Context, remover Remover, q RemoveRequest, t bucket.Target, by string) (record.Removal, error) {

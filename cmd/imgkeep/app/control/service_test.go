@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -465,5 +466,51 @@ func TestLink(t *testing.T) {
 	}
 	if log, err := os.ReadFile(audit); err != nil || !strings.Contains(string(log), `"op":"add"`) {
 		t.Errorf("the audit log: %s, %v", log, err)
+	}
+}
+
+// What was kept under the URL that was named, before another one stood for its image, is what
+// viewers are shown: each verb removes it as well, and is no error where there is one of both.
+func TestRemoveOlder(t *testing.T) {
+	const key, older = "https://cdn.example/a.png", "https://cdn.example/a.png?ex=1"
+	for _, kept := range [][]string{{}, {key}, {older}, {key, older}} {
+		for _, verb := range []string{control.Forget, control.Purge, control.Block} {
+			t.Run(fmt.Sprint(verb, " of ", len(kept), kept), func(t *testing.T) {
+				s, _, _ := services(t)["local"]()
+				for n, url := range kept {
+					if o, err := s.Add(t.Context(), control.AddRequest{Bucket: "i", URL: url}, bytes.NewReader(pngOf(4+n, 4, color.Black))); err != nil || !o.Kept {
+						t.Fatalf("%+v, %v", o, err)
+					}
+				}
+				q := control.RemoveRequest{Verb: verb, URL: key, Source: older, DryRun: true}
+				var r control.Removal
+				var err error
+				for range 2 { // first dry, which changes nothing
+					r, err = s.Remove(t.Context(), q)
+					if none := len(kept) == 0 && verb != control.Block; errors.Is(err, bucket.ErrNotKept) != none || !none && err != nil || len(r.Images) != len(kept) {
+						t.Errorf("dry %v: %d images, %v", q.DryRun, len(r.Images), err)
+					}
+					q.DryRun = false
+				}
+				blocks := 0
+				if verb == control.Block { // of URLs and bytes; the older URL only where it has some
+					if blocks = 1 + len(kept); slices.Contains(kept, older) {
+						blocks++
+					}
+				}
+				if len(r.Blocked) != blocks {
+					t.Errorf("blocks: %+v, want %d", r.Blocked, blocks)
+				}
+				if d, err := s.Show(t.Context(), control.ShowRequest{URL: key, Source: older}); err != nil || len(d.Images) > 0 {
+					t.Errorf("still kept: %+v, %v", d.Images, err)
+				}
+				if verb == control.Block {
+					r, err := s.Remove(t.Context(), control.RemoveRequest{Verb: control.Unblock, URL: key, Source: older})
+					if err != nil || len(r.Unblocked) != blocks {
+						t.Errorf("unblocked: %+v, %v, want %d", r.Unblocked, err, blocks)
+					}
+				}
+			})
+		}
 	}
 }

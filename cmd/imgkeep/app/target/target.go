@@ -25,6 +25,15 @@ type Target struct {
 	Link              string // the path of the link that it was named by; empty: by none
 }
 
+// Older is the URL under which the image may have been kept before several URLs named it; empty:
+// there is no other than URL.
+func (t Target) Older() string {
+	if t.Source == t.URL {
+		return ""
+	}
+	return t.Source
+}
+
 // Self knows the links of this server.
 type Self interface {
 	// ImageOf is the canonical URL of the image that a link shows, Key that under which it

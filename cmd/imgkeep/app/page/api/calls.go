@@ -326,7 +326,7 @@ func (a *api) removeOne(who asker, r *http.Request, verb, of string, o order) re
 	}
 	if err == nil && !stands {
 		removal, err = who.Remove(r.Context(), control.RemoveRequest{
-			Verb: verb, URL: t.URL, Digest: t.Digest, Host: t.Host, Why: o.Why, DryRun: o.DryRun, Keep: o.Keep && verb == control.Block,
+			Verb: verb, URL: t.URL, Source: t.Older(), Digest: t.Digest, Host: t.Host, Why: o.Why, DryRun: o.DryRun, Keep: o.Keep && verb == control.Block,
 			Similar: o.Similar && verb == control.Block && t.Host == "", Within: distance(o.Similar && verb == control.Block && t.Host == ""),
 			Named: control.Named{Link: t.Link, Unverified: o.Unverified},
 		})
@@ -367,7 +367,7 @@ func already(who asker, r *http.Request, t target.Target) (b control.Removal, st
 		})
 		return b, len(b.Blocked) > 0, err
 	}
-	d, err := who.Show(r.Context(), control.ShowRequest{URL: t.URL, Digest: t.Digest})
+	d, err := who.Show(r.Context(), control.ShowRequest{URL: t.URL, Source: t.Older(), Digest: t.Digest})
 	for _, x := range d.Blocks {
 		if x.Kind == record.BlockURL && x.Subject == t.URL || x.Kind == record.BlockDigest && x.Subject == t.Digest {
 			b.Blocked = append(b.Blocked, x)
