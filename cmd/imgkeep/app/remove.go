@@ -75,8 +75,9 @@ sees them.
 
 With --similar (likeness must be on), look-alikes of the image are kept out too, from now
 on: a new image within --within bits of it answers 451, and 'imgkeep list --similar'
-lists it. Kept images stay: list them first with 'imgkeep similar'. For a FILE (with a
-slash in its name, as in ./cat.jpg) or a PDQ HASH, only look-alikes are blocked.
+lists it. Kept images stay: list them first with 'imgkeep similar'. For a FILE
+(whose path begins with / or ., as in ./cat.jpg) or a PDQ HASH, only look-alikes are
+blocked.
 
 A HOST, such as example.com or *.example.com, is put in quarantine: nothing of it is
 served or fetched, not even by a redirect, and its files stay on disk.

@@ -20,9 +20,9 @@ func newSimilarCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "similar URL|LINK|DIGEST|HASH|FILE", GroupID: groupLook, Short: "List the images that look like one",
 		Long: `Similar lists the images of the store that look like one: like one that is kept, named
-by a URL, by any of its links or by its digest; like the image in a FILE (with a slash
-in its name, as in ./cat.jpg); or like that of a PDQ HASH, 64 hexadecimal digits. They
-may be recompressed, resized, a little brighter, turned or mirrored. Each line has the
+by a URL, by any of its links or by its digest; like the image in a FILE (whose path
+begins with / or ., as in ./cat.jpg); or like that of a PDQ HASH, 64 hexadecimal digits.
+They may be recompressed, resized, a little brighter, turned or mirrored. Each line has the
 distance in bits, of 256, and the digest, the nearest first; 'imgkeep show DIGEST' shows
 more. likeness must be on. Run 'imgkeep likeness index' for images that were kept
 before.
@@ -100,14 +100,14 @@ func (a *app) picture(c config.Config, arg string, unverified bool) (q control.S
 	}
 	t, err := a.targets(c).parse(arg, false)
 	if err != nil {
-		return q, nil, usageError(fmt.Errorf("%w (a file has a slash in its name, as in ./cat.jpg)", err))
+		return q, nil, usageError(fmt.Errorf("%w (the path of a file begins with / or ., as in ./cat.jpg)", err))
 	}
 	q.URL, q.Digest, q.Named = t.URL, t.Digest, t.link(unverified)
 	return q, nil, nil
 }
 
-// isPath tells whether an argument names a file: it has a slash, and is neither a URL nor a
-// link.
+// isPath tells whether an argument names a file: it begins with a slash or a dot, which no URL
+// does, and there is one, which no link names.
 func isPath(arg string) bool {
 	if arg == "" || arg[0] != '/' && arg[0] != '.' {
 		return false
