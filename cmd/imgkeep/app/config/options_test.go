@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-var update = flag.Bool("update", false, "write contrib/imgkeep.yaml and contrib/docs/options.md anew")
+var update = flag.Bool("update", false, "write contrib/imgkeep.yaml and contrib/docs/options.md again")
 
 // The commented configuration and the table in the documents say what the comments on
 // Config say, and nothing else.
@@ -216,8 +217,7 @@ This table and [imgkeep.yaml](../imgkeep.yaml), a file to start from, are both g
 		for i := range v.NumField() {
 			field, value := v.Type().Field(i), v.Field(i)
 			key := join(path, keyOf(field))
-			text := strings.Join(strings.Fields(docs[v.Type().Name()+"."+field.Name]), " ")
-			text = strings.ReplaceAll(text, "|", `\|`)
+			text := cellText(docs[v.Type().Name()+"."+field.Name])
 			standard := "`" + optionText(value) + "`"
 			switch {
 			case isSection(field.Type):
@@ -238,4 +238,47 @@ This table and [imgkeep.yaml](../imgkeep.yaml), a file to start from, are both g
 	}
 	walk(reflect.ValueOf(Default()), "", true)
 	return out.String()
+}
+
+// listed is the beginning of a line that explains one key, or several, of a list.
+var listed = regexp.MustCompile(`^([a-z0-9_]+(?:, [a-z0-9_]+)*)  +(.*)$`)
+
+// cellText is a comment as a cell of a table: what it lists, in lines that are indented by two
+// spaces, has lines of its own there too.
+func cellText(comment string) string {
+	var lines []string
+	item := true // no line of prose can be continued
+	for line := range strings.SplitSeq(comment, "\n") {
+		text := strings.TrimSpace(line)
+		switch indent := len(line) - len(strings.TrimLeft(line, " ")); {
+		case text == "":
+		case indent == 2 || indent == 0 && item:
+			lines = append(lines, text)
+			item = indent == 2
+		default:
+			lines[len(lines)-1] += " " + text
+		}
+	}
+	for i, line := range lines {
+		if m := listed.FindStringSubmatch(line); m != nil {
+			line = "`" + strings.ReplaceAll(m[1], ", ", "`, `") + "`: " + m[2]
+		} else if strings.HasPrefix(line, "- {") {
+			line = "`" + line + "`"
+		}
+		lines[i] = strings.NewReplacer("|", `\|`, "<", "&lt;").Replace(line)
+	}
+	return strings.Join(lines, "<br>")
+}
+
+func TestCellText(t *testing.T) {
+	t.Parallel()
+	for comment, want := range map[string]string{
+		"":                        "",
+		"One line,\nand another.": "One line, and another.",
+		"Each has\n  a, b   one, and\n         more\n  c      a | <b>\nand text\nafter it\n  - {c: 1,\n     d: 2}": "Each has<br>`a`, `b`: one, and more<br>`c`: a \\| &lt;b><br>and text after it<br>`- {c: 1, d: 2}`",
+	} {
+		if got := cellText(comment); got != want {
+			t.Errorf("%q: %q, want %q", comment, got, want)
+		}
+	}
 }
