@@ -48,7 +48,7 @@ start_nginx() {
 start_node() {
 	local folder=$var/node$1 user=()
 	next_port
-	mkdir -p "$folder/nginx/tmp"
+	mkdir -p "$folder/nginx"
 	[ "$(id -u)" -ne 0 ] || user=(--user "$(stat -c %U .)")
 	export IMGKEEP_ROOT=$folder/store IMGKEEP_HANDOFF=nginx IMGKEEP_LISTEN=unix:$folder/http.sock IMGKEEP_NGINX_LISTEN=$host:$port
 	export IMGKEEP_NGINX_HOT=${shm:-$var}/hot$1 IMGKEEP_NGINX_ACCESS_LOG=$folder/nginx/access.log

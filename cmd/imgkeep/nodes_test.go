@@ -243,6 +243,9 @@ func TestNodesRoot(t *testing.T) {
 		}
 	}
 	push("while the node serves")
+	if _, stderr, status := n.imgkeep("reindex"); status != 2 || !strings.Contains(stderr, "only on the store of one machine") || strings.Contains(stderr, "no server answers") {
+		t.Errorf("reindex beside a server: status %d: %s", status, stderr)
+	}
 	n.serve.kill()
 	push("afterwards")
 	for _, args := range [][]string{{"reindex"}, {"stats"}, {"purge", n.origin.url("/a.jpg")}} {

@@ -37,7 +37,7 @@ func Open(ctx context.Context, c config.Config, p Process, need Need) (_ control
 	if !errors.Is(err, control.ErrNoServer) {
 		return nil, nil, err
 	}
-	if err := RefuseNode(c); err != nil {
+	if err := refuseNode(c, fmt.Sprintf("shared is set, and no server answers at %s: this command works through a node's server, or on the store of one machine", c.AdminSocket())); err != nil {
 		return nil, nil, err
 	}
 	if !need.Create {
@@ -53,12 +53,17 @@ func Open(ctx context.Context, c config.Config, p Process, need Need) (_ control
 	return openLocal(c, p, need)
 }
 
-// RefuseNode is for what works on the files of a store of one machine.
+// RefuseNode is for what works on the files of a store of one machine, and never through a
+// server.
 func RefuseNode(c config.Config) error {
+	return refuseNode(c, "shared is set, and this command works only on the store of one machine: what the files of a node tell is only a part")
+}
+
+func refuseNode(c config.Config, why string) error {
 	if err := nodes.CheckRoot(c); err != nil || !c.Shared.IsSet() {
 		return err
 	}
-	return config.Errorf("shared is set, and no server answers at %s: what a node knows is only a part, so that this command works through its running server, or on the store of one machine", c.AdminSocket())
+	return config.Errorf("%s", why)
 }
 
 func openLocal(c config.Config, p Process, need Need) (_ control.Service, _ func() error, err error) {
