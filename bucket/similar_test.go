@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"imgkeep/bucket/backup"
@@ -477,4 +478,19 @@ func TestIndexLooks(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	g.clock.add(time.Hour)
+}
+
+// What a store has already is looked at no faster than is allowed; what is known costs no time.
+func TestIndexAtARate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGallery(t)
+		g.keeps("cat 0", "dog 0", "bird 0", "bird 40", "cat 40", "dog 40")
+		for _, want := range []time.Duration{3 * time.Second, 0} {
+			began := time.Now()
+			r, err := g.Looks().Index(t.Context(), lookalike.IndexOptions{Rate: 2})
+			if took := time.Since(began); err != nil || r.Images != 6 || took != want {
+				t.Errorf("%+v, %v, in %v, want %v", r, err, took, want)
+			}
+		}
+	})
 }
