@@ -74,7 +74,7 @@ func (t *transfer) copyFiles(ctx context.Context, p *plan) error {
 			if there && !t.resumed {
 				f := record.Finding{Kind: record.Corrupt, Path: image.File(), Detail: "the copy in " + t.to + " was damaged"}
 				if len(b.images) > copied {
-					f.SetRepair("copied anew", nil)
+					f.SetRepair("copied again", nil)
 				}
 				t.found(f)
 			}

@@ -182,7 +182,7 @@ func (c *run) recount(b *scrubbed) error {
 			Detail: fmt.Sprintf("%d URLs refer to it, and the index says %d", got[index.RefTo(d)], had[d]),
 		}
 		if c.Repair {
-			f.SetRepair("counted anew", err)
+			f.SetRepair("counted again", err)
 		}
 		c.found(f)
 	}

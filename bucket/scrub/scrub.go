@@ -243,7 +243,7 @@ func (c *run) folder(ctx context.Context, b *scrubbed, x, y string, entries []in
 		f := record.Finding{Kind: record.Missing, Path: path, Detail: "the folder is not there: nothing can be kept in it"}
 		if c.Repair {
 			err := os.MkdirAll(c.s.Path(path), local.DirMode)
-			f.SetRepair("made anew", err)
+			f.SetRepair("made again", err)
 		}
 		c.found(f)
 	} else if err != nil {

@@ -37,7 +37,7 @@ func NewPool(c config.Config, log *slog.Logger) (*resize.Pool, error) {
 	}
 	switch l := pool.Layers(); {
 	case len(l.Missing) > 0:
-		log.Warn("decoders are not wholly confined", "held", l.Held, "missing", l.Missing)
+		log.Warn("decoders are not completely confined", "held", l.Held, "missing", l.Missing)
 	case len(l.Held) > 0:
 		log.Info("decoders are confined", "held", l.Held)
 	default:
