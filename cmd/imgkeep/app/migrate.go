@@ -149,7 +149,7 @@ func (x *migrateCommand) pull(cmd *cobra.Command, _ []string, c config.Config) e
 	if err != nil {
 		return fmt.Errorf("pull: %w", stopFirst(err))
 	}
-	text := fmt.Sprintf("%s URLs of %s images (%s) can be served, brought in %s: %s",
+	text := fmt.Sprintf("%s URLs of %s images (%s) can be served, copied in %s: %s",
 		humanize.Comma(int64(indexed.URLs)), humanize.Comma(int64(indexed.Images)), humanize.IBytes(uint64(r.Bytes)), seconds(r.Seconds), tally(r.Found, "all good"))
 	return out.end(text, migrated{out.findings, r, &indexed}, sum(r.Found))
 }
