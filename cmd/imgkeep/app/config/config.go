@@ -354,8 +354,9 @@ type Nginx struct {
 	// 1.25.1 and later (Debian 13); listen: in that of earlier versions (Debian 12); off: no
 	// HTTP/2.
 	HTTP2 string `yaml:"http2"`
-	// The host names that nginx serves. Empty: the host of base_url. _ matches no host: the
-	// site then serves what no other site names, unless another site is the default.
+	// The host names that nginx serves. Empty: the host of base_url, or _ without one. _
+	// matches no host: the site then serves what no other site names, unless another site is
+	// the default.
 	ServerName []string `yaml:"server_name"`
 	// How many requests a second one IPv4 address, or one /64 of IPv6, may send; further ones
 	// get 429. 0 to 1000000; 0: no limit.
