@@ -1,12 +1,14 @@
 package control
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
+	"unicode/utf8"
 )
 
 // The audit log names people and reasons: it is the server's alone, also where the umask
@@ -69,6 +71,26 @@ func TestAuditAfterTornLine(t *testing.T) {
 		}
 		if !slices.Equal(ops, want) {
 			t.Fatalf("after %d of %d bytes: %q", cut, len(whole), ops)
+		}
+	}
+}
+
+// A reason is found by each of its parts, whatever it is made of.
+func TestHistoryOfReasons(t *testing.T) {
+	a := &Audit{Path: filepath.Join(t.TempDir(), "audit.ndjson")}
+	const why = "<spam> & \"more\"\nü \u2028 \\ 😀"
+	if err := errors.Join(a.Write(Change{Op: "block", Why: why}, nil), a.Write(Change{Op: "block", Why: "spam"}, nil)); err != nil {
+		t.Fatal(err)
+	}
+	for from := range why {
+		if from == 0 || !utf8.RuneStart(why[from]) {
+			continue
+		}
+		for _, text := range []string{why[:from], why[from:]} {
+			h, err := a.Read(HistoryRequest{Text: text})
+			if err != nil || len(h.Items) != 1 || h.Items[0].Why != why {
+				t.Errorf("%q: %+v, %v", text, h.Items, err)
+			}
 		}
 	}
 }

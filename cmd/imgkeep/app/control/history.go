@@ -86,6 +86,11 @@ func (a *Audit) Read(q HistoryRequest) (History, error) {
 	if _, err := f.ReadAt(text, from); err != nil && err != io.EOF {
 		return page, fmt.Errorf("audit log: %w", err)
 	}
+	wanted, err := json.Marshal(q.Text)
+	if err != nil {
+		return page, err
+	}
+	wanted = wanted[1 : len(wanted)-1] // as it stands in the log
 	text = text[:bytes.LastIndexByte(text, '\n')+1]
 	for len(text) > 0 {
 		begin := bytes.LastIndexByte(text[:len(text)-1], '\n') + 1
@@ -98,7 +103,7 @@ func (a *Audit) Read(q HistoryRequest) (History, error) {
 		}
 		line := text[begin:]
 		text = text[:begin]
-		if e, ok := q.choose(line); ok {
+		if e, ok := q.choose(line, wanted); ok {
 			page.Items = append(page.Items, e)
 		}
 	}
@@ -110,16 +115,13 @@ func (a *Audit) Read(q HistoryRequest) (History, error) {
 	return page, nil
 }
 
-// choose reads a line, and tells whether it is asked for.
-func (q HistoryRequest) choose(line []byte) (e HistoryEntry, ok bool) {
-	if json.Unmarshal(line, &e) != nil {
-		return e, false
-	}
-	text, err := json.Marshal(q.Text) // as it stands in the log
-	if err != nil {
+// choose reads a line, and tells whether it is asked for. Text is q.Text as it stands in the log:
+// most lines of a long log lack it, and need not be understood.
+func (q HistoryRequest) choose(line, text []byte) (e HistoryEntry, ok bool) {
+	if !bytes.Contains(line, text) || json.Unmarshal(line, &e) != nil {
 		return e, false
 	}
 	return e, strings.Contains(e.By, q.By) && (len(q.Ops) == 0 || slices.Contains(q.Ops, e.Op)) &&
-		(q.Text == "" || bytes.Contains(e.What, text[1:len(text)-1]) || strings.Contains(e.Why, q.Text)) &&
+		(q.Text == "" || bytes.Contains(e.What, text) || strings.Contains(e.Why, q.Text)) &&
 		!e.Time.Before(q.Since) && (q.Until.IsZero() || e.Time.Before(q.Until))
 }
