@@ -280,7 +280,7 @@ func whileRunning(t *testing.T, checkout string, env []string, as func(*exec.Cmd
 // startScript starts scripts/run of a checkout, in a group of its own.
 func startScript(t *testing.T, checkout string, env, args []string, as ...func(*exec.Cmd)) (*exec.Cmd, io.Reader, fmt.Stringer) {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(checkout, "scripts", "run"), args...)
+	cmd := scriptCommand(checkout, args)
 	own := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "GIT_CONFIG_") }) // by which scripts/debian trusts all checkouts
 	cmd.Env = append(own, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

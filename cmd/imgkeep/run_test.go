@@ -102,11 +102,17 @@ func checkNoSharedName(t *testing.T, env string) {
 	}
 }
 
+// scriptCommand is scripts/run of a checkout. Where the tests run in the background of a script,
+// SIGINT is ignored, and would be by all that they start.
+func scriptCommand(checkout string, args []string) *exec.Cmd {
+	return exec.Command("env", append([]string{"--default-signal=INT", filepath.Join(checkout, "scripts", "run")}, args...)...)
+}
+
 // runScript starts scripts/run, looks at the links that it prints, in full, at 250,
 // 150 high and as facts, and stops it as Ctrl-C does.
 func runScript(t *testing.T, env, args []string) (links []string) {
 	t.Helper()
-	cmd := exec.Command("../../scripts/run", args...)
+	cmd := scriptCommand("../..", args)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var errs strings.Builder
