@@ -91,6 +91,7 @@ func TestAway(t *testing.T) {
 		}
 		objects.gone.Store(true)
 		time.Sleep(4 * time.Second)
+		synctest.Wait() // for a look at the log of this very moment
 		if err := known(); err != nil || !errors.Is(n.Ready(), ledger.ErrAway) {
 			t.Errorf("%v, ready: %v", err, n.Ready())
 		}
