@@ -251,3 +251,49 @@ func TestRootGivesWay(t *testing.T) {
 		t.Errorf("the audit log: %s, %v", log, err)
 	}
 }
+
+// A block whose line cannot be written, as its journal is another user's, is no block: the command
+// says which file that is, and does not say that it has removed anything.
+func TestBlockInAnothersJournal(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root can give files to others")
+	}
+	const uid, gid = 12345, 12346
+	w := newWorld(t, nil)
+	if err := os.Chmod(w.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	image := photo(t, 30, 30)
+	url := w.origin.serve("/pictures/cat", image)
+	s := w.start()
+	s.get(link("i", "full", url)).isBytes("image/jpeg", image)
+	s.stop()
+	journal := filepath.Join(w.root(), "journal") // of blocks
+	give := func(uid, gid int) {
+		t.Helper()
+		if err := filepath.WalkDir(w.root(), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || path == journal {
+				return err
+			}
+			return os.Lchown(path, uid, gid)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	give(uid, gid) // but for that journal, which others may only read
+	if err := os.Chmod(journal, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out, errs, status := w.imgkeep("block", url)
+	if status != 1 || out != "" || !strings.Contains(errs, "write the journal of blocks") || !strings.Contains(errs, "permission denied") {
+		t.Errorf("status %d, %s%s", status, out, errs)
+	}
+	give(0, 0)
+	s = w.start()
+	s.get(link("i", "full", url)).isBytes("image/jpeg", image)
+	if out, errs, status := w.imgkeep("block", url); status != 0 {
+		t.Errorf("by one who may: status %d, %s%s", status, out, errs)
+	}
+	s.get(link("i", "full", url)).isError(http.StatusUnavailableForLegalReasons, "removed")
+}

@@ -31,7 +31,7 @@ func readBack(root, bucket string, at record.Position, w ledger.Wanted) iter.Seq
 	return func(yield func(ledger.Earlier, error) bool) {
 		files, err := Files(root, bucket)
 		if err != nil {
-			yield(ledger.Earlier{}, fmt.Errorf("read the journal of bucket %s: %w", bucket, err))
+			yield(ledger.Earlier{}, fmt.Errorf("read the journal: %w", err))
 			return
 		}
 		for _, name := range slices.Backward(files) {

@@ -97,7 +97,7 @@ func ReadFrom(root, bucket string, from record.Position) iter.Seq2[ledger.Entry,
 	return func(yield func(ledger.Entry, error) bool) {
 		files, err := Files(root, bucket)
 		if err != nil {
-			yield(ledger.Entry{}, fmt.Errorf("read the journal of bucket %s: %w", bucket, err))
+			yield(ledger.Entry{}, fmt.Errorf("read the journal: %w", err))
 			return
 		}
 		before := ""
