@@ -494,3 +494,38 @@ func TestIndexAtARate(t *testing.T) {
 		}
 	})
 }
+
+// A look at an image that is not kept may end in a commit: Close waits for it.
+func TestCloseWaitsForLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGallery(t)
+		g.keeps("cat 0")
+		g.origin.set(urlOf("cat 1"), "cat 1")
+		f, err := g.Fetch(t.Context(), "i", urlOf("cat 1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		g.blockLike("cat 0", 31)
+		look := make(chan struct{})
+		g.eyes.look = func(string) { <-look }
+		go func() {
+			var f *Failure
+			if _, _, err := g.Uncached("i", urlOf("cat 1"), false); !errors.As(err, &f) || f.Kind != Similar {
+				t.Errorf("the look: %v", err)
+			}
+		}()
+		synctest.Wait()
+		go func() {
+			if err := g.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		if _, _, err := g.Uncached("i", urlOf("cat 1"), false); !errors.Is(err, ErrClosed) {
+			t.Errorf("a look after that: %v", err)
+		}
+		close(look)
+		synctest.Wait()
+	})
+}

@@ -92,6 +92,11 @@ func (s *Store) Uncached(bucket, url string, stripped bool) (info probe.Info, by
 
 // mayShow tells whether an image that was fetched may still be shown.
 func (s *Store) mayShow(i *uncached.Image) error {
+	done, err := s.begin()
+	if err != nil {
+		return err
+	}
+	defer done()
 	if _, err := s.Find(i.Image.Bucket, i.Image.URL); err != nil && !errors.Is(err, ErrNotKept) {
 		return err
 	}
