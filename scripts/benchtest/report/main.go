@@ -120,8 +120,8 @@ func put(document, name, text string) string {
 func filled(document, machine string, outputs map[string]string) string {
 	all := known(document)
 	for _, name := range slices.Sorted(maps.Keys(outputs)) {
-		if t := tables(outputs[name]); t != "" {
-			document = put(document, name, t)
+		if t := append(tables(outputs[name]), rates(outputs[name])...); len(t) > 0 {
+			document = put(document, name, strings.Join(t, "\n"))
 		}
 		for _, r := range ratios(outputs[name]) {
 			all[r.Name] = benchtest.Spread(r.Figures) + rounds(r)
@@ -139,8 +139,7 @@ func rounds(r benchtest.Ratio) string {
 
 // tables are those of an output, in Markdown: what has a head. Rows that were printed while others
 // were still measured stand in a table later.
-func tables(output string) string {
-	var all []string
+func tables(output string) (all []string) {
 	table := ""
 	for line := range strings.Lines(output + "\n") {
 		if strings.HasPrefix(line, "|") {
@@ -152,10 +151,60 @@ func tables(output string) string {
 		}
 		table = ""
 	}
-	return strings.Join(all, "\n")
+	return all
 }
 
-var benchmark = regexp.MustCompile(`^Benchmark(\S+?)(?:-\d+)?\s.*\s([0-9.e+]+) ratio(?:\s|$)`)
+var (
+	benchmark = regexp.MustCompile(`^Benchmark(\S+?)(?:-\d+)?\s.*\s([0-9.e+]+) ratio(?:\s|$)`)
+	metric    = regexp.MustCompile(`\s([0-9.e+]+) (\S+/s|ratio)`)
+)
+
+// rates are tables of the benchmarks in an output that report rates and their ratio, one for those
+// that have the same, with the medians of the rounds.
+func rates(output string) (all []string) {
+	figures := map[string]map[string][]float64{} // by the head of a table, then by row and column
+	rows := map[string][]string{}
+	var heads []string
+	for line := range strings.Lines(output) {
+		m := benchmark.FindStringSubmatch(line)
+		columns := metric.FindAllStringSubmatch(line, -1)
+		if m == nil || len(columns) < 2 {
+			continue
+		}
+		head := "| medians |"
+		for _, c := range columns {
+			head += " " + c[2] + " |"
+		}
+		if figures[head] == nil {
+			heads, figures[head] = append(heads, head), map[string][]float64{}
+		}
+		row := named(m[1])
+		if !slices.Contains(rows[head], row) {
+			rows[head] = append(rows[head], row)
+		}
+		for _, c := range columns {
+			f, _ := strconv.ParseFloat(c[1], 64)
+			figures[head][row+c[2]] = append(figures[head][row+c[2]], f)
+		}
+	}
+	for _, head := range heads {
+		units := strings.Split(strings.Trim(head, "| "), " | ")[1:]
+		table := head + "\n|" + strings.Repeat(" --- |", len(units)+1) + "\n"
+		for _, row := range rows[head] {
+			table += "| " + row + " |"
+			for _, unit := range units {
+				form := " %.0f |"
+				if unit == "ratio" {
+					form = " %.2f |"
+				}
+				table += fmt.Sprintf(form, benchtest.Median(figures[head][row+unit]))
+			}
+			table += "\n"
+		}
+		all = append(all, table)
+	}
+	return all
+}
 
 // ratios are those of an output: the lines that benchtest.Ratio prints, and the metric
 // "ratio" of benchmarks, which are repeated.

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -74,6 +75,26 @@ More by hand.
 	}
 	if again := filled(got, "A machine.", map[string]string{"serve": served, "new": "| n |\n| --- |\n"}); again != got {
 		t.Errorf("the second time:\n%s", again)
+	}
+}
+
+// Benchmarks that report rates become a table for those of one kind.
+func TestRates(t *testing.T) {
+	const output = "goos: linux\n" +
+		"BenchmarkKeep/clients=1-2 \t 1500\t 1070 bare/s\t 684.6 kept/s\t 0.6400 ratio\n" +
+		"BenchmarkKeep/clients=1-2 \t 1500\t 1010 bare/s\t 500 kept/s\t 0.5000 ratio\n" +
+		"BenchmarkKeep/clients=1-2 \t 1500\t 2000 bare/s\t 700 kept/s\t 0.3500 ratio\n" +
+		"BenchmarkNodeHot-2 \t 1\t 88400 node/s\t 1.002 ratio\t 88255 single/s\n" +
+		"BenchmarkKeep/clients=64-2 \t 1500\t 1e+03 bare/s\t 900 kept/s\t 0.9000 ratio\n" +
+		"BenchmarkOther-2 \t 1500\t 3 ns/op\t 0.9000 ratio\nPASS\n"
+	want := []string{
+		"| medians | bare/s | kept/s | ratio |\n| --- | --- | --- | --- |\n" +
+			"| keep, 1 clients, of a bare loop | 1070 | 685 | 0.50 |\n| keep, 64 clients, of a bare loop | 1000 | 900 | 0.90 |\n",
+		"| medians | node/s | ratio | single/s |\n| --- | --- | --- | --- |\n" +
+			"| hot on a node, requests of a single machine | 88400 | 1.00 | 88255 |\n",
+	}
+	if got := rates(output); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
