@@ -92,13 +92,7 @@ func TestDroppedPort80(t *testing.T) {
 			roots := x509.NewCertPool()
 			roots.AddCert(secure.Certificate())
 			f := newFetcher(t, Options{RootCAs: roots, Resolver: resolves("example.com", "93.184.215.14"), Ports: []int{80, 443}, HeaderTimeout: most})
-			f.usual.dialer.connect = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-				if to.Port() == 443 {
-					return m.connect(ctx, to)
-				}
-				<-ctx.Done()
-				return nil, ctx.Err()
-			}
+			f.usual.dialer.connect = m.connectIf(func(to netip.AddrPort) bool { return to.Port() == 443 })
 			began := time.Now()
 			_, res, err := pull(t, f, "http://example.com/a.png")
 			if want != "" {

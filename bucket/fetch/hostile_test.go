@@ -463,13 +463,7 @@ func TestSilentAddressHasItsPart(t *testing.T) {
 			})
 			origin.Start()
 			f := newFetcher(t, Options{HeaderTimeout: most, Resolver: resolves("i.example", "93.184.215.14,93.184.215.15")}, origin.URL)
-			f.usual.dialer.connect = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-				if to.Addr() == netip.MustParseAddr("93.184.215.15") {
-					return m.connect(ctx, to)
-				}
-				<-ctx.Done()
-				return nil, ctx.Err()
-			}
+			f.usual.dialer.connect = m.connectIf(func(to netip.AddrPort) bool { return to.Addr() == netip.MustParseAddr("93.184.215.15") })
 			began := time.Now()
 			_, _, err := pull(t, f, "http://i.example:8080/")
 			if want != "" {

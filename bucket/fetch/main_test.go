@@ -206,6 +206,17 @@ func (m *memory) connect(ctx context.Context, _ netip.AddrPort) (net.Conn, error
 	}
 }
 
+// connectIf is a dialer's, of addresses of which the others are silent.
+func (m *memory) connectIf(answers func(netip.AddrPort) bool) func(context.Context, netip.AddrPort) (net.Conn, error) {
+	return func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+		if answers(to) {
+			return m.connect(ctx, to)
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+}
+
 // serveMemory prepares an HTTP origin in memory, which the caller starts.
 func serveMemory(t testing.TB, h http.HandlerFunc) (*httptest.Server, *memory) {
 	m := newMemory()

@@ -184,6 +184,19 @@ func TestReloadWithoutCredentials(t *testing.T) {
 	s.stop()
 }
 
+// give makes the store another user's, but for one path.
+func (w *world) give(uid, gid int, but string) {
+	w.t.Helper()
+	if err := filepath.WalkDir(w.root(), func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || path == but {
+			return err
+		}
+		return os.Lchown(path, uid, gid)
+	}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // What root does in a store of somebody else, without its server, is done as that
 // user: no file is left that the server could not write to.
 func TestRootGivesWay(t *testing.T) {
@@ -198,14 +211,7 @@ func TestRootGivesWay(t *testing.T) {
 	}
 	url := w.origin.serve("/pictures/cat", photo(t, 30, 30))
 	w.start().stop()
-	if err := filepath.WalkDir(w.root(), func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return os.Lchown(path, uid, gid)
-	}); err != nil {
-		t.Fatal(err)
-	}
+	w.give(uid, gid, "")
 	owned := func(after string) {
 		t.Helper()
 		if err := filepath.WalkDir(w.root(), func(path string, e fs.DirEntry, err error) error {
@@ -270,18 +276,7 @@ func TestBlockInAnothersJournal(t *testing.T) {
 	s.get(link("i", "full", url)).isBytes("image/jpeg", image)
 	s.stop()
 	journal := filepath.Join(w.root(), "journal") // of blocks
-	give := func(uid, gid int) {
-		t.Helper()
-		if err := filepath.WalkDir(w.root(), func(path string, _ fs.DirEntry, err error) error {
-			if err != nil || path == journal {
-				return err
-			}
-			return os.Lchown(path, uid, gid)
-		}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	give(uid, gid) // but for that journal, which others may only read
+	w.give(uid, gid, journal)                     // which others may only read
 	if err := os.Chmod(journal, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +284,7 @@ func TestBlockInAnothersJournal(t *testing.T) {
 	if status != 1 || out != "" || !strings.Contains(errs, "write the journal of blocks") || !strings.Contains(errs, "permission denied") {
 		t.Errorf("status %d, %s%s", status, out, errs)
 	}
-	give(0, 0)
+	w.give(0, 0, "")
 	s = w.start()
 	s.get(link("i", "full", url)).isBytes("image/jpeg", image)
 	if out, errs, status := w.imgkeep("block", url); status != 0 {
