@@ -9,10 +9,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 
 	"golang.org/x/sync/singleflight"
+
+	"imgkeep/bucket/panics"
 )
 
 // Group are pieces of work, one at a time for each key, that continue when their callers
@@ -28,8 +29,7 @@ type Group struct {
 }
 
 // New returns a group whose work ends with life. It calls begin for each flight, which may
-// refuse it. A panic of the work is logged and becomes an error, as net/http ends only the
-// request: what an attacker's image does to us must not end the server.
+// refuse it. A panic of the work is logged and becomes its error.
 func New(life context.Context, begin func() (done func(), err error), log *slog.Logger) *Group {
 	return &Group{life: life, begin: begin, log: log, wanted: map[string]*wanted{}}
 }
@@ -44,12 +44,7 @@ func Do[T any](ctx context.Context, f *Group, key string, work func(context.Cont
 			return zero, err
 		}
 		defer done()
-		defer func() {
-			if p := recover(); p != nil {
-				err = fmt.Errorf("panic: %v", p)
-				f.log.Error("work failed", "error", err, "stack", string(debug.Stack()))
-			}
-		}()
+		defer panics.Catch(&err, f.log, "work failed")
 		return work(f.life)
 	})
 	select {

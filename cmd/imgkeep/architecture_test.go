@@ -65,13 +65,13 @@ var rules = map[string]rule{
 		},
 	},
 	"cmd/imgkeep/app/control": {
-		imports: []string{"bucket", "bucket/imageurl", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/probe", "bucket/query", "bucket/record", "bucket/scrub", "bucket/tags", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/server"},
+		imports: []string{"bucket", "bucket/imageurl", "bucket/likeness", "bucket/lookalike", "bucket/linkrot", "bucket/panics", "bucket/probe", "bucket/query", "bucket/record", "bucket/scrub", "bucket/tags", "cmd/imgkeep/app/listen", "cmd/imgkeep/app/server"},
 		tests:   []string{"bucket/approve", "bucket/fetch", "nginx", "resize", "sign"},
 	},
 	// The moderators' page: a client of control. Besides the server only here is chi.
 	"cmd/imgkeep/app/page": {
 		imports: []string{
-			"bucket", "bucket/fetch", "bucket/imageurl", "bucket/likeness", "bucket/linkrot", "bucket/lookalike", "bucket/probe", "bucket/query", "bucket/record",
+			"bucket", "bucket/fetch", "bucket/imageurl", "bucket/likeness", "bucket/linkrot", "bucket/lookalike", "bucket/panics", "bucket/probe", "bucket/query", "bucket/record",
 			"cmd/imgkeep/app/control", "cmd/imgkeep/app/page/account", "cmd/imgkeep/app/page/api", "cmd/imgkeep/app/page/plot",
 			"cmd/imgkeep/app/page/trend", "cmd/imgkeep/app/target", "github.com/dustin/go-humanize", "github.com/go-chi/chi/v5",
 		},
@@ -155,6 +155,7 @@ var rules = map[string]rule{
 	},
 	"bucket/extsort": {},
 	"bucket/pace":    {},
+	"bucket/panics":  {},
 	"bucket/tags": {
 		imports: []string{"bucket/record"},
 	},
@@ -173,7 +174,7 @@ var rules = map[string]rule{
 		imports: []string{"bucket/record"},
 	},
 	"bucket/flight": {
-		imports: []string{"bucket/record", "golang.org/x/sync/singleflight"},
+		imports: []string{"bucket/panics", "bucket/record", "golang.org/x/sync/singleflight"},
 	},
 	"bucket/uncached": {
 		imports: []string{"bucket/likeness", "bucket/blob/local", "bucket/probe", "bucket/record"},

@@ -9,9 +9,9 @@ import (
 	"io"
 	"net/http"
 	"runtime"
-	"runtime/debug"
 	"sync"
 
+	"imgkeep/bucket/panics"
 	"imgkeep/cmd/imgkeep/app/server"
 )
 
@@ -277,20 +277,21 @@ func (s *Server) populate(w http.ResponseWriter, r *http.Request) {
 	<-written
 }
 
-// populateOne does a line. net/http ends a request that panics, but no goroutine that serves
-// one: here it is the line that fails, and neither the server nor the other lines.
-func (s *Server) populateOne(ctx context.Context, service *Local, q populateLine) (a populatedLine) {
-	a = populatedLine{N: q.N, Outcome: &Outcome{}}
-	defer func() {
-		if p := recover(); p != nil {
-			err := fmt.Errorf("panic: %v", p)
-			s.log.Error("populate failed", "bucket", q.Bucket, "error", err, "stack", string(debug.Stack()))
-			a.Outcome, a.Error = &Outcome{Code: server.Code(err), Detail: err.Error()}, ""
-		}
+// populateOne does a line. One that panics fails, and neither the server nor the other lines.
+func (s *Server) populateOne(ctx context.Context, service *Local, q populateLine) populatedLine {
+	var outcome Outcome
+	var refused error
+	panicked := func() (err error) {
+		defer panics.Catch(&err, s.log, "populate failed", "bucket", q.Bucket)
+		outcome, refused = service.Populate(ctx, q.PopulateRequest)
+		return nil
 	}()
-	var err error
-	if *a.Outcome, err = service.Populate(ctx, q.PopulateRequest); err != nil {
-		a.Error = err.Error()
+	a := populatedLine{N: q.N, Outcome: &outcome}
+	switch {
+	case panicked != nil:
+		outcome = Outcome{Code: server.Code(panicked), Detail: panicked.Error()}
+	case refused != nil:
+		a.Error = refused.Error()
 	}
 	return a
 }

@@ -4,13 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"imgkeep/bucket"
+	"imgkeep/bucket/panics"
 	"imgkeep/cmd/imgkeep/app/control"
 )
 
@@ -160,15 +159,9 @@ func (j *job) run(ctx context.Context, service control.Service, log *slog.Logger
 	}
 }
 
-// guard does work in a goroutine of ours as net/http does a request: a panic is logged, and is
-// an error of this work alone.
+// guard does work in a goroutine of ours; a panic is an error of this work alone.
 func guard(log *slog.Logger, work func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
-			log.Error("page: work has panicked", "error", err, "stack", string(debug.Stack()))
-		}
-	}()
+	defer panics.Catch(&err, log, "page: work has panicked")
 	return work()
 }
 
